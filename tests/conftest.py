@@ -1,4 +1,4 @@
-"""What tests share: a folder for the built-in model, a tiny model, and small sounds made on the spot."""
+"""Shared fixtures, and what prepares every test session."""
 
 from __future__ import annotations
 

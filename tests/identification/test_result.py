@@ -22,8 +22,9 @@ from dawnchorus.identification.journal import Journal
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.result import RecordingFailure, Run, build_provenance
 from dawnchorus.identification.run import build_score_filter, open_range_filter
+from dawnchorus.inference.analyses.hits import HIT
 from dawnchorus.inference.model import Model
-from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
+from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
@@ -131,7 +132,7 @@ def test_location_and_week_without_effect_are_said(tmp_path: Path, northern: Bun
 
 
 def run_of(bundle: Bundle, *, range_filter: RangeFilter | None = None, **options: object) -> Run:
-    """A run of two recordings, the first broken."""
+    """Return a run of two recordings, the first broken."""
     plan = WindowPlan.from_seconds(rate_hz=16_000, window_s=1.0)
     journal = Journal(None)
     journal.start({})
@@ -141,7 +142,7 @@ def run_of(bundle: Bundle, *, range_filter: RangeFilter | None = None, **options
         RecordingMetadata(),
         2.0,
         ("truncated",),
-        (ChannelHits(np.array([(0, 0, 0.5), (0, 1, 0.5), (1, 0, 0.5)], HIT)),),
+        (ScoredChannel({"hits": np.array([(0, 0, 0.5), (0, 1, 0.5), (1, 0, 0.5)], HIT)}),),
         (Segment(0.5, 0.75), Segment(1.0, 1.5)),
     )
     journal.add(FailedRecording(BROKEN, "broken"), MARK)
@@ -189,7 +190,7 @@ def test_provenance_names_model_and_every_option(level_bundle: Bundle) -> None:
     assert (made.model, made.model_version, made.bundle_id) == ("level", "1", level_bundle.id)
     assert made.software.startswith("dawnchorus ")
     assert made.parameters == {
-        "min_score": 0.25, "overlap_s": 0.0, "top": None, "species": None, "thresholds": {}, "find_speech": True,
+        "min_score": 0.25, "overlap_s": 0.0, "top": None, "species": None, "thresholds": {}, "channel": "mean",
         "tta_shifts": 2, "merge": False, "latitude": None, "longitude": None, "week": 3, "range_filter": True,
         "range_threshold": 0.03, "drop_out_of_range": False, "speech": "flag",
     }  # fmt: skip

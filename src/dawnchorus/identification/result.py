@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from dawnchorus import __version__
 from dawnchorus.audio.clock_report import ClockReport
@@ -17,10 +16,10 @@ from dawnchorus.formats.registry import TableFormat, channel_note
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import Journal, RecordingSummary
 from dawnchorus.identification.options import Options
-from dawnchorus.inference.scoring import FailedRecording, ScoredRecording
+from dawnchorus.inference.results import FailedRecording, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.tables.notes import counted
-from dawnchorus.types import Provenance, RecordingTable
+from dawnchorus.types import Detection, Provenance, RecordingTable
 
 SOFTWARE = f"dawnchorus {__version__}"
 
@@ -140,19 +139,14 @@ class Run(DetectionExports):
         return build_provenance(self.bundle, self.builder.options, range_filter=self.has_location)
 
 
+def has_range(detections: Iterable[Detection]) -> bool:
+    """Return True if the range filter was used for detections."""
+    return any(detection.in_range is not None for detection in detections)
+
+
 def build_provenance(bundle: Bundle, options: Options, *, range_filter: bool) -> Provenance:
     """Return the provenance of rows: bundle, software and options; `range_filter` is True if a location was known."""
-    parameters: dict[str, Any] = {
-        **options.scoring(),
-        "merge": options.merge,
-        "latitude": options.latitude,
-        "longitude": options.longitude,
-        "week": options.week,
-        "range_filter": range_filter,
-        "range_threshold": options.range_threshold,
-        "drop_out_of_range": options.drop_out_of_range,
-        "speech": options.speech,
-    }
+    parameters = {**asdict(options), "range_filter": range_filter}
     if bundle.info.cleaning:
         parameters["cleaning"] = bundle.info.cleaning.model_dump(exclude_defaults=True)
     return Provenance(

@@ -185,7 +185,7 @@ def _space(overrides: Sequence[str]) -> tuple[list[str], dict[str, Distribution]
 
 
 def _grid(space: dict[str, Distribution]) -> Iterator[dict[str, Any]]:
-    """Every combination of values.
+    """Yield every combination of values.
 
     Raises:
         InputError: a setting has no countable values.
@@ -262,7 +262,7 @@ def _digest(
     n_folds: int,
     rows: Sequence[RecordingRow],
 ) -> str:
-    """Names a study: values of other recordings, parts or software are not compared."""
+    """Return a name of the study: values of other recordings, splits or software are not compared."""
     values = {name: repr(distribution) for name, distribution in space.items()}
     data = [[row.recording_id, row.sound_hash, row.scientific_name, row.split] for row in rows]
     identity = [__version__, config.model_dump(mode="json"), values, metric, n_folds, data]
