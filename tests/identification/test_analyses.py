@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from tests.conftest import Command
+from tests.fixtures.commands import Command
 from tests.sounds import tone
 
 from dawnchorus.audio.sample_analyses import Table, build_table
