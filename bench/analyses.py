@@ -36,7 +36,7 @@ def measure() -> dict[str, Any]:
 def _processor_s(folder: Path, *options: str) -> float:
     """Processor seconds of one `identify` and of its decoders."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    out = ["--out", folder / "out.csv", "--overwrite", "-q"]
+    out: list[str | Path] = ["--out", folder / "out.csv", "--overwrite", "-q"]
     command: list[str | Path] = [sys.executable, "-m", "dawnchorus", "identify", folder / "recordings", *out, *options]
     subprocess.run(command, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
