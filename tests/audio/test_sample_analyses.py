@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.sample_analyses import Failing, Peaks
-from tests.sounds import tone
+from tests.fixtures.sample_analyses import Failing, Peaks
+from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.sample_analyses import Table, build_table, table_from_json, table_to_json
@@ -37,7 +37,8 @@ def test_analyses_get_all_channels_at_the_files_own_rate(
     assert rows["rate_hz"].tolist() == [16_000, 16_000]
 
 
-def test_a_decoder_imports_nothing_heavy_for_an_analysis(stereo: Path, own_decoders: None) -> None:
+@pytest.mark.usefixtures("own_decoders")
+def test_a_decoder_imports_nothing_heavy_for_an_analysis(stereo: Path) -> None:
     decoder = DecoderProcess()
     with decoder.open(stereo, analyses={"peaks": Peaks()}) as recording:
         assert sum(1 for _ in recording.blocks()) == 1

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from tests.conftest import Command
-from tests.sounds import tone
+from tests.fixtures.commands import Command
+from tests.fixtures.sounds import tone
 
 from dawnchorus.cli.main import VERBS
 from dawnchorus.cli.models import note_one_species
@@ -42,6 +42,13 @@ def test_help_names_every_verb_and_loads_nothing_heavy(command: Command) -> None
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr
     for heavy in ("numpy", "onnxruntime", "matplotlib", "torch", "tensorflow", "pyarrow", "rich", "pydantic"):
         assert f"'{heavy}'" not in loaded
+
+
+@pytest.mark.parametrize(("words", "nearest"), [(["idenitfy"], "identify"), (["models", "lst"], "list")])
+def test_a_misspelt_verb_names_the_nearest(command: Command, words: list[str], nearest: str) -> None:
+    done = command(*words)
+    assert done.returncode == 2
+    assert f"No such command '{words[-1]}'. Did you mean '{nearest}'?" in done.stderr.decode()
 
 
 @pytest.mark.parametrize("verb", [v for v in VERBS if v != "completion"])
@@ -112,7 +119,7 @@ def test_a_dry_run_writes_nothing(sounds: Path, level_bundle: Bundle, command: C
         (["identfy"], 2, "Did you mean 'identify'?"),
         (["identify", "nowhere/*.wav"], 2, "No recordings found"),
         (["identify", "sounds", "--model", "birdnte"], 5, "Did you mean 'birdnet'?"),
-        (["identify", "sounds", "--min-score", "3"], 2, "min_score: expected a number from 0 to 1"),
+        (["identify", "sounds", "--min-score", "3"], 2, "3.0 is not in the range 0<=x<=1"),
         (["identify", "sounds", "--lat", "50"], 2, "latitude and longitude: expected both or none"),
         (["identify", "sounds", "--date", "1.5.2026"], 2, "expected a date like 2026-05-01"),
         (["identify", "sounds", "--week", "3", "--date", "2026-05-01"], 2, "expected one of them, got both"),

@@ -12,8 +12,8 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 import soundfile
-from tests.e2e.machines import Server, free_port, programs, serving
-from tests.waiting import wait_for
+from tests.fixtures.machines import Server, free_port, programs, serving
+from tests.fixtures.waiting import wait_for
 
 from dawnchorus.models.bundle import Bundle
 
@@ -67,7 +67,7 @@ https://127.0.0.1:{port} {{
 
 @contextmanager
 def proxy(kind: str, folder: Path, server: Server) -> Iterator[httpx.Client]:
-    """The proxy with a certificate of its own, and a client that knows it."""
+    """Yield the proxy with a certificate of its own, and a client that knows it."""
     program, openssl = programs(kind, "openssl")
     folder.mkdir()
     key, certificate = folder / "key.pem", folder / "certificate.pem"

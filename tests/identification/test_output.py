@@ -132,7 +132,7 @@ def opened(
 
 
 def begun(output: Target, paths: list[Path]) -> None:
-    """A run that was interrupted after its first recording."""
+    """Return a run that was interrupted after its first recording."""
     with closing(opened(output, paths)) as journal:
         journal.add(FailedRecording(paths[0], "broken"), MARK)
 
@@ -283,7 +283,7 @@ def test_journal_is_closed_when_it_is_refused(out: Path, paths: list[Path], monk
 
 
 def run_of(bundle: Bundle, journal: Journal, paths: list[Path], *, n_failed: int = 0, **options: object) -> Run:
-    """A run that found one loud bird in each recording, but in the first `n_failed`, which are broken."""
+    """Return a run that found one loud bird in each recording, but in the first `n_failed`, which are broken."""
     plan = WindowPlan.from_seconds(rate_hz=16_000, window_s=1.0)
     builder = TableBuilder(bundle, plan, Options(**options), None, {})  # type: ignore[arg-type]
     info = AudioInfo("WAV", "PCM_16", 16_000, 1, None)

@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 import pytest
 import soundfile
-from tests.ranges import range_bundle
+from tests.fixtures.ranges import range_bundle
 
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import InputError
@@ -132,7 +132,7 @@ def test_location_and_week_without_effect_are_said(tmp_path: Path, northern: Bun
 
 
 def run_of(bundle: Bundle, *, range_filter: RangeFilter | None = None, **options: object) -> Run:
-    """A run of two recordings, the first broken."""
+    """Return a run of two recordings, the first broken."""
     plan = WindowPlan.from_seconds(rate_hz=16_000, window_s=1.0)
     journal = Journal(None)
     journal.start({})
@@ -190,7 +190,7 @@ def test_provenance_names_model_and_every_option(level_bundle: Bundle) -> None:
     assert (made.model, made.model_version, made.bundle_id) == ("level", "1", level_bundle.id)
     assert made.software.startswith("dawnchorus ")
     assert made.parameters == {
-        "min_score": 0.25, "overlap_s": 0.0, "top": None, "species": None, "thresholds": {}, "find_speech": True,
+        "min_score": 0.25, "overlap_s": 0.0, "top": None, "species": None, "thresholds": {}, "channel": "mean",
         "tta_shifts": 2, "merge": False, "latitude": None, "longitude": None, "week": 3, "range_filter": True,
         "range_threshold": 0.03, "drop_out_of_range": False, "speech": "flag",
     }  # fmt: skip

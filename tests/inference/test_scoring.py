@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dawnchorus.audio import decoder_pool
+from dawnchorus.audio.sample_analyses import Table
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import AudioError, InvalidBundleError
 from dawnchorus.inference import recording as recording_module
@@ -40,12 +41,12 @@ INFO, METADATA = AudioInfo("WAV", "PCM_16", RATE_HZ, 1, None), RecordingMetadata
 
 
 def sound(levels: Iterable[float]) -> FloatArray:
-    """One window for each level."""
+    """Return one window for each level."""
     return np.repeat(np.array(list(levels), np.float32), PLAN.window_samples)
 
 
 def recording(n: int, *, first_level: float = 0.0) -> list[FloatArray]:
-    """The block of a recording whose `n` windows are louder by 1/64 from one to the next."""
+    """Return the block of a recording whose `n` windows are louder by 1/64 from one to the next."""
     return [sound(first_level + k / 64 for k in range(n))]
 
 
@@ -56,6 +57,7 @@ class FakeRecording:
 
     def __init__(self, blocks: Callable[[], Blocks]) -> None:
         self._blocks = blocks
+        self.tables: dict[str, Table] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -64,7 +66,7 @@ class FakeRecording:
         self.close()
 
     def close(self) -> None:
-        """No process is behind it."""
+        """Do nothing: no process is behind it."""
 
     def blocks(self) -> Iterator[FloatArray]:
         return iter(self._blocks())
@@ -85,7 +87,7 @@ class FakeDecoder:
         return within_s >= 0
 
     def abandon(self) -> None:
-        """No process is behind it."""
+        """Do nothing: there is no process."""
 
     def close(self) -> None:
         self.is_closed = True
@@ -123,7 +125,7 @@ def run(
 
 
 def levels(result: ScoredRecording | FailedRecording) -> list[float]:
-    """The hits' scores, after a check that there is one for each window, in order."""
+    """Return the hits' scores, after a check that there is one for each window, in order."""
     assert isinstance(result, ScoredRecording)
     (channel,) = result.channels
     assert channel.hits["window"].tolist() == list(range(result.n_hits))
@@ -146,6 +148,7 @@ def test_recording_is_scored_to_its_end(run: Callable[..., Iterator[ScoredRecord
         "warnings": ("truncated",),
         "channels": [(WHOLE, None)],
         "speech": (),
+        "tables": {},
     }
     assert sum(seen) == 20
 

@@ -11,9 +11,9 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
-from tests.conftest import Command
+from tests.fixtures.commands import Command
 from tests.fixtures.server import Serve
-from tests.waiting import wait_for
+from tests.fixtures.waiting import wait_for
 
 from dawnchorus.errors import InputError
 from dawnchorus.limits import Limits
@@ -73,7 +73,7 @@ def test_the_dashboards_interface(level_bundle: Bundle, serve: Serve, tone: Path
 
 
 def lying_flac(path: Path) -> Path:
-    """A FLAC whose header promises 2**36 - 1 samples."""
+    """Return a FLAC whose header promises 2**36 - 1 samples."""
     soundfile.write(path, np.zeros(48_000), 48_000)
     data = bytearray(path.read_bytes())
     (word,) = struct.unpack(">Q", data[18:26])

@@ -18,7 +18,8 @@ import psutil
 import pytest
 import soundfile
 from onnx import TensorProto, helper, numpy_helper
-from tests.conftest import LEVEL, LEVEL_LABELS, Command, level_graph
+from tests.fixtures.commands import Command
+from tests.fixtures.models import LEVEL, LEVEL_LABELS, level_graph
 from tests.fixtures.server import Serve
 
 from dawnchorus.errors import DawnChorusError, ModelError
@@ -194,7 +195,7 @@ def test_pickles_are_models_nowhere(level_bundle: Bundle, tmp_path: Path, comman
 
 
 def odd_graph(kind: str, folder: Path) -> Path:
-    """A classifier of 16,000 samples into three that reaches for what it should not."""
+    """Return a classifier of 16,000 samples into three that reaches for what it should not."""
     shape = [16_000, 3]
     if kind == "outside":
         secret = folder / "secret"

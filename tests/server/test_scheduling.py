@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.conftest import LEVEL, LEVEL_LABELS, level_graph
+from tests.fixtures.models import LEVEL, LEVEL_LABELS, level_graph
 from tests.fixtures.server import busy
 
 from dawnchorus.errors import AudioDecodeError, InputError, ModelError, OverloadedError
@@ -63,7 +63,7 @@ def test_a_bundle_that_cannot_run_changes_nothing(
 
 
 def ended_order(futures: Sequence[Future[IdentifyResult]]) -> list[int]:
-    """Positions of the futures in the order in which they are done; filled while they are waited for."""
+    """Return positions of the futures in the order in which they are done; filled while they are waited for."""
     order: list[int] = []
     for k, future in enumerate(futures):
         future.add_done_callback(lambda _, k=k: order.append(k))  # type: ignore[misc]

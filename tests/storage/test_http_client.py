@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import http.server
 import io
+import logging
 import math
 import os
 import shutil
@@ -20,11 +21,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.http_server import QuietHandler, serving_http
+from tests.fixtures.http_server import QuietHandler, serving_http
 
 from dawnchorus.data.sources.download import decode_audio
 from dawnchorus.errors import DownloadError, OutputError
-from dawnchorus.storage.http_client import MAX_WAIT_S, HttpClient, _system_certificates, asked_wait_s
+from dawnchorus.storage.http_client import MAX_WAIT_S, HttpClient, _system_certificates
+from dawnchorus.storage.http_headers import asked_wait_s
 
 NAME = "XC1.wav"
 DATE = "Fri, 27 Nov 2026 01:00:00 GMT"
@@ -46,7 +48,7 @@ PAGE = b"<!DOCTYPE html><html><body>Too many requests</body></html>"
 def reply(
     body: bytes, status: str = "200 OK", *, cut: int | None = None, length: int | str | None = -1, **headers: str
 ) -> bytes:
-    """One reply; of `cut`, only so many bytes of its body. `length` -1 is the true one, None is none."""
+    """Return one reply; of `cut`, only so many bytes of its body. `length` -1 is the true one, None is none."""
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     if length is not None:
         fields["Content-Length"] = str(len(body) if length == -1 else length)
@@ -238,6 +240,14 @@ def test_a_file_of_another_kind_is_refused(server: Misbehaving, tmp_path: Path, 
     with pytest.raises(DownloadError, match="expected a"):
         HttpClient(per_s=1e6).download(server.address, tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_no_log_has_the_secret(server: Misbehaving, caplog: pytest.LogCaptureFixture) -> None:
+    server.replies = [reply(A).replace(b"Date: ", b"no colon here\r\nDate: ")]
+    caplog.set_level(logging.DEBUG)
+    address = f"{server.address}?key=the-key"
+    assert HttpClient(per_s=1e6, secret="the-key").read(address) == A
+    assert "the-key" not in caplog.text
 
 
 def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from tests.sounds import tone
+from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.mel import mel_filters
 from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
@@ -27,7 +27,7 @@ def load_librosa() -> ModuleType:
 
 
 def librosas(y: np.ndarray) -> np.ndarray:
-    """The same features by librosa, one call after the other."""
+    """Return the same features by librosa, one call after the other."""
     librosa = load_librosa()
     f = librosa.feature
     m = f.mfcc(y=y, sr=RATE_HZ, n_mfcc=20)

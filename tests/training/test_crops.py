@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tests.conftest import Command
-from tests.tiny_training import Train
+from tests.fixtures.commands import Command
+from tests.fixtures.training import Train
 
 from dawnchorus.data.clips import WholeRecording
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, write_table
@@ -51,7 +51,7 @@ def loaded(data_set: Path, store: ModelStore, *more: str) -> LabeledClips:
 
 
 def epoch(data: CropDataset, number: int) -> dict[str, np.ndarray]:
-    """The crops of an epoch by recording."""
+    """Return the crops of an epoch by recording."""
     batches = DistributedBatchSampler(len(data), batch=3, seed=1, weights=None)
     batches.set_epoch(number)
     drawn = [data[draw] for batch in CropBatchSampler(batches) for draw in batch]

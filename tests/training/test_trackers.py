@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.conftest import Command
-from tests.http_server import QuietHandler, serving_http
+from tests.fixtures.commands import Command
+from tests.fixtures.http_server import QuietHandler, serving_http
 
 from dawnchorus.errors import InputError, MissingExtraError
 from dawnchorus.training.config import TrackerConfig
@@ -25,7 +25,7 @@ ANSWERS: dict[str, dict[str, object]] = {
     "experiments/get-by-name": {"experiment": {"experiment_id": "1", "name": "birds", "lifecycle_stage": "active"}},
     "runs/create": {"run": {"info": RUN, "data": {}}},
 }
-"""What an MLflow server says before it breaks."""
+"""Replies of an MLflow server before it breaks."""
 
 
 Check = Callable[[TrackerConfig, Callable[[str], object]], TrackerConfig]

@@ -178,7 +178,7 @@ class IsolatedRecording:
 
     @property
     def metadata(self) -> RecordingMetadata:
-        """Place and time."""
+        """Location and time."""
         return self.header.metadata
 
     @property

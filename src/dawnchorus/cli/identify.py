@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 from rich.console import Console
@@ -19,7 +19,7 @@ from rich.table import Table
 
 from dawnchorus.audio.discovery import describe_skipped, find_recordings
 from dawnchorus.audio.windows import WindowPlan
-from dawnchorus.cli.options import location_options, model_options, speech_option, tta_option, workers_option
+from dawnchorus.cli.options import location_options, model_options, schema_options, workers_option
 from dawnchorus.cli.present import (
     MAX_LISTED,
     SOME_FAILED,
@@ -29,19 +29,20 @@ from dawnchorus.cli.present import (
     print_table,
     write_report,
 )
-from dawnchorus.cli.progress import shown_progress
+from dawnchorus.cli.progress import show_progress
 from dawnchorus.errors import InputError
-from dawnchorus.formats.fields import has_channels
+from dawnchorus.formats.columns import detection_values, has_channels, round_values
 from dawnchorus.formats.registry import FORMATS
 from dawnchorus.identification import Options, RecordingFailure, Run, identify
 from dawnchorus.identification.estimate import Estimate, estimate_run
 from dawnchorus.identification.input_tables import read_recordings, read_species_list, read_thresholds
-from dawnchorus.identification.options import DEFAULT_MIN_SCORE, SpeechUse
+from dawnchorus.inference.analyses.health.faults import OK
+from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.model import Model
 from dawnchorus.models.store import ModelStore
 from dawnchorus.tables.notes import counted
 from dawnchorus.taxonomy.classes import nearest_species
-from dawnchorus.types import ChannelOption, RecordingMetadata
+from dawnchorus.types import RecordingMetadata
 
 JSON_SCHEMA = 1
 
@@ -51,26 +52,24 @@ def _formats(_context: click.Context, _option: click.Parameter, value: tuple[str
     return tuple(FORMATS.lookup(name).name for name in dict.fromkeys(names))
 
 
+def _analyses(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[str, ...]:
+    names = [name.strip() for name in (value or "").split(",")]
+    return tuple(ANALYSES.lookup(name).name for name in dict.fromkeys(names) if name)
+
+
 @click.command("identify")
 @click.argument("paths", nargs=-1, required=True)
 @model_options
-@click.option("--min-score", type=float, default=DEFAULT_MIN_SCORE, show_default=True, help="Smallest score to report.")
+@schema_options("min_score", "overlap_s", "tta_shifts", "channel", "top", "merge", "speech")
 @click.option("--thresholds", type=click.Path(path_type=Path), help="csv: scientific_name, min_score.")
-@click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
-@tta_option
-@click.option(
-    "--channel",
-    type=click.Choice(get_args(ChannelOption)),
-    default="mean",
-    show_default=True,
-    help="Of several channels: the mean of all, the first, the second, the clearest, or each by itself.",
-)
-@click.option("--top", type=int, help="At most so many species in one window.")
 @click.option("--species-list", type=click.Path(path_type=Path), help="Only these species: one name in a line.")
 @location_options
-@speech_option
+@click.option(
+    "--analyses",
+    callback=_analyses,
+    help=f"Analyses of the recordings' own sound, written beside the table: any of {', '.join(ANALYSES)}, with commas.",
+)
 @click.option("--recordings", type=click.Path(path_type=Path), help="csv: path, latitude, longitude, start_time.")
-@click.option("--merge", is_flag=True, help="Join neighbouring windows of a species into events.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -91,17 +90,12 @@ def command(
     paths: tuple[str, ...],
     model: str,
     store: ModelStore,
-    min_score: float,
+    fields: dict[str, Any],
     thresholds: Path | None,
-    overlap: float,
-    tta_shifts: int,
-    channel: ChannelOption,
-    top: int | None,
     species_list: Path | None,
     location: dict[str, Any],
-    speech: SpeechUse | None,
+    analyses: tuple[str, ...],
     recordings: Path | None,
-    merge: bool,
     out: Path | None,
     formats: tuple[str, ...],
     combined: bool,
@@ -123,20 +117,11 @@ def command(
     """
     if out is not None and str(out) == "-":
         out = None
-    if out is None and len(formats) > 1:
-        raise InputError(f"Standard output takes one format, got {', '.join(formats)}. Give an --out folder.")
+    if out is None:
+        _check_standard_output(formats, analyses)
     screen = Console(quiet=True) if quiet else console(no_color=no_color)
-    options = Options(
-        min_score=min_score,
-        overlap_s=overlap,
-        tta_shifts=tta_shifts,
-        channel=channel,
-        top=top,
-        species=read_species_list(species_list, on_note=_say_note) if species_list else None,
-        merge=merge,
-        speech=speech,
-        **location,
-    )
+    species = read_species_list(species_list, on_note=_say_note) if species_list else None
+    options = Options(species=species, **fields, **location)
     metadata_by_path = read_recordings(recordings, on_note=_say_note) if recordings else None
     files = _find_recordings(paths)
     if metadata_by_path is not None:
@@ -149,11 +134,19 @@ def command(
     warn_unknown = [*(options.species or ()), *options.thresholds]
     for line in nearest_species(warn_unknown, bundle.labels):
         click.echo(f"warning: {line}", err=True)
-    plan = WindowPlan.from_seconds(rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=overlap)
+    plan = WindowPlan.from_seconds(
+        rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s
+    )
     estimate = None
     if dry_run or not quiet:
         estimate = estimate_run(
-            files, bundle, plan, n_workers=workers, tta_shifts=tta_shifts, channel=channel, clock=time.perf_counter
+            files,
+            bundle,
+            plan,
+            n_workers=workers,
+            tta_shifts=options.tta_shifts,
+            channel=options.channel,
+            clock=time.perf_counter,
         )
         _say_estimate(screen, estimate, options, workers, out)
     if dry_run:
@@ -162,7 +155,7 @@ def command(
         return
     duration_s = estimate.duration_s if estimate else 0.0
     start_s = time.monotonic()
-    with _saying_what_is_kept(out), shown_progress(screen, duration_s=duration_s) as update:
+    with _saying_what_is_kept(out), show_progress(screen, duration_s=duration_s) as update:
         run = identify(
             files,
             options,
@@ -171,6 +164,7 @@ def command(
             formats=formats or None,
             combined=combined,
             recordings=metadata_by_path,
+            analyses=analyses,
             workers=workers,
             resume=resume,
             overwrite=overwrite,
@@ -191,6 +185,13 @@ def command(
     _print_failures(problem_screen, "failed", run.failures)
     if run.failures:
         sys.exit(SOME_FAILED)
+
+
+def _check_standard_output(formats: Sequence[str], analyses: Sequence[str]) -> None:
+    if len(formats) > 1:
+        raise InputError(f"Standard output takes one format, got {', '.join(formats)}. Give an --out folder.")
+    if analyses:
+        raise InputError(f"Standard output takes no tables of {', '.join(analyses)}. Give an --out file or folder.")
 
 
 def _find_recordings(paths: Sequence[str]) -> list[Path]:
@@ -277,23 +278,12 @@ class _Result:
             "failures": [vars(failure) for failure in run.failures],
             "warnings": [vars(failure) for failure in run.warnings],
             "notes": run.notes,
+            **({"recorders": _read_verdicts(run)} if "health" in run.analyses else {}),
             "provenance": vars(run.provenance),
         }
         if self.out is None:
             fields["detections"] = [
-                {
-                    "recording": table.recording,
-                    "start_s": detection.start_s,
-                    "end_s": detection.end_s,
-                    "scientific_name": detection.scientific_name,
-                    "common_name": detection.common_name,
-                    "kind": detection.kind,
-                    "score": round(detection.score, 4),
-                    "probability": detection.probability and round(detection.probability, 4),
-                    "in_range": detection.in_range,
-                    "human_voice": detection.human_voice,
-                    **({"channel": detection.channel} if detection.channel is not None else {}),
-                }
+                {"recording": table.recording, **round_values(detection_values(detection))}
                 for table in run.tables()
                 for detection in table.detections
             ]
@@ -356,6 +346,8 @@ def _say_result(screen: Console, result: _Result) -> None:
         screen.print("Other sounds: " + ", ".join(f"{name} {n}" for name, n in sounds), markup=False)
     if run.builder.options.speech is not None:
         screen.print(f"Human voices: {_length(run.speech_s)}.")
+    if "health" in run.analyses:
+        _print_recorders(screen, run)
     for note in run.notes:
         screen.print(f"note: {note}", markup=False)
     resumed = f" ({progress.n_resumed} of them before)" if progress.n_resumed else ""
@@ -368,6 +360,22 @@ def _say_result(screen: Console, result: _Result) -> None:
         screen.print(f"Written: {result.out}", markup=False)
         if (journal := run.journal.path) is not None:
             screen.print(f"Kept for --resume: {journal}; it can be deleted.", markup=False)
+
+
+def _read_verdicts(run: Run) -> list[dict[str, Any]]:
+    """Return the verdict on each recorder, those with a fault first."""
+    rows = run.analysis_tables("health")["recorders"]
+    names = ("recorder", "n_recordings", "verdict")
+    verdicts = [dict(zip(names, row, strict=True)) for row in rows[[*names]].tolist()] if len(rows) else []
+    return sorted(verdicts, key=lambda verdict: verdict["verdict"] == OK)
+
+
+def _print_recorders(screen: Console, run: Run) -> None:
+    verdicts = _read_verdicts(run)
+    for each in verdicts[:MAX_LISTED]:
+        screen.print(f"recorder {each['recorder']}: {each['verdict']}", markup=False)
+    if len(verdicts) > MAX_LISTED:
+        screen.print(f"recorder: and {len(verdicts) - MAX_LISTED} more")
 
 
 def _print_failures(screen: Console, word: str, failures: list[RecordingFailure]) -> None:

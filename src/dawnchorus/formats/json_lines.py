@@ -1,4 +1,4 @@
-"""JSON lines: one object per detection with everything known of it. `schema` changes when a key does."""
+"""JSON lines: one object per detection with every column. `schema` changes when a key does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import BinaryIO
 
-from dawnchorus.formats.fields import build_row
+from dawnchorus.formats.columns import build_row, round_values
 from dawnchorus.formats.text import RowError, text_stream
 from dawnchorus.tables import read_text
 from dawnchorus.types import Detection, Provenance, RecordingTable
@@ -21,9 +21,7 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
     with text_stream(stream) as text:
         for table in tables:
             for detection in table.detections:
-                row = {"schema": SCHEMA, **build_row(table, detection, provenance)}
-                row |= {"start_s": round(detection.start_s, 3), "end_s": round(detection.end_s, 3)}
-                row["score"] = round(detection.score, 4)
+                row = {"schema": SCHEMA, **round_values(build_row(table, detection, provenance))}
                 text.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from dawnchorus.formats.fields import has_channels
+from dawnchorus.formats.columns import has_channels
 from dawnchorus.formats.text import NamedColumns, score, seconds, text_stream
 from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.types import Detection, Provenance, RecordingTable

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
-import time
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from dawnchorus.errors import NotFoundError
+from dawnchorus.formats.columns import detection_values
+from dawnchorus.identification.options import Options
+from dawnchorus.identification.result import build_provenance, has_range
 from dawnchorus.limits import Limits
 from dawnchorus.server.scheduling import IdentifyResult
 from dawnchorus.server.state.blobs import BlobStore
@@ -32,7 +34,7 @@ from dawnchorus.server.state.tables import (
     Recording,
     Review,
 )
-from dawnchorus.types import Detection
+from dawnchorus.types import ChannelSource, Detection
 
 LOG = logging.getLogger(__name__)
 
@@ -41,11 +43,11 @@ INSERT_ROWS = 1000
 
 N_TOP = 10
 
-BATCH_S = 0.1
-"""Time that counts wait for others, to be written in one transaction."""
+MAX_PENDING = 100_000
+"""Counts that are kept while the database cannot be written; of more, the oldest are dropped."""
 
-RETRY_S, MAX_TRIES = 0.5, 7200
-"""Interval and number of retries while the database cannot be reached: an hour in all."""
+UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)
+"""Errors of a database that cannot be reached, is locked or full; the same work may succeed again."""
 
 
 @dataclass(frozen=True)
@@ -75,26 +77,51 @@ class DetectionStore:
 
     def __init__(self, database: Database, files: BlobStore, limits: Limits) -> None:
         self._database, self._files, self._limits = database, files, limits
-        self._pending: queue.SimpleQueue[dict[str, Any] | threading.Event | None] = queue.SimpleQueue()
-        self._closing = threading.Event()
-        self._writer = threading.Thread(target=self._run_writer, daemon=True)
-        self._writer.start()
-
-    def close(self) -> None:
-        """Write the pending counts and stop."""
-        self._pending.put(None)
-        self._writer.join(timeout=5)
-        self._closing.set()
-        self._writer.join()
+        self._pending: list[dict[str, Any]] = []
+        """Rows of `Identification` that `flush` writes; `count` appends to it from any thread."""
+        self._flushing = threading.Lock()
 
     # ------------------------------------------------------------------ writing
 
     def count(self, result: IdentifyResult, best: Detection | None) -> None:
-        """Count an identification without storing the audio; written in batches in the background."""
-        self._pending.put(_identification_values(result, best, recording=None))
+        """Count an identification without storing the audio; the next `flush` writes it."""
+        self._pending.append(_identification_values(result, best, recording=None))
 
-    def store(self, result: IdentifyResult, path: Path, name: str) -> str:
+    def flush(self) -> None:
+        """Write the pending counts in one transaction.
+
+        Raises:
+            SQLAlchemyError: one of `UNAVAILABLE`; the counts stay pending.
+        """
+        with self._flushing:
+            rows = list(self._pending)
+            if not rows:
+                return
+            try:
+                with self._database.write() as session:
+                    session.execute(insert(Identification), rows)
+            except UNAVAILABLE:
+                del self._pending[:-MAX_PENDING]
+                raise
+            except SQLAlchemyError:
+                LOG.exception("%d identifications cannot be counted", len(rows))
+            del self._pending[: len(rows)]
+
+    def close(self) -> None:
+        """Write the pending counts for the last time."""
+        try:
+            self.flush()
+        except UNAVAILABLE as error:
+            LOG.error("%d identifications are not counted: %s", len(self._pending), type(error).__name__)
+
+    def store(self, result: IdentifyResult, path: Path, *, name: str, options: Options) -> str:
         """Store the audio and its detections, and return the sha256 of the audio; everything is written on return.
+
+        Args:
+            result: Detections.
+            path: Audio.
+            name: Client's name of it.
+            options: Options that the detections were made with.
 
         Raises:
             OutputError: no space.
@@ -119,58 +146,21 @@ class DetectionStore:
                 )
                 session.flush()
             best = max(rows, key=lambda d: d.score, default=None)
-            identification = Identification(**_identification_values(result, best, recording=sha256))
+            identification = Identification(
+                **_identification_values(result, best, recording=sha256),
+                provenance=asdict(build_provenance(result.bundle, options, range_filter=has_range(rows))),
+                latitude=table.metadata.latitude,
+                longitude=table.metadata.longitude,
+                week=table.week,
+            )
             session.add(identification)
             session.flush()
-            values = [_detection_values(row, identification, result.bundle.id) for row in rows]
+            owners = {"identification": identification.id, "recording": sha256, "bundle_id": result.bundle.id}
+            values = [detection_values(row) | owners for row in rows]
             for k in range(0, len(values), INSERT_ROWS):
                 session.execute(insert(DetectionRow), values[k : k + INSERT_ROWS])
             _copy_reviews(session, sha256, identification.id)
         return sha256
-
-    def flush(self) -> None:
-        """Wait until the pending counts are written."""
-        done = threading.Event()
-        self._pending.put(done)
-        done.wait(timeout=2)
-
-    def _run_writer(self) -> None:
-        while (first := self._pending.get()) is not None:
-            batch = [first, *self._collect_batch(first)]
-            self._write([entry for entry in batch if isinstance(entry, dict)])
-            for entry in batch:
-                if isinstance(entry, threading.Event):
-                    entry.set()
-            if batch[-1] is None:
-                return
-
-    def _collect_batch(
-        self, entry: dict[str, Any] | threading.Event | None
-    ) -> Iterator[dict[str, Any] | threading.Event | None]:
-        """Yield the entries of the next `BATCH_S` seconds, up to the first that a caller of `flush` waits for."""
-        until = time.monotonic() + BATCH_S
-        while isinstance(entry, dict):
-            try:
-                entry = self._pending.get(timeout=max(until - time.monotonic(), 0))
-            except queue.Empty:
-                return
-            yield entry
-
-    def _write(self, rows: list[dict[str, Any]]) -> None:
-        """Write the rows, with retries while the database cannot be reached."""
-        for _ in range(MAX_TRIES if rows else 0):
-            try:
-                with self._database.write() as session:
-                    session.execute(insert(Identification), rows)
-            except (OperationalError, InterfaceError, PoolTimeout) as error:
-                LOG.error("%d identifications wait for the database: %s", len(rows), type(error).__name__)
-                if self._closing.wait(RETRY_S):
-                    return
-            except SQLAlchemyError:
-                LOG.exception("%d identifications cannot be counted", len(rows))
-                return
-            else:
-                return
 
     def delete(self, sha256: str) -> None:
         """Delete a recording, its detections and their reviews; labeled recordings that were cut from it stay.
@@ -206,17 +196,30 @@ class DetectionStore:
         with self._database.read() as session:
             return _get_recording(session, sha256)
 
-    def get(self, detection_id: int) -> DetectionRow:
-        """Return a detection.
+    def get(self, detection_id: int) -> tuple[DetectionRow, ChannelSource]:
+        """Return a detection, and the channel that it was scored in.
 
         Raises:
             NotFoundError: there is none.
         """
         with self._database.read() as session:
             row = session.get(DetectionRow, detection_id)
-        if row is None:
-            raise NotFoundError(f"there is no detection {detection_id}.")
-        return row
+            if row is None:
+                raise NotFoundError(f"there is no detection {detection_id}.")
+            return row, scored_channel(session, row)
+
+    def latest_identification(self, sha256: str) -> Identification:
+        """Return the latest identification of a stored recording.
+
+        Raises:
+            NotFoundError: there is no such recording.
+        """
+        query = select(Identification).where(Identification.recording == sha256).order_by(Identification.id.desc())
+        with self._database.read() as session:
+            identification = session.scalars(query.limit(1)).first()
+        if identification is None:
+            raise NotFoundError(f"there is no recording {sha256[:64]}.")
+        return identification
 
     def find(
         self, query: DetectionQuery, *, limit: int, offset: int = 0, by_score: bool = False
@@ -245,7 +248,8 @@ class DetectionStore:
 
     def totals(self) -> dict[str, Any]:
         """Return totals of all servers: counts, mean score, most frequent species, latest identifications."""
-        self.flush()
+        with suppress(*UNAVAILABLE):  # the next flush repeats it
+            self.flush()
         has_species = Identification.species.is_not(None)
         with self._database.read() as session:
             n, mean, audio_s = session.execute(
@@ -280,17 +284,16 @@ class DetectionStore:
 
 def to_detection(row: DetectionRow) -> Detection:
     """Convert a row to a detection."""
-    return Detection(
-        row.start_s,
-        row.end_s,
-        row.scientific_name,
-        row.common_name,
-        "species",
-        row.score,
-        in_range=row.in_range,
-        probability=row.probability,
-        channel=row.channel,
-    )
+    return Detection(**detection_values(row))
+
+
+def scored_channel(session: Session, row: DetectionRow) -> ChannelSource:
+    """Return the channel that a detection was scored in."""
+    if row.channel is not None:
+        return row.channel
+    run = session.get_one(Identification, row.identification)
+    channel: ChannelSource = (run.provenance or {}).get("parameters", {}).get("channel", "mean")
+    return channel
 
 
 def _get_recording(session: Session, sha256: str) -> Recording:
@@ -308,22 +311,6 @@ def _identification_values(result: IdentifyResult, best: Detection | None, *, re
         "duration_s": result.table.duration_s,
         "species": None if best is None else best.common_name,
         "score": None if best is None else best.score,
-    }
-
-
-def _detection_values(row: Detection, identification: Identification, bundle_id: str) -> dict[str, Any]:
-    return {
-        "identification": identification.id,
-        "recording": identification.recording,
-        "start_s": row.start_s,
-        "end_s": row.end_s,
-        "scientific_name": row.scientific_name,
-        "common_name": row.common_name,
-        "score": row.score,
-        "probability": row.probability,
-        "in_range": row.in_range,
-        "bundle_id": bundle_id,
-        "channel": row.channel,
     }
 
 

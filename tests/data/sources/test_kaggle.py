@@ -16,7 +16,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 from kagglesdk import kaggle_env
-from tests.sounds import tone
+from tests.fixtures.sounds import tone
 
 from dawnchorus.cli.fetch import command
 from dawnchorus.data.recordings import read_table
@@ -34,7 +34,7 @@ NOTEBOOKS = {
 
 
 def birdclef_zip() -> bytes:
-    """A competition in BirdCLEF's layout: two recordings of two species."""
+    """Return a competition in BirdCLEF's layout: two recordings of two species."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         lines = ["primary_label,secondary_labels,scientific_name,common_name,author,license,rating,url,filename"]
@@ -80,7 +80,7 @@ class Kaggle(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @pytest.fixture(autouse=True)

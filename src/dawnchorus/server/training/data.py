@@ -32,6 +32,7 @@ from dawnchorus.data.synthesis.negatives import SOURCE as GENERATED
 from dawnchorus.errors import AudioTooLargeError, FormatError, InputError, NotFoundError, UnknownClassError
 from dawnchorus.limits import Limits, ZipLimits
 from dawnchorus.models.bundle import file_sha256
+from dawnchorus.server.history import scored_channel
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.file_names import base_name
@@ -46,9 +47,11 @@ from dawnchorus.server.state.tables import (
     SplitAssignment,
 )
 from dawnchorus.server.training.archives import unpack
+from dawnchorus.storage.safe_names import safe_name
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file, parse_folder_label
 from dawnchorus.taxonomy.labels import Label, is_indeterminate, is_unnamed, label_text, name_key
+from dawnchorus.types import ChannelSource
 
 LOG = logging.getLogger(__name__)
 
@@ -302,6 +305,7 @@ class TrainingData:
             other = resolve_class(parse_species(species), self._known_classes(labels), is_new=new_class)
         with self._database.read() as session:
             row, recording = _get_detection(session, detection_id)
+            channel = scored_channel(session, row)
         review = Review(
             detection=row.id,
             verdict=verdict,
@@ -320,7 +324,7 @@ class TrainingData:
             source="review",
             detection=row.id,
         )
-        with self._cut_clip(row) as path:
+        with self._cut_clip(row, channel) as path:
             labeled.sha256, labeled.n_bytes = self._files.put(path), path.stat().st_size
             with self._database.write(lock_key=labeled.sha256) as session:
                 self._files.ensure(labeled.sha256, path)
@@ -341,12 +345,12 @@ class TrainingData:
             delete_if_unreferenced(self._database, self._files, sha256)
 
     @contextmanager
-    def _cut_clip(self, row: DetectionRow) -> Iterator[Path]:
+    def _cut_clip(self, row: DetectionRow, channel: ChannelSource) -> Iterator[Path]:
         """Write the segment of a detection to a temporary file."""
         middle_s, half_s = (row.start_s + row.end_s) / 2, min(row.end_s - row.start_s, MAX_CLIP_S) / 2
         path = self._files.local(row.recording)
         start_s, end_s = middle_s - half_s, middle_s + half_s
-        samples = read_clip(path, start_s=start_s, end_s=end_s, rate_hz=CLIP_RATE_HZ, channel=row.source)
+        samples = read_clip(path, start_s=start_s, end_s=end_s, rate_hz=CLIP_RATE_HZ, channel=channel)
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch, "clip.flac")
             write_recording(path, samples, rate_hz=CLIP_RATE_HZ)
@@ -660,10 +664,8 @@ def _given_name(path: str) -> str:
 
 def _safe_parts(given: str) -> list[str]:
     """Split a client's file name into parts that are valid on every file system."""
-    parts = (re.sub(r'[<>:"|?*\x00-\x1f]', " ", part).strip(" .") for part in re.split(r"[/\\]", given))
-    return [part.encode("utf-8", "ignore")[:MAX_LABEL].decode("utf-8", "ignore") for part in parts if part] or [
-        "unnamed"
-    ]
+    parts = [part for part in re.split(r"[/\\]", given) if part.strip(" .")] or [""]
+    return [safe_name(part, replacement=" ", max_bytes=MAX_LABEL) for part in parts]
 
 
 def _sent_path(given: str) -> str:

@@ -94,7 +94,7 @@ async def upload(request: Request, service: ServiceDependency) -> Response:
                 job = await asyncio.to_thread(enqueue, service, path, name, options)
                 return _redirect(request, f"/jobs/{job.id}")
             result = await service.identify(path, options, name)
-            sha256 = await asyncio.to_thread(service.detections.store, result, path, name)
+            sha256 = await asyncio.to_thread(service.detections.store, result, path, name=name, options=options)
     except DawnChorusError as error:
         return await asyncio.to_thread(
             _home, request, service, error=error_message(request, error), status=http_status(error)
