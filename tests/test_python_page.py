@@ -16,7 +16,7 @@ from dawnchorus.formats.detections import Detections
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.types import Detection, RecordingMetadata, RecordingTable
-from tests.ranges import range_bundle
+from tests.fixtures.ranges import range_bundle
 
 PAGE = Path(__file__).parents[1] / "docs" / "PYTHON.md"
 SECTIONS = {
