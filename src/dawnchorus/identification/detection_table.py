@@ -88,9 +88,8 @@ class TableBuilder:
         options = self.options
         for window, index, score in channel.hits.tolist():
             in_range = None if expected is None else expected[index]
-            label, kept_s = labels[index], self.plan.start_s(window)
-            start_s = channel.kept.start_s(kept_s)
-            end_s = max(min(channel.kept.end_s(kept_s + self.plan.window_s), scored.duration_s), start_s)
+            label = labels[index]
+            start_s, end_s = channel.window_times(window, self.plan, scored.duration_s)
             human_voice = None if options.speech is None else _has_any(scored.speech, start_s, end_s)
             if (options.drop_out_of_range and in_range is False) or (options.speech == "drop" and human_voice):
                 continue

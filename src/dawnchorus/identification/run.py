@@ -28,11 +28,9 @@ from dawnchorus.inference.analyses.hits import ScoreFilter
 from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.model import Model, load_model
-from dawnchorus.inference.preparation import open_cleaner
 from dawnchorus.inference.recording import ScoringPlan
 from dawnchorus.inference.results import FailedRecording
 from dawnchorus.inference.scoring import score_recordings
-from dawnchorus.inference.sessions import SessionPool
 from dawnchorus.inference.speech import VoiceActivityDetector
 from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
@@ -130,8 +128,7 @@ def _identify(
     range_filter = open_range_filter(model, options, recordings)
     builder = TableBuilder(bundle, plan.windows, options, range_filter, recordings or {}, names)
     n_workers = workers or usable_cores()
-    cleaner = open_cleaner(bundle.info.cleaning, model.store.folder)
-    loaded = LoadedModel(bundle, cleaner, SessionPool(bundle, options.tta_shifts))
+    loaded = LoadedModel.open(bundle, model.store.folder, tta_shifts=options.tta_shifts)
     # Two bundles may have one graph, and activate or clean differently.
     key = {"bundle_id": bundle.id, "activation": bundle.info.activation, **options.scoring()}
     if bundle.info.cleaning:
