@@ -55,7 +55,7 @@ def result(level_bundle: Bundle) -> IdentifyResult:
 
 
 def stored(client: httpx.Client, sha256: str, folder: Path) -> list[dict[str, Any]]:
-    """The rows of the table that the server makes of a stored recording."""
+    """Return the rows of the table that the server makes of a stored recording."""
     reply = client.get(f"/api/v1/recordings/{sha256}/detections", params={"format": "parquet"})
     (folder / "stored.parquet").write_bytes(reply.content)
     rows: list[dict[str, Any]] = pq.read_table(folder / "stored.parquet").to_pylist()
