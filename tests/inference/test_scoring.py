@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 
 from dawnchorus.audio import decoder_pool
+from dawnchorus.audio.sample_analyses import Table
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import AudioError, InvalidBundleError
-from dawnchorus.inference import loaded_model
 from dawnchorus.inference import recording as recording_module
+from dawnchorus.inference import sessions
 from dawnchorus.inference.analyses.hits import ScoreFilter
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.preparation import WHOLE, Cleaner
 from dawnchorus.inference.recording import ScoringPlan
 from dawnchorus.inference.results import FailedRecording, ScoredRecording
 from dawnchorus.inference.scoring import score_recordings
+from dawnchorus.inference.sessions import SessionPool
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.models.runner import Output, Session, open_session
@@ -55,6 +57,7 @@ class FakeRecording:
 
     def __init__(self, blocks: Callable[[], Blocks]) -> None:
         self._blocks = blocks
+        self.tables: dict[str, Table] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +87,7 @@ class FakeDecoder:
         return within_s >= 0
 
     def abandon(self) -> None:
-        """No process is behind it."""
+        """Do nothing: there is no process."""
 
     def close(self) -> None:
         self.is_closed = True
@@ -113,7 +116,7 @@ def run(
         decoders: Decoders, *, n_workers: int = 1, tta_shifts: int = 1, on_windows: Any = abs, **more: Any
     ) -> Iterator[ScoredRecording | FailedRecording]:
         monkeypatch.setattr(decoder_pool, "DecoderProcess", decoders)
-        model = LoadedModel(level_bundle, Cleaner(Cleaning()), n_sessions=n_workers, tta_shifts=tta_shifts)
+        model = LoadedModel(level_bundle, Cleaner(Cleaning()), SessionPool(level_bundle, tta_shifts))
         plan = ScoringPlan(**{"windows": PLAN, "analyses": {"hits": EVERYTHING}, **more})
         paths = map(Path, decoders.recordings)
         return score_recordings(paths, model, plan, n_workers=n_workers, on_windows=on_windows)
@@ -145,6 +148,7 @@ def test_recording_is_scored_to_its_end(run: Callable[..., Iterator[ScoredRecord
         "warnings": ("truncated",),
         "channels": [(WHOLE, None)],
         "speech": (),
+        "tables": {},
     }
     assert sum(seen) == 20
 
@@ -230,7 +234,7 @@ def test_bundle_that_cannot_be_run_is_an_error(
     def refuse(_bundle: Bundle, **_more: int) -> Session:
         raise InvalidBundleError("cannot be loaded")
 
-    monkeypatch.setattr(loaded_model, "open_session", refuse)
+    monkeypatch.setattr(sessions, "open_session", refuse)
     with pytest.raises(InvalidBundleError, match="cannot be loaded"):
         list(run(Decoders({"a": lambda: recording(1)})))
 
@@ -248,7 +252,7 @@ def test_windows_are_turned_as_often_as_asked(
         opened.append(tta_shifts)
         return open_session(bundle)
 
-    monkeypatch.setattr(loaded_model, "open_session", remember)
+    monkeypatch.setattr(sessions, "open_session", remember)
     list(run(Decoders({"a": lambda: recording(1)}), **given))
     assert opened == [tta_shifts]
 
@@ -284,7 +288,7 @@ def test_short_recordings_share_a_call_of_the_model(
     session = CountingSession()
     first, second = sizes
     decoders = Decoders({"a": lambda: recording(first), "b": lambda: recording(second, first_level=20 / 64)})
-    monkeypatch.setattr(loaded_model, "open_session", session.open)
+    monkeypatch.setattr(sessions, "open_session", session.open)
     found = {result.path.name: levels(result) for result in run(decoders)}
     assert found == {"a": list(range(first)), "b": [20 + k for k in range(second)]}
     assert session.calls == calls
@@ -325,7 +329,7 @@ def test_long_recording_is_scored_by_all_workers_and_comes_in_order(
                 assert is_overtaken.wait(60)
             return super().run(windows, embeddings=embeddings)
 
-    monkeypatch.setattr(loaded_model, "open_session", lambda bundle, **more: Overtaken().open(bundle, **more))
+    monkeypatch.setattr(sessions, "open_session", lambda bundle, **more: Overtaken().open(bundle, **more))
     (result,) = run(Decoders({"a": lambda: recording(40)}), n_workers=2)
     assert levels(result) == list(range(40))
     assert len(threads) == 2

@@ -21,8 +21,9 @@ import pytest
 import soundfile
 from fastapi.routing import APIRoute
 from sqlalchemy import insert
-from tests.e2e.machines import Server, serving, wait_for
+from tests.fixtures.machines import Server, serving
 from tests.fixtures.server import Serve
+from tests.fixtures.waiting import wait_for
 
 from dawnchorus.formats.registry import FORMATS
 from dawnchorus.models.bundle import Bundle

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.http_server import QuietHandler, serving_http
+from tests.fixtures.http_server import QuietHandler, serving_http
 
 from dawnchorus.data.sources.download import decode_audio
 from dawnchorus.errors import DownloadError, OutputError

@@ -31,6 +31,7 @@ from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.model import Model
 from dawnchorus.inference.preparation import open_cleaner
 from dawnchorus.inference.recording import RecordingWork
+from dawnchorus.inference.sessions import SessionPool
 from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS
@@ -82,18 +83,18 @@ class CostEstimate:
 class ServedModel:
     """A bundle with its sessions and its range filters."""
 
-    def __init__(self, bundle: Bundle, n_threads: int, store: ModelStore) -> None:
+    def __init__(self, bundle: Bundle, store: ModelStore) -> None:
         self.bundle, self._store = bundle, store
-        self.loaded = LoadedModel(bundle, open_cleaner(bundle.info.cleaning, store.folder), n_sessions=n_threads)
+        self.loaded = LoadedModel(bundle, open_cleaner(bundle.info.cleaning, store.folder), SessionPool(bundle))
         self._range_filter = lru_cache(maxsize=8)(self._new_range_filter)
 
-    def warm_up(self) -> None:
-        """Load everything that uploads without a place need.
+    def warm_up(self, n_threads: int) -> None:
+        """Load everything that uploads without a location need.
 
         Raises:
             ModelError: the bundle cannot be run.
         """
-        self.loaded.warm_up()
+        self.loaded.sessions.warm_up(n_threads)
         self.range_filter(Options())
 
     def range_filter(self, options: Options) -> RangeFilter | None:
@@ -227,7 +228,7 @@ class InferencePool:
         self.n_inference_threads = n_inference_threads or usable_cores()
         self._store = store
         self._active = self.open_model(bundle)
-        self._active.warm_up()
+        self._active.warm_up(self.n_inference_threads)
         self._costs = CostEstimate()
         self._submitting = threading.Lock()
         self.engine = InferenceEngine(
@@ -266,7 +267,7 @@ class InferencePool:
             ModelError: it cannot be run.
         """
         active = self.open_model(bundle)
-        active.warm_up()
+        active.warm_up(self.n_inference_threads)
 
         def switch() -> None:
             self._active = active
@@ -275,7 +276,7 @@ class InferencePool:
 
     def open_model(self, bundle: Bundle) -> ServedModel:
         """Return another model for `submit`; it is loaded on first use."""
-        return ServedModel(bundle, self.n_inference_threads, self._store)
+        return ServedModel(bundle, self._store)
 
     def warm(self, options: Options) -> None:
         """Load the range model if the options need it."""

@@ -23,7 +23,6 @@ import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
-from dawnchorus import __version__
 from dawnchorus.errors import DownloadError, LongWaitError
 from dawnchorus.storage.file_kinds import find_other_kind, find_page
 from dawnchorus.storage.files import cannot_write
@@ -35,6 +34,7 @@ from dawnchorus.storage.http_headers import (
     reply_version,
 )
 from dawnchorus.storage.partial_files import ContentVersion, PartialFile
+from dawnchorus.version import __version__
 
 TIMEOUT_S = 60
 MAX_TRIES = 6
