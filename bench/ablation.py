@@ -55,7 +55,7 @@ def _scored_with(bundle: Bundle, cleaning: Cleaning, folder: Path) -> Bundle:
 
 
 def measure() -> dict[str, Any] | None:
-    """Metrics of test recordings with intervals: trained with each cleaning, scored with the same and with none."""
+    """Return metrics with intervals: trained with each cleaning, scored with the same and with none."""
     graph = SHARED_AUDIO.parent / "models" / "yamnet" / "yamnet_waveform.onnx"
     if not SHARED_AUDIO.is_dir() or not graph.is_file():
         print(f"  no recordings at {SHARED_AUDIO}, or no {graph}: left out")

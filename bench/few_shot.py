@@ -35,7 +35,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
         "trainer.epochs=30",
     ),
 }
-"""What a server does, and a head that is taught in the usual way."""
+"""The retraining of a server, and a head that is trained in the usual way."""
 
 
 def measure() -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _new_name(name: str | None) -> str:
 def _draw(
     focal: RecordingsTable, strangers: RecordingsTable, draw: int
 ) -> tuple[list[RecordingRow], list[RecordingRow], list[RecordingRow]]:
-    """Recordings to teach, those of the same species that are held out, and others."""
+    """Return recordings to teach, those of the same species that are held out, and others."""
     rng = random.Random(draw)  # noqa: S311 - a choice, not a secret
     chosen = rng.sample(species_of(focal.rows), N_TAUGHT)
     taught: list[RecordingRow] = []

@@ -41,7 +41,7 @@ KEPT = RESULTS / "leaderboard"
 
 
 def measure(recipes: Sequence[str] = tuple(RECIPES)) -> dict[str, Any] | None:
-    """The entries of the leaderboard, the best first; each was trained and timed on one core."""
+    """Return the entries of the leaderboard, the best first; each was trained and timed on one core."""
     if not SHARED_AUDIO.is_dir():
         print(f"  no recordings at {SHARED_AUDIO}: left out")
         return None

@@ -36,7 +36,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 
 
 def measure() -> dict[str, Any]:
-    """Highest scores in noise, and in the test recordings of the species, of models of one and of three species."""
+    """Return highest scores in noise and in test recordings of the species, of models of one and of three species."""
     found: dict[tuple[int, str, float], list[dict[str, float]]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as scratch:
         for n_species in (1, 3):

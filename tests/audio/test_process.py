@@ -51,7 +51,7 @@ def read(recording: IsolatedRecording) -> float:
 
 
 def running(decoder: DecoderProcess) -> subprocess.Popen[bytes]:
-    """The decoder's process."""
+    """Return the decoder's process."""
     assert decoder._child is not None
     return decoder._child.process
 

@@ -37,7 +37,8 @@ def test_analyses_get_all_channels_at_the_files_own_rate(
     assert rows["rate_hz"].tolist() == [16_000, 16_000]
 
 
-def test_a_decoder_imports_nothing_heavy_for_an_analysis(stereo: Path, own_decoders: None) -> None:
+@pytest.mark.usefixtures("own_decoders")
+def test_a_decoder_imports_nothing_heavy_for_an_analysis(stereo: Path) -> None:
     decoder = DecoderProcess()
     with decoder.open(stereo, analyses={"peaks": Peaks()}) as recording:
         assert sum(1 for _ in recording.blocks()) == 1

@@ -44,6 +44,13 @@ def test_help_names_every_verb_and_loads_nothing_heavy(command: Command) -> None
         assert f"'{heavy}'" not in loaded
 
 
+@pytest.mark.parametrize(("words", "nearest"), [(["idenitfy"], "identify"), (["models", "lst"], "list")])
+def test_a_misspelt_verb_names_the_nearest(command: Command, words: list[str], nearest: str) -> None:
+    done = command(*words)
+    assert done.returncode == 2
+    assert f"No such command '{words[-1]}'. Did you mean '{nearest}'?" in done.stderr.decode()
+
+
 @pytest.mark.parametrize("verb", [v for v in VERBS if v != "completion"])
 def test_every_verb_has_help(command: Command, verb: str) -> None:
     done = command(verb, "--help")

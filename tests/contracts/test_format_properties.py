@@ -82,7 +82,7 @@ def read_back(name: str, made: list[RecordingTable]) -> list[tuple[str | None, D
 
 
 def kept_rows(fields: tuple[str, ...], rows: Iterable[tuple[str | None, Detection]]) -> list[tuple[str, ...]]:
-    """The fields as text, whatever the order of rows; numbers with six decimals."""
+    """Return the fields as text, whatever the order of rows; numbers with six decimals."""
     values = (
         {name: recording if name == "recording" else getattr(detection, name) for name in fields}
         for recording, detection in rows

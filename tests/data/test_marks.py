@@ -44,7 +44,7 @@ def imported(source: Path, layout: str = "auto") -> tuple[dict[str, RecordingRow
 
 
 def marks(source: Path, layout: str = "auto") -> tuple[dict[str, Times | None], str]:
-    """The marks of each recording, None where nobody listened, and what was said."""
+    """Return the marks of each recording, None where nobody listened, and what was said."""
     rows, notes = imported(source, layout)
     found = {
         name: [(mark.start_s, mark.end_s, mark.scientific_name) for mark in row.annotations]

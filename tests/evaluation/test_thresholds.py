@@ -28,7 +28,7 @@ def choose(
 
 
 def true_precision(min_score: float, share_right: float) -> float:
-    """Of normal scores, those of right windows higher by `SEPARATION`."""
+    """Return normal scores, those of right windows higher by `SEPARATION`."""
     right, wrong = (0.5 * math.erfc((min_score - mean) / math.sqrt(2)) for mean in (SEPARATION, 0.0))
     return share_right * right / (share_right * right + (1 - share_right) * wrong)
 

@@ -14,8 +14,9 @@ import pytest
 
 from dawnchorus.errors import JournalDamagedError, OutputError
 from dawnchorus.identification.journal import NO_FILE, Journal, RecordingSummary, file_mark, set_aside
+from dawnchorus.inference.analyses.hits import HIT
 from dawnchorus.inference.preparation import Kept
-from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
+from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
 from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
 
 MARK = (1000, 2_000_000)
@@ -26,11 +27,11 @@ INFO = AudioInfo("WAV", "PCM_16", 16_000, 1, None)
 def scored(path: Path, *, speech: tuple[Segment, ...] = ()) -> ScoredRecording:
     hits = np.array([(0, 1, 0.5), (2, 0, 0.25)], HIT)
     metadata = RecordingMetadata(datetime(2026, 5, 1, 4, 30), 52.5, 13.4, "AudioMoth", "guano")
-    return ScoredRecording(path, INFO, metadata, 3.0, ("truncated",), (ChannelHits(hits),), speech)
+    return ScoredRecording(path, INFO, metadata, 3.0, ("truncated",), (ScoredChannel({"hits": hits}),), speech)
 
 
 def contents(result: ScoredRecording) -> dict[str, object]:
-    """Every field, the hits as lists."""
+    """Return every field, the hits as lists."""
     channels = [(each.channel, each.kept, each.hits.tolist()) for each in result.channels]
     return {**vars(result), "channels": channels}
 
@@ -69,8 +70,9 @@ def test_journal_keeps_channels_apart() -> None:
     one = scored(Path("/a.wav"))
     hits = one.channels[0].hits
     cut = Kept((Segment(0.5, 1.0), Segment(2.0, 2.25)), is_whole=False)
-    three = replace(one, channels=(ChannelHits(hits, channel=1), ChannelHits(hits[:0], channel=2),
-                                   ChannelHits(hits[1:], cut, 3)))  # fmt: skip
+    three = replace(one, channels=(ScoredChannel({"hits": hits}, channel=1),
+                                   ScoredChannel({"hits": hits[:0]}, channel=2),
+                                   ScoredChannel({"hits": hits[1:]}, cut, 3)))  # fmt: skip
     with closing(new_journal()) as journal:
         journal.add(three, MARK)
         read, note = journal.read(one.path), journal.read_summary(one.path)

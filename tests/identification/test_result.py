@@ -22,8 +22,9 @@ from dawnchorus.identification.journal import Journal
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.result import RecordingFailure, Run, build_provenance
 from dawnchorus.identification.run import build_score_filter, open_range_filter
+from dawnchorus.inference.analyses.hits import HIT
 from dawnchorus.inference.model import Model
-from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
+from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
@@ -131,7 +132,7 @@ def test_location_and_week_without_effect_are_said(tmp_path: Path, northern: Bun
 
 
 def run_of(bundle: Bundle, *, range_filter: RangeFilter | None = None, **options: object) -> Run:
-    """A run of two recordings, the first broken."""
+    """Return a run of two recordings, the first broken."""
     plan = WindowPlan.from_seconds(rate_hz=16_000, window_s=1.0)
     journal = Journal(None)
     journal.start({})
@@ -141,7 +142,7 @@ def run_of(bundle: Bundle, *, range_filter: RangeFilter | None = None, **options
         RecordingMetadata(),
         2.0,
         ("truncated",),
-        (ChannelHits(np.array([(0, 0, 0.5), (0, 1, 0.5), (1, 0, 0.5)], HIT)),),
+        (ScoredChannel({"hits": np.array([(0, 0, 0.5), (0, 1, 0.5), (1, 0, 0.5)], HIT)}),),
         (Segment(0.5, 0.75), Segment(1.0, 1.5)),
     )
     journal.add(FailedRecording(BROKEN, "broken"), MARK)

@@ -27,7 +27,7 @@ from dawnchorus.server.scheduling import FIRST_COST_S, LEAST_BYTES
 from dawnchorus.server.settings import Settings
 
 Replies = Counter[tuple[int, bool]]
-"""How many of each status, without and with the time to come again."""
+"""Number of replies by status, without and with the time to come again."""
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_slow_senders_are_cut_off_and_keep_nobody_waiting(
     stop = threading.Event()
 
     def drip() -> None:
-        """A byte now and then."""
+        """Return a byte now and then."""
         while not stop.wait(0.2):
             for connection in slow:
                 try:
@@ -156,7 +156,7 @@ def _rest(connection: socket.socket) -> bytes:
 
 
 def _answer(connection: socket.socket) -> bytes:
-    """All that comes until the other side has had enough, or has answered."""
+    """Return all that comes until the other side has had enough, or has answered."""
     found = b""
     try:
         while b"\r\n\r\n{" not in found and (part := connection.recv(4096)):

@@ -24,7 +24,8 @@ from tests.http_server import QuietHandler, serving_http
 
 from dawnchorus.data.sources.download import decode_audio
 from dawnchorus.errors import DownloadError, OutputError
-from dawnchorus.storage.http_client import MAX_WAIT_S, HttpClient, _system_certificates, asked_wait_s
+from dawnchorus.storage.http_client import MAX_WAIT_S, HttpClient, _system_certificates
+from dawnchorus.storage.http_headers import asked_wait_s
 
 NAME = "XC1.wav"
 DATE = "Fri, 27 Nov 2026 01:00:00 GMT"
@@ -46,7 +47,7 @@ PAGE = b"<!DOCTYPE html><html><body>Too many requests</body></html>"
 def reply(
     body: bytes, status: str = "200 OK", *, cut: int | None = None, length: int | str | None = -1, **headers: str
 ) -> bytes:
-    """One reply; of `cut`, only so many bytes of its body. `length` -1 is the true one, None is none."""
+    """Return one reply; of `cut`, only so many bytes of its body. `length` -1 is the true one, None is none."""
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     if length is not None:
         fields["Content-Length"] = str(len(body) if length == -1 else length)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
-
-from dawnchorus.types import ChannelOption, ChannelSource
 
 FloatArray = npt.NDArray[np.float32]
 Powers = npt.NDArray[np.float64]
@@ -53,15 +51,6 @@ def mix_to_mono(samples: FloatArray) -> FloatArray:
     else:
         mono = samples.mean(axis=1, dtype=np.float32)
     return mono
-
-
-def channel_sources(channel: ChannelOption, count_channels: Callable[[], int]) -> Iterator[ChannelSource]:
-    """Yield the signals of a recording to read: one, or each channel; `count_channels` is called after the first."""
-    if channel != "each":
-        yield channel
-        return
-    yield 1
-    yield from range(2, count_channels() + 1)
 
 
 def name_channel(index: int, n_channels: int) -> str:

@@ -65,7 +65,7 @@ class MelImage:
     range_db: float = 80.0
 
     def levels(self, samples: FloatArray, *, rate_hz: int) -> FloatArray:
-        """Levels [bands, columns] of mono samples [n], in dB below the loudest, at least -`range_db`."""
+        """Return levels [bands, columns] of mono samples [n], in dB below the loudest, at least -`range_db`."""
         hop_length = max(round(self.hop_s * rate_hz), 1)
         n_fft = 1 << int(np.ceil(np.log2(3 * hop_length)))
         padded = np.pad(samples, n_fft // 2)

@@ -100,6 +100,11 @@ class DecoderProcess:
         child = self._child
         return child is None or child.is_ready(within_s)
 
+    def abandon(self) -> None:
+        """End the process if a recording is still open: its replies would be taken for those to a later request."""
+        if self._child is not None and self._child.recording is not None:
+            self.close()
+
     def close(self) -> None:
         """End the process. A later request starts a new one."""
         child, self._child = self._child, None
@@ -107,8 +112,7 @@ class DecoderProcess:
             child.close()
 
     def _request(self, path: Path, **decoding: Any) -> IsolatedRecording:
-        if self._child is not None and self._child.recording is not None:
-            self.close()  # somebody still holds a recording, and its replies would be taken for ours
+        self.abandon()
         child = self._start()
         child.recording = recording = IsolatedRecording(child, path)
         try:
@@ -174,7 +178,7 @@ class IsolatedRecording:
 
     @property
     def metadata(self) -> RecordingMetadata:
-        """Place and time."""
+        """Location and time."""
         return self.header.metadata
 
     @property

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from dawnchorus.cli.options import models_folder_option, schema_option, workers_option
 from dawnchorus.cli.present import SOME_FAILED, announce_model, console, print_table
-from dawnchorus.cli.progress import shown_progress
+from dawnchorus.cli.progress import show_progress
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, table_path
 from dawnchorus.errors import InputError, OutputError, OutputExistsError
 from dawnchorus.models.bundle import Bundle
@@ -158,7 +158,7 @@ def command(
     results: list[tuple[Evaluation, Scores]] = []
     for name, bundle in zip(models, bundles, strict=True):
         duration_s = sum(row.duration_s or 0 for row in rows)
-        with shown_progress(screen, duration_s=duration_s) as update:
+        with show_progress(screen, duration_s=duration_s) as update:
             scores = score_data_set(
                 bundle,
                 table,
@@ -220,7 +220,7 @@ def _refuse_unused(*, is_submission: bool, has_thresholds: bool) -> None:
         click.UsageError: there is one.
     """
     context = click.get_current_context()
-    unused = (
+    unused: dict[str, str] = (
         dict.fromkeys(OF_REPORTS, "--submission writes no report")
         if is_submission
         else {

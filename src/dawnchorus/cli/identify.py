@@ -29,7 +29,7 @@ from dawnchorus.cli.present import (
     print_table,
     write_report,
 )
-from dawnchorus.cli.progress import shown_progress
+from dawnchorus.cli.progress import show_progress
 from dawnchorus.errors import InputError
 from dawnchorus.formats.columns import detection_values, has_channels, round_values
 from dawnchorus.formats.registry import FORMATS
@@ -142,7 +142,7 @@ def command(
         return
     duration_s = estimate.duration_s if estimate else 0.0
     start_s = time.monotonic()
-    with _saying_what_is_kept(out), shown_progress(screen, duration_s=duration_s) as update:
+    with _saying_what_is_kept(out), show_progress(screen, duration_s=duration_s) as update:
         run = identify(
             files,
             options,

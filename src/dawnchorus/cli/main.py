@@ -23,7 +23,6 @@ import click
 
 from dawnchorus import __version__
 from dawnchorus.errors import DawnChorusError, OutputError
-from dawnchorus.suggestions import suggestion
 
 VERBS = {
     "demo": "Make a dawn chorus with known truth, identify it, and show both.",
@@ -71,7 +70,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            ctx.fail(f"No such command '{args[0]}'.{suggestion(args[0], VERBS)}")
+            raise click.exceptions.NoSuchCommand(args[0], possibilities=VERBS, ctx=ctx)
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None and not ctx.resilient_parsing:
             for option, n in repeated_options(command, rest).items():

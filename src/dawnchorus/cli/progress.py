@@ -16,7 +16,7 @@ LINE_EVERY_S = 10.0
 
 
 @contextmanager
-def shown_progress(console: Console, *, duration_s: float) -> Iterator[Callable[[Progress], None]]:
+def show_progress(console: Console, *, duration_s: float) -> Iterator[Callable[[Progress], None]]:
     """Yield a function to call with the run's progress; `duration_s` is the approximate length of all sound."""
     started_s = time.monotonic()
     if not console.is_terminal:

@@ -43,5 +43,5 @@ def attribution_text(rows: Sequence[RecordingRow]) -> str:
 
 
 def _escape(line: str) -> str:
-    """Names are text, not markup."""
+    """Escape a line: names are text, not markup."""
     return "".join(f"\\{c}" if c in "\\`*_<>[]#" else c for c in line.replace("\n", " "))

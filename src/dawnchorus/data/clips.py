@@ -310,7 +310,7 @@ class Clips:
         return clip
 
     def whole_recordings(self) -> dict[str, WholeRecording]:
-        """Return where each recording with clips lies as a whole, by recording_id.
+        """Return the position of each whole recording in its shard, by recording_id.
 
         Raises:
             InputError: the clips are not consecutive windows at the recording's level.

@@ -22,6 +22,7 @@ from dawnchorus.data.recipes import MAX_CHOICE_S, Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.errors import AudioError
 from dawnchorus.inference.preparation import WHOLE, Cleaner, sample_ranges
+from dawnchorus.storage.safe_names import safe_name
 from dawnchorus.types import Segment
 
 FloatArray = npt.NDArray[np.float32]
@@ -185,7 +186,7 @@ class _Making:
             return _Made(self._row.recording_id, self._key, self._path, [], [], str(error))
         removed = self._kept.removed(self._duration_s)
         if self._speech_folder is not None and removed:
-            name = self._row.recording_id.replace("/", "_") + ".speech.wav"
+            name = safe_name(f"{self._row.recording_id}.speech.wav")
             samples = np.concatenate(list(self._blocks_in(decoder, path, removed)))
             write_recording(self._speech_folder / name, samples, rate_hz=self._recipe.rate_hz)
         cuts = [(round(segment.start_s, 3), round(segment.end_s, 3)) for segment in removed]

@@ -495,7 +495,7 @@ class Leak:
 
 
 def find_leaks(rows: Sequence[RecordingRow], split_of: Callable[[RecordingRow], str | None]) -> Iterator[Leak]:
-    """For every relation, each recording that another one on another side is related to, with that one."""
+    """Yield, for every relation, each recording with a related one in another split."""
     for relation in RELATIONS:
         first: dict[str, RecordingRow] = {}
         for row, keys in zip(rows, relation.keys(rows), strict=True):

@@ -59,7 +59,7 @@ class Scores:
         return np.where(self.presence == NOT_KNOWN, np.nan, self.scores)
 
     def by_recording(self, pool: Pool) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-        """Scores and truth of each recording [recordings, classes], from those of its windows.
+        """Return scores and truth of each recording [recordings, classes], from those of its windows.
 
         A species that is in none of the windows where it is known, and unknown in others, is unknown: NaN.
         """

@@ -255,7 +255,7 @@ def _spans(header: Sequence[str]) -> tuple[int, int, bool] | None:
 
 
 def _require_span(rows: NamedColumns) -> tuple[int, int, bool]:
-    """As `_spans`.
+    """Return the spans as `_spans` does.
 
     Raises:
         FormatError: there are none.

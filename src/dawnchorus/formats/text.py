@@ -45,7 +45,7 @@ def text_stream(stream: BinaryIO) -> Iterator[TextIO]:
 
 
 def seconds(value: float) -> str:
-    """Seconds with one to three decimals."""
+    """Return seconds with one to three decimals."""
     text = f"{value:.3f}".rstrip("0")
     return text + "0" if text.endswith(".") else text
 
@@ -119,7 +119,7 @@ class NamedColumns:
     def iterate_marks(
         self, read: Callable[[int, list[str]], Iterable[Mark]], notes: MarkNotes | None
     ) -> Iterator[Mark]:
-        """As `marks`, of rows that may be several marks each."""
+        """Read marks as `marks` does, of rows that may be several marks each."""
         notes = notes or MarkNotes()
         review = ReviewColumns(self.table)
         self.use(*review.indices)
@@ -171,7 +171,7 @@ class NamedColumns:
         return column
 
     def require(self, names: Sequence[str]) -> int:
-        """As `find_column`; FormatError if there is no such column."""
+        """Return the column as `find_column` does; raise FormatError if there is none."""
         index = self.find_column(names)
         if index is None:
             usual = " or ".join(map(repr, names[:_MAX_NAMED]))
@@ -212,7 +212,7 @@ class NamedColumns:
         return f"expected {expected} in '{self.header[column]}', found {came!r}."
 
     def number_or_none(self, line: int, fields: list[str], column: int | None) -> float | None:
-        """As `number`; None for an empty field or column."""
+        """Return the number as `number` does; None for an empty field or column."""
         if column is None or self.text(fields, column) is None:
             return None
         return self.number(line, fields, column)

@@ -18,7 +18,7 @@ from dawnchorus.identification.options import Options
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.weeks import week_of
-from dawnchorus.inference.scoring import ChannelHits, ScoredRecording
+from dawnchorus.inference.results import ScoredChannel, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import apply_calibration
 from dawnchorus.types import Detection, RecordingMetadata, RecordingTable, Segment
@@ -81,7 +81,7 @@ class TableBuilder:
         return self.options.week or (week_of(day) if day is not None else None)
 
     def _rows(
-        self, scored: ScoredRecording, channel: ChannelHits, expected: list[bool | None] | None
+        self, scored: ScoredRecording, channel: ScoredChannel, expected: list[bool | None] | None
     ) -> Iterator[Detection]:
         """Yield the detections in one channel; `expected` has what the range filter says of each class."""
         labels, calibration = self.bundle.labels, self.bundle.info.calibration

@@ -21,8 +21,9 @@ import numpy as np
 from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json
 from dawnchorus.errors import JournalDamagedError, OutputError
 from dawnchorus.identification.output_paths import printable, shared_folder
+from dawnchorus.inference.analyses.hits import HIT
 from dawnchorus.inference.preparation import Kept
-from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
+from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
 from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
 
 _SCHEMA = """
@@ -119,7 +120,8 @@ class Journal:
             row = self._db.execute("SELECT value FROM run WHERE key = 'parameters'").fetchone()
         if row is None:
             return None
-        return {_RENAMED_PARAMETERS.get(name, name): value for name, value in json.loads(row[0]).items()}
+        parameters: dict[str, Any] = json.loads(row[0])
+        return {_RENAMED_PARAMETERS.get(name, name): value for name, value in parameters.items()}
 
     @property
     def written(self) -> dict[str, Any] | None:
@@ -145,7 +147,7 @@ class Journal:
         return root
 
     def paths(self) -> list[Path]:
-        """Every recording that the run has come to, as it was given, in the order in which they were done."""
+        """Return every recording that the run has come to, as it was given, in the order in which they were done."""
         with self._explain():
             rows = self._db.execute("SELECT path, given FROM recordings ORDER BY rowid").fetchall()
         # A relative path means the same file only while the current folder is the same.
@@ -223,7 +225,7 @@ class Journal:
         )
 
     def read_summary(self, path: Path) -> FailedRecording | RecordingSummary | None:
-        """As `read`, without the hits: cheap for any number of recordings."""
+        """Read a recording as `read` does, without the hits: cheap for any number of recordings."""
         with self._explain():
             row = self._db.execute(
                 "SELECT status, reason, duration_s, about FROM recordings WHERE path = ?", [_key(path)]
@@ -243,7 +245,7 @@ class Journal:
         self._db.close()
 
 
-def _pack(channels: Sequence[ChannelHits]) -> tuple[bytes, dict[str, Any]]:
+def _pack(channels: Sequence[ScoredChannel]) -> tuple[bytes, dict[str, Any]]:
     """Return the hits of all channels, one channel after the other, and the fields that tell them apart."""
     hits = b"".join(each.hits.tobytes() for each in channels)
     if len(channels) == 1 and channels[0].channel is None:
@@ -255,14 +257,14 @@ def _pack(channels: Sequence[ChannelHits]) -> tuple[bytes, dict[str, Any]]:
     }
 
 
-def _unpack(hits: bytes, fields: dict[str, Any]) -> tuple[ChannelHits, ...]:
+def _unpack(hits: bytes, fields: dict[str, Any]) -> tuple[ScoredChannel, ...]:
     """Return what `_pack` was given."""
     rest = np.frombuffer(hits, HIT)
     if "channels" not in fields:
-        return (ChannelHits(rest, _read_kept(fields)),)
+        return (ScoredChannel({"hits": rest}, _read_kept(fields)),)
     channels = []
     for each in fields["channels"]:
-        channels.append(ChannelHits(rest[: each["n_hits"]], _read_kept(each), each["channel"]))
+        channels.append(ScoredChannel({"hits": rest[: each["n_hits"]]}, _read_kept(each), each["channel"]))
         rest = rest[each["n_hits"] :]
     return tuple(channels)
 

@@ -163,7 +163,7 @@ class Target:
             )
 
     def _table_paths(self, paths: Sequence[Path]) -> Iterator[Path]:
-        """Every table of a run with these recordings."""
+        """Yield every table of a run with these recordings."""
         if not self.is_folder:
             yield self.path
         elif self.combined:

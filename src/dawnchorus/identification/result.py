@@ -16,7 +16,7 @@ from dawnchorus.formats.registry import TableFormat, channel_note
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import Journal, RecordingSummary
 from dawnchorus.identification.options import Options
-from dawnchorus.inference.scoring import FailedRecording, ScoredRecording
+from dawnchorus.inference.results import FailedRecording, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.tables.notes import counted
 from dawnchorus.types import Detection, Provenance, RecordingTable

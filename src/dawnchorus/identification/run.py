@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -24,10 +23,16 @@ from dawnchorus.identification.output import Target
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.result import Progress, RecordingFailure, Run
+from dawnchorus.inference.analyses.hits import ScoreFilter
+from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.model import Model, load_model
-from dawnchorus.inference.preparation import Cleaner, open_cleaner
-from dawnchorus.inference.scoring import FailedRecording, ScoreFilter, score_recordings
+from dawnchorus.inference.preparation import open_cleaner
+from dawnchorus.inference.recording import ScoringPlan
+from dawnchorus.inference.results import FailedRecording
+from dawnchorus.inference.scoring import score_recordings
+from dawnchorus.inference.sessions import SessionPool
 from dawnchorus.inference.speech import VoiceActivityDetector
+from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import DEFAULT_MODEL
@@ -66,7 +71,7 @@ def identify(
         workers: cores to use; default: all that this process may use.
         resume: add to a finished run: new and changed recordings, and those that failed. What it had stays.
         overwrite: replace a finished or interrupted run.
-        on_progress: called after every batch of windows and every recording, from any thread.
+        on_progress: called in the caller's thread, after every recording and some times in a second.
         changes: options by name, which take precedence: `identify("recordings/", latitude=52.5, longitude=13.4)`.
 
     An interrupted run is continued by the same call; its result equals that of an undisturbed one.
@@ -111,14 +116,13 @@ def _identify(
     on_progress: Callable[[Progress], None] | None,
 ) -> Run:
     bundle = model.bundle
-    plan = WindowPlan.from_seconds(
-        rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s
-    )
-    range_filter = open_range_filter(model, options, recordings)
-    builder = TableBuilder(bundle, plan, options, range_filter, recordings or {}, names)
-    score_filter = build_score_filter(bundle, options)
     detector = VoiceActivityDetector(speech_graph(model.store.folder)) if options.speech is not None else None
+    plan = build_scoring_plan(bundle, options, speech_detector=detector)
+    range_filter = open_range_filter(model, options, recordings)
+    builder = TableBuilder(bundle, plan.windows, options, range_filter, recordings or {}, names)
+    n_workers = workers or usable_cores()
     cleaner = open_cleaner(bundle.info.cleaning, model.store.folder)
+    loaded = LoadedModel(bundle, cleaner, SessionPool(bundle, options.tta_shifts))
     # Two bundles may have one graph, and activate or clean differently.
     key = {"bundle_id": bundle.id, "activation": bundle.info.activation, **options.scoring()}
     if bundle.info.cleaning:
@@ -131,7 +135,7 @@ def _identify(
         if journal.replaced is not None:
             lost = "the journal of an earlier run was damaged, so its results could not be used; it is kept"
             run.warnings.append(RecordingFailure(printable(journal.replaced), lost))
-        _score_waiting(run, score_filter, workers or usable_cores(), cleaner, detector, on_progress)
+        _score_waiting(run, loaded, plan, n_workers, on_progress)
         run.take_notes()
         run.note_dropped()
         run.notes += [*_notes_on_thresholds(bundle, options), *_notes_on_location(run, options)]
@@ -157,10 +161,9 @@ def _with_earlier(paths: list[Path], journal: Journal) -> list[Path]:
 
 def _score_waiting(
     run: Run,
-    score_filter: ScoreFilter,
+    model: LoadedModel,
+    plan: ScoringPlan,
     n_workers: int,
-    cleaner: Cleaner,
-    speech_detector: VoiceActivityDetector | None,
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
     """Score what the journal does not have yet, and write every result to it as it comes."""
@@ -176,27 +179,14 @@ def _score_waiting(
         on_progress(progress)
     if not waiting:
         return
-    plan = run.builder.plan
-    lock = threading.Lock()
+    windows = plan.windows
 
     def note_windows(n: int) -> None:
-        with lock:
-            progress.scored_s += n * plan.hop_samples / plan.rate_hz
+        progress.scored_s += n * windows.hop_samples / windows.rate_hz
         if on_progress:
             on_progress(progress)
 
-    results = score_recordings(
-        waiting,
-        run.bundle,
-        plan=plan,
-        score_filter=score_filter,
-        n_workers=n_workers,
-        cleaner=cleaner,
-        tta_shifts=run.builder.options.tta_shifts,
-        channel=run.builder.options.channel,
-        speech_detector=speech_detector,
-        on_windows=note_windows,
-    )
+    results = score_recordings(waiting, model, plan, n_workers=n_workers, on_windows=note_windows)
     with closing(results):  # also where `on_progress` raises: threads and decoders end now, not with the exception
         for result in results:
             journal.add(result, marks[result.path])
@@ -204,8 +194,8 @@ def _score_waiting(
                 progress.n_failed += 1
             else:
                 progress.n_done += 1
-                with lock:  # windows overlap, and the last one is filled up
-                    progress.scored_s += sum(plan.scored_s(s) - _windows_s(s, plan) for s in result.kept_s)
+                # Windows overlap, and the last one is filled up.
+                progress.scored_s += sum(windows.scored_s(s) - _windows_s(s, windows) for s in result.kept_s)
                 progress.n_detections += result.n_hits
             if on_progress:
                 on_progress(progress)
@@ -213,6 +203,31 @@ def _score_waiting(
 
 def _windows_s(kept_s: float, plan: WindowPlan) -> float:
     return plan.start_s(plan.count(round(kept_s * plan.rate_hz)))
+
+
+def build_scoring_plan(
+    bundle: Bundle,
+    options: Options,
+    *,
+    speech_detector: VoiceActivityDetector | None = None,
+    limits: Limits | None = None,
+) -> ScoringPlan:
+    """Return what the options want done with each recording.
+
+    Raises:
+        InputError: the overlap is as long as the bundle's window, or none of the species asked for is a class.
+    """
+    windows = WindowPlan.from_seconds(
+        rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s
+    )
+    analyses = {"hits": build_score_filter(bundle, options)}
+    return ScoringPlan(
+        windows=windows,
+        analyses=analyses,
+        channel=options.channel,
+        speech_detector=speech_detector,
+        limits=limits,
+    )
 
 
 def build_score_filter(bundle: Bundle, options: Options) -> ScoreFilter:

@@ -69,7 +69,7 @@ def open_session(bundle: Bundle, *, tta_shifts: int = 1) -> Session:
 
 
 def apply_activation(logits: FloatArray, activation: Activation) -> FloatArray:
-    """Scores between 0 and 1 from logits [n, classes], by the bundle's activation."""
+    """Return scores between 0 and 1 from logits [n, classes], by the bundle's activation."""
     return _ACTIVATIONS[activation](logits)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import functools
 import gzip
 import hashlib
@@ -15,7 +14,6 @@ import time
 import urllib.parse
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +26,13 @@ from dawnchorus import __version__
 from dawnchorus.errors import DownloadError, LongWaitError
 from dawnchorus.storage.file_kinds import find_other_kind, find_page
 from dawnchorus.storage.files import cannot_write
+from dawnchorus.storage.http_headers import (
+    asked_wait_s,
+    content_encoding,
+    parse_content_range,
+    reply_fault,
+    reply_version,
+)
 from dawnchorus.storage.partial_files import ContentVersion, PartialFile
 
 TIMEOUT_S = 60
@@ -44,14 +49,18 @@ _BROKEN = (
     TimeoutError,
     ssl.SSLError,
 )
-_CONTENT_RANGE = re.compile(r"bytes[ =]+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
-_MIN_AGE_S = 60
-"""A younger file may change again within the same second."""
-
 _LOGIN = re.compile(r"(?<=://)[^/?#\s]*@")
 
 
 Result = TypeVar("Result")
+
+
+class _StatusError(Exception):
+    """Reply of a status that is an error; it is still open."""
+
+    def __init__(self, reply: requests.Response) -> None:
+        super().__init__(reply.status_code)
+        self.reply = reply
 
 
 class _SystemCertificates(HTTPAdapter):
@@ -154,8 +163,8 @@ class HttpClient:
             wait_s = None
             try:
                 return work()
-            except requests.HTTPError as error:
-                with error.response as reply:
+            except _StatusError as error:
+                with error.reply as reply:
                     status = f"{url}: {reply.status_code} {reply.reason}"
                     if reply.status_code not in RETRIED or number == self._max_tries:
                         answer = f"{status}. {_read_explanation(reply)}"
@@ -197,7 +206,7 @@ class HttpClient:
         except OSError as error:  # of the network or of certificates, not of a file that is written
             raise ConnectionError(str(error)) from error
         if not reply.ok:
-            raise requests.HTTPError(response=reply)
+            raise _StatusError(reply)
         return reply
 
     def _read(self, url: str) -> bytes:
@@ -214,20 +223,20 @@ class HttpClient:
         headers = {"Range": f"bytes={n_before}-", "If-Range": str(known.validator)} if known and n_before else {}
         try:
             reply = self._open(url, headers)
-        except requests.HTTPError as error:
-            if error.response.status_code not in (
+        except _StatusError as error:
+            if error.reply.status_code not in (
                 HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
                 HTTPStatus.PRECONDITION_FAILED,
             ):
                 raise
-            error.response.close()
+            error.reply.close()
             part.remove()
             raise ConnectionError("the server has no more than we have") from None
         with reply:
-            encoding = _encoding(reply)
+            encoding = content_encoding(reply)
             if encoding not in ("identity", "gzip"):
                 raise DownloadError(self._clean(f"{url}: sent as {encoding!r}, which was not asked for"), None)
-            fault = _reply_fault(reply, known, n_before)
+            fault = reply_fault(reply, known, n_before)
             if fault is not None:
                 part.remove()
                 raise ConnectionError(f"{fault}; beginning again")
@@ -236,7 +245,7 @@ class HttpClient:
                 bool(content_range or reply.raw.chunked) or encoding == "gzip" or reply.raw.length_remaining is not None
             )
             if content_range is None or not n_before:
-                part.start(_origin(reply))
+                part.start(reply_version(reply))
             with part.path.open("ab") as file:
                 for chunk in _chunks(reply):
                     file.write(chunk)
@@ -244,7 +253,7 @@ class HttpClient:
                 os.fsync(file.fileno())
         if n_missing := reply.raw.length_remaining:
             raise ConnectionError(f"the connection ended after {part.n_bytes} of {part.n_bytes + n_missing} bytes")
-        if content_range is not None and part.n_bytes != _parse_content_range(content_range)[1] + 1:
+        if content_range is not None and part.n_bytes != parse_content_range(content_range)[1] + 1:
             part.remove()
             raise ConnectionError(f"got another number of bytes than {content_range!r}; beginning again")
         _check_length(part, known, is_told=is_told)
@@ -298,95 +307,6 @@ def _read_explanation(reply: requests.Response) -> str:
         return ""
 
 
-def asked_wait_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a Retry-After header asks to wait, as a number or a date; None if it has no moment to come.
-
-    A date is compared with the server's own, where it sends one.
-    """
-    text = headers.get("Retry-After", "").strip()
-    try:
-        seconds = float(text)
-    except ValueError:
-        until = _http_date(text)
-        if until is None:
-            return None
-        seconds = (until - (_http_date(headers.get("Date", "")) or datetime.now(UTC))).total_seconds()
-        return seconds if seconds > 0 else None
-    return seconds if seconds >= 0 else None
-
-
-def _http_date(text: str) -> datetime | None:
-    """Return the moment of a date in a header, which is UTC where it does not say so; None for what is no date."""
-    try:
-        moment = email.utils.parsedate_to_datetime(text)
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _validator(headers: Mapping[str, str]) -> str | None:
-    """Return a strong ETag, or a time of last modification that is old enough (RFC 9110, 8.8.2.2)."""
-    etag = headers.get("ETag", "").strip()
-    if etag.startswith('"'):
-        return etag
-    modified, sent = _http_date(headers.get("Last-Modified", "")), _http_date(headers.get("Date", ""))
-    is_old = modified is not None and sent is not None and (sent - modified).total_seconds() >= _MIN_AGE_S
-    return headers["Last-Modified"].strip() if is_old else None
-
-
-def _parse_content_range(content_range: str) -> tuple[int, int, int | None]:
-    """Return first and last byte of a part, and the length of the whole if it is told; -1 for what is no range."""
-    match = _CONTENT_RANGE.fullmatch(content_range.strip())
-    if match is None:
-        return -1, -1, None
-    first, last, whole = match.groups()
-    return int(first), int(last), None if whole == "*" else int(whole)
-
-
-def _range_fault(content_range: str, known: ContentVersion | None, n_before: int) -> str | None:
-    """Return the reason why a part cannot follow the `n_before` bytes that are there; None if it can."""
-    first, last, whole = _parse_content_range(content_range)
-    expected = known.n_bytes if known is not None and n_before else None
-    if first != n_before or last < first:
-        return f"asked for the bytes from {n_before}, got {content_range!r}"
-    if expected is None and whole is None:
-        return f"the length of the whole is not told: {content_range!r}"
-    if whole is not None and (last >= whole or expected not in (None, whole)):
-        return f"expected {whole if expected is None else expected} bytes in all, got {content_range!r}"
-    return None
-
-
-def _reply_fault(reply: requests.Response, known: ContentVersion | None, n_before: int) -> str | None:
-    """Return the reason why a reply is neither the whole content nor the part that was asked for; None if it is.
-
-    Status 200 with a range is a part as well: some servers send it so.
-    """
-    content_range = reply.headers.get("Content-Range")
-    if reply.status_code not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-        return f"expected status 200, got {reply.status_code}"
-    if content_range is None:
-        return "got a part without its range" if reply.status_code == HTTPStatus.PARTIAL_CONTENT else None
-    if _encoding(reply) != "identity":
-        return "got a compressed part"
-    if n_before and known is not None and _validator(reply.headers) not in (None, known.validator):
-        return "the content has changed"
-    return _range_fault(content_range, known, n_before)
-
-
-def _origin(reply: requests.Response) -> ContentVersion:
-    """Return the origin of the content that a reply begins."""
-    if _encoding(reply) != "identity":
-        return ContentVersion(None, None)  # its bytes are decompressed: the server knows no offset in them
-    content_range = reply.headers.get("Content-Range")
-    n_bytes = _parse_content_range(content_range)[2] if content_range else reply.raw.length_remaining
-    return ContentVersion(_validator(reply.headers), n_bytes)
-
-
-def _encoding(reply: requests.Response) -> str:
-    encoding: str = reply.headers.get("Content-Encoding", "").strip().lower() or "identity"
-    return encoding.removeprefix("x-")
-
-
 def _chunks(reply: requests.Response) -> Iterator[bytes]:
     """Yield the content, decompressed, as it comes; the end of a connection that came too early is the caller's.
 
@@ -394,7 +314,7 @@ def _chunks(reply: requests.Response) -> Iterator[bytes]:
         ConnectionError: the network failed, or the compressed content is damaged.
     """
     raw = reply.raw
-    read = gzip.GzipFile(fileobj=raw).read if _encoding(reply) == "gzip" else raw.read1
+    read = gzip.GzipFile(fileobj=raw).read if content_encoding(reply) == "gzip" else raw.read1
     try:
         while chunk := read(CHUNK_BYTES):
             yield chunk
@@ -405,6 +325,6 @@ def _chunks(reply: requests.Response) -> Iterator[bytes]:
 
 def _reason(error: BaseException) -> str:
     """Return the first cause of an error, without the names of the classes that it went through."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment]
+    while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = cause
     return str(error) or type(error).__name__

@@ -108,7 +108,7 @@ class _Pair:
 
     @property
     def orders(self) -> tuple[str, ...]:
-        """The orders in which it is a date."""
+        """Orders of day, month and year in which the text is a date."""
         return tuple(order for order in _ORDERS if self.stamp(order))
 
 

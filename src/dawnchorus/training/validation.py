@@ -23,7 +23,7 @@ def validation_scores(
     window_s: float,
     batch: int,
 ) -> Scores | None:
-    """Scores of every clip of the part for validation; None where nothing was held out.
+    """Return scores of every clip of the part for validation; None where nothing was held out.
 
     `features` [clips, ...] are the front end's results, where they are fixed.
     """

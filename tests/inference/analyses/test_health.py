@@ -23,7 +23,7 @@ START = datetime(2026, 5, 1, 5)
 
 
 def clean(*, seconds: float = 8.0, level: float = 0.02, seed: int = 0) -> FloatArray:
-    """A song over noise [n, 1], in steps of 16 bits."""
+    """Return a song over noise [n, 1], in steps of 16 bits."""
     n = round(seconds * RATE_HZ)
     time_s = np.arange(n) / RATE_HZ
     song = np.sin(2 * np.pi * 3000 * time_s) * (np.sin(2 * np.pi * 2 * time_s) > 0.5)

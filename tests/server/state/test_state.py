@@ -1,4 +1,4 @@
-"""What a server remembers: whole or not at all, brought up to date with a backup, shared or refused."""
+"""State of a server: whole or not at all, brought up to date with a backup, shared or refused."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_migrations_make_the_tables_that_the_code_has(tmp_path: Path) -> None:
 
 
 def schema(path: Path) -> dict[str, list[object]]:
-    """Columns, keys and indexes of every table, as SQLite tells them."""
+    """Return columns, keys and indexes of every table, as SQLite tells them."""
     found: dict[str, list[object]] = {}
     with closing(sqlite3.connect(path)) as connection:
         tables = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()

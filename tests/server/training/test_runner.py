@@ -63,7 +63,7 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def with_sounds(sounds: Path, tmp_path: Path) -> None:
-    """Let the servers of a test find them made."""
+    """Make them before the servers of a test look for them."""
     for name in ("server", "server0", "server1"):
         shutil.copytree(sounds, tmp_path / name / "retraining")
 

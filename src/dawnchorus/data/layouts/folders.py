@@ -200,8 +200,12 @@ def _find_folder_reviews(root: Path, files: Sequence[Path]) -> dict[Path, Review
     names: dict[Path, set[str]] = defaultdict(set)
     for folder in folders:
         names[folder.parent].add(folder.name)
-    reviews = {folder: parse_folder_review(folder.name, frozenset(names[folder.parent])) for folder in folders}
-    return {folder: review for folder, review in reviews.items() if review is not None}
+    reviews: dict[Path, Review] = {}
+    for folder in folders:
+        review = parse_folder_review(folder.name, frozenset(names[folder.parent]))
+        if review is not None:
+            reviews[folder] = review
+    return reviews
 
 
 def _read_reviewed_label(

@@ -395,7 +395,7 @@ def xeno_canto_number(text: str | None) -> str | None:
 
 
 def _names_in(text: str | None) -> list[str]:
-    """Names in a cell: a Python list as BirdCLEF writes it, or separated by `;` or `,`."""
+    """Split the names in a cell: a Python list as BirdCLEF writes it, or separated by `;` or `,`."""
     if text is None or text.lower() in _UNKNOWN_CODES:
         return []
     if text.startswith("["):

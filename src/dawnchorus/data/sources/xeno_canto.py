@@ -392,7 +392,7 @@ def _number(text: str | None) -> float | None:
 
 
 def _length_s(text: str | None) -> float | None:
-    """Seconds from `m:ss` or `h:mm:ss`."""
+    """Return seconds from `m:ss` or `h:mm:ss`."""
     parts = [_number(part) for part in (text or "").split(":")]
     if not parts or None in parts:
         return None

@@ -20,7 +20,6 @@ from starlette.types import Message
 from dawnchorus.server.http.error_handlers import problem_response
 from dawnchorus.server.http.json_bodies import refuse_other_body
 from dawnchorus.server.http.parameters import refuse_unknown_query
-from dawnchorus.server.http.uploads import announced_bytes
 from dawnchorus.server.settings import Role, Settings
 from dawnchorus.server.state.sessions import SessionStore
 
@@ -30,13 +29,6 @@ FORM_ROUTES = ("/", "/login", "/logout")
 """Pages with forms that work without scripts."""
 
 COOKIE, CSRF_HEADER, CSRF_FIELD = "dawnchorus_session", "x-csrf-token", "csrf"
-
-UPLOAD_ROUTES = ("/", "/api/predict", "/api/upload_bulk", "/api/v1/identify", "/api/v1/training-data")
-INFER = "/infer"
-"""Suffix of routes that accept samples as text."""
-
-MAX_BODY = 64 << 10
-"""Maximum size in bytes of a body that is no recording."""
 
 LOG_IN = "expected the header 'Authorization: Bearer TOKEN' with one of the server's tokens, or a login on its page."
 
@@ -156,14 +148,14 @@ class Authorizer:
         return await self._authenticate(request) or self._check_rate(request)
 
     def _check_rate(self, request: Request) -> Response | None:
-        """Return the error response to a client that exceeds the rate, or sends too large a body."""
+        """Return the error response to a client that exceeds the rate."""
         if request.method in SAFE_METHODS:
             return None
         if self._requests is not None and (wait_s := self._requests.acquire(_client(request))):
             return _refuse_rate(
                 f"expected at most {self._requests.per_s:g} requests per second. Wait a little.", wait_s
             )
-        return _check_size(request)
+        return None
 
     async def _authenticate(self, request: Request) -> Response | None:
         """Set the role by token or cookie; return the error response to a client without one, except on pages."""
@@ -232,19 +224,6 @@ def own_path(request: Request) -> str:
     path: str = request.scope["path"]
     base = request.scope.get("root_path", "")
     return path.removeprefix(base) if base and path.startswith(f"{base}/") else path
-
-
-def _check_size(request: Request) -> Response | None:
-    """Return the error response to a too large body of a route that reads it as a whole, else None."""
-    path = own_path(request)
-    if request.method in SAFE_METHODS or path in UPLOAD_ROUTES or path.endswith(INFER):
-        return None
-    if not {"content-length", "transfer-encoding"} & set(request.headers):
-        return None  # no body
-    announced = announced_bytes(request)
-    if announced is not None and announced <= MAX_BODY:
-        return None
-    return problem_response(413, f"expected a body of at most {MAX_BODY} bytes, and its length in advance.")
 
 
 def _is_same(given: str, expected: str) -> bool:

@@ -21,6 +21,7 @@ from dawnchorus.errors import FormatError, InputError
 from dawnchorus.limits import ZipLimits
 from dawnchorus.server.training.archives import unpack
 from dawnchorus.server.training.labels import MAX_LABEL
+from dawnchorus.storage.safe_names import safe_name
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file
 from dawnchorus.taxonomy.labels import Label
@@ -118,11 +119,11 @@ def unpack_files(
             zips.append(() if has_table else tuple(_list_files(folder)))
             continue
         try:
-            form.append(_move(Upload(safe_name(given), path, label), folder))
+            form.append(_move(Upload(safe_path(given), path, label), folder))
         except FileExistsError:
-            rejected.append((safe_name(given), "another file of this name came before it"))
+            rejected.append((safe_path(given), "another file of this name came before it"))
         except OSError as error:
-            rejected.append((safe_name(given), f"it cannot be stored under this name ({error.strerror})"))
+            rejected.append((safe_path(given), f"it cannot be stored under this name ({error.strerror})"))
     table = next((upload for upload in form if upload.suffix == ".csv"), None)
     if table is None:
         return UploadedFiles(tree, (tuple(form), *zips), None, tuple(rejected))
@@ -130,11 +131,10 @@ def unpack_files(
     return UploadedFiles(tree, (together,), table, tuple(rejected))
 
 
-def safe_name(given: str) -> str:
-    """Return a client's file name with folders, without what some file system refuses."""
-    parts = (re.sub(r'[<>:"|?*\x00-\x1f]', " ", part).strip(" .") for part in re.split(r"[/\\]", given))
-    cut = [part.encode("utf-8", "ignore")[:MAX_LABEL].decode("utf-8", "ignore") for part in parts if part]
-    return "/".join(cut) or "unnamed"
+def safe_path(given: str) -> str:
+    """Return a client's file name with its folders, in names that are valid on every file system."""
+    parts = [part for part in re.split(r"[/\\]", given) if part.strip(" .")] or [""]
+    return "/".join(safe_name(part, replacement=" ", max_bytes=MAX_LABEL) for part in parts)
 
 
 def _suffix(name: str) -> str:
@@ -246,7 +246,7 @@ def _label_by_table(
         if upload is not None:
             labeled.append(LabeledUpload(upload, row))
         else:
-            name = safe_name("/".join((*table.folders, os.path.relpath(row.path, table.path.parent))))
+            name = safe_path("/".join((*table.folders, os.path.relpath(row.path, table.path.parent))))
             rejected.append((name, "the csv names no recording that was sent with it"))
     return labeled, rejected
 

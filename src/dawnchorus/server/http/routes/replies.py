@@ -26,8 +26,8 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Offset = Annotated[int, Query(ge=0, le=10_000_000, description="Number to skip.")]
 
 
-MAX_JSON_BYTES = 1 << 20
-"""Maximum size of a JSON body."""
+MAX_JSON_BYTES = 64 << 10
+"""Maximum size of a JSON body, which has parameters and no samples."""
 
 
 class JsonRoute(APIRoute):
