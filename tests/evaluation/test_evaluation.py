@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from tests.conftest import Command
+from tests.fixtures.commands import Command
 
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.presence import ABSENT, NOT_KNOWN, PRESENT, Presence, Secondary

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gzip
 import hashlib
+import logging
 import os
 import random
 import re
@@ -101,6 +102,8 @@ class HttpClient:
         self._secret = secret
         self._max_tries = max_tries
         self._sleep = sleep
+        if secret is not None:
+            logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings have whole URLs, so the secret too
         self._session = requests.Session()
         self._session.headers.update({"User-Agent": f"dawnchorus/{__version__}", "Accept-Encoding": "identity"})
         self._session.mount("https://", _SystemCertificates())

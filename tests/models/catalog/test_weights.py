@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.http_server import QuietHandler, serving_http
+from tests.fixtures.http_server import QuietHandler, serving_http
 
 from dawnchorus.errors import ModelError, ModelNotFoundError
 from dawnchorus.models.catalog.weights import WEIGHTS, Weights, download_weights, fetch_member
