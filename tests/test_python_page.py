@@ -19,7 +19,7 @@ from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.types import Detection, RecordingMetadata, RecordingTable
 from tests.fixtures.examples import EXAMPLES as EXAMPLE_PACKAGES
-from tests.ranges import range_bundle
+from tests.fixtures.ranges import range_bundle
 
 PAGE = Path(__file__).parents[1] / "docs" / "PYTHON.md"
 SECTIONS = {
@@ -52,7 +52,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, band_bundle: Bund
 
 
 @pytest.mark.usefixtures("workplace")
-@pytest.mark.parametrize("title", EXAMPLES)
+@pytest.mark.parametrize(
+    "title", [pytest.param(title, marks=[pytest.mark.ops] if title.startswith("Train") else []) for title in EXAMPLES]
+)
 def test_examples_run(title: str, request: pytest.FixtureRequest) -> None:
     if title == "Train and evaluate":
         Path("my-set").mkdir()
