@@ -112,7 +112,7 @@ def test_other_wrong_requests_are_refused_with_a_sentence(model: Model, recordin
     with pytest.raises(ModelError, match="no embeddings"):
         model.embed(LEVELS, RATE_HZ)
     with pytest.raises(InputError, match=r"expected float32 \[windows, 16000\], got float32 \[1, 3\]"):
-        model.sessions.run(np.zeros((1, 3), np.float32))
+        model.loaded.run(np.zeros((1, 3), np.float32))
     with pytest.raises(AudioError):
         model.predict(b"no sound at all")
     with pytest.raises(AudioError):
