@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from tests.waiting import wait_for
+from tests.fixtures.waiting import wait_for
 
 from dawnchorus.errors import ModelError
 from dawnchorus.models.bundle import Bundle

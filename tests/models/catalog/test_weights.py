@@ -57,8 +57,8 @@ class Server:
     def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
         range_ = request.headers["Range"]
         self.ranges.append(range_)
-        if request.path != f"/{NAME}" or self.n_failures:
-            request.send_error(503 if self.n_failures else 404)
+        if request.path != f"/{NAME}" or self.n_failures > 0:
+            request.send_error(503 if self.n_failures > 0 else 404)
             self.n_failures -= 1
             return
         first = int(range_.removeprefix("bytes=").removesuffix("-")) if range_ else 0
