@@ -6,6 +6,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack, cast
 
@@ -128,7 +129,9 @@ def _identify(
     range_filter = open_range_filter(model, options, recordings)
     builder = TableBuilder(bundle, plan.windows, options, range_filter, recordings or {}, names)
     n_workers = workers or usable_cores()
-    loaded = LoadedModel.open(bundle, model.store.folder, tta_shifts=options.tta_shifts)
+    loaded = model.loaded
+    if options.tta_shifts > 1:
+        loaded = replace(loaded, sessions=SessionPool(bundle, options.tta_shifts))
     # Two bundles may have one graph, and activate or clean differently.
     key = {"bundle_id": bundle.id, "activation": bundle.info.activation, **options.scoring()}
     if bundle.info.cleaning:
