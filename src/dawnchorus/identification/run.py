@@ -32,6 +32,7 @@ from dawnchorus.inference.model import Model, load_model
 from dawnchorus.inference.recording import ScoringPlan
 from dawnchorus.inference.results import FailedRecording
 from dawnchorus.inference.scoring import score_recordings
+from dawnchorus.inference.sessions import SessionPool
 from dawnchorus.inference.speech import VoiceActivityDetector
 from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
