@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tests.sounds import tone
+from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.sample_analyses import Table, table_from_json, table_to_json
 from dawnchorus.audio.write import write_recording

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from tests.sounds import own_tone
+from tests.fixtures.sounds import own_tone
 
 from dawnchorus.data.given_split import split_by_tables
 from dawnchorus.data.import_notes import list_import_notes

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from tests.sounds import tone
+from tests.fixtures.sounds import tone
 
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.recordings import RecordingRow

@@ -87,7 +87,7 @@ class FakeDecoder:
         return within_s >= 0
 
     def abandon(self) -> None:
-        """No process is behind it."""
+        """Do nothing: there is no process."""
 
     def close(self) -> None:
         self.is_closed = True

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dawnchorus import __version__
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.sample_analyses import Table, build_table
 from dawnchorus.audio.windows import RestReport
@@ -27,6 +26,7 @@ from dawnchorus.inference.results import FailedRecording, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.tables.notes import counted
 from dawnchorus.types import Detection, Provenance, RecordingTable
+from dawnchorus.version import __version__
 
 SOFTWARE = f"dawnchorus {__version__}"
 

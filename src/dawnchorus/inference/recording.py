@@ -25,7 +25,7 @@ from dawnchorus.types import ChannelOption, ChannelSource, Segment
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringPlan:
-    """What is done with each recording.
+    """Settings of the scoring of each recording.
 
     Args:
         windows: how it is cut into windows.

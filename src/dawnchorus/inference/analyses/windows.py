@@ -49,7 +49,7 @@ class SignalAnalysis(Protocol):
 
 
 class WindowAnalysis(Protocol):
-    """What is computed of windows, with its settings; threads share it."""
+    """A computation on windows with its settings; threads share it."""
 
     @property
     def needs_embeddings(self) -> bool:
