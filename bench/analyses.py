@@ -36,8 +36,8 @@ def measure() -> dict[str, Any]:
 def _processor_s(folder: Path, *options: str) -> float:
     """Return the processor seconds of one `identify` and of its decoders."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    out = ["--out", folder / "out.csv", "--overwrite", "-q"]
-    command = [sys.executable, "-m", "dawnchorus", "identify", folder / "recordings", *out, *options]
+    out: list[str | Path] = ["--out", folder / "out.csv", "--overwrite", "-q"]
+    command: list[str | Path] = [sys.executable, "-m", "dawnchorus", "identify", folder / "recordings", *out, *options]
     subprocess.run(command, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
