@@ -15,6 +15,7 @@ from importlib import import_module
 from dawnchorus.privacy import opt_out
 
 _NAMES = {
+    "audio.sample_analyses": ("build_table",),
     "errors": (
         *("AudioDecodeError", "AudioError", "AudioNotFoundError", "AudioTooLargeError", "BusyError", "DawnChorusError"),
         *("DecoderCrashError", "DownloadError", "FormatError", "InputError", "InvalidBundleError", "LongWaitError"),

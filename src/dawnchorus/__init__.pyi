@@ -1,5 +1,6 @@
 """Public names and their types; `__init__.py` imports each when it is first used."""
 
+from dawnchorus.audio.sample_analyses import build_table
 from dawnchorus.errors import (
     AudioDecodeError,
     AudioError,
@@ -82,6 +83,7 @@ __all__ = [
     "UploadTooLargeError",
     "UploadTooSlowError",
     "__version__",
+    "build_table",
     "evaluate",
     "identify",
     "import_recordings",
