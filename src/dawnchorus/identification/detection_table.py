@@ -120,12 +120,10 @@ class TableBuilder:
 
     def _times(self, scored: ScoredRecording, channel: ScoredChannel) -> tuple[Seconds, Seconds]:
         """Return start and end of each hit in seconds of the recording."""
-        kept, plan = channel.kept, self.plan
         windows, position = np.unique(channel.hits["window"], return_inverse=True)
-        starts_s = [plan.start_s(window) for window in windows.tolist()]
-        start_s = np.array([kept.start_s(each) for each in starts_s], np.float64)
-        end_s = np.array([kept.end_s(each + plan.window_s) for each in starts_s], np.float64)
-        return start_s[position], np.maximum(np.minimum(end_s, scored.duration_s), start_s)[position]
+        times = [channel.window_times(window, self.plan, scored.duration_s) for window in windows.tolist()]
+        start_s, end_s = np.array(times, np.float64).reshape(-1, 2)[position].T
+        return start_s, end_s
 
     def metadata(self, path: Path, own: RecordingMetadata) -> RecordingMetadata:
         """Return time and location of a recording, from the table, the file and the options together."""
