@@ -80,8 +80,8 @@ def test_a_stored_identification_comes_back_as_it_was(
     assert stored(client, sha256, tmp_path) == list(iterate_rows(result.table, provenance))
     metadata = pq.read_schema(tmp_path / "stored.parquet").metadata[parquet.METADATA_KEY]
     assert json.loads(metadata) == json.loads(json.dumps(asdict(provenance)))
-    told = client.get(f"/api/v1/recordings/{sha256}/detections").json()["detections"]
-    for fields, detection in zip(told, (BIRD, ENGINE), strict=True):
+    reply = client.get(f"/api/v1/recordings/{sha256}/detections").json()["detections"]
+    for fields, detection in zip(reply, (BIRD, ENGINE), strict=True):
         assert fields.items() >= detection_values(detection).items()
 
 

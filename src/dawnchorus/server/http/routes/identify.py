@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator, Field
 
 from dawnchorus.errors import BusyError, InputError
-from dawnchorus.formats.columns import round_values
+from dawnchorus.formats.columns import build_json_schema, round_values
 from dawnchorus.formats.detection_columns import iterate_rows
 from dawnchorus.formats.registry import FORMATS, TableFormat
 from dawnchorus.identification.options import (
@@ -123,7 +123,7 @@ _REPLY = {
             "description": "No time found, a time that is not understood, sources of time or location that contradict "
             "each other, a location given that is not the file's.",
         },
-        "detections": {"type": "array", "items": {"type": "object"}},
+        "detections": {"type": "array", "items": build_json_schema()},
     },
 }
 
