@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from rich.console import Console
-from rich.progress import Progress as Bar
 
 from dawnchorus.cli.names import checklists_option, open_name_lists
 from dawnchorus.cli.options import model_options, models_folder_option, workers_option
 from dawnchorus.cli.present import MAX_LISTED, console
+from dawnchorus.cli.progress import progress_bar
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.check import ISSUES, LABEL_CHECKS, ModelScores, check_table, count_issues
 from dawnchorus.data.given_split import split_by_counts, split_by_tables
@@ -200,13 +199,6 @@ def show(*, data_set: Path, recording: str | None) -> None:
             click.echo(f"{name}: {value}")
 
 
-@contextmanager
-def _bar(n: int, what: str) -> Any:
-    with Bar(console=console(), transient=True) as bar:
-        task = bar.add_task(what, total=n)
-        yield lambda: bar.advance(task)
-
-
 @command.command("check")
 @click.argument("data_set", type=click.Path(path_type=Path))
 @click.option("--check-labels", is_flag=True, help="Also ask a model whether it hears the labelled species.")
@@ -226,8 +218,8 @@ def check(
     """
     table = read_table(data_set)
     scores = model_scores(table, model, store, workers) if check_labels else None
-    with _bar(len(table.rows), "listening") as advance:
-        checked = check_table(table, n_workers=workers, scores=scores, on_recording=advance)
+    with progress_bar(console(), "listening") as report:
+        checked = check_table(table, n_workers=workers, scores=scores, report=report)
     write_table(checked)
     screen = Console(highlight=False, soft_wrap=True)
     if scores is not None:

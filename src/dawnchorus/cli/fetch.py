@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-from rich.progress import Progress as Bar
 
 from dawnchorus.cli.data import describe, print_labels, print_notes
 from dawnchorus.cli.names import open_name_lists
 from dawnchorus.cli.options import workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, console
+from dawnchorus.cli.progress import progress_bar
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
 from dawnchorus.data.identity import merge
 from dawnchorus.data.import_notes import notes_of_import, notes_of_labels, notes_of_names
@@ -121,8 +121,7 @@ def xeno_canto(
             {name: seconds for name, seconds in listed_s.items() if name not in changes.replaced},
         )
         write_search(data_set, query, now)
-        with Bar(console=screen, transient=True) as bar:
-            task = bar.add_task("fetching", total=len(chosen))
+        with progress_bar(screen, "fetching") as report:
             fetched = fetch_recordings(
                 web,
                 chosen,
@@ -130,7 +129,7 @@ def xeno_canto(
                 n_workers=workers,
                 known={row.recording_id: row for row in before.rows},
                 replaced=changes.replaced,
-                on_recording=lambda: bar.advance(task),
+                report=report,
                 keep=lambda rows: _keep(merge(changes.table, RecordingsTable(data_set, tuple(rows))).table),
             )
         written, lost = read_table(data_set), set(fetched.unsound) & fetched.missing

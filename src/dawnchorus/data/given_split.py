@@ -13,8 +13,8 @@ from typing import Any
 from dawnchorus.audio.discovery import SUFFIXES
 from dawnchorus.data.layouts.folders import xeno_canto_id
 from dawnchorus.data.layouts.tables import COLUMNS, SPLIT_NAMES, xeno_canto_number
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable
-from dawnchorus.data.split import assign_splits, usable_rows
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, usable
+from dawnchorus.data.split import assign_splits
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.tables import Table, exact_id, read_text
 from dawnchorus.tables.notes import counted
@@ -39,7 +39,7 @@ def split_by_counts(table: RecordingsTable, counts: Mapping[str, int]) -> Record
     parts = [name for name, n in counts.items() for _ in range(n)]
     seen: Counter[str] = Counter()
     split_of = {}
-    for row in usable_rows(table.rows):
+    for row in usable(table.rows, copies=True):
         species = row.scientific_name or row.kind
         if seen[species] < len(parts):
             split_of[row.recording_id] = parts[seen[species]]
@@ -73,7 +73,7 @@ def split_by_tables(
         InputError: a recording is in two parts, or none of the names is a recording of the data set.
         FormatError: a table names no parts, or no recordings.
     """
-    index = _index(usable_rows(table.rows))
+    index = _index(usable(table.rows, copies=True))
     split_of: dict[str, str] = {}
     unmatched = []
     named = [(path, names, split) for path in paths for names, split in _named_recordings(path, on_note)]

@@ -42,7 +42,14 @@ from dawnchorus.data.layouts.sound_files import find_sound
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.layouts.voices import find_voices_table, rows_of_voices
 from dawnchorus.data.marks import hold_marks
-from dawnchorus.data.recordings import TABLE_NAME, RecordingRow, RecordingsTable, first_of_each_species
+from dawnchorus.data.recordings import (
+    MISSING,
+    TABLE_NAME,
+    UNREADABLE,
+    RecordingRow,
+    RecordingsTable,
+    first_of_each_species,
+)
 from dawnchorus.data.sound_notes import problems_of_sound
 from dawnchorus.data.sources.archive_changes import SEARCHES_NAME, differ
 from dawnchorus.errors import AudioError, InputError
@@ -52,8 +59,6 @@ from dawnchorus.tables.notes import counted
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label, is_binomial
 from dawnchorus.types import Detection, Mark
-
-MISSING, UNREADABLE = "missing", "unreadable"
 
 _READ_BESIDE = frozenset((*MARK_SUFFIXES, TABLE_NAME, RESULTS, SEARCHES_NAME))
 """Endings and names of files beside recordings that imports read or write themselves."""

@@ -21,12 +21,12 @@ from dawnchorus.audio.decode import read_clip
 from dawnchorus.audio.discovery import SUFFIXES, find_recordings
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.contradictions import describe_contradictions
-from dawnchorus.data.importing import MISSING, UNREADABLE, build_table
+from dawnchorus.data.importing import build_table
 from dawnchorus.data.layout_detection import KNOWN_TABLES, OnNote, say_nothing
 from dawnchorus.data.layouts.folders import apply_review, read_folders, rows_of_reading
 from dawnchorus.data.layouts.review_folders import review_of_folders
 from dawnchorus.data.layouts.tables import TableLayout
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
+from dawnchorus.data.recordings import MISSING, UNREADABLE, RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.data.sound_notes import notes_of_sound
 from dawnchorus.data.synthesis.negatives import SOURCE as GENERATED
 from dawnchorus.errors import AudioTooLargeError, FormatError, InputError, NotFoundError, UnknownClassError
