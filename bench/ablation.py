@@ -30,7 +30,7 @@ MEASURED = ("top_1", "macro_roc_auc")
 KEPT = RESULTS / "ablation"
 
 
-def _trained(table: RecordingsTable, cleaning: Cleaning, backbone: Path) -> Bundle:
+def _train(table: RecordingsTable, cleaning: Cleaning, backbone: Path) -> Bundle:
     settings = [
         "experiment=birdclef-yamnet",
         f"data={table.folder}",
@@ -55,7 +55,7 @@ def _scored_with(bundle: Bundle, cleaning: Cleaning, folder: Path) -> Bundle:
 
 
 def measure() -> dict[str, Any] | None:
-    """Metrics of test recordings with intervals: trained with each cleaning, scored with the same and with none."""
+    """Return metrics with intervals: trained with each cleaning, scored with the same and with none."""
     graph = SHARED_AUDIO.parent / "models" / "yamnet" / "yamnet_waveform.onnx"
     if not SHARED_AUDIO.is_dir() or not graph.is_file():
         print(f"  no recordings at {SHARED_AUDIO}, or no {graph}: left out")
@@ -66,7 +66,7 @@ def measure() -> dict[str, Any] | None:
     rows = [row for row in table.rows if row.split == "test"]
     found = []
     for name, cleaning in STEPS.items():
-        bundle = _trained(table, cleaning, backbone)
+        bundle = _train(table, cleaning, backbone)
         for scored, steps in {name: cleaning, "none": Cleaning()}.items():
             scores = score_data_set(_scored_with(bundle, steps, KEPT / "bundle"), table, rows, store=store)
             values, truth = scores.by_recording("mean")

@@ -38,7 +38,7 @@ class _Graph(torch.nn.Module):
 
 
 def _librosas(librosa: Any, y: FloatArray, **chroma: float) -> npt.NDArray[np.float64]:
-    """As the seed project computes them: one call of librosa for each kind; `chroma` are options of its chroma."""
+    """Compute the features with one call of librosa for each kind; `chroma` are options of its chroma."""
     f = librosa.feature
     m = f.mfcc(y=y, sr=RATE_HZ, n_mfcc=20)
     c, r = f.spectral_centroid(y=y, sr=RATE_HZ), f.spectral_rolloff(y=y, sr=RATE_HZ)
@@ -59,7 +59,7 @@ def _clips() -> list[FloatArray]:
 
 
 def measure() -> dict[str, Any]:
-    """Largest difference of each feature, relative to its size, and the ratio of times in one run, in turn."""
+    """Return largest difference of each feature, relative to its size, and the ratio of times in one run, in turn."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import librosa

@@ -32,7 +32,7 @@ def _rows(run: Run) -> Rows:
 
 
 def measure() -> dict[str, Any] | None:
-    """The largest difference of a score, and the share of focal recordings named right; None without recordings."""
+    """Return the largest score difference, and the share of focal recordings named right; None without recordings."""
     if not SHARED_AUDIO.is_dir():
         print(f"  no recordings at {SHARED_AUDIO}: left out")
         return None
@@ -65,7 +65,7 @@ def measure() -> dict[str, Any] | None:
 def _distances_from_exact(
     run: Run, pairs: dict[tuple[str, float, str], tuple[float, float]]
 ) -> list[tuple[float, float]]:
-    """The distance of our score, and of LiteRT's, from the model without rounding errors, in each of these rows."""
+    """Return the distance of our score, and of LiteRT's, from the model without rounding errors, by row."""
     bundle, distances = run.bundle, []
     rate_hz = bundle.info.sample_rate_hz
     with tempfile.TemporaryDirectory() as scratch, published_weights() as weights:
@@ -82,7 +82,7 @@ def _distances_from_exact(
 
 
 def _focal() -> dict[str, dict[str, int]]:
-    """By set: recordings whose best-scoring species is the labelled one, of those with any detection and of all."""
+    """Count by set the recordings whose best-scoring species is the labelled one, of those detected and of all."""
     with (SHARED_AUDIO / "metadata.csv").open(encoding="utf-8", newline="") as file:
         labelled = {row["path"]: row for row in csv.DictReader(file) if row["set"] in ("focal", "focal_longtail")}
     run = identify([SHARED_AUDIO / path for path in labelled], Options(min_score=0.05))

@@ -19,6 +19,7 @@ from bench.focal import data_sets
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, species_of
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.run import identify
+from dawnchorus.inference.model import Model
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.training.retraining import retrain
@@ -34,7 +35,7 @@ RECIPES: dict[str, tuple[str, ...]] = {
         "trainer.epochs=30",
     ),
 }
-"""What a server does, and a head that is taught in the usual way."""
+"""The retraining of a server, and a head that is trained in the usual way."""
 
 
 def measure() -> dict[str, Any]:
@@ -54,7 +55,7 @@ def measure() -> dict[str, Any]:
                     folder,
                     backbone="birdnet",
                     store=store,
-                    sounds=Path(scratch),
+                    negatives_folder=Path(scratch),
                     started=datetime.now(),  # noqa: DTZ005 - a folder's name
                     overrides=recipe,
                     n_workers=2,
@@ -78,7 +79,7 @@ def _new_name(name: str | None) -> str:
 def _draw(
     focal: RecordingsTable, strangers: RecordingsTable, draw: int
 ) -> tuple[list[RecordingRow], list[RecordingRow], list[RecordingRow]]:
-    """Recordings to teach, those of the same species that are held out, and others."""
+    """Return recordings to teach, those of the same species that are held out, and others."""
     rng = random.Random(draw)  # noqa: S311 - a choice, not a secret
     chosen = rng.sample(species_of(focal.rows), N_TAUGHT)
     taught: list[RecordingRow] = []
@@ -105,7 +106,7 @@ def _count(
     names = tuple(label.scientific_name for label in bundle.labels if label.scientific_name.startswith("Nova "))
     rows = {Path(row.path): row for row in (*held_out, *others)}
     options = Options(min_score=SCORE, species=names)
-    run = identify(list(rows), options, model=bundle.folder, store=store)
+    run = identify(list(rows), options, model=Model(bundle, store))
     for path, row in rows.items():
         table = run.table(path)
         if table is None:

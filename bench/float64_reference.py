@@ -36,7 +36,7 @@ class ExactBirdnet:
         self._inputs = [value.name for value in self._session.get_inputs()]
 
     def scores(self, window: FloatArray) -> FloatArray:
-        """A window [samples] to scores [classes]."""
+        """Return a window [samples] to scores [classes]."""
         lifted = window.astype(np.float64) - window.min()
         scaled = (lifted / (lifted.max() + EPSILON) - 0.5) * 2
         bands = {}
@@ -48,7 +48,7 @@ class ExactBirdnet:
 
 
 def _behind_the_bands(model: onnx.ModelProto) -> bytes:
-    """The part of the graph from the two bands' magnitudes on."""
+    """Return the part of the graph from the two bands' magnitudes on."""
     bands = [node.input[0] for node in model.graph.node if node.op_type == "Abs"]
     needed, nodes = {"logits"}, []
     for node in reversed(model.graph.node):

@@ -16,7 +16,7 @@ MIN_RATE_HZ = 22_050
 
 
 def _rows(folder: Path) -> list[tuple[RecordingRow, dict[str, str]]]:
-    """Every labelled recording, and its line of the metadata."""
+    """Return every labelled recording, and its line of the metadata."""
     source = SHARED_AUDIO / "metadata.csv"
     table = import_recordings(source, folder, n_workers=usable_cores())
     with source.open(encoding="utf-8", newline="") as file:

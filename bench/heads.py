@@ -61,7 +61,7 @@ def _draws(rows: list[RecordingRow]) -> dict[str, list[RecordingRow]]:
 def _ours(
     rows: list[RecordingRow], test: RecordingsTable, scratch: Path, store: ModelStore
 ) -> tuple[FloatArray, float]:
-    """Scores of the test recordings, and the seconds that training took without features."""
+    """Return scores of the test recordings, and the seconds that training took without features."""
     folder = scratch / f"draw-{len(list(scratch.iterdir()))}"
     folder.mkdir()
     write_table(RecordingsTable(folder, tuple(replace(row, split="train") for row in rows)))
@@ -89,7 +89,7 @@ def _embeddings(test: RecordingsTable, store: ModelStore) -> list[npt.NDArray[np
 def _theirs(
     name: str, rows: list[RecordingRow], scratch: Path, embeddings: list[npt.NDArray[np.float32]]
 ) -> tuple[FloatArray, float]:
-    """Scores of the test recordings by BirdNET-Analyzer's classifier, and the seconds of its whole training."""
+    """Return scores of the test recordings by BirdNET-Analyzer's classifier, and the seconds of its whole training."""
     kept = KEPT / f"{name}.npz"
     if not kept.exists():
         peer = next(peer for peer in PEERS if peer.name == "birdnet-analyzer")
@@ -110,7 +110,7 @@ def _theirs(
 
 
 def measure() -> dict[str, Any] | None:
-    """Metrics of both by number of recordings, with paired intervals over test recordings."""
+    """Return metrics of both by number of recordings, with paired intervals over test recordings."""
     if not SHARED_AUDIO.is_dir():
         print(f"  no recordings at {SHARED_AUDIO}: left out")
         return None

@@ -41,14 +41,14 @@ KEPT = RESULTS / "leaderboard"
 
 
 def measure(recipes: Sequence[str] = tuple(RECIPES)) -> dict[str, Any] | None:
-    """The entries of the leaderboard, the best first; each was trained and timed on one core."""
+    """Return the entries of the leaderboard, the best first; each was trained and timed on one core."""
     if not SHARED_AUDIO.is_dir():
         print(f"  no recordings at {SHARED_AUDIO}: left out")
         return None
     folders = {name: table.folder for name, table in data_sets(KEPT / "sets").items()}
     folders["yamnet"] = ModelStore(KEPT / "models").pull("yamnet", source=YAMNET).folder
 
-    def made(recipe: str) -> None:
+    def make(recipe: str) -> None:
         out = KEPT / f"{recipe}.json"
         if out.exists():
             return
@@ -61,7 +61,7 @@ def measure(recipes: Sequence[str] = tuple(RECIPES)) -> dict[str, Any] | None:
             print(f"  {recipe} failed: {done.stderr.strip().splitlines()[-1:]}")
 
     with ThreadPoolExecutor(usable_cores()) as pool:
-        list(pool.map(made, recipes))
+        list(pool.map(make, recipes))
     paths = [KEPT / f"{recipe}.json" for recipe in RECIPES]
     entries = [entry for path in paths if path.exists() for entry in json.loads(path.read_text(encoding="utf-8"))]
     entries.sort(key=lambda entry: -entry["by_recording"]["top_1"]["value"])

@@ -26,15 +26,15 @@ class Listener(FastHttpUser):
 
     @task(50)
     def predict(self) -> None:
-        """A clip, as a form."""
+        """Return a clip, as a form."""
         self.client.post("/api/predict", files={"audio": ("clip.wav", CLIP, "audio/wav")})
 
     @task(5)
     def identify(self) -> None:
-        """A clip, as it is."""
+        """Return a clip, as it is."""
         self.client.post("/api/v1/identify", data=CLIP, headers={"Content-Type": "audio/wav"})  # type: ignore[arg-type]
 
     @task(1)
     def look(self) -> None:
-        """What was heard."""
+        """Return the detections."""
         self.client.get("/api/metrics")

@@ -30,7 +30,7 @@ print(json.dumps({"peak_mb": int(status["VmHWM"].split()[0]) / 1024, "hours": ta
 
 
 def measure() -> dict[str, Any] | None:
-    """Peak resident memory of the main process in MB; None where /proc is not there."""
+    """Return peak resident memory of the main process in MB; None where /proc is not there."""
     if sys.platform != "linux":
         print("  peak memory is read from /proc: left out")
         return None

@@ -251,7 +251,7 @@ def plant_all(mutants: list[Mutant], coverage: Coverage, scratch: Path, n_worker
     """Plant each fault in a copy of the project, and run its tests."""
     copies: queue.SimpleQueue[Path] = queue.SimpleQueue()
     for k in range(n_workers):
-        copies.put(_copy_of_project(scratch / f"copy{k}"))
+        copies.put(_copy_project(scratch / f"copy{k}"))
     done: list[Mutant] = []
     path = RESULTS / f"mutants-{seed}.json"
     RESULTS.mkdir(exist_ok=True)
@@ -259,7 +259,7 @@ def plant_all(mutants: list[Mutant], coverage: Coverage, scratch: Path, n_worker
     def plant(mutant: Mutant) -> Mutant:
         copy = copies.get()
         try:
-            return _planted(mutant, coverage, copy)
+            return _plant(mutant, coverage, copy)
         finally:
             copies.put(copy)
 
@@ -271,7 +271,7 @@ def plant_all(mutants: list[Mutant], coverage: Coverage, scratch: Path, n_worker
     return done
 
 
-def _copy_of_project(folder: Path) -> Path:
+def _copy_project(folder: Path) -> Path:
     names = [
         "src",
         "tests",
@@ -296,7 +296,7 @@ def _copy_of_project(folder: Path) -> Path:
     return folder
 
 
-def _planted(mutant: Mutant, coverage: Coverage, copy: Path) -> Mutant:
+def _plant(mutant: Mutant, coverage: Coverage, copy: Path) -> Mutant:
     path = copy / mutant.path
     source = path.read_text(encoding="utf-8")
     operator = cosmic_ray.plugins.get_operator(mutant.operator)()
@@ -314,13 +314,13 @@ def _planted(mutant: Mutant, coverage: Coverage, copy: Path) -> Mutant:
     expected_s = sum(coverage.seconds[node] for node in chosen)
     path.write_text(mutated, encoding="utf-8")
     try:
-        outcome, killer = _tested(copy, chosen, expected_s)
+        outcome, killer = _test(copy, chosen, expected_s)
     finally:
         path.write_text(source, encoding="utf-8")
     return Mutant(**{**fields, "outcome": outcome, "killed_by": killer})
 
 
-def _tested(copy: Path, chosen: list[str], expected_s: float) -> tuple[str, str]:
+def _test(copy: Path, chosen: list[str], expected_s: float) -> tuple[str, str]:
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", *chosen]
     environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     process = subprocess.Popen(

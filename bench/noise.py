@@ -36,7 +36,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 
 
 def measure() -> dict[str, Any]:
-    """Highest scores in noise, and in the test recordings of the species, of models of one and of three species."""
+    """Return highest scores in noise and in test recordings of the species, of models of one and of three species."""
     found: dict[tuple[int, str, float], list[dict[str, float]]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as scratch:
         for n_species in (1, 3):
@@ -52,7 +52,7 @@ def measure() -> dict[str, Any]:
                             f"paths.runs={scratch}/runs",
                         ]
                         run = train(compose_config(overrides), started=datetime.now().astimezone(), overrides=overrides)
-                        each = _measured(read_bundle(run.bundle), table)
+                        each = _measure(read_bundle(run.bundle), table)
                         found[n_species, family, share].append(each)
                         print(f"  {n_species} species, {family}, noise {share:g}, seed {seed}: {each}", flush=True)
     return {
@@ -90,7 +90,7 @@ def _synthetic_set(folder: Path, n_species: int) -> RecordingsTable:
     return table
 
 
-def _measured(bundle: Bundle, table: RecordingsTable) -> dict[str, float]:
+def _measure(bundle: Bundle, table: RecordingsTable) -> dict[str, float]:
     """Return the highest score of any species in each kind of noise; of the test recordings, the mean of their own."""
     session = open_session(bundle)
     names = [label.scientific_name for label in bundle.labels]

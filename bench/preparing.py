@@ -1,4 +1,4 @@
-"""How fast recordings become clips, by format and recipe, and that memory does not know how many there are."""
+"""Speed of preparing clips by format and recipe, and memory, which does not grow with their number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast training reads prepared clips in random order: our memory-mapped shards against the usual containers."""
+"""Speed of reading prepared clips in random order for training: memory-mapped shards against usual containers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _clips(folder: Path) -> Clips:
 
 
 def _arrow(clips: Clips, path: Path) -> Read:
-    """One Arrow file of binary values, memory-mapped."""
+    """Return one Arrow file of binary values, memory-mapped."""
     kind = pa.binary(clips.window_samples * 2)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, pa.schema([("clip", kind)])) as writer:
         for start in range(0, len(clips), 1000):
@@ -57,7 +57,7 @@ def _arrow(clips: Clips, path: Path) -> Read:
 
 
 def _parquet(clips: Clips, path: Path) -> Read:
-    """One Parquet file with row groups of one batch, as data set hubs keep them; each batch comes from several."""
+    """Return one Parquet file with row groups of one batch, as data set hubs keep them; batches come from several."""
     table = pa.table({"clip": [_int16(clips.samples(k)).tobytes() for k in range(len(clips))]})
     pq.write_table(table, path, row_group_size=BATCH, compression="zstd")
     file = pq.ParquetFile(path)
@@ -96,7 +96,7 @@ def _int16(samples: FloatArray) -> npt.NDArray[np.int16]:
 
 
 def measure() -> dict[str, Any]:
-    """Clips a second on one core by container, read in batches of random clips; medians of rounds in turn."""
+    """Return clips a second on one core by container, read in batches of random clips; medians of rounds in turn."""
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         clips = _clips(scratch)

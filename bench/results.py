@@ -1,4 +1,4 @@
-"""Where measurements are kept, and what machine they are from."""
+"""Stored measurements, and the machine that they are from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHARED_AUDIO = ROOT.parent / "shared" / "audio"
 
 
 def machine() -> str:
-    """The processor, cores, memory and versions in one line."""
+    """Return the processor, cores, memory and versions in one line."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         cpu = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
@@ -43,7 +43,7 @@ def save(name: str, result: dict[str, Any] | None) -> None:
 
 
 def load(name: str) -> dict[str, Any] | None:
-    """The measurement that was kept last."""
+    """Return the measurement that was kept last."""
     path = RESULTS / f"{name}.json"
     if not path.exists():
         return None

@@ -32,11 +32,11 @@ def measure() -> dict[str, Any]:
                 for path in sorted((birds / "clips").glob("*/*.*"))
             ]
             client.post("/api/v1/training-data", files=files, data={"new_class": "yes"}).raise_for_status()
-            _retrained(client)  # makes what later ones find made
+            _retrain(client)  # makes what later ones find made
             load(server.port, body(), n_clients=N_CLIENTS, seconds=2)
             for _ in range(N_RETRAININGS):
                 found["idle"].append(load(server.port, body(), n_clients=N_CLIENTS, seconds=IDLE_S))
-                training = threading.Thread(target=_retrained, args=(client,))
+                training = threading.Thread(target=_retrain, args=(client,))
                 training.start()
                 while training.is_alive():
                     found["training"].append(load(server.port, body(), n_clients=N_CLIENTS, seconds=ROUND_S))
@@ -48,7 +48,7 @@ def measure() -> dict[str, Any]:
     return {**summed, "n_clients": N_CLIENTS, "n_failed": failed}
 
 
-def _retrained(client: httpx.Client) -> None:
+def _retrain(client: httpx.Client) -> None:
     """Retrain, for comparison only, and wait for its end."""
     job = client.post("/api/v1/retrain", json={"require_approval": True}).json()
     with client.stream("GET", job["events"], timeout=None) as stream:

@@ -67,13 +67,13 @@ def clip() -> bytes:
 
 
 def body() -> bytes:
-    """A form with the clip."""
+    """Return a form with the clip."""
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="audio"; filename="a.wav"\r\n\r\n'.encode()
     return head + clip() + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
 def _small_model(folder: Path) -> Path:
-    """A small model of one's own, trained for a moment on synthetic birds: one window of 5 s, 100,000 parameters."""
+    """Return a small model, trained for a moment on synthetic birds: one window of 5 s, 100,000 parameters."""
     data, runs = folder / "birds", folder / "runs"
     commands = (
         ["synth", str(data), "--species", "8", "--clips", "6", "--soundscapes", "0"],
@@ -116,7 +116,7 @@ def load(port: int, body: bytes, *, n_clients: int = N_CLIENTS, seconds: float =
 
 
 def _bare(name: str | Path) -> float:
-    """Clips per second of one bare session for each core, on windows that lie ready."""
+    """Return clips per second of one bare session for each core, on windows that lie ready."""
     bundle = ModelStore(default_folder()).open(name)
     sessions = [open_session(bundle) for _ in range(usable_cores())]
     n = -(-CLIP_S // int(bundle.info.window_s))
@@ -138,7 +138,7 @@ def _bare(name: str | Path) -> float:
 
 
 def measure() -> dict[str, Any]:
-    """Rounds in turn; medians of them."""
+    """Run the rounds in turn and return their medians."""
     form = body()
     rounds: dict[str, list[dict[str, float]]] = {"birdnet": [], "small": [], "seed": []}
     bare: dict[str, list[float]] = {"birdnet": [], "small": []}

@@ -24,7 +24,7 @@ SETTINGS = (f"model={FAMILY}", "model.weights=null", "data.validation=0", "train
 
 
 def measure(n_recordings: int = N_RECORDINGS) -> dict[str, Any]:
-    """Seconds from the command to the submission, for BirdNET and for an EfficientNet on spectrograms of 5 s."""
+    """Return seconds from the command to the submission, for BirdNET and for an EfficientNet on spectrograms of 5 s."""
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

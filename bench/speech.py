@@ -1,4 +1,4 @@
-"""How much speech is cut, and how much of birds is lost, where both are known to the second."""
+"""Share of speech that is cut, and of birds that is lost, where both are known to the second."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _bird_pieces(scratch: Path) -> tuple[str, list[FloatArray]]:
 
 
 def measure() -> dict[str, Any] | None:
-    """Shares of speech seconds cut and of bird seconds lost, by the level of the speech; None without any speech."""
+    """Return shares of speech seconds cut and of bird seconds lost, by the speech's level; None without any speech."""
     with tempfile.TemporaryDirectory() as temporary:
         what_speech, speech = _speech_pieces(Path(temporary))
         what_birds, birds = _bird_pieces(Path(temporary))

@@ -1,4 +1,4 @@
-"""How long `import dawnchorus` and `dawnchorus --help` take, as medians of whole processes."""
+"""Duration of `import dawnchorus` and `dawnchorus --help`, as medians of whole processes."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ N_REQUESTS, N_SWAPS = 100_000, 1_000
 
 
 def _model(folder: Path, names: tuple[str, str, str]) -> Bundle:
-    """A model that says how loud it is; the names of its classes tell which one it is."""
+    """Return a model that says how loud it is; the names of its classes tell which one it is."""
     folder.mkdir()
     labels = tuple(Label(name, f"{name} of {folder.name}") for name in names)
     # Another window makes it another graph, and so another id.
@@ -78,7 +78,7 @@ def measure() -> dict[str, Any]:
 
 
 def _register(data: Path, one: Bundle, two: Bundle) -> None:
-    """Let the server know the second model: as one that it was given at an earlier start."""
+    """Register the second model, as one of an earlier start."""
     from dawnchorus.server.service import open_service
     from dawnchorus.server.settings import Settings
 
@@ -140,7 +140,7 @@ def _measure_swaps(body: bytes, names: dict[str, str]) -> dict[str, Any]:
 
 
 def _verdict(found: dict[str, Any], names: dict[str, str]) -> str:
-    """Right, if names and scores are those of the model that the reply names."""
+    """Check that names and scores are those of the model that the reply names."""
     name = names[found["model_version"]]
     is_right = found["predicted_species"] == f"quiet of {name}" and abs(found["confidence"] - 0.75) < 1e-3
     is_whole = all(species.endswith(f" of {name}") for species in found["top_5_predictions"])

@@ -45,7 +45,7 @@ SETTINGS = (
 
 
 def measure() -> dict[str, Any] | None:
-    """Clips, memory of the process's own, and with the pages of mapped files, which any other program may take."""
+    """Return clips, memory of its own, and with the pages of mapped files, which any other program may take."""
     if sys.platform != "linux":
         print("  peak memory is read from /proc: left out")
         return None

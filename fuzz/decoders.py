@@ -17,7 +17,7 @@ import soundfile
 
 from dawnchorus.audio.decode import open_recording
 from dawnchorus.audio.metadata import metadata_to_json, read_metadata
-from dawnchorus.audio.process import DecodeFinished, DecoderProcess
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.errors import AudioError, DecoderCrashError
 from fuzz.contract import scratch_folder
 
@@ -147,15 +147,15 @@ def _files(n_files: int) -> Iterator[tuple[str, bytes]]:
 
 def _outcome(decoder: DecoderProcess, path: Path) -> str:
     try:
-        for item in decoder.decode(path, rate_hz=RATE_HZ):
-            if isinstance(item, DecodeFinished):
-                return "decoded with warnings" if item.warnings else "decoded"
+        with decoder.open(path, rate_hz=RATE_HZ) as recording:
+            for _block in recording.blocks():
+                pass
+            return "decoded with warnings" if recording.warnings else "decoded"
     except DecoderCrashError as error:
         status = re.search(r"exit status (-?\d+)", str(error))
         return f"decoder ended with status {status[1]}" if status else "decoder hung"
     except AudioError:
         return "refused"
-    return "no end"
 
 
 def _reason(path: Path) -> str:

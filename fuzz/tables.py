@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 from dawnchorus.data.explore import summarise_data_set
 from dawnchorus.data.given_split import split_by_tables
 from dawnchorus.data.layouts.annotations import MarkTables, NamedMark
-from dawnchorus.data.layouts.search_results import rows_of_search_results
+from dawnchorus.data.layouts.search_results import read_search_results
 from dawnchorus.data.layouts.tables import TableLayout
-from dawnchorus.data.layouts.voices import TABLE, recordings_of_table, rows_of_voices
+from dawnchorus.data.layouts.voices import TABLE, read_voice_recordings, read_voices
 from dawnchorus.data.marks import hold_marks
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, read_table, species_of, write_table
 from dawnchorus.evaluation.submission import read_sample
@@ -108,12 +108,12 @@ def _read_taxonomy(content: bytes) -> None:
 
 
 def _read_voices(path: Path) -> None:
-    list(rows_of_voices(path, path.parent, [path.parent / "Great Tit_sound" / "a.mp3"]))
-    recordings_of_table(path)
+    list(read_voices(path, path.parent, [path.parent / "Great Tit_sound" / "a.mp3"]))
+    read_voice_recordings(path)
 
 
 def _read_search_results(path: Path) -> None:
-    summarise_data_set(list(rows_of_search_results(path, path.parent, [path.parent / "XC1.mp3"])))
+    summarise_data_set(list(read_search_results(path, path.parent, [path.parent / "XC1.mp3"])))
 
 
 def _read_split(path: Path) -> None:

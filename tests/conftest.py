@@ -1,4 +1,4 @@
-"""What tests share: a folder for the built-in model, a tiny model, and small sounds made on the spot."""
+"""Shared fixtures: a folder for the built-in model, a tiny model, and small sounds made on the spot."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def dawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A file system of that size at the folder; where this user may not mount one, the test is skipped."""
+    """Yield a file system of that size at the folder; where this user may not mount one, the test is skipped."""
     folder.mkdir(exist_ok=True)
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True)
     if mounted.returncode:
@@ -135,7 +135,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 
 def level_graph(path: Path, *, window_samples: int, batch: str | int = "n") -> Path:
-    """An ONNX file whose classes are "loud" (score: mean level), "quiet" (one minus it) and "engine" (0)."""
+    """Return an ONNX file whose classes are "loud" (score: mean level), "quiet" (one minus it) and "engine" (0)."""
     weights = numpy_helper.from_array(np.array([[1, -1, 0]], np.float32), "w")
     bias = numpy_helper.from_array(np.array([0, 1, 0], np.float32), "b")
     axes = numpy_helper.from_array(np.array([1], np.int64), "axes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +17,16 @@ class QuietHandler(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving_http(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
-    """Answer requests on a free port, and yield the address."""
+def serving_http(
+    handler: type[http.server.BaseHTTPRequestHandler], context: ssl.SSLContext | None = None
+) -> Iterator[str]:
+    """Answer requests on a free port, by TLS if there is a context, and yield the address."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http{'s://localhost' if context else '://127.0.0.1'}:{server.server_port}"
     finally:
         server.shutdown()
         server.server_close()

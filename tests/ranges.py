@@ -22,7 +22,7 @@ KNOWN = (
 
 
 def range_bundle(folder: Path, bundle: Bundle) -> Bundle:
-    """A bundle with a range model that knows `KNOWN`."""
+    """Return a bundle with a range model that knows `KNOWN`."""
     weights = np.zeros((3, 4), np.float32)
     weights[0, 0] = weights[1, 1] = 1 / 64
     weights[2, 2] = -1

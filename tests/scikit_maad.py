@@ -15,7 +15,7 @@ SIGNALS = {"song": 48_000, "noise": 16_000, "hum": 96_000}
 
 
 def signal(name: str) -> FloatArray:
-    """A signal of 4 s [n], the same on every machine to the last bits: syllables, noise or a hum with clicks."""
+    """Return a signal of 4 s [n], the same on every machine to the last bits: syllables, noise or a hum with clicks."""
     rate_hz = SIGNALS[name]
     seconds = np.arange(4 * rate_hz) / rate_hz
     noise = 0.01 * np.random.default_rng(7).standard_normal(len(seconds))

@@ -14,11 +14,11 @@ FloatArray = npt.NDArray[np.float32]
 def tone(
     frequency_hz: float = 1000.0, *, seconds: float = 2.0, rate_hz: int = 16_000, level: float = 0.5
 ) -> FloatArray:
-    """A sine [n]."""
+    """Return a sine [n]."""
     time = np.arange(round(seconds * rate_hz)) / rate_hz
     return (level * np.sin(2 * np.pi * frequency_hz * time)).astype(np.float32)
 
 
 def own_tone(path: Path, *, seconds: float) -> FloatArray:
-    """A sine [n] that no file of another path has."""
+    """Return a sine [n] that no file of another path has."""
     return tone(300 + zlib.crc32(str(path).encode()) % 700_000 / 100, seconds=seconds)

@@ -11,7 +11,7 @@ from dawnchorus.cores import cpu_quota, usable_cores
 
 
 def system(root: Path, cgroup: str, files: dict[str, str]) -> Path:
-    """A file system with a process's groups and their files."""
+    """Return a file system with a process's groups and their files."""
     for name, text in {"proc/self/cgroup": cgroup, **files}.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

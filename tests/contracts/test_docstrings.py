@@ -1,14 +1,19 @@
-"""Docstrings open with what a thing is or does, and not with a relative clause: ruff checks the rest."""
+"""Docstrings open with a noun phrase, those of functions with a verb: ruff's D401 lets other words than verbs pass."""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import dawnchorus
+import pytest
 
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("src", "bench", "tests")
 RELATIVE = {"How", "Let", "So", "That", "Those", "What", "When", "Where", "Whether", "Which", "Who", "Whose", "Why"}
+DETERMINERS = {"A", "All", "An", "Any", "As", "Each", "Every", "For", "Its", "No", "None", "Of", "One", "The", "Two"}
+PROPERTIES = {"cached_property", "composite", "fixture", "property"}
 
 
 def docstrings(tree: ast.Module) -> Iterator[ast.Constant]:
@@ -21,12 +26,37 @@ def docstrings(tree: ast.Module) -> Iterator[ast.Constant]:
                     yield value
 
 
-def test_no_docstring_opens_with_a_relative_clause() -> None:
-    source = Path(dawnchorus.__file__).parent
-    found = [
-        f"{path.relative_to(source)}:{text.lineno}: {str(text.value).strip()[:60]}"
-        for path in sorted(source.rglob("*.py"))
-        for text in docstrings(ast.parse(path.read_text(encoding="utf-8")))
-        if str(text.value).split(maxsplit=1)[0].strip("\"'(*,") in RELATIVE
-    ]
-    assert found == []
+def first_word(docstring: str) -> str:
+    return docstring.split(maxsplit=1)[0].strip("\"'(*,")
+
+
+def is_function(node: ast.AST) -> bool:
+    """Return True for functions that do something: properties, fixtures and tests are described by a noun."""
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or node.name.startswith("test_"):
+        return False
+    return PROPERTIES.isdisjoint(re.split(r"\W", " ".join(map(ast.unparse, node.decorator_list))))
+
+
+@pytest.fixture(scope="module")
+def trees() -> dict[str, ast.Module]:
+    """Syntax trees of all modules by path."""
+    paths = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
+    return {str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def test_no_docstring_opens_with_a_relative_clause(trees: dict[str, ast.Module]) -> None:
+    assert [
+        f"{path}:{text.lineno}: {str(text.value).strip()[:60]}"
+        for path, tree in trees.items()
+        for text in docstrings(tree)
+        if first_word(str(text.value)) in RELATIVE
+    ] == []
+
+
+def test_docstrings_of_functions_open_with_a_verb(trees: dict[str, ast.Module]) -> None:
+    assert [
+        f"{path}:{node.lineno}: {text[:60]}"
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        if is_function(node) and (text := ast.get_docstring(node)) and first_word(text) in DETERMINERS
+    ] == []

@@ -27,9 +27,7 @@ def test_every_family_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize("family", list(TINY))
-def test_a_family_from_recordings_to_detections(
-    family: str, run_training: Train, birds: Path, store: ModelStore
-) -> None:
+def test_a_family_from_recordings_to_detections(family: str, run_training: Train, birds: Path) -> None:
     run = run_training(*TINY[family], "loss=cross_entropy", "trainer.epochs=2", "trainer.batch_size=8")
     assert run.metadata["status"] == "done"
     assert run.metadata["started"] == STARTED.isoformat(timespec="seconds")
@@ -45,7 +43,7 @@ def test_a_family_from_recordings_to_detections(
     # One predict path: the scores of `identify` are those of the graph on the same windows.
     table = read_table(birds)
     row = next(row for row in table.rows if row.split == "test" and row.scientific_name)
-    found = identify(table.file(row), Options(min_score=0.0), model=run.bundle, store=store)
+    found = identify(table.file(row), Options(min_score=0.0), model=run.bundle)
     detections = [d for t in found.tables() for d in t.detections]
     assert len(detections) % 3 == 0
     assert {d.scientific_name for d in detections} == {label.scientific_name for label in bundle.labels}

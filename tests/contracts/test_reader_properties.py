@@ -39,7 +39,7 @@ cells = st.one_of(st.just(""), numbers, words, dates, st.text("aé'\"|;\t, 1.:-"
 
 
 def lines_of(header: str, rows: Sequence[Sequence[str]], delimiter: str) -> str:
-    """A table whose cells have neither delimiters nor quotes, and the first cell of each row a value."""
+    """Return a table whose cells have neither delimiters nor quotes, and the first cell of each row a value."""
     clean = [[cell.replace(delimiter, " ").replace('"', " ") for cell in row] for row in rows]
     return "\n".join(
         [header, *(delimiter.join(["x" if not any(map(str.strip, row)) else row[0], *row[1:]]) for row in clean)]
@@ -47,7 +47,7 @@ def lines_of(header: str, rows: Sequence[Sequence[str]], delimiter: str) -> str:
 
 
 def table_of(header: str, data: st.DataObject) -> tuple[str, int]:
-    """A table with rows of any cells, some with too many, and the number of its rows."""
+    """Return a table with rows of any cells, some with too many, and the number of its rows."""
     delimiter = next(sign for sign in "\t;," if sign in header)
     n = header.count(delimiter) + 1
     rows = data.draw(st.lists(st.lists(cells, min_size=n, max_size=n + 1), max_size=6))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from dawnchorus.evaluation.thresholds import Threshold, thresholds_for_precision
-from dawnchorus.inference.scoring import ScoreFilter
+from dawnchorus.inference.analyses.hits import ScoreFilter
 
 EIGHTHS = [k / 8 for k in range(9)]
 

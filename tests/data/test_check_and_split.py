@@ -1,4 +1,4 @@
-"""What is wrong is found, and what belongs together stays together."""
+"""Issues of recordings are detected, and related recordings stay in one split."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ FloatArray = np.ndarray
 
 @cache
 def song(number: int, seed: int, seconds: float = 8.0, rate_hz: int = 32_000) -> FloatArray:
-    """Three phrases that nobody else sings, whatever the seed."""
+    """Return three phrases that nobody else sings, whatever the seed."""
     rng = np.random.default_rng([number, seed])
     singers = [Singer(invented_song(number, rng=rng), at_s, -12) for at_s in (0.3, 2.5, 5.0)]
     return compose_scene(singers, duration_s=seconds, rate_hz=rate_hz, rng=rng).samples
@@ -114,7 +114,7 @@ def test_labels_that_a_model_does_not_hear_are_doubtful(recordings: RecordingsTa
 
 
 def model_scores(names: list[str], best: dict[str, dict[str, float]], kind: str = "species") -> ModelScores:
-    """Of a model with classes of these names, each score in the clip from 3 to 6 s."""
+    """Return the result of a model with classes of these names, each score in the clip from 3 to 6 s."""
     found = {
         recording: {name: Detection(3.0, 6.0, name, name, kind, score) for name, score in scores.items()}
         for recording, scores in best.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dawnchorus.taxonomy.classes import KnownClasses
-from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_file, label_of_folder
+from dawnchorus.taxonomy.file_names import find_class_of_file, parse_file_label, parse_folder_label
 from dawnchorus.taxonomy.labels import Label
 
 GUAN = Label("Penelope montagnii", "Andean Guan")
@@ -30,7 +30,7 @@ KNOWN = KnownClasses((GUAN, TIT, Label("gretit1", "gretit1")))
     ],
 )
 def test_labels_of_folders(name: str, scientific: str, common: str) -> None:
-    label = label_of_folder(name)
+    label = parse_folder_label(name)
     assert (label.scientific_name, label.common_name) == (scientific, common)
 
 
@@ -46,7 +46,7 @@ def test_labels_of_folders(name: str, scientific: str, common: str) -> None:
     ],
 )
 def test_labels_of_files(stem: str, label: Label) -> None:
-    assert label_of_file(stem) == label
+    assert parse_file_label(stem) == label
 
 
 @pytest.mark.parametrize(

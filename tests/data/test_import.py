@@ -14,7 +14,7 @@ from tests.conftest import Command
 from tests.sounds import own_tone
 
 from dawnchorus.data.attribution import attribution_text
-from dawnchorus.data.import_notes import notes_of_import, notes_of_names
+from dawnchorus.data.import_notes import list_import_notes, list_name_notes
 from dawnchorus.data.importing import import_recordings, merge_tables
 from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.layout_detection import detect_layout
@@ -22,8 +22,8 @@ from dawnchorus.data.recordings import (
     Annotation,
     RecordingRow,
     RecordingsTable,
-    first_of_each_species,
     read_table,
+    select_per_species,
     species_of,
     write_table,
 )
@@ -196,7 +196,7 @@ def test_english_names_are_looked_up_and_unknown_ones_are_said_once(tmp_path: Pa
         "-Andean_Guan/5.wav": (None, None),
     }
     assert rows["-Andean_Guan/5.wav"].absent == ("Penelope montagnii",)
-    assert list(notes_of_names(reader, sources=["the labels of birdnet"])) == [
+    assert list(list_name_notes(reader, sources=["the labels of birdnet"])) == [
         "kept as written, without a scientific name: Brushland Tinamou (1); not in the labels of birdnet. They are "
         "classes of your own."
     ]
@@ -263,7 +263,7 @@ def test_codes_of_secondary_species_without_a_taxonomy(tmp_path: Path) -> None:
     rows = imported(tmp_path, tmp_path)
     assert rows["XC1"].secondary == ("Passer domesticus", "xyz1")
     assert rows["XC2"].secondary == ("Orthotomus sutorius", "xyz1")
-    notes = "\n".join(notes_of_import(list(rows.values())))
+    notes = "\n".join(list_import_notes(list(rows.values())))
     assert "not at the path that is given: 2 (as " in notes
     assert "codes that no taxonomy beside the table has: xyz1 (2)" in notes
 
@@ -395,7 +395,7 @@ def test_marked_soundscapes_count_for_each_species_in_them() -> None:
         )
         for k, names in enumerate((["a"], ["a"], ["a", "b"], ["b", ""], [], [""]))
     ]
-    assert first_of_each_species(rows, 1) == ([0, 2, 4, 5], {"a": [1], "b": [3]})
+    assert select_per_species(rows, 1) == ([0, 2, 4, 5], {"a": [1], "b": [3]})
 
 
 def test_a_csv_with_columns_of_any_name(tmp_path: Path) -> None:

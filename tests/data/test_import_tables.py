@@ -11,7 +11,7 @@ import soundfile
 from tests.sounds import own_tone
 
 from dawnchorus.data.given_split import split_by_tables
-from dawnchorus.data.import_notes import notes_of_import
+from dawnchorus.data.import_notes import list_import_notes
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.recordings import RecordingRow
@@ -178,7 +178,7 @@ def test_misspelt_columns_and_fields_are_asked_about(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=f"Did you mean '{near}'"):
             import_recordings(tmp_path / "mine.csv", tmp_path, columns=columns, n_workers=1)
     doubtful = replace(rows[0], latitude=0.0, longitude=0.0)
-    assert any("doubtful locations" in note for note in notes_of_import([doubtful]))
+    assert any("doubtful locations" in note for note in list_import_notes([doubtful]))
 
 
 def test_the_encoding_of_a_table_of_voices_is_said(tmp_path: Path) -> None:
@@ -262,10 +262,10 @@ def test_a_list_of_codes_beside_a_species_is_said_and_is_no_code(tmp_path: Path)
     rows, notes = imported(tmp_path, table, "a.wav", "b.wav")
     assert [row.ebird_code for row in rows] == [None, "one1"]
     assert "several codes of a recording" in " ".join(notes)
-    assert not any("several codes for one species" in note for note in notes_of_import(rows))
+    assert not any("several codes for one species" in note for note in list_import_notes(rows))
 
 
 def test_files_that_no_decoder_opens_are_named(tmp_path: Path) -> None:
     (tmp_path / "b.wav").write_bytes(b"RIFF")
     rows, _ = imported(tmp_path, "file,species\na.wav,Parus major\nb.wav,Parus major\n", "a.wav")
-    assert "files that no decoder can open: 1 (b.wav). They are not trained on." in list(notes_of_import(rows))
+    assert "files that no decoder can open: 1 (b.wav). They are not trained on." in list(list_import_notes(rows))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.conftest import Command
 from tests.sounds import own_tone
 
-from dawnchorus.data.import_notes import describe_labels, notes_of_labels, notes_of_names
+from dawnchorus.data.import_notes import describe_labels, list_label_notes, list_name_notes
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.label_check import label_doubts, near_names
 from dawnchorus.data.labels import LabelReader
@@ -139,7 +139,7 @@ def test_equal_marks_of_one_class_under_two_names_are_counted_once() -> None:
     reader = LabelReader(KnownClasses([parse_label("Parus major_Great Tit")]))
     (read,) = reader.read([row("1", "Parus major", "Great Tit", "Parus major", "Avis altera")])
     assert [mark.scientific_name for mark in read.annotations] == ["Parus major", "Avis altera"]
-    (said,) = [note for note in notes_of_labels(reader) if "marks" in note]
+    (said,) = [note for note in list_label_notes(reader) if "marks" in note]
     assert said == "marks of one class under two names, at the same times: 1, each counted once."
 
 
@@ -212,7 +212,7 @@ def test_labels_of_one_class_become_one_in_any_order() -> None:
         rows = reader.read([row(str(k), name) for k, name in enumerate(names)])
         assert {each.scientific_name for each in rows} == {"Parus major", "BLACK Bird"}
         assert {each.common_name for each in rows} == {"Parus major", "BLACK Bird"}
-    assert "several labels that are one class" in next(notes_of_labels(reader))
+    assert "several labels that are one class" in next(list_label_notes(reader))
     assert next(describe_labels(reader)) == "BLACK Bird -> BLACK Bird, 2 recordings"
 
 
@@ -237,7 +237,7 @@ def test_what_names_nothing_is_counted_and_no_class() -> None:
     assert species_of(rows) == ["Parus major"]
     assert reader.unnamed == {"?": 2, "unknown": 1}
     assert (rows[0].scientific_name, rows[2].ebird_code) == (None, "gretit1")
-    (note,) = (note for note in notes_of_labels(reader) if "name nothing" in note)
+    (note,) = (note for note in list_label_notes(reader) if "name nothing" in note)
     assert note.startswith("labels that name nothing, or no one species: ? (2), unknown (1).")
 
 
@@ -379,7 +379,7 @@ def test_names_of_marks_that_no_list_has_are_said_and_joined_species_are_two() -
     read = [mark.scientific_name for mark in row.annotations]
     assert read[1:] == ["song", "Parus major", "Turdus merula", "Ara chloropterus", "Robin and Wren"]
     assert (other.scientific_name, other.secondary) == ("Turdus merula", ("Parus major",))
-    notes = "\n".join((*notes_of_labels(reader), *notes_of_names(reader, sources=["AviList"])))
+    notes = "\n".join((*list_label_notes(reader), *list_name_notes(reader, sources=["AviList"])))
     assert "name nothing, or no one species: Robin? (1)" in notes
     assert "without a scientific name: Robin and Wren (1), song (1); not in AviList." in notes
     assert "of a scientific name's form, but in no list: End of survey (1); not in AviList." in notes

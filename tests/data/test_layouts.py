@@ -11,7 +11,7 @@ from tests.sounds import tone
 
 from dawnchorus.audio.discovery import find_recordings
 from dawnchorus.data.importing import import_recordings
-from dawnchorus.data.layouts.folders import rows_of_folders
+from dawnchorus.data.layouts.folders import read_folder_rows
 from dawnchorus.data.recordings import RecordingRow, read_table, species_of
 from dawnchorus.errors import InputError
 from dawnchorus.taxonomy.labels import Label
@@ -98,7 +98,7 @@ def test_folders_of_species_with_tables_for_some_are_refused(tmp_path: Path) -> 
 def test_a_zip_that_was_sent_is_read_by_the_same_rule(tmp_path: Path) -> None:
     names = ("~zip 0/Parus major_Great Tit/2019/1.wav", "~zip 0/set/robin/2.wav", "~zip 0/robin/meadow/3.wav")
     source = sounds(tmp_path / "in", *names, "~zip 0/wren/wood/4.wav", "~zip 0/wren/5.wav")
-    rows = {row.recording_id: row.scientific_name for row in rows_of_folders(source, find_recordings([source]))}
+    rows = {row.recording_id: row.scientific_name for row in read_folder_rows(source, find_recordings([source]))}
     assert [rows[name] for name in names] == [PARUS, "robin", None]
     assert rows["~zip 0/wren/wood/4.wav"] == "wren"
 
@@ -121,7 +121,7 @@ def test_folders_of_a_review_say_if_the_species_is_there(tmp_path: Path) -> None
     rows, _ = imported(sounds(tmp_path / "Parus major_Great Tit", "pos/1.wav", "incorrect/2.wav"))
     assert [(row.scientific_name, row.absent) for row in rows.values()] == [(None, (PARUS,)), (PARUS, ())]
     source = sounds(tmp_path / "zip", "~zip 0/Parus major_Great Tit/Negative/1.wav")
-    (row,) = rows_of_folders(source, find_recordings([source]))
+    (row,) = read_folder_rows(source, find_recordings([source]))
     assert (row.scientific_name, row.absent) == (None, (PARUS,)), "a zip that was sent"
 
 
@@ -136,13 +136,13 @@ def test_folders_of_a_review_say_if_the_species_is_there(tmp_path: Path) -> None
 )  # fmt: skip
 def test_reviews_in_names_of_folders(tmp_path: Path, name: str, absent: tuple[str, ...], is_unlabelled: bool) -> None:
     source = sounds(tmp_path / "in", name)
-    (row,) = rows_of_folders(source, find_recordings([source]))
+    (row,) = read_folder_rows(source, find_recordings([source]))
     assert (row.scientific_name, row.absent, row.is_unlabelled) == (None, absent, is_unlabelled)
 
 
 def test_yes_and_no_are_a_review_beside_each_other(tmp_path: Path) -> None:
     source = sounds(tmp_path / "in", "Parus major/1/a.wav", "Parus major/0/b.wav", "no/Turdus merula/c.wav")
-    rows = {Path(row.path).name: row for row in rows_of_folders(source, find_recordings([source]))}
+    rows = {Path(row.path).name: row for row in read_folder_rows(source, find_recordings([source]))}
     assert [rows[name].scientific_name for name in ("a.wav", "b.wav", "c.wav")] == [PARUS, None, TURDUS]
     assert rows["b.wav"].absent == (PARUS,)
 

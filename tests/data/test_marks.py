@@ -15,7 +15,7 @@ from dawnchorus.data.layouts.annotations import MarkTables, NamedMark, Recording
 from dawnchorus.data.marks import hold_marks
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
-from dawnchorus.formats.registry import format_of_file
+from dawnchorus.formats.registry import detect_format
 from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import Detection, Mark
 
@@ -44,7 +44,7 @@ def imported(source: Path, layout: str = "auto") -> tuple[dict[str, RecordingRow
 
 
 def marks(source: Path, layout: str = "auto") -> tuple[dict[str, Times | None], str]:
-    """The marks of each recording, None where nobody listened, and what was said."""
+    """Return the marks of each recording, None where nobody listened, and what was said."""
     rows, notes = imported(source, layout)
     found = {
         name: [(mark.start_s, mark.end_s, mark.scientific_name) for mark in row.annotations]
@@ -405,7 +405,7 @@ def test_a_table_of_detections_is_held_against_the_recordings_that_it_names(tmp_
     path = tmp_path / "found.csv"
     path.write_text("\n".join(["Start (s),End (s),Scientific name,Common name,Confidence,File", *lines]))
     notes: list[str] = []
-    read = format_of_file(path).read
+    read = detect_format(path).read
     assert read is not None
     first, gone = import_detections(path, tmp_path, read, n_workers=1, on_note=notes.append).rows
     assert [(mark.start_s, mark.end_s) for mark in first.annotations] == [(0, 1)]

@@ -17,7 +17,7 @@ from PIL import Image
 from tests.conftest import Command
 from tests.sounds import tone
 
-from dawnchorus.audio.mel import MelImage, hz_of_mel, mel_filters, mel_of_hz
+from dawnchorus.audio.mel import MelImage, hz_to_mel, mel_filters, mel_to_hz
 from dawnchorus.data.clips import Clips, ClipWriter
 from dawnchorus.data.cutting import loudest_starts
 from dawnchorus.data.images import write_images
@@ -283,7 +283,7 @@ def test_images_show_the_clips_and_say_where_they_are_from(table: RecordingsTabl
         assert (image.info["license"], image.info["recordist"]) == ("CC-BY-4.0", "R. Ecord")
         assert (image.info["recording_id"], image.info["start_s"]) == ("long", "5.0")
         levels = np.asarray(image)[::-1]
-    edges = hz_of_mel(np.linspace(mel_of_hz(50), mel_of_hz(8000), 66))
+    edges = mel_to_hz(np.linspace(hz_to_mel(50), hz_to_mel(8000), 66))
     band = int(levels[:, 250].argmax())
     assert edges[band] < 3000 < edges[band + 2]
     assert levels[band, 250] == 255

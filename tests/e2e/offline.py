@@ -18,7 +18,7 @@ SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 
 
 def raise_loopback() -> None:
-    """In a new namespace even this machine's own address is down."""
+    """Bring the loopback interface up, which is down in a new network namespace."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         request = struct.pack("16sh14x", b"lo", 0)
         (flags,) = struct.unpack("16xh14x", fcntl.ioctl(any_socket, SIOCGIFFLAGS, request))
@@ -26,7 +26,7 @@ def raise_loopback() -> None:
 
 
 def main(folder: Path, lessons: Path, models: Path) -> dict[str, object]:
-    """What came of each."""
+    """Return the outcome of each."""
     command = [
         sys.executable,
         "-m",

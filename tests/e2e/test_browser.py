@@ -344,14 +344,14 @@ def test_flat_files_are_taught_by_their_names(browser: Browser, level_bundle: Bu
 
 
 def _steady_sound(level: float) -> bytes:
-    """A second at a level, at 16 kHz."""
+    """Return a second at a level, at 16 kHz."""
     out = io.BytesIO()
     soundfile.write(out, np.full(16_000, level, np.float32), 16_000, format="WAV")
     return out.getvalue()
 
 
 def _told(row: Locator) -> str:
-    """The words of a chart for a row of its table."""
+    """Return the words of a chart for a row of its table."""
     return f"{row.get_attribute('data-name')}, score {float(row.get_attribute('data-value') or 0):.2f}"
 
 

@@ -67,7 +67,7 @@ https://127.0.0.1:{port} {{
 
 @contextmanager
 def proxy(kind: str, folder: Path, server: Server) -> Iterator[httpx.Client]:
-    """The proxy with a certificate of its own, and a client that knows it."""
+    """Yield the proxy with a certificate of its own, and a client that knows it."""
     program, openssl = programs(kind, "openssl")
     folder.mkdir()
     key, certificate = folder / "key.pem", folder / "certificate.pem"

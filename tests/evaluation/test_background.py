@@ -17,7 +17,7 @@ PRESENCE = Presence(CLASSES)
 
 
 def scores(rows: list[RecordingRow], each: list[list[list[float]]]) -> Scores:
-    """Of windows [recordings, windows, classes]."""
+    """Return the scores of windows [recordings, windows, classes]."""
     windows = [(k, window) for k, recording in enumerate(each) for window in recording]
     return Scores(
         classes=CLASSES,

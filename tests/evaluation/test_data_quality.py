@@ -1,4 +1,4 @@
-"""What makes an evaluation less than it seems is found: recordings that were learned from, and wrong labels."""
+"""Data quality of an evaluation: recordings that were trained on, and wrong labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dawnchorus.models.bundle import Bundle, read_bundle
 
 
 def learned(bundle: Bundle, folder: Path, *rows: RecordingRow) -> Bundle:
-    """A copy of the bundle that was trained on these recordings."""
+    """Return a copy of the bundle that was trained on these recordings."""
     shutil.copytree(bundle.folder, folder)
     write_table(RecordingsTable(folder, rows))
     return read_bundle(folder)

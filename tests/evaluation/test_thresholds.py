@@ -13,7 +13,7 @@ from dawnchorus.evaluation.thresholds import (
     NoThreshold,
     Threshold,
     describe_refusals,
-    groups_of_windows,
+    group_windows,
     thresholds_for_precision,
 )
 
@@ -28,7 +28,7 @@ def choose(
 
 
 def true_precision(min_score: float, share_right: float) -> float:
-    """Of normal scores, those of right windows higher by `SEPARATION`."""
+    """Return normal scores, those of right windows higher by `SEPARATION`."""
     right, wrong = (0.5 * math.erfc((min_score - mean) / math.sqrt(2)) for mean in (SEPARATION, 0.0))
     return share_right * right / (share_right * right + (1 - share_right) * wrong)
 
@@ -88,7 +88,7 @@ def test_windows_of_one_recording_are_one_piece_of_evidence() -> None:
         presence=np.zeros((4, 1), np.int8),
         failures={},
     )
-    first, second, third, last = groups_of_windows(own).tolist()
+    first, second, third, last = group_windows(own).tolist()
     assert first == second == third != last, "clips of one recording count once"
 
 

@@ -71,7 +71,7 @@ def test_the_command_warns_and_notes_once(command: Command, stereo: Path, level_
 
 
 def several(path: Path, n_channels: int, rate_hz: int = 22_050) -> Path:
-    """A recording of 2.6 s with another level in each channel and second, beside mono files `1.wav`... of each."""
+    """Return a recording of 2.6 s with another level in each channel and second, with mono files `1.wav`... of each."""
     folder = path.parent / "mono"
     folder.mkdir(exist_ok=True)
     levels = np.random.default_rng(n_channels).uniform(0.1, 0.9, (n_channels, 3)).repeat(rate_hz, axis=1)

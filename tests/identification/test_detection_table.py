@@ -15,7 +15,8 @@ from dawnchorus.identification import Options
 from dawnchorus.identification.detection_table import TableBuilder, merge_events
 from dawnchorus.identification.input_tables import DatedMetadata
 from dawnchorus.identification.range_filter import RangeFilter
-from dawnchorus.inference.scoring import HIT, ChannelHits, ScoredRecording
+from dawnchorus.inference.analyses.hits import HIT
+from dawnchorus.inference.results import ScoredChannel, ScoredRecording
 from dawnchorus.models.bundle import Bundle, Calibration
 from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import AudioInfo, Detection, RecordingMetadata, RecordingTable, Segment
@@ -33,7 +34,9 @@ def scored(
     speech: tuple[Segment, ...] = (),
 ) -> ScoredRecording:
     info = AudioInfo("WAV", "PCM_16", 44_100, 1, None)
-    return ScoredRecording(PATH, info, metadata, duration_s, (), (ChannelHits(np.array(list(hits), HIT)),), speech)
+    return ScoredRecording(
+        PATH, info, metadata, duration_s, (), (ScoredChannel({"hits": np.array(list(hits), HIT)}),), speech
+    )
 
 
 def builder(bundle: Bundle, origins: dict[Path, RecordingMetadata] | None = None, **options: object) -> TableBuilder:
@@ -78,7 +81,7 @@ def test_channels_are_merged_apart_and_share_their_voices(level_bundle: Bundle) 
     hits = [np.array([(0, 0, score), (1, 0, 0.5)], HIT) for score in (0.5, 0.75)]
     given = replace(
         scored(speech=(Segment(1.2, 1.3),)),
-        channels=tuple(ChannelHits(each, channel=number) for number, each in enumerate(hits, start=1)),
+        channels=tuple(ScoredChannel({"hits": each}, channel=number) for number, each in enumerate(hits, start=1)),
     )
     table = builder(level_bundle, channel="each", speech="flag").build(given)
     assert [(d.start_s, d.score, d.channel, d.human_voice) for d in table.detections] == [

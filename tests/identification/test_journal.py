@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from dawnchorus.errors import JournalDamagedError, OutputError
-from dawnchorus.identification.journal import NO_FILE, Journal, Note, file_mark, set_aside
+from dawnchorus.identification.journal import NO_FILE, Journal, RecordingSummary, file_mark, set_aside
+from dawnchorus.inference.analyses.hits import HIT
 from dawnchorus.inference.preparation import Kept
-from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
+from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
 from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
 
 MARK = (1000, 2_000_000)
@@ -26,11 +27,11 @@ INFO = AudioInfo("WAV", "PCM_16", 16_000, 1, None)
 def scored(path: Path, *, speech: tuple[Segment, ...] = ()) -> ScoredRecording:
     hits = np.array([(0, 1, 0.5), (2, 0, 0.25)], HIT)
     metadata = RecordingMetadata(datetime(2026, 5, 1, 4, 30), 52.5, 13.4, "AudioMoth", "guano")
-    return ScoredRecording(path, INFO, metadata, 3.0, ("truncated",), (ChannelHits(hits),), speech)
+    return ScoredRecording(path, INFO, metadata, 3.0, ("truncated",), (ScoredChannel({"hits": hits}),), speech)
 
 
 def contents(result: ScoredRecording) -> dict[str, object]:
-    """Every field, the hits as lists."""
+    """Return every field, the hits as lists."""
     channels = [(each.channel, each.kept, each.hits.tolist()) for each in result.channels]
     return {**vars(result), "channels": channels}
 
@@ -56,11 +57,11 @@ def test_journal_keeps_what_it_was_given(tmp_path: Path) -> None:
         assert contents(read) == contents(first)
         assert journal.read(second.path) == second
         assert journal.read(Path("/c.wav")) is None
-        assert journal.read_note(first.path) == Note(
+        assert journal.read_summary(first.path) == RecordingSummary(
             first.path, first.metadata, ("truncated",), speech_s=1.75, kept_s=(first.duration_s,)
         )
-        assert journal.read_note(second.path) == second
-        assert journal.read_note(Path("/c.wav")) is None
+        assert journal.read_summary(second.path) == second
+        assert journal.read_summary(Path("/c.wav")) is None
         assert journal.paths() == [first.path, second.path]
 
 
@@ -69,13 +70,14 @@ def test_journal_keeps_channels_apart() -> None:
     one = scored(Path("/a.wav"))
     hits = one.channels[0].hits
     cut = Kept((Segment(0.5, 1.0), Segment(2.0, 2.25)), is_whole=False)
-    three = replace(one, channels=(ChannelHits(hits, channel=1), ChannelHits(hits[:0], channel=2),
-                                   ChannelHits(hits[1:], cut, 3)))  # fmt: skip
+    three = replace(one, channels=(ScoredChannel({"hits": hits}, channel=1),
+                                   ScoredChannel({"hits": hits[:0]}, channel=2),
+                                   ScoredChannel({"hits": hits[1:]}, cut, 3)))  # fmt: skip
     with closing(new_journal()) as journal:
         journal.add(three, MARK)
-        read, note = journal.read(one.path), journal.read_note(one.path)
+        read, note = journal.read(one.path), journal.read_summary(one.path)
         assert isinstance(read, ScoredRecording)
-        assert isinstance(note, Note)
+        assert isinstance(note, RecordingSummary)
         assert contents(read) == contents(three)
         assert note.kept_s == (3.0, 3.0, 0.75)
 
@@ -214,9 +216,9 @@ def test_journal_of_an_older_version_lacks_speech() -> None:
     with closing(new_journal()) as journal:
         journal.add(scored(Path("/a.wav")), MARK)
         journal._db.execute("UPDATE recordings SET about = json_remove(about, '$.speech')")
-        read, note = journal.read(Path("/a.wav")), journal.read_note(Path("/a.wav"))
+        read, note = journal.read(Path("/a.wav")), journal.read_summary(Path("/a.wav"))
         assert isinstance(read, ScoredRecording)
-        assert isinstance(note, Note)
+        assert isinstance(note, RecordingSummary)
         assert (read.speech, note.speech_s) == ((), 0)
         with pytest.raises(FrozenInstanceError):
             note.speech_s = 1.0  # type: ignore[misc]

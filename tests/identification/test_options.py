@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields
+import json
+from dataclasses import FrozenInstanceError, asdict, fields
 from typing import Any
 
 import pytest
@@ -38,24 +39,24 @@ AT_THE_LIMITS: list[dict[str, Any]] = [
 ]
 
 BEYOND_THE_LIMITS: list[tuple[dict[str, Any], str]] = [
-    ({"min_score": -0.01}, "min_score: expected a number from 0 to 1, got -0.01"),
-    ({"min_score": 1.01}, "min_score: expected a number from 0 to 1, got 1.01"),
-    ({"overlap_s": -0.01}, "overlap: expected 0 or more seconds, got -0.01"),
+    ({"min_score": -0.01}, "min_score: expected 0 to 1, got -0.01"),
+    ({"min_score": 1.01}, "min_score: expected 0 to 1, got 1.01"),
+    ({"overlap_s": -0.01}, "overlap_s: expected 0 or more, got -0.01"),
     ({"tta_shifts": 0}, "tta_shifts: expected 1 to 16, got 0"),
     ({"tta_shifts": 17}, "tta_shifts: expected 1 to 16, got 17"),
     ({"top": 0}, "top: expected 1 or more, got 0"),
-    ({"thresholds": {"a": 0.5, "b": -0.01}}, "thresholds: expected numbers from 0 to 1"),
-    ({"thresholds": {"a": 1.01}}, "thresholds: expected numbers from 0 to 1"),
+    ({"thresholds": {"a": 0.5, "b": -0.01}}, "thresholds: expected 0 to 1"),
+    ({"thresholds": {"a": 1.01}}, "thresholds: expected 0 to 1"),
     ({"latitude": 50.0}, "latitude and longitude: expected both or none"),
     ({"longitude": 50.0}, "latitude and longitude: expected both or none"),
-    ({"latitude": -90.1, "longitude": 0}, "latitude: expected -90 to 90 degrees, got -90.1"),
-    ({"latitude": 90.1, "longitude": 0}, "latitude: expected -90 to 90 degrees, got 90.1"),
-    ({"latitude": 0, "longitude": -180.1}, "longitude: expected -180 to 180 degrees, got -180.1"),
-    ({"latitude": 0, "longitude": 180.1}, "longitude: expected -180 to 180 degrees, got 180.1"),
+    ({"latitude": -90.1, "longitude": 0}, "latitude: expected -90 to 90, got -90.1"),
+    ({"latitude": 90.1, "longitude": 0}, "latitude: expected -90 to 90, got 90.1"),
+    ({"latitude": 0, "longitude": -180.1}, "longitude: expected -180 to 180, got -180.1"),
+    ({"latitude": 0, "longitude": 180.1}, "longitude: expected -180 to 180, got 180.1"),
     ({"week": 0}, "week: expected 1 to 48, got 0"),
     ({"week": 49}, "week: expected 1 to 48, got 49"),
-    ({"range_threshold": -0.01}, "range_threshold: expected a number from 0 to 1, got -0.01"),
-    ({"range_threshold": 1.01}, "range_threshold: expected a number from 0 to 1, got 1.01"),
+    ({"range_threshold": -0.01}, "range_threshold: expected 0 to 1, got -0.01"),
+    ({"range_threshold": 1.01}, "range_threshold: expected 0 to 1, got 1.01"),
     ({"speech": "mute"}, "speech: expected one of flag, blank, drop, got 'mute'"),
 ]
 
@@ -71,6 +72,20 @@ def test_options_beyond_their_limits_are_refused(given: dict[str, Any], message:
     with pytest.raises(InputError) as refused:
         Options(**given)
     assert str(refused.value).startswith(message)
+
+
+def test_options_come_back_from_where_they_were_stored() -> None:
+    options = Options(
+        species=("Parus major",), thresholds={"Parus major": 0.5}, channel="each", latitude=1, longitude=2
+    )
+    stored = json.loads(json.dumps(asdict(options)))
+    assert stored.keys() == {field.name for field in fields(Options)}, "whole, so a new default changes nothing"
+    assert Options.from_fields(stored) == options
+    assert Options.from_fields({"channel": "each"}) == Options(channel="each"), "a job of an older version"
+    with pytest.raises(InputError, match=r"options: unknown 'min_scores'\. Did you mean 'min_score'\?.*Update"):
+        Options.from_fields({"min_scores": 0.5})
+    with pytest.raises(InputError, match="min_score: expected 0 to 1, got None"):
+        Options.from_fields({"min_score": None})
 
 
 def test_options_are_named_and_cannot_be_changed_later() -> None:

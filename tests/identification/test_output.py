@@ -20,7 +20,8 @@ from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import Journal
 from dawnchorus.identification.output import Target
 from dawnchorus.identification.result import Progress, Run
-from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
+from dawnchorus.inference.analyses.hits import HIT
+from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.types import AudioInfo, RecordingMetadata
 
@@ -131,7 +132,7 @@ def opened(
 
 
 def begun(output: Target, paths: list[Path]) -> None:
-    """A run that was interrupted after its first recording."""
+    """Return a run that was interrupted after its first recording."""
     with closing(opened(output, paths)) as journal:
         journal.add(FailedRecording(paths[0], "broken"), MARK)
 
@@ -282,7 +283,7 @@ def test_journal_is_closed_when_it_is_refused(out: Path, paths: list[Path], monk
 
 
 def run_of(bundle: Bundle, journal: Journal, paths: list[Path], *, n_failed: int = 0, **options: object) -> Run:
-    """A run that found one loud bird in each recording, but in the first `n_failed`, which are broken."""
+    """Return a run that found one loud bird in each recording, but in the first `n_failed`, which are broken."""
     plan = WindowPlan.from_seconds(rate_hz=16_000, window_s=1.0)
     builder = TableBuilder(bundle, plan, Options(**options), None, {})  # type: ignore[arg-type]
     info = AudioInfo("WAV", "PCM_16", 16_000, 1, None)
@@ -290,7 +291,7 @@ def run_of(bundle: Bundle, journal: Journal, paths: list[Path], *, n_failed: int
         if k < n_failed:
             journal.add(FailedRecording(path, f"{path.name}: broken"), MARK)
         elif not journal.is_done(path, MARK):
-            hits = (ChannelHits(np.array([(0, 0, 0.5)], HIT)),)
+            hits = (ScoredChannel({"hits": np.array([(0, 0, 0.5)], HIT)}),)
             journal.add(ScoredRecording(path, info, RecordingMetadata(), 1.0, (), hits), MARK)
     run = Run(bundle, paths, Progress(len(paths)), journal, builder)
     run.take_notes()

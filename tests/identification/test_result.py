@@ -22,7 +22,9 @@ from dawnchorus.identification.journal import Journal
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.result import RecordingFailure, Run, build_provenance
 from dawnchorus.identification.run import build_score_filter, open_range_filter
-from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
+from dawnchorus.inference.analyses.hits import HIT
+from dawnchorus.inference.model import Model
+from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
@@ -81,7 +83,7 @@ def asks_store(
 ) -> bool:
     """Find the range filter; return whether there is one, which comes from the store."""
     store = Store(northern)
-    found = open_range_filter(bundle, Options(**options), recordings, cast(ModelStore, store))  # type: ignore[arg-type]
+    found = open_range_filter(Model(bundle, cast(ModelStore, store)), Options(**options), recordings)  # type: ignore[arg-type]
     assert (found is not None) == (store.opened == ["birdnet"])
     return found is not None
 
@@ -98,7 +100,7 @@ def test_range_model_is_asked_where_a_location_is_known(northern: Bundle, level_
 
 def test_own_range_model_of_a_bundle_is_asked(northern: Bundle) -> None:
     store = Store(northern)
-    found = open_range_filter(northern, Options(range_threshold=0.75), None, cast(ModelStore, store))
+    found = open_range_filter(Model(northern, cast(ModelStore, store)), Options(range_threshold=0.75), None)
     assert store.opened == []
     assert found is not None
     assert found.expected(latitude=47, longitude=48, week=1)[:2] == [False, True]
@@ -109,11 +111,12 @@ def test_location_and_week_without_effect_are_said(tmp_path: Path, northern: Bun
 
     class Store(ModelStore):
         def open(self, name_or_folder: str | Path) -> Bundle:
-            return northern if name_or_folder == "birdnet" else level_bundle
+            assert name_or_folder == "birdnet"
+            return northern
 
     def notes(**options: float) -> list[str]:
         asked = Options(**options)  # type: ignore[arg-type]
-        found = identify(tmp_path / "a.wav", asked, model="mine", store=Store(tmp_path), workers=1).notes
+        found = identify(tmp_path / "a.wav", asked, model=Model(level_bundle, Store(tmp_path)), workers=1).notes
         return [note for note in found if not note.startswith("no time found")]
 
     assert notes() == []
@@ -125,19 +128,11 @@ def test_location_and_week_without_effect_are_said(tmp_path: Path, northern: Bun
     assert note.startswith("no recording was checked for range")
 
 
-def test_run_takes_the_store_that_it_is_given(tmp_path: Path, level_bundle: Bundle) -> None:
-    soundfile.write(tmp_path / "a.wav", np.full(16_000, 0.5), 16_000)
-    store = Store(level_bundle)
-    run = identify(tmp_path / "a.wav", model="mine", store=cast(ModelStore, store), workers=1)
-    assert store.opened == ["mine"]
-    assert run.provenance.model == "level"
-
-
 # ---------------------------------------------------------------------- what is reported
 
 
 def run_of(bundle: Bundle, *, range_filter: RangeFilter | None = None, **options: object) -> Run:
-    """A run of two recordings, the first broken."""
+    """Return a run of two recordings, the first broken."""
     plan = WindowPlan.from_seconds(rate_hz=16_000, window_s=1.0)
     journal = Journal(None)
     journal.start({})
@@ -147,7 +142,7 @@ def run_of(bundle: Bundle, *, range_filter: RangeFilter | None = None, **options
         RecordingMetadata(),
         2.0,
         ("truncated",),
-        (ChannelHits(np.array([(0, 0, 0.5), (0, 1, 0.5), (1, 0, 0.5)], HIT)),),
+        (ScoredChannel({"hits": np.array([(0, 0, 0.5), (0, 1, 0.5), (1, 0, 0.5)], HIT)}),),
         (Segment(0.5, 0.75), Segment(1.0, 1.5)),
     )
     journal.add(FailedRecording(BROKEN, "broken"), MARK)
@@ -195,7 +190,7 @@ def test_provenance_names_model_and_every_option(level_bundle: Bundle) -> None:
     assert (made.model, made.model_version, made.bundle_id) == ("level", "1", level_bundle.id)
     assert made.software.startswith("dawnchorus ")
     assert made.parameters == {
-        "min_score": 0.25, "overlap_s": 0.0, "top": None, "species": None, "thresholds": {}, "find_speech": True,
+        "min_score": 0.25, "overlap_s": 0.0, "top": None, "species": None, "thresholds": {}, "channel": "mean",
         "tta_shifts": 2, "merge": False, "latitude": None, "longitude": None, "week": 3, "range_filter": True,
         "range_threshold": 0.03, "drop_out_of_range": False, "speech": "flag",
     }  # fmt: skip

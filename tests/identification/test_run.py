@@ -26,7 +26,6 @@ from dawnchorus.identification.output_paths import relative_paths
 from dawnchorus.identification.weeks import week_of
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import apply_activation, open_session
-from dawnchorus.models.store import ModelStore
 from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import Detection
 
@@ -114,13 +113,13 @@ def test_events_join_over_overlaps_and_not_over_gaps() -> None:
 
 
 def test_the_command_and_the_function_give_the_numbers_of_the_bare_model(
-    dawn: Path, birdnet: Bundle, store: ModelStore, command: Command
+    dawn: Path, birdnet: Bundle, command: Command
 ) -> None:
     """The golden test of the one predict path."""
     samples, _ = read_mono(dawn)
     windows = samples[: len(samples) // 144_000 * 144_000].reshape(-1, 144_000)
     expected = apply_activation(open_session(birdnet).run(windows).logits, "sigmoid")
-    run = identify(dawn, Options(min_score=0.1), store=store)
+    run = identify(dawn, Options(min_score=0.1))
     (table,) = run.tables()
     found = np.zeros_like(expected)
     for d in table.detections:
@@ -149,12 +148,12 @@ def test_any_number_of_workers_gives_the_same_table(tmp_path: Path, dawn: Path, 
             np.testing.assert_allclose([d.score for d in ours], [d.score for d in theirs], atol=1e-5)
 
 
-def test_location_and_week_flag_what_is_out_of_range(dawn: Path, store: ModelStore) -> None:
+def test_location_and_week_flag_what_is_out_of_range(dawn: Path) -> None:
     """A cuckoo in Sweden in May, and the same one in New Zealand."""
     name = "Cuculus canorus"
 
     def cuckoo(**options: object) -> list[bool | None]:
-        (table,) = identify(dawn, Options(**options), store=store).tables()  # type: ignore[arg-type]
+        (table,) = identify(dawn, Options(**options)).tables()  # type: ignore[arg-type]
         return list({d.in_range for d in table.detections if d.scientific_name == name})
 
     assert cuckoo() == [None]
@@ -164,8 +163,8 @@ def test_location_and_week_flag_what_is_out_of_range(dawn: Path, store: ModelSto
     assert cuckoo(latitude=62.0, longitude=15.0, week=1) == [False]
 
 
-def test_the_week_comes_from_the_recording(dawn: Path, store: ModelStore) -> None:
-    (table,) = identify(dawn, Options(latitude=62.0, longitude=15.0), store=store).tables()
+def test_the_week_comes_from_the_recording(dawn: Path) -> None:
+    (table,) = identify(dawn, Options(latitude=62.0, longitude=15.0)).tables()
     assert table.week == 17  # the first of May
     assert str(table.clock_time(3.0)) == "2026-05-01 03:45:03"
 

@@ -68,10 +68,10 @@ def test_silence_is_silent_inside_and_touches_nothing_outside() -> None:
     np.testing.assert_allclose(np.concatenate(blocks), quiet, atol=1e-5)
 
 
-def test_windows_with_a_voice_are_flagged_or_dropped(spoken: Path, level_bundle: Bundle, store: ModelStore) -> None:
+def test_windows_with_a_voice_are_flagged_or_dropped(spoken: Path, level_bundle: Bundle) -> None:
     def windows(**more: object) -> dict[float, bool | None]:
         options = Options(min_score=0.0, species=("Avis magna",), **more)  # type: ignore[arg-type]
-        run = identify(spoken, options, model=level_bundle.folder, store=store)
+        run = identify(spoken, options, model=level_bundle.folder)
         (table,) = run.tables()
         assert (run.speech_s > 0) == (options.speech is not None)
         assert bool(table.silenced) == (options.speech in ("blank", "drop"))
@@ -82,20 +82,18 @@ def test_windows_with_a_voice_are_flagged_or_dropped(spoken: Path, level_bundle:
     assert [flagged[s] for s in (0.0, 8.0, 11.0, 12.0, 15.0, 23.0)] == [False, False, True, True, False, False]
     assert windows(speech="blank") == flagged
     assert windows(speech="drop") == {start: False for start, voice in flagged.items() if not voice}
-    merged = identify(spoken, Options(min_score=0.0, speech="flag", merge=True), model=level_bundle.folder, store=store)
+    merged = identify(spoken, Options(min_score=0.0, speech="flag", merge=True), model=level_bundle.folder)
     assert any(d.human_voice for t in merged.tables() for d in t.detections)
     with pytest.raises(InputError, match="speech: expected one of flag, blank, drop, got 'mute'"):
         Options(speech="mute")  # type: ignore[arg-type]
 
 
-def test_a_voice_in_one_channel_counts_for_all(
-    voice: FloatArray, tmp_path: Path, level_bundle: Bundle, store: ModelStore
-) -> None:
+def test_a_voice_in_one_channel_counts_for_all(voice: FloatArray, tmp_path: Path, level_bundle: Bundle) -> None:
     bird = tone(4000, seconds=4, level=0.3)
     spoken = np.concatenate([bird, voice])
     soundfile.write(tmp_path / "x.wav", np.column_stack([np.resize(bird, len(spoken)), spoken]), RATE_HZ)
     options = Options(min_score=0.0, species=("Avis magna",), speech="flag", channel="each")
-    run = identify(tmp_path / "x.wav", options, model=level_bundle.folder, store=store)
+    run = identify(tmp_path / "x.wav", options, model=level_bundle.folder)
     (table,) = run.tables()
     left, right = ({d.start_s: d.human_voice for d in each.detections} for each in table.by_channel())
     assert left == right

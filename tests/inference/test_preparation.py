@@ -61,20 +61,18 @@ def test_trimmed_recording_is_scored_from_its_sound_on(
         assert [start for start, _ in windows] == pytest.approx([3.2, 4.2, 5.2], abs=0.1)
         assert windows[-1][1] == pytest.approx(5.7, abs=0.1), "the last window ends with what is kept"
         assert table.duration_s == pytest.approx(9.0)
-    untrimmed = identify(quiet_ends, Options(min_score=0.0), model=level_bundle.folder, store=store)
+    untrimmed = identify(quiet_ends, Options(min_score=0.0), model=level_bundle.folder)
     assert len(next(iter(untrimmed.tables())).detections) > len(table.detections)
 
 
-def test_each_channel_is_trimmed_by_itself(
-    level_bundle: Bundle, quiet_ends: Path, tmp_path: Path, store: ModelStore
-) -> None:
+def test_each_channel_is_trimmed_by_itself(level_bundle: Bundle, quiet_ends: Path, tmp_path: Path) -> None:
     bundle = with_cleaning(level_bundle, tmp_path / "trimming", trim_db=23)
     sound, _ = soundfile.read(quiet_ends)
     late = tmp_path / "late.wav"
     soundfile.write(late, np.roll(sound, 24_000), RATE_HZ, subtype="FLOAT")
     soundfile.write(tmp_path / "both.wav", np.column_stack([sound, np.roll(sound, 24_000)]), RATE_HZ, subtype="FLOAT")
     options = Options(min_score=0.0, channel="each")
-    run = identify([tmp_path / "both.wav", quiet_ends, late], options, model=bundle.folder, store=store)
+    run = identify([tmp_path / "both.wav", quiet_ends, late], options, model=bundle.folder)
     both, *alone = run.tables()
     for number, (channel, mono) in enumerate(zip(both.by_channel(), alone, strict=True), start=1):
         assert channel.detections == tuple(replace(d, channel=number) for d in mono.detections)
@@ -82,13 +80,13 @@ def test_each_channel_is_trimmed_by_itself(
 
 
 def test_speech_is_removed_and_windows_beside_it_have_times_of_the_recording(
-    level_bundle: Bundle, voice: np.ndarray, tmp_path: Path, store: ModelStore
+    level_bundle: Bundle, voice: np.ndarray, tmp_path: Path
 ) -> None:
     bundle = with_cleaning(level_bundle, tmp_path / "cutting", cut_speech=True, denoise="stationary")
     pytest.importorskip("noisereduce")
     sound = np.concatenate([tone(4000, seconds=4, level=0.1), voice, tone(4000, seconds=4, level=0.1)])
     soundfile.write(tmp_path / "spoken.wav", sound, RATE_HZ)
-    run = identify(tmp_path / "spoken.wav", Options(min_score=0.0), model=bundle.folder, store=store)
+    run = identify(tmp_path / "spoken.wav", Options(min_score=0.0), model=bundle.folder)
     (table,) = run.tables()
     starts = sorted({d.start_s for d in table.detections})
     assert starts[0] == 0

@@ -440,13 +440,13 @@ def test_the_shared_yamnet_loads(tmp_path: Path, shared_yamnet: Path) -> None:
     assert ModelStore(tmp_path / "again").pull("yamnet", source=shared_yamnet.parent).id == bundle.id
 
 
-def test_the_reference_engine_agrees_on_the_dawn_chorus(dawn: Path, store: ModelStore) -> None:
+def test_the_reference_engine_agrees_on_the_dawn_chorus(dawn: Path) -> None:
     """BirdNET as published, run by LiteRT, finds the same rows."""
     from dawnchorus.identification import Options, identify
 
     options = Options(min_score=0.1)
-    (ours,) = identify(dawn, options, store=store).tables()
-    (reference,) = identify(dawn, options, model="birdnet-litert", store=store).tables()
+    (ours,) = identify(dawn, options).tables()
+    (reference,) = identify(dawn, options, model="birdnet-litert").tables()
     assert [(d.start_s, d.scientific_name) for d in ours.detections] == [
         (d.start_s, d.scientific_name) for d in reference.detections
     ]

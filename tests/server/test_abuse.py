@@ -1,4 +1,4 @@
-"""What strangers send: nothing of it makes the server fail, read what it should not, or tell what it should not."""
+"""Requests of hostile clients: none makes the server fail, read what it should not, or tell what it should not."""
 
 from __future__ import annotations
 

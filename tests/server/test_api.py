@@ -73,7 +73,7 @@ def test_the_dashboards_interface(level_bundle: Bundle, serve: Serve, tone: Path
 
 
 def lying_flac(path: Path) -> Path:
-    """A FLAC whose header promises 2**36 - 1 samples."""
+    """Return a FLAC whose header promises 2**36 - 1 samples."""
     soundfile.write(path, np.zeros(48_000), 48_000)
     data = bytearray(path.read_bytes())
     (word,) = struct.unpack(">Q", data[18:26])

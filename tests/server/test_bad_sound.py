@@ -28,7 +28,7 @@ def written(kind: str, subtype: str | None = None, samples: np.ndarray | None = 
 
 
 def header(*, rate_hz: int = RATE_HZ, n_channels: int = 1, n_bytes: int = 0, bits: int = 16, tag: int = 1) -> bytes:
-    """A WAV header that says so."""
+    """Return a WAV header that says so."""
     block = max(n_channels * bits // 8, 0) & 0xFFFF
     form = struct.pack("<HHIIHH", tag, n_channels, rate_hz, min(rate_hz * block, 2**32 - 1), block, bits)
     return b"RIFF\xff\xff\xff\x7fWAVEfmt \x10\0\0\0" + form + b"data" + struct.pack("<I", n_bytes)
@@ -126,5 +126,5 @@ def test_bad_sound_is_refused_or_heard_as_far_as_it_goes(level_bundle: Bundle, s
 
 
 def says_nothing_inner(text: str, folder: Path) -> bool:
-    """No path of this machine, no object, no module, no line of code."""
+    """Check that a text has no path of this machine, no object, no module, no line of code."""
     return not re.search(rf"{re.escape(str(folder))}|/dev/shm|0x[0-9a-f]{{6,}}|Traceback|\.py\b|upload-\w", text)

@@ -101,7 +101,7 @@ WORST: dict[str, tuple[str, ...]] = {
 
 
 def all_routes() -> list[APIRoute]:
-    """Every route of the server."""
+    """Return every route of the server."""
     found = [
         importlib.import_module(f"{routes.__name__}.{each.name}") for each in pkgutil.iter_modules(routes.__path__)
     ]
@@ -124,6 +124,12 @@ def test_bodies_that_are_no_recordings_are_read_to_a_limit(level_bundle: Bundle,
     for method, path in [*described, ("POST", "/login"), ("POST", "/logout")]:
         reply = client.request(method, path.format(number=1), content=parts())
         assert reply.status_code == 413, (method, path, reply.text)
+    small = client.put(
+        "/api/v1/detections/1/review",
+        content=iter([b'{"verdict": ', b'"correct"}']),
+        headers={"Content-Type": "application/json"},
+    )
+    assert small.status_code == 404, "a length in advance is not asked for"
     values = (
         b'{"inputs": [{"name": "waveform", "shape": [1, 9], "datatype": "FP32", "data": [' + b"0," * 200_000 + b"0]}]}"
     )
@@ -164,7 +170,7 @@ class Filled:
 
 
 def fill(service: Service, folder: Path) -> Filled:
-    """A recording of 20 minutes with as many detections as one answer may have, and a job with many events."""
+    """Return a recording of 20 minutes with as many detections as one answer may have, and a job with many events."""
     path = folder / "long.wav"
     second = np.random.default_rng(1).normal(0, 0.05, (48_000, 2)).astype(np.float32)
     with soundfile.SoundFile(path, "w", 48_000, 2, subtype="PCM_16") as file:
@@ -207,7 +213,7 @@ def fill(service: Service, folder: Path) -> Filled:
 
 
 def ask(address: str, patience_s: float) -> tuple[int, bool]:
-    """The status, and if the answer says when to come again; status 0: nothing came in time."""
+    """Return the status, and if the answer says when to come again; status 0: nothing came in time."""
     limits = httpx.Timeout(60, read=patience_s)
     try:
         with httpx.stream("GET", address, timeout=limits) as reply:

@@ -14,7 +14,7 @@ BIRD = "Parus major_Great Tit"
 
 
 def differs(example: Any, real: Any, where: str = "") -> str:
-    """Where the two have other fields; what is null or empty in either may be anything."""
+    """Yield the paths at which the two have other fields; null or empty in either matches anything."""
     if isinstance(example, dict) and isinstance(real, dict):
         open_ended = "species_distribution", "top_5_predictions", "parameters", "options", "result", "report"
         if not where.endswith(open_ended):

@@ -17,7 +17,7 @@ TOKEN = "operator-secret"  # noqa: S105 - of these tests
 
 
 def ask(client: httpx.Client, target: str, *headers: str) -> int:
-    """The status of a GET whose request line and headers are sent as they are."""
+    """Return the status of a GET whose request line and headers are sent as they are."""
     lines = "".join(f"{line}\r\n" for line in (f"GET {target} HTTP/1.1", *headers, "Connection: close"))
     with socket.create_connection((client.base_url.host, client.base_url.port), timeout=30) as connection:
         connection.sendall(f"{lines}\r\n".encode("latin-1"))

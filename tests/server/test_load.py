@@ -27,7 +27,7 @@ from dawnchorus.server.scheduling import FIRST_COST_S, LEAST_BYTES
 from dawnchorus.server.settings import Settings
 
 Replies = Counter[tuple[int, bool]]
-"""How many of each status, without and with the time to come again."""
+"""Number of replies by status, without and with the time to come again."""
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_slow_senders_are_cut_off_and_keep_nobody_waiting(
     stop = threading.Event()
 
     def drip() -> None:
-        """A byte now and then."""
+        """Return a byte now and then."""
         while not stop.wait(0.2):
             for connection in slow:
                 try:
@@ -156,7 +156,7 @@ def _rest(connection: socket.socket) -> bytes:
 
 
 def _answer(connection: socket.socket) -> bytes:
-    """All that comes until the other side has had enough, or has answered."""
+    """Return all that comes until the other side has had enough, or has answered."""
     found = b""
     try:
         while b"\r\n\r\n{" not in found and (part := connection.recv(4096)):
@@ -168,7 +168,7 @@ def _answer(connection: socket.socket) -> bytes:
 
 def test_a_share_of_less_than_one_in_a_while_is_a_share() -> None:
     now = [100.0]
-    limiter = RateLimiter(0.05, clock=lambda: now[0])
+    limiter = RateLimiter(per_s=0.05, burst=0.25, clock=lambda: now[0])
     assert limiter.acquire("a") == 0
     assert limiter.acquire("a") == pytest.approx(20)
     assert limiter.acquire("b") == 0
@@ -181,7 +181,7 @@ def test_a_share_of_less_than_one_in_a_while_is_a_share() -> None:
 
 def test_a_burst_is_given_back_over_time() -> None:
     now = [0.0]
-    limiter = RateLimiter(2.0, clock=lambda: now[0])
+    limiter = RateLimiter(per_s=2.0, burst=10, clock=lambda: now[0])
     assert [limiter.acquire("a") > 0 for _ in range(12)] == [False] * 10 + [True] * 2
     now[0] += 1.1
     assert [limiter.acquire("a") > 0 for _ in range(3)] == [False, False, True]

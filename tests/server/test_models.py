@@ -194,7 +194,7 @@ def test_pickles_are_models_nowhere(level_bundle: Bundle, tmp_path: Path, comman
 
 
 def odd_graph(kind: str, folder: Path) -> Path:
-    """A classifier of 16,000 samples into three that reaches for what it should not."""
+    """Return a classifier of 16,000 samples into three that reaches for what it should not."""
     shape = [16_000, 3]
     if kind == "outside":
         secret = folder / "secret"

@@ -128,10 +128,13 @@ def test_who_guesses_is_not_listened_to(level_bundle: Bundle, serve: Serve) -> N
     client = serve(model=level_bundle.folder, tokens={"the-operators-one": Role.ADMIN})
     replies = [client.get("/api/health", headers={"Authorization": f"Bearer guess-{k}"}) for k in range(100)]
     assert [reply.status_code for reply in replies[:20]] == [401] * 20
-    assert {reply.status_code for reply in replies[20:]} == {429}
-    assert replies[-1].headers["retry-after"]
+    statuses = [reply.status_code for reply in replies[20:]]
+    assert set(statuses) <= {401, 429}
+    assert statuses.count(429) > 40, "a guess is listened to every three seconds"
+    waits = [int(reply.headers["retry-after"]) for reply in replies if reply.status_code == 429]
+    assert set(waits) <= {1, 2, 3}
     cookie = {"Cookie": f"dawnchorus_session={'0' * 64}"}
-    assert client.get("/api/health", headers=cookie).status_code == 429, "by the cookie either"
+    assert 429 in {client.get("/api/health", headers=cookie).status_code for _ in range(5)}, "by the cookie either"
     assert client.get("/api/health", headers={"Authorization": "Bearer the-operators-one"}).status_code == 200
     assert client.get("/api/v1/health/live").status_code == 200
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.graphs.wrapping import wrap_model
 from dawnchorus.models.store import ModelStore
-from dawnchorus.server.scheduling import FIRST_COST_S, LEAST_BYTES, IdentifyResult, InferencePool
+from dawnchorus.server.scheduling import FIRST_COST_S, LEAST_BYTES, CostEstimate, IdentifyResult, InferencePool
 
 EVERYTHING = Options(min_score=0.0)
 
@@ -63,7 +63,7 @@ def test_a_bundle_that_cannot_run_changes_nothing(
 
 
 def ended_order(futures: Sequence[Future[IdentifyResult]]) -> list[int]:
-    """Positions of the futures in the order in which they are done; filled while they are waited for."""
+    """Return positions of the futures in the order in which they are done; filled while they are waited for."""
     order: list[int] = []
     for k, future in enumerate(futures):
         future.add_done_callback(lambda _, k=k: order.append(k))  # type: ignore[misc]
@@ -73,15 +73,18 @@ def ended_order(futures: Sequence[Future[IdentifyResult]]) -> list[int]:
 def test_a_long_recording_lets_short_ones_pass(
     level_bundle: Bundle, store: ModelStore, tone: Path, tmp_path: Path
 ) -> None:
-    soundfile.write(tmp_path / "long.wav", np.full(60 * 16_000, 0.5, np.float32), 16_000)
+    """The first round starts the decoders, whose start takes longer than all the rest."""
+    soundfile.write(tmp_path / "long.wav", np.full(300 * 16_000, 0.5, np.float32), 16_000)
     with InferencePool(
         level_bundle, store=store, n_inference_threads=1, limits=Limits(max_active_per_thread=10)
     ) as inference_pool:
-        with busy(inference_pool):
-            futures = [inference_pool.submit(path, Options()) for path in (tmp_path / "long.wav", *[tone] * 5)]
-            order = ended_order(futures)
-        assert futures[0].result(timeout=60).table.duration_s == 60
-    assert order == [1, 2, 3, 4, 5, 0]
+        for _ in range(2):
+            with busy(inference_pool):
+                futures = [inference_pool.submit(path, Options()) for path in (tmp_path / "long.wav", *[tone] * 5)]
+                order = ended_order(futures)
+            assert futures[0].result(timeout=60).table.duration_s == 300
+            wait(futures)
+    assert order[-1] == 0
 
 
 def test_what_comes_too_late_is_not_worked_out(level_bundle: Bundle, store: ModelStore, tone: Path) -> None:
@@ -106,14 +109,14 @@ def test_what_is_too_much_is_refused(level_bundle: Bundle, store: ModelStore, to
         inference_pool.check_room(1)
 
 
-def test_tiny_recordings_do_not_make_others_look_long(level_bundle: Bundle, store: ModelStore) -> None:
-    with InferencePool(level_bundle, store=store, n_inference_threads=1) as inference_pool:
-        for _ in range(200):
-            inference_pool._update_cost(100, elapsed_s=0.02)
-        assert inference_pool._work_s(100_000) == pytest.approx(0.02, rel=0.1)
-        assert inference_pool._work_s(4 * LEAST_BYTES) == pytest.approx(0.08, rel=0.1)
-        inference_pool._update_cost(LEAST_BYTES, elapsed_s=1e6)
-        assert inference_pool._work_s(LEAST_BYTES) < 0.05, "one that hangs says little"
+def test_tiny_recordings_do_not_make_others_look_long() -> None:
+    costs = CostEstimate()
+    for _ in range(200):
+        costs.update(100, elapsed_s=0.02)
+    assert costs.work_s(100_000) == pytest.approx(0.02, rel=0.1)
+    assert costs.work_s(4 * LEAST_BYTES) == pytest.approx(0.08, rel=0.1)
+    costs.update(LEAST_BYTES, elapsed_s=1e6)
+    assert costs.work_s(LEAST_BYTES) < 0.05, "one that hangs says little"
 
 
 def test_who_waits_keeps_the_place(level_bundle: Bundle, store: ModelStore, tone: Path) -> None:
@@ -146,17 +149,16 @@ def test_a_bad_recording_touches_no_other_and_lanes_end_when_all_is_done(
     assert inference_pool.n_waiting == 0
 
 
-def test_each_channel_has_the_detections_of_the_command_line_and_a_share_of_the_progress(
+def test_each_channel_has_the_detections_of_the_command_line(
     level_bundle: Bundle, store: ModelStore, tmp_path: Path
 ) -> None:
-    """Ten seconds are two slices; the share is told before each but the first."""
     levels = np.linspace(0.1, 0.9, 30).reshape(10, 3).repeat(16_000, axis=0)
     soundfile.write(tmp_path / "x.wav", levels * np.resize([[1.0], [-1.0]], (160_000, 1)), 16_000, subtype="FLOAT")
     options = Options(min_score=0.0, channel="each", merge=True, top=2)
-    shares: list[float] = []
     with InferencePool(level_bundle, store=store, n_inference_threads=1) as inference_pool:
-        found = inference_pool.submit(tmp_path / "x.wav", options, on_progress=shares.append).result(timeout=60)
-    assert shares == pytest.approx([0.8 / 3, 1 / 3, 1.8 / 3, 2 / 3, 2.8 / 3])
-    (table,) = identify(tmp_path / "x.wav", options, model=level_bundle.folder, store=store).tables()
+        future = inference_pool.submit(tmp_path / "x.wav", options)
+        found = future.result(timeout=60)
+        assert future.work.share_done == 1
+    (table,) = identify(tmp_path / "x.wav", options, model=level_bundle.folder).tables()
     assert found.table.detections == table.detections
     assert {d.channel for d in table.detections} == {1, 2, 3}

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import http.server
 import io
 import math
 import os
+import shutil
 import socketserver
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,10 +20,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from tests.http_server import QuietHandler, serving_http
 
-from dawnchorus.data.sources.download import decode_sound
+from dawnchorus.data.sources.download import decode_audio
 from dawnchorus.errors import DownloadError, OutputError
-from dawnchorus.storage.http_client import MAX_WAIT_S, HttpClient, asked_wait_s
+from dawnchorus.storage.http_client import MAX_WAIT_S, HttpClient, _system_certificates
+from dawnchorus.storage.http_headers import asked_wait_s
 
 NAME = "XC1.wav"
 DATE = "Fri, 27 Nov 2026 01:00:00 GMT"
@@ -41,7 +47,7 @@ PAGE = b"<!DOCTYPE html><html><body>Too many requests</body></html>"
 def reply(
     body: bytes, status: str = "200 OK", *, cut: int | None = None, length: int | str | None = -1, **headers: str
 ) -> bytes:
-    """One reply; of `cut`, only so many bytes of its body. `length` -1 is the true one, None is none."""
+    """Return one reply; of `cut`, only so many bytes of its body. `length` -1 is the true one, None is none."""
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
     if length is not None:
         fields["Content-Length"] = str(len(body) if length == -1 else length)
@@ -52,8 +58,8 @@ def reply(
 def part(
     body: bytes, first: int, *, whole: int | str | None = None, status: str = "206 Partial Content", **headers: str
 ) -> bytes:
-    place = f"bytes {first}-{len(body) - 1}/{len(body) if whole is None else whole}"
-    return reply(body[first:], status, cut=None, length=-1, Content_Range=place, **headers)
+    content_range = f"bytes {first}-{len(body) - 1}/{len(body) if whole is None else whole}"
+    return reply(body[first:], status, cut=None, length=-1, Content_Range=content_range, **headers)
 
 
 def chunked(body: bytes, *, end: bytes = b"0\r\n\r\n") -> bytes:
@@ -80,14 +86,14 @@ MISBEHAVIOURS: dict[str, tuple[list[bytes], bytes | None]] = {
     "a weak ETag is none": ([reply(A, ETag='W/"a"', cut=HALF), reply(B, ETag='W/"a"')], B),
     "modified in the second of the reply": ([reply(A, Last_Modified=DATE, cut=HALF), reply(B)], B),
     "another part than asked for": ([CUT_A, part(A, HALF - 10, ETag='"a"'), reply(A)], A),
-    "a part without its place": ([CUT_A, reply(A[HALF:], "206 Partial Content"), reply(A)], A),
-    "a part with a place that is none": (
+    "a part without its range": ([CUT_A, reply(A[HALF:], "206 Partial Content"), reply(A)], A),
+    "a part with an invalid range": (
         [CUT_A, reply(A[HALF:], "206 Partial Content", Content_Range="bytes */x"), reply(A)],
         A,
     ),
     "a part of unknown length, which is known already": ([CUT_A, part(A, HALF, whole="*", ETag='"a"')], A),
     "a part sent as 200": ([CUT_A, part(A, HALF, status="200 OK", ETag='"a"')], A),
-    "the first half as 200, with its place": ([reply(A[:HALF], Content_Range=f"bytes 0-{HALF - 1}/{N}")], None),
+    "the first half as 200, with its range": ([reply(A[:HALF], Content_Range=f"bytes 0-{HALF - 1}/{N}")], None),
     "no more than we have: 416": ([CUT_A, reply(b"", "416 Range Not Satisfiable"), reply(B)], B),
     "always cut": (
         [CUT_A, reply(A[HALF:], "206 Partial Content", cut=0, Content_Range=f"bytes {HALF}-{N - 1}/{N}", ETag='"a"')],
@@ -149,7 +155,7 @@ def download(server: Misbehaving, path: Path) -> list[float]:
     """Download, and give the waits."""
     waits: list[float] = []
     web = HttpClient(per_s=1e6, sleep=waits.append)
-    web.download(server.address, path, check=lambda part: decode_sound(part, path.name))
+    web.download(server.address, path, check=lambda part: decode_audio(part, path.name))
     return waits
 
 
@@ -238,6 +244,65 @@ def test_a_file_of_another_kind_is_refused(server: Misbehaving, tmp_path: Path, 
 def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="cannot be understood"):
         HttpClient(per_s=1e6).download("http://[x/y", tmp_path / "y")
+
+
+def test_a_connection_is_kept_for_the_next_request(tmp_path: Path) -> None:
+    connections = []
+
+    class Handler(QuietHandler, http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            connections.append(self.client_address)
+            super().setup()
+
+        def do_GET(self) -> None:
+            self.send_response(404 if self.path == "/gone" else 200)
+            self.send_header("Content-Length", str(N))
+            self.end_headers()
+            self.wfile.write(A)
+
+    web = HttpClient(per_s=1e6)
+    with serving_http(Handler) as address:
+        assert web.read(f"{address}/a") == A
+        with pytest.raises(DownloadError, match="404"):
+            web.read(f"{address}/gone")
+        web.download(f"{address}/{NAME}", tmp_path / NAME)
+    assert len(connections) <= 2, "the one of the error may be closed with its body unread"
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", None])
+def test_certificates_of_this_machine_are_trusted(
+    variable: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", tmp_path / "key.pem"]
+    subprocess.run(
+        ["openssl", "req", "-x509", *key, "-out", tmp_path / "cert.pem", *names], check=True, capture_output=True
+    )
+    for each in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(each, raising=False)
+    if variable is not None:
+        monkeypatch.setenv(variable, str(tmp_path / "cert.pem"))
+    _system_certificates.cache_clear()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+
+    class Handler(QuietHandler, http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(A)
+
+    with serving_http(Handler, context) as address:
+        web = HttpClient(per_s=1e6, max_tries=1)
+        if variable is None:
+            with pytest.raises(DownloadError, match="certificate verify failed"):
+                web.read(address)
+        else:
+            assert web.read(address) == A
+    _system_certificates.cache_clear()
 
 
 def test_a_page_is_read_whole_and_unpacked(server: Misbehaving) -> None:

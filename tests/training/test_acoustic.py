@@ -27,7 +27,7 @@ def load_librosa() -> ModuleType:
 
 
 def librosas(y: np.ndarray) -> np.ndarray:
-    """The same features by librosa, one call after the other."""
+    """Return the same features by librosa, one call after the other."""
     librosa = load_librosa()
     f = librosa.feature
     m = f.mfcc(y=y, sr=RATE_HZ, n_mfcc=20)

@@ -51,7 +51,7 @@ def loaded(data_set: Path, store: ModelStore, *more: str) -> LabeledClips:
 
 
 def epoch(data: CropDataset, number: int) -> dict[str, np.ndarray]:
-    """The crops of an epoch by recording."""
+    """Return the crops of an epoch by recording."""
     batches = DistributedBatchSampler(len(data), batch=3, seed=1, weights=None)
     batches.set_epoch(number)
     drawn = [data[draw] for batch in CropBatchSampler(batches) for draw in batch]

@@ -24,14 +24,14 @@ MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dro
 
 
 def build(store: ModelStore, *overrides: str) -> Network:
-    """An untrained network of three classes."""
+    """Return an untrained network of three classes."""
     config = compose_config(["data=x", *overrides])
     family, shape = family_config(config, store)
     return family.build(shape, Context(("Avis a", "Avis b", "Avis c"), store))
 
 
 def rates(config: SchedulerConfig, network: Network, *, n_epochs: int) -> list[float]:
-    """The learning rate in each epoch."""
+    """Return the learning rate in each epoch."""
     optimizer = build_optimizer(OptimizerConfig(lr=1.0), network)
     scheduler = build_scheduler(config, optimizer, n_steps=100)
     assert scheduler is not None
@@ -132,7 +132,7 @@ RATE_HZ = 22_050
 
 
 def peak_hz(wave: torch.Tensor) -> float:
-    """The strongest frequency of the middle of a waveform [samples]."""
+    """Return the strongest frequency of the middle of a waveform [samples]."""
     middle = wave[len(wave) // 4 : -len(wave) // 4]
     spectrum = torch.fft.rfft(middle * torch.hann_window(len(middle))).abs()
     return float(spectrum.argmax()) * RATE_HZ / len(middle)

@@ -1,4 +1,4 @@
-"""What decides whether a retrained model serves."""
+"""The rule by which a retrained model is activated."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_clips_that_were_sent_are_held_out_by_recording(tmp_path: Path) -> None:
 
 
 def report(**changes: Any) -> dict[str, Any]:
-    """Of two models that do equally well."""
+    """Return the report on two models that do equally well."""
     species = {"common_name": "Loud Bird", "active_average_precision": 0.9, "new_average_precision": 0.9}
     same: dict[str, Any] = {name: {"active": 0.8, "new": 0.8} for name in ("average_precision", "top_1")}
     alarms = {"active": 0.1, "new": 0.1}

@@ -25,7 +25,7 @@ ANSWERS: dict[str, dict[str, object]] = {
     "experiments/get-by-name": {"experiment": {"experiment_id": "1", "name": "birds", "lifecycle_stage": "active"}},
     "runs/create": {"run": {"info": RUN, "data": {}}},
 }
-"""What an MLflow server says before it breaks."""
+"""Replies of an MLflow server before it breaks."""
 
 
 Check = Callable[[TrackerConfig, Callable[[str], object]], TrackerConfig]

@@ -212,6 +212,7 @@ NO_PLAYLISTS = {
 class _AvBackend:
     def __init__(self, path: Path) -> None:
         import av  # 50 ms of import, needed for few formats
+        import av.error
 
         self._av = av
         self._path = path
@@ -220,7 +221,7 @@ class _AvBackend:
                 file = opened.enter_context(path.open("rb"))
                 self._container = opened.enter_context(av.open(file, mode="r", container_options=NO_PLAYLISTS))
                 streams = self._container.streams.audio
-            except (av.FFmpegError, OSError, ValueError) as error:
+            except (av.error.FFmpegError, OSError, ValueError) as error:
                 reason = error.strerror or error if isinstance(error, OSError) else error
                 raise AudioDecodeError(str(reason)) from error
             if not streams:
@@ -258,7 +259,7 @@ class _AvBackend:
                     first_frame -= skipped
                     if skipped < len(samples):
                         yield samples[skipped:]
-        except self._av.FFmpegError as error:
+        except self._av.error.FFmpegError as error:
             raise AudioDecodeError(f"{self._path}: {error.strerror or error}") from error
 
     def close(self) -> None:

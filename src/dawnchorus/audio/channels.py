@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
-
-from dawnchorus.types import ChannelOption, ChannelSource
 
 FloatArray = npt.NDArray[np.float32]
 Powers = npt.NDArray[np.float64]
@@ -53,15 +51,6 @@ def mix_to_mono(samples: FloatArray) -> FloatArray:
     else:
         mono = samples.mean(axis=1, dtype=np.float32)
     return mono
-
-
-def channel_sources(channel: ChannelOption, count_channels: Callable[[], int]) -> Iterator[ChannelSource]:
-    """Yield the signals of a recording to read: one, or each channel; `count_channels` is called after the first."""
-    if channel != "each":
-        yield channel
-        return
-    yield 1
-    yield from range(2, count_channels() + 1)
 
 
 def name_channel(index: int, n_channels: int) -> str:
@@ -127,8 +116,8 @@ class ChannelStatistics:
         """Return the largest variation in time of any band, for each channel; silence has none."""
         means = self._band_sums / max(self._n_frames, 1)
         deviations = np.sqrt(np.maximum(self._band_squares / max(self._n_frames, 1) - np.square(means), 0))
-        is_heard = means > MIN_BAND_POWER * means.max(axis=1, keepdims=True)
-        largest: Powers = np.divide(deviations, means, out=np.zeros_like(means), where=is_heard).max(axis=1)
+        is_audible = means > MIN_BAND_POWER * means.max(axis=1, keepdims=True)
+        largest: Powers = np.divide(deviations, means, out=np.zeros_like(means), where=is_audible).max(axis=1)
         return largest
 
     def _peaks(self) -> Powers:

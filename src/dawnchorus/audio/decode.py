@@ -20,6 +20,7 @@ from dawnchorus.audio.metadata import read_metadata
 from dawnchorus.audio.ogg import is_cut_off
 from dawnchorus.audio.remainder import find_remainder, find_second_flac
 from dawnchorus.audio.riff import missing_data_bytes
+from dawnchorus.audio.sample_analyses import SampleAnalyses
 from dawnchorus.errors import AudioDecodeError, AudioTooLargeError
 from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata
 
@@ -112,13 +113,19 @@ class Recording:
         return self.n_frames_decoded / self.info.rate_hz
 
     def blocks(
-        self, *, rate_hz: int | None = None, max_samples: int = MAX_DECODED_SAMPLES, channel: ChannelSource = "mean"
+        self,
+        *,
+        rate_hz: int | None = None,
+        max_samples: int = MAX_DECODED_SAMPLES,
+        channel: ChannelSource = "mean",
+        analyses: SampleAnalyses | None = None,
     ) -> Iterator[FloatArray]:
         """Mono float32 blocks [samples] at `rate_hz` (default: the file's own rate) of the `channel` that is named.
 
         The best channel is looked for first, in a decoding of its own. Damage after the first decoded sample ends the
         sound there and leaves a line in `warnings`. Channels are read by their numbers one decoding after the other, so
-        only the first one's warnings say which channels are silent or only noise.
+        only the first one's warnings say which channels are silent or only noise. The `analyses` get all channels, at
+        the file's own rate.
 
         Raises:
             AudioDecodeError: not one sample could be decoded, none of them is a finite number, or there is no such
@@ -126,12 +133,13 @@ class Recording:
             AudioTooLargeError: more than `max_samples` samples, counted over all channels.
         """
         used = _find_channel(self.path, self.info.n_channels, channel)
-        mono = self._mono_blocks(
-            max_samples=max_samples, used=used, number=channel if isinstance(channel, int) else None
-        )
+        number = channel if isinstance(channel, int) else None
+        mono = self._mono_blocks(max_samples=max_samples, used=used, number=number, analyses=analyses)
         yield from _resample(mono, self.info.rate_hz, rate_hz or self.info.rate_hz)
 
-    def _mono_blocks(self, *, max_samples: int, used: int | None, number: int | None) -> Iterator[FloatArray]:
+    def _mono_blocks(
+        self, *, max_samples: int, used: int | None, number: int | None, analyses: SampleAnalyses | None
+    ) -> Iterator[FloatArray]:
         n_bad, n_zeros, is_silent = 0, 0, True
         statistics = None
         try:
@@ -152,6 +160,8 @@ class Recording:
                 if block.shape[1] > 1 and number in (None, 1):
                     statistics = statistics or ChannelStatistics(block.shape[1])
                     statistics.add(block)
+                if analyses is not None:
+                    analyses.on_samples(block, self.info.rate_hz)
                 yield mix_to_mono(block) if used is None else np.ascontiguousarray(block[:, used])
         except AudioDecodeError as error:
             if not self.n_frames_decoded:

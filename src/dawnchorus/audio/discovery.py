@@ -42,7 +42,7 @@ _MAX_NAMED = 5
 
 
 def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Every recording that `paths` name, once, in a stable order: files, folders (searched to any depth), globs.
+    """Return every recording that `paths` name, once, in a stable order: files, folders (searched to any depth), globs.
 
     A named file that is not there, and a glob that matches nothing, stays in the list, so that the run reports it.
 

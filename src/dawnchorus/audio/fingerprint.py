@@ -113,7 +113,7 @@ class _Index:
     frames: npt.NDArray[np.int32]
 
     def common(self, a: int, own: npt.NDArray[np.void]) -> tuple[IntArray, IntArray]:
-        """Return recordings after number `a`, with the number of hashes that they share at one time difference."""
+        """Return the later recordings that share hashes with number `a`, and how many at one time difference."""
         first = np.searchsorted(self.hashes, own["hash"], side="left")
         n = np.searchsorted(self.hashes, own["hash"], side="right") - first
         n[n > _MAX_SHARED] = 0

@@ -16,14 +16,14 @@ _LINEAR_HZ, _BREAK_HZ, _LOG_STEP = 200 / 3, 1000.0, np.log(6.4) / 27
 """Slaney's scale (Auditory Toolbox, 1998): linear below 1 kHz, 27 steps to 6.4 kHz above; librosa's default."""
 
 
-def mel_of_hz(hz: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def hz_to_mel(hz: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Return Slaney's mel of frequencies in Hz."""
     hz = np.asarray(hz, np.float64)
     above = _BREAK_HZ / _LINEAR_HZ + np.log(np.maximum(hz, 1e-9) / _BREAK_HZ) / _LOG_STEP
     return np.where(hz < _BREAK_HZ, hz / _LINEAR_HZ, above)
 
 
-def hz_of_mel(mel: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def mel_to_hz(mel: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Return frequencies in Hz of Slaney's mels."""
     mel = np.asarray(mel, np.float64)
     break_mel = _BREAK_HZ / _LINEAR_HZ
@@ -40,7 +40,7 @@ def mel_filters(*, rate_hz: int, n_fft: int, n_mels: int, low_hz: float, high_hz
     """
     if not 0 <= low_hz < high_hz <= rate_hz / 2:
         raise InputError(f"mel bands: expected 0 <= low < high <= {rate_hz / 2:g} Hz, got {low_hz:g} and {high_hz:g}.")
-    edges = hz_of_mel(np.linspace(mel_of_hz(low_hz), mel_of_hz(high_hz), n_mels + 2))
+    edges = mel_to_hz(np.linspace(hz_to_mel(low_hz), hz_to_mel(high_hz), n_mels + 2))
     bins = np.linspace(0, rate_hz / 2, n_fft // 2 + 1)
     rising = (bins - edges[:-2, None]) / np.diff(edges)[:-1, None]
     falling = (edges[2:, None] - bins) / np.diff(edges)[1:, None]
@@ -65,7 +65,7 @@ class MelImage:
     range_db: float = 80.0
 
     def levels(self, samples: FloatArray, *, rate_hz: int) -> FloatArray:
-        """Levels [bands, columns] of mono samples [n], in dB below the loudest, at least -`range_db`."""
+        """Return levels [bands, columns] of mono samples [n], in dB below the loudest, at least -`range_db`."""
         hop_length = max(round(self.hop_s * rate_hz), 1)
         n_fft = 1 << int(np.ceil(np.log2(3 * hop_length)))
         padded = np.pad(samples, n_fft // 2)

@@ -62,16 +62,16 @@ def read_metadata(path: Path, readers: Sequence[Reader] = READERS) -> RecordingM
             sources.append(read(path, notes))
         except Exception:  # noqa: BLE001, S112 - whatever a parser stumbles over in metadata, the sound is good
             continue
-    return merge_origins(metadata for metadata in sources if metadata is not None)
+    return merge_metadata(metadata for metadata in sources if metadata is not None)
 
 
 def with_name(known: RecordingMetadata, name: str) -> RecordingMetadata:
-    """Return what is known of a recording, filled up with what the name says that it had elsewhere."""
+    """Return the metadata, completed from the name that the recording had elsewhere."""
     named = read_name(Path(name))
-    return known if named is None else merge_origins([known, named])
+    return known if named is None else merge_metadata([known, named])
 
 
-def merge_origins(sources: Iterable[RecordingMetadata]) -> RecordingMetadata:
+def merge_metadata(sources: Iterable[RecordingMetadata]) -> RecordingMetadata:
     """Return each field from the first source that has it, the most trusted one first.
 
     A time without a zone gets the zone of another source that has the same clock time.

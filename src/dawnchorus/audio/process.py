@@ -10,13 +10,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import pickle
 import select
 import subprocess
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from dawnchorus import errors
 from dawnchorus.audio.decode import MAX_DECODED_SAMPLES, open_recording
 from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json
 from dawnchorus.audio.ring_buffer import N_SLOTS, SLOT_SAMPLES, SharedRingBuffer, reserve_file
+from dawnchorus.audio.sample_analyses import SampleAnalyses, SampleAnalysis, Table, table_from_json, table_to_json
 from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata
 
 FloatArray = npt.NDArray[np.float32]
@@ -78,21 +80,30 @@ class DecoderProcess:
         rate_hz: int | None = None,
         max_samples: int = MAX_DECODED_SAMPLES,
         channel: ChannelSource = "mean",
+        analyses: Mapping[str, SampleAnalysis] | None = None,
     ) -> IsolatedRecording:
         """Request a recording at `rate_hz` (default: the file's own rate), to be used in a `with` block.
 
         The process begins at once and works ahead. It decodes one recording at a time: a request for another one ends
-        a recording that is still open.
+        a recording that is still open. New `analyses` of its samples, by name, run in the process.
 
         Raises:
             DecoderCrashError: the process has ended.
         """
-        return self._request(path, rate_hz=rate_hz, max_samples=max_samples, channel=channel)
+        decoding: dict[str, Any] = {"rate_hz": rate_hz, "max_samples": max_samples, "channel": channel}
+        if analyses:
+            decoding["analyses"] = pickle.dumps(dict(analyses)).hex()
+        return self._request(path, **decoding)
 
     def is_ready(self, *, within_s: float = 0.0) -> bool:
         """Return True if the process has replied, or has ended; where one cannot ask (Windows), always."""
         child = self._child
         return child is None or child.is_ready(within_s)
+
+    def abandon(self) -> None:
+        """End the process if a recording is still open: its replies would be taken for those to a later request."""
+        if self._child is not None and self._child.recording is not None:
+            self.close()
 
     def close(self) -> None:
         """End the process. A later request starts a new one."""
@@ -101,8 +112,7 @@ class DecoderProcess:
             child.close()
 
     def _request(self, path: Path, **decoding: Any) -> IsolatedRecording:
-        if self._child is not None and self._child.recording is not None:
-            self.close()  # somebody still holds a recording, and its replies would be taken for ours
+        self.abandon()
         child = self._start()
         child.recording = recording = IsolatedRecording(child, path)
         try:
@@ -137,6 +147,8 @@ class IsolatedRecording:
         self._child = child
         self._duration_s: float | None = None
         self._warnings: tuple[str, ...] = ()
+        self.tables: dict[str, Table] = {}
+        """Tables of the analyses by name, after the last block."""
 
     def __enter__(self) -> Self:
         """Read the header.
@@ -166,7 +178,7 @@ class IsolatedRecording:
 
     @property
     def metadata(self) -> RecordingMetadata:
-        """Place and time."""
+        """Location and time."""
         return self.header.metadata
 
     @property
@@ -192,6 +204,7 @@ class IsolatedRecording:
             else:
                 yield np.frombuffer(self._child.receive_bytes(self.path, 4 * reply["n"]), np.float32)
         self._duration_s, self._warnings = reply["duration_s"], tuple(reply["warnings"])
+        self.tables = {name: table_from_json(fields) for name, fields in reply["tables"].items()}
         self._child.recording = None
 
     def close(self) -> None:
@@ -419,15 +432,21 @@ class _DecoderServer:
                 metadata=metadata_to_json(recording.metadata),
                 warnings=recording.warnings,
             )
+            # The caller is our parent, which made these bytes itself.
+            new = pickle.loads(bytes.fromhex(request["analyses"])) if "analyses" in request else {}  # noqa: S301
+            analyses = SampleAnalyses(new)
             if "rate_hz" in request:
                 self._send_samples(
                     recording.blocks(
                         rate_hz=request["rate_hz"],
                         max_samples=request["max_samples"],
                         channel=request["channel"],
+                        analyses=analyses if new else None,
                     )
                 )
-            self._reply("ended", duration_s=recording.duration_s, warnings=recording.warnings)
+            tables = {name: table_to_json(table) for name, table in analyses.finish().items()}
+            warnings = [*recording.warnings, *analyses.warnings]
+            self._reply("ended", duration_s=recording.duration_s, warnings=warnings, tables=tables)
 
     def _send_samples(self, blocks: Iterator[FloatArray]) -> None:
         if self._ring is None:

@@ -62,19 +62,19 @@ def find_remainder(path: Path) -> Remainder | None:
         magic = file.read(12)
         file.seek(0)
         if magic[:4] in _WAV:
-            end = _end_of_wav(file)
+            end = _find_wav_end(file)
         elif magic[:4] == _AIFF:
-            end = _end_of_aiff(magic)
+            end = _find_aiff_end(magic)
         elif magic[:4] == _AU:
-            end = _end_of_au(file)
+            end = _find_au_end(file)
         elif magic[:4] == _CAF:
-            end = _end_of_caf(file, size)
+            end = _find_caf_end(file, size)
         elif magic[:4] == b"OggS":
-            end = _end_of_ogg(file, size)
+            end = _find_ogg_end(file, size)
         elif magic[4:8] == _MP4_TYPE:
-            end = _end_of_mp4(file, size)
+            end = _find_mp4_end(file, size)
         else:
-            end = _end_of_mp3(file)
+            end = _find_mp3_end(file)
         return None if end is None else _behind(file, end, size)
 
 
@@ -104,7 +104,7 @@ def _find_container(start: bytes) -> str | None:
     return "MP3" if is_mp3 else _NAMES.get(start[:4])
 
 
-def _end_of_wav(file: BinaryIO) -> int | None:
+def _find_wav_end(file: BinaryIO) -> int | None:
     """Return the end of the last chunk, or of the last before another file; None where the samples have no end."""
     end = None
     size = file.seek(0, 2)
@@ -119,17 +119,17 @@ def _end_of_wav(file: BinaryIO) -> int | None:
     return end
 
 
-def _end_of_aiff(header: bytes) -> int | None:
+def _find_aiff_end(header: bytes) -> int | None:
     n_bytes = int.from_bytes(header[4:8], "big")
     return None if is_placeholder(n_bytes) else 8 + n_bytes + n_bytes % 2
 
 
-def _end_of_au(file: BinaryIO) -> int | None:
+def _find_au_end(file: BinaryIO) -> int | None:
     start, n_bytes = struct.unpack(">II", file.read(12)[4:].ljust(8, b"\0"))
     return None if is_placeholder(n_bytes) else int(start + n_bytes)
 
 
-def _end_of_caf(file: BinaryIO, size: int) -> int | None:
+def _find_caf_end(file: BinaryIO, size: int) -> int | None:
     """Return the end of the last chunk; None if the length of its samples was never written."""
     position = 8
     while position + 12 <= size:
@@ -143,7 +143,7 @@ def _end_of_caf(file: BinaryIO, size: int) -> int | None:
     return position
 
 
-def _end_of_mp4(file: BinaryIO, size: int) -> int | None:
+def _find_mp4_end(file: BinaryIO, size: int) -> int | None:
     """Return the end of the last box, or of the last before another file's first."""
     position = 0
     for _ in range(_MAX_BOXES):
@@ -160,7 +160,7 @@ def _end_of_mp4(file: BinaryIO, size: int) -> int | None:
     return None
 
 
-def _end_of_ogg(file: BinaryIO, size: int) -> int | None:
+def _find_ogg_end(file: BinaryIO, size: int) -> int | None:
     """Return the end of the first streams: all have ended, or others begin."""
     first, last = next(iter_pages(file), None), find_last_page(file)
     is_alone = first is not None and last is not None and last.is_last and last.serial == first.serial
@@ -180,7 +180,7 @@ def _end_of_ogg(file: BinaryIO, size: int) -> int | None:
     return None
 
 
-def _end_of_mp3(file: BinaryIO) -> int | None:
+def _find_mp3_end(file: BinaryIO) -> int | None:
     """Return the end by the count of bytes in an encoder's first frame; None if it has none."""
     head = file.read(10)
     start = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,17 +10,69 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 
-Columns = dict[str, npt.NDArray[Any]]
-"""Columns of a table by name, all of one length: numbers, truth values or texts."""
+Table = npt.NDArray[np.void]
+"""Rows of a structured array, whose fields are the columns."""
 
 
 class SampleAnalysis(Protocol):
-    """What is computed of the samples of one recording; a new one can be pickled."""
+    """State of an analysis for the samples of one recording; a new one can be pickled."""
 
     def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
-        """Add samples [frames, channels], finite, full scale -1 to 1; the block may not be kept or changed."""
+        """Add samples [frames, channels], finite, full scale -1 to 1; the block may not be changed."""
         ...
 
-    def finish(self) -> Columns:
-        """Return the rows of the recording."""
+    def finish(self) -> Table:
+        """Return the rows of the recording, after the last block."""
         ...
+
+
+class SampleAnalyses:
+    """Analyses of one recording by name; one that fails leaves a sentence in `warnings`, and no table."""
+
+    def __init__(self, analyses: Mapping[str, SampleAnalysis]) -> None:
+        self.warnings: list[str] = []
+        self._analyses = dict(analyses)
+
+    def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
+        """Add samples [frames, channels] to all."""
+        for name, analysis in tuple(self._analyses.items()):
+            try:
+                analysis.on_samples(block, sample_rate_hz)
+            except Exception as error:  # noqa: BLE001 - another package's can fail in any way
+                self._drop(name, error)
+
+    def finish(self) -> dict[str, Table]:
+        """Return the tables of those that did not fail, by name."""
+        tables = {}
+        for name, analysis in tuple(self._analyses.items()):
+            try:
+                tables[name] = analysis.finish()
+            except Exception as error:  # noqa: BLE001 - see on_samples
+                self._drop(name, error)
+        return tables
+
+    def _drop(self, name: str, error: Exception) -> None:
+        del self._analyses[name]
+        self.warnings.append(f"analysis '{name}' failed on it ({type(error).__name__}: {error}), and has no rows")
+
+
+def build_table(columns: Mapping[str, Sequence[Any] | npt.NDArray[Any]]) -> Table:
+    """Return columns of one length as a table: numbers, truth values or texts."""
+    arrays = {name: np.asarray(values) for name, values in columns.items()}
+    n = len(next(iter(arrays.values()))) if arrays else 0
+    table = np.empty(n, [(name, values.dtype, values.shape[1:]) for name, values in arrays.items()])
+    for name, values in arrays.items():
+        table[name] = values
+    return table
+
+
+def table_to_json(table: Table) -> dict[str, Any]:
+    """Convert a table to JSON values."""
+    return {"columns": table.dtype.descr, "rows": table.tobytes().hex()}
+
+
+def table_from_json(fields: dict[str, Any]) -> Table:
+    """Read the result of `table_to_json`."""
+    columns = [(name, kind, *map(tuple, shape)) for name, kind, *shape in fields["columns"]]
+    rows = bytes.fromhex(fields["rows"])
+    return np.frombuffer(rows, columns) if rows else np.empty(0, columns)

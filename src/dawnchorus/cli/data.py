@@ -16,15 +16,16 @@ from dawnchorus.cli.options import model_options, models_folder_option, workers_
 from dawnchorus.cli.present import MAX_LISTED, console
 from dawnchorus.cli.progress import progress_bar
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
+from dawnchorus.data.audio_notes import list_audio_notes
 from dawnchorus.data.check import ISSUES, LABEL_CHECKS, ModelScores, check_table, count_issues
 from dawnchorus.data.given_split import split_by_counts, split_by_tables
 from dawnchorus.data.identity import merge
-from dawnchorus.data.import_notes import describe_labels, notes_of_import, notes_of_labels, notes_of_names
+from dawnchorus.data.import_notes import describe_labels, list_import_notes, list_label_notes, list_name_notes
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.label_check import label_doubts
-from dawnchorus.data.labels import LabelReader, labels_of_rows
+from dawnchorus.data.labels import LabelReader, collect_labels
 from dawnchorus.data.layout_detection import LAYOUTS, parse_layout
-from dawnchorus.data.layouts.voices import recordings_of_table
+from dawnchorus.data.layouts.voices import read_voice_recordings
 from dawnchorus.data.model_check import model_scores
 from dawnchorus.data.recordings import (
     SPLITS,
@@ -35,7 +36,6 @@ from dawnchorus.data.recordings import (
     table_path,
     write_table,
 )
-from dawnchorus.data.sound_notes import notes_of_sound
 from dawnchorus.data.split import LeakReport, fold_ratios, leak_report, split_gaps, split_table
 from dawnchorus.errors import InputError, OutputExistsError
 from dawnchorus.models.store import ModelStore
@@ -114,7 +114,7 @@ def import_(
             f"{table_path(data_set)} is there already. Use --append or --overwrite, or name another folder."
         )
     before = read_table(data_set) if append and table_path(data_set).exists() else None
-    own = labels_of_rows(before.rows) if before else ()
+    own = collect_labels(before.rows) if before else ()
     names = open_name_lists(models_folder, source, checklists=checklists, own=own)
     labels = LabelReader(names.known)
     notes: list[str] = []
@@ -129,8 +129,8 @@ def import_(
         n_workers=workers,
         on_note=notes.append,
     )
-    notes += (*notes_of_labels(labels), *notes_of_names(labels, sources=names.editions))
-    notes += (*notes_of_import(table.rows), *notes_of_sound(table))
+    notes += (*list_label_notes(labels), *list_name_notes(labels, sources=names.editions))
+    notes += (*list_import_notes(table.rows), *list_audio_notes(table))
     if before is not None:
         merged = merge(before, table)
         table = merged.table
@@ -357,8 +357,10 @@ def _print_gaps(rows: Sequence[RecordingRow], splits: Sequence[str]) -> None:
         lacks = (
             "no recordings" if gap.n_missing == gap.n_labels else f"none of {gap.n_missing} of {gap.n_labels} classes"
         )
-        found = f"{counted(gap.n_recordings, 'recording')} in {counted(gap.n_groups, 'group')} that must stay together"
-        click.echo(f"{gap.split}: {lacks}; the other splits took all of {gap.label} ({found}).")
+        available = (
+            f"{counted(gap.n_recordings, 'recording')} in {counted(gap.n_groups, 'group')} that must stay together"
+        )
+        click.echo(f"{gap.split}: {lacks}; the other splits took all of {gap.label} ({available}).")
 
 
 def _report_split(table: RecordingsTable, parts: Sequence[str], *, seed: int) -> None:
@@ -428,7 +430,7 @@ def attribution(*, data_set: Path, voices: Path | None) -> None:
     """Write ATTRIBUTION.md: recordists and licences."""
     table = read_table(data_set)
     notes: list[str] = []
-    rows = recordings_of_table(voices, notes.append) if voices else table.rows
+    rows = read_voice_recordings(voices, notes.append) if voices else table.rows
     print_notes(notes, console())
     path = table.folder / FILE_NAME
     with atomic_file(path) as stream:

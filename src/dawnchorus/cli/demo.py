@@ -14,6 +14,7 @@ from dawnchorus.cli.present import announce_model, print_table, write_report
 from dawnchorus.data.synthesis.dawn_chorus import DAWN_LATITUDE, DAWN_LONGITUDE, DAWN_START_TIME, dawn_chorus
 from dawnchorus.formats import raven
 from dawnchorus.identification import Options, Run, identify
+from dawnchorus.inference.model import Model
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 from dawnchorus.storage.files import atomic_file, cannot_write
 from dawnchorus.types import Detection, RecordingTable
@@ -29,7 +30,7 @@ def command(*, folder: Path, seed: int, models_folder: Path | None) -> None:
     """Make a dawn chorus with known truth, identify it, and show both."""
     store = ModelStore(models_folder or default_folder())
     announce_model(store, DEFAULT_MODEL)
-    store.open(DEFAULT_MODEL)
+    model = Model(store.open(DEFAULT_MODEL), store)
     recording = folder / RECORDING_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -39,7 +40,7 @@ def command(*, folder: Path, seed: int, models_folder: Path | None) -> None:
     write_recording(recording, scene.samples, rate_hz=scene.rate_hz)
     truth = scene.truth(str(recording))
     options = Options(merge=True, latitude=DAWN_LATITUDE, longitude=DAWN_LONGITUDE)
-    run = identify(recording, options, out=folder / "detections.csv", overwrite=True, store=store)
+    run = identify(recording, options, out=folder / "detections.csv", overwrite=True, model=model)
     for name, tables in (("truth", [truth]), ("detections", list(run.tables()))):
         with atomic_file(folder / f"{name}.selections.txt") as stream:
             raven.write(stream, tables, run.provenance)
@@ -72,7 +73,7 @@ def _print_comparison(truth: RecordingTable, run: Run) -> None:
     species = {e.scientific_name for e in truth.detections}
     right = {e.scientific_name for e in truth.detections if any(_overlap(d, e) for d in detected)}
     n_wrong = len({d.scientific_name for d in wrong})
-    click.echo(f"{len(right)} of {len(species)} species found in the right places, {n_wrong} false.")
+    click.echo(f"{len(right)} of {len(species)} species detected at the right times, {n_wrong} false.")
 
 
 def _say_next(folder: Path, recording: Path, page: Path) -> None:

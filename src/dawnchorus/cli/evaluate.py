@@ -15,9 +15,9 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
-from dawnchorus.cli.options import models_folder_option, tta_option, workers_option
+from dawnchorus.cli.options import models_folder_option, schema_option, workers_option
 from dawnchorus.cli.present import SOME_FAILED, announce_model, console, print_table
-from dawnchorus.cli.progress import shown_progress
+from dawnchorus.cli.progress import show_progress
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, table_path
 from dawnchorus.errors import InputError, OutputError, OutputExistsError
 from dawnchorus.models.bundle import Bundle
@@ -45,7 +45,7 @@ TITLES = {
 """Of metrics whose names do not say it all; `top_1` has the value of `accuracy`, and no row of its own."""
 
 
-OF_REPORTS = ("secondary", "out", "pool", "overlap", "thresholds", "precision", "as_json")
+OF_REPORTS = ("secondary", "out", "pool", "overlap_s", "thresholds", "precision", "as_json")
 OF_SUBMISSIONS = ("sample", "min_score")
 """Options, by their arguments' names, that only a report or only a submission has a use for."""
 
@@ -77,8 +77,8 @@ class _Share(click.FloatRange):
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the page and the JSON.")
 @click.option("--pool", type=click.Choice(["mean", "max"]), default="mean", show_default=True, help="Of a recording.")
-@click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
-@tta_option
+@schema_option("overlap_s")
+@schema_option("tta_shifts")
 @click.option("--thresholds", type=click.Path(path_type=Path), help="Write the scores that keep --precision, as csv.")
 @click.option("--precision", type=_Share(0, 1, min_open=True, max_open=True), default=0.9, show_default=True,
     help="For --thresholds: the share of a species' windows that is right, kept with 95 % confidence.")  # fmt: skip
@@ -108,7 +108,7 @@ def command(
     secondary: Secondary | None,
     out: Path | None,
     pool: Pool,
-    overlap: float,
+    overlap_s: float,
     tta_shifts: int,
     thresholds: Path | None,
     precision: float,
@@ -139,7 +139,7 @@ def command(
     screen = console()
     if submission is not None:
         bundle = _single(models, store)
-        rows = _rows_of_split(table, split or "all")
+        rows = _select_split(table, split or "all")
         written = write_submission(
             submission, bundle, table, rows, store=store, sample=sample, min_score=min_score, tta_shifts=tta_shifts,
             n_workers=workers,
@@ -148,7 +148,7 @@ def command(
             click.echo(line, err=True)
         return
     split = split or "test"
-    rows = _rows_of_split(table, split)
+    rows = _select_split(table, split)
     bundles = []
     for name in models:
         announce_model(store, name)
@@ -158,20 +158,20 @@ def command(
     results: list[tuple[Evaluation, Scores]] = []
     for name, bundle in zip(models, bundles, strict=True):
         duration_s = sum(row.duration_s or 0 for row in rows)
-        with shown_progress(screen, duration_s=duration_s) as update:
+        with show_progress(screen, duration_s=duration_s) as update:
             scores = score_data_set(
                 bundle,
                 table,
                 rows,
                 store=store,
                 n_workers=workers,
-                overlap_s=overlap,
+                overlap_s=overlap_s,
                 tta_shifts=tta_shifts,
                 secondary=secondary,
                 on_progress=update,
             )
         results.append((evaluate(bundle, scores, pool=pool), scores))
-        options = {"data_set": str(data_set.resolve()), "part": split, "overlap_s": overlap, "tta_shifts": tta_shifts}
+        options = {"data_set": str(data_set.resolve()), "part": split, "overlap_s": overlap_s, "tta_shifts": tta_shifts}
         _save_result(name, results[-1][0], options)
     differences = [compare(results[0][1], other, pool=pool) for _, other in results[1:]]
     fields: dict[str, Any] = {
@@ -220,7 +220,7 @@ def _refuse_unused(*, is_submission: bool, has_thresholds: bool) -> None:
         click.UsageError: there is one.
     """
     context = click.get_current_context()
-    unused = (
+    unused: dict[str, str] = (
         dict.fromkeys(OF_REPORTS, "--submission writes no report")
         if is_submission
         else {
@@ -286,7 +286,7 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _rows_of_split(table: RecordingsTable, split: str) -> list[RecordingRow]:
+def _select_split(table: RecordingsTable, split: str) -> list[RecordingRow]:
     rows = [row for row in table.rows if split in ("all", row.split) and "missing" not in row.problems]
     if not rows:
         parts = sorted({row.split for row in table.rows if row.split})
@@ -430,12 +430,12 @@ def _write_thresholds(path: Path, scores: Scores, precision: float) -> None:
     from dawnchorus.evaluation.thresholds import (
         Threshold,
         describe_refusals,
-        groups_of_windows,
+        group_windows,
         thresholds_for_precision,
     )
 
     by_species = thresholds_for_precision(
-        scores.classes, scores.known_scores, scores.truth, precision=precision, groups=groups_of_windows(scores)
+        scores.classes, scores.known_scores, scores.truth, precision=precision, groups=group_windows(scores)
     )
     chosen = {name: each for name, each in by_species.items() if isinstance(each, Threshold)}
     with atomic_file(path) as stream:

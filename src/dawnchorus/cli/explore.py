@@ -90,11 +90,13 @@ def _examples(
             loudest = _loudest(table.file(row), detector)
             if loudest is not None:
                 start_s, silent = loudest
-                about = f"{attribution_line(row)} · {row.license or 'licence not known'} · {row.locality or ''}".rstrip(
-                    " ·"
+                caption = (
+                    f"{attribution_line(row)} · {row.license or 'licence not known'} · {row.locality or ''}".rstrip(
+                        " ·"
+                    )
                 )
                 yield Example(
-                    table.file(row), start_s, start_s + EXAMPLE_S, name, row.common_name or name, about, silent
+                    table.file(row), start_s, start_s + EXAMPLE_S, name, row.common_name or name, caption, silent
                 )
 
 

@@ -16,13 +16,13 @@ from dawnchorus.cli.options import workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, console
 from dawnchorus.cli.progress import progress_bar
 from dawnchorus.data.attribution import FILE_NAME, attribution_text
+from dawnchorus.data.audio_notes import list_audio_notes
 from dawnchorus.data.identity import merge
-from dawnchorus.data.import_notes import notes_of_import, notes_of_labels, notes_of_names
+from dawnchorus.data.import_notes import list_import_notes, list_label_notes, list_name_notes
 from dawnchorus.data.importing import import_recordings
-from dawnchorus.data.labels import LabelReader, labels_of_rows
+from dawnchorus.data.labels import LabelReader, collect_labels
 from dawnchorus.data.licenses import DEFAULT_ALLOWED, describe_unmatched
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path, write_table
-from dawnchorus.data.sound_notes import notes_of_sound
 from dawnchorus.data.sources.archive_changes import EarlierSearch, compare_with_archive, read_search, write_search
 from dawnchorus.data.sources.download import claim_folder, fetch_recordings
 from dawnchorus.data.sources.kaggle import download, find_source
@@ -83,9 +83,9 @@ def xeno_canto(
     query, key = check_query(query), key_from_environment()
     screen = console()
     web = HttpClient(per_s=PER_S if server == SERVER else PER_S_OF_MIRROR, secret=key)
-    at = {"key": key, "server": server.rstrip("/")}
+    server = server.rstrip("/")
     notes: list[str] = []
-    results = search(web, query, **at, on_note=notes.append)
+    results = search(web, query, key=key, server=server, on_note=notes.append)
     wanted = FetchFilter(
         licenses=licenses or DEFAULT_ALLOWED, per_species=per_species, limit=limit, max_length_s=max_length
     )
@@ -111,7 +111,9 @@ def xeno_canto(
     with claim_folder(data_set):
         before = read_table(data_set) if table_path(data_set).exists() else RecordingsTable(data_set, ())
         earlier = read_search(data_set, query)
-        changes = compare_with_archive(before, results, earlier, lambda name: find_recording(web, name, **at))
+        changes = compare_with_archive(
+            before, results, earlier, lambda name: find_recording(web, name, key=key, server=server)
+        )
         notes += changes.notes()
         print_notes(notes, screen)
         # Noted before files come, so that they are known as these if the run is ended; replaced ones once they came.
@@ -191,12 +193,12 @@ def kaggle(*, handle: str, data_set: Path, append: bool, workers: int) -> None:
     folder = download(source)
     screen.print(f"Fetched {source.name}: {folder}", markup=False)
     before = read_table(data_set) if table_path(data_set).exists() else None
-    names = open_name_lists(None, folder, own=labels_of_rows(before.rows) if before else ())
+    names = open_name_lists(None, folder, own=collect_labels(before.rows) if before else ())
     labels = LabelReader(names.known)
     notes: list[str] = []
     table = import_recordings(folder, data_set, labels=labels, n_workers=workers, on_note=notes.append)
-    notes += (*notes_of_labels(labels), *notes_of_names(labels, sources=names.editions))
-    notes += (*notes_of_import(table.rows), *notes_of_sound(table))
+    notes += (*list_label_notes(labels), *list_name_notes(labels, sources=names.editions))
+    notes += (*list_import_notes(table.rows), *list_audio_notes(table))
     if before is not None:
         merged = merge(before, table)
         table = merged.table

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 from rich.console import Console
@@ -19,7 +19,7 @@ from rich.table import Table
 
 from dawnchorus.audio.discovery import describe_skipped, find_recordings
 from dawnchorus.audio.windows import WindowPlan
-from dawnchorus.cli.options import location_options, model_options, speech_option, tta_option, workers_option
+from dawnchorus.cli.options import location_options, model_options, schema_options, workers_option
 from dawnchorus.cli.present import (
     MAX_LISTED,
     SOME_FAILED,
@@ -29,18 +29,18 @@ from dawnchorus.cli.present import (
     print_table,
     write_report,
 )
-from dawnchorus.cli.progress import shown_progress
+from dawnchorus.cli.progress import show_progress
 from dawnchorus.errors import InputError
-from dawnchorus.formats.fields import has_channels
+from dawnchorus.formats.columns import detection_values, has_channels, round_values
 from dawnchorus.formats.registry import FORMATS
 from dawnchorus.identification import Options, RecordingFailure, Run, identify
 from dawnchorus.identification.estimate import Estimate, estimate_run
 from dawnchorus.identification.input_tables import read_recordings, read_species_list, read_thresholds
-from dawnchorus.identification.options import DEFAULT_MIN_SCORE, SpeechUse
+from dawnchorus.inference.model import Model
 from dawnchorus.models.store import ModelStore
 from dawnchorus.tables.notes import counted
 from dawnchorus.taxonomy.classes import nearest_species
-from dawnchorus.types import ChannelOption, RecordingMetadata
+from dawnchorus.types import RecordingMetadata
 
 JSON_SCHEMA = 1
 
@@ -53,23 +53,11 @@ def _formats(_context: click.Context, _option: click.Parameter, value: tuple[str
 @click.command("identify")
 @click.argument("paths", nargs=-1, required=True)
 @model_options
-@click.option("--min-score", type=float, default=DEFAULT_MIN_SCORE, show_default=True, help="Smallest score to report.")
+@schema_options("min_score", "overlap_s", "tta_shifts", "channel", "top", "merge", "speech")
 @click.option("--thresholds", type=click.Path(path_type=Path), help="csv: scientific_name, min_score.")
-@click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
-@tta_option
-@click.option(
-    "--channel",
-    type=click.Choice(get_args(ChannelOption)),
-    default="mean",
-    show_default=True,
-    help="Of several channels: the mean of all, the first, the second, the clearest, or each by itself.",
-)
-@click.option("--top", type=int, help="At most so many species in one window.")
 @click.option("--species-list", type=click.Path(path_type=Path), help="Only these species: one name in a line.")
 @location_options
-@speech_option
 @click.option("--recordings", type=click.Path(path_type=Path), help="csv: path, latitude, longitude, start_time.")
-@click.option("--merge", is_flag=True, help="Join neighbouring windows of a species into events.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -90,17 +78,11 @@ def command(
     paths: tuple[str, ...],
     model: str,
     store: ModelStore,
-    min_score: float,
+    fields: dict[str, Any],
     thresholds: Path | None,
-    overlap: float,
-    tta_shifts: int,
-    channel: ChannelOption,
-    top: int | None,
     species_list: Path | None,
     location: dict[str, Any],
-    speech: SpeechUse | None,
     recordings: Path | None,
-    merge: bool,
     out: Path | None,
     formats: tuple[str, ...],
     combined: bool,
@@ -125,17 +107,8 @@ def command(
     if out is None and len(formats) > 1:
         raise InputError(f"Standard output takes one format, got {', '.join(formats)}. Give an --out folder.")
     screen = Console(quiet=True) if quiet else console(no_color=no_color)
-    options = Options(
-        min_score=min_score,
-        overlap_s=overlap,
-        tta_shifts=tta_shifts,
-        channel=channel,
-        top=top,
-        species=read_species_list(species_list, on_note=_say_note) if species_list else None,
-        merge=merge,
-        speech=speech,
-        **location,
-    )
+    species = read_species_list(species_list, on_note=_say_note) if species_list else None
+    options = Options(species=species, **fields, **location)
     metadata_by_path = read_recordings(recordings, on_note=_say_note) if recordings else None
     files = _find_recordings(paths)
     if metadata_by_path is not None:
@@ -148,11 +121,19 @@ def command(
     warn_unknown = [*(options.species or ()), *options.thresholds]
     for line in nearest_species(warn_unknown, bundle.labels):
         click.echo(f"warning: {line}", err=True)
-    plan = WindowPlan.from_seconds(rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=overlap)
+    plan = WindowPlan.from_seconds(
+        rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s
+    )
     estimate = None
     if dry_run or not quiet:
         estimate = estimate_run(
-            files, bundle, plan, n_workers=workers, tta_shifts=tta_shifts, channel=channel, clock=time.perf_counter
+            files,
+            bundle,
+            plan,
+            n_workers=workers,
+            tta_shifts=options.tta_shifts,
+            channel=options.channel,
+            clock=time.perf_counter,
         )
         _say_estimate(screen, estimate, options, workers, out)
     if dry_run:
@@ -161,11 +142,11 @@ def command(
         return
     duration_s = estimate.duration_s if estimate else 0.0
     start_s = time.monotonic()
-    with _saying_what_is_kept(out), shown_progress(screen, duration_s=duration_s) as update:
+    with _saying_what_is_kept(out), show_progress(screen, duration_s=duration_s) as update:
         run = identify(
             files,
             options,
-            model=model,
+            model=Model(bundle, store),
             out=out,
             formats=formats or None,
             combined=combined,
@@ -173,7 +154,6 @@ def command(
             workers=workers,
             resume=resume,
             overwrite=overwrite,
-            store=store,
             on_progress=update,
         )
     result = _Result(run, out, time.monotonic() - start_s)
@@ -281,19 +261,7 @@ class _Result:
         }
         if self.out is None:
             fields["detections"] = [
-                {
-                    "recording": table.recording,
-                    "start_s": detection.start_s,
-                    "end_s": detection.end_s,
-                    "scientific_name": detection.scientific_name,
-                    "common_name": detection.common_name,
-                    "kind": detection.kind,
-                    "score": round(detection.score, 4),
-                    "probability": detection.probability and round(detection.probability, 4),
-                    "in_range": detection.in_range,
-                    "human_voice": detection.human_voice,
-                    **({"channel": detection.channel} if detection.channel is not None else {}),
-                }
+                {"recording": table.recording, **round_values(detection_values(detection))}
                 for table in run.tables()
                 for detection in table.detections
             ]

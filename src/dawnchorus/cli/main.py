@@ -23,7 +23,6 @@ import click
 
 from dawnchorus import __version__
 from dawnchorus.errors import DawnChorusError, OutputError
-from dawnchorus.suggestions import suggestion
 
 VERBS = {
     "demo": "Make a dawn chorus with known truth, identify it, and show both.",
@@ -71,7 +70,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            ctx.fail(f"No such command '{args[0]}'.{suggestion(args[0], VERBS)}")
+            raise click.exceptions.NoSuchCommand(args[0], possibilities=VERBS, ctx=ctx)
         name, command, rest = super().resolve_command(ctx, args)
         if command is not None and not ctx.resilient_parsing:
             for option, n in repeated_options(command, rest).items():
@@ -90,10 +89,10 @@ def repeated_options(command: click.Command, arguments: Sequence[str]) -> dict[s
     except click.UsageError:
         return {}
     counts = Counter(option for option in given if isinstance(option, click.Option) and _has_one_value(option))
-    found = {max(option.opts, key=len): n for option, n in counts.items() if n > 1}
+    repeated = {max(option.opts, key=len): n for option, n in counts.items() if n > 1}
     if isinstance(command, click.Group) and rest and (verb := command.get_command(context, rest[0])) is not None:
-        found |= repeated_options(verb, rest[1:])
-    return found
+        repeated |= repeated_options(verb, rest[1:])
+    return repeated
 
 
 def _has_one_value(option: click.Option) -> bool:
@@ -129,7 +128,7 @@ def main() -> None:
         if isinstance(error, OSError):
             # What is still in the buffer cannot be written either.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        click.echo(f"Error: {_explained(error)}", err=True)
+        click.echo(f"Error: {_explain(error)}", err=True)
         sys.exit(_exit_code(error))
 
 
@@ -145,7 +144,7 @@ def _exit_at_once(_number: int, _frame: FrameType | None) -> None:
     os._exit(INTERRUPTED)
 
 
-def _explained(error: Exception) -> str:
+def _explain(error: Exception) -> str:
     if isinstance(error, DawnChorusError):
         return str(error)
     if isinstance(error, OSError):

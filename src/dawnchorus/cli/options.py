@@ -6,13 +6,13 @@ from collections.abc import Callable
 from datetime import date
 from functools import wraps
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import click
 
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError
-from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, MAX_TTA_SHIFTS, SpeechUse
+from dawnchorus.identification.options import OptionSpec, option_specs
 from dawnchorus.identification.weeks import week_of
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 from dawnchorus.tables import parse_latitude, parse_location, parse_longitude, parse_number
@@ -32,27 +32,49 @@ workers_option = click.option(
     "--workers", type=click.IntRange(1), default=usable_cores, show_default="all", help="Cores to use."
 )
 
-tta_option = click.option(
-    "--tta",
-    "tta_shifts",
-    type=click.IntRange(1, MAX_TTA_SHIFTS),
-    default=1,
-    show_default=True,
-    help="Test-time augmentation: average the logits of this many circular time shifts of each window.",
-)
-
 config_dir_option = click.option(
     "--config-dir",
     type=click.Path(path_type=Path),
     help="A folder of own choices, GROUP/NAME.yaml; they win over built-in ones of the same name.",
 )
 
-speech_option = click.option(
-    "--speech",
-    type=click.Choice(get_args(SpeechUse)),
-    help="Find human voices and flag what they are in; or also silence them in clips and pictures (blank); or also "
-    "leave out what they are in (drop).",
-)
+_FLAGS = {"overlap_s": "--overlap", "tta_shifts": "--tta"}
+"""Names on the command line, where they are not those of the fields."""
+
+
+def schema_option(name: str) -> Callable[[Function], Function]:
+    """Return the command-line option of a field of `Options`, with its type, range, default and help."""
+    spec = option_specs()[name]
+    flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
+    if spec.type is bool:
+        return click.option(flag, name, is_flag=True, help=spec.description)
+    has_default = spec.default is not None
+    return click.option(
+        flag, name, type=_click_type(spec), default=spec.default, show_default=has_default, help=spec.description
+    )
+
+
+def _click_type(spec: OptionSpec) -> click.ParamType[Any]:
+    if spec.choices:
+        return click.Choice(spec.choices)
+    return click.IntRange(spec.low, spec.high) if spec.type is int else click.FloatRange(spec.low, spec.high)
+
+
+def schema_options(*names: str) -> Callable[[Function], Function]:
+    """Return a decorator that adds the options of fields of `Options`, passed together as the argument `fields`."""
+
+    def add(function: Function) -> Function:
+        @wraps(function)
+        def with_fields(*args: Any, **kwargs: Any) -> Any:
+            fields = {name: kwargs.pop(name) for name in names}
+            return function(*args, fields=fields, **kwargs)
+
+        decorated: Function = with_fields
+        for name in reversed(names):
+            decorated = schema_option(name)(decorated)
+        return decorated
+
+    return add
 
 
 def model_options(function: Function) -> Function:
@@ -104,16 +126,10 @@ def location_options(function: Function) -> Function:
 
     @click.option("--lat", help="Latitude in degrees; with --lon, flags species out of range. Or both: '48.1, 11.5'.")
     @click.option("--lon", help="Longitude in degrees.")
-    @click.option("--week", type=int, help="Week of the 48-week year (four in a month), 1 to 48.")
+    @schema_option("week")
     @click.option("--date", "day", callback=_date, help="A date (YYYY-MM-DD) instead of --week.")
-    @click.option(
-        "--range-threshold",
-        type=float,
-        default=DEFAULT_RANGE_THRESHOLD,
-        show_default=True,
-        help="Smallest probability of occurrence to be in range.",
-    )
-    @click.option("--drop-out-of-range", is_flag=True, help="Leave out what is not in range, instead of flagging it.")
+    @schema_option("range_threshold")
+    @schema_option("drop_out_of_range")
     @wraps(function)
     def with_location(
         *args: Any,

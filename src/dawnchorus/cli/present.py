@@ -74,11 +74,11 @@ def files_from(paths: Sequence[str]) -> list[str]:
             continue
         data = sys.stdin.buffer.read()
         lines = data.split(b"\0") if b"\0" in data else data.splitlines()
-        listed.extend(_named(line) for line in lines if line.strip())
+        listed.extend(_parse_name(line) for line in lines if line.strip())
     return listed
 
 
-def _named(line: bytes) -> str:
+def _parse_name(line: bytes) -> str:
     """Return the path in a line of a list, without byte order mark and outer spaces, unless a file is called so."""
     name = os.fsdecode(line)
     return name if os.path.lexists(name) else name.removeprefix("\ufeff").strip()

@@ -25,7 +25,7 @@ def progress_bar(console: Console, text: str) -> Iterator[Report]:
 
 
 @contextmanager
-def shown_progress(console: Console, *, duration_s: float) -> Iterator[Callable[[Progress], None]]:
+def show_progress(console: Console, *, duration_s: float) -> Iterator[Callable[[Progress], None]]:
     """Yield a function to call with the run's progress; `duration_s` is the approximate length of all sound."""
     started_s = time.monotonic()
     if not console.is_terminal:

@@ -113,7 +113,7 @@ def command(
             folder,
             backbone=backbone or model,
             store=store,
-            sounds=negatives or store.folder,
+            negatives_folder=negatives or store.folder,
             started=datetime.now(),  # noqa: DTZ005 - a folder's name, in the user's own time
             overrides=overrides,
             n_workers=workers,
@@ -198,8 +198,8 @@ def _present(result: RetrainingResult) -> None:
         table.add_column(column, justify="left" if column == "species" else "right")
     for row in report["species"]:
         values = [row[f"{name}_average_precision"] for name in ("active", "new")]
-        shown = ["does not know it" if value is None else f"{value:.3f}" for value in values]
-        table.add_row(row["common_name"], str(row["n_train_recordings"]), str(row["n_held_out"]), *shown)
+        cells = ["does not know it" if value is None else f"{value:.3f}" for value in values]
+        table.add_row(row["common_name"], str(row["n_train_recordings"]), str(row["n_held_out"]), *cells)
     means = [report["average_precision"][name] for name in ("active", "new")]
     table.add_row(
         "average precision", str(report["n_train_recordings"]), str(report["n_held_out"]), *(f"{m:.3f}" for m in means)

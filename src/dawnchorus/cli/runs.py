@@ -58,7 +58,7 @@ def _runs(root: Path, names: tuple[str, ...] = ()) -> list[TrainingRun]:
 @click.option("--json", "as_json", is_flag=True, help="Print all that is known of the runs as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the runs with every metric as csv.")
 def list_(*, root: Path, as_json: bool, as_csv: bool) -> None:
-    """All runs, the oldest first."""
+    """Return all runs, the oldest first."""
     selected = _runs(root)
     if as_json:
         lines = [{"run": run.name, **run.metadata, "status": run.status} for run in selected]

@@ -109,9 +109,9 @@ def print_epoch(screen: Console, progress: Progress) -> None:
 
 
 def _done(run: TrainingRun, screen: Console) -> None:
-    about = run.metadata
+    metadata = run.metadata
     screen.print(
-        f"Trained in {about['fit_s']:.1f} s on {about['devices']} ({about['features_s']:.1f} s for features). "
+        f"Trained in {metadata['fit_s']:.1f} s on {metadata['devices']} ({metadata['features_s']:.1f} s for features). "
         f"Its folder: {run.folder}",
         markup=False,
     )

@@ -35,13 +35,13 @@ def attribution_text(rows: Sequence[RecordingRow]) -> str:
         "",
     ]
     for license_id in sorted(by_license, key=lambda name: (name == UNKNOWN, name)):
-        address = deed_url(license_id)
-        lines += [f"## {license_id}", "", *([address, ""] if address else [])]
-        lines += [f"- {_escaped(line)}" for line in sorted(map(attribution_line, by_license[license_id]))]
+        url = deed_url(license_id)
+        lines += [f"## {license_id}", "", *([url, ""] if url else [])]
+        lines += [f"- {_escape(line)}" for line in sorted(map(attribution_line, by_license[license_id]))]
         lines.append("")
     return "\n".join(lines)
 
 
-def _escaped(line: str) -> str:
-    """Names are text, not markup."""
+def _escape(line: str) -> str:
+    """Escape a line: names are text, not markup."""
     return "".join(f"\\{c}" if c in "\\`*_<>[]#" else c for c in line.replace("\n", " "))

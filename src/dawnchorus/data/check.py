@@ -14,10 +14,10 @@ from dawnchorus.audio.decode import resampler
 from dawnchorus.audio.fingerprint import HASH, MAX_S, RATE_HZ, fingerprint, near_pairs
 from dawnchorus.audio.parallel import map_recordings
 from dawnchorus.audio.process import DecoderProcess
+from dawnchorus.data.audio_notes import CLOCK_UNREAD, CONFLICT, LENGTH, REMAINDER, list_audio_problems
 from dawnchorus.data.contradictions import CONTRADICTORY
 from dawnchorus.data.identity import hash_content
 from dawnchorus.data.recordings import MISSING, UNREADABLE, RecordingRow, RecordingsTable
-from dawnchorus.data.sound_notes import CLOCK_UNREAD, CONFLICT, LENGTH, REMAINDER, problems_of_sound
 from dawnchorus.errors import AudioError, AudioNotFoundError
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
@@ -164,7 +164,7 @@ def _check_recording(decoder: DecoderProcess, table: RecordingsTable, row: Recor
         problems.append(MISSING if isinstance(error, AudioNotFoundError) else UNREADABLE)
         return RecordingCheck(replace(row, problems=tuple(problems)), np.empty(0, HASH))
     problems += level.problems()
-    problems += problems_of_sound(recording.warnings, recording.metadata)
+    problems += list_audio_problems(recording.warnings, recording.metadata)
     problems += ["short"] if recording.duration_s < SHORT_S else []
     known = replace(row, duration_s=recording.duration_s, rate_hz=rate_hz, sound_hash=digest.hexdigest())
     return RecordingCheck(replace(known, problems=tuple(dict.fromkeys(problems))), start.prints())
@@ -229,18 +229,18 @@ def _with_label_check(row: RecordingRow, scores: ModelScores) -> RecordingRow:
     if label is None:
         other = _strongest(d for d in best.values() if d.kind == "species" and d.scientific_name not in row.secondary)
         is_reported = other is not None and other.score >= STRONG_SCORE
-        return _reported(replace(row, label_check="unknown_label"), "other_species", other if is_reported else None)
+        return _report_issue(replace(row, label_check="unknown_label"), "other_species", other if is_reported else None)
     own = best.get(label.scientific_name)
     other = _strongest(d for d in best.values() if d is not own)
     is_reported = (own is None or own.score < DOUBTFUL_SCORE) and other is not None and other.score >= CERTAIN_SCORE
-    return _reported(replace(row, label_check="checked"), "doubtful_label", other if is_reported else None)
+    return _report_issue(replace(row, label_check="checked"), "doubtful_label", other if is_reported else None)
 
 
 def _strongest(detections: Iterable[Detection]) -> Detection | None:
     return max(detections, key=lambda detection: detection.score, default=None)
 
 
-def _reported(row: RecordingRow, problem: str, other: Detection | None) -> RecordingRow:
+def _report_issue(row: RecordingRow, problem: str, other: Detection | None) -> RecordingRow:
     """Return the row with the problem and the other species that is heard, if there is one."""
     if other is None:
         return row

@@ -38,7 +38,7 @@ def with_known_classes(
     unknown = {label: n for label, n in given.items() if known.find(label) is None}
     if unknown:
         raise UnknownClassError(_question(unknown, known))
-    return tuple(_renamed(row, known) for row in rows)
+    return tuple(_rename_row(row, known) for row in rows)
 
 
 def _labels(row: RecordingRow) -> Iterator[Label]:
@@ -65,10 +65,10 @@ def _question(unknown: Mapping[Label, int], known: KnownClasses) -> str:
     )
 
 
-def _renamed(row: RecordingRow, known: KnownClasses) -> RecordingRow:
+def _rename_row(row: RecordingRow, known: KnownClasses) -> RecordingRow:
     """Return the row under the names of `known`; other species in the background keep theirs, if it has not them."""
 
-    def renamed(name: str) -> str:
+    def rename(name: str) -> str:
         label = known.find(Label(name, name))
         return name if label is None else label.scientific_name
 
@@ -77,9 +77,9 @@ def _renamed(row: RecordingRow, known: KnownClasses) -> RecordingRow:
         row,
         scientific_name=row.scientific_name if label is None else label.scientific_name,
         common_name=row.common_name if label is None else label.common_name,
-        absent=tuple(map(renamed, row.absent)),
-        secondary=tuple(map(renamed, row.secondary)),
+        absent=tuple(map(rename, row.absent)),
+        secondary=tuple(map(rename, row.secondary)),
         annotations=tuple(
-            replace(a, scientific_name=renamed(a.scientific_name)) if a.scientific_name else a for a in row.annotations
+            replace(a, scientific_name=rename(a.scientific_name)) if a.scientific_name else a for a in row.annotations
         ),
     )

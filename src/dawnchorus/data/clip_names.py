@@ -166,7 +166,7 @@ _MAX_CLASS_WORDS = 5
 
 
 @lru_cache(maxsize=_CACHED)
-def stem_of(name: str) -> str:
+def get_stem(name: str) -> str:
     """Return the last part of a path of any system, without a sound file's suffix and the `#2` of an import."""
     name = unicodedata.normalize("NFC", name)
     last = re.sub(r"(?<=.)#\d+$", "", name.replace("\\", "/").rstrip("/").rpartition("/")[2])
@@ -328,7 +328,7 @@ def cut_from(stem: str, duration_s: float | None) -> Cut | None:
         match = pattern.match(stem)
         if match and match.end("before") >= after_moment and _are_times(match):
             return _cut(match["before"], match["after"])
-    base = _base_of_part(stem, after_moment)
+    base = _get_part_base(stem, after_moment)
     if base is not None:
         return Cut(_bases(base), is_range=False)
     two = two_numbers(stem)
@@ -339,7 +339,7 @@ def cut_from(stem: str, duration_s: float | None) -> Cut | None:
     return None
 
 
-def _base_of_part(stem: str, after_moment: int) -> str | None:
+def _get_part_base(stem: str, after_moment: int) -> str | None:
     """Return the text beside the words or the offset that name a part of a recording; None without them."""
     if match := _PART_OF.match(stem):
         return match["base"]
@@ -388,7 +388,7 @@ def _cut(before: str, after: str) -> Cut:
 
 
 def _bases(before: str, behind: str = "") -> tuple[str, ...]:
-    return tuple(base for text in (_SCORE.sub("", before), behind) if (base := _trimmed(text)))
+    return tuple(base for text in (_SCORE.sub("", before), behind) if (base := _trim(text)))
 
 
 @dataclass(frozen=True)
@@ -431,9 +431,9 @@ def number_inside(stem: str) -> RunningNumber | None:
 
 
 def _running(base: str, number: int, *, is_set_off: bool = True) -> RunningNumber | None:
-    trimmed = _trimmed(base)
+    trimmed = _trim(base)
     return RunningNumber(trimmed, number, is_set_off) if trimmed else None
 
 
-def _trimmed(base: str) -> str:
+def _trim(base: str) -> str:
     return base.strip("-_ .,+=@#()[]{}").casefold()

@@ -104,7 +104,7 @@ class ClipWriter:
             raise InputError(f"{folder} holds clips of another recipe. Choose another folder, or delete it.")
         self._db.execute("INSERT OR IGNORE INTO about VALUES ('recipe', ?)", [json.dumps(recipe)])
         self._shard, self._n_rows = self._end()
-        self._file: BinaryIO = self._opened()
+        self._file: BinaryIO = self._open_shard()
 
     def find_location(self, recording_id: str) -> ClipLocation | None:
         """Return the rows of this recording's clips, if it was prepared."""
@@ -126,7 +126,7 @@ class ClipWriter:
             if self._n_rows and (self._n_rows + len(times)) * self._clip_bytes > MAX_SHARD_BYTES:
                 self._file.close()
                 self._shard, self._n_rows = self._shard + 1, 0
-                self._file = self._opened()
+                self._file = self._open_shard()
             with clips.open("rb") as source:
                 shutil.copyfileobj(source, self._file, 1 << 20)
             self._file.flush()
@@ -166,18 +166,16 @@ class ClipWriter:
         location = self.find_location(row.recording_id)
         if location is None:
             return
-        about = {name: getattr(row, name) for name in INDEX.names if hasattr(row, name)}
+        row_fields = {name: getattr(row, name) for name in INDEX.names if hasattr(row, name)}
         for k, (start_s, end_s) in enumerate(location.times):
-            yield {**about, "start_s": start_s, "end_s": end_s, "shard": location.shard, "row": location.first + k}
+            yield {**row_fields, "start_s": start_s, "end_s": end_s, "shard": location.shard, "row": location.first + k}
 
     def _end(self) -> tuple[int, int]:
         """Return the shard that is being filled, and the number of its valid clips."""
-        found = self._db.execute(
-            "SELECT shard, first, times FROM recordings ORDER BY shard DESC, first DESC"
-        ).fetchone()
-        return (0, 0) if found is None else (found[0], found[1] + len(json.loads(found[2])))
+        last = self._db.execute("SELECT shard, first, times FROM recordings ORDER BY shard DESC, first DESC").fetchone()
+        return (0, 0) if last is None else (last[0], last[1] + len(json.loads(last[2])))
 
-    def _opened(self) -> BinaryIO:
+    def _open_shard(self) -> BinaryIO:
         """Open the shard, without anything that an interrupted run wrote after the last valid clip."""
         path = shard_path(self.folder, self._shard)
         path.touch()
@@ -283,10 +281,10 @@ class Clips:
         self._samples: dict[int, npt.NDArray[np.int16]] = {}
         for number in np.unique(shards).tolist():
             file = shard_path(folder, number)
-            needed = int(self._rows[shards == number].max()) + 1
-            if not file.is_file() or file.stat().st_size < needed * self.window_samples * SAMPLE.itemsize:
+            n_rows = int(self._rows[shards == number].max()) + 1
+            if not file.is_file() or file.stat().st_size < n_rows * self.window_samples * SAMPLE.itemsize:
                 raise FormatError(
-                    f"{file}: expected {needed} clips, found fewer. Copy the folder as a whole, or prepare another."
+                    f"{file}: expected {n_rows} clips, found fewer. Copy the folder as a whole, or prepare another."
                 )
             mapped = np.memmap(file, SAMPLE, mode="r")
             self._samples[number] = mapped[: len(mapped) // self.window_samples * self.window_samples].reshape(
@@ -312,7 +310,7 @@ class Clips:
         return clip
 
     def whole_recordings(self) -> dict[str, WholeRecording]:
-        """Return where each recording with clips lies as a whole, by recording_id.
+        """Return the position of each whole recording in its shard, by recording_id.
 
         Raises:
             InputError: the clips are not consecutive windows at the recording's level.

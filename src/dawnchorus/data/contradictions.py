@@ -10,7 +10,7 @@ from pathlib import Path
 from dawnchorus.data.combine import combine
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.taxonomy.classes import KnownClasses
-from dawnchorus.taxonomy.file_names import label_of_folder
+from dawnchorus.taxonomy.file_names import parse_folder_label
 from dawnchorus.taxonomy.labels import Label, is_scientific, name_key
 
 CONTRADICTORY = "contradictory_labels"
@@ -75,7 +75,7 @@ def describe_contradictions(rows: Sequence[RecordingRow], root: Path, known: Kno
     """
     own = KnownClasses(Label(row.scientific_name, row.common_name or "") for row in rows if row.scientific_name)
     compared = [(row, _species_key(row.scientific_name or row.kind, own, known)) for row in rows]
-    folders = {row.path: list(_species_of_folders(Path(row.path), root, own, known)) for row in rows}
+    folders = {row.path: list(_find_folder_species(Path(row.path), root, own, known)) for row in rows}
     has_species = any(key == species for row, key in compared for species, _ in folders[row.path])
     others = []
     for row, key in compared:
@@ -96,10 +96,10 @@ def _species_key(name: str, own: KnownClasses, known: KnownClasses) -> str:
     return name_key((known.find(label) or own.find(label) or label).scientific_name)
 
 
-def _species_of_folders(path: Path, root: Path, own: KnownClasses, known: KnownClasses) -> Iterator[tuple[str, bool]]:
+def _find_folder_species(path: Path, root: Path, own: KnownClasses, known: KnownClasses) -> Iterator[tuple[str, bool]]:
     """Yield what is compared of the species that folders of a file may be, and True for known ones."""
     folders = path.relative_to(root).parts[:-1] if path.is_relative_to(root) else (path.parent.name,)
-    for label in map(label_of_folder, folders):
+    for label in map(parse_folder_label, folders):
         match = known.find(label) or own.find(label)
         if match is not None or is_scientific(label.scientific_name):
             yield name_key((match or label).scientific_name), match is not None

@@ -26,10 +26,10 @@ import numpy.typing as npt
 from dawnchorus.audio.mel import MelImage
 from dawnchorus.audio.write import write_wav
 from dawnchorus.data.clips import Clips, as_float, lock_clips
-from dawnchorus.data.images import plain_name
 from dawnchorus.data.recordings import RecordingsTable
 from dawnchorus.errors import InputError, OutputExistsError
 from dawnchorus.storage.files import atomic_file, cannot_write
+from dawnchorus.storage.safe_names import safe_name
 
 FloatArray = npt.NDArray[np.float32]
 ExportFormat = Literal["wav", "npy", "pt"]
@@ -183,9 +183,9 @@ def _write_recordings(clips: Clips, kind: ExportKind, folder: Path) -> int:
 
 def _free_path(folder: Path, label: Mapping[str, Any], stem: str, suffix: str) -> Path:
     """Return a path in the species' folder that no file has yet, and make that folder."""
-    species = folder / plain_name(label["scientific_name"] or label["kind"])[:_MAX_NAME]
+    species = folder / safe_name((label["scientific_name"] or label["kind"])[:_MAX_NAME])
     species.mkdir(exist_ok=True)
-    plain = plain_name(stem)[-_MAX_NAME:]
+    plain = safe_name(stem[-_MAX_NAME:])
     path = species / f"{plain}{suffix}"
     number = 2
     while path.exists():
@@ -209,9 +209,9 @@ def _write_arrays(clips: Clips, table: RecordingsTable, mel: MelImage | None, fo
 
     for part, members in parts.items():
         shape = (len(members), *values(members[0]).shape)
-        _write_array(folder / f"{plain_name(part)}_x.npy", shape, map(values, members))
+        _write_array(folder / f"{safe_name(part)}_x.npy", shape, map(values, members))
         targets = np.array([number_of[rows[k]["scientific_name"]] for k in members], "<i8")
-        with atomic_file(folder / f"{plain_name(part)}_y.npy") as stream:
+        with atomic_file(folder / f"{safe_name(part)}_y.npy") as stream:
             np.save(stream, targets)
     _write_json(folder / "labels.json", labels)
     _write_json(

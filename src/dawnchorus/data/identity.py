@@ -114,31 +114,34 @@ class Merge:
         if splits[True] and splits[False]:
             unsplit = [row.recording_id for row in self.table.rows if row.split is None]
             yield (
-                f"in no split, while others are in one: {len(unsplit)} of {len(self.table.rows)} ({_listed(unsplit)}). "
-                f"They are not used until `dawnchorus data split` is run again."
+                f"in no split, while others are in one: {len(unsplit)} of {len(self.table.rows)} "
+                f"({_format_list(unsplit)}). They are not used until `dawnchorus data split` is run again."
             )
         if self.updated:
             yield (
-                f"rows updated, of the same file: {len(self.updated)} ({_listed(self.updated)}). What the new source "
-                f"does not know stays as it was."
+                f"rows updated, of the same file: {len(self.updated)} ({_format_list(self.updated)}). What the new "
+                f"source does not know stays as it was."
             )
         if self.moved:
             paths = [f"{name}: {old} by {new}" for name, old, new in self.moved]
-            yield f"rows that lead to another file now, of the same recording: {len(paths)} ({_listed(paths, '; ')})."
+            yield (
+                f"rows that lead to another file now, of the same recording: "
+                f"{len(paths)} ({_format_list(paths, '; ')})."
+            )
         yield from self.joined.notes()
         if self.kept:
             facts = ", ".join(f"{fact} {len(names)} (as of {names[0]})" for fact, names in self.kept.items())
             yield f"kept from before, because the new source does not have it: {facts}."
         for fact, changes in self.changes.items():
-            yield f"{fact} changed: {len(changes)} ({'; '.join(_described(fact, changes))})."
+            yield f"{fact} changed: {len(changes)} ({'; '.join(_describe(fact, changes))})."
 
 
-def _listed(names: Sequence[str], separator: str = ", ") -> str:
+def _format_list(names: Sequence[str], separator: str = ", ") -> str:
     more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
     return separator.join(names[:_MAX_NAMED]) + more
 
 
-def _described(fact: str, changes: Sequence[tuple[str, Change]]) -> Iterator[str]:
+def _describe(fact: str, changes: Sequence[tuple[str, Change]]) -> Iterator[str]:
     """Yield examples of changes of a fact; of species, each pair with the number of its recordings."""
     if fact != "species":
         name, change = changes[0]
@@ -148,7 +151,7 @@ def _described(fact: str, changes: Sequence[tuple[str, Change]]) -> Iterator[str
     for name, change in changes:
         names[change.old, change.new].append(name)
     for (old, new), of in names.items():
-        yield f"{old} by {new}: {_listed(of)}"
+        yield f"{old} by {new}: {_format_list(of)}"
 
 
 def merge(known: RecordingsTable, new: RecordingsTable) -> Merge:
@@ -213,22 +216,22 @@ class _RowIndex:
 
     def find(self, row: RecordingRow) -> int | None:
         """Return the row of the same recording, if there is one that was not found before."""
-        index = self._one_of(self._by_path.get(row.path, ()), row)
+        index = self._choose(self._by_path.get(row.path, ()), row)
         if index is None and (name := archive_number(row)) is not None:
-            index = self._one_of(self._by_archive.get(name, ()), row)
+            index = self._choose(self._by_archive.get(name, ()), row)
         if index is None and row.content_hash:
             copies = self._by_content.get(row.content_hash, ())
             contradictory = (k for k in copies if CONTRADICTORY in self._table.rows[k].problems)
             index = next(contradictory, None)
             if index is None:
                 gone = [k for k in copies if not self._table.file(self._table.rows[k]).exists()]
-                index = self._one_of(gone, row)
+                index = self._choose(gone, row)
         if index is not None:
             self._free.discard(index)
         return index
 
-    def _one_of(self, indices: Sequence[int], row: RecordingRow) -> int | None:
-        """Return the only place, or of several rows of one file that of the same species; any for a row without one."""
+    def _choose(self, indices: Sequence[int], row: RecordingRow) -> int | None:
+        """Return the only index, or of several rows of one file that of the same species; any for a row without one."""
         free = [k for k in indices if k in self._free]
         alike = [k for k in free if self._table.rows[k].scientific_name in (row.scientific_name, None)]
         alike.sort(key=lambda k: self._table.rows[k].scientific_name is None)

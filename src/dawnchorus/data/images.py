@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from PIL.PngImagePlugin import PngInfo
 from dawnchorus.audio.mel import MelImage
 from dawnchorus.data.clips import Clips
 from dawnchorus.storage.files import atomic_file, cannot_write
+from dawnchorus.storage.safe_names import safe_name
 from dawnchorus.types import Progress, Report, ignore_progress
 
 FOLDER = "images"
@@ -38,7 +38,7 @@ def write_images(clips: Clips, folder: Path, how: MelImage, *, n_workers: int, r
         OutputError: no space, or no permission.
     """
     rows = clips.index.to_pylist()
-    paths = [folder / plain_name(row["scientific_name"] or row["kind"]) / _name(row) for row in rows]
+    paths = [folder / safe_name(row["scientific_name"] or row["kind"]) / _name(row) for row in rows]
     numbers = {path: number for number, path in enumerate(paths)}  # clips within a millisecond share an image
 
     n_written = 0
@@ -73,13 +73,8 @@ def _about(row: dict[str, Any]) -> dict[str, str]:
     return {name: str(row[name]) for name in _ABOUT if row[name] is not None}
 
 
-def plain_name(text: str) -> str:
-    """Return the text as the name of a file or folder that is not hidden and leads nowhere else."""
-    return re.sub(r"^\.+|[^\w. -]", "_", text)
-
-
 def _name(row: dict[str, Any]) -> str:
-    return f"{plain_name(row['recording_id'])}_{row['start_s']:.3f}-{row['end_s']:.3f}.png"
+    return f"{safe_name(row['recording_id'])}_{row['start_s']:.3f}-{row['end_s']:.3f}.png"
 
 
 def _read_key(path: Path) -> str | None:

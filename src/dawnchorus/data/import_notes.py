@@ -14,17 +14,18 @@ from dawnchorus.taxonomy.labels import Label, is_scientific, label_text
 _MAX_NAMED = 5
 
 
-def notes_of_labels(labels: LabelReader) -> Iterator[str]:
+def list_label_notes(labels: LabelReader) -> Iterator[str]:
     """Yield a sentence for labels that name nothing, for those that became one class, and for species of many names."""
     if labels.unnamed:
         yield (
-            f"labels that name nothing, or no one species: {_counted(labels.unnamed)}. These recordings and marks are "
-            f"kept without a species, and are not trained on; as other species of a recording they are left out."
+            f"labels that name nothing, or no one species: {_format_counts(labels.unnamed)}. These recordings and "
+            f"marks are kept without a species, and are not trained on; "
+            f"as other species of a recording they are left out."
         )
     if labels.lists:
         yield (
             f"lists of several labels, of which a recording's first is the main one, and a mark is one of each: "
-            f"{_counted(labels.lists)}."
+            f"{_format_counts(labels.lists)}."
         )
     if labels.n_equal_marks:
         yield f"marks of one class under two names, at the same times: {labels.n_equal_marks}, each counted once."
@@ -35,10 +36,10 @@ def notes_of_labels(labels: LabelReader) -> Iterator[str]:
         common[use.label.scientific_name].add(use.label.common_name)
     joined = [f"{name} (from {', '.join(map(repr, several))})" for name, several in given.items() if len(several) > 1]
     if joined:
-        yield f"several labels that are one class: {_listed(joined)}."
+        yield f"several labels that are one class: {_format_list(joined)}."
     renamed = [f"{name} ({', '.join(sorted(names))})" for name, names in common.items() if len(names) > 1]
     if renamed:
-        yield f"one class under several common names: {_listed(renamed)}. A third part names a class below it."
+        yield f"one class under several common names: {_format_list(renamed)}. A third part names a class below it."
 
 
 def describe_labels(labels: LabelReader) -> Iterator[str]:
@@ -48,7 +49,7 @@ def describe_labels(labels: LabelReader) -> Iterator[str]:
         yield f"{use.given} -> {label_text(use.label)}, {n}"
 
 
-def notes_of_names(labels: LabelReader, *, sources: Sequence[str]) -> Iterator[str]:
+def list_name_notes(labels: LabelReader, *, sources: Sequence[str]) -> Iterator[str]:
     """Yield a sentence for the names that no list has; `sources` are the lists in which they were looked up."""
     as_written: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
@@ -61,21 +62,21 @@ def notes_of_names(labels: LabelReader, *, sources: Sequence[str]) -> Iterator[s
             unknown[name] += use.n_recordings
         elif use.label.common_name == name:
             as_written[name] += use.n_recordings
-    lack = f"not in {_joined(sources)}" if sources else "no label list on this machine could be asked"
+    lack = f"not in {_join(sources)}" if sources else "no label list on this machine could be asked"
     if as_written:
         advice = "" if sources else " (`dawnchorus models pull birdnet` brings one)"
         yield (
-            f"kept as written, without a scientific name: {_counted(as_written)}; {lack}{advice}. They are classes of "
-            f"your own."
+            f"kept as written, without a scientific name: {_format_counts(as_written)}; {lack}{advice}. They are "
+            f"classes of your own."
         )
     if unknown and sources:
         yield (
-            f"kept as written, of a scientific name's form, but in no list: {_counted(unknown)}; {lack}. They are "
-            f"classes of your own."
+            f"kept as written, of a scientific name's form, but in no list: {_format_counts(unknown)}; {lack}. They "
+            f"are classes of your own."
         )
 
 
-def notes_of_import(rows: Sequence[RecordingRow]) -> Iterator[str]:
+def list_import_notes(rows: Sequence[RecordingRow]) -> Iterator[str]:
     """Yield a sentence for each thing that the rows lack."""
     missing = [row.path for row in rows if "missing" in row.problems]
     if missing:
@@ -85,7 +86,9 @@ def notes_of_import(rows: Sequence[RecordingRow]) -> Iterator[str]:
         )
     unreadable = [row.recording_id for row in rows if "unreadable" in row.problems]
     if unreadable:
-        yield f"files that no decoder can open: {len(unreadable)} ({_listed(unreadable)}). They are not trained on."
+        yield (
+            f"files that no decoder can open: {len(unreadable)} ({_format_list(unreadable)}). They are not trained on."
+        )
     nowhere = [row.recording_id for row in rows if (row.latitude, row.longitude) == (0, 0)]
     if nowhere:
         yield (
@@ -94,7 +97,7 @@ def notes_of_import(rows: Sequence[RecordingRow]) -> Iterator[str]:
         )
     others = Counter(name for row in rows for name in row.secondary if " " not in name)
     if others:
-        yield f"secondary species under codes that no taxonomy beside the table has: {_counted(others)}."
+        yield f"secondary species under codes that no taxonomy beside the table has: {_format_counts(others)}."
     if any(row.source == VOICES for row in rows):
         yield (
             "the table's recordist, date, time, country, type and xeno-canto number belong to no file: files carry no "
@@ -107,12 +110,12 @@ def notes_of_import(rows: Sequence[RecordingRow]) -> Iterator[str]:
     repeated = Counter(row.path for row in rows)
     doubled = Counter({path: n for path, n in repeated.items() if n > 1})
     if doubled:
-        yield f"the same file in several rows: {_counted(doubled)}. Splits keep them together."
+        yield f"the same file in several rows: {_format_counts(doubled)}. Splits keep them together."
     forbidding = Counter(row.license for row in rows if not allows_derivatives(row.license))
     if forbidding:
         yield (
-            f"licences that allow no derivatives: {_counted(forbidding)}. Clips of these recordings may not be passed "
-            f"on, and weights trained with them get a licence with ND."
+            f"licences that allow no derivatives: {_format_counts(forbidding)}. Clips of these recordings may not be "
+            f"passed on, and weights trained with them get a licence with ND."
         )
 
 
@@ -125,17 +128,17 @@ def _ambiguous(pairs: Iterable[tuple[str | None, str | None]]) -> Iterator[tuple
     yield from ((first, sorted(seconds)) for first, seconds in sorted(others.items()) if len(seconds) > 1)
 
 
-def _joined(names: Sequence[str]) -> str:
+def _join(names: Sequence[str]) -> str:
     """Return the names as part of a sentence."""
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _listed(texts: Sequence[str]) -> str:
+def _format_list(texts: Sequence[str]) -> str:
     """Return the first of the texts, and how many more there are."""
     more = len(texts) - _MAX_NAMED
     return ", ".join(texts[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _counted(names: Counter[str | None] | Counter[str]) -> str:
+def _format_counts(names: Counter[str | None] | Counter[str]) -> str:
     """Return the most frequent names with their numbers of recordings."""
-    return _listed([f"{name} ({n})" for name, n in names.most_common()])
+    return _format_list([f"{name} ({n})" for name, n in names.most_common()])

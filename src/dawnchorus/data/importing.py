@@ -12,6 +12,7 @@ from pathlib import Path
 from dawnchorus.audio.discovery import describe_skipped, find_recordings
 from dawnchorus.audio.parallel import map_recordings
 from dawnchorus.audio.process import DecoderProcess
+from dawnchorus.data.audio_notes import list_audio_problems
 from dawnchorus.data.contradictions import describe_contradictions, join_contradictory
 from dawnchorus.data.identity import hash_content, merge, with_unique_ids
 from dawnchorus.data.labels import LabelReader
@@ -23,24 +24,24 @@ from dawnchorus.data.layout_detection import (
     describe_unread_tables,
     described_layout,
     detect_layout,
+    find_audio_folder,
     find_known_table,
     list_some,
     say_nothing,
-    sounds_folder,
 )
 from dawnchorus.data.layouts.annotations import MarkTables, NamedMark, ReadAnnotations, find_marks, text_files
+from dawnchorus.data.layouts.audio_files import find_audio
 from dawnchorus.data.layouts.folders import (
     SPECIES,
     FolderReading,
-    date_of_folders,
-    facts_of_name,
+    build_rows,
+    find_folder_date,
+    parse_file_facts,
     read_folders,
-    rows_of_reading,
 )
-from dawnchorus.data.layouts.search_results import RESULTS, find_search_results, rows_of_search_results
-from dawnchorus.data.layouts.sound_files import find_sound
+from dawnchorus.data.layouts.search_results import RESULTS, find_search_results, read_search_results
 from dawnchorus.data.layouts.tables import TableLayout
-from dawnchorus.data.layouts.voices import find_voices_table, rows_of_voices
+from dawnchorus.data.layouts.voices import find_voices_table, read_voices
 from dawnchorus.data.marks import hold_marks
 from dawnchorus.data.recordings import (
     MISSING,
@@ -48,13 +49,12 @@ from dawnchorus.data.recordings import (
     UNREADABLE,
     RecordingRow,
     RecordingsTable,
-    first_of_each_species,
+    select_per_species,
 )
-from dawnchorus.data.sound_notes import problems_of_sound
 from dawnchorus.data.sources.archive_changes import SEARCHES_NAME, differ
 from dawnchorus.errors import AudioError, InputError
 from dawnchorus.formats.mark_notes import MarkNotes
-from dawnchorus.formats.registry import MARK_SUFFIXES, format_of_file, marks_format, read_annotations
+from dawnchorus.formats.registry import MARK_SUFFIXES, detect_format, marks_format, read_annotations
 from dawnchorus.tables.notes import counted
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label, is_binomial
@@ -96,11 +96,11 @@ def import_recordings(
     elif layout == "folders" or "/" in layout:
         _say_unread_tables(source, layout, on_note)
     if layout not in ("csv", "detections"):
-        for note in describe_skipped([sounds_folder(source, audio)], companions=_READ_BESIDE | {source.name}):
+        for note in describe_skipped([find_audio_folder(source, audio)], companions=_READ_BESIDE | {source.name}):
             on_note(note)
     if layout in ("annotations", "detections"):
         if layout == "annotations":
-            table = _annotated(
+            table = _annotate(
                 source,
                 folder,
                 audio,
@@ -119,12 +119,12 @@ def import_recordings(
     else:
         rows = list(_rows(source, layout, columns or {}, audio, labels.known, on_note))
         named = _read_labels(labels, rows, per_species, on_note)
-        table = _described(source, folder, named, layout, audio, labels.known, n_workers, on_note)
+        table = _describe(source, folder, named, layout, audio, labels.known, n_workers, on_note)
         if layout in ("csv", "xeno-canto") and (source.is_dir() or audio is not None):
-            _say_undescribed(sounds_folder(source, audio), rows, on_note)
+            _say_undescribed(find_audio_folder(source, audio), rows, on_note)
     if not table.rows:
         raise InputError(f"{source}: there are no recordings in it.")
-    table = _with_dates_of_folders(table, on_note)
+    table = _fill_folder_dates(table, on_note)
     unlabelled = [row.recording_id for row in table.rows if row.is_unlabelled]
     if unlabelled:
         on_note(
@@ -149,7 +149,7 @@ def _read_labels(
     named = labels.read(rows)
     if per_species is None:
         return named
-    selected, left_out = first_of_each_species(named, per_species)
+    selected, left_out = select_per_species(named, per_species)
     if left_out:
         counts = [f"{name} {len(of)} (as {named[of[0]].recording_id})" for name, of in left_out.items()]
         n_left_out = sum(map(len, left_out.values()))
@@ -158,7 +158,7 @@ def _read_labels(
     return labels.count([rows[k] for k in selected])
 
 
-def _described(
+def _describe(
     source: Path,
     folder: Path,
     named: Sequence[RecordingRow],
@@ -175,7 +175,7 @@ def _described(
     """
     _check_names(source, named)
     if layout == "csv":
-        for note in describe_contradictions(named, sounds_folder(source, audio), known):
+        for note in describe_contradictions(named, find_audio_folder(source, audio), known):
             on_note(note)
     described = build_table(named, folder, n_workers=n_workers)
     _say_other_lengths(named, described.rows, on_note)
@@ -185,9 +185,9 @@ def _described(
     return RecordingsTable(folder, tuple(joined.rows))
 
 
-def _with_dates_of_folders(table: RecordingsTable, on_note: OnNote) -> RecordingsTable:
+def _fill_folder_dates(table: RecordingsTable, on_note: OnNote) -> RecordingsTable:
     """Return the table in which recordings without a date have that of a folder that they are in: `2021-05-01`."""
-    rows = [row if row.date else replace(row, date=date_of_folders(table.file(row))) for row in table.rows]
+    rows = [row if row.date else replace(row, date=find_folder_date(table.file(row))) for row in table.rows]
     dated = [new for old, new in zip(table.rows, rows, strict=True) if new.date != old.date]
     if dated:
         on_note(
@@ -203,7 +203,7 @@ def _choose_reader(source: Path) -> Callable[[Path], Iterable[tuple[str | None, 
     Raises:
         InputError: tables of this format cannot be read.
     """
-    read = format_of_file(source).read
+    read = detect_format(source).read
     if read is None:
         raise InputError(f"{source}: tables of this format cannot be read.")
     return read
@@ -220,14 +220,14 @@ def _rows(
     """Return the rows of a source of this layout."""
     if layout == "csv":
         csv_path = source if source.is_file() else find_known_table(source) or source / KNOWN_TABLES[0]
-        sounds = [audio] if audio else [csv_path.parent, csv_path.absolute().parent.parent]
-        return TableLayout.of(csv_path, columns, sounds=sounds).rows(on_note=on_note)
+        folders = [audio] if audio else [csv_path.parent, csv_path.absolute().parent.parent]
+        return TableLayout.of(csv_path, columns, audio_folders=folders).rows(on_note=on_note)
     if layout == "voices":
-        root = sounds_folder(source, audio)
-        return rows_of_voices(find_voices_table(source), root, _described_recordings(root), on_note)
+        root = find_audio_folder(source, audio)
+        return read_voices(find_voices_table(source), root, _described_recordings(root), on_note)
     if layout == "xeno-canto":
-        root = sounds_folder(source, audio)
-        return rows_of_search_results(find_search_results(source), root, _described_recordings(root), on_note)
+        root = find_audio_folder(source, audio)
+        return read_search_results(find_search_results(source), root, _described_recordings(root), on_note)
     if audio is not None:
         raise InputError(f"--audio: expected a table that describes the recordings in it, got {source}.")
     files = find_recordings([source])
@@ -236,7 +236,7 @@ def _rows(
         raise InputError(_question(source, reading))
     for note in reading.notes():
         on_note(note)
-    return rows_of_reading(source, files, reading)
+    return build_rows(source, files, reading)
 
 
 def _question(source: Path, reading: FolderReading) -> str:
@@ -331,7 +331,7 @@ def import_detections(
             f"recording."
         )
     files = list(dict.fromkeys(paths.values()))
-    rows = [RecordingRow(kind="soundscape", **facts_of_name(path, path.parent)) for path in files]  # type: ignore[arg-type]
+    rows = [RecordingRow(kind="soundscape", **parse_file_facts(path, path.parent)) for path in files]  # type: ignore[arg-type]
     table = build_table([replace(row, source=str(source)) for row in rows], folder, n_workers=n_workers)
     durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
     named = [NamedMark(source, mark, paths.get(mark.recording or ""), "the row names none") for mark in marks]
@@ -347,8 +347,8 @@ def import_detections(
 
 def _locate_recording(name: str, folder: Path) -> Path:
     """Return the path of a recording that a table names: from here, or from a folder."""
-    beside = find_sound([folder], [name], None)
-    return Path(os.path.abspath(name if os.path.exists(name) or beside is None else beside))
+    sibling = find_audio([folder], [name], None)
+    return Path(os.path.abspath(name if os.path.exists(name) or sibling is None else sibling))
 
 
 def _with_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
@@ -372,7 +372,7 @@ def _with_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
         longitude=metadata.longitude if row.longitude is None else row.longitude,
         date=row.date or (None if moment is None else moment.date().isoformat()),
         time=row.time or (None if moment is None else moment.timetz().isoformat("minutes")),
-        problems=(*row.problems, *problems_of_sound(opened.warnings, metadata)),
+        problems=(*row.problems, *list_audio_problems(opened.warnings, metadata)),
     )
 
 
@@ -383,7 +383,7 @@ def _relative(path: Path, folder: Path) -> str:
     return (full.relative_to(root) if full.is_relative_to(root) else full).as_posix()
 
 
-def _annotated(
+def _annotate(
     source: Path,
     folder: Path,
     audio: Path | None,
@@ -395,10 +395,10 @@ def _annotated(
     with_model_output: bool,
 ) -> RecordingsTable:
     """Return the recordings with what tables of marks say of them."""
-    root = sounds_folder(source, audio)
+    root = find_audio_folder(source, audio)
     files = _described_recordings(root)
     marks = find_marks(source, root, files, read, with_model_output=with_model_output)
-    rows = [RecordingRow(kind="soundscape", **facts_of_name(path, root)) for path in files]  # type: ignore[arg-type]
+    rows = [RecordingRow(kind="soundscape", **parse_file_facts(path, root)) for path in files]  # type: ignore[arg-type]
     table = build_table(rows, folder, n_workers=n_workers)
     durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
     held = hold_marks(marks, durations, files, rows=dict(zip(files, table.rows, strict=True)), known=known)
@@ -437,13 +437,13 @@ def _say_other_lengths(listed: Iterable[RecordingRow], rows: Iterable[RecordingR
         )
 
 
-def _say_undescribed(sounds: Path, rows: Iterable[RecordingRow], on_note: OnNote) -> None:
+def _say_undescribed(folder: Path, rows: Iterable[RecordingRow], on_note: OnNote) -> None:
     """Count the recordings in a folder that the table which describes it does not name."""
     described = {os.path.abspath(row.path) for row in rows}
     with suppress(InputError):  # there are none
-        left_out = [path for path in find_recordings([sounds]) if os.path.abspath(path) not in described]
+        left_out = [path for path in find_recordings([folder]) if os.path.abspath(path) not in described]
         if left_out:
-            names = [path.relative_to(sounds).as_posix() for path in left_out]
+            names = [path.relative_to(folder).as_posix() for path in left_out]
             on_note(f"recordings that the table does not name, left out: {len(names)} ({list_some(names)}).")
 
 

@@ -26,21 +26,24 @@ def label_doubts(rows: Iterable[RecordingRow], known: KnownClasses, *, sources: 
     by_key: dict[str, list[str]] = defaultdict(list)
     for name in sorted(named):
         by_key[name_key(name)].append(name)
-    doubled = [_counted(names, named) for names in by_key.values() if len(names) > 1]
+    doubled = [_format_counts(names, named) for names in by_key.values() if len(names) > 1]
     if doubled:
         yield (
-            f"several classes whose names differ only in case, spaces or Unicode form: {_listed(doubled)}. Import "
+            f"several classes whose names differ only in case, spaces or Unicode form: {_format_list(doubled)}. Import "
             f"them again: `dawnchorus data import` makes them one."
         )
     first = {key: names[0] for key, names in by_key.items()}
     in_list = {key for key, name in first.items() if known.find(Label(name, name)) is not None}
-    near = [_counted((first[a], first[b]), named) for a, b in near_names(first) if not {a, b} <= in_list]
+    near = [_format_counts((first[a], first[b]), named) for a, b in near_names(first) if not {a, b} <= in_list]
     if near:
-        yield f"names that differ in one letter: {_listed(near)}. Correct them if they are one species."
+        yield f"names that differ in one letter: {_format_list(near)}. Correct them if they are one species."
     unknown = [name for key, name in first.items() if key not in in_list]
     if sources and unknown:
         lines = [_with_suggestion(name, known) for name in unknown[:MAX_NAMED]]
-        yield f"not in {', '.join(sources)}: {_listed(lines, len(unknown))}. They are trained as classes of your own."
+        yield (
+            f"not in {', '.join(sources)}: "
+            f"{_format_list(lines, len(unknown))}. They are trained as classes of your own."
+        )
 
 
 def near_names(names: Iterable[str]) -> list[tuple[str, str]]:
@@ -71,10 +74,10 @@ def _with_suggestion(name: str, known: KnownClasses) -> str:
     return f"'{name}'" + (f" (did you mean {near[0].scientific_name}?)" if near else "")
 
 
-def _counted(names: Iterable[str], counts: dict[str, int]) -> str:
+def _format_counts(names: Iterable[str], counts: dict[str, int]) -> str:
     return " and ".join(f"'{name}' ({counts[name]})" for name in names)
 
 
-def _listed(texts: Sequence[str], n: int | None = None) -> str:
+def _format_list(texts: Sequence[str], n: int | None = None) -> str:
     more = (len(texts) if n is None else n) - MAX_NAMED
     return "; ".join(texts[:MAX_NAMED]) + (f"; and {more} more" if more > 0 else "")

@@ -79,14 +79,14 @@ class LabelReader:
         )
         self.unnamed = Counter()
         self.n_equal_marks = 0
-        return [self._renamed(row, self._classes) for row in rows]
+        return [self._rename(row, self._classes) for row in rows]
 
     def _find_classes(self, counts: Counter[Given], others: Iterable[Given]) -> dict[Given, Label | None]:
         """Return the class of each label, in which all that mean one class have the same scientific name."""
         first = {given: _read(given, self.known) for given in (*counts, *others)}
         pairs = _unambiguous_pairs(label for label in first.values() if label is not None)
         own = KnownClasses(pairs)
-        labels = {given: _completed(label, self.known, own) for given, label in first.items()}
+        labels = {given: _complete(label, self.known, own) for given, label in first.items()}
         spellings: dict[str, Counter[str]] = defaultdict(Counter)
         for given, label in labels.items():
             if label is not None:
@@ -95,9 +95,9 @@ class LabelReader:
             key: max(names, key=lambda name: (is_scientific(name), names[name], name))
             for key, names in spellings.items()
         }
-        return {given: label and _respelled(label, best) for given, label in labels.items()}
+        return {given: label and _respell(label, best) for given, label in labels.items()}
 
-    def _renamed(self, row: RecordingRow, classes: Mapping[Given, Label | None]) -> RecordingRow:
+    def _rename(self, row: RecordingRow, classes: Mapping[Given, Label | None]) -> RecordingRow:
         scientific, common, code = row.scientific_name, row.common_name, row.ebird_code
         if scientific is not None:
             label = self._class(scientific, common or "", classes)
@@ -162,7 +162,7 @@ def _with_single_labels(row: RecordingRow, lists: Counter[str], known: KnownClas
     return replace(row, annotations=tuple(marks))
 
 
-def labels_of_rows(rows: Iterable[RecordingRow]) -> list[Label]:
+def collect_labels(rows: Iterable[RecordingRow]) -> list[Label]:
     """Return the labels that rows have under the names of their classes, sorted."""
     labels = {
         Label(scientific, common or scientific)
@@ -204,7 +204,7 @@ def _unambiguous_pairs(labels: Iterable[Label]) -> list[Label]:
     return [next(iter(labels.values())) for labels in by_common.values() if len(labels) == 1]
 
 
-def _completed(label: Label | None, known: KnownClasses, own: KnownClasses) -> Label | None:
+def _complete(label: Label | None, known: KnownClasses, own: KnownClasses) -> Label | None:
     """Return a label of one name with both names, where a label of the data set has them."""
     if label is None or label.common_name != label.scientific_name or known.find(label) is not None:
         return label
@@ -216,7 +216,7 @@ def _best_spelling(counts: Counter[str]) -> str:
     return max(counts, key=lambda name: (is_scientific(name), counts[name], name))
 
 
-def _respelled(label: Label, best: dict[str, str]) -> Label:
+def _respell(label: Label, best: dict[str, str]) -> Label:
     name = best[name_key(label.scientific_name)]
     has_one_name = label.common_name == label.scientific_name
     return replace(label, scientific_name=name, common_name=name if has_one_name else label.common_name)

@@ -68,7 +68,7 @@ def detect_layout(
         on_note(f"layout: {described[0]}, by {described[1]}.")
         return described[0]
     files = find_recordings([source])
-    marks = find_marks(source, sounds_folder(source, None), files, read_annotations, with_model_output=False)
+    marks = find_marks(source, find_audio_folder(source, None), files, read_annotations, with_model_output=False)
     marked = marks.recordings()
     reading = read_folders(source, files, known)
     if not marks.tables or (not marked and reading.sure):
@@ -144,10 +144,10 @@ def described_layout(source: Path) -> tuple[Layout, str] | None:
         return "xeno-canto", results.name
     if (voices := find_voices_table(source)) is not None:
         return "voices", voices.name
-    return _layout_of_file(source) if source.is_file() else None
+    return _detect_file_layout(source) if source.is_file() else None
 
 
-def _layout_of_file(source: Path) -> tuple[Layout, str]:
+def _detect_file_layout(source: Path) -> tuple[Layout, str]:
     """Return the layout of a table that has no usual name, and what tells it."""
     kind = marks_format(source) if source.suffix.lower() in MARK_SUFFIXES else None
     if kind == "BirdNET-Analyzer" and any(mark.recording for mark in read_annotations(source)):
@@ -162,7 +162,7 @@ def find_known_table(source: Path) -> Path | None:
     return next((source / name for name in KNOWN_TABLES if (source / name).is_file()), None)
 
 
-def sounds_folder(source: Path, audio: Path | None) -> Path:
+def find_audio_folder(source: Path, audio: Path | None) -> Path:
     """Return the folder of the recordings that a source describes."""
     return audio or (source.parent if source.is_file() else source)
 

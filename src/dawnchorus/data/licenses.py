@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-_ADDRESS = re.compile(r"creativecommons\.org/(licenses|publicdomain)/([a-z-]+)/(\d\.\d)", re.IGNORECASE)
+_DEED_URL = re.compile(r"creativecommons\.org/(licenses|publicdomain)/([a-z-]+)/(\d\.\d)", re.IGNORECASE)
 _SHORT = re.compile(r"\bCC[ -]BY(?P<parts>(?:[ -](?:NC|SA|ND))*)(?:[ -]v?(?P<version>\d\.\d))?(?![\w-])", re.IGNORECASE)
 _WORDS = re.compile(r"\bcreative commons\b.*\battribution\b|^attribution(?:[ -](?:non|share|no|\d)|$)", re.IGNORECASE)
 _ZERO = re.compile(r"\bCC[ -]?0\b|\bcreative commons zero\b|public domain dedication", re.IGNORECASE)
@@ -33,16 +33,16 @@ def parse_license(text: str | None) -> str | None:
     """
     if text is None or not text.strip():
         return None
-    address = _ADDRESS.search(text)
-    if address:
-        return _of_address(*(part.lower() for part in address.groups()))
+    url = _DEED_URL.search(text)
+    if url:
+        return _parse_url(*(part.lower() for part in url.groups()))
     short = _SHORT.search(text.replace("_", "-"))
     if short:
         return _identifier(short["parts"], short["version"])
     return _of_words(text.strip())
 
 
-def _of_address(kind: str, name: str, version: str) -> str:
+def _parse_url(kind: str, name: str, version: str) -> str:
     """Return the identifier of the licence whose deed has these parts in its address."""
     if kind == "publicdomain":
         return f"CC0-{version}" if name == "zero" else f"CC-PDM-{version}"

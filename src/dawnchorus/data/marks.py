@@ -90,7 +90,7 @@ def hold_marks(
     rows: Mapping[Path, RecordingRow] = MappingProxyType({}),
     known: KnownClasses | None = None,
 ) -> HeldMarks:
-    """Return the marks as annotations, each held against its recording's length, rate and channels.
+    """Return the marks as annotations, each checked against its recording's length, rate and channels.
 
     `files` are all recordings, in whose order times may count on; `rows` have the facts of their headers. Of the
     classes `known`, both names of a mark must be the same one.

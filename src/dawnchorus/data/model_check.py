@@ -8,6 +8,7 @@ from pathlib import Path
 from dawnchorus.data.check import ModelScores
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.identification import Options, identify
+from dawnchorus.inference.model import Model
 from dawnchorus.models.store import ModelStore
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.types import Detection, RecordingTable
@@ -58,7 +59,7 @@ def _score_rows(
     paths = list(dict.fromkeys(table.file(row) for row in rows))
     options = Options(min_score=HEARD_SCORE)
     resume = out is not None
-    run = identify(paths, options, model=model, out=out, resume=resume, store=store, workers=workers)
+    run = identify(paths, options, model=Model(store.open(model), store), out=out, resume=resume, workers=workers)
     for row in rows:
         table_ = run.table(table.file(row))
         if table_ is not None:

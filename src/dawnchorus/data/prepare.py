@@ -22,6 +22,7 @@ from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, usable
 from dawnchorus.errors import AudioError
 from dawnchorus.inference.preparation import Cleaner, sample_ranges
+from dawnchorus.storage.safe_names import safe_name
 from dawnchorus.types import Progress, Report, Segment, ignore_progress
 
 PREPARE_VERSION = 3
@@ -137,14 +138,14 @@ def _cut_seconds(writer: ClipWriter, rows: Sequence[RecordingRow]) -> Iterator[t
 
 
 def _key(table: RecordingsTable, row: RecordingRow, recipe: Recipe, seed: int, calls: Sequence[float]) -> str:
-    sound: object = row.sound_hash
-    if sound is None:
+    identity: object = row.sound_hash
+    if identity is None:
         try:
             status = table.file(row).stat()
-            sound = [status.st_size, status.st_mtime_ns]
+            identity = [status.st_size, status.st_mtime_ns]
         except OSError:
-            sound = None
-    facts = [PREPARE_VERSION, row.recording_id, sound, recipe.as_json(), seed, list(calls)]
+            identity = None
+    facts = [PREPARE_VERSION, row.recording_id, identity, recipe.as_json(), seed, list(calls)]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -179,7 +180,7 @@ def _cut_recording(
         path.unlink(missing_ok=True)
         return error
     if speech_folder is not None and removed:
-        name = task.recording_id.replace("/", "_") + ".speech.wav"
+        name = safe_name(f"{task.recording_id}.speech.wav")
         samples = np.concatenate(list(_read_segments(decoder, task.path, removed, rate_hz=recipe.rate_hz)))
         write_recording(speech_folder / name, samples, rate_hz=recipe.rate_hz)
     return _CutRecording(path, times, [(round(each.start_s, 3), round(each.end_s, 3)) for each in removed])

@@ -42,15 +42,15 @@ class Presence:
         - Others are unlabelled: only their secondary species are known of.
         """
         if row.is_annotated:
-            marked = _marked(row, start_s, end_s)
-            return self._filled(NOT_KNOWN if "" in marked else ABSENT, marked)
+            marked = _mark(row, start_s, end_s)
+            return self._fill(NOT_KNOWN if "" in marked else ABSENT, marked)
         is_complete = row.scientific_name is not None or (row.kind == "background" and not row.absent)
         known = dict.fromkeys(row.secondary, self._secondary) | dict.fromkeys(row.absent, ABSENT)
         if row.scientific_name is not None:
             known[row.scientific_name] = PRESENT
-        return self._filled(ABSENT if is_complete else NOT_KNOWN, known)
+        return self._fill(ABSENT if is_complete else NOT_KNOWN, known)
 
-    def _filled(self, value: int, by_name: Mapping[str, int]) -> PresenceArray:
+    def _fill(self, value: int, by_name: Mapping[str, int]) -> PresenceArray:
         """Return `value` for each class [classes], but for those that are named."""
         presence = np.full(len(self._number), value, np.int8)
         for name, own in by_name.items():
@@ -59,15 +59,15 @@ class Presence:
         return presence
 
 
-def _marked(row: RecordingRow, start_s: float, end_s: float) -> dict[str, int]:
+def _mark(row: RecordingRow, start_s: float, end_s: float) -> dict[str, int]:
     """Return the presence of the species that are marked there; an empty name is a sound of unknown species."""
     marked: dict[str, int] = {}
     for mark in row.annotations:
         if touches(mark, start_s, end_s):
             inside_s = min(end_s, mark.end_s) - max(start_s, mark.start_s)
-            is_heard = inside_s >= min(MIN_OVERLAP_S, (mark.end_s - mark.start_s) / 2)
+            is_inside = inside_s >= min(MIN_OVERLAP_S, (mark.end_s - mark.start_s) / 2)
             name = mark.scientific_name
-            marked[name] = max(marked.get(name, NOT_KNOWN), PRESENT if is_heard else NOT_KNOWN)
+            marked[name] = max(marked.get(name, NOT_KNOWN), PRESENT if is_inside else NOT_KNOWN)
     return marked
 
 

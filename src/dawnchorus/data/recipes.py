@@ -65,7 +65,7 @@ class Recipe:
         return self.window_samples - round(self.overlap_s * self.rate_hz)
 
     def as_json(self) -> dict[str, Any]:
-        """All fields, by their names in files."""
+        """Return all fields, by their names in files."""
         return {_STORED_NAMES.get(name, name): value for name, value in asdict(self).items()}
 
 

@@ -238,14 +238,14 @@ def _row(path: Path, fields: dict[str, Any]) -> RecordingRow:
     return RecordingRow(**fields)
 
 
-def first_of_each_species(rows: Sequence[RecordingRow], n: int) -> tuple[list[int], dict[str, list[int]]]:
+def select_per_species(rows: Sequence[RecordingRow], n: int) -> tuple[list[int], dict[str, list[int]]]:
     """Return the indices of the first `n` rows of each species, and by species those of the rows that are left out.
 
     A row counts for the species that it is of, or else for each that is marked in it, and is taken if one of these has
     fewer than `n`. Rows of no species (background, negatives, unlabelled) are all taken.
     """
     seen: Counter[str] = Counter()
-    taken: list[int] = []
+    indices: list[int] = []
     left_out: dict[str, list[int]] = {}
     for k, row in enumerate(rows):
         species = [row.scientific_name] if row.scientific_name else species_of([row])
@@ -253,8 +253,8 @@ def first_of_each_species(rows: Sequence[RecordingRow], n: int) -> tuple[list[in
             left_out.setdefault(species[0], []).append(k)
             continue
         seen.update(species)
-        taken.append(k)
-    return taken, left_out
+        indices.append(k)
+    return indices, left_out
 
 
 def usable(rows: Iterable[RecordingRow], *, copies: bool) -> list[RecordingRow]:

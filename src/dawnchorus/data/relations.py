@@ -14,6 +14,7 @@ from dawnchorus.data.clip_names import (
     RunningNumber,
     archive_number,
     cut_from,
+    get_stem,
     is_sound_name,
     letter_behind,
     number_before,
@@ -22,7 +23,6 @@ from dawnchorus.data.clip_names import (
     page_number,
     recorder_name,
     recorder_night,
-    stem_of,
     two_numbers,
 )
 from dawnchorus.data.recordings import RecordingRow
@@ -91,7 +91,7 @@ def _by_row(key: Callable[[RecordingRow], str | None]) -> Callable[[Sequence[Rec
 def _names(row: RecordingRow) -> list[str]:
     """Return the names of the row's file: its path, its identifier, and the name that a server keeps as locality."""
     given = [row.path, row.recording_id, row.locality if _has_server_name(row) else ""]
-    return [stem for name in given if name and (stem := stem_of(name))]
+    return [stem for name in given if name and (stem := get_stem(name))]
 
 
 def _folder(row: RecordingRow) -> str:
@@ -112,7 +112,7 @@ def _name_scope(row: RecordingRow) -> str:
 def _archive_number(name: str) -> str | None:
     """Return the number in a file's name, or else in that of its folder."""
     parts = name.replace("\\", "/").split("/")
-    return archive_number(stem_of(name)) or (archive_number(parts[-2]) if len(parts) > 1 else None)
+    return archive_number(get_stem(name)) or (archive_number(parts[-2]) if len(parts) > 1 else None)
 
 
 def _archive_keys(rows: Sequence[RecordingRow]) -> Keys:
@@ -134,7 +134,7 @@ def _recorder_keys(rows: Sequence[RecordingRow]) -> Keys:
     has_clips = set()
     classes = _class_names(rows)
     for row in rows:
-        named = [name for stem in [*_names(row), stem_of(_folder(row))] if (name := recorder_name(stem, classes))]
+        named = [name for stem in [*_names(row), get_stem(_folder(row))] if (name := recorder_name(stem, classes))]
         names_by_row.append(named)
         has_clips |= {(name.recorder, name.start) for name in named if name.is_clip}
     return [
@@ -275,14 +275,14 @@ def _read_with(reader: Callable[[str], RunningNumber | None]) -> Read:
 
 def _series(rows: Sequence[RecordingRow], numbers: Iterable[int], read: Read) -> list[Series]:
     """Return the series of two and more files among the rows of these numbers."""
-    found: dict[tuple[str, str], list[Mark]] = defaultdict(list)
+    by_base: dict[tuple[str, str], list[Mark]] = defaultdict(list)
     for k in numbers:
         marked = read(_given_stem(rows[k]), k)
         if marked is not None:
             base, mark = marked
-            found[_name_scope(rows[k]), base].append(mark)
+            by_base[_name_scope(rows[k]), base].append(mark)
     series = []
-    for (folder, base), marks in found.items():
+    for (folder, base), marks in by_base.items():
         marks.sort(key=lambda mark: (mark.number, mark.row))
         if len(marks) > 1:
             lengths = [rows[mark.row].duration_s or 0.0 for mark in marks]
@@ -372,7 +372,7 @@ class Numbered:
     """May be clips or recordings: of one length, or of lengths that are not known."""
 
 
-def _numbered(rows: Sequence[RecordingRow]) -> Numbered:
+def _number_rows(rows: Sequence[RecordingRow]) -> Numbered:
     cut_keys = _cut_keys(rows)
     free = {k for k, keys in enumerate(cut_keys) if not keys and not _is_named_otherwise(rows[k])}
     has_clips = {_name_scope(row) for row, keys in zip(rows, cut_keys, strict=True) if keys}
@@ -403,7 +403,7 @@ def _is_named_otherwise(row: RecordingRow) -> bool:
 
 def _numbered_keys(rows: Sequence[RecordingRow]) -> Keys:
     keys: Keys = [()] * len(rows)
-    for series in _numbered(rows).cut:
+    for series in _number_rows(rows).cut:
         for k in series.members:
             keys[k] = (f"{series.folder}/{series.base}",)
     return keys
@@ -411,7 +411,7 @@ def _numbered_keys(rows: Sequence[RecordingRow]) -> Keys:
 
 def undecided_series(rows: Sequence[RecordingRow]) -> Iterator[list[RecordingRow]]:
     """Yield series of files of one length, or of unknown ones, whose names do not tell if one recording was cut."""
-    for series in _numbered(rows).undecided:
+    for series in _number_rows(rows).undecided:
         yield [rows[k] for k in series.members]
 
 
@@ -495,7 +495,7 @@ class Leak:
 
 
 def find_leaks(rows: Sequence[RecordingRow], split_of: Callable[[RecordingRow], str | None]) -> Iterator[Leak]:
-    """For every relation, each recording that another one on another side is related to, with that one."""
+    """Yield, for every relation, each recording with a related one in another split."""
     for relation in RELATIONS:
         first: dict[str, RecordingRow] = {}
         for row, keys in zip(rows, relation.keys(rows), strict=True):

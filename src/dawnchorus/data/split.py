@@ -201,7 +201,7 @@ class SplitGap:
 def split_gaps(rows: Sequence[RecordingRow], splits: Sequence[str]) -> Iterator[SplitGap]:
     """Yield the splits that lack species of the rows that have a split."""
     split_rows = [row for row in rows if row.split is not None]
-    groups = _groups_of_labels(split_rows, assign_groups(split_rows))
+    groups = _group_by_label(split_rows, assign_groups(split_rows))
     for split in splits:
         present = set().union(*(_labels(row) for row in split_rows if row.split == split))
         missing = sorted(set(groups) - present, key=lambda label: (-len(set(groups[label])), label))
@@ -214,12 +214,12 @@ def _narrow_species(
     rows: Sequence[RecordingRow], groups: Sequence[int], *, n_splits: int
 ) -> Iterator[tuple[str, int, int]]:
     """Yield species, recordings and groups where relations keep a species out of some split."""
-    for label, each in sorted(_groups_of_labels(rows, groups).items()):
+    for label, each in sorted(_group_by_label(rows, groups).items()):
         if len(set(each)) < n_splits <= len(each):
             yield label, len(each), len(set(each))
 
 
-def _groups_of_labels(rows: Sequence[RecordingRow], groups: Sequence[int]) -> dict[str, list[int]]:
+def _group_by_label(rows: Sequence[RecordingRow], groups: Sequence[int]) -> dict[str, list[int]]:
     """Return the group of each recording by what it is of."""
     groups_by_label: dict[str, list[int]] = defaultdict(list)
     for row, group in zip(rows, groups, strict=True):

@@ -20,6 +20,8 @@ def fit_calibration(scores: FloatArray, truth: npt.NDArray[np.bool_], *, n_recor
     Scores of NaN are left out: it is not known whether the species is there.
 
     None where nothing, or everything, is right: there is no curve to fit.
+
+    The tests hold it to scikit-learn's logistic regression, which would add 200 MB to an installation for two numbers.
     """
     is_known = ~np.isnan(scores)
     x, y = log_odds(scores[is_known]), truth[is_known]

@@ -212,7 +212,7 @@ class Evaluation:
         return tuple(_describe_coverage(self))
 
     def as_json(self) -> dict[str, Any]:
-        """For machines."""
+        """Return the fields for JSON."""
         fields = asdict(self)
         fields["confusion"] = self.confusion.tolist()
         fields["events"] = {name: counts.as_json() for name, counts in self.events.items()}
@@ -226,7 +226,7 @@ class Evaluation:
 
 
 def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluation:
-    """Every metric of scores that were made with the bundle."""
+    """Return every metric of scores that were made with the bundle."""
     by_recording, truth = scores.by_recording(pool)
     known = scores.known_scores
     n_model_species = sum(label.kind == "species" for label in bundle.labels)

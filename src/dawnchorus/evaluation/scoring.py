@@ -16,6 +16,7 @@ from dawnchorus.errors import InputError
 from dawnchorus.identification import Options, identify
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.result import Progress
+from dawnchorus.inference.model import Model
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 
@@ -58,7 +59,7 @@ class Scores:
         return np.where(self.presence == NOT_KNOWN, np.nan, self.scores)
 
     def by_recording(self, pool: Pool) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-        """Scores and truth of each recording [recordings, classes], from those of its windows.
+        """Return scores and truth of each recording [recordings, classes], from those of its windows.
 
         A species that is in none of the windows where it is known, and unknown in others, is unknown: NaN.
         """
@@ -143,7 +144,7 @@ def score_data_set(
         overlap_s=overlap_s,
         tta_shifts=tta_shifts,
     )
-    run = identify(list(by_path), options, model=bundle.folder, store=store, workers=n_workers, on_progress=on_progress)
+    run = identify(list(by_path), options, model=Model(bundle, store), workers=n_workers, on_progress=on_progress)
     column = {known[name]: k for k, name in enumerate(wanted)}
     failed: set[Path] = set()
     found_rows: list[RecordingRow] = []

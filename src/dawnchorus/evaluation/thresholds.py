@@ -78,7 +78,7 @@ def thresholds_for_precision(
     return thresholds
 
 
-def groups_of_windows(scores: Scores) -> IntArray:
+def group_windows(scores: Scores) -> IntArray:
     """Return the group of each window [windows]: recordings, and clips of one recording, are one piece of evidence."""
     return np.array(assign_groups(scores.rows, SAME_RECORDING), np.int64)[scores.recording]
 

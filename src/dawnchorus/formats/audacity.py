@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dawnchorus.formats.mark_notes import MarkNotes
-from dawnchorus.formats.text import detections_of_marks, score, text_stream
+from dawnchorus.formats.text import convert_marks, score, text_stream
 from dawnchorus.tables import Notes, parse_offset_s, read_text
 from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
@@ -35,7 +35,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     Raises:
         FormatError: a line is neither a label nor frequencies.
     """
-    return detections_of_marks(path, read_marks(path))
+    return convert_marks(path, read_marks(path))
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:

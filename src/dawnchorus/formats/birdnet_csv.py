@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from dawnchorus.formats.fields import has_channels
+from dawnchorus.formats.columns import has_channels
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import (
     NamedColumns,
-    detections_of_marks,
+    convert_marks,
     score,
     seconds,
     text_stream,
@@ -20,19 +20,20 @@ from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 COLUMNS = ("Start (s)", "End (s)", "Scientific name", "Common name", "Confidence", "File")
 
-_WORDS = {None: "", True: "true", False: "false"}
-_TRUTHS = {word: truth for truth, word in _WORDS.items()}
-_CHANNEL = "channel"
+MORE_COLUMNS = ("in_range", "human_voice", "channel")
+"""Columns of the schema that follow where the run's options ask for them."""
+
+_TRUTHS = {"true": True, "false": False}
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
     """Write the header and one row per detection."""
-    asked_for = {"in_range": "range_filter", "human_voice": "speech"}
-    more = [name for name, parameter in asked_for.items() if provenance.parameters.get(parameter)]
-    channel = [_CHANNEL] if has_channels(provenance) else []
+    parameters = provenance.parameters
+    asked = parameters.get("range_filter"), parameters.get("speech"), has_channels(provenance)
+    more = [name for name, is_asked in zip(MORE_COLUMNS, asked, strict=True) if is_asked]
     with text_stream(stream) as text:
         rows = csv.writer(text, lineterminator="\n")
-        rows.writerow([*COLUMNS, *more, *channel])
+        rows.writerow([*COLUMNS, *more])
         for table in tables:
             for detection in table.detections:
                 row = [
@@ -43,9 +44,11 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
                     score(detection.score),
                     table.recording,
                 ]
-                rows.writerow(
-                    [*row, *(_WORDS[getattr(detection, name)] for name in more), *(detection.channel for _ in channel)]
-                )
+                rows.writerow([*row, *(_text(getattr(detection, name)) for name in more)])
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value).lower()
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
@@ -54,7 +57,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     Raises:
         FormatError: a column is missing, or a number is none.
     """
-    return detections_of_marks(path, read_marks(path))
+    return convert_marks(path, read_marks(path))
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
@@ -68,12 +71,8 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     scientific = rows.require(["Scientific name"])
     common = rows.require(["Common name"])
     confidence = rows.require(["Confidence"])
-    file, in_range, voice = (
-        rows.find_column(["File"]),
-        rows.find_column(["in_range"]),
-        rows.find_column(["human_voice"]),
-    )
-    channel = rows.find_column([_CHANNEL])
+    file = rows.find_column(["File"])
+    in_range, voice, channel = (rows.find_column([name]) for name in MORE_COLUMNS)
 
     def mark(line: int, fields: list[str]) -> Mark:
         detection = Detection(

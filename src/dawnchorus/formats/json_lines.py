@@ -1,14 +1,17 @@
-"""JSON lines: one object per detection with everything known of it. `schema` changes when a key does."""
+"""JSON lines: one object per detection with every column. `schema` changes when a key does."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from pathlib import Path
 from typing import BinaryIO
 
-from dawnchorus.formats.fields import build_row
-from dawnchorus.formats.text import text_stream
-from dawnchorus.types import Provenance, RecordingTable
+from dawnchorus.formats.columns import build_row, round_values
+from dawnchorus.formats.text import RowError, text_stream
+from dawnchorus.tables import read_text
+from dawnchorus.types import Detection, Provenance, RecordingTable
 
 SCHEMA = 1
 
@@ -18,7 +21,22 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
     with text_stream(stream) as text:
         for table in tables:
             for detection in table.detections:
-                row = {"schema": SCHEMA, **build_row(table, detection, provenance)}
-                row |= {"start_s": round(detection.start_s, 3), "end_s": round(detection.end_s, 3)}
-                row["score"] = round(detection.score, 4)
+                row = {"schema": SCHEMA, **round_values(build_row(table, detection, provenance))}
                 text.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
+    """Yield recording and detection of each line of ours.
+
+    Raises:
+        FormatError: a line is no object of ours.
+    """
+    names = [field.name for field in fields(Detection)]
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            detection = {name: row[name] for name in names if name in row}
+            detection |= {name: float(row[name]) for name in ("start_s", "end_s", "score")}
+            yield row["recording"], Detection(**detection)
+        except (ValueError, KeyError, TypeError) as error:
+            raise RowError(path, number, f"expected an object with the keys of our JSON lines ({error!r}).") from error

@@ -7,13 +7,14 @@ channel was scored by itself.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
-from pathlib import PurePath
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from dawnchorus.formats.fields import has_channels
-from dawnchorus.formats.text import score, seconds, text_stream
-from dawnchorus.types import Provenance, RecordingTable
+from dawnchorus.formats.columns import has_channels
+from dawnchorus.formats.text import NamedColumns, score, seconds, text_stream
+from dawnchorus.taxonomy.labels import parse_label
+from dawnchorus.types import Detection, Provenance, RecordingTable
 
 COLUMNS = ("INDIR", "FOLDER", "IN FILE", "OFFSET", "DURATION", "TOP1MATCH", "TOP1DIST")
 _BEFORE_CHANNEL = 3
@@ -41,3 +42,30 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
                         score(1 - detection.score),
                     ]
                 )
+
+
+def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
+    """Yield recording and detection of each row; the match is its only name.
+
+    Raises:
+        FormatError: a column is missing, or a number is none.
+    """
+    rows = NamedColumns(path)
+    folders = [rows.find_column([name]) for name in COLUMNS[:2]]
+    file, offset, duration, match, distance = (rows.require([name]) for name in COLUMNS[2:])
+    channel = rows.find_column(["CHANNEL"])
+    for line, fields in rows:
+        start_s = rows.offset_s(line, fields, offset)
+        label = parse_label(rows.text(fields, match) or "")
+        number = rows.number_or_none(line, fields, channel)
+        detection = Detection(
+            start_s=start_s,
+            end_s=start_s + rows.offset_s(line, fields, duration),
+            scientific_name=label.scientific_name,
+            common_name=label.common_name,
+            kind=label.kind,
+            score=1 - rows.number(line, fields, distance),
+            channel=None if number is None else round(number) + 1,
+        )
+        parts = (rows.text(fields, column) or "" for column in (*folders, file))
+        yield str(PurePath(*parts)), detection

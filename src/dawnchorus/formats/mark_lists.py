@@ -34,6 +34,7 @@ _RECORDING = (
     "begin file",
     "in file",
     "recording_id",
+    "input",
     *headers.FILE,
 )
 _FOLDER = ("folder", "subfolder", "directory", "ordner", "dossier", "carpeta", "site", "station", "plot", "standort")
@@ -54,12 +55,13 @@ _DURATION = ("duration", "duration_s", *headers.DURATION)
 _START_BEFORE_DURATION = (*_START, "offset")
 """Kaleidoscope's `OFFSET` is where a sound of its `DURATION` starts."""
 _LABEL = (
-    *("scientific_name", "scientific name", "species", "annotation", "label", "label:species", "class", "name"),
+    *("scientific_name", "scientific name", "species", "species_name", "annotation", "label", "label:species"),
+    *("class", "name"),
     *("manual id", "specie", "latin name", "common name", "species ebird code", "ebird code", "primary_label"),
     *(*headers.SCIENTIFIC_NAME, *headers.SPECIES, *headers.COMMON_NAME, *headers.LABEL),
 )
-_LOW = ("low_f", "low_hz", "low freq (hz)", *headers.LOW_HZ)
-_HIGH = ("high_f", "high_hz", "high freq (hz)", *headers.HIGH_HZ)
+_LOW = ("low_f", "min_f", "low_hz", "low freq (hz)", *headers.LOW_HZ)
+_HIGH = ("high_f", "max_f", "high_hz", "high freq (hz)", *headers.HIGH_HZ)
 _KIND = ("label_type",)
 """Hoplite's: "positive", "negative" (looked for, not there) or "uncertain"."""
 
@@ -79,7 +81,7 @@ _N_ROWS = 20
 """Rows that tell a column of a class."""
 
 
-def kind_of_list(text: str) -> str | None:
+def detect_list_kind(text: str) -> str | None:
     """Return `LIST` or `LIST_OF_ONE` for the first lines of such a list, and None for those of another file."""
     names, rows = _first_rows(text)
     span = _spans(names)
@@ -123,7 +125,7 @@ def has_times(path: Path) -> bool:
         FormatError: it is no text.
     """
     text = read_text(path)
-    if kind_of_list(text) != LIST:
+    if detect_list_kind(text) != LIST:
         return False
     rows = NamedColumns(path, delimiter=_delimiter(text.partition("\n")[0]))
     start, end, _ = _require_span(rows)
@@ -149,7 +151,7 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
             rows.use(*classes)
             if notes is not None:
                 notes.say(path, f"a column for each class, 1 or POS where it is present: {columns.names()}.")
-            return rows.marks_of_rows(columns.marks, notes)
+            return rows.iterate_marks(columns.marks, notes)
     label, (start, end, is_duration) = rows.require(_LABEL), _require_span(rows)
     score = rows.score_column(headers.SCORE)
     low, high, kind = (rows.find_column(names) for names in (_LOW, _HIGH, _KIND))
@@ -158,9 +160,9 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
         named, text = rows.text(fields, recording), rows.text(fields, label) or ""
         site = rows.text(fields, folder)
         certainty = (rows.text(fields, kind) or "positive").lower()
-        found = parse_label(text if certainty == "positive" else "?")
+        parsed = parse_label(text if certainty == "positive" else "?")
         has_times = rows.text(fields, start) is not None or rows.text(fields, end) is not None
-        is_bare = not has_times and is_nothing(found)
+        is_bare = not has_times and is_nothing(parsed)
         if is_bare or (named and certainty == "negative"):
             yield Mark(line, None, named, folder=site)
             return
@@ -169,16 +171,16 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
         detection = Detection(
             start_s=start_s,
             end_s=start_s + end_s if is_duration else end_s,
-            scientific_name=found.scientific_name,
-            common_name=found.common_name,
-            kind=found.kind,
+            scientific_name=parsed.scientific_name,
+            common_name=parsed.common_name,
+            kind=parsed.kind,
             score=1.0 if value is None else value,
             low_hz=rows.number_or_none(line, fields, low),
             high_hz=rows.number_or_none(line, fields, high),
         )
         yield Mark(line, detection, named, folder=site, is_scored=value is not None)
 
-    return rows.marks_of_rows(marks, notes)
+    return rows.iterate_marks(marks, notes)
 
 
 @dataclass(frozen=True)
@@ -253,7 +255,7 @@ def _spans(header: Sequence[str]) -> tuple[int, int, bool] | None:
 
 
 def _require_span(rows: NamedColumns) -> tuple[int, int, bool]:
-    """As `_spans`.
+    """Return the spans as `_spans` does.
 
     Raises:
         FormatError: there are none.

@@ -16,7 +16,7 @@ from dawnchorus.errors import FormatError
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import (
     NamedColumns,
-    detections_of_marks,
+    convert_marks,
     score,
     seconds,
     text_stream,
@@ -96,7 +96,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """
     seen: set[tuple[str | None, str, float, float, int | None]] = set()
     for mark in read_marks(path):
-        for recording, detection in detections_of_marks(path, [mark]):
+        for recording, detection in convert_marks(path, [mark]):
             if mark.selection is not None:
                 # A number that comes again with other times is another selection, of a table joined from several;
                 # one that comes again with another channel is a sound in both.
@@ -126,7 +126,7 @@ class _Columns:
     """The columns of a table."""
 
     rows: NamedColumns
-    begin: int
+    start: int
     end: int
     columns: Mapping[str, int | None]
 
@@ -166,10 +166,10 @@ class _Columns:
         counted_on = text["path"] or text["file"]
         named = counted_on or text["recording"]
         label = parse_label(text["name"] or text["common"] or text["code"] or "")
-        has_times = rows.text(fields, self.begin) is not None or rows.text(fields, self.end) is not None
+        has_times = rows.text(fields, self.start) is not None or rows.text(fields, self.end) is not None
         if not has_times and is_nothing(label):
             return Mark(line, None, named)
-        start_s = rows.offset_s(line, fields, self.begin)
+        start_s = rows.offset_s(line, fields, self.start)
         length_s = rows.offset_s(line, fields, self.end) - start_s
         offset = self.columns["offset"]
         within = None if offset is None or text["offset"] is None else rows.offset_s(line, fields, offset)

@@ -9,9 +9,22 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dawnchorus.errors import FormatError, InputError
-from dawnchorus.formats import audacity, avianz, birdnet_csv, json_lines, kaleidoscope, mark_lists, parquet, raven
+from dawnchorus.formats import (
+    audacity,
+    avianz,
+    birdnet_csv,
+    birdnet_package,
+    json_lines,
+    kaleidoscope,
+    mark_lists,
+    opensoundscape,
+    parquet,
+    raven,
+)
 from dawnchorus.formats.mark_notes import MarkNotes
+from dawnchorus.formats.text import convert_marks
 from dawnchorus.registry import Registry
+from dawnchorus.storage.files import atomic_file
 from dawnchorus.tables import Table, headers, read_start
 from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
@@ -32,23 +45,97 @@ class TableFormat:
     summary: str
     write: Write
     read: Read | None = None
+    kept: tuple[str, ...] = ()
+    """Fields of a detection, and `recording`, that come back from a table as they were written to it."""
     has_channel: bool = True
     """False where a table has no place for the channel of a detection."""
 
 
+_TIMES = ("start_s", "end_s", "score")
+_NAMES = ("recording", "scientific_name", "common_name")
+
 FORMATS = Registry(
     TableFormat,
     (
-        TableFormat("csv", ".csv", "BirdNET-Analyzer's columns", birdnet_csv.write, birdnet_csv.read),
-        TableFormat("raven", ".selections.txt", "Raven selection table", raven.write, raven.read),
-        TableFormat("audacity", ".labels.txt", "Audacity labels", audacity.write, audacity.read, has_channel=False),
-        TableFormat("kaleidoscope", ".kaleidoscope.csv", "Kaleidoscope", kaleidoscope.write),
-        TableFormat("parquet", ".parquet", "everything, typed, small", parquet.write, parquet.read),
-        TableFormat("jsonl", ".jsonl", "everything, one JSON object per line", json_lines.write),
+        TableFormat(
+            "csv",
+            ".csv",
+            "BirdNET-Analyzer's columns",
+            birdnet_csv.write,
+            birdnet_csv.read,
+            kept=(*_NAMES, *_TIMES, "in_range", "human_voice", "channel"),
+        ),
+        TableFormat(
+            "raven",
+            ".selections.txt",
+            "Raven selection table",
+            raven.write,
+            raven.read,
+            kept=(*_NAMES, *_TIMES, "channel"),
+        ),
+        TableFormat(
+            "audacity", ".labels.txt", "Audacity labels", audacity.write, audacity.read, kept=_TIMES, has_channel=False
+        ),
+        TableFormat(
+            "kaleidoscope",
+            ".kaleidoscope.csv",
+            "Kaleidoscope",
+            kaleidoscope.write,
+            kaleidoscope.read,
+            kept=("recording", *_TIMES, "channel"),
+        ),
+        TableFormat(
+            "parquet",
+            ".parquet",
+            "everything, typed, small",
+            parquet.write,
+            parquet.read,
+            kept=(*_NAMES, *_TIMES, "kind", "in_range", "human_voice", "channel"),
+        ),
+        TableFormat(
+            "jsonl",
+            ".jsonl",
+            "everything, one JSON object per line",
+            json_lines.write,
+            json_lines.read,
+            kept=(*_NAMES, *_TIMES, "kind", "in_range", "human_voice", "channel"),
+        ),
+        TableFormat(
+            "birdnet",
+            ".birdnet.csv",
+            "columns of the Python package birdnet",
+            birdnet_package.write,
+            birdnet_package.read,
+            kept=(*_NAMES, *_TIMES),
+            has_channel=False,
+        ),
+        TableFormat(
+            "opensoundscape",
+            ".opensoundscape.csv",
+            "OpenSoundscape's wide scores",
+            opensoundscape.write,
+            opensoundscape.read,
+            kept=("recording", "scientific_name", *_TIMES),
+            has_channel=False,
+        ),
     ),
     noun="format",
     group="dawnchorus.formats",
 )
+
+
+def write_tables(
+    path: Path, tables: Iterable[RecordingTable], provenance: Provenance, *, format_name: str | None = None
+) -> None:
+    """Write one table of all recordings, whole or not at all, in the format of the path's suffix or of this name.
+
+    Raises:
+        InputError: an unknown format or suffix.
+        OutputError: no space, or no permission.
+    """
+    chosen = detect_format(path) if format_name is None else FORMATS.lookup(format_name)
+    with atomic_file(path) as stream:
+        chosen.write(stream, tables, provenance)
 
 
 def channel_note(formats: Iterable[TableFormat]) -> str | None:
@@ -63,22 +150,27 @@ def channel_note(formats: Iterable[TableFormat]) -> str | None:
     )
 
 
-def format_of_file(path: Path) -> TableFormat:
+def detect_format(path: Path) -> TableFormat:
     """Return the format with the longest suffix that the file's name ends with (`.txt` alone is Raven's).
 
     Raises:
         InputError: no format has this suffix.
     """
-    name = path.name.lower()
-    fitting = [entry for entry in FORMATS.values() if name.endswith(entry.suffix)]
-    if fitting:
-        return max(fitting, key=lambda entry: len(entry.suffix))
-    if name.endswith(".txt"):
+    found = _find_format(path)
+    if found is not None:
+        return found
+    if path.name.lower().endswith(".txt"):
         return FORMATS["raven"]
     raise InputError(
         f"{path}: no table format has this suffix; expected one of "
         f"{', '.join(entry.suffix for entry in FORMATS.values())}, or name a format."
     )
+
+
+def _find_format(path: Path) -> TableFormat | None:
+    name = path.name.lower()
+    fitting = [entry for entry in FORMATS.values() if name.endswith(entry.suffix)]
+    return max(fitting, key=lambda entry: len(entry.suffix), default=None)
 
 
 MARK_SUFFIXES = (".txt", ".tsv", ".csv", avianz.SUFFIX)
@@ -119,7 +211,7 @@ def marks_format(path: Path) -> str | None:
         return "Raven"
     if "start (s)" in first.lower() and "confidence" in first.lower():
         return "BirdNET-Analyzer"
-    return mark_lists.kind_of_list(text) or ("Audacity" if _AUDACITY_LINE.match(first) else None)
+    return mark_lists.detect_list_kind(text) or ("Audacity" if _AUDACITY_LINE.match(first) else None)
 
 
 def _first_text(path: Path) -> str | None:
@@ -133,6 +225,25 @@ def _first_text(path: Path) -> str | None:
 def describe_missing_columns(path: Path) -> str:
     """Return the columns that a file lacks to be a list of marks, and those that it has; nothing of other files."""
     return mark_lists.describe_missing_columns(_first_text(path) or "")
+
+
+def choose_reader(path: Path, *, format_name: str | None = None) -> Read:
+    """Return the reader of a table of detections, by its format's name, by the file's suffix, or by its first lines.
+
+    Raises:
+        InputError: an unknown format, or one whose tables cannot be read.
+        FormatError: the table is of no known kind.
+    """
+    chosen = _find_format(path) if format_name is None else FORMATS.lookup(format_name)
+    if format_name is None and (chosen is None or chosen.suffix in MARK_SUFFIXES):
+        return _read_marks
+    if chosen is None or chosen.read is None:
+        raise InputError(f"{path}: tables of this format cannot be read.")
+    return chosen.read
+
+
+def _read_marks(path: Path) -> Iterator[tuple[str | None, Detection]]:
+    return convert_marks(path, read_annotations(path))
 
 
 def read_annotations(path: Path, notes: MarkNotes | None = None) -> list[Mark]:

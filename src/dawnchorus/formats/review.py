@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from dawnchorus.tables import Table, headers, is_blank
 from dawnchorus.tables.notes import counted_rows
-from dawnchorus.taxonomy.reviews import review_of_words
+from dawnchorus.taxonomy.reviews import parse_review
 from dawnchorus.types import Mark, Review
 
 _YES = frozenset(("yes", "y", "true", "t", "1", "1.0", "x", "✓", "ja", "j", "wahr", "oui", "vrai", "sí", "si", "sim"))
@@ -37,7 +37,7 @@ class ReviewColumns:
             if all(_answer(word) is None for word in words):
                 continue
             self._verdicts.append((index, verdicts))
-            unknown = [word for word in words if _answer(word) is None and review_of_words(word) != "undecided"]
+            unknown = [word for word in words if _answer(word) is None and parse_review(word) != "undecided"]
             if unknown:
                 table.notes.say(
                     f"column '{table.header[index]}': neither yes nor no in {counted_rows(len(unknown))} (as "

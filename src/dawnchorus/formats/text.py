@@ -20,7 +20,7 @@ _GRADE = re.compile(r"\d|10")
 """A grade that a person gives; scores of models have decimals."""
 
 
-def detections_of_marks(path: Path, marks: Iterable[Mark]) -> Iterator[tuple[str | None, Detection]]:
+def convert_marks(path: Path, marks: Iterable[Mark]) -> Iterator[tuple[str | None, Detection]]:
     """Yield recording and detection of each mark that is one.
 
     Raises:
@@ -45,7 +45,7 @@ def text_stream(stream: BinaryIO) -> Iterator[TextIO]:
 
 
 def seconds(value: float) -> str:
-    """Seconds with one to three decimals."""
+    """Return seconds with one to three decimals."""
     text = f"{value:.3f}".rstrip("0")
     return text + "0" if text.endswith(".") else text
 
@@ -79,7 +79,7 @@ def near_column(header: Iterable[str], wanted: Iterable[str]) -> str:
 def _has_other_unit(name: str, wanted: Iterable[str]) -> bool:
     """Return True for a name that differs from one of `wanted` in its unit alone."""
     without = units.IN_BRACKETS.sub("", name).strip().lower()
-    return bool(units.bracketed(name)) and without in (
+    return bool(units.extract_brackets(name)) and without in (
         units.IN_BRACKETS.sub("", each).strip().lower() for each in wanted
     )
 
@@ -114,12 +114,12 @@ class NamedColumns:
 
         `notes` get what had to be guessed, and the columns that are not read.
         """
-        return self.marks_of_rows(lambda line, fields: (read(line, fields),), notes)
+        return self.iterate_marks(lambda line, fields: (read(line, fields),), notes)
 
-    def marks_of_rows(
+    def iterate_marks(
         self, read: Callable[[int, list[str]], Iterable[Mark]], notes: MarkNotes | None
     ) -> Iterator[Mark]:
-        """As `marks`, of rows that may be several marks each."""
+        """Read marks as `marks` does, of rows that may be several marks each."""
         notes = notes or MarkNotes()
         review = ReviewColumns(self.table)
         self.use(*review.indices)
@@ -145,10 +145,10 @@ class NamedColumns:
 
     def find_column(self, names: Sequence[str]) -> int | None:
         """Return the column that has one of `names`, the first that is there."""
-        found = self.table.find_column(names)
-        if found is not None:
-            self.use(found)
-        return found
+        column = self.table.find_column(names)
+        if column is not None:
+            self.use(column)
+        return column
 
     def use(self, *indices: int) -> None:
         """Count columns among those that are read."""
@@ -159,19 +159,19 @@ class NamedColumns:
 
         A column of words (`high`), or of grades from 0 to 10, is a person's.
         """
-        found = self.table.find_column(names)
-        if found is None:
+        column = self.table.find_column(names)
+        if column is None:
             return None
-        numbers = self.table.numbers(found)
-        filled = [cell.strip() for cell in self.table.column(found) if not is_blank(cell)]
+        numbers = self.table.numbers(column)
+        filled = [cell.strip() for cell in self.table.column(column) if not is_blank(cell)]
         n_scores = sum(not _GRADE.fullmatch(cell) for cell in filled if numbers.parse(cell) is not None)
         if filled and (n_scores == 0 or sum(numbers.parse(cell) is not None for cell in filled) * 2 <= len(filled)):
             return None
-        self.use(found)
-        return found
+        self.use(column)
+        return column
 
     def require(self, names: Sequence[str]) -> int:
-        """As `find_column`; FormatError if there is no such column."""
+        """Return the column as `find_column` does; raise FormatError if there is none."""
         index = self.find_column(names)
         if index is None:
             usual = " or ".join(map(repr, names[:_MAX_NAMED]))
@@ -183,7 +183,7 @@ class NamedColumns:
         """Return the field as a number; FormatError with the line if it is none."""
         value = self.table.numbers(column).parse(fields[column]) if column < len(fields) else None
         if value is None:
-            raise RowError(self.path, line, self._expected("a number", fields, column))
+            raise RowError(self.path, line, self._format_expected("a number", fields, column))
         return value * (units.factor(self.header[column], units.HERTZ) or 1.0)
 
     def offset_s(self, line: int, fields: list[str], column: int) -> float:
@@ -194,23 +194,25 @@ class NamedColumns:
         if value is not None:
             factor = units.factor(self.header[column], units.SECONDS)
             if factor is None:
-                raise RowError(self.path, line, self._expected("seconds (s), minutes (min) or (ms)", fields, column))
+                raise RowError(
+                    self.path, line, self._format_expected("seconds (s), minutes (min) or (ms)", fields, column)
+                )
             return value * factor
         value = parse_offset_s(text, comma=numbers.comma)
         if value is None:
-            raise RowError(self.path, line, self._expected("a number", fields, column))
+            raise RowError(self.path, line, self._format_expected("a number", fields, column))
         if ":" in text and column not in self._clocks:
             self._clocks.add(column)
             name = self.header[column]
             self.table.notes.say(f"column '{name}': times such as '{text.strip()}' are read as {value:g} s.")
         return value
 
-    def _expected(self, expected: str, fields: list[str], column: int) -> str:
+    def _format_expected(self, expected: str, fields: list[str], column: int) -> str:
         came = fields[column] if column < len(fields) else "nothing"
         return f"expected {expected} in '{self.header[column]}', found {came!r}."
 
     def number_or_none(self, line: int, fields: list[str], column: int | None) -> float | None:
-        """As `number`; None for an empty field or column."""
+        """Return the number as `number` does; None for an empty field or column."""
         if column is None or self.text(fields, column) is None:
             return None
         return self.number(line, fields, column)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from dawnchorus.identification.options import Options
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.weeks import week_of
-from dawnchorus.inference.scoring import ChannelHits, ScoredRecording
+from dawnchorus.inference.results import ScoredChannel, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import apply_calibration
 from dawnchorus.types import Detection, RecordingMetadata, RecordingTable, Segment
@@ -35,6 +35,13 @@ class TableBuilder:
     metadata_by_path: dict[Path, RecordingMetadata]
     """Locations and times of a `--recordings` table, by absolute path; they precede the file's metadata."""
 
+    names: Mapping[Path, str] = field(default_factory=dict)
+    """Names of recordings that are not called by their path."""
+
+    def name(self, path: Path) -> str:
+        """Return the name of a recording in tables and messages."""
+        return self.names.get(path) or printable(path)
+
     def build(self, scored: ScoredRecording) -> RecordingTable:
         """Build the detections, with time and location, ordered by start, then by falling score."""
         metadata = self.metadata(scored.path, scored.metadata)
@@ -47,7 +54,7 @@ class TableBuilder:
         else:
             rows.sort(key=lambda r: (r.start_s, -r.score))
         return RecordingTable(
-            recording=printable(scored.path),
+            recording=self.name(scored.path),
             duration_s=scored.duration_s,
             rate_hz=scored.info.rate_hz,
             metadata=metadata,
@@ -74,7 +81,7 @@ class TableBuilder:
         return self.options.week or (week_of(day) if day is not None else None)
 
     def _rows(
-        self, scored: ScoredRecording, channel: ChannelHits, expected: list[bool | None] | None
+        self, scored: ScoredRecording, channel: ScoredChannel, expected: list[bool | None] | None
     ) -> Iterator[Detection]:
         """Yield the detections in one channel; `expected` has what the range filter says of each class."""
         labels, calibration = self.bundle.labels, self.bundle.info.calibration

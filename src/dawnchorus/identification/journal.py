@@ -21,8 +21,9 @@ import numpy as np
 from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json
 from dawnchorus.errors import JournalDamagedError, OutputError
 from dawnchorus.identification.output_paths import printable, shared_folder
+from dawnchorus.inference.analyses.hits import HIT
 from dawnchorus.inference.preparation import Kept
-from dawnchorus.inference.scoring import HIT, ChannelHits, FailedRecording, ScoredRecording
+from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
 from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
 
 _SCHEMA = """
@@ -40,7 +41,7 @@ NO_FILE: FileMark = (None, None)
 
 
 @dataclass(frozen=True)
-class Note:
+class RecordingSummary:
     """Facts on a scored recording besides its hits."""
 
     path: Path
@@ -119,7 +120,8 @@ class Journal:
             row = self._db.execute("SELECT value FROM run WHERE key = 'parameters'").fetchone()
         if row is None:
             return None
-        return {_RENAMED_PARAMETERS.get(name, name): value for name, value in json.loads(row[0]).items()}
+        parameters: dict[str, Any] = json.loads(row[0])
+        return {_RENAMED_PARAMETERS.get(name, name): value for name, value in parameters.items()}
 
     @property
     def written(self) -> dict[str, Any] | None:
@@ -145,7 +147,7 @@ class Journal:
         return root
 
     def paths(self) -> list[Path]:
-        """Every recording that the run has come to, as it was given, in the order in which they were done."""
+        """Return every recording that the run has come to, as it was given, in the order in which they were done."""
         with self._explain():
             rows = self._db.execute("SELECT path, given FROM recordings ORDER BY rowid").fetchall()
         # A relative path means the same file only while the current folder is the same.
@@ -174,14 +176,14 @@ class Journal:
         if isinstance(result, FailedRecording):
             values: list[Any] = ["failed", printable(result.reason), None, None, None]
         else:
-            about = {
+            metadata = {
                 "info": asdict(result.info),
                 "origin": metadata_to_json(result.metadata),
                 "warnings": [printable(warning) for warning in result.warnings],
                 "speech": [(segment.start_s, segment.end_s) for segment in result.speech],
             }
             hits, fields = _pack(result.channels)
-            values = ["done", None, result.duration_s, json.dumps(about | fields), hits]
+            values = ["done", None, result.duration_s, json.dumps(metadata | fields), hits]
         with self._explain():
             self._db.execute(
                 "INSERT OR REPLACE INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
@@ -208,10 +210,10 @@ class Journal:
             ).fetchone()
         if row is None:
             return None
-        status, reason, duration_s, about, hits = row
+        status, reason, duration_s, metadata, hits = row
         if status == "failed":
             return FailedRecording(path, reason)
-        fields = json.loads(about)
+        fields = json.loads(metadata)
         return ScoredRecording(
             path=path,
             info=AudioInfo(**fields["info"]),
@@ -222,28 +224,28 @@ class Journal:
             speech=tuple(Segment(*times) for times in fields.get("speech", ())),
         )
 
-    def read_note(self, path: Path) -> FailedRecording | Note | None:
-        """As `read`, without the hits: cheap for any number of recordings."""
+    def read_summary(self, path: Path) -> FailedRecording | RecordingSummary | None:
+        """Read a recording as `read` does, without the hits: cheap for any number of recordings."""
         with self._explain():
             row = self._db.execute(
                 "SELECT status, reason, duration_s, about FROM recordings WHERE path = ?", [_key(path)]
             ).fetchone()
         if row is None:
             return None
-        status, reason, duration_s, about = row
+        status, reason, duration_s, metadata = row
         if status == "failed":
             return FailedRecording(path, reason)
-        fields = json.loads(about)
+        fields = json.loads(metadata)
         speech_s = sum(end - start for start, end in fields.get("speech", ()))
         kept_s = tuple(each.kept_s(duration_s) for each in _unpack(b"", fields))
-        return Note(path, metadata_from_json(fields["origin"]), tuple(fields["warnings"]), speech_s, kept_s)
+        return RecordingSummary(path, metadata_from_json(fields["origin"]), tuple(fields["warnings"]), speech_s, kept_s)
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
 
-def _pack(channels: Sequence[ChannelHits]) -> tuple[bytes, dict[str, Any]]:
+def _pack(channels: Sequence[ScoredChannel]) -> tuple[bytes, dict[str, Any]]:
     """Return the hits of all channels, one channel after the other, and the fields that tell them apart."""
     hits = b"".join(each.hits.tobytes() for each in channels)
     if len(channels) == 1 and channels[0].channel is None:
@@ -255,14 +257,14 @@ def _pack(channels: Sequence[ChannelHits]) -> tuple[bytes, dict[str, Any]]:
     }
 
 
-def _unpack(hits: bytes, fields: dict[str, Any]) -> tuple[ChannelHits, ...]:
+def _unpack(hits: bytes, fields: dict[str, Any]) -> tuple[ScoredChannel, ...]:
     """Return what `_pack` was given."""
     rest = np.frombuffer(hits, HIT)
     if "channels" not in fields:
-        return (ChannelHits(rest, _read_kept(fields)),)
+        return (ScoredChannel({"hits": rest}, _read_kept(fields)),)
     channels = []
     for each in fields["channels"]:
-        channels.append(ChannelHits(rest[: each["n_hits"]], _read_kept(each), each["channel"]))
+        channels.append(ScoredChannel({"hits": rest[: each["n_hits"]]}, _read_kept(each), each["channel"]))
         rest = rest[each["n_hits"] :]
     return tuple(channels)
 

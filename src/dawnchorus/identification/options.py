@@ -1,112 +1,229 @@
-"""Options of a run, checked at construction."""
+"""Options of a run: one schema for Python, the command line, HTTP, jobs, journals and provenance.
+
+A new option is one field here, with its range and help. It is stored whole with every job and table; journals have it
+if it decides scores.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
+from types import NoneType
+from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
+
+from pydantic import Field
+from pydantic.fields import FieldInfo
 
 from dawnchorus.errors import InputError
+from dawnchorus.suggestions import suggestion
 from dawnchorus.types import ChannelOption
 
 DEFAULT_MIN_SCORE = 0.25
 DEFAULT_RANGE_THRESHOLD = 0.03
-N_WEEKS = 48
-MAX_TTA_SHIFTS = 16
 
 SpeechUse = Literal["flag", "blank", "drop"]
 """Mark what has a human voice; also silence the voice in clips, pictures and pages; also drop what it is in."""
 
 
-def _require(condition: bool, name: str, expected: str, value: object) -> None:  # noqa: FBT001 - like an assertion
-    if not condition:
-        raise InputError(f"{name}: expected {expected}, got {value!r}.")
+@dataclass(frozen=True)
+class DecidesScores:
+    """Mark of an option that decides what is scored and kept in a journal; others only decide how that is shown."""
+
+    is_always_written: bool = False
+    """False for options that came later: off, they are not in the journal, so that older runs can be resumed."""
+
+
+MinScore = Annotated[float, Field(ge=0, le=1, description="Smallest score to report.")]
+Overlap = Annotated[float, Field(ge=0, description="Seconds shared by neighboring windows.")]
+TtaShifts = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=16,
+        description="Test-time augmentation: average the logits of this many circular time shifts of each window.",
+    ),
+]
+ScoredChannel = Annotated[
+    ChannelOption,
+    Field(description="Of several channels: the mean of all, the first, the second, the clearest, or each by itself."),
+]
+Top = Annotated[int | None, Field(ge=1, description="At most so many species in one window.")]
+Merge = Annotated[bool, Field(description="Join neighboring windows of a species into events.")]
+Latitude = Annotated[float | None, Field(ge=-90, le=90, description="Degrees north.")]
+Longitude = Annotated[float | None, Field(ge=-180, le=180, description="Degrees east.")]
+Week = Annotated[
+    int | None,
+    Field(ge=1, le=48, description="Week of the 48-week year (four in a month); by default of the recording's date."),
+]
+RangeThreshold = Annotated[float, Field(ge=0, le=1, description="Smallest probability of occurrence to be in range.")]
+DropOutOfRange = Annotated[bool, Field(description="Leave out what is not in range, instead of flagging it.")]
+Speech = Annotated[
+    SpeechUse | None,
+    Field(
+        description="Find human voices and flag what they are in; or also silence them in clips and pictures (blank); "
+        "or also leave out what they are in (drop)."
+    ),
+]
+
+_FIRST = DecidesScores(is_always_written=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Options for scoring recordings and selecting detections.
 
-    The first group decides what is scored and kept in the journal; the second only how the kept scores are shown,
-    and may be changed when a finished run is written out again.
+    Those that decide scores cannot change in a run; the others may, when a finished run is written out again.
     """
 
-    min_score: float = DEFAULT_MIN_SCORE
-    overlap_s: float = 0.0
-    tta_shifts: int = 1
-    """Test-time augmentation: number of circular time shifts of each window over which logits are averaged."""
-    channel: ChannelOption = "mean"
-    """The channel of a recording with several that is scored; "each": all, each by itself."""
-    top: int | None = None
-    """At most so many classes in one window."""
-    species: tuple[str, ...] | None = None
-    """Only these classes, by scientific name."""
-    thresholds: dict[str, float] = field(default_factory=dict)
-    """Smallest score by scientific name, where one differs from `min_score`."""
+    min_score: Annotated[MinScore, _FIRST] = DEFAULT_MIN_SCORE
+    overlap_s: Annotated[Overlap, _FIRST] = 0.0
+    tta_shifts: Annotated[TtaShifts, DecidesScores()] = 1
+    channel: Annotated[ScoredChannel, DecidesScores()] = "mean"
+    top: Annotated[Top, _FIRST] = None
+    species: Annotated[tuple[str, ...] | None, Field(description="Only these classes, by name."), _FIRST] = None
+    thresholds: Annotated[
+        dict[str, float], Field(ge=0, le=1, description="Smallest score by name, where it is not min_score."), _FIRST
+    ] = field(default_factory=dict)
 
-    merge: bool = False
-    """Join windows of one species that touch or overlap into one event with the best score."""
-    latitude: float | None = None
-    longitude: float | None = None
-    week: int | None = None
-    """Week of the 48-week year, 1 to 48; None: from the recording's own date, else the whole year."""
-    range_threshold: float = DEFAULT_RANGE_THRESHOLD
-    drop_out_of_range: bool = False
-    speech: SpeechUse | None = None
-    """Treatment of human voices; None: they are not looked for."""
+    merge: Merge = False
+    latitude: Latitude = None
+    longitude: Longitude = None
+    week: Week = None
+    range_threshold: RangeThreshold = DEFAULT_RANGE_THRESHOLD
+    drop_out_of_range: DropOutOfRange = False
+    speech: Speech = None
 
     def __post_init__(self) -> None:
-        _require(0 <= self.min_score <= 1, "min_score", "a number from 0 to 1", self.min_score)
-        _require(self.overlap_s >= 0, "overlap", "0 or more seconds", self.overlap_s)
-        _require(1 <= self.tta_shifts <= MAX_TTA_SHIFTS, "tta_shifts", f"1 to {MAX_TTA_SHIFTS}", self.tta_shifts)
-        channels = get_args(ChannelOption)
-        _require(self.channel in channels, "channel", f"one of {', '.join(channels)}", self.channel)
-        _require(self.top is None or self.top >= 1, "top", "1 or more", self.top)
-        _require(
-            all(0 <= value <= 1 for value in self.thresholds.values()),
-            "thresholds",
-            "numbers from 0 to 1",
-            self.thresholds,
-        )
-        _require(
-            (self.latitude is None) == (self.longitude is None),
-            "latitude and longitude",
-            "both or none",
-            (self.latitude, self.longitude),
-        )
-        _require(
-            self.latitude is None or -90 <= self.latitude <= 90,
-            "latitude",
-            "-90 to 90 degrees",
-            self.latitude,
-        )
-        _require(
-            self.longitude is None or -180 <= self.longitude <= 180,
-            "longitude",
-            "-180 to 180 degrees",
-            self.longitude,
-        )
-        _require(self.week is None or 1 <= self.week <= N_WEEKS, "week", f"1 to {N_WEEKS}", self.week)
-        _require(
-            self.speech is None or self.speech in get_args(SpeechUse),
-            "speech",
-            f"one of {', '.join(get_args(SpeechUse))}",
-            self.speech,
-        )
-        _require(
-            0 <= self.range_threshold <= 1,
-            "range_threshold",
-            "a number from 0 to 1",
-            self.range_threshold,
-        )
+        """Check all values.
+
+        Raises:
+            InputError: one is out of range, or only one of latitude and longitude is given.
+        """
+        for spec in option_specs().values():
+            spec.check(getattr(self, spec.name))
+        if (self.latitude is None) != (self.longitude is None):
+            raise InputError(f"latitude and longitude: expected both or none, got {(self.latitude, self.longitude)!r}.")
+
+    @classmethod
+    def from_fields(cls, stored: Mapping[str, Any]) -> Options:
+        """Return the options that were stored as JSON; missing ones have their defaults.
+
+        Raises:
+            InputError: a value is out of range, or a newer version of this software stored an option.
+        """
+        for name in stored:
+            if name not in option_specs():
+                raise InputError(f"options: unknown '{name}'.{suggestion(name, option_specs())} Update dawnchorus.")
+        species = stored.get("species")
+        return cls(**{**stored, "species": None if species is None else tuple(species)})
+
+    def with_changes(self, changes: OptionFields) -> Options:
+        """Return the options with other values of these fields.
+
+        Raises:
+            TypeError: there is no such option; the message names the nearest one.
+            InputError: a value is out of range.
+        """
+        for name in changes:
+            if name not in option_specs():
+                raise TypeError(f"'{name}' is no option of identify().{suggestion(name, option_specs())}")
+        return replace(self, **changes)
 
     def scoring(self) -> dict[str, Any]:
         """Return the options that affect the contents of a journal."""
-        fields = asdict(self)
-        names = ("min_score", "overlap_s", "top", "species", "thresholds")
-        # What was added later is left out where it is off, so that journals of older versions are still gone on with.
-        later = {
-            "find_speech": (True, self.speech is not None),
-            "tta_shifts": (self.tta_shifts, self.tta_shifts > 1),
-            "channel": (self.channel, self.channel != "mean"),
-        }
-        return {name: fields[name] for name in names} | {name: value for name, (value, is_on) in later.items() if is_on}
+        values = asdict(self)
+        written = {spec.name: values[spec.name] for spec in option_specs().values() if spec.is_in_journal(self)}
+        return written if self.speech is None else {**written, "find_speech": True}
+
+
+class OptionFields(TypedDict, total=False):
+    """Fields of `Options` as keyword arguments of `identify`; `Options` has their meaning and defaults."""
+
+    min_score: float
+    overlap_s: float
+    tta_shifts: int
+    channel: ChannelOption
+    top: int | None
+    species: tuple[str, ...] | None
+    thresholds: dict[str, float]
+    merge: bool
+    latitude: float | None
+    longitude: float | None
+    week: int | None
+    range_threshold: float
+    drop_out_of_range: bool
+    speech: SpeechUse | None
+
+
+@dataclass(frozen=True)
+class OptionSpec:
+    """Declaration of one option."""
+
+    name: str
+    type: type
+    is_optional: bool
+    """True if the value may be None."""
+    choices: tuple[str, ...]
+    """Allowed values; empty if the range says which are."""
+    low: int | None
+    high: int | None
+    default: Any
+    description: str
+    decides_scores: DecidesScores | None
+
+    def check(self, value: object) -> None:
+        """Raise for a value out of range; of a dictionary, for one of its values.
+
+        Raises:
+            InputError: it is out of range.
+        """
+        values = value.values() if isinstance(value, dict) else (value,)
+        if not all(map(self._is_allowed, values)):
+            raise InputError(f"{self.name}: expected {self._expected()}, got {value!r}.")
+
+    def is_in_journal(self, options: Options) -> bool:
+        """Return True if a journal has the value."""
+        if self.decides_scores is None:
+            return False
+        return self.decides_scores.is_always_written or getattr(options, self.name) != self.default
+
+    def _is_allowed(self, value: Any) -> bool:
+        if value is None:
+            return self.is_optional
+        if self.choices:
+            return value in self.choices
+        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+
+    def _expected(self) -> str:
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        if self.low is None:
+            return "true or false"
+        return f"{self.low:g} or more" if self.high is None else f"{self.low:g} to {self.high:g}"
+
+
+@cache
+def option_specs() -> dict[str, OptionSpec]:
+    """Return the declarations of the fields of `Options`, by name."""
+    hints = get_type_hints(Options, include_extras=True)
+    defaults = {each.name: each.default for each in fields(Options)}
+    return {name: _read_spec(name, hints[name], default) for name, default in defaults.items()}
+
+
+def _read_spec(name: str, hint: Any, default: Any) -> OptionSpec:
+    base, *metadata = get_args(hint)
+    is_optional = NoneType in get_args(base)
+    value_type = next(each for each in get_args(base) if each is not NoneType) if is_optional else base
+    (info,) = (each for each in metadata if isinstance(each, FieldInfo))
+    return OptionSpec(
+        name=name,
+        type=value_type,
+        is_optional=is_optional,
+        choices=get_args(value_type) if get_origin(value_type) is Literal else (),
+        low=next((each.ge for each in info.metadata if hasattr(each, "ge")), None),
+        high=next((each.le for each in info.metadata if hasattr(each, "le")), None),
+        default=default,
+        description=info.description or "",
+        decides_scores=next((each for each in metadata if isinstance(each, DecidesScores)), None),
+    )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from dawnchorus.errors import BusyError, InputError, JournalDamagedError, OutputExistsError
-from dawnchorus.formats.registry import FORMATS, TableFormat, format_of_file
+from dawnchorus.formats.registry import FORMATS, TableFormat, detect_format
 from dawnchorus.formats.text import text_stream
 from dawnchorus.identification.journal import Journal, set_aside
 from dawnchorus.identification.output_paths import named_after, relative_paths
@@ -50,7 +50,7 @@ class Target:
         """
         is_folder = path.is_dir() or not path.suffix
         if formats is None:
-            formats = ["csv"] if is_folder else [format_of_file(path).name]
+            formats = ["csv"] if is_folder else [detect_format(path).name]
         chosen = tuple(FORMATS.lookup(name) for name in formats)
         if len(chosen) > 1 and not is_folder:
             raise InputError(
@@ -163,7 +163,7 @@ class Target:
             )
 
     def _table_paths(self, paths: Sequence[Path]) -> Iterator[Path]:
-        """Every table of a run with these recordings."""
+        """Yield every table of a run with these recordings."""
         if not self.is_folder:
             yield self.path
         elif self.combined:

@@ -52,7 +52,7 @@ class RangeFilter:
         return f"location and week have no effect: the range model of {source} knows none of the classes of {bundle}."
 
     def expected(self, *, latitude: float, longitude: float, week: int | None) -> list[bool | None]:
-        """For each class of the bundle: in range, out of range, or None where the range model does not know it."""
+        """Return for each class if it is in range; None where the range model does not know it."""
         week = WHOLE_YEAR if week is None else week
         probabilities = self._predict(round(latitude, 2), round(longitude, 2), week)
         inside = probabilities >= self._threshold

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from dawnchorus import __version__
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.windows import RestReport
+from dawnchorus.formats.exports import DetectionExports, DetectionsSummary
 from dawnchorus.formats.registry import TableFormat, channel_note
 from dawnchorus.identification.detection_table import TableBuilder
-from dawnchorus.identification.journal import Journal, Note
+from dawnchorus.identification.journal import Journal, RecordingSummary
 from dawnchorus.identification.options import Options
-from dawnchorus.identification.output_paths import printable
-from dawnchorus.inference.scoring import FailedRecording, ScoredRecording
+from dawnchorus.inference.results import FailedRecording, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.tables.notes import counted
-from dawnchorus.types import Provenance, RecordingTable
+from dawnchorus.types import Detection, Provenance, RecordingTable
 
 SOFTWARE = f"dawnchorus {__version__}"
 
@@ -48,8 +47,8 @@ class Progress:
     """Seconds of sound scored now; of channels that are scored by themselves, the sum."""
 
 
-@dataclass
-class Run:
+@dataclass(repr=False)
+class Run(DetectionExports):
     """A finished run: its tables, read from the journal one recording at a time, and what went wrong."""
 
     bundle: Bundle
@@ -89,16 +88,16 @@ class Run:
         """Gather failures, warnings and locations from the journal, in the order of `paths`."""
         clocks, rests = ClockReport(), RestReport()
         for path in self.paths:
-            note = self.journal.read_note(path)
-            if isinstance(note, FailedRecording):
-                self.failures.append(RecordingFailure(printable(path), note.reason))
-            elif isinstance(note, Note):
-                self.warnings.extend(RecordingFailure(printable(path), warning) for warning in note.warnings)
-                self.speech_s += note.speech_s
-                rests.add(printable(path), self.builder.plan, max(note.kept_s, key=self.builder.plan.rest_s))
-                metadata = self.builder.metadata(path, note.metadata)
+            summary, name = self.journal.read_summary(path), self.builder.name(path)
+            if isinstance(summary, FailedRecording):
+                self.failures.append(RecordingFailure(name, summary.reason))
+            elif isinstance(summary, RecordingSummary):
+                self.warnings.extend(RecordingFailure(name, warning) for warning in summary.warnings)
+                self.speech_s += summary.speech_s
+                rests.add(name, self.builder.plan, max(summary.kept_s, key=self.builder.plan.rest_s))
+                metadata = self.builder.metadata(path, summary.metadata)
                 has_time = metadata.start_time is not None
-                clocks.add(printable(path), has_time=has_time, conflict=metadata.conflict, unread=metadata.unread)
+                clocks.add(name, has_time=has_time, conflict=metadata.conflict, unread=metadata.unread)
                 if self.builder.range_filter and metadata.latitude is not None:
                     self.has_location = True
         self.notes += clocks.notes()
@@ -116,7 +115,7 @@ class Run:
             dropped = self.builder.count_dropped(result) if isinstance(result, ScoredRecording) else Counter()
             counts += dropped
             if dropped and not example:
-                example = f"{next(iter(dropped))} in {printable(path)}"
+                example = f"{next(iter(dropped))} in {self.builder.name(path)}"
         if counts:
             self.notes.append(
                 f"{counted(counts.total(), 'detection')} of {len(counts)} species left out as out of range, as "
@@ -128,25 +127,26 @@ class Run:
         note = channel_note(formats) if self.builder.options.channel == "each" else None
         self.notes += [] if note is None else [note]
 
+    def __repr__(self) -> str:
+        return f"<Run: {self._headline(self.summary())}>"
+
+    def _headline(self, summary: DetectionsSummary) -> str:
+        return f"{super()._headline(summary)}, {len(self.failures)} failed; {self.bundle.info.name}"
+
     @cached_property
     def provenance(self) -> Provenance:
         """Provenance of the rows; available after the run has ended."""
         return build_provenance(self.bundle, self.builder.options, range_filter=self.has_location)
 
 
+def has_range(detections: Iterable[Detection]) -> bool:
+    """Return True if the range filter was used for detections."""
+    return any(detection.in_range is not None for detection in detections)
+
+
 def build_provenance(bundle: Bundle, options: Options, *, range_filter: bool) -> Provenance:
     """Return the provenance of rows: bundle, software and options; `range_filter` is True if a location was known."""
-    parameters: dict[str, Any] = {
-        **options.scoring(),
-        "merge": options.merge,
-        "latitude": options.latitude,
-        "longitude": options.longitude,
-        "week": options.week,
-        "range_filter": range_filter,
-        "range_threshold": options.range_threshold,
-        "drop_out_of_range": options.drop_out_of_range,
-        "speech": options.speech,
-    }
+    parameters = {**asdict(options), "range_filter": range_filter}
     if bundle.info.cleaning:
         parameters["cleaning"] = bundle.info.cleaning.model_dump(exclude_defaults=True)
     return Provenance(

@@ -3,41 +3,49 @@
 from __future__ import annotations
 
 import os
-import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Unpack, cast
 
 import numpy as np
 
 from dawnchorus.audio.discovery import find_recordings
+from dawnchorus.audio.sounds import Sound, is_in_memory, open_sound
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import NO_FILE, Journal, file_mark
-from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, Options
+from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, OptionFields, Options
 from dawnchorus.identification.output import Target
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.result import Progress, RecordingFailure, Run
-from dawnchorus.inference.preparation import Cleaner, open_cleaner
-from dawnchorus.inference.scoring import FailedRecording, ScoreFilter, score_recordings
+from dawnchorus.inference.analyses.hits import ScoreFilter
+from dawnchorus.inference.loaded_model import LoadedModel
+from dawnchorus.inference.model import Model, load_model
+from dawnchorus.inference.preparation import open_cleaner
+from dawnchorus.inference.recording import ScoringPlan
+from dawnchorus.inference.results import FailedRecording
+from dawnchorus.inference.scoring import score_recordings
+from dawnchorus.inference.sessions import SessionPool
 from dawnchorus.inference.speech import VoiceActivityDetector
+from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.catalog.silero import speech_graph
-from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
+from dawnchorus.models.store import DEFAULT_MODEL
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import RecordingMetadata
 
 
 def identify(
-    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    audio: Sound | Iterable[str | os.PathLike[str]],
     options: Options | None = None,
     *,
-    model: str | Path = DEFAULT_MODEL,
+    model: str | os.PathLike[str] | Model = DEFAULT_MODEL,
     out: str | os.PathLike[str] | None = None,
     formats: Sequence[str] | None = None,
     combined: bool = False,
@@ -45,15 +53,16 @@ def identify(
     workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    store: ModelStore | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    **changes: Unpack[OptionFields],
 ) -> Run:
     """Find the birds in recordings.
 
     Args:
-        paths: files, folders (searched to any depth) and globs.
-        options: thresholds, overlap, location, merging.
-        model: a built-in model's name, or a bundle's folder.
+        audio: files, folders (searched to any depth) and globs; or one sound: an open file, a file's bytes, or
+            `(samples, sample_rate_hz)` with samples [frames] or [frames, channels].
+        options: thresholds, overlap, location, merging; default: those of `Options`.
+        model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
         out: a file for one table of all recordings, or a folder for one table per recording; None keeps the
             detections in the returned `Run` only.
         formats: names of table formats; default: by the suffix of `out`, else csv.
@@ -62,8 +71,8 @@ def identify(
         workers: cores to use; default: all that this process may use.
         resume: add to a finished run: new and changed recordings, and those that failed. What it had stays.
         overwrite: replace a finished or interrupted run.
-        store: where the bundles of built-in models are; default: the user's cache folder.
-        on_progress: called after every batch of windows and every recording, from any thread.
+        on_progress: called in the caller's thread, after every recording and some times in a second.
+        changes: options by name, which take precedence: `identify("recordings/", latitude=52.5, longitude=13.4)`.
 
     An interrupted run is continued by the same call; its result equals that of an undisturbed one.
 
@@ -74,18 +83,46 @@ def identify(
         OutputError: results cannot be written.
         BusyError: another process is writing to `out`.
     """
-    options = options or Options()
-    listed = find_recordings([paths] if isinstance(paths, str | os.PathLike) else paths)
-    store = store or ModelStore(default_folder())
-    bundle = store.open(model)
-    plan = WindowPlan.from_seconds(
-        rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s
-    )
-    range_filter = open_range_filter(bundle, options, recordings, store)
-    builder = TableBuilder(bundle, plan, options, range_filter, recordings or {})
-    score_filter = build_score_filter(bundle, options)
-    detector = VoiceActivityDetector(speech_graph(store.folder)) if options.speech is not None else None
-    cleaner = open_cleaner(bundle.info.cleaning, store.folder)
+    options = (options or Options()).with_changes(changes)
+    loaded = load_model(model)
+    if is_in_memory(audio):
+        with open_sound(audio) as file:
+            names = {file.path: printable(file.name)}
+            return _identify(
+                [file.path], options, loaded, names=names, out=out, formats=formats, combined=combined,
+                recordings=recordings, workers=workers, resume=resume, overwrite=overwrite, on_progress=on_progress,
+            )  # fmt: skip
+    paths = [audio] if isinstance(audio, str | os.PathLike) else cast(Iterable[str | os.PathLike[str]], audio)
+    listed = find_recordings(paths)
+    return _identify(
+        listed, options, loaded, names={}, out=out, formats=formats, combined=combined, recordings=recordings,
+        workers=workers, resume=resume, overwrite=overwrite, on_progress=on_progress,
+    )  # fmt: skip
+
+
+def _identify(
+    listed: list[Path],
+    options: Options,
+    model: Model,
+    *,
+    names: Mapping[Path, str],
+    out: str | os.PathLike[str] | None,
+    formats: Sequence[str] | None,
+    combined: bool,
+    recordings: dict[Path, RecordingMetadata] | None,
+    workers: int | None,
+    resume: bool,
+    overwrite: bool,
+    on_progress: Callable[[Progress], None] | None,
+) -> Run:
+    bundle = model.bundle
+    detector = VoiceActivityDetector(speech_graph(model.store.folder)) if options.speech is not None else None
+    plan = build_scoring_plan(bundle, options, speech_detector=detector)
+    range_filter = open_range_filter(model, options, recordings)
+    builder = TableBuilder(bundle, plan.windows, options, range_filter, recordings or {}, names)
+    n_workers = workers or usable_cores()
+    cleaner = open_cleaner(bundle.info.cleaning, model.store.folder)
+    loaded = LoadedModel(bundle, cleaner, SessionPool(bundle, options.tta_shifts))
     # Two bundles may have one graph, and activate or clean differently.
     key = {"bundle_id": bundle.id, "activation": bundle.info.activation, **options.scoring()}
     if bundle.info.cleaning:
@@ -98,7 +135,7 @@ def identify(
         if journal.replaced is not None:
             lost = "the journal of an earlier run was damaged, so its results could not be used; it is kept"
             run.warnings.append(RecordingFailure(printable(journal.replaced), lost))
-        _score_waiting(run, score_filter, workers or usable_cores(), cleaner, detector, on_progress)
+        _score_waiting(run, loaded, plan, n_workers, on_progress)
         run.take_notes()
         run.note_dropped()
         run.notes += [*_notes_on_thresholds(bundle, options), *_notes_on_location(run, options)]
@@ -124,10 +161,9 @@ def _with_earlier(paths: list[Path], journal: Journal) -> list[Path]:
 
 def _score_waiting(
     run: Run,
-    score_filter: ScoreFilter,
+    model: LoadedModel,
+    plan: ScoringPlan,
     n_workers: int,
-    cleaner: Cleaner,
-    speech_detector: VoiceActivityDetector | None,
     on_progress: Callable[[Progress], None] | None,
 ) -> None:
     """Score what the journal does not have yet, and write every result to it as it comes."""
@@ -143,27 +179,14 @@ def _score_waiting(
         on_progress(progress)
     if not waiting:
         return
-    plan = run.builder.plan
-    lock = threading.Lock()
+    windows = plan.windows
 
     def note_windows(n: int) -> None:
-        with lock:
-            progress.scored_s += n * plan.hop_samples / plan.rate_hz
+        progress.scored_s += n * windows.hop_samples / windows.rate_hz
         if on_progress:
             on_progress(progress)
 
-    results = score_recordings(
-        waiting,
-        run.bundle,
-        plan=plan,
-        score_filter=score_filter,
-        n_workers=n_workers,
-        cleaner=cleaner,
-        tta_shifts=run.builder.options.tta_shifts,
-        channel=run.builder.options.channel,
-        speech_detector=speech_detector,
-        on_windows=note_windows,
-    )
+    results = score_recordings(waiting, model, plan, n_workers=n_workers, on_windows=note_windows)
     with closing(results):  # also where `on_progress` raises: threads and decoders end now, not with the exception
         for result in results:
             journal.add(result, marks[result.path])
@@ -171,8 +194,8 @@ def _score_waiting(
                 progress.n_failed += 1
             else:
                 progress.n_done += 1
-                with lock:  # windows overlap, and the last one is filled up
-                    progress.scored_s += sum(plan.scored_s(s) - _windows_s(s, plan) for s in result.kept_s)
+                # Windows overlap, and the last one is filled up.
+                progress.scored_s += sum(windows.scored_s(s) - _windows_s(s, windows) for s in result.kept_s)
                 progress.n_detections += result.n_hits
             if on_progress:
                 on_progress(progress)
@@ -180,6 +203,31 @@ def _score_waiting(
 
 def _windows_s(kept_s: float, plan: WindowPlan) -> float:
     return plan.start_s(plan.count(round(kept_s * plan.rate_hz)))
+
+
+def build_scoring_plan(
+    bundle: Bundle,
+    options: Options,
+    *,
+    speech_detector: VoiceActivityDetector | None = None,
+    limits: Limits | None = None,
+) -> ScoringPlan:
+    """Return what the options want done with each recording.
+
+    Raises:
+        InputError: the overlap is as long as the bundle's window, or none of the species asked for is a class.
+    """
+    windows = WindowPlan.from_seconds(
+        rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s
+    )
+    analyses = {"hits": build_score_filter(bundle, options)}
+    return ScoringPlan(
+        windows=windows,
+        analyses=analyses,
+        channel=options.channel,
+        speech_detector=speech_detector,
+        limits=limits,
+    )
 
 
 def build_score_filter(bundle: Bundle, options: Options) -> ScoreFilter:
@@ -276,13 +324,13 @@ def _notes_on_location(run: Run, options: Options) -> Iterator[str]:
 
 
 def open_range_filter(
-    bundle: Bundle, options: Options, recordings: dict[Path, RecordingMetadata] | None, store: ModelStore
+    model: Model, options: Options, recordings: dict[Path, RecordingMetadata] | None
 ) -> RangeFilter | None:
     """Return the range filter, where a location is known or the bundle has one; else None."""
-    if bundle.range_path.is_file():
-        source = bundle
+    if model.bundle.range_path.is_file():
+        source = model.bundle
     elif options.latitude is None and not any(o.latitude is not None for o in (recordings or {}).values()):
         return None
     else:
-        source = store.open(DEFAULT_MODEL)
-    return RangeFilter(source, bundle=bundle, threshold=options.range_threshold)
+        source = model.store.open(DEFAULT_MODEL)
+    return RangeFilter(source, bundle=model.bundle, threshold=options.range_threshold)

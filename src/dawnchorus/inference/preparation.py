@@ -47,7 +47,7 @@ class Kept:
     is_whole: bool = True
 
     def start_s(self, kept_s: float) -> float:
-        """Return the time in the recording of what begins at `kept_s` of the kept sound, both in seconds."""
+        """Convert a time in the kept audio, `kept_s`, to the time in the recording, both in seconds."""
         if self.is_whole or not self.segments:
             return kept_s
         k = max(bisect.bisect_right(self._starts_s, kept_s + 1e-9) - 1, 0)
@@ -110,7 +110,7 @@ class Cleaner:
         max_samples: int = MAX_DECODED_SAMPLES,
         channel: ChannelSource = "mean",
     ) -> CleanedRecording:
-        """Request a recording, to be used in a `with` block; where segments are removed, it is decoded once before.
+        """Request a recording, for a `with` block; if segments are to be removed, it is decoded twice.
 
         Raises:
             AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.metrics.classification import BoolArray, FloatArray, mean_of_known
+from dawnchorus.metrics.classification import BoolArray, FloatArray, average_known
 from dawnchorus.tables.notes import counted
 
 Metric = Callable[[BoolArray, FloatArray], FloatArray]
@@ -24,7 +24,7 @@ class RowMean:
 
     def __call__(self, truth: BoolArray, scores: FloatArray) -> FloatArray:
         """Return the mean of the rows that have a value [...]."""
-        return mean_of_known(self.of_rows(truth, scores))
+        return average_known(self.of_rows(truth, scores))
 
 
 class RowShare(RowMean):
@@ -99,7 +99,7 @@ def _resample(
     """Return the metric of each draw, in blocks [draws]."""
     if isinstance(metric, RowMean):
         rows = metric.of_rows(truth, scores)
-        return [mean_of_known(rows[d]) for d in draws]
+        return [average_known(rows[d]) for d in draws]
     return [metric(truth[d], scores[d]) for d in draws]
 
 

@@ -36,11 +36,11 @@ def _mean_ranks(scores: FloatArray) -> FloatArray:
     order = np.argsort(scores, axis=-2, kind="stable")
     ordered = np.take_along_axis(scores, order, -2)
     ranks = np.empty_like(scores)
-    np.put_along_axis(ranks, order, (_first_of_equals(ordered) + _last_of_equals(ordered)) / 2 + 1, -2)
+    np.put_along_axis(ranks, order, (_find_first_equal(ordered) + _find_last_equal(ordered)) / 2 + 1, -2)
     return ranks
 
 
-def _last_of_equals(ordered: FloatArray) -> npt.NDArray[np.int64]:
+def _find_last_equal(ordered: FloatArray) -> npt.NDArray[np.int64]:
     """Return, for each value of sorted columns, the index of the last one that equals it [..., rows, classes]."""
     n = ordered.shape[-2]
     is_last = np.ones(ordered.shape, bool)
@@ -50,16 +50,16 @@ def _last_of_equals(ordered: FloatArray) -> npt.NDArray[np.int64]:
     return last
 
 
-def _first_of_equals(ordered: FloatArray) -> npt.NDArray[np.int64]:
+def _find_first_equal(ordered: FloatArray) -> npt.NDArray[np.int64]:
     """Return, for each value of sorted columns, the index of the first one that equals it [..., rows, classes]."""
-    from_the_end = _last_of_equals(np.flip(ordered, -2))
+    from_the_end = _find_last_equal(np.flip(ordered, -2))
     first: npt.NDArray[np.int64] = ordered.shape[-2] - 1 - np.flip(from_the_end, -2)
     return first
 
 
 def macro_roc_auc(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
     """Return the mean of `roc_auc` over the classes that have one [...]."""
-    return mean_of_known(roc_auc(truth, scores))
+    return average_known(roc_auc(truth, scores))
 
 
 def average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
@@ -68,7 +68,7 @@ def average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray
     order = np.argsort(-scores, axis=-2, kind="stable")
     hits = np.take_along_axis(truth, order, -2)
     # Rows of one score are found together: the precision is that after the last of them.
-    last = _last_of_equals(np.take_along_axis(scores, order, -2))
+    last = _find_last_equal(np.take_along_axis(scores, order, -2))
     precision = np.take_along_axis(hits.cumsum(-2), last, -2) / (last + 1)
     return _over((precision * hits).sum(-2), truth.sum(-2))
 
@@ -84,7 +84,7 @@ def cmap(truth: npt.ArrayLike, scores: npt.ArrayLike, *, n_padding: int = 0) -> 
         padding = np.ones((*truth.shape[:-2], n_padding, truth.shape[-1]))
         truth = np.concatenate([truth, padding.astype(bool)], axis=-2)
         scores = np.concatenate([scores, padding], axis=-2)
-    return np.where(is_of_any, mean_of_known(average_precision(truth, scores)), np.nan)
+    return np.where(is_of_any, average_known(average_precision(truth, scores)), np.nan)
 
 
 def label_ranking_average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
@@ -105,7 +105,7 @@ def top_k_hits(truth: npt.ArrayLike, scores: npt.ArrayLike, k: int) -> FloatArra
 
 def top_k_accuracy(truth: npt.ArrayLike, scores: npt.ArrayLike, k: int) -> FloatArray:
     """Return the share of rows with a species of which one is among the k best-scoring classes [...]."""
-    return mean_of_known(top_k_hits(truth, scores, k))
+    return average_known(top_k_hits(truth, scores, k))
 
 
 def precision_recall_f1(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> FloatArray:
@@ -142,7 +142,7 @@ def log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
 def multilabel_log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
     """Return the mean over each row's classes of the binary cross-entropy of scores as probabilities [..., rows]."""
     truth, scores = np.asarray(truth, bool), np.asarray(scores, np.float64)
-    return mean_of_known(-np.log(np.maximum(np.where(truth, scores, 1 - scores), SMALLEST_PROBABILITY)))
+    return average_known(-np.log(np.maximum(np.where(truth, scores, 1 - scores), SMALLEST_PROBABILITY)))
 
 
 def expected_calibration_error(truth: npt.ArrayLike, probabilities: npt.ArrayLike, *, n_bins: int = 10) -> float:
@@ -159,7 +159,7 @@ def expected_calibration_error(truth: npt.ArrayLike, probabilities: npt.ArrayLik
     return float(np.abs(right - said).sum() / n.sum())
 
 
-def mean_of_known(values: FloatArray) -> FloatArray:
+def average_known(values: FloatArray) -> FloatArray:
     """Return the mean of the values that are numbers [...]."""
     known = ~np.isnan(values)
     return _over(np.where(known, values, 0).sum(-1), known.sum(-1))

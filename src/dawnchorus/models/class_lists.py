@@ -112,10 +112,10 @@ def _line_rows(path: Path) -> tuple[str, list[_Row]]:
     _refuse_other_lines(path, rows)
     before = [_INDEX_BEFORE.fullmatch(row.name) for row in rows]
     if len(rows) > 1 and all(before):
-        return "index", _indexed(rows, before)
+        return "index", _strip_indices(rows, before)
     behind = [_INDEX_BEHIND.fullmatch(row.name) for row in rows]
     if _are_all_indexed(behind):
-        return "index", _indexed(rows, behind)
+        return "index", _strip_indices(rows, behind)
     if _is_partly_indexed(rows, before) or (_n_distinct(behind) > 1 and _are_positions(behind)):
         _refuse_partly_indexed(path, rows, before if any(before) else behind)
     for separator in "\t;|":
@@ -151,7 +151,7 @@ def _without_quotes(line: str) -> str:
     return text if match is None else match["name"].strip()
 
 
-def _indexed(rows: list[_Row], matches: Sequence[re.Match[str] | None]) -> list[_Row]:
+def _strip_indices(rows: list[_Row], matches: Sequence[re.Match[str] | None]) -> list[_Row]:
     pairs = zip(rows, matches, strict=True)
     return [
         _Row(row.line, _without_quotes(match["name"]), "", match["index"]) for row, match in pairs if match is not None
@@ -178,9 +178,9 @@ def _are_positions(matches: Sequence[re.Match[str] | None]) -> bool:
 
 def _is_partly_indexed(rows: list[_Row], before: Sequence[re.Match[str] | None]) -> bool:
     """Return True if some lines begin with an index, which is no part of a name as in `2 stroke engine`."""
-    found = [(row, match) for row, match in zip(rows, before, strict=True) if match is not None]
-    is_list = 2 * len(found) >= len(rows) and all(int(match["index"]) <= len(rows) for _, match in found)
-    is_dropped = any(parse_label(row.name) == parse_label(match["name"]) for row, match in found)
+    numbered = [(row, match) for row, match in zip(rows, before, strict=True) if match is not None]
+    is_list = 2 * len(numbered) >= len(rows) and all(int(match["index"]) <= len(rows) for _, match in numbered)
+    is_dropped = any(parse_label(row.name) == parse_label(match["name"]) for row, match in numbered)
     return len(rows) > 1 and (is_list or is_dropped or _are_positions(before))
 
 

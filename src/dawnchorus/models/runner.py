@@ -33,7 +33,7 @@ class Output:
     embeddings: FloatArray | None
 
 
-def milliseconds(bundle: Bundle, *, sound_s: float = 5.0) -> float:
+def milliseconds(bundle: Bundle, *, audio_s: float = 5.0) -> float:
     """Measure the graph's time for so many seconds of sound on one core: the median of some runs of one window."""
     session = open_session(bundle)
     window = np.random.default_rng(1).normal(0, 0.05, (1, bundle.window_samples)).astype(np.float32)
@@ -43,7 +43,7 @@ def milliseconds(bundle: Bundle, *, sound_s: float = 5.0) -> float:
         start_s = time.perf_counter()
         session.run(window)
         took.append(time.perf_counter() - start_s)
-    return 1000 * statistics.median(took) * sound_s / bundle.info.window_s
+    return 1000 * statistics.median(took) * audio_s / bundle.info.window_s
 
 
 class Session(Protocol):
@@ -69,7 +69,7 @@ def open_session(bundle: Bundle, *, tta_shifts: int = 1) -> Session:
 
 
 def apply_activation(logits: FloatArray, activation: Activation) -> FloatArray:
-    """Scores between 0 and 1 from logits [n, classes], by the bundle's activation."""
+    """Return scores between 0 and 1 from logits [n, classes], by the bundle's activation."""
     return _ACTIVATIONS[activation](logits)
 
 

@@ -168,8 +168,10 @@ def _draw_waveform(axes: Axes, waveform: Waveform, *, height: float) -> None:
     """Draw the row's part of the waveform above it, `height` as a share of the row's height."""
     left_s, right_s = axes.get_xlim()
     above = axes.inset_axes((0, 1, 1, height))
-    shown = (waveform.times_s >= left_s) & (waveform.times_s <= right_s)
-    above.fill_between(waveform.times_s[shown], waveform.low[shown], waveform.high[shown], color=FAINT, linewidth=0.5)
+    is_visible = (waveform.times_s >= left_s) & (waveform.times_s <= right_s)
+    above.fill_between(
+        waveform.times_s[is_visible], waveform.low[is_visible], waveform.high[is_visible], color=FAINT, linewidth=0.5
+    )
     above.set_xlim(left_s, right_s)
     limit = 1.05 * max(waveform.peak, 1e-3)
     above.set_ylim(-limit, limit)

@@ -48,7 +48,7 @@ class Spectrogram:
         return Spectrogram(levels_db, self.top_hz, start_s, start_s + levels_db.shape[1] / self.columns_per_s)
 
     def limits_db(self) -> tuple[float, float]:
-        """Levels for the dark and the bright end: a little below the usual background to near the loudest."""
+        """Return levels for the dark and the bright end: a little below the usual background to near the loudest."""
         floor, loudest = np.percentile(self.levels_db, [40, 99.95])
         return float(floor), float(max(loudest, floor + 35))
 
@@ -58,7 +58,7 @@ def recording_spectrogram(
 ) -> Spectrogram:
     """Compute the spectrogram of a whole recording of about `duration_s` seconds; memory does not grow with its length.
 
-    Nothing of what is to be `silent` is seen.
+    The segments `silent` are blank.
 
     Raises:
         AudioError: the recording cannot be decoded.

@@ -16,8 +16,8 @@ _COLOURS = (DAWN(np.arange(DAWN.N))[:, :3] * 255).astype(np.uint8)
 def draw_strip(spectrogram: Spectrogram, *, width: int, height: int) -> bytes:
     """Draw a PNG of `width` x `height` pixels: time to the right, frequency upwards, nothing else."""
     low, high = spectrogram.limits_db()
-    shown = (spectrogram.levels_db[::-1] - low) * (len(_COLOURS) / (high - low))
-    colours = _COLOURS[np.clip(shown, 0, len(_COLOURS) - 1, out=shown).astype(np.uint8)]
+    steps = (spectrogram.levels_db[::-1] - low) * (len(_COLOURS) / (high - low))
+    colours = _COLOURS[np.clip(steps, 0, len(_COLOURS) - 1, out=steps).astype(np.uint8)]
     image = Image.fromarray(colours).resize((width, height), Image.Resampling.BILINEAR)
     out = io.BytesIO()
     image.save(out, format="png", compress_level=3)

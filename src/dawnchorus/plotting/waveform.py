@@ -40,7 +40,7 @@ class Waveform:
 def recording_waveform(
     path: Path, *, duration_s: float, silent: Sequence[Segment] = (), channel: ChannelSource = "mean"
 ) -> Waveform:
-    """Compute the waveform's outline of a recording of about `duration_s` seconds; its length costs no memory.
+    """Compute the outline of a recording of about `duration_s` seconds; memory does not grow with its length.
 
     What is to be `silent` is flat.
 

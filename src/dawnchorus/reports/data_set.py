@@ -114,8 +114,8 @@ def _long_tail(summary: DataSetSummary) -> bytes:
     axes.set_ylim(0.8, max(counts) * 1.4)
     axes.set_xlabel("species", color=FAINT, fontsize=8)
     axes.grid(visible=True, axis="y", color=GRID, linewidth=0.6)
-    few = sum(count < 10 for count in counts)
-    axes.text(0.98, 0.92, f"{few} of {len(counts)} species\nhave fewer than 10", transform=axes.transAxes, color=INK,
+    n_rare = sum(count < 10 for count in counts)
+    axes.text(0.98, 0.92, f"{n_rare} of {len(counts)} species\nhave fewer than 10", transform=axes.transAxes, color=INK,
               fontsize=9, ha="right", va="top")  # fmt: skip
     return _png(figure)
 
@@ -135,8 +135,8 @@ def _lengths(summary: DataSetSummary) -> bytes:
     axes.hist(summary.lengths_s, bins=np.geomspace(low * 0.95, high * 1.05, 40).tolist(), color=_BLUE)
     axes.set_xscale("log")
     ticks = [value for value in _LENGTH_TICKS_S if low * 0.95 <= value <= high * 1.05]
-    shown = ticks if len(ticks) > 1 else sorted({low, high})
-    axes.set_xticks(shown, [_length(value) for value in shown])
+    positions = ticks if len(ticks) > 1 else sorted({low, high})
+    axes.set_xticks(positions, [_length(value) for value in positions])
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(visible=True, axis="y", color=GRID, linewidth=0.6)
     return _png(figure)
@@ -165,7 +165,7 @@ def _month_hour(summary: DataSetSummary) -> bytes:
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _RenderedExample:
     example: Example
     png: str
     mp3: str
@@ -175,13 +175,13 @@ class _Shown:
 class ExampleClips:
     """Example clips of the species, and their average spectra."""
 
-    shown: tuple[_Shown, ...]
+    rendered: tuple[_RenderedExample, ...]
     spectra: bytes | None
 
 
 def show_examples(examples: Iterable[Example]) -> ExampleClips:
     """Read the examples and draw them; one that cannot be read is left out."""
-    shown: list[_Shown] = []
+    rendered: list[_RenderedExample] = []
     spectra: dict[str, list[FloatArray]] = {}
     for example in examples:
         try:
@@ -191,9 +191,9 @@ def show_examples(examples: Iterable[Example]) -> ExampleClips:
         samples = silence(samples, example.silent, rate_hz=RATE_HZ, start_s=example.start_s)
         spectrogram = clip_spectrogram(samples, rate_hz=RATE_HZ, start_s=example.start_s)
         png, mp3 = draw_clip(spectrogram), encode_mp3(samples, rate_hz=RATE_HZ)
-        shown.append(_Shown(example, base64.b64encode(png).decode(), base64.b64encode(mp3).decode()))
+        rendered.append(_RenderedExample(example, base64.b64encode(png).decode(), base64.b64encode(mp3).decode()))
         spectra.setdefault(example.common_name, []).append(_spectrum(spectrogram))
-    return ExampleClips(tuple(shown), _draw_spectra(spectra) if spectra else None)
+    return ExampleClips(tuple(rendered), _draw_spectra(spectra) if spectra else None)
 
 
 def _spectrum(spectrogram: Spectrogram) -> FloatArray:
@@ -228,7 +228,7 @@ def render_data_page(
         .render(
             summary=summary,
             plots={key: base64.b64encode(png).decode() for key, png in plots.items()},
-            examples=examples.shown,
+            examples=examples.rendered,
             spectra=examples.spectra and base64.b64encode(examples.spectra).decode(),
             name=name,
             advice=advice,

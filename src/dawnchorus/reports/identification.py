@@ -69,7 +69,7 @@ def _card(entry: ClassSummary) -> _Card:
 
 
 def _heat(species: Sequence[ClassSummary]) -> list[tuple[ClassSummary, list[tuple[int, str]]]]:
-    """For each species the count and colour of every hour, each row relative to its own largest hour."""
+    """Return count and color of every hour by species, each row relative to its own largest hour."""
     rows = []
     for entry in species:
         largest = max(entry.by_hour)

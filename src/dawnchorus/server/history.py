@@ -8,7 +8,7 @@ import threading
 import time
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from dawnchorus.errors import NotFoundError
+from dawnchorus.formats.columns import detection_values
+from dawnchorus.identification.options import Options
+from dawnchorus.identification.result import build_provenance, has_range
 from dawnchorus.limits import Limits
 from dawnchorus.server.scheduling import IdentifyResult
 from dawnchorus.server.state.blobs import BlobStore
@@ -32,7 +35,7 @@ from dawnchorus.server.state.tables import (
     Recording,
     Review,
 )
-from dawnchorus.types import Detection
+from dawnchorus.types import ChannelSource, Detection
 
 LOG = logging.getLogger(__name__)
 
@@ -93,8 +96,14 @@ class DetectionStore:
         """Count an identification without storing the audio; written in batches in the background."""
         self._pending.put(_identification_values(result, best, recording=None))
 
-    def store(self, result: IdentifyResult, path: Path, name: str) -> str:
+    def store(self, result: IdentifyResult, path: Path, *, name: str, options: Options) -> str:
         """Store the audio and its detections, and return the sha256 of the audio; everything is written on return.
+
+        Args:
+            result: Detections.
+            path: Audio.
+            name: Client's name of it.
+            options: Options that the detections were made with.
 
         Raises:
             OutputError: no space.
@@ -119,10 +128,17 @@ class DetectionStore:
                 )
                 session.flush()
             best = max(rows, key=lambda d: d.score, default=None)
-            identification = Identification(**_identification_values(result, best, recording=sha256))
+            identification = Identification(
+                **_identification_values(result, best, recording=sha256),
+                provenance=asdict(build_provenance(result.bundle, options, range_filter=has_range(rows))),
+                latitude=table.metadata.latitude,
+                longitude=table.metadata.longitude,
+                week=table.week,
+            )
             session.add(identification)
             session.flush()
-            values = [_detection_values(row, identification, result.bundle.id) for row in rows]
+            owners = {"identification": identification.id, "recording": sha256, "bundle_id": result.bundle.id}
+            values = [detection_values(row) | owners for row in rows]
             for k in range(0, len(values), INSERT_ROWS):
                 session.execute(insert(DetectionRow), values[k : k + INSERT_ROWS])
             _copy_reviews(session, sha256, identification.id)
@@ -206,17 +222,30 @@ class DetectionStore:
         with self._database.read() as session:
             return _get_recording(session, sha256)
 
-    def get(self, detection_id: int) -> DetectionRow:
-        """Return a detection.
+    def get(self, detection_id: int) -> tuple[DetectionRow, ChannelSource]:
+        """Return a detection, and the channel that it was scored in.
 
         Raises:
             NotFoundError: there is none.
         """
         with self._database.read() as session:
             row = session.get(DetectionRow, detection_id)
-        if row is None:
-            raise NotFoundError(f"there is no detection {detection_id}.")
-        return row
+            if row is None:
+                raise NotFoundError(f"there is no detection {detection_id}.")
+            return row, scored_channel(session, row)
+
+    def latest_identification(self, sha256: str) -> Identification:
+        """Return the latest identification of a stored recording.
+
+        Raises:
+            NotFoundError: there is no such recording.
+        """
+        query = select(Identification).where(Identification.recording == sha256).order_by(Identification.id.desc())
+        with self._database.read() as session:
+            identification = session.scalars(query.limit(1)).first()
+        if identification is None:
+            raise NotFoundError(f"there is no recording {sha256[:64]}.")
+        return identification
 
     def find(
         self, query: DetectionQuery, *, limit: int, offset: int = 0, by_score: bool = False
@@ -280,17 +309,16 @@ class DetectionStore:
 
 def to_detection(row: DetectionRow) -> Detection:
     """Convert a row to a detection."""
-    return Detection(
-        row.start_s,
-        row.end_s,
-        row.scientific_name,
-        row.common_name,
-        "species",
-        row.score,
-        in_range=row.in_range,
-        probability=row.probability,
-        channel=row.channel,
-    )
+    return Detection(**detection_values(row))
+
+
+def scored_channel(session: Session, row: DetectionRow) -> ChannelSource:
+    """Return the channel that a detection was scored in."""
+    if row.channel is not None:
+        return row.channel
+    run = session.get_one(Identification, row.identification)
+    channel: ChannelSource = (run.provenance or {}).get("parameters", {}).get("channel", "mean")
+    return channel
 
 
 def _get_recording(session: Session, sha256: str) -> Recording:
@@ -308,22 +336,6 @@ def _identification_values(result: IdentifyResult, best: Detection | None, *, re
         "duration_s": result.table.duration_s,
         "species": None if best is None else best.common_name,
         "score": None if best is None else best.score,
-    }
-
-
-def _detection_values(row: Detection, identification: Identification, bundle_id: str) -> dict[str, Any]:
-    return {
-        "identification": identification.id,
-        "recording": identification.recording,
-        "start_s": row.start_s,
-        "end_s": row.end_s,
-        "scientific_name": row.scientific_name,
-        "common_name": row.common_name,
-        "score": row.score,
-        "probability": row.probability,
-        "in_range": row.in_range,
-        "bundle_id": bundle_id,
-        "channel": row.channel,
     }
 
 

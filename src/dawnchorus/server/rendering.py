@@ -136,7 +136,7 @@ class Renderer:
                 "too many spectrograms, clips and tables are waiting. Try again later.",
                 retry_after_s=max(self._mean_s * self._queue_length, 1.0),
             )
-        future = self._threads.submit(self._timed, work)
+        future = self._threads.submit(self._measure, work)
         future.add_done_callback(lambda _: self._slots.release())
         return await asyncio.wrap_future(future)
 
@@ -145,7 +145,7 @@ class Renderer:
         for key in [key for key in self._finished if key[0] == sha256]:
             self._remove(key)
 
-    def _timed(self, work: Callable[[], Result]) -> Result:
+    def _measure(self, work: Callable[[], Result]) -> Result:
         start_s = time.monotonic()
         try:
             return work()
@@ -173,12 +173,12 @@ class Renderer:
         On failure and cancellation the file is closed, which also stops a running writer.
         """
 
-        def fill() -> None:
+        def write_and_rewind() -> None:
             write(file)
             file.seek(0)
 
         try:
-            await self.run(fill)
+            await self.run(write_and_rewind)
         except BaseException as error:
             with suppress(OSError):  # bytes that did not fit are flushed again
                 file.close()

@@ -1,45 +1,42 @@
-"""Inference pool: one thread per core, each with its own session; uploads are scored in fair slices.
+"""Inference pool: uploads on the inference engine, with limits, deadlines and a model that can be switched.
 
-A recording is decoded in a process that can be killed, and scored in slices of a few windows. After each slice it goes
-to the end of the queue, so an hour of audio does not delay a clip of three seconds. A recording keeps the bundle that
-it started with, even if another one is activated meanwhile.
+Fairness is the engine's: an hour of audio does not delay a clip of three seconds. A recording keeps the bundle that it
+was submitted with, even if another one is activated meanwhile.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
-from concurrent.futures import CancelledError, Future, InvalidStateError
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 
-from dawnchorus.audio.channels import channel_sources
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.metadata import with_name
-from dawnchorus.audio.process import DecoderProcess
-from dawnchorus.audio.windows import RestReport, Windower, WindowPlan
+from dawnchorus.audio.windows import RestReport, WindowPlan
 from dawnchorus.cores import usable_cores
-from dawnchorus.errors import InputError, ModelError, OverloadedError
+from dawnchorus.errors import InputError, OverloadedError
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, Options
 from dawnchorus.identification.range_filter import RangeFilter
-from dawnchorus.identification.run import build_score_filter, open_range_filter
-from dawnchorus.inference.preparation import CleanedRecording, open_cleaner
-from dawnchorus.inference.scoring import HIT, ChannelHits, ScoredRecording, ScoreFilter
+from dawnchorus.identification.run import build_scoring_plan, open_range_filter
+from dawnchorus.inference.analyses.windows import FloatArray, WindowOutput
+from dawnchorus.inference.engine import InferenceEngine, NumberedWindows, WorkFuture
+from dawnchorus.inference.loaded_model import LoadedModel
+from dawnchorus.inference.model import Model
+from dawnchorus.inference.preparation import open_cleaner
+from dawnchorus.inference.recording import RecordingWork
+from dawnchorus.inference.sessions import SessionPool
 from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.runner import BATCH_WINDOWS, FloatArray, Session, apply_activation, open_session
+from dawnchorus.models.runner import BATCH_WINDOWS
 from dawnchorus.models.store import ModelStore
-from dawnchorus.types import AudioInfo, ChannelOption, ChannelSource, RecordingMetadata, RecordingTable
+from dawnchorus.types import AudioInfo, RecordingMetadata, RecordingTable
 
 FIRST_COST_S = 2e-8
 """Seconds of work per byte before the first measurement."""
@@ -51,24 +48,6 @@ LEAST_BYTES = 256 << 10
 
 
 Stage = Literal["wait", "decode", "infer", "table"]
-
-
-class _StageTimer:
-    """Seconds spent in each stage of a request."""
-
-    def __init__(self) -> None:
-        self.stage_s: dict[Stage, float] = {"wait": 0.0, "decode": 0.0, "infer": 0.0, "table": 0.0}
-        self._last = time.monotonic()
-
-    def finish(self, stage: Stage) -> None:
-        """Add the time since the last call to a stage."""
-        now = time.monotonic()
-        self.stage_s[stage] += now - self._last
-        self._last = now
-
-    @property
-    def work_s(self) -> float:
-        return sum(self.stage_s.values()) - self.stage_s["wait"]
 
 
 @dataclass(frozen=True)
@@ -83,19 +62,39 @@ class IdentifyResult:
     stage_s: Mapping[Stage, float]
 
 
-class _Active:
-    """A bundle with a warmed-up session for each inference thread."""
+class CostEstimate:
+    """Seconds of work for each byte of an upload: a moving average, in which a single recording has little weight."""
 
-    def __init__(self, bundle: Bundle, n_inference_threads: int, store: ModelStore) -> None:
-        self.bundle = bundle
-        self._store = store
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cost_s = FIRST_COST_S
+
+    def work_s(self, n_bytes: int) -> float:
+        """Return the estimated work of a recording."""
+        return max(n_bytes, LEAST_BYTES) * self._cost_s
+
+    def update(self, n_bytes: int, elapsed_s: float) -> None:
+        """Add the work that a recording was."""
+        with self._lock:
+            cost_s = min(elapsed_s / max(n_bytes, LEAST_BYTES), MAX_JUMP * self._cost_s)
+            self._cost_s += LEARNING_RATE * (cost_s - self._cost_s)
+
+
+class ServedModel:
+    """A bundle with its sessions and its range filters."""
+
+    def __init__(self, bundle: Bundle, store: ModelStore) -> None:
+        self.bundle, self._store = bundle, store
+        self.loaded = LoadedModel(bundle, open_cleaner(bundle.info.cleaning, store.folder), SessionPool(bundle))
         self._range_filter = lru_cache(maxsize=8)(self._new_range_filter)
-        self.sessions: list[Session] = [open_session(bundle) for _ in range(n_inference_threads)]
-        for session in self.sessions:
-            logits = session.run(np.zeros((1, bundle.window_samples), np.float32)).logits
-            if not np.isfinite(logits).all():
-                raise ModelError(f"{bundle.folder}: on silence the model gives numbers that are not finite.")
-        self.cleaner = open_cleaner(bundle.info.cleaning, store.folder)
+
+    def warm_up(self, n_threads: int) -> None:
+        """Load everything that uploads without a location need.
+
+        Raises:
+            ModelError: the bundle cannot be run.
+        """
+        self.loaded.sessions.warm_up(n_threads)
         self.range_filter(Options())
 
     def range_filter(self, options: Options) -> RangeFilter | None:
@@ -105,70 +104,117 @@ class _Active:
     def _new_range_filter(self, threshold: float, has_location: bool) -> RangeFilter | None:  # noqa: FBT001 - a cache's key
         coordinate = 0.0 if has_location else None
         options = Options(range_threshold=threshold, latitude=coordinate, longitude=coordinate)
-        return open_range_filter(self.bundle, options, None, self._store)
+        return open_range_filter(Model(self.bundle, self._store), options, None)
 
 
-OnProgress = Callable[[float], None]
+class Upload:
+    """An upload in the inference engine (`engine.Work`): a recording whose result is a table."""
 
-Steps = Generator[None, int, None]
+    def __init__(
+        self, recording: RecordingWork, builder: TableBuilder, options: Options, name: str, costs: CostEstimate
+    ) -> None:
+        self.model, self.needs_embeddings = recording.model, recording.needs_embeddings
+        self._recording, self._builder, self._options, self._name = recording, builder, options, name
+        self._costs, self._n_bytes = costs, recording.path.stat().st_size
+        self._stage_s: dict[Stage, float] = {"wait": 0.0, "decode": 0.0, "infer": 0.0, "table": 0.0}
+        self._submitted_s = time.monotonic()
+        self._pulled_s: dict[int, float] = {}
+        """Times at which windows were pulled whose output was not added yet."""
+
+    @property
+    def share_done(self) -> float:
+        """Share of the recording that is scored; see `RecordingWork`."""
+        return self._recording.share_done
+
+    def open(self) -> None:
+        """Begin to decode."""
+        self._recording.open()
+
+    def is_ready(self, *, within_s: float) -> bool:
+        """Return True if the decoder has something."""
+        return self._recording.is_ready(within_s=within_s)
+
+    def next_windows(self) -> NumberedWindows | None:
+        """Return the next windows; see `RecordingWork`."""
+        start_s = time.monotonic()
+        windows = self._recording.next_windows()
+        end_s = time.monotonic()
+        self._stage_s["decode"] += end_s - start_s
+        if windows is not None:
+            self._pulled_s[windows.first] = end_s
+        return windows
+
+    def add(self, first_window: int, output: WindowOutput) -> None:
+        """Add the output for windows."""
+        self._stage_s["infer"] += time.monotonic() - self._pulled_s.pop(first_window)
+        self._recording.add(first_window, output)
+
+    def result(self) -> IdentifyResult:
+        """Return the table."""
+        scored = self._recording.result()
+        scored = replace(scored, metadata=with_name(scored.metadata, self._name))
+        start_s = time.monotonic()
+        table = self._builder.build(scored)
+        self._stage_s["table"] = time.monotonic() - start_s
+        work_s = sum(self._stage_s.values())
+        self._stage_s["wait"] = max(time.monotonic() - self._submitted_s - work_s, 0.0)
+        self._costs.update(self._n_bytes, work_s)
+        plan = self._builder.plan
+        warnings = (
+            *scored.warnings,
+            *_unused_options(self._options, table, self._builder.range_filter),
+            *_unscored_rest(self._name, plan, max(scored.kept_s, key=plan.rest_s)),
+        )
+        notes = tuple(_notes_on_clock(self._name, table.metadata))
+        return IdentifyResult(table, self.model.bundle, warnings, notes, self._stage_s)
+
+    def close(self) -> None:
+        """Give up what is left to decode."""
+        self._recording.close()
 
 
-@dataclass(frozen=True)
-class _UploadInfo:
-    """Properties of an upload that are known before it is opened."""
+class DecodedWindows:
+    """Windows [n, samples] in the inference engine (`engine.Work`), whose result are scores [n, classes]."""
 
-    name: str
-    n_bytes: int
-    on_progress: OnProgress
+    needs_embeddings = False
 
+    def __init__(self, windows: FloatArray, model: LoadedModel) -> None:
+        self.model = model
+        self._starts = iter(range(0, len(windows), BATCH_WINDOWS))
+        self._windows = windows
+        self._scores = np.empty((len(windows), len(model.bundle.labels)), np.float32)
 
-@dataclass(eq=False)
-class _Task:
-    future: Future[Any]
-    steps: Steps
-    work_s: float
-    """Estimated."""
-    deadline: float
-    is_started: bool = False
+    @property
+    def share_done(self) -> float:
+        """Not known: they are few."""
+        return 0.0
 
+    def open(self) -> None:
+        """Nothing is to be decoded."""
 
-@dataclass
-class _RecordingProgress:
-    """State of a recording in progress; its signals are scored one after the other."""
+    def is_ready(self, *, within_s: float) -> bool:
+        """Return True, at once."""
+        return within_s >= 0
 
-    active: _Active
-    plan: WindowPlan
-    score_filter: ScoreFilter
-    channel: ChannelOption
-    future: Future[IdentifyResult]
-    upload: _UploadInfo
-    timer: _StageTimer = field(default_factory=_StageTimer)
-    info: AudioInfo | None = None
-    metadata: RecordingMetadata = field(default_factory=RecordingMetadata)
-    duration_s: float = 0.0
-    warnings: tuple[str, ...] = ()
-    channels: list[ChannelHits] = field(default_factory=list)
+    def next_windows(self) -> NumberedWindows | None:
+        """Return the next windows."""
+        start = next(self._starts, None)
+        return None if start is None else NumberedWindows(start, self._windows[start : start + BATCH_WINDOWS])
 
-    def count_channels(self) -> int:
-        """Return the number of channels; 1 before the recording is opened."""
-        return 1 if self.info is None else self.info.n_channels
+    def add(self, first_window: int, output: WindowOutput) -> None:
+        """Add the scores of windows."""
+        self._scores[first_window : first_window + len(output.scores)] = output.scores
 
-    def report(self, n_windows: int) -> None:
-        """Report the share of the recording that is done, including `n_windows` of the current signal."""
-        duration_s = None if self.info is None else self.info.duration_s
-        if duration_s:
-            share = min(self.plan.start_s(n_windows) / duration_s, 1.0)
-            n_signals = self.count_channels() if self.channel == "each" else 1
-            self.upload.on_progress((len(self.channels) + share) / n_signals)
+    def result(self) -> tuple[FloatArray, Bundle]:
+        """Return the scores, and the bundle that they are from."""
+        return self._scores, self.model.bundle
 
-    def score(self, windows: FloatArray, first_window: int, thread: int) -> npt.NDArray[np.void]:
-        """Return the hits in windows [n, samples], scored with the session of a thread, by its number."""
-        logits = self.active.sessions[thread].run(windows).logits
-        return self.score_filter.apply(apply_activation(logits, self.active.bundle.info.activation), first_window)
+    def close(self) -> None:
+        """Nothing is to be given up."""
 
 
 class InferencePool:
-    """Threads that score uploads on all cores; see the module."""
+    """The server's inference engine; see the module."""
 
     def __init__(
         self, bundle: Bundle, *, store: ModelStore, n_inference_threads: int | None = None, limits: Limits | None = None
@@ -181,18 +227,14 @@ class InferencePool:
         self.limits = limits or Limits()
         self.n_inference_threads = n_inference_threads or usable_cores()
         self._store = store
-        self._active = _Active(bundle, self.n_inference_threads, store)
-        self._changed = threading.Condition()
-        self._tasks: deque[_Task] = deque()
-        self._n_active = 0
-        self._cost_s = FIRST_COST_S
-        self._closing = False
-        self._idle_decoders: list[DecoderProcess] = []
-        self._threads = [
-            threading.Thread(target=self._run_thread, args=(k,), daemon=True) for k in range(self.n_inference_threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._active = self.open_model(bundle)
+        self._active.warm_up(self.n_inference_threads)
+        self._costs = CostEstimate()
+        self._submitting = threading.Lock()
+        self.engine = InferenceEngine(
+            n_threads=self.n_inference_threads,
+            max_active=self.limits.max_active_per_thread * self.n_inference_threads,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -206,13 +248,9 @@ class InferencePool:
         return self._active.bundle
 
     @property
-    def _max_active(self) -> int:
-        return self.limits.max_active_per_thread * self.n_inference_threads
-
-    @property
     def n_waiting(self) -> int:
-        """Number of recordings that wait or are between two slices."""
-        return len(self._tasks)
+        """Number of recordings that wait or are between two batches."""
+        return self.engine.n_queued
 
     def activate(self, bundle: Bundle) -> None:
         """Score new uploads with another bundle; recordings in progress keep the one that they started with.
@@ -228,12 +266,17 @@ class InferencePool:
         Raises:
             ModelError: it cannot be run.
         """
-        active = _Active(bundle, self.n_inference_threads, self._store)
+        active = self.open_model(bundle)
+        active.warm_up(self.n_inference_threads)
 
         def switch() -> None:
             self._active = active
 
         return switch
+
+    def open_model(self, bundle: Bundle) -> ServedModel:
+        """Return another model for `submit`; it is loaded on first use."""
+        return ServedModel(bundle, self._store)
 
     def warm(self, options: Options) -> None:
         """Load the range model if the options need it."""
@@ -245,17 +288,17 @@ class InferencePool:
         options: Options,
         *,
         name: str = "",
+        model: ServedModel | None = None,
         bypass_queue_limit: bool = False,
-        on_progress: OnProgress = lambda _share: None,
-    ) -> Future[IdentifyResult]:
+    ) -> WorkFuture[IdentifyResult]:
         """Score a recording; the file must stay until the future is done.
 
         Args:
             path: The recording.
             options: Options of the run.
             name: The client's name of the file, which may contain the time of the recording.
+            model: Another model than the active one.
             bypass_queue_limit: True for background jobs, which are neither rejected nor too late.
-            on_progress: Called with the share that is done, if the length is known.
 
         Returns:
             A future that raises AudioError if the recording cannot be decoded or exceeds the limits, and
@@ -265,23 +308,33 @@ class InferencePool:
             OverloadedError: the queue is full.
             InputError: the bundle does not support the options.
         """
-        future: Future[IdentifyResult] = Future()
+        model = model or self._active
+        plan = build_scoring_plan(model.bundle, options, limits=self.limits)
+        builder = TableBuilder(model.bundle, plan.windows, options, model.range_filter(options), {})
+        recording = RecordingWork(path, model.loaded, plan, decoders=self.engine.decoders)
+        upload = Upload(recording, builder, options, name, self._costs)
+        if bypass_queue_limit:
+            return self.engine.submit(upload)
         n_bytes = path.stat().st_size
-        steps = self._steps(path, options, future, _UploadInfo(name, n_bytes, on_progress))
-        self._enqueue(future, steps, n_bytes, bypass_queue_limit=bypass_queue_limit)
-        return future
+        with self._submitting:
+            self.check_room(n_bytes)
+            return self.engine.submit(upload, work_s=self._work_s(n_bytes), wait_s=self.limits.wait_s)
 
-    def submit_windows(self, windows: FloatArray) -> Future[tuple[FloatArray, Bundle]]:
+    def submit_windows(self, windows: FloatArray) -> WorkFuture[tuple[FloatArray, Bundle]]:
         """Score decoded windows [n, samples]; the future returns scores [n, classes] and the bundle.
 
         Raises:
             OverloadedError: the queue is full.
             InputError: windows of another length.
         """
-        future: Future[tuple[FloatArray, Bundle]] = Future()
-        # As much work as a recording of 16 bits.
-        self._enqueue(future, self._window_steps(windows, future), windows.nbytes // 2, bypass_queue_limit=False)
-        return future
+        model = self._active
+        if windows.shape[1] != model.bundle.window_samples:
+            raise InputError(f"expected windows of {model.bundle.window_samples} samples, got {windows.shape[1]}.")
+        n_bytes = windows.nbytes // 2  # as much work as a recording of 16 bits
+        with self._submitting:
+            self.check_room(n_bytes)
+            work = DecodedWindows(windows, model.loaded)
+            return self.engine.submit(work, work_s=self._work_s(n_bytes), wait_s=self.limits.wait_s)
 
     def check_room(self, n_bytes: int) -> None:
         """Raise if an upload of `n_bytes` does not fit into the queue.
@@ -289,174 +342,16 @@ class InferencePool:
         Raises:
             OverloadedError: the queue is full.
         """
-        with self._changed:
-            waiting_s = sum(task.work_s for task in self._tasks if not task.is_started)
-            if waiting_s + self._work_s(n_bytes) > self.limits.max_queue_s * self.n_inference_threads:
-                raise OverloadedError(
-                    "too many recordings are waiting. Try again later.",
-                    retry_after_s=max(waiting_s / self.n_inference_threads, 1.0),
-                )
+        waiting_s = self.engine.waiting_s
+        if waiting_s + self._work_s(n_bytes) > self.limits.max_queue_s * self.n_inference_threads:
+            raise OverloadedError(
+                "too many recordings are waiting. Try again later.",
+                retry_after_s=max(waiting_s / self.n_inference_threads, 1.0),
+            )
 
     def _work_s(self, n_bytes: int) -> float:
         """Return the estimated work of a recording, at most one thread's share of the queue."""
-        return min(max(n_bytes, LEAST_BYTES) * self._cost_s, self.limits.max_queue_s)
-
-    def _update_cost(self, n_bytes: int, elapsed_s: float) -> None:
-        """Update the moving average of the cost of a byte; a single recording has little weight."""
-        with self._changed:
-            cost_s = min(elapsed_s / max(n_bytes, LEAST_BYTES), MAX_JUMP * self._cost_s)
-            self._cost_s += LEARNING_RATE * (cost_s - self._cost_s)
-
-    def _enqueue(self, future: Future[Any], steps: Steps, n_bytes: int, *, bypass_queue_limit: bool) -> None:
-        with self._changed:
-            if bypass_queue_limit:
-                task = _Task(future, steps, 0.0, math.inf)
-            else:
-                self.check_room(n_bytes)
-                task = _Task(future, steps, self._work_s(n_bytes), time.monotonic() + self.limits.wait_s)
-            next(task.steps)
-            self._tasks.append(task)
-            self._changed.notify()
-
-    def close(self, *, grace_s: float = 30.0) -> None:
-        """Finish the recordings in progress and in the queue within `grace_s`, and stop."""
-        until = time.monotonic() + grace_s
-        with self._changed:
-            self._closing = True
-            self._changed.notify_all()
-        for thread in self._threads:
-            thread.join(max(until - time.monotonic(), 0))
-        with self._changed:
-            for task in self._tasks:
-                task.future.cancel()
-            self._tasks.clear()
-            decoders, self._idle_decoders = self._idle_decoders, []
-        for decoder in decoders:
-            decoder.close()
-
-    # ------------------------------------------------------------------ threads
-
-    def _run_thread(self, thread: int) -> None:
-        while (task := self._next_task()) is not None:
-            try:
-                task.steps.send(thread)
-            except StopIteration:
-                self._finish_task()
-            except BaseException as error:  # noqa: BLE001 - it is the caller's
-                self._finish_task()
-                with suppress(InvalidStateError):  # cancelled
-                    task.future.set_exception(error)
-            else:
-                with self._changed:
-                    self._tasks.append(task)
-                    self._changed.notify()
-
-    def _next_task(self) -> _Task | None:
-        """Wait for the next task that can run; return None when the pool shuts down."""
-        with self._changed:
-            while (task := self._pop_ready_task()) is None:
-                if self._closing and not self._n_active:
-                    self._changed.notify_all()
-                    return None
-                self._changed.wait(timeout=1.0)
-            return task
-
-    def _pop_ready_task(self) -> _Task | None:
-        """Remove and return the first task that can continue or start; reject those that have waited too long."""
-        for task in tuple(self._tasks):
-            is_late = task.future.cancelled() or time.monotonic() > task.deadline
-            if not task.is_started and not is_late and self._n_active >= self._max_active:
-                continue  # it keeps its position
-            self._tasks.remove(task)
-            if task.is_started or not is_late:
-                self._n_active += not task.is_started
-                task.is_started = True
-                return task
-            task.steps.close()
-            late = f"It has waited for {self.limits.wait_s:g} s. Try again later."
-            with suppress(InvalidStateError):  # cancelled
-                task.future.set_exception(OverloadedError(late, retry_after_s=self.limits.wait_s))
-        return None
-
-    def _finish_task(self) -> None:
-        with self._changed:
-            self._n_active -= 1
-            self._changed.notify_all()
-
-    # ------------------------------------------------------------------ one recording
-
-    def _steps(self, path: Path, options: Options, future: Future[IdentifyResult], upload: _UploadInfo) -> Steps:
-        """Score one slice for each thread number that is sent; end when the future is done."""
-        active = self._active
-        bundle = active.bundle
-        rate_hz = bundle.info.sample_rate_hz
-        plan = WindowPlan.from_seconds(rate_hz=rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s)
-        builder = TableBuilder(bundle, plan, options, active.range_filter(options), {})
-        progress = _RecordingProgress(
-            active, plan, build_score_filter(bundle, options), options.channel, future, upload
-        )
-        thread = yield
-        progress.timer.finish("wait")
-        with self.decoder() as decoder:
-            for source in channel_sources(options.channel, progress.count_channels):
-                max_samples = round(self.limits.max_duration_s * rate_hz)
-                opened = active.cleaner.open(decoder, path, rate_hz=rate_hz, max_samples=max_samples, channel=source)
-                thread = yield from self._stream_steps(opened, source, progress, thread)
-        if progress.info is None:
-            raise ModelError("The recording has no channel.")
-        metadata = with_name(progress.metadata, upload.name)
-        warnings = tuple(dict.fromkeys(progress.warnings))
-        scored = ScoredRecording(path, progress.info, metadata, progress.duration_s, warnings, tuple(progress.channels))
-        table = builder.build(scored)
-        progress.timer.finish("table")
-        self._update_cost(upload.n_bytes, progress.timer.work_s)
-        if future.set_running_or_notify_cancel():
-            rest = _unscored_rest(upload.name, plan, max(scored.kept_s, key=plan.rest_s))
-            warnings = (*warnings, *_unused_options(options, table, builder.range_filter), *rest)
-            notes = tuple(_notes_on_clock(upload.name, table.metadata))
-            future.set_result(IdentifyResult(table, bundle, warnings, notes, progress.timer.stage_s))
-
-    def _stream_steps(
-        self,
-        opened: CleanedRecording,
-        source: ChannelSource,
-        progress: _RecordingProgress,
-        thread: int,
-    ) -> Generator[None, int, int]:
-        """Score one signal of a recording and return the thread of its last slice."""
-        windower, hits, n_windows = Windower(progress.plan, batch=BATCH_WINDOWS), [], 0
-        with opened as recording:
-            progress.info, progress.metadata = recording.info, recording.metadata
-            self._check(recording.info)
-            for windows in _windows(recording, windower):
-                progress.timer.finish("decode")
-                if n_windows or progress.channels:
-                    thread = yield
-                    progress.timer.finish("wait")
-                    if progress.future.cancelled():
-                        raise CancelledError
-                    progress.report(n_windows)
-                hits.append(progress.score(windows, n_windows, thread))
-                n_windows += len(windows)
-                progress.timer.finish("infer")
-            progress.timer.finish("decode")
-            progress.duration_s = recording.duration_s
-            progress.warnings = (*progress.warnings, *recording.warnings)
-        all_hits = np.concatenate(hits) if hits else np.empty(0, HIT)
-        progress.channels.append(ChannelHits(all_hits, recording.kept, source if isinstance(source, int) else None))
-        return thread
-
-    def _window_steps(self, windows: FloatArray, future: Future[tuple[FloatArray, Bundle]]) -> Steps:
-        active = self._active
-        if windows.shape[1] != active.bundle.window_samples:
-            raise InputError(f"expected windows of {active.bundle.window_samples} samples, got {windows.shape[1]}.")
-        scores = []
-        for k in range(0, len(windows), BATCH_WINDOWS):
-            thread = yield
-            logits = active.sessions[thread].run(windows[k : k + BATCH_WINDOWS]).logits
-            scores.append(apply_activation(logits, active.bundle.info.activation))
-        if future.set_running_or_notify_cancel():
-            future.set_result((np.concatenate(scores), active.bundle))
+        return min(self._costs.work_s(n_bytes), self.limits.max_queue_s)
 
     def probe(self, path: Path) -> AudioInfo:
         """Read a recording's header and metadata.
@@ -464,33 +359,14 @@ class InferencePool:
         Raises:
             AudioError: it cannot be opened, or exceeds the limits.
         """
-        with self.decoder() as decoder:
-            opened = decoder.probe(path)
-        self._check(opened.info)
-        return opened.info
-
-    def _check(self, info: AudioInfo) -> None:
+        with self.engine.decoders.decoder() as decoder:
+            info = decoder.probe(path).info
         self.limits.check(n_channels=info.n_channels, rate_hz=info.rate_hz, duration_s=info.duration_s)
+        return info
 
-    @contextmanager
-    def decoder(self) -> Generator[DecoderProcess, None, None]:
-        """Yield a decoder process for exclusive use."""
-        with self._changed:
-            decoder = self._idle_decoders.pop() if self._idle_decoders else DecoderProcess()
-        try:
-            yield decoder
-        finally:
-            with self._changed:
-                self._idle_decoders.append(decoder)
-
-
-def _windows(recording: CleanedRecording, windower: Windower) -> Iterator[FloatArray]:
-    """Yield the windows [n, samples] of a recording."""
-    for block in recording.blocks():
-        yield from windower.push(block)
-    rest = windower.finish()
-    if rest is not None:
-        yield rest
+    def close(self, *, grace_s: float = 30.0) -> None:
+        """Finish the recordings in progress and in the queue within `grace_s`, and stop."""
+        self.engine.close(grace_s=grace_s)
 
 
 def _unused_options(options: Options, table: RecordingTable, range_filter: RangeFilter | None) -> Iterator[str]:

@@ -188,7 +188,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
         _make_folder(data)
         is_alone = settings.database is None
         if is_alone:
-            stack.enter_context(_locked(data))
+            stack.enter_context(_lock(data))
         spool = stack.enter_context(_scratch(data, SPOOL))
         own = URL.create("sqlite", database=str((data / FILE_NAME).absolute()))
         database = Database(settings.database or own)
@@ -287,7 +287,7 @@ def _make_folder(data: Path) -> None:
 
 
 @contextmanager
-def _locked(data: Path) -> Iterator[None]:
+def _lock(data: Path) -> Iterator[None]:
     lock = FileLock(data / "server.lock")
     try:
         lock.acquire(timeout=0)

@@ -136,18 +136,10 @@ class Workers:
     def _identify(self, job: Job, should_continue: Any) -> None:
         parameters = job.parameters
         path = self._files.local(parameters["sha256"])
-        progress = 0.0
-
-        def set_progress(share: float) -> None:
-            nonlocal progress
-            progress = share
-
-        options = Options(**parameters["options"])
+        options = Options.from_fields(parameters["options"])
         if options.latitude is not None:
             self._pool.warm(options)
-        future = self._pool.submit(
-            path, options, name=parameters["name"], bypass_queue_limit=True, on_progress=set_progress
-        )
+        future = self._pool.submit(path, options, name=parameters["name"], bypass_queue_limit=True)
         last_report_s = time.monotonic()
         while True:
             try:
@@ -163,8 +155,8 @@ class Workers:
                 return
             if time.monotonic() - last_report_s >= PROGRESS_INTERVAL_S:
                 last_report_s = time.monotonic()
-                self._jobs.update_progress(job.id, "identifying", progress)
-        self._detections.store(result, path, parameters["name"])
+                self._jobs.update_progress(job.id, "identifying", future.work.share_done)
+        self._detections.store(result, path, name=parameters["name"], options=options)
         summary = {
             "recording": parameters["sha256"],
             "n_detections": len(result.table.detections),

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
-import base64
-import email.utils
 import functools
 import gzip
 import hashlib
-import http.client
 import os
 import random
 import re
 import ssl
 import threading
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.message import Message
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import requests
+import urllib3.exceptions
+from requests.adapters import HTTPAdapter
 
 from dawnchorus import __version__
 from dawnchorus.errors import DownloadError, LongWaitError
 from dawnchorus.storage.file_kinds import find_other_kind, find_page
 from dawnchorus.storage.files import cannot_write
+from dawnchorus.storage.http_headers import (
+    asked_wait_s,
+    content_encoding,
+    parse_content_range,
+    reply_fault,
+    reply_version,
+)
 from dawnchorus.storage.partial_files import ContentVersion, PartialFile
 
 TIMEOUT_S = 60
@@ -36,28 +40,53 @@ MAX_TRIES = 6
 MAX_WAIT_S = 120.0
 RETRIED = frozenset((408, 429, 500, 502, 503, 504))
 CHUNK_BYTES = 1 << 16
-_BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
-_CONTENT_RANGE = re.compile(r"bytes[ =]+(\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
-_MIN_AGE_S = 60
-"""A younger file may change again within the same second."""
-
+_BROKEN = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    urllib3.exceptions.HTTPError,
+    ConnectionError,
+    TimeoutError,
+    ssl.SSLError,
+)
 _LOGIN = re.compile(r"(?<=://)[^/?#\s]*@")
 
 
-@dataclass(frozen=True)
-class Page:
-    """The content at an address; `url` is the address after redirects."""
+Result = TypeVar("Result")
 
-    url: str
-    content_type: str
-    content: bytes
+
+class _StatusError(Exception):
+    """Reply of a status that is an error; it is still open."""
+
+    def __init__(self, reply: requests.Response) -> None:
+        super().__init__(reply.status_code)
+        self.reply = reply
+
+
+class _SystemCertificates(HTTPAdapter):
+    """Connections that trust this machine's certificates, beside those of certifi or `REQUESTS_CA_BUNDLE`."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Create the pool of direct connections."""
+        super().init_poolmanager(*args, ssl_context=_system_certificates(), **options)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        """Return the pool of connections through a proxy."""
+        return super().proxy_manager_for(proxy, ssl_context=_system_certificates(), **options)
+
+
+@functools.cache
+def _system_certificates() -> ssl.SSLContext:
+    return ssl.create_default_context()
 
 
 class HttpClient:
     """Requests to one server, at most `per_s` of them in a second, from any thread.
 
     `secret` is taken out of everything that is said about a failure, and so is `USER:PASSWORD@` of an address, which
-    is sent as basic authentication.
+    is sent as basic authentication. Connections are kept for the next request.
+
+    urllib3's own `Retry` ends with a reply's headers, so the tries are counted here: most failures are broken bodies.
     """
 
     def __init__(
@@ -72,6 +101,9 @@ class HttpClient:
         self._secret = secret
         self._max_tries = max_tries
         self._sleep = sleep
+        self._session = requests.Session()
+        self._session.headers.update({"User-Agent": f"dawnchorus/{__version__}", "Accept-Encoding": "identity"})
+        self._session.mount("https://", _SystemCertificates())
         self._lock = threading.Lock()
         self._next_at = 0.0
 
@@ -82,16 +114,7 @@ class HttpClient:
             DownloadError: the server refused, or could not be reached after several tries.
             LongWaitError: it asks to wait for more than `MAX_WAIT_S`.
         """
-        return self.read_page(url).content
-
-    def read_page(self, url: str, *, accept: str = "*/*") -> Page:
-        """Read the content at `url` in one of the media types in `accept`.
-
-        Raises:
-            DownloadError: as `read`.
-        """
-        page: Page = self._retried(url, lambda: self._read(url, accept))
-        return page
+        return self._retry(url, lambda: self._read(url))
 
     def download(
         self, url: str, path: Path, *, sha256: str | None = None, check: Callable[[Path], None] = lambda _path: None
@@ -120,7 +143,7 @@ class HttpClient:
                 raise ConnectionError(f"expected {path.name}, the server sent a text: {page!r}")
 
         try:
-            self._retried(url, fill)
+            self._retry(url, fill)
             try:
                 if sha256 is not None:
                     check_sha256(part.path, sha256, source=self._clean(url))
@@ -134,30 +157,31 @@ class HttpClient:
         except OSError as error:
             raise cannot_write(path, error) from error
 
-    def _retried(self, url: str, work: Callable[[], Any]) -> Any:
+    def _retry(self, url: str, work: Callable[[], Result]) -> Result:
         for number in range(1, self._max_tries + 1):
             self._wait_for_turn()
+            wait_s = None
             try:
                 return work()
-            except urllib.error.HTTPError as error:
-                with error:
-                    if error.code not in RETRIED or number == self._max_tries:
-                        answer = f"{url}: {error.code} {error.reason}. {_read_explanation(error)}"
-                        raise DownloadError(self._clean(answer.rstrip(". ")), error.code) from None
-                wait_s = asked_wait_s(error.headers)
+            except _StatusError as error:
+                with error.reply as reply:
+                    status = f"{url}: {reply.status_code} {reply.reason}"
+                    if reply.status_code not in RETRIED or number == self._max_tries:
+                        answer = f"{status}. {_read_explanation(reply)}"
+                        raise DownloadError(self._clean(answer.rstrip(". ")), reply.status_code) from None
+                wait_s = asked_wait_s(reply.headers)
                 if wait_s is not None and wait_s > MAX_WAIT_S:
                     raise LongWaitError(
                         self._clean(
-                            f"{url}: {error.code} {error.reason}. The server asks to wait {wait_s:.0f} s "
-                            f"(Retry-After), more than {MAX_WAIT_S:.0f} s. Run the same command again after that"
+                            f"{status}. The server asks to wait {wait_s:.0f} s (Retry-After), more than "
+                            f"{MAX_WAIT_S:.0f} s. Run the same command again after that"
                         ),
-                        error.code,
+                        reply.status_code,
                     ) from None
             except _BROKEN as error:
                 if number == self._max_tries:
                     raise DownloadError(self._clean(f"{url}: {_reason(error)} (tried {number} times)"), None) from None
-                wait_s = None
-            except ValueError as error:  # an address or a header that is none, such as a broken redirect
+            except (requests.RequestException, ValueError) as error:  # such as a broken redirect
                 raise DownloadError(self._clean(f"{url}: the reply cannot be understood ({error})"), None) from None
             if wait_s is None:
                 wait_s = 2.0 ** (number - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - so that clients do not go in step
@@ -172,62 +196,64 @@ class HttpClient:
         if wait_s:
             self._sleep(wait_s)
 
-    def _open(self, url: str, headers: dict[str, str]) -> Any:
+    def _open(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         if not url.startswith(("https://", "http://")):
             raise DownloadError(self._clean(f"{url}: expected an address that begins with https://"), None)
-        about = {"User-Agent": f"dawnchorus/{__version__}", **headers}
-        parts = urllib.parse.urlsplit(url)
-        login, _, server = parts.netloc.rpartition("@")
-        request = urllib.request.Request(parts._replace(netloc=server).geturl(), headers=about)  # noqa: S310
-        if login:
-            request.add_unredirected_header("Authorization", _basic_authentication(login))
         try:
-            return urllib.request.urlopen(request, timeout=TIMEOUT_S, context=_trusted_roots())  # noqa: S310
-        except _BROKEN:
+            reply = self._session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S)
+        except requests.RequestException:
             raise
-        except OSError as error:  # of the network, not of a file
+        except OSError as error:  # of the network or of certificates, not of a file that is written
             raise ConnectionError(str(error)) from error
+        if not reply.ok:
+            raise _StatusError(reply)
+        return reply
 
-    def _read(self, url: str, accept: str) -> Page:
-        with self._open(url, {"Accept": accept}) as reply:
+    def _read(self, url: str) -> bytes:
+        with self._open(url, {}) as reply:
             content = b"".join(_chunks(reply))
-            if reply.length:
-                raise ConnectionError(f"the connection ended {reply.length} bytes too early")
-            return Page(reply.url, reply.headers.get_content_type(), content)
+            if reply.raw.length_remaining:
+                raise ConnectionError(f"the connection ended {reply.raw.length_remaining} bytes too early")
+            return content
 
     def _fill(self, url: str, part: PartialFile) -> None:
         """Bring the whole content at `url` into `part`."""
         known = part.read_version()
         n_before = part.n_bytes if known is not None and known.validator is not None else 0
-        headers = {"Range": f"bytes={n_before}-", "If-Range": known.validator} if known and n_before else {}
+        headers = {"Range": f"bytes={n_before}-", "If-Range": str(known.validator)} if known and n_before else {}
         try:
-            reply = self._open(url, {name: value for name, value in headers.items() if value})
-        except urllib.error.HTTPError as error:
-            if error.code not in (http.client.REQUESTED_RANGE_NOT_SATISFIABLE, http.client.PRECONDITION_FAILED):
+            reply = self._open(url, headers)
+        except _StatusError as error:
+            if error.reply.status_code not in (
+                HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+                HTTPStatus.PRECONDITION_FAILED,
+            ):
                 raise
-            error.close()
+            error.reply.close()
             part.remove()
             raise ConnectionError("the server has no more than we have") from None
         with reply:
-            encoding = _encoding(reply)
+            encoding = content_encoding(reply)
             if encoding not in ("identity", "gzip"):
                 raise DownloadError(self._clean(f"{url}: sent as {encoding!r}, which was not asked for"), None)
-            fault = _reply_fault(reply, known, n_before)
+            fault = reply_fault(reply, known, n_before)
             if fault is not None:
                 part.remove()
                 raise ConnectionError(f"{fault}; beginning again")
             content_range = reply.headers.get("Content-Range")
-            is_told = content_range is not None or reply.length is not None or reply.chunked or encoding == "gzip"
+            is_told = (
+                bool(content_range or reply.raw.chunked) or encoding == "gzip" or reply.raw.length_remaining is not None
+            )
             if content_range is None or not n_before:
-                part.start(_origin(reply))
+                part.start(reply_version(reply))
             with part.path.open("ab") as file:
                 for chunk in _chunks(reply):
                     file.write(chunk)
                 file.flush()
                 os.fsync(file.fileno())
-        if reply.length:
-            raise ConnectionError(f"the connection ended after {part.n_bytes} of {part.n_bytes + reply.length} bytes")
-        if content_range is not None and part.n_bytes != _parse_content_range(content_range)[1] + 1:
+        if n_missing := reply.raw.length_remaining:
+            raise ConnectionError(f"the connection ended after {part.n_bytes} of {part.n_bytes + n_missing} bytes")
+        if content_range is not None and part.n_bytes != parse_content_range(content_range)[1] + 1:
             part.remove()
             raise ConnectionError(f"got another number of bytes than {content_range!r}; beginning again")
         _check_length(part, known, is_told=is_told)
@@ -271,129 +297,34 @@ def check_sha256(path: Path, expected: str, *, source: str) -> None:
         )
 
 
-@functools.cache
-def _trusted_roots() -> ssl.SSLContext:
-    """Trust the certificates of this machine, or of SSL_CERT_FILE, and those of REQUESTS_CA_BUNDLE."""
-    context = ssl.create_default_context()
-    bundle = Path(os.environ.get("REQUESTS_CA_BUNDLE", ""))
-    if bundle.is_file():
-        context.load_verify_locations(cafile=bundle)
-    return context
-
-
-def _basic_authentication(login: str) -> str:
-    return "Basic " + base64.b64encode(urllib.parse.unquote(login).encode()).decode()
-
-
-def _read_explanation(error: urllib.error.HTTPError) -> str:
+def _read_explanation(reply: requests.Response) -> str:
     """Return the beginning of a server's explanation, unless it is an HTML page."""
-    if error.headers.get_content_type() == "text/html":
+    if reply.headers.get("Content-Type", "").lower().startswith("text/html"):
         return ""
-    return error.read(2000).decode("utf-8", "replace")
-
-
-def asked_wait_s(headers: Message[str, str]) -> float | None:
-    """Seconds that a Retry-After header asks to wait, as a number or a date; None if it has no moment to come.
-
-    A date is compared with the server's own, where it sends one.
-    """
-    text = headers.get("Retry-After", "").strip()
     try:
-        seconds = float(text)
-    except ValueError:
-        until = _http_date(text)
-        if until is None:
-            return None
-        seconds = (until - (_http_date(headers.get("Date", "")) or datetime.now(UTC))).total_seconds()
-        return seconds if seconds > 0 else None
-    return seconds if seconds >= 0 else None
+        return next(reply.iter_content(2000), b"").decode("utf-8", "replace")
+    except _BROKEN:
+        return ""
 
 
-def _http_date(text: str) -> datetime | None:
-    """Return the moment of a date in a header, which is UTC where it does not say so; None for what is no date."""
-    try:
-        moment = email.utils.parsedate_to_datetime(text)
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _validator(headers: Message[str, str]) -> str | None:
-    """Return a strong ETag, or a time of last modification that is old enough (RFC 9110, 8.8.2.2)."""
-    etag = headers.get("ETag", "").strip()
-    if etag.startswith('"'):
-        return etag
-    modified, sent = _http_date(headers.get("Last-Modified", "")), _http_date(headers.get("Date", ""))
-    is_old = modified is not None and sent is not None and (sent - modified).total_seconds() >= _MIN_AGE_S
-    return headers["Last-Modified"].strip() if is_old else None
-
-
-def _parse_content_range(content_range: str) -> tuple[int, int, int | None]:
-    """Return first and last byte of a part, and the length of the whole if it is told; -1 for what is no range."""
-    match = _CONTENT_RANGE.fullmatch(content_range.strip())
-    if match is None:
-        return -1, -1, None
-    first, last, whole = match.groups()
-    return int(first), int(last), None if whole == "*" else int(whole)
-
-
-def _range_fault(content_range: str, known: ContentVersion | None, n_before: int) -> str | None:
-    """Return the reason why a part cannot follow the `n_before` bytes that are there; None if it can."""
-    first, last, whole = _parse_content_range(content_range)
-    expected = known.n_bytes if known is not None and n_before else None
-    if first != n_before or last < first:
-        return f"asked for the bytes from {n_before}, got {content_range!r}"
-    if expected is None and whole is None:
-        return f"the length of the whole is not told: {content_range!r}"
-    if whole is not None and (last >= whole or expected not in (None, whole)):
-        return f"expected {whole if expected is None else expected} bytes in all, got {content_range!r}"
-    return None
-
-
-def _reply_fault(reply: Any, known: ContentVersion | None, n_before: int) -> str | None:
-    """Return the reason why a reply is neither the whole content nor the part that was asked for; None if it is.
-
-    Status 200 with a range is a part as well: some servers send it so.
-    """
-    content_range = reply.headers.get("Content-Range")
-    if reply.status not in (http.client.OK, http.client.PARTIAL_CONTENT):
-        return f"expected status 200, got {reply.status}"
-    if content_range is None:
-        return "got a part without its place" if reply.status == http.client.PARTIAL_CONTENT else None
-    if _encoding(reply) != "identity":
-        return "got a compressed part"
-    if n_before and known is not None and _validator(reply.headers) not in (None, known.validator):
-        return "the content has changed"
-    return _range_fault(content_range, known, n_before)
-
-
-def _origin(reply: Any) -> ContentVersion:
-    """Return the origin of the content that a reply begins."""
-    if _encoding(reply) != "identity":
-        return ContentVersion(None, None)  # its bytes are decompressed: the server knows no place in them
-    content_range = reply.headers.get("Content-Range")
-    n_bytes = _parse_content_range(content_range)[2] if content_range else reply.length
-    return ContentVersion(_validator(reply.headers), n_bytes)
-
-
-def _encoding(reply: Any) -> str:
-    encoding: str = reply.headers.get("Content-Encoding", "").strip().lower() or "identity"
-    return encoding.removeprefix("x-")
-
-
-def _chunks(reply: Any) -> Iterator[bytes]:
-    """Yield the content, decompressed.
+def _chunks(reply: requests.Response) -> Iterator[bytes]:
+    """Yield the content, decompressed, as it comes; the end of a connection that came too early is the caller's.
 
     Raises:
         ConnectionError: the network failed, or the compressed content is damaged.
     """
-    source = gzip.GzipFile(fileobj=reply) if _encoding(reply) == "gzip" else reply
+    raw = reply.raw
+    read = gzip.GzipFile(fileobj=raw).read if content_encoding(reply) == "gzip" else raw.read1
     try:
-        while chunk := source.read(CHUNK_BYTES):
+        while chunk := read(CHUNK_BYTES):
             yield chunk
-    except (OSError, EOFError, zlib.error) as error:
-        raise ConnectionError(str(error)) from error
+    except (urllib3.exceptions.HTTPError, OSError, EOFError, zlib.error) as error:
+        if not raw.length_remaining:
+            raise ConnectionError(_reason(error)) from error
 
 
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", None) or error or type(error).__name__)
+def _reason(error: BaseException) -> str:
+    """Return the first cause of an error, without the names of the classes that it went through."""
+    while cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = cause
+    return str(error) or type(error).__name__

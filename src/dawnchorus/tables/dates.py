@@ -11,8 +11,8 @@ from datetime import UTC, date, datetime, timedelta
 from datetime import time as time_of_day
 
 from dawnchorus.tables.notes import Notes, counted_rows
-from dawnchorus.tables.times import parse_time, time_of_fraction
-from dawnchorus.tables.units import bracketed, date_order
+from dawnchorus.tables.times import convert_fraction, parse_time
+from dawnchorus.tables.units import date_order, extract_brackets
 from dawnchorus.tables.words import is_blank
 
 FIRST_YEAR, LAST_YEAR = 1850, 2100
@@ -108,7 +108,7 @@ class _Pair:
 
     @property
     def orders(self) -> tuple[str, ...]:
-        """The orders in which it is a date."""
+        """Orders of day, month and year in which the text is a date."""
         return tuple(order for order in _ORDERS if self.stamp(order))
 
 
@@ -217,7 +217,7 @@ def _serial(text: str) -> Stamp | None:
         return None
     day = _DAY_ZERO + timedelta(days=int(match[1]))
     fraction = float(f"0.{match[2] or 0}")
-    return Stamp(day.year, day.month, day.day, time_of_fraction(fraction) if fraction else None)
+    return Stamp(day.year, day.month, day.day, convert_fraction(fraction) if fraction else None)
 
 
 class DateColumn:
@@ -287,7 +287,7 @@ class DateColumn:
         if self._named_order is not None and dates:
             self._notes.say(
                 f"column '{self.name}': dates such as '{texts[dates[0]]}' are not all written as its name says, "
-                f"'{bracketed(self.name)}': the order of day and month is read from the dates."
+                f"'{extract_brackets(self.name)}': the order of day and month is read from the dates."
             )
         if not possible:
             return self._most_frequent(dates, texts, n_fitting, n_rows)

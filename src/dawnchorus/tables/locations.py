@@ -118,12 +118,12 @@ def _iso_location(text: str) -> tuple[float, float] | None:
     match = _ISO_6709.fullmatch(text)
     if match is None:
         return None
-    latitude = parse_latitude(_spaced(match["latitude"], n_degrees=2))
-    longitude = parse_longitude(_spaced(match["longitude"], n_degrees=3))
+    latitude = parse_latitude(_insert_spaces(match["latitude"], n_degrees=2))
+    longitude = parse_longitude(_insert_spaces(match["longitude"], n_degrees=3))
     return None if latitude is None or longitude is None else (latitude, longitude)
 
 
-def _spaced(angle: str, *, n_degrees: int) -> str:
+def _insert_spaces(angle: str, *, n_degrees: int) -> str:
     """Return degrees, minutes and seconds, of which the latter have two digits each, with spaces between."""
     n_digits = len(angle[1:].partition(".")[0])
     if n_digits == n_degrees + 4:

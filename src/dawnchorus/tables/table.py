@@ -75,7 +75,7 @@ class Table:
         self._lines = lines
         self._has_formulas = '="' in lines.text
         self._has_errors = ERROR_VALUE.search(lines.text) is not None
-        open_quote = _line_of_open_quote(lines.text, self.delimiter) if quoted else None
+        open_quote = _find_open_quote(lines.text, self.delimiter) if quoted else None
         self._by_line = open_quote is not None
         self._remarks: dict[int, str] = {}
         """Rows that are only a remark or a title, by line."""
@@ -358,7 +358,7 @@ def _first_rows(text: str, delimiter: str, quoting: Literal[0, 3]) -> list[list[
     return rows
 
 
-def _line_of_open_quote(text: str, delimiter: str) -> int | None:
+def _find_open_quote(text: str, delimiter: str) -> int | None:
     """Return the line of a quote that opens a cell and is not closed at the end of one; None if all are."""
     if '"' not in text:
         return None

@@ -65,7 +65,7 @@ def _zone(text: str | None) -> timezone | None:
     return timezone(offset if match[1] == "+" else -offset)
 
 
-def time_of_fraction(fraction: float) -> time:
+def convert_fraction(fraction: float) -> time:
     """Return the time of a part of a day, as spreadsheets keep it, to the second."""
     seconds = min(round(fraction * 86_400), 86_399)
     return time(seconds // 3600, seconds // 60 % 60, seconds % 60)
@@ -91,7 +91,7 @@ class TimeColumn:
 
     @staticmethod
     def _fraction(text: str) -> time:
-        return time_of_fraction(float(text.replace(",", ".")))
+        return convert_fraction(float(text.replace(",", ".")))
 
     def read(self, text: str) -> time | None:
         """Return the time; None if it is blank, or counted as not understood."""

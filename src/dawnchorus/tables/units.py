@@ -78,29 +78,29 @@ class CellUnit:
 
 def factor(name: str, units: dict[str, float]) -> float | None:
     """Return what a number of a column is multiplied by, from the unit in brackets; None for an unknown unit."""
-    text = bracketed(name).casefold()
+    text = extract_brackets(name).casefold()
     word = text.split()[0].strip(".,") if text else ""
     return 1.0 if _CLOCK.fullmatch(text) and word not in units else units.get(word)
 
 
-def bracketed(name: str) -> str:
+def extract_brackets(name: str) -> str:
     """Return the text in the brackets of a column's name; empty without one."""
     return " ".join(text.strip() for text in IN_BRACKETS.findall(name))
 
 
 def coordinate_unit(name: str, *, directions: str) -> CellUnit:
     """Return the unit of a column of latitudes or longitudes, whose directions are e.g. `NS`."""
-    words = re.findall(r"[^\W_]+|[°º˚'\"\u2032\u2033]", bracketed(name).casefold())
+    words = re.findall(r"[^\W_]+|[°º˚'\"\u2032\u2033]", extract_brackets(name).casefold())
     given = {_DIRECTIONS[word] for word in words if _DIRECTIONS.get(word, "-") in directions}
     if other := [word for word in words if word in _OTHER_ANGLES]:
         return CellUnit(suffix=other[0])
     others = {word for word in words if _DIRECTIONS.get(word, "-") not in directions} - _DEGREES - {*SECONDS}
-    return CellUnit(suffix=given.pop() if len(given) == 1 else "", unknown=bracketed(name) if others else "")
+    return CellUnit(suffix=given.pop() if len(given) == 1 else "", unknown=extract_brackets(name) if others else "")
 
 
 def time_unit(name: str) -> CellUnit:
     """Return the zone, or the half of the day, of a column of times."""
-    text = bracketed(name)
+    text = extract_brackets(name)
     words = [word for word in re.split(r"[\s:,;/]+", text.casefold()) if word]
     zone = " ".join(word for word in re.split(r"[\s,;/]+", text) if word.casefold() not in _TIME_WORDS | _ZONE_WORDS)
     if _ZONE.fullmatch(zone):
@@ -114,7 +114,7 @@ def time_unit(name: str) -> CellUnit:
 
 def date_order(name: str) -> str | None:
     """Return the order of a date's parts in the brackets of a column's name: `day/month/year`; None without one."""
-    match = _DATE_FORMAT.search(bracketed(name).casefold())
+    match = _DATE_FORMAT.search(extract_brackets(name).casefold())
     if match is None:
         return None
     parts = [_date_part(part) for part in match.groups()]
@@ -130,7 +130,7 @@ def _date_part(letters: str) -> str:
 
 def cell_unit(name: str, key: str, keys_of: dict[str, frozenset[str]]) -> CellUnit:
     """Return the unit of a column with a usual name, found by `key` among the keys of each kind of column."""
-    if not bracketed(name):
+    if not extract_brackets(name):
         return CellUnit()
     if key in keys_of["latitude"]:
         return coordinate_unit(name, directions="NS")

@@ -14,14 +14,14 @@ _NUMBERS_AT_END = re.compile(r"(?<=[^\W\d_])[ _()\d-]*\d\)?$")
 _XENO_CANTO_DOWNLOAD = re.compile(r"XC\d+ - (?P<common>.+) - (?P<scientific>[A-Z][a-z-]+ [a-z-]+)(?: [a-z-]+)?")
 
 
-def label_of_folder(name: str) -> Label:
+def parse_folder_label(name: str) -> Label:
     """Return the label in the name of a folder; a `_sound` at the end, and ranks above the genus, are no part of it."""
     if ranks := _RANKS.fullmatch(name):
         return parse_label(ranks["species"])
     return parse_label(_SOUND_SUFFIX.sub("", name))
 
 
-def label_of_file(stem: str) -> Label:
+def parse_file_label(stem: str) -> Label:
     """Return the label in the name of a sound file without its suffix: as a folder's, with numbers at the end.
 
     Names as xeno-canto gives them to downloads, `XC123 - Great Tit - Parus major`, have two names.
@@ -29,9 +29,9 @@ def label_of_file(stem: str) -> Label:
     download = _XENO_CANTO_DOWNLOAD.fullmatch(stem)
     if download:
         return Label(download["scientific"], download["common"])
-    return label_of_folder(_NUMBERS_AT_END.sub("", stem))
+    return parse_folder_label(_NUMBERS_AT_END.sub("", stem))
 
 
 def find_class_of_file(stem: str, known: KnownClasses) -> Label | None:
     """Return the known class that the name of a sound file, without its suffix, has in it; None if there is none."""
-    return known.find(label_of_folder(stem)) or known.find(label_of_file(stem))
+    return known.find(parse_folder_label(stem)) or known.find(parse_file_label(stem))

@@ -48,7 +48,7 @@ MAX_CHARS = 500
 """Longer texts are no label with a review: looking for one takes time with the square of the length."""
 
 
-def review_of_words(text: str) -> Review | None:
+def parse_review(text: str) -> Review | None:
     """Return the outcome of a review that a text is, in any spelling; None for other texts."""
     words = _OF_WHAT.sub("", re.sub(r"[\W_]+", " ", text).strip().casefold())
     singular = " ".join(word.removesuffix("s") for word in words.split())
@@ -61,7 +61,7 @@ def split_review(text: str) -> tuple[str, Review] | None:
     None for labels without one, for lists, and for the words of a review alone.
     """
     text = text.strip()
-    if len(text) > MAX_CHARS or re.search(r"[,;|+&]", text) or review_of_words(text) is not None:
+    if len(text) > MAX_CHARS or re.search(r"[,;|+&]", text) or parse_review(text) is not None:
         return None
     if match := _BEFORE.fullmatch(text):
         return match["name"], "absent"
@@ -78,4 +78,4 @@ def _review_behind(words: str) -> Review | None:
     key = words.casefold()
     if key in _NO_SPECIES:
         return "undecided"
-    return review_of_words(words) if len(key) > 2 or key in _SHORT else None
+    return parse_review(words) if len(key) > 2 or key in _SHORT else None

@@ -97,7 +97,7 @@ def _square(values: Tensor) -> Tensor:
     return values * values
 
 
-def _sum_of_rows(values: Tensor) -> Tensor:
+def _sum_rows(values: Tensor) -> Tensor:
     """Sum [batch, rows, frames] to [batch, 1, frames] as a product, which runtimes compute much faster than a sum."""
     return torch.ones(1, values.shape[1], dtype=values.dtype, device=values.device) @ values
 
@@ -152,11 +152,11 @@ class AcousticFeatures(nn.Module):
         return torch.maximum(levels, levels.amax((1, 2), keepdim=True) - TOP_DB)
 
     def _centroid(self, magnitude: Tensor) -> tuple[Tensor, Tensor]:
-        total = _sum_of_rows(magnitude)
+        total = _sum_rows(magnitude)
         total = torch.where(total < 1e-30, torch.ones_like(total), total)  # a frame of zeros stays one, as in librosa
         centroid = self.frequencies.T @ magnitude / total
         apart = self.frequencies - centroid
-        bandwidth = (_sum_of_rows(magnitude * _square(apart)) / total).sqrt()
+        bandwidth = (_sum_rows(magnitude * _square(apart)) / total).sqrt()
         return centroid[:, 0], bandwidth[:, 0]
 
     def _rolloff(self, magnitude: Tensor) -> Tensor:
@@ -173,7 +173,7 @@ class AcousticFeatures(nn.Module):
             within[:, 0] < threshold,
             (so_far < threshold[:, :, None]).reshape(magnitude.shape[0], -1, self.spectrum.n_frames),
         ]
-        n_below = sum(_sum_of_rows(mask.to(magnitude.dtype)) for mask in is_below)
+        n_below = sum(_sum_rows(mask.to(magnitude.dtype)) for mask in is_below)
         return n_below[:, 0] * (RATE_HZ / N_FFT)  # type: ignore[index]
 
     def _chroma(self, power: Tensor) -> Tensor:

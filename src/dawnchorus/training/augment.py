@@ -66,7 +66,7 @@ class Augment:
         return mixed, shares.masked_fill(is_ignored, IGNORED)
 
     def augment_spectrogram(self, levels: Tensor, rng: torch.Generator) -> Tensor:
-        """Levels [batch, 1, bands, columns] with parts hidden behind their mean (Park et al., 2019; DeVries, 2017)."""
+        """Hide parts of levels [batch, 1, bands, columns] behind their mean (Park et al., 2019; DeVries, 2017)."""
         config = self._config
         n_mels, n_columns = levels.shape[-2:]
         if config.freq_shift:

@@ -264,7 +264,7 @@ def family_config(config: TrainConfig, store: ModelStore) -> tuple[Family[Any], 
 
 
 def sweep(overrides: Sequence[str]) -> Iterator[list[str]]:
-    """Every combination of overrides of which some have several values: `optimizer.lr=1e-3,1e-2`."""
+    """Yield every combination of overrides of which some have several values: `optimizer.lr=1e-3,1e-2`."""
     choices = []
     for override in overrides:
         key, _, values = override.partition("=")

@@ -64,7 +64,7 @@ def fixed_features(network: Network, examples: LabeledClips, *, scratch: Path) -
                 path.unlink()
 
 
-def birdless_features(network: Network, sounds: Tensor, folder: Path) -> Tensor:
+def birdless_features(network: Network, waveforms: Tensor, folder: Path) -> Tensor:
     """Return the front end's result for sounds without birds that are the same in every run [sounds, ...].
 
     Where the network's front end has a name, the file stays in the folder of the clips, as that of `fixed_features`.
@@ -73,13 +73,13 @@ def birdless_features(network: Network, sounds: Tensor, folder: Path) -> Tensor:
         OutputError: the file cannot be written.
     """
     network.eval()
-    digest = hashlib.sha256(sounds.numpy().tobytes()).hexdigest()[:12]
+    digest = hashlib.sha256(waveforms.numpy().tobytes()).hexdigest()[:12]
     kept = _path_to_keep(network, folder, f"noise-{{kind}}-{digest}.npy")
     if kept is None:
-        return torch.cat([_compute(network, part.numpy()) for part in sounds.split(BATCH)])
+        return torch.cat([_compute(network, part.numpy()) for part in waveforms.split(BATCH)])
     if not kept.is_file():
         try:
-            _write(kept, network, len(sounds), lambda k: sounds[k].numpy())
+            _write(kept, network, len(waveforms), lambda k: waveforms[k].numpy())
         except OSError as error:
             raise cannot_write(kept, error) from error
     return torch.from_numpy(np.load(kept))
@@ -112,9 +112,9 @@ def _drop_others(path: Path, pattern: str) -> None:
                 older.unlink()
 
 
-def _compute(network: Network, sounds: FloatArray) -> Tensor:
+def _compute(network: Network, waveforms: FloatArray) -> Tensor:
     with torch.inference_mode():
-        return network.features(torch.from_numpy(sounds)).clone()
+        return network.features(torch.from_numpy(waveforms)).clone()
 
 
 def _write(path: Path, network: Network, n: int, samples: Callable[[int], FloatArray]) -> None:

@@ -56,7 +56,7 @@ class LeaderboardRow:
         return self.bundle.graph_path.stat().st_size / 1e6
 
     def as_json(self) -> dict[str, Any]:
-        """For machines."""
+        """Return the fields for JSON."""
         return {
             "recipe": self.recipe,
             "runs": [run.name for run in self.runs],

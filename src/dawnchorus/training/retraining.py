@@ -17,12 +17,13 @@ from dawnchorus.data.check import check_table
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, blocking_problems, species_of, usable, write_table
 from dawnchorus.data.relations import SAME_RECORDING, assign_groups
 from dawnchorus.data.split import split_table
-from dawnchorus.data.synthesis.negatives import SOURCE, other_sounds
+from dawnchorus.data.synthesis.negatives import SOURCE, make_negatives
 from dawnchorus.errors import InputError
 from dawnchorus.evaluation.data_quality import find_training_overlap
 from dawnchorus.evaluation.scoring import Scores, score_data_set
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, Options
 from dawnchorus.identification.run import identify
+from dawnchorus.inference.model import Model
 from dawnchorus.metrics import classification
 from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.graphs.class_extension import can_extend, extend_classes
@@ -82,7 +83,7 @@ def retrain(
     *,
     backbone: str | Path,
     store: ModelStore,
-    sounds: Path,
+    negatives_folder: Path,
     started: datetime,
     overrides: Sequence[str] = (),
     n_workers: int,
@@ -92,7 +93,7 @@ def retrain(
 
     Recordings that have a part of the split keep it. The new bundle, below `folder`, knows all that its backbone knew,
     where that can be (`models.graphs.class_extension`). A retraining that was interrupted in `folder` is resumed from
-    its checkpoint. The folder `sounds` has the negative examples; they are made there if they are missing
+    its checkpoint. The negative examples are in `negatives_folder`, and are made there if they are missing
     (`data.synthesis.negatives`).
     `overrides` are those of `dawnchorus train`, on top of the active model's recipe: see `training_settings`.
     `report` is called with each of the stages "checking", "training" and "comparing"; sentences go to the log.
@@ -104,7 +105,7 @@ def retrain(
     settings = training_settings(active, overrides, backbone=backbone)
     table = table.with_rows(row for row in table.rows if row.source != SOURCE)  # of a retraining before
     checked = prepare_table(table, n_workers=n_workers, report=report)
-    negatives = other_sounds(sounds) if settings.is_default else ()
+    negatives = make_negatives(negatives_folder) if settings.is_default else ()
     ready = checked.with_rows([*checked.rows, *negatives])
     write_table(ready)
     given = [
@@ -215,12 +216,12 @@ def _train(config: TrainConfig, overrides: list[str], started: datetime, report:
 
 def _merge_with_backbone(run: TrainingRun, config: TrainConfig, folder: Path, store: ModelStore) -> Bundle:
     """Return the run's bundle, joined with the classes of its backbone where that is possible."""
-    learned = read_bundle(run.bundle)
+    head = read_bundle(run.bundle)
     family, shape = family_config(config, store)
     backbone = family.base_bundle(shape)
-    if backbone is None or not can_extend(base := store.open(backbone), learned):
-        return learned
-    return extend_classes(base, learned, folder, name=f"{base.info.name}, retrained")
+    if backbone is None or not can_extend(base := store.open(backbone), head):
+        return head
+    return extend_classes(base, head, folder, name=f"{base.info.name}, retrained")
 
 
 def compare(
@@ -369,7 +370,7 @@ def _score_model(
         false_alarms = float(((values >= ALARM) & ~truth).any(1).mean())
         precision = {name: float(v) for name, v in zip(scores.classes, each, strict=True) if np.isfinite(v)}
     by_path = {table.file(row): row for row in rows}
-    run = identify(list(by_path), Options(min_score=0.0, top=1), model=bundle.folder, store=store, workers=n_workers)
+    run = identify(list(by_path), Options(min_score=0.0, top=1), model=Model(bundle, store), workers=n_workers)
     best: dict[str, dict[str, Any]] = {}
     is_right: dict[str, bool] = {}
     for path, row in by_path.items():

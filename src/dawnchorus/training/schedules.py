@@ -23,11 +23,11 @@ BY_EPOCH = ("plateau", "step", "warm_restarts")
 
 def build_optimizer(config: OptimizerConfig, network: Network) -> torch.optim.Optimizer:
     """Build the optimizer of all trainable parameters; biases and scales do not decay."""
-    learned = [(name, weights) for name, weights in network.named_parameters() if weights.requires_grad]
+    trainable = [(name, weights) for name, weights in network.named_parameters() if weights.requires_grad]
     groups = []
     for is_pretrained in (True, False):
         rate = config.lr if is_pretrained else config.lr * config.head_lr_multiplier
-        own = [w for name, w in learned if name.startswith(network.pretrained) == is_pretrained]
+        own = [w for name, w in trainable if name.startswith(network.pretrained) == is_pretrained]
         groups += [
             {"params": [w for w in own if w.ndim > 1], "weight_decay": config.weight_decay, "lr": rate},
             {"params": [w for w in own if w.ndim <= 1], "weight_decay": 0.0, "lr": rate},

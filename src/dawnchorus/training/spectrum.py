@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -66,6 +67,6 @@ def _phases(n_fft: int, hop_length: int) -> int:
     return min((b for b in range(1, shared + 1) if shared % b == 0), key=lambda b: abs(n_fft / b - 2 * b))
 
 
-def _turns(share: np.ndarray) -> np.ndarray:
+def _turns(share: npt.NDArray[np.float64]) -> npt.NDArray[np.complex128]:
     """Numbers of length 1 at these shares of a full turn, clockwise."""
     return np.asarray(np.exp(-2j * np.pi * share))

@@ -116,6 +116,7 @@ def _check_mlflow(config: TrackerConfig) -> TrackerConfig:
 
 def _check_wandb(config: TrackerConfig) -> TrackerConfig:
     import wandb
+    from wandb.errors import UsageError
 
     url = os.environ.get("WANDB_BASE_URL", WANDB_URL)
     try:
@@ -130,7 +131,7 @@ def _check_wandb(config: TrackerConfig) -> TrackerConfig:
         return config.model_copy(update={"offline": True})
     try:
         wandb.login()
-    except wandb.errors.UsageError as error:
+    except UsageError as error:
         raise InputError(
             f"tracker.offline=false: W&B knows no login ({_reason(error)}). Run `wandb login`, set WANDB_API_KEY, "
             f"or use tracker.offline=true."

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from dawnchorus import __version__
 from dawnchorus.data.recordings import RecordingRow, read_table
@@ -21,9 +21,11 @@ from dawnchorus.training.trainer import train
 from dawnchorus.types import Progress, Report, ignore_progress
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial, Trial
+
+    Distribution: TypeAlias = CategoricalDistribution | FloatDistribution | IntDistribution
 
 LOG = logging.getLogger(__name__)
 
@@ -123,7 +125,7 @@ def tune(
     for values in grid[:n_wanted]:
         study.enqueue_trial(values, skip_if_exists=True)
     for _ in range(n_done, n_wanted):
-        trial = study.ask(fixed_distributions=space)
+        trial = study.ask(fixed_distributions=dict(space))
         settings = [*fixed, *_chosen(space, trial.params)]
         try:
             value = _value(trial, settings, folds, metric, clock, config_dir)
@@ -160,7 +162,7 @@ def _sampler(method: Method, seed: int) -> BaseSampler:
     return TPESampler(seed=seed, n_startup_trials=N_STARTUP) if method == "tpe" else RandomSampler(seed=seed)
 
 
-def _space(overrides: Sequence[str]) -> tuple[list[str], dict[str, BaseDistribution]]:
+def _space(overrides: Sequence[str]) -> tuple[list[str], dict[str, Distribution]]:
     """Return the overrides with one value, and the ranges of the others."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep
@@ -168,7 +170,7 @@ def _space(overrides: Sequence[str]) -> tuple[list[str], dict[str, BaseDistribut
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     fixed: list[str] = []
-    space: dict[str, BaseDistribution] = {}
+    space: dict[str, Distribution] = {}
     for override in overrides:
         try:
             parsed = OverridesParser.create().parse_override(override)
@@ -184,9 +186,10 @@ def _space(overrides: Sequence[str]) -> tuple[list[str], dict[str, BaseDistribut
                 raise InputError(
                     f"{override}: expected an interval from a smaller to a larger number, above 0 for log."
                 )
-            whole = isinstance(low, int) and isinstance(high, int)
-            kind = IntDistribution if whole else FloatDistribution
-            space[parsed.key_or_group] = kind(low, high, log=is_log)
+            if isinstance(low, int) and isinstance(high, int):
+                space[parsed.key_or_group] = IntDistribution(low, high, log=is_log)
+            else:
+                space[parsed.key_or_group] = FloatDistribution(low, high, log=is_log)
         elif isinstance(value, ChoiceSweep) or parsed.is_range_sweep():
             space[parsed.key_or_group] = CategoricalDistribution(tuple(parsed.sweep_string_iterator()))
         else:
@@ -194,18 +197,19 @@ def _space(overrides: Sequence[str]) -> tuple[list[str], dict[str, BaseDistribut
     return fixed, space
 
 
-def _grid(space: dict[str, BaseDistribution]) -> Iterator[dict[str, Any]]:
-    """Every combination of values.
+def _grid(space: dict[str, Distribution]) -> Iterator[dict[str, Any]]:
+    """Yield every combination of values.
 
     Raises:
         InputError: a setting has no countable values.
     """
     from optuna.distributions import CategoricalDistribution
 
+    choices = []
     for name, distribution in space.items():
         if not isinstance(distribution, CategoricalDistribution):
             raise InputError(f"{name}: expected values to make a grid of, such as choice(1,2,3), got an interval.")
-    choices = [distribution.choices for distribution in space.values()]
+        choices.append(distribution.choices)
     for values in itertools.product(*choices):
         yield dict(zip(space, values, strict=True))
 
@@ -234,21 +238,22 @@ def _value(
     return sum(values) / len(values)
 
 
-def _probe(distribution: BaseDistribution) -> Any:
+def _probe(distribution: Distribution) -> Any:
     """Return a valid value, fractional where the range allows it."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[0]
-    share = 0.382 if isinstance(distribution, FloatDistribution) else 0
-    return distribution.low + share * (distribution.high - distribution.low)
+    if isinstance(distribution, FloatDistribution):
+        return distribution.low + 0.382 * (distribution.high - distribution.low)
+    return distribution.low
 
 
-def _chosen(space: dict[str, BaseDistribution], values: dict[str, Any]) -> list[str]:
+def _chosen(space: dict[str, Distribution], values: dict[str, Any]) -> list[str]:
     return [f"{name}={values[name]}" for name in space]
 
 
-def _trial_result(space: dict[str, BaseDistribution], trial: FrozenTrial) -> TrialResult:
+def _trial_result(space: dict[str, Distribution], trial: FrozenTrial) -> TrialResult:
     return TrialResult(trial.number, tuple(_chosen(space, trial.params)), trial.state.name.lower(), trial.value)
 
 
@@ -265,12 +270,12 @@ def _folds(config: TrainConfig) -> list[int | None]:
 
 def _digest(
     config: TrainConfig,
-    space: dict[str, BaseDistribution],
+    space: dict[str, Distribution],
     metric: str,
     n_folds: int,
     rows: Sequence[RecordingRow],
 ) -> str:
-    """Names a study: values of other recordings, parts or software are not compared."""
+    """Return a name of the study: values of other recordings, splits or software are not compared."""
     values = {name: repr(distribution) for name, distribution in space.items()}
     data = [[row.recording_id, row.sound_hash, row.scientific_name, row.split] for row in rows]
     identity = [__version__, config.model_dump(mode="json"), values, metric, n_folds, data]

@@ -34,7 +34,7 @@ NOTEBOOKS = {
 
 
 def birdclef_zip() -> bytes:
-    """A competition in BirdCLEF's layout: two recordings of two species."""
+    """Return a competition in BirdCLEF's layout: two recordings of two species."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         lines = ["primary_label,secondary_labels,scientific_name,common_name,author,license,rating,url,filename"]
@@ -80,7 +80,7 @@ class Kaggle(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @pytest.fixture(autouse=True)

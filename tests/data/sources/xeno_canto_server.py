@@ -166,7 +166,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def running(archive: XenoCanto) -> Iterator[XenoCanto]:
-    """The archive behind a local server."""
+    """Yield the archive behind a local server."""
     handler = type("Handler", (_Handler,), {"archive": archive})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     archive.address = f"http://127.0.0.1:{server.server_port}"

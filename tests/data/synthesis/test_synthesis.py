@@ -16,7 +16,6 @@ from dawnchorus.data.synthesis.scenes import Scene
 from dawnchorus.errors import InputError
 from dawnchorus.formats import raven
 from dawnchorus.identification import Options, identify
-from dawnchorus.models.store import ModelStore
 
 PLAN = SyntheticPlan(n_species=2, n_clips=2, n_soundscapes=1, soundscape_s=6)
 
@@ -64,11 +63,11 @@ def test_birds_sing_where_the_truth_says() -> None:
 
 @pytest.mark.ops
 @pytest.mark.parametrize("seed", [2, 3])
-def test_birdnet_finds_the_birds_of_other_seeds_too(tmp_path: Path, store: ModelStore, seed: int) -> None:
+def test_birdnet_finds_the_birds_of_other_seeds_too(tmp_path: Path, seed: int) -> None:
     scene = dawn_chorus(seed=seed)
     soundfile.write(tmp_path / "x.wav", scene.samples, scene.rate_hz)
     options = Options(latitude=DAWN_LATITUDE, longitude=DAWN_LONGITUDE, week=17)
-    (table,) = identify(tmp_path / "x.wav", options, store=store).tables()
+    (table,) = identify(tmp_path / "x.wav", options).tables()
     right, false = set(), set()
     for found in table.detections:
         if found.kind != "species":

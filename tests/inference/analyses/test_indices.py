@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.scikit_maad import SIGNALS, maad_indices, signal
 
-from dawnchorus.audio.sample_analyses import Columns
+from dawnchorus.audio.sample_analyses import Table
 from dawnchorus.inference.analyses.indices import Indices
 
 MAAD = {
@@ -20,7 +20,7 @@ MAAD = {
 """Printed by `python -m tests.scikit_maad` with scikit-maad 1.5.2."""
 
 
-def compute(samples: np.ndarray, rate_hz: int, *, block: int = 1 << 16) -> Columns:
+def compute(samples: np.ndarray, rate_hz: int, *, block: int = 1 << 16) -> Table:
     """Return the indices of samples [n, channels], which come in blocks of `block` frames."""
     analysis = Indices()
     for start in range(0, len(samples), block):
@@ -48,7 +48,8 @@ def test_every_minute_and_channel_has_a_row_whatever_the_blocks() -> None:
     assert columns["channel"].tolist() == [1, 2, 1, 2, 1, 2]
     odd = compute(noise, 4000, block=33_333)
     alone = compute(noise[4000 * 60 : 4000 * 120, 1:], 4000)
-    for name, values in columns.items():
+    for name in columns.dtype.names:
+        values = columns[name]
         np.testing.assert_allclose(odd[name], values, rtol=1e-5)
         if name not in ("start_s", "end_s", "channel"):
             assert alone[name][0] == pytest.approx(values[3], rel=1e-6)
@@ -62,14 +63,14 @@ def test_silence_has_a_level_and_no_indices() -> None:
 
 def test_less_than_a_second_has_no_row() -> None:
     columns = compute(np.ones((3999, 1), np.float32), 4000)
-    assert all(len(values) == 0 for values in columns.values())
+    assert len(columns) == 0
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 200_000])
 def test_indices_of_any_sample_rate_are_numbers(rate_hz: int) -> None:
     noise = np.random.default_rng(0).standard_normal((rate_hz * 2, 1)).astype(np.float32) / 8
     columns = compute(noise, rate_hz)
-    assert all(np.isfinite(values).all() for values in columns.values())
+    assert all(np.isfinite(columns[name]).all() for name in columns.dtype.names)
 
 
 def test_sound_without_a_whole_band_has_no_diversity() -> None:

@@ -19,8 +19,8 @@ import pytest
 from tests.http_server import QuietHandler, serving_http
 
 from dawnchorus.errors import ModelError, ModelNotFoundError
-from dawnchorus.models.catalog import weights as catalog
 from dawnchorus.models.catalog.weights import WEIGHTS, Weights, download_weights, fetch_member
+from dawnchorus.storage import http_client
 from dawnchorus.storage.http_client import HttpClient
 
 MEMBER, GRAPH = "bird_weights/graph.onnx", b"weights" * 1000
@@ -86,7 +86,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             server.answer(self)
 
     monkeypatch.setitem(sys.modules, "pip", None)
-    monkeypatch.setattr(catalog, "HttpClient", partial(HttpClient, sleep=lambda _seconds: None))
+    monkeypatch.setattr(http_client, "HttpClient", partial(HttpClient, sleep=lambda _seconds: None))
     with serving_http(Handler) as server.address:
         yield server
 

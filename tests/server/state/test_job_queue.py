@@ -73,7 +73,7 @@ N_CHECKS = 1 + int(STALE_S / MAX_CHECK_INTERVAL_S)
 
 
 def look(jobs: JobQueue, clock: Clock, n_looks: int = 1) -> None:
-    """Have a server look, so often."""
+    """Make a server look so often."""
     for _ in range(n_looks):
         clock.now_s += MAX_CHECK_INTERVAL_S
         jobs.heartbeat(())
@@ -191,7 +191,7 @@ def test_cancelling(database: Database) -> None:
 
 
 def heard(client: httpx.Client, address: str, after: str | None = None) -> list[tuple[str, dict[str, object]]]:
-    """Number and data of the events of a job, to its end."""
+    """Return number and data of the events of a job, to its end."""
     found, event = [], {}
     with client.stream("GET", address, headers={"Last-Event-ID": after} if after else {}) as reply:
         assert reply.headers["content-type"].startswith("text/event-stream")

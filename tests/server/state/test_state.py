@@ -1,4 +1,4 @@
-"""What a server remembers: whole or not at all, brought up to date with a backup, shared or refused."""
+"""State of a server: whole or not at all, brought up to date with a backup, shared or refused."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ from dawnchorus.server.state.database import MIGRATIONS, Database, alembic_confi
 from dawnchorus.server.state.retention import delete_if_unreferenced, is_referenced, referenced_files
 from dawnchorus.server.state.tables import (
     Base,
+    DetectionRow,
+    Identification,
     Job,
     LabeledRecording,
     Model,
@@ -60,7 +62,7 @@ def test_migrations_make_the_tables_that_the_code_has(tmp_path: Path) -> None:
 
 
 def schema(path: Path) -> dict[str, list[object]]:
-    """Columns, keys and indexes of every table, as SQLite tells them."""
+    """Return columns, keys and indexes of every table, as SQLite tells them."""
     found: dict[str, list[object]] = {}
     with closing(sqlite3.connect(path)) as connection:
         tables = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
@@ -439,6 +441,11 @@ def test_database_of_revision_0002_opens(tmp_path: Path) -> None:
         assert queued.parameters == {"overrides": [], "require_approval": True}
         assert (running.worker_id, running.cancel_requested) == ("old-server", True)
         assert running.parameters["options"] == {"channel": "each"}
+        (detection,) = session.query(DetectionRow)
+        assert (detection.kind, detection.channel, detection.human_voice) == ("species", 2, None)
+        stored, counted = session.query(Identification).order_by(Identification.id)
+        assert (stored.provenance, stored.latitude, stored.longitude, stored.week) == (None, 52.5, 13.4, None)
+        assert counted.latitude is None
     state.close()
     with closing(sqlite3.connect(tmp_path / "state.db")) as connection:
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []

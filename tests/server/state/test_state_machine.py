@@ -112,7 +112,7 @@ class Queue(RuleBasedStateMachine):
 
     @rule(gone=owners)
     def lose_server(self, gone: str) -> None:
-        """A server is not heard of any more, and the other one looks."""
+        """Return a server is not heard of any more, and the other one looks."""
         (other,) = set(OWNERS) - {gone}
         in_hand = [job for job, mine in self.expected.items() if mine["worker_id"] == other]
         for _ in range(2 + int(STALE_S / MAX_CHECK_INTERVAL_S)):

@@ -43,7 +43,7 @@ def packed(members: dict[str, bytes]) -> bytes:
 
 
 def taught(client: httpx.Client, *files: tuple[str, bytes], **texts: str) -> dict[str, tuple[str, str | None]]:
-    """What became of the files: status and species by name."""
+    """Return status and species of the files by name."""
     reply = client.post("/api/v1/training-data", files=[("audio", file) for file in files], data=texts)
     is_refused = all(each["status"] == "rejected" for each in reply.json()["files"])
     assert reply.status_code == (422 if is_refused else 200), reply.text

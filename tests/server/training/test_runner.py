@@ -21,7 +21,7 @@ from tests.e2e.machines import Server, serving
 from tests.fixtures.server import Serve
 from tests.waiting import wait_for
 
-from dawnchorus.data.synthesis.negatives import other_sounds
+from dawnchorus.data.synthesis.negatives import make_negatives
 from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.graphs.class_extension import can_extend
 from dawnchorus.models.runner import open_session
@@ -57,13 +57,13 @@ def songs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sounds that are taught beside lessons; they take a while to make."""
     folder = tmp_path_factory.mktemp("sounds")
-    other_sounds(folder)
+    make_negatives(folder)
     return folder
 
 
 @pytest.fixture(autouse=True)
 def with_sounds(sounds: Path, tmp_path: Path) -> None:
-    """Let the servers of a test find them made."""
+    """Make them before the servers of a test look for them."""
     for name in ("server", "server0", "server1"):
         shutil.copytree(sounds, tmp_path / name / "retraining")
 

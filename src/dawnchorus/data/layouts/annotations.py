@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
-from dawnchorus.data.layouts.sound_files import fold_name, is_absolute
+from dawnchorus.data.layouts.audio_files import fold_name, is_absolute
 from dawnchorus.errors import FormatError
 from dawnchorus.formats.mark_lists import LIST_OF_ONE
 from dawnchorus.formats.mark_notes import MarkNotes
@@ -283,12 +283,12 @@ def _best(paths: Sequence[T], value: Callable[[T], tuple[int, ...]]) -> list[T]:
 
 def _nearness(path: Path, table: Path) -> tuple[int, ...]:
     """Return how near a recording is to a table: in its folder, above or beside it, or in folders of the same names."""
-    sound, here = path.absolute().parent, table.absolute().parent
-    if sound == here:
+    audio, here = path.absolute().parent, table.absolute().parent
+    if audio == here:
         return 3, 0, 0
-    is_beside = here.parent == sound or sound.parent in (here, here.parent)
-    same_names = _n_same_tail(sound.parts, here.parts)
-    shared = len(os.path.commonpath([sound, here]))
+    is_beside = here.parent == audio or audio.parent in (here, here.parent)
+    same_names = _n_same_tail(audio.parts, here.parts)
+    shared = len(os.path.commonpath([audio, here]))
     return 2 if is_beside else 1, same_names, shared
 
 

@@ -29,11 +29,11 @@ from pathlib import Path
 from typing import Any
 
 from dawnchorus.data.clip_names import tape_clip
-from dawnchorus.data.layouts.review_folders import review_of_folder
+from dawnchorus.data.layouts.review_folders import parse_folder_review
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.tables.notes import counted
 from dawnchorus.taxonomy.classes import KnownClasses
-from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_file, label_of_folder
+from dawnchorus.taxonomy.file_names import find_class_of_file, parse_file_label, parse_folder_label
 from dawnchorus.taxonomy.labels import OTHER_SOUNDS, Label, is_indeterminate, is_scientific, name_key, split_labels
 from dawnchorus.taxonomy.reviews import Review, split_review
 
@@ -123,7 +123,7 @@ class FolderReading:
         if self.of_files:
             named = _first(label.scientific_name for label in self.of_files.values())
             yield f"labels read from the names of files: {counted(len(self.of_files), 'recording')} ({named})."
-        yield from self.notes_of_reviews()
+        yield from self.list_review_notes()
         others = [path for path in self.reviews if path not in self.labels and path not in self.of_files]
         if others:
             yield (
@@ -137,7 +137,7 @@ class FolderReading:
                 f"{self.tape_clips[0].name}); the class is the label, the information is not read."
             )
 
-    def notes_of_reviews(self) -> Iterator[str]:
+    def list_review_notes(self) -> Iterator[str]:
         """Yield which folders were taken for outcomes of a review, and which beside them were not, in sentences."""
         outcomes = {
             "present": "the species is there",
@@ -174,7 +174,7 @@ def read_folders(
     """
     reading = FolderReading()
     holding = {path.parent for path in files}
-    reviews = _reviews_of_folders(root, files)
+    reviews = _find_folder_reviews(root, files)
     for path in files:
         folders = path.relative_to(root).parts[:-1]
         folder = next((parent for parent in path.parents if parent in reviews), None)
@@ -195,14 +195,18 @@ def read_folders(
     return reading
 
 
-def _reviews_of_folders(root: Path, files: Sequence[Path]) -> dict[Path, Review]:
+def _find_folder_reviews(root: Path, files: Sequence[Path]) -> dict[Path, Review]:
     """Return the folders below `root` that are outcomes of a review, and the outcomes."""
     folders = {folder for path in files for folder in path.parents if folder != root and folder.is_relative_to(root)}
     names: dict[Path, set[str]] = defaultdict(set)
     for folder in folders:
         names[folder.parent].add(folder.name)
-    reviews = {folder: review_of_folder(folder.name, frozenset(names[folder.parent])) for folder in folders}
-    return {folder: review for folder, review in reviews.items() if review is not None}
+    reviews: dict[Path, Review] = {}
+    for folder in folders:
+        review = parse_folder_review(folder.name, frozenset(names[folder.parent]))
+        if review is not None:
+            reviews[folder] = review
+    return reviews
 
 
 def _read_reviewed_label(
@@ -225,8 +229,8 @@ def _count_beside_reviews(reading: FolderReading, reviews: Mapping[Path, Review]
     parents = {folder.parent for folder in reviews}
     for path, label in reading.labels.items():
         if path not in reading.reviews:
-            beside = [folder.name for folder in path.parents if folder.parent in parents and folder.name != label]
-            reading.beside_reviews.update(beside[:1])
+            siblings = [folder.name for folder in path.parents if folder.parent in parents and folder.name != label]
+            reading.beside_reviews.update(siblings[:1])
 
 
 def _read_file_name(reading: FolderReading, path: Path, known: KnownClasses | None) -> None:
@@ -234,7 +238,7 @@ def _read_file_name(reading: FolderReading, path: Path, known: KnownClasses | No
     clip = tape_clip(path.stem)
     label = None if known is None else find_class_of_file(path.stem if clip is None else clip.class_name, known)
     if clip is not None:
-        label = label or label_of_folder(clip.class_name)
+        label = label or parse_folder_label(clip.class_name)
         reading.tape_clips.append(path)
     if label is not None:
         reading.of_files[path] = label
@@ -277,7 +281,7 @@ def _read_names(
     likely = [level for level, value in enumerate(clearness) if value == best]
     labels = {_key(folders[level], known) for level in likely}
     chosen = likely[0] if len(labels) == 1 or parents[likely[0]] in holding else None
-    if chosen is None and known is not None and (joined := _joined(folders, known)) is not None:
+    if chosen is None and known is not None and (joined := _join(folders, known)) is not None:
         _read_given(reading, path, folders, joined)
         return
     if chosen is None:
@@ -292,20 +296,20 @@ def _read_names(
 
 def _count_others(reading: FolderReading, folders: Sequence[str]) -> None:
     """Count folders that are no labels, but for those of a review."""
-    reading.others.update(name for name in folders if review_of_folder(name) is None)
+    reading.others.update(name for name in folders if parse_folder_review(name) is None)
 
 
-def _joined(folders: Sequence[str], known: KnownClasses) -> list[str] | None:
+def _join(folders: Sequence[str], known: KnownClasses) -> list[str] | None:
     """Return folders of a genus with a folder of a species in it, as levels, where both are a known class together."""
     for level, (genus, species) in enumerate(pairwise(folders)):
-        if known.find(label_of_folder(f"{genus} {species}")) is not None:
+        if known.find(parse_folder_label(f"{genus} {species}")) is not None:
             return [SPECIES if k == level + 1 else GENUS if k == level else name for k, name in enumerate(folders)]
     return None
 
 
 def _key(folder: str, known: KnownClasses | None) -> str:
     """Return what is the same for folders of the same label."""
-    label = label_of_folder((split_review(folder) or (folder,))[0])
+    label = parse_folder_label((split_review(folder) or (folder,))[0])
     return name_key(((known.find(label) if known else None) or label).scientific_name)
 
 
@@ -315,13 +319,13 @@ def _clearness(folder: str, known: KnownClasses | None) -> int:
     parts = split_labels(name.removeprefix("-"))
     if not parts or (_NO_LABELS.fullmatch(name) and name.lower() not in OTHER_SOUNDS):
         return _NONE
-    return min(_clearness_of_one(part, known) for part in parts)
+    return min(_measure_clearness(part, known) for part in parts)
 
 
-def _clearness_of_one(name: str, known: KnownClasses | None) -> int:
+def _measure_clearness(name: str, known: KnownClasses | None) -> int:
     if name.lower() in OTHER_SOUNDS or name.lower().endswith(("_sound", "_sounds")):
         return _SURE
-    label = label_of_folder(name)
+    label = parse_folder_label(name)
     if known is not None and known.find(label) is not None:
         return _SURE
     if is_indeterminate(name):
@@ -333,7 +337,7 @@ def _clearness_of_one(name: str, known: KnownClasses | None) -> int:
 
 def _read_file_names(reading: FolderReading, files: Sequence[Path]) -> None:
     """Label files outside folders by their names, where all of them have the form of scientific names, not just one."""
-    named = {path: label_of_file(path.stem) for path in files}
+    named = {path: parse_file_label(path.stem) for path in files}
     if not all(is_scientific(label.scientific_name) for label in named.values()):
         return
     downloads = {path for path, label in named.items() if label.common_name != label.scientific_name}
@@ -342,24 +346,24 @@ def _read_file_names(reading: FolderReading, files: Sequence[Path]) -> None:
             reading.of_files.setdefault(path, label)
 
 
-def rows_of_folders(root: Path, files: list[Path], known: KnownClasses | None = None) -> Iterator[RecordingRow]:
+def read_folder_rows(root: Path, files: list[Path], known: KnownClasses | None = None) -> Iterator[RecordingRow]:
     """Yield a row for each of `files` below `root`, labelled by the folders that it is in or by its own name.
 
     Recordings whose folders may each be the label have none.
     """
-    yield from rows_of_reading(root, files, read_folders(root, files, known))
+    yield from build_rows(root, files, read_folders(root, files, known))
 
 
-def rows_of_reading(root: Path, files: Sequence[Path], reading: FolderReading) -> Iterator[RecordingRow]:
+def build_rows(root: Path, files: Sequence[Path], reading: FolderReading) -> Iterator[RecordingRow]:
     """Yield a row for each of `files` below `root`, with the labels of `reading`."""
     for path in files:
         if path in reading.labels:
             labels = _labels(reading.labels[path])
         else:
-            labels = _labels_of_file(reading.of_files.get(path))
+            labels = _list_file_labels(reading.of_files.get(path))
         if path in reading.reviews:
             labels = apply_review(labels, reading.reviews[path][1])
-        yield RecordingRow(**facts_of_name(path, root), **labels)  # type: ignore[arg-type]
+        yield RecordingRow(**parse_file_facts(path, root), **labels)  # type: ignore[arg-type]
 
 
 def apply_review(labels: Labels, review: Review) -> Labels:
@@ -375,7 +379,7 @@ def apply_review(labels: Labels, review: Review) -> Labels:
     return {"kind": "soundscape"}
 
 
-def facts_of_name(path: Path, root: Path) -> dict[str, object]:
+def parse_file_facts(path: Path, root: Path) -> dict[str, object]:
     """Return identifier, path and source of a recording below `root`, by its name."""
     named = xeno_canto_id(path.stem)
     return {
@@ -386,7 +390,7 @@ def facts_of_name(path: Path, root: Path) -> dict[str, object]:
     }
 
 
-def date_of_folders(path: Path) -> str | None:
+def find_folder_date(path: Path) -> str | None:
     """Return the date that is the name of a folder that a recording is in, the innermost: `2021-05-01`, `20210501`."""
     for folder in path.parents:
         if label := _DATE.fullmatch(folder.name):
@@ -395,7 +399,7 @@ def date_of_folders(path: Path) -> str | None:
     return None
 
 
-def _labels_of_file(label: Label | None) -> Labels:
+def _list_file_labels(label: Label | None) -> Labels:
     if label is None:
         return {"kind": "soundscape"}
     if label.kind == "sound":
@@ -406,7 +410,7 @@ def _labels_of_file(label: Label | None) -> Labels:
 def _labels(folder: str) -> Labels:
     if folder.lower() in OTHER_SOUNDS:
         return {"kind": "background"}
-    labels = [label_of_folder(part) for part in split_labels(folder.removeprefix("-"))]
+    labels = [parse_folder_label(part) for part in split_labels(folder.removeprefix("-"))]
     if folder.startswith("-") and labels:
         return {"kind": "background", "absent": tuple(label.scientific_name for label in labels)}
     species = [label for label in labels if label.kind == "species"]

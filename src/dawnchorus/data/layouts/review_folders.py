@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dawnchorus.taxonomy.reviews import Review, review_of_words
+from dawnchorus.taxonomy.reviews import Review, parse_review
 
 _PAIRS: tuple[dict[str, Review], ...] = tuple(
     {present: "present", absent: "absent"}
@@ -16,16 +16,16 @@ _PAIRS: tuple[dict[str, Review], ...] = tuple(
 """Names that are a review beside each other, and else sites, countries or numbers."""
 
 
-def review_of_folder(name: str, siblings: frozenset[str] = frozenset()) -> Review | None:
+def parse_folder_review(name: str, siblings: frozenset[str] = frozenset()) -> Review | None:
     """Return the outcome of a review that a folder's name is, in any spelling; None for other names.
 
     `siblings` are the folders beside it, which prove that `no` or `0` is one.
     """
-    beside = {sibling.strip().casefold() for sibling in siblings}
-    pair = next((pair for pair in _PAIRS if name.strip().casefold() in pair and beside >= set(pair)), {})
-    return pair.get(name.strip().casefold()) or review_of_words(name)
+    folded = {sibling.strip().casefold() for sibling in siblings}
+    pair = next((pair for pair in _PAIRS if name.strip().casefold() in pair and folded >= set(pair)), {})
+    return pair.get(name.strip().casefold()) or parse_review(name)
 
 
-def review_of_folders(folders: Sequence[str]) -> tuple[str, Review] | None:
+def find_folder_review(folders: Sequence[str]) -> tuple[str, Review] | None:
     """Return the innermost folder that is an outcome of a review, and the outcome; None without one."""
-    return next(((name, review) for name in reversed(folders) if (review := review_of_folder(name))), None)
+    return next(((name, review) for name in reversed(folders) if (review := parse_folder_review(name))), None)

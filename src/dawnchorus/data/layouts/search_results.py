@@ -29,14 +29,14 @@ def find_search_results(source: Path) -> Path | None:
         return source if source.suffix.lower() == ".json" else None
     if (source / RESULTS).is_file():
         return source / RESULTS
-    beside = source.absolute().parent / RESULTS
-    if not beside.is_file() or not any(_recording_id(path) for path in source.iterdir() if path.is_file()):
+    results_path = source.absolute().parent / RESULTS
+    if not results_path.is_file() or not any(_recording_id(path) for path in source.iterdir() if path.is_file()):
         return None
-    return beside
+    return results_path
 
 
-def rows_of_search_results(
-    results: Path | None, sounds: Path, files: Sequence[Path], on_note: Callable[[str], None] = lambda _note: None
+def read_search_results(
+    results: Path | None, folder: Path, files: Sequence[Path], on_note: Callable[[str], None] = lambda _note: None
 ) -> Iterator[RecordingRow]:
     """Yield a row for each recording of the results, once; its file is the one of `files` with its number.
 
@@ -47,7 +47,7 @@ def rows_of_search_results(
         FormatError: the file has no such results.
     """
     if results is None:
-        raise InputError(f"{sounds}: expected '{RESULTS}' in this folder or beside it, found none. Name the JSON file.")
+        raise InputError(f"{folder}: expected '{RESULTS}' in this folder or beside it, found none. Name the JSON file.")
     by_id = {name: path for path in reversed(files) if (name := _recording_id(path))}
     notes = Notes()
     try:
@@ -64,7 +64,7 @@ def rows_of_search_results(
             f"found none that have an id and a genus."
         )
     for name, row in rows.items():
-        yield replace(row, path=str(by_id.get(name, sounds / f"{name}.mp3")), rate_hz=None)
+        yield replace(row, path=str(by_id.get(name, folder / f"{name}.mp3")), rate_hz=None)
 
 
 def _recording_id(path: Path) -> str | None:

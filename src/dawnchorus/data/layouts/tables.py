@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from dawnchorus.data.layouts.audio_files import find_audio, is_absolute
 from dawnchorus.data.layouts.folders import xeno_canto_id
-from dawnchorus.data.layouts.sound_files import find_sound, is_absolute
 from dawnchorus.data.layouts.taxon_names import TaxonNames
 from dawnchorus.data.licenses import parse_license
 from dawnchorus.data.recordings import RecordingRow
@@ -97,14 +97,14 @@ class TableLayout:
     """Columns by field."""
     path_columns: tuple[int, ...]
     """Columns with paths or names of files, the preferred first."""
-    sounds: tuple[Path, ...]
+    audio_folders: tuple[Path, ...]
     """Folders that paths may begin in."""
 
     @classmethod
-    def of(cls, csv_path: Path, given: Mapping[str, str], *, sounds: Sequence[Path] = ()) -> TableLayout:
+    def of(cls, csv_path: Path, given: Mapping[str, str], *, audio_folders: Sequence[Path] = ()) -> TableLayout:
         """Return the columns named in `given` (field to column), and for other fields those with a usual name.
 
-        Recordings are looked for in the folders `sounds`, by default in the csv's own.
+        Recordings are searched for in `audio_folders`, by default in the csv's own.
 
         Raises:
             InputError: no such file, an unknown field, or a column that is not there.
@@ -127,7 +127,7 @@ class TableLayout:
             raise _missing_column(table, "species", "scientific_name")
         usual = [index for name in COLUMNS["path"] if (index := table.find_column([name])) is not None]
         paths = [columns["path"], *([] if "path" in given else usual)]
-        return cls(table, columns, tuple(dict.fromkeys(paths)), tuple(sounds) or (csv_path.parent,))
+        return cls(table, columns, tuple(dict.fromkeys(paths)), tuple(audio_folders) or (csv_path.parent,))
 
     def rows(self, *, on_note: Callable[[str], None] | None = None) -> Iterator[RecordingRow]:
         """Yield a row for each line that is not empty; at the end, tell what was guessed or not understood."""
@@ -157,12 +157,12 @@ class TableLayout:
         """Return questions for columns that are spelt nearly like one of a field that the table lacks."""
         names = {name: field for field, names in COLUMNS.items() if field not in self.columns for name in names}
         near = {column: nearest(column, names, cutoff=0.8) for column in columns}
-        found = [
+        questions = [
             f"{names[alike[0]]}={column}"
             for column, alike in near.items()
             if alike and is_misspelt(column.lower(), alike[0])
         ]
-        return f" Did you mean --column {' --column '.join(found)}?" if found else ""
+        return f" Did you mean --column {' --column '.join(questions)}?" if questions else ""
 
     def fields(self, cells: Sequence[str]) -> dict[str, str | None]:
         """Return the text of each field; None for an empty one. A species without its genus gets that of its column."""
@@ -262,13 +262,13 @@ class _Reader:
         # A path of another machine says less than a path below the table.
         paths.sort(key=is_absolute)
         given = paths[0] if paths else ""
-        found = find_sound(self._layout.sounds, [*paths, *texts], code)
-        if found is None and (found := find_sound(self._layout.sounds, _with_zeros(given), code)):
+        path = find_audio(self._layout.audio_folders, [*paths, *texts], code)
+        if path is None and (path := find_audio(self._layout.audio_folders, _with_zeros(given), code)):
             self._notes.say(
                 f"column '{self._table.header[self._layout.path_columns[0]]}': files whose numbers have lost the zeros "
-                f"before them are found with zeros (as '{found.name}')."
+                f"before them are found with zeros (as '{path.name}')."
             )
-        return given, found or self._table.path.parent / given
+        return given, path or self._table.path.parent / given
 
     def _location_column(self, field: str) -> LocationColumn:
         return LocationColumn(self._header(field), self._table.column(self._layout.columns[field]), self._notes)
@@ -374,12 +374,12 @@ def _label(fields: Mapping[str, str | None], names: TaxonNames) -> Label | None:
     code.
     """
     code, common, scientific = (fields.get(name) for name in ("ebird_code", "common_name", "scientific_name"))
-    found = _two_names(scientific) or _two_names(code) or names.label(code)
-    if scientific is None or (found is not None and not is_binomial(scientific)):
-        scientific = found.scientific_name if found else (common or code)
+    known = _two_names(scientific) or _two_names(code) or names.label(code)
+    if scientific is None or (known is not None and not is_binomial(scientific)):
+        scientific = known.scientific_name if known else (common or code)
     if scientific is None:
         return None
-    return Label(scientific, common or (found.common_name if found else scientific))
+    return Label(scientific, common or (known.common_name if known else scientific))
 
 
 def _two_names(text: str | None) -> Label | None:
@@ -395,13 +395,13 @@ def xeno_canto_number(text: str | None) -> str | None:
 
 
 def _names_in(text: str | None) -> list[str]:
-    """Names in a cell: a Python list as BirdCLEF writes it, or separated by `;` or `,`."""
+    """Split the names in a cell: a Python list as BirdCLEF writes it, or separated by `;` or `,`."""
     if text is None or text.lower() in _UNKNOWN_CODES:
         return []
     if text.startswith("["):
         try:
-            found = ast.literal_eval(text)
+            names = ast.literal_eval(text)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            found = split_labels(text.strip("[]"))
-        return [str(name).strip() for name in found if str(name).strip()]
+            names = split_labels(text.strip("[]"))
+        return [str(name).strip() for name in names if str(name).strip()]
     return split_labels(text)

@@ -15,7 +15,7 @@ from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.tables import Table
 from dawnchorus.taxonomy.classes import KnownClasses
-from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_file, label_of_folder
+from dawnchorus.taxonomy.file_names import find_class_of_file, parse_file_label, parse_folder_label
 from dawnchorus.taxonomy.labels import Label, name_key
 
 TABLE = "Birds Voice.csv"
@@ -41,7 +41,7 @@ def find_voices_table(source: Path) -> Path | None:
     return None
 
 
-def rows_of_voices(
+def read_voices(
     table: Path | None, root: Path, files: Sequence[Path], on_note: Callable[[str], None] = lambda _note: None
 ) -> Iterator[RecordingRow]:
     """Yield a row for each of `files` below `root`, which lie in folders named after species.
@@ -71,7 +71,7 @@ def rows_of_voices(
         )
 
 
-def recordings_of_table(table: Path, on_note: Callable[[str], None] = lambda _note: None) -> list[RecordingRow]:
+def read_voice_recordings(table: Path, on_note: Callable[[str], None] = lambda _note: None) -> list[RecordingRow]:
     """Return the xeno-canto recordings that the table lists, without files.
 
     Raises:
@@ -93,8 +93,8 @@ def recordings_of_table(table: Path, on_note: Callable[[str], None] = lambda _no
 
 def _label(path: Path, known: KnownClasses) -> Label | None:
     """Return the species of a file: that of its folder, if the table or the folder's form says that it is one."""
-    folder = label_of_folder(path.parent.name)
-    is_species = path.parent.name.lower().endswith(_FOLDER_SUFFIXES) or label_of_file(path.stem) == folder
+    folder = parse_folder_label(path.parent.name)
+    is_species = path.parent.name.lower().endswith(_FOLDER_SUFFIXES) or parse_file_label(path.stem) == folder
     return known.find(folder) or (folder if is_species else find_class_of_file(path.stem, known))
 
 

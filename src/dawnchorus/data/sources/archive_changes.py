@@ -111,7 +111,7 @@ def compare_with_archive(
     now |= {name: result for name, result in looked_up.items() if result is not None}
     pairs = [(row, now[row.recording_id]) for row in table.rows if row.recording_id in now]
     return ArchiveChanges(
-        table.with_rows(_updated(row, now) for row in table.rows),
+        table.with_rows(_update(row, now) for row in table.rows),
         renamed=_differences(pairs, "scientific_name"),
         relicensed=_differences(pairs, "license"),
         others={name: _differences(pairs, name) for name in _SAID if name not in _NAMED_CHANGES},
@@ -121,7 +121,7 @@ def compare_with_archive(
     )
 
 
-def _updated(row: RecordingRow, now: Mapping[str, SearchResult]) -> RecordingRow:
+def _update(row: RecordingRow, now: Mapping[str, SearchResult]) -> RecordingRow:
     result = now.get(row.recording_id)
     return row if result is None else replace(row, **{name: getattr(result.row, name) for name in _SAID})
 

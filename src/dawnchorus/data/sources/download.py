@@ -160,7 +160,7 @@ def fetch_recordings(
             return None
 
         def check(path: Path) -> None:
-            decoded_s[name] = decode_sound(path, entry.file_name)
+            decoded_s[name] = decode_audio(path, entry.file_name)
 
         try:
             web.download(entry.file_url, audio_folder / entry.file_name, check=check)
@@ -209,7 +209,7 @@ def _find_other_lengths(
             yield name, own_s, each_s
 
 
-def decode_sound(path: Path, name: str) -> float:
+def decode_audio(path: Path, name: str) -> float:
     """Decode a downloaded file to its end, and return the seconds that it holds.
 
     Raises:
@@ -236,7 +236,7 @@ def _decode_unknown(
             unsound.append(name)
         elif name not in known or path.stat().st_size != known[name].n_bytes:
             try:
-                decoded_s[name] = decode_sound(path, path.name)
+                decoded_s[name] = decode_audio(path, path.name)
             except DownloadError:
                 unsound.append(name)
     return decoded_s, tuple(unsound)

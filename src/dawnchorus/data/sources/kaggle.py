@@ -82,7 +82,7 @@ def find_source(url: str) -> KaggleSource:
     if source.kind != "notebook":
         return source
     try:
-        sources = _sources_of_notebook(source.name)
+        sources = _parse_notebook_sources(source.name)
     except DownloadError as error:
         raise DownloadError(f"{error} {_NOTEBOOK_HELP}", error.status) from error
     if len(sources) != 1:
@@ -122,7 +122,7 @@ def _archives(cache: Path, source: KaggleSource) -> list[Path]:
     return list((cache / "datasets" / owner / name).glob("*.archive"))
 
 
-def _sources_of_notebook(name: str) -> list[KaggleSource]:
+def _parse_notebook_sources(name: str) -> list[KaggleSource]:
     """Return the data sets and competitions that a notebook names as its inputs."""
     with _kagglehub(f"notebook {name}"):
         from kagglehub.clients import build_kaggle_client

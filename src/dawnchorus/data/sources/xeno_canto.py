@@ -231,9 +231,9 @@ class _Page:
 def _pages(web: HttpClient, query: str, *, key: str, server: str, per_page: int) -> Iterator[_Page]:
     number, n_pages = 1, 1
     while number <= n_pages:
-        asked = urllib.parse.urlencode({"query": query, "key": key, "page": number, "per_page": per_page})
+        parameters = urllib.parse.urlencode({"query": query, "key": key, "page": number, "per_page": per_page})
         try:
-            content = web.read(f"{server}/api/3/recordings?{asked}")
+            content = web.read(f"{server}/api/3/recordings?{parameters}")
         except DownloadError as error:
             if error.status in (401, 403):
                 raise DownloadError(f"xeno-canto did not take the key. {_HOW_TO_GET_A_KEY}", error.status) from None
@@ -241,8 +241,8 @@ def _pages(web: HttpClient, query: str, *, key: str, server: str, per_page: int)
         try:
             page = _read_page(content, number)
         except ValueError as error:
-            shown = " ".join(content[:_N_SHOWN].decode("utf-8", "replace").split()).replace(key, "***")
-            raise DownloadError(f"{server}, page {number} of {query!r}: {error}. It sent: {shown}", None) from None
+            excerpt = " ".join(content[:_N_SHOWN].decode("utf-8", "replace").split()).replace(key, "***")
+            raise DownloadError(f"{server}, page {number} of {query!r}: {error}. It sent: {excerpt}", None) from None
         yield page
         n_pages = page.n_pages if page.recordings else 0
         number += 1
@@ -392,7 +392,7 @@ def _number(text: str | None) -> float | None:
 
 
 def _length_s(text: str | None) -> float | None:
-    """Seconds from `m:ss` or `h:mm:ss`."""
+    """Return seconds from `m:ss` or `h:mm:ss`."""
     parts = [_number(part) for part in (text or "").split(":")]
     if not parts or None in parts:
         return None

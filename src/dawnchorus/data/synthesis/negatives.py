@@ -33,7 +33,7 @@ SOURCE = "generated"
 FloatArray = np.ndarray
 
 
-def other_sounds(folder: Path) -> tuple[RecordingRow, ...]:
+def make_negatives(folder: Path) -> tuple[RecordingRow, ...]:
     """Return background recordings for training; they are made in `folder` once, and are always the same.
 
     Raises:
@@ -65,13 +65,13 @@ def _make(target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         building = Path(scratch, "sounds")
         building.mkdir()
-        for k, sound in enumerate(_sounds()):
-            write_recording(building / f"{k:03d}.flac", sound, rate_hz=RATE_HZ)
+        for k, audio in enumerate(_generate()):
+            write_recording(building / f"{k:03d}.flac", audio, rate_hz=RATE_HZ)
         with suppress(OSError):  # another process has made it meanwhile
             building.rename(target)
 
 
-def _sounds() -> Iterator[FloatArray]:
+def _generate() -> Iterator[FloatArray]:
     rng = np.random.default_rng(20261121)
     for k in range(N_SOUNDS):
         yield _without_song(rng) if k % N_PER_SILENT == 0 else _with_songs(rng)
@@ -96,10 +96,10 @@ def _without_song(rng: np.random.Generator) -> FloatArray:
     if kind == 2:
         # Noise whose power falls with frequency, as that of wind and water does.
         spectrum = np.fft.rfft(rng.normal(size=n)) / np.maximum(np.arange(n // 2 + 1), 1) ** rng.uniform(0, 0.6)
-        sound = np.fft.irfft(spectrum, n)
+        audio = np.fft.irfft(spectrum, n)
     else:
         seconds = np.arange(n) / RATE_HZ
         hums = 2 ** rng.uniform(np.log2(60), np.log2(4000), size=5)
-        sound = sum(np.sin(2 * np.pi * (hz * seconds + rng.uniform())) for hz in hums)
+        audio = sum(np.sin(2 * np.pi * (hz * seconds + rng.uniform())) for hz in hums)
     level = 10 ** (rng.uniform(-50, -6) / 20)
-    return np.asarray(level * sound / np.abs(sound).max(), np.float32)
+    return np.asarray(level * audio / np.abs(audio).max(), np.float32)

@@ -64,7 +64,7 @@ def compose_scene(
 ) -> Scene:
     """Mix the singers into one scene. What would sing beyond the end is cut there, in the sound and in the truth."""
     n = round(duration_s * rate_hz)
-    sound = np.zeros(n)
+    audio = np.zeros(n)
     events = []
     for singer in singers:
         song = singer.song
@@ -72,29 +72,29 @@ def compose_scene(
         wave = wave * 10 ** (singer.level_db / 20) / np.max(np.abs(wave))
         start = round(singer.start_s * rate_hz)
         stop = min(start + len(wave), n)
-        sound[start:stop] += wave[: stop - start]
+        audio[start:stop] += wave[: stop - start]
         low, high = song.pitch_range_hz
         end_s = min(singer.start_s + song.duration_s, duration_s)
         events.append(Event(singer.start_s, end_s, song.scientific_name, song.common_name, 0.9 * low, 1.1 * high))
     level = 10 ** (background_db / 20)
-    sound += level * (_wind(n, rate_hz, rng) + 0.5 * _insects(n, rate_hz, rng))
-    peak = np.max(np.abs(sound))
+    audio += level * (_wind(n, rate_hz, rng) + 0.5 * _insects(n, rate_hz, rng))
+    peak = np.max(np.abs(audio))
     if peak > 0.95:
-        sound *= 0.95 / peak
-    return Scene(sound.astype(np.float32), rate_hz, tuple(sorted(events, key=lambda e: e.start_s)))
+        audio *= 0.95 / peak
+    return Scene(audio.astype(np.float32), rate_hz, tuple(sorted(events, key=lambda e: e.start_s)))
 
 
 def _distance(
-    sound: FloatArray, rate_hz: int, rng: np.random.Generator, *, decay_s: float = 0.07
+    audio: FloatArray, rate_hz: int, rng: np.random.Generator, *, decay_s: float = 0.07
 ) -> npt.NDArray[np.float64]:
     """Return faint echoes, as among trees: exponentially decaying noise after the direct sound."""
     n_echo = round(5 * decay_s * rate_hz)
     echo = rng.standard_normal(n_echo) * np.exp(-np.arange(n_echo) / (decay_s * rate_hz)) * 0.012
     echo[0] = 1.0
-    n = len(sound) + n_echo
-    spectrum = np.fft.rfft(sound, n) * np.fft.rfft(echo, n)
-    heard: npt.NDArray[np.float64] = np.fft.irfft(spectrum, n)
-    return heard
+    n = len(audio) + n_echo
+    spectrum = np.fft.rfft(audio, n) * np.fft.rfft(echo, n)
+    reverberant: npt.NDArray[np.float64] = np.fft.irfft(spectrum, n)
+    return reverberant
 
 
 def _shaped_noise(

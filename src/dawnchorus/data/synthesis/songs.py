@@ -68,7 +68,7 @@ def series(count: int, every_s: float, duration_s: float, pitch_hz: Sequence[flo
 def render_song(song: Song, *, rate_hz: int, rng: np.random.Generator) -> FloatArray:
     """Render the song as float32 samples [n] with peak 1, every repeat a little different in pitch, time and level."""
     n = int((song.duration_s + 0.3) * rate_hz)
-    sound = np.zeros(n)
+    audio = np.zeros(n)
     for repeat in range(song.repeats):
         pitch = 1 + 0.006 * rng.standard_normal()
         level = 1 + 0.08 * rng.standard_normal()
@@ -77,8 +77,8 @@ def render_song(song: Song, *, rate_hz: int, rng: np.random.Generator) -> FloatA
             wave = level * note.level * _render_note(note, pitch, rate_hz)
             start = int((shift_s + note.start_s) * rate_hz)
             stop = min(start + len(wave), n)
-            sound[start:stop] += wave[: stop - start]
-    loudest: FloatArray = (sound / np.max(np.abs(sound))).astype(np.float32)
+            audio[start:stop] += wave[: stop - start]
+    loudest: FloatArray = (audio / np.max(np.abs(audio))).astype(np.float32)
     return loudest
 
 

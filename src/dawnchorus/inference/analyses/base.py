@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from dawnchorus.audio.sample_analyses import Columns, SampleAnalysis
+from dawnchorus.audio.sample_analyses import SampleAnalysis, Table
 from dawnchorus.types import RecordingMetadata
 
-Tables = dict[str, Columns]
+Tables = dict[str, Table]
 """Tables of a run by the end of their files' names."""
 
 
 @dataclass(frozen=True)
 class AnalyzedRecording:
-    """Columns that an analysis computed of a recording, and what is known of the recording."""
+    """Rows that an analysis computed of a recording, and what is known of the recording."""
 
     recording: str
     duration_s: float
     metadata: RecordingMetadata
-    columns: Columns
+    rows: Table
 
 
 @dataclass(frozen=True)

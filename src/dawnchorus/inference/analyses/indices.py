@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.audio.sample_analyses import Columns
+from dawnchorus.audio.sample_analyses import Table
 from dawnchorus.inference.analyses.base import Analysis
 from dawnchorus.inference.analyses.levels import Moments, decibels
 from dawnchorus.inference.analyses.minutes import MINUTE_S, MinuteSplitter
@@ -41,6 +41,7 @@ MIN_S = 1.0
 """A rest of a recording that is shorter has no indices."""
 
 _WINDOW = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME) / FRAME)).astype(np.float32)
+_ONES = np.ones(FRAME, np.float32)
 _AT_A_TIME = 64
 """Spectra at a time: they stay in the processor's cache, and a byte counts them."""
 
@@ -66,12 +67,12 @@ class Indices:
             if ends_minute:
                 self._end_minute(MINUTE_S)
 
-    def finish(self) -> Columns:
+    def finish(self) -> Table:
         """Return one row for each minute and channel, in this order; the last minute may be shorter."""
         rest_s = self._splitter.n_frames / self._sample_rate_hz
         if rest_s >= MIN_S:
             self._end_minute(rest_s)
-        return {name: np.array([row[name] for row in self._rows], dtype) for name, dtype in _COLUMNS.items()}
+        return np.array([tuple(row.values()) for row in self._rows], _ROW)
 
     def _end_minute(self, length_s: float) -> None:
         start_s = self._n_minutes * MINUTE_S
@@ -82,12 +83,8 @@ class Indices:
         self._channels = []
 
 
-_COLUMNS: dict[str, type] = {
-    "start_s": float,
-    "end_s": float,
-    "channel": int,
-    **dict.fromkeys(("level_dbfs", "aci", "adi", "aei", "bi", "ndsi", "h"), float),
-}
+_VALUES = ("level_dbfs", "aci", "adi", "aei", "bi", "ndsi", "h")
+_ROW = np.dtype([("start_s", "<f8"), ("end_s", "<f8"), ("channel", "<i2"), *((name, "<f8") for name in _VALUES)])
 
 
 class _Minute:
@@ -112,13 +109,13 @@ class _Minute:
         self._waiting = samples[n_frames * FRAME :]
         for start in range(0, n_frames, _AT_A_TIME):
             last = min(start + _AT_A_TIME, n_frames)
-            self._add_waveform(samples[start * FRAME : last * FRAME])
-            self._add_spectra(_amplitude_spectra(samples[start * FRAME : last * FRAME].reshape(-1, FRAME)))
+            frames = samples[start * FRAME : last * FRAME].reshape(-1, FRAME)
+            self._add_waveform(frames.reshape(-1, ENVELOPE_FRAME))
+            self._add_spectra(_amplitude_spectra(frames))
 
-    def _add_waveform(self, samples: FloatArray) -> None:
-        self._moments.add(samples)
-        whole = samples[: len(samples) // ENVELOPE_FRAME * ENVELOPE_FRAME]
-        self._envelope.append(np.abs(whole.reshape(-1, ENVELOPE_FRAME)).max(axis=1))
+    def _add_waveform(self, frames: FloatArray) -> None:
+        self._moments.add(frames)
+        self._envelope.append(np.abs(frames).max(axis=1))
 
     def _add_spectra(self, amplitudes: FloatArray) -> None:
         """Add spectra [frames, bins]."""
@@ -133,10 +130,12 @@ class _Minute:
 
     def compute_indices(self) -> dict[str, float]:
         """Return the indices of the minute; NaN where there is no sound."""
-        self._add_waveform(self._waiting)
+        n_whole = len(self._waiting) // ENVELOPE_FRAME * ENVELOPE_FRAME
+        self._add_waveform(self._waiting[:n_whole].reshape(-1, ENVELOPE_FRAME))
+        self._moments.add(self._waiting[np.newaxis, n_whole:])
         level_dbfs = decibels(self._moments.variance)
         if not self._largest or level_dbfs == -np.inf:
-            return {"level_dbfs": level_dbfs, **dict.fromkeys(("aci", "adi", "aei", "bi", "ndsi", "h"), np.nan)}
+            return {"level_dbfs": level_dbfs, **dict.fromkeys(_VALUES[1:], np.nan)}
         envelope = np.concatenate(self._envelope).astype(np.float64)
         loud = self._share_loud()
         return {
@@ -169,7 +168,7 @@ def _amplitude_spectra(frames: FloatArray) -> FloatArray:
     The mean is taken off the spectrum, where Hann's window leaves it in two bins.
     """
     spectra = np.fft.rfft(frames * _WINDOW)[:, :-1]
-    totals = frames.sum(axis=1)
+    totals = frames @ _ONES
     spectra[:, 0] -= totals / 2
     spectra[:, 1] += totals / 4
     return np.abs(spectra).astype(np.float32, copy=False)

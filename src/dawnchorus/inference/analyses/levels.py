@@ -1,4 +1,4 @@
-"""Mean and level of signals that come block by block."""
+"""Mean and level of signals that come frame by frame."""
 
 from __future__ import annotations
 
@@ -11,32 +11,27 @@ FloatArray = npt.NDArray[np.float32]
 
 
 class Moments:
-    """Mean and variance of samples; exact also where the mean is much larger than the sound."""
+    """Mean and variance of samples."""
 
     def __init__(self) -> None:
         self.n = 0
-        self._offset = np.float32(0)
         self._sum = self._squares = 0.0
 
-    def add(self, samples: FloatArray) -> None:
-        """Add samples [n]."""
-        if not self.n and len(samples):
-            self._offset = samples.mean()
-        rest = samples - self._offset
-        self.n += len(rest)
-        self._sum += float(rest.sum())
-        self._squares += float(np.vdot(rest, rest))
+    def add(self, frames: FloatArray) -> None:
+        """Add samples [frames, samples]; sums of short frames stay exact where the mean is larger than the sound."""
+        self.n += frames.size
+        self._sum += float((frames @ np.ones(frames.shape[1], np.float32)).sum(dtype=np.float64))
+        self._squares += float(np.einsum("ij,ij->i", frames, frames).sum(dtype=np.float64))
 
     @property
     def mean(self) -> float:
         """Mean of the samples; 0 of none."""
-        return float(self._offset) + self._sum / max(self.n, 1)
+        return self._sum / max(self.n, 1)
 
     @property
     def variance(self) -> float:
         """Mean square of the samples less their mean."""
-        n = max(self.n, 1)
-        return max(self._squares / n - (self._sum / n) ** 2, 0.0)
+        return max(self._squares / max(self.n, 1) - self.mean**2, 0.0)
 
 
 def decibels(power: float) -> float:

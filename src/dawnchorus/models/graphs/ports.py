@@ -50,7 +50,7 @@ class Port:
 
     @property
     def is_convertible(self) -> bool:
-        """True if its numbers can be made from, or into, single precision."""
+        """True if the port's numbers can be converted to or from single precision."""
         return self.dtype in FLOATS or (self.dtype in QUANTISED and self.scale is not None)
 
     def encode(self, values: FloatArray) -> npt.NDArray[Any]:

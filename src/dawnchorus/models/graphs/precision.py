@@ -85,7 +85,7 @@ def quantize(graph: Path, out: Path, windows: Iterable[FloatArray]) -> None:
 
 
 def _name_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Every node with a name, because nodes are left out by theirs."""
+    """Return every node with a name, because nodes are left out by theirs."""
     for k, node in enumerate(model.graph.node):
         node.name = node.name or f"node_{k}"
     return model

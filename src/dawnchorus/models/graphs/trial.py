@@ -43,23 +43,23 @@ def try_scores(bundle: Bundle, last_operator: str, on_note: Callable[[str], None
     Raises:
         InvalidBundleError: numbers that are not finite or of another shape, or scores of another activation.
     """
-    sounds = _sounds(bundle)
+    inputs = _make_inputs(bundle)
     session = open_session(bundle)
-    logits = session.run(np.stack(list(sounds.values()))).logits
+    logits = session.run(np.stack(list(inputs.values()))).logits
     n_classes = len(bundle.labels)
-    if logits.shape != (len(sounds), n_classes):
+    if logits.shape != (len(inputs), n_classes):
         raise InvalidBundleError(
-            f"On {len(sounds)} windows the model gave {logits.shape}; expected {n_classes} for each."
+            f"On {len(inputs)} windows the model gave {logits.shape}; expected {n_classes} for each."
         )
-    for name, row in zip(sounds, logits, strict=True):
+    for name, row in zip(inputs, logits, strict=True):
         if not np.isfinite(row).all():
             raise InvalidBundleError(
                 f"On {name} the model gave {row[~np.isfinite(row)][0]}; expected finite numbers of shape "
                 f"({n_classes},) for each window. A recording may have such windows: keep the graph from dividing by "
                 f"0 or taking its logarithm, for example by adding 1e-6 to the level that it divides by."
             )
-    _check_repeated(session.run(np.stack(list(sounds.values()))).logits, logits)
-    _check_batch(np.concatenate([session.run(sound[None]).logits for sound in sounds.values()]), logits)
+    _check_repeated(session.run(np.stack(list(inputs.values()))).logits, logits)
+    _check_batch(np.concatenate([session.run(waveform[None]).logits for waveform in inputs.values()]), logits)
     _check_activation(bundle.info.activation, last_operator, logits, on_note)
     if len(logits) > 1 and np.ptp(logits, axis=0).max() <= ROUNDING:
         on_note(
@@ -147,7 +147,7 @@ def _advice_on_negative(logits: FloatArray) -> str:
     )
 
 
-def _sounds(bundle: Bundle) -> dict[str, FloatArray]:
+def _make_inputs(bundle: Bundle) -> dict[str, FloatArray]:
     """Return windows by what they are."""
     rate_hz, window_samples = bundle.info.sample_rate_hz, bundle.window_samples
     noise = np.random.default_rng(1).normal(size=window_samples)

@@ -32,6 +32,7 @@ from dawnchorus.server.http.routes import (
 from dawnchorus.server.http.routes.replies import ProblemDetails
 from dawnchorus.server.http.uploads import limit_pace
 from dawnchorus.server.service import Service
+from dawnchorus.server.state.sessions import SessionStore
 
 CLIENT_GONE = 499
 """Status that nginx logs for clients that disconnect before the response."""
@@ -63,7 +64,8 @@ def create_app(service: Service) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.state.service, app.state.authorizer = service, Authorizer(service.settings)
+    sessions = SessionStore(service.database, service.settings.tokens)
+    app.state.service, app.state.authorizer = service, Authorizer(service.settings, sessions)
     app.state.error_page = pages.error_page
     error_handlers.install(app)
     for module in (pages, dashboard_compat, health, identify, inference, recordings, jobs, training_data, models):

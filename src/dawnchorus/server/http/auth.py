@@ -6,13 +6,13 @@ import hmac
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
 from fastapi import Depends, Request, Response, Security
 from fastapi.security import HTTPBearer
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import Message
@@ -20,8 +20,8 @@ from starlette.types import Message
 from dawnchorus.server.http.error_handlers import problem_response
 from dawnchorus.server.http.json_bodies import refuse_other_body
 from dawnchorus.server.http.parameters import refuse_unknown_query
-from dawnchorus.server.http.uploads import announced_bytes
 from dawnchorus.server.settings import Role, Settings
+from dawnchorus.server.state.sessions import SessionStore
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -29,13 +29,6 @@ FORM_ROUTES = ("/", "/login", "/logout")
 """Pages with forms that work without scripts."""
 
 COOKIE, CSRF_HEADER, CSRF_FIELD = "dawnchorus_session", "x-csrf-token", "csrf"
-
-UPLOAD_ROUTES = ("/", "/api/predict", "/api/upload_bulk", "/api/v1/identify", "/api/v1/training-data")
-INFER = "/infer"
-"""Suffix of routes that accept samples as text."""
-
-MAX_BODY = 64 << 10
-"""Maximum size in bytes of a body that is no recording."""
 
 LOG_IN = "expected the header 'Authorization: Bearer TOKEN' with one of the server's tokens, or a login on its page."
 
@@ -47,8 +40,8 @@ MAX_CLIENTS = 10_000
 HEALTH_ROUTES = ("/api/v1/health/live", "/api/v1/health/ready", "/v2/health/live", "/v2/health/ready")
 """Routes that accept any Host header, for load balancers."""
 
-MAX_FAILURES, FAILURES_S = 20, 60.0
-"""Wrong tokens of one client in a period, after which more of them get 429; correct tokens are still accepted."""
+MAX_WRONG_TOKENS, WRONG_TOKENS_PER_S = 20, 20 / 60
+"""Wrong tokens of one client at once and over time; more of them get 429, correct tokens are still accepted."""
 
 
 BEARER = HTTPBearer(auto_error=False, description="One of the server's tokens; one without tokens needs none.")
@@ -93,24 +86,25 @@ def required_role(route: Any) -> Role | None:
 
 
 class RateLimiter:
-    """Limit of requests per second for each client, with bursts (token bucket)."""
+    """Limit of events per second for each client, with bursts (token bucket).
 
-    def __init__(self, per_s: float | None, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.per_s, self._clock = per_s, clock
+    `limits` is not used for it: its storage in memory keeps every client's key for ever, by the wall clock.
+    """
+
+    def __init__(self, *, per_s: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.per_s, self._burst, self._clock = per_s, max(burst, 1.0), clock
         self._remaining: dict[str, tuple[float, float]] = {}
-        """Remaining requests of each client, and the time of that value."""
+        """Remaining events of each client, and the time of that value."""
         self._lock = threading.Lock()
 
     def acquire(self, client: str) -> float:
-        """Count a request, and return the seconds to wait if it is too early, else 0."""
-        if self.per_s is None:
-            return 0.0
-        most, now = max(self.per_s * BURST_S, 1.0), self._clock()
+        """Count an event, and return the seconds to wait if it is too early, else 0."""
+        now, full_s = self._clock(), self._burst / self.per_s
         with self._lock:
-            if len(self._remaining) > MAX_CLIENTS:  # clients that paused for a burst have the full rate again
-                self._remaining = {who: (n, at) for who, (n, at) in self._remaining.items() if now - at < BURST_S}
-            left, at = self._remaining.get(client, (most, now))
-            left = min(left + (now - at) * self.per_s, most) - 1
+            if len(self._remaining) > MAX_CLIENTS:  # clients that paused for so long have the full burst again
+                self._remaining = {who: (n, at) for who, (n, at) in self._remaining.items() if now - at < full_s}
+            left, at = self._remaining.get(client, (self._burst, now))
+            left = min(left + (now - at) * self.per_s, self._burst) - 1
             if left < 0:
                 return -left / self.per_s
             self._remaining[client] = left, now
@@ -118,14 +112,13 @@ class RateLimiter:
 
 
 class Authorizer:
-    """Authorization of requests, with counts of wrong tokens."""
+    """Authorization of requests, with limits of their rate and of wrong tokens."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._tokens, self._hosts = settings.tokens, settings.own_hosts
-        self._rate_limiter = RateLimiter(settings.requests_per_s)
-        self._failures: dict[str, deque[float]] = {}
-        """Times of the latest wrong tokens of each client."""
-        self._lock = threading.Lock()
+    def __init__(self, settings: Settings, sessions: SessionStore) -> None:
+        self._tokens, self._hosts, self._sessions = settings.tokens, settings.own_hosts, sessions
+        per_s = settings.requests_per_s
+        self._requests = None if per_s is None else RateLimiter(per_s=per_s, burst=per_s * BURST_S)
+        self._wrong_tokens = RateLimiter(per_s=WRONG_TOKENS_PER_S, burst=MAX_WRONG_TOKENS)
 
     @property
     def is_open(self) -> bool:
@@ -155,14 +148,14 @@ class Authorizer:
         return await self._authenticate(request) or self._check_rate(request)
 
     def _check_rate(self, request: Request) -> Response | None:
-        """Return the error response to a client that exceeds the rate, or sends too large a body."""
+        """Return the error response to a client that exceeds the rate."""
         if request.method in SAFE_METHODS:
             return None
-        wait_s = self._rate_limiter.acquire(_client(request))
-        if wait_s:
-            detail = f"expected at most {self._rate_limiter.per_s:g} requests per second. Wait a little."
-            return problem_response(429, detail, headers={"Retry-After": f"{math.ceil(wait_s)}"})
-        return _check_size(request)
+        if self._requests is not None and (wait_s := self._requests.acquire(_client(request))):
+            return _refuse_rate(
+                f"expected at most {self._requests.per_s:g} requests per second. Wait a little.", wait_s
+            )
+        return None
 
     async def _authenticate(self, request: Request) -> Response | None:
         """Set the role by token or cookie; return the error response to a client without one, except on pages."""
@@ -170,63 +163,53 @@ class Authorizer:
         if given is not None:
             return self._check_token(request, given.credentials)
         if COOKIE in request.cookies:
-            return self._check_cookie(request)
+            return await self._check_cookie(request)
         if request.method not in SAFE_METHODS and own_path(request) != "/login":
             return problem_response(401, LOG_IN, headers={"WWW-Authenticate": "Bearer"})
         return None
 
     def log_in(self, request: Request, token: str) -> str | None:
-        """Return the session cookie for a valid token, else None."""
-        is_rejected = self._check_token(request, token) is not None
-        return None if is_rejected else _sign(token, "session")
+        """Start a session, and return its cookie; None if the token is not valid."""
+        return None if self._check_token(request, token) is not None else self._sessions.start(token)
+
+    async def log_out(self, request: Request) -> None:
+        """End the client's session, on all servers."""
+        session = await run_in_threadpool(self._sessions.find, request.cookies.get(COOKIE, ""))
+        if session is not None:
+            await run_in_threadpool(self._sessions.end, session)
 
     def _check_token(self, request: Request, given: str) -> Response | None:
-        host = _client(request)
         for token, role in self._tokens.items():
             if hmac.compare_digest(given.encode(), token.encode()):
                 request.state.role = max(request.state.role, role)
-        return None if request.state.role > Role.PUBLIC else self._reject_token(host)
+        if request.state.role > Role.PUBLIC:
+            return None
+        too_many = self._count_wrong_token(request)
+        return too_many or problem_response(401, LOG_IN, headers={"WWW-Authenticate": "Bearer"})
 
-    def _reject_token(self, host: str) -> Response:
-        """Return the response to a wrong token."""
-        return (
-            self._reject_guessing()
-            if self._count_failure(host)
-            else problem_response(401, LOG_IN, headers={"WWW-Authenticate": "Bearer"})
-        )
+    def _count_wrong_token(self, request: Request) -> Response | None:
+        """Count a wrong token, and return the error response if there were too many recently."""
+        wait_s = self._wrong_tokens.acquire(_client(request))
+        return _refuse_rate("too many wrong tokens. Wait a little.", wait_s) if wait_s else None
 
-    def _reject_guessing(self) -> Response:
-        return problem_response(
-            429, "too many wrong tokens. Wait a minute.", headers={"Retry-After": f"{FAILURES_S:.0f}"}
-        )
-
-    def _count_failure(self, host: str) -> bool:
-        """Count a wrong token, and return True if there were too many recently."""
-        now = time.monotonic()
-        with self._lock:
-            if len(self._failures) > MAX_CLIENTS:
-                self._failures = {who: at for who, at in self._failures.items() if at[-1] > now - FAILURES_S}
-            failures = self._failures.setdefault(host, deque(maxlen=MAX_FAILURES))
-            if len(failures) == MAX_FAILURES and failures[0] > now - FAILURES_S:
-                return True
-            failures.append(now)
-            return False
-
-    def _check_cookie(self, request: Request) -> Response | None:
-        for token, role in self._tokens.items():
-            if _is_same(request.cookies[COOKIE], _sign(token, "session")):
-                request.state.role, request.state.csrf = role, _sign(token, "csrf")
-        if request.state.role is Role.PUBLIC:
+    async def _check_cookie(self, request: Request) -> Response | None:
+        session = await run_in_threadpool(self._sessions.find, request.cookies[COOKIE])
+        if session is None:
             path = own_path(request)  # a client with an expired cookie must be able to log in
             is_page = path in ("/login", "/logout") or path.startswith("/static/")
-            return None if is_page or not self._count_failure(_client(request)) else self._reject_guessing()
+            return None if is_page else self._count_wrong_token(request)
+        request.state.role, request.state.csrf = self._tokens[session.token], session.csrf
         if request.method in SAFE_METHODS:
             return None
         # A form that is sent without scripts has it as a field: see `check_form`.
-        is_valid = _is_same(request.headers.get(CSRF_HEADER, ""), request.state.csrf)
+        is_valid = _is_same(request.headers.get(CSRF_HEADER, ""), session.csrf)
         if is_valid or own_path(request) in FORM_ROUTES:
             return None
         return problem_response(403, f"expected the header '{CSRF_HEADER}' of the page.")
+
+
+def _refuse_rate(detail: str, wait_s: float) -> Response:
+    return problem_response(429, detail, headers={"Retry-After": f"{math.ceil(wait_s)}"})
 
 
 def check_form(request: Request, given: str) -> None:
@@ -241,19 +224,6 @@ def own_path(request: Request) -> str:
     path: str = request.scope["path"]
     base = request.scope.get("root_path", "")
     return path.removeprefix(base) if base and path.startswith(f"{base}/") else path
-
-
-def _check_size(request: Request) -> Response | None:
-    """Return the error response to a too large body of a route that reads it as a whole, else None."""
-    path = own_path(request)
-    if request.method in SAFE_METHODS or path in UPLOAD_ROUTES or path.endswith(INFER):
-        return None
-    if not {"content-length", "transfer-encoding"} & set(request.headers):
-        return None  # no body
-    announced = announced_bytes(request)
-    if announced is not None and announced <= MAX_BODY:
-        return None
-    return problem_response(413, f"expected a body of at most {MAX_BODY} bytes, and its length in advance.")
 
 
 def _is_same(given: str, expected: str) -> bool:
@@ -288,7 +258,3 @@ def _is_cross_origin(request: Request) -> bool:
         return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
     except ValueError:
         return True
-
-
-def _sign(token: str, purpose: str) -> str:
-    return hmac.new(token.encode(), f"dawnchorus {purpose}".encode(), "sha256").hexdigest()

@@ -59,7 +59,7 @@ _STATUS: tuple[tuple[type[Exception], HTTPStatus], ...] = (
 
 def install(app: FastAPI) -> None:
     """Add the error handlers to an application."""
-    app.add_exception_handler(DawnChorusError, known)
+    app.add_exception_handler(DawnChorusError, handle_known_error)
     app.add_exception_handler(SQLAlchemyError, _database)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -98,7 +98,7 @@ async def _render_error_page(request: Request, status: int, detail: str) -> Resp
     return reply
 
 
-async def known(request: Request, error: Exception) -> Response:
+async def handle_known_error(request: Request, error: Exception) -> Response:
     """Return the response to a `DawnChorusError`."""
     status = http_status(error)
     headers = {"Retry-After": f"{error.retry_after_s:.0f}"} if isinstance(error, OverloadedError) else {}

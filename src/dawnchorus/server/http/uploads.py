@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -20,7 +20,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from dawnchorus.errors import InputError, UploadTooLargeError, UploadTooSlowError
@@ -68,9 +67,6 @@ async def receive_file(request: Request, spool: Path, *, max_bytes: int) -> Asyn
         OutputError: there is no space for it.
     """
     request.state.texts = {}
-    announced = announced_bytes(request)
-    if announced is not None and announced > max_bytes:
-        raise UploadTooLargeError(f"expected at most {max_bytes} bytes, got {announced}.")
     try:
         handle, name = tempfile.mkstemp(prefix="upload-", dir=spool)
     except OSError as error:
@@ -206,7 +202,14 @@ async def receive_body(request: Request, spool: Path, *, max_bytes: int) -> Asyn
         yield file
 
 
-async def _read_chunks(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+async def _read_chunks(request: Request, max_bytes: int) -> AsyncGenerator[bytes]:
+    """Yield a body, of which nothing is read if it announces too many bytes.
+
+    Starlette's `max_body_size` is not used: its limit cannot be a setting, and it answers in words of its own.
+    """
+    announced = announced_bytes(request)
+    if announced is not None and announced > max_bytes:
+        raise UploadTooLargeError(f"expected at most {max_bytes} bytes, got {announced}.")
     n = 0
     async for chunk in request.stream():
         n += len(chunk)
@@ -319,22 +322,6 @@ class _FormParser(MultiPartParser):
             part.file.filename = name
 
 
-class _BodyError(MultiPartException):
-    """Early end of the body; the parser closes its files only for this class of errors."""
-
-    def __init__(self, reason: Exception) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
-
-
-async def _convert_errors(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in chunks:
-            yield chunk
-    except (UploadTooLargeError, UploadTooSlowError, ClientDisconnect) as error:
-        raise _BodyError(error) from error
-
-
 @asynccontextmanager
 async def _form(
     request: Request, max_bytes: int, *, max_files: int, in_memory: int = IN_MEMORY
@@ -347,7 +334,7 @@ async def _form(
         raise InputError(f"expected a body of the type {FORM_TYPE}, got {kind[:80] or 'none'}.")
     parser = _FormParser(
         request.headers,
-        _convert_errors(_read_chunks(request, max_bytes)),  # type: ignore[arg-type]
+        _read_chunks(request, max_bytes),
         max_files=max_files,
         max_fields=MAX_FIELDS,
         max_part_size=MAX_FIELD_BYTES,
@@ -356,8 +343,6 @@ async def _form(
     try:
         with _writing(Path(tempfile.gettempdir())):
             form = await parser.parse()
-    except _BodyError as error:
-        raise error.reason from error
     except MultiPartException as error:
         if parser.n_files > max_files:
             raise InputError(f"expected at most {max_files} files in a request, got more.") from error

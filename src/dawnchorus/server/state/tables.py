@@ -22,7 +22,6 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from dawnchorus.server.state.clock import now
-from dawnchorus.types import ChannelSource
 
 ACTIVE_STATUSES = ("queued", "running")
 
@@ -104,10 +103,16 @@ class Identification(Base):
     species: Mapped[str | None] = mapped_column(String(255), index=True)
     """The common name of the best detection."""
     score: Mapped[float | None]
+    provenance: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """Model, software and options of the rows of a stored recording; None if a version before 0004 wrote them."""
+    latitude: Mapped[float | None]
+    longitude: Mapped[float | None]
+    """Place of the recording in this identification: the one that was given, or its own."""
+    week: Mapped[int | None]
 
 
 class DetectionRow(Base):
-    """A species in a segment of a stored recording."""
+    """A detection in a stored recording: the columns of `formats.columns`, and the rows that it belongs to."""
 
     __tablename__ = "detections"
     __table_args__ = AUTOINCREMENT
@@ -125,11 +130,10 @@ class DetectionRow(Base):
     bundle_id: Mapped[str] = mapped_column(String(12))
     channel: Mapped[int | None]
     """Number of the channel, from 1; None if one signal was scored for all channels."""
-
-    @property
-    def source(self) -> ChannelSource:
-        """Signal of the detection."""
-        return "mean" if self.channel is None else self.channel
+    kind: Mapped[str] = mapped_column(String(16), server_default="species")
+    human_voice: Mapped[bool | None]
+    low_hz: Mapped[float | None]
+    high_hz: Mapped[float | None]
 
 
 class Review(Base):
@@ -261,3 +265,12 @@ class JobEvent(Base):
     job: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
     at: Mapped[datetime] = mapped_column(default=now)
     data: Mapped[dict[str, Any]]
+
+
+class EndedSession(Base):
+    """A session that ended by logging out, kept for as long as its cookie would be valid."""
+
+    __tablename__ = "ended_sessions"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    ended_at: Mapped[datetime]

@@ -20,18 +20,19 @@ from sqlalchemy.orm import Session
 from dawnchorus.audio.decode import read_clip
 from dawnchorus.audio.discovery import SUFFIXES, find_recordings
 from dawnchorus.audio.write import write_recording
+from dawnchorus.data.audio_notes import list_audio_notes
 from dawnchorus.data.contradictions import describe_contradictions
 from dawnchorus.data.importing import build_table
 from dawnchorus.data.layout_detection import KNOWN_TABLES, OnNote, say_nothing
-from dawnchorus.data.layouts.folders import apply_review, read_folders, rows_of_reading
-from dawnchorus.data.layouts.review_folders import review_of_folders
+from dawnchorus.data.layouts.folders import apply_review, build_rows, read_folders
+from dawnchorus.data.layouts.review_folders import find_folder_review
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.recordings import MISSING, UNREADABLE, RecordingRow, RecordingsTable, read_table, write_table
-from dawnchorus.data.sound_notes import notes_of_sound
 from dawnchorus.data.synthesis.negatives import SOURCE as GENERATED
 from dawnchorus.errors import AudioTooLargeError, FormatError, InputError, NotFoundError, UnknownClassError
 from dawnchorus.limits import Limits, ZipLimits
 from dawnchorus.models.bundle import file_sha256
+from dawnchorus.server.history import scored_channel
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.file_names import base_name
@@ -46,9 +47,11 @@ from dawnchorus.server.state.tables import (
     SplitAssignment,
 )
 from dawnchorus.server.training.archives import unpack
+from dawnchorus.storage.safe_names import safe_name
 from dawnchorus.taxonomy.classes import KnownClasses
-from dawnchorus.taxonomy.file_names import find_class_of_file, label_of_folder
+from dawnchorus.taxonomy.file_names import find_class_of_file, parse_folder_label
 from dawnchorus.taxonomy.labels import Label, is_indeterminate, is_unnamed, label_text, name_key
+from dawnchorus.types import ChannelSource
 
 LOG = logging.getLogger(__name__)
 
@@ -133,7 +136,7 @@ def parse_species(name: str, common_name: str | None = None) -> Label:
     Raises:
         InputError: it is no name of a species.
     """
-    label = label_of_folder(_check_name(name))
+    label = parse_folder_label(_check_name(name))
     if is_unnamed(label.scientific_name):
         raise InputError(f"species: expected a name such as Parus major_Great Tit, got {name[:80]!r}.")
     return label if common_name is None else replace(label, common_name=_check_name(common_name))
@@ -221,7 +224,7 @@ class TrainingData:
             rows = [_label_by_file_name(row, tree, known, is_new=is_new) for row in rows]
         complete = build_table(rows, tree, n_workers=1).rows
         named = tuple(replace(row, recording_id=_given_path(tree, tree / row.path)) for row in complete)
-        for note in notes_of_sound(RecordingsTable(tree, named)):
+        for note in list_audio_notes(RecordingsTable(tree, named)):
             on_note(note)
         usable, conflicts = _drop_conflicts(tree, complete, known)
         given_folders = [PurePosixPath(_sent_path(given)).parent.name for given, _ in files]
@@ -302,6 +305,7 @@ class TrainingData:
             other = resolve_class(parse_species(species), self._known_classes(labels), is_new=new_class)
         with self._database.read() as session:
             row, recording = _get_detection(session, detection_id)
+            channel = scored_channel(session, row)
         review = Review(
             detection=row.id,
             verdict=verdict,
@@ -320,7 +324,7 @@ class TrainingData:
             source="review",
             detection=row.id,
         )
-        with self._cut_clip(row) as path:
+        with self._cut_clip(row, channel) as path:
             labeled.sha256, labeled.n_bytes = self._files.put(path), path.stat().st_size
             with self._database.write(lock_key=labeled.sha256) as session:
                 self._files.ensure(labeled.sha256, path)
@@ -341,12 +345,12 @@ class TrainingData:
             delete_if_unreferenced(self._database, self._files, sha256)
 
     @contextmanager
-    def _cut_clip(self, row: DetectionRow) -> Iterator[Path]:
+    def _cut_clip(self, row: DetectionRow, channel: ChannelSource) -> Iterator[Path]:
         """Write the segment of a detection to a temporary file."""
         middle_s, half_s = (row.start_s + row.end_s) / 2, min(row.end_s - row.start_s, MAX_CLIP_S) / 2
         path = self._files.local(row.recording)
         start_s, end_s = middle_s - half_s, middle_s + half_s
-        samples = read_clip(path, start_s=start_s, end_s=end_s, rate_hz=CLIP_RATE_HZ, channel=row.source)
+        samples = read_clip(path, start_s=start_s, end_s=end_s, rate_hz=CLIP_RATE_HZ, channel=channel)
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch, "clip.flac")
             write_recording(path, samples, rate_hz=CLIP_RATE_HZ)
@@ -471,11 +475,11 @@ def _read_rows(tree: Path, on_note: OnNote) -> tuple[list[RecordingRow], list[tu
     packed = _packed_table(tree) if uploaded is None else None
     table = uploaded or packed
     try:
-        rows, unused = _rows_of_folders(tree, on_note) if table is None else _rows_of_table(tree, table, on_note)
+        rows, unused = _read_folders(tree, on_note) if table is None else _read_table(tree, table, on_note)
     except InputError as error:
         if table is None or table is uploaded:
             raise
-        rows, _ = _rows_of_folders(tree, on_note)
+        rows, _ = _read_folders(tree, on_note)
         unused = [(table.name, f"it does not say which species the recordings are of: {error}")]
         table = None
     return rows, [*unused, *_find_unused(tree, rows, uploaded or packed)], table is not None
@@ -570,10 +574,10 @@ def _find_claims(
     """Yield the sources that say a species of a file in a layout, with the species."""
     if FIELD_FOLDER in path.parts:  # its label is the field, and its folder is not in the path
         folder = given_folders[int(path.name.partition(SEPARATOR)[0])]
-        if label := known.find(label_of_folder(folder)):
+        if label := known.find(parse_folder_label(folder)):
             yield "its folder", label
     elif species:
-        label = label_of_folder(species)
+        label = parse_folder_label(species)
         yield "the field species", known.find(label) or label
     if label := find_class_of_file(Path(_given_name(path.name)).stem, known):
         yield "its name", label
@@ -586,24 +590,24 @@ def _label_key(row: RecordingRow, known: KnownClasses) -> tuple[str, ...]:
     return row.kind, name_key(name if label is None else label.scientific_name), *row.absent, *row.secondary
 
 
-def _rows_of_folders(tree: Path, on_note: OnNote) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
+def _read_folders(tree: Path, on_note: OnNote) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
     """Return the recordings, labelled by their folders; note those that are outcomes of a review."""
     try:
         files = find_recordings([tree])
     except InputError as error:
         raise InputError(f"{tree}: there are no recordings in it.") from error
     reading = read_folders(tree, files)
-    for note in reading.notes_of_reviews():
+    for note in reading.list_review_notes():
         on_note(note)
-    return list(rows_of_reading(tree, files, reading)), []
+    return list(build_rows(tree, files, reading)), []
 
 
-def _rows_of_table(tree: Path, table: Path, on_note: OnNote) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
+def _read_table(tree: Path, table: Path, on_note: OnNote) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
     """Return the uploaded recordings that a csv names, and its other names with the reason."""
     try:
         # Paths in it may begin in its own folder, or in one above it in the zip.
         folders = [folder for folder in table.parents if folder.is_relative_to(tree)]
-        layout = TableLayout.of(table, {}, sounds=folders)
+        layout = TableLayout.of(table, {}, audio_folders=folders)
         rows = list(layout.rows())
         for note in layout.table.notes.sentences():
             on_note(f"the csv: {note.partition(' Name one with --column')[0]}")  # advice for the command line
@@ -636,7 +640,7 @@ def _label_by_file_name(row: RecordingRow, root: Path, known: KnownClasses, *, i
 
     If `is_new`, the name of every folder is a label, except those of `root` and of zips.
     """
-    review = review_of_folders(Path(row.path).parts[:-1])
+    review = find_folder_review(Path(row.path).parts[:-1])
     if row.kind == "background" or row.secondary or (review is not None and review[1] == "undecided"):
         return row
     folder = Path(row.path).parent
@@ -660,10 +664,8 @@ def _given_name(path: str) -> str:
 
 def _safe_parts(given: str) -> list[str]:
     """Split a client's file name into parts that are valid on every file system."""
-    parts = (re.sub(r'[<>:"|?*\x00-\x1f]', " ", part).strip(" .") for part in re.split(r"[/\\]", given))
-    return [part.encode("utf-8", "ignore")[:MAX_LABEL].decode("utf-8", "ignore") for part in parts if part] or [
-        "unnamed"
-    ]
+    parts = [part for part in re.split(r"[/\\]", given) if part.strip(" .")] or [""]
+    return [safe_name(part, replacement=" ", max_bytes=MAX_LABEL) for part in parts]
 
 
 def _sent_path(given: str) -> str:

@@ -14,10 +14,22 @@ from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator, Field
 
 from dawnchorus.errors import BusyError, InputError
-from dawnchorus.formats.fields import build_row
+from dawnchorus.formats.columns import build_row, round_values
 from dawnchorus.formats.registry import FORMATS, TableFormat
-from dawnchorus.identification.options import DEFAULT_MIN_SCORE, DEFAULT_RANGE_THRESHOLD, Options
-from dawnchorus.identification.result import build_provenance
+from dawnchorus.identification.options import (
+    Latitude,
+    Longitude,
+    Merge,
+    MinScore,
+    Options,
+    Overlap,
+    RangeThreshold,
+    ScoredChannel,
+    Top,
+    Week,
+    option_specs,
+)
+from dawnchorus.identification.result import build_provenance, has_range
 from dawnchorus.limits import Limits
 from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency, receive_recording
@@ -52,17 +64,15 @@ def _degrees_by(parse: Callable[[str], float | None]) -> Callable[[object], obje
 class IdentifyRequest(RequestParameters):
     """Parameters of the identification of a recording."""
 
-    min_score: float = Field(default=DEFAULT_MIN_SCORE, ge=0, le=1)
-    overlap: float = Field(default=0.0, ge=0, le=120, description="Seconds shared by neighboring windows.")
-    top: int | None = Field(default=None, ge=1, le=100_000)
-    channel: ChannelOption = Field(
-        default="mean", description="Of several: the mean, the first, the second, the clearest, or each by itself."
-    )
-    merge: bool = Field(default=False, description="Merge neighboring windows into events.")
-    lat: Annotated[float | None, BeforeValidator(_degrees_by(parse_latitude))] = Field(default=None, ge=-90, le=90)
-    lon: Annotated[float | None, BeforeValidator(_degrees_by(parse_longitude))] = Field(default=None, ge=-180, le=180)
-    week: int | None = Field(default=None, ge=1, le=48)
-    range_threshold: float = Field(default=DEFAULT_RANGE_THRESHOLD, ge=0, le=1)
+    min_score: MinScore = Options.min_score
+    overlap_s: Annotated[Overlap, Field(le=120, alias="overlap")] = Options.overlap_s
+    top: Annotated[Top, Field(le=100_000)] = Options.top
+    channel: ScoredChannel = Options.channel
+    merge: Merge = Options.merge
+    latitude: Annotated[Latitude, BeforeValidator(_degrees_by(parse_latitude)), Field(alias="lat")] = None
+    longitude: Annotated[Longitude, BeforeValidator(_degrees_by(parse_longitude)), Field(alias="lon")] = None
+    week: Week = Options.week
+    range_threshold: RangeThreshold = Options.range_threshold
     format: str = Field(default="json", description="json, or the name of a table format.")
     store: bool = Field(default=False, description="Store the audio and the detections for the history.")
     background: bool | None = Field(
@@ -77,17 +87,7 @@ class IdentifyRequest(RequestParameters):
         """
         if self.min_score < MIN_SCORE and (self.top is None or self.top > MAX_TOP):
             raise InputError(f"expected a min_score of {MIN_SCORE:g} or more, or top={MAX_TOP} or less, got neither.")
-        return Options(
-            min_score=self.min_score,
-            overlap_s=self.overlap,
-            top=self.top,
-            channel=self.channel,
-            merge=self.merge,
-            latitude=self.lat,
-            longitude=self.lon,
-            week=self.week,
-            range_threshold=self.range_threshold,
-        )
+        return Options(**{name: getattr(self, name) for name in option_specs() if name in type(self).model_fields})
 
 
 _BODY = {
@@ -157,7 +157,7 @@ async def identify(
         result = await service.identify(path, options, name)
         best = max(result.table.detections, key=lambda d: d.score, default=None)
         if merged.store:
-            await asyncio.to_thread(service.detections.store, result, path, name)
+            await asyncio.to_thread(service.detections.store, result, path, name=name, options=options)
         else:
             service.detections.count(result, best)
     empty = note_empty([*request.query_params.multi_items(), *request.state.texts.items()])
@@ -204,8 +204,7 @@ def enqueue(service: Service, path: Path, name: str, options: Options) -> Job:
         OutputError: there is no space.
     """
     files, sha256 = service.files, service.files.put(path)
-    given = {name: value for name, value in asdict(options).items() if value != getattr(Options(), name)}
-    parameters = {"sha256": sha256, "name": name, "options": given}
+    parameters = {"sha256": sha256, "name": name, "options": asdict(options)}
     try:
         return service.jobs.add("identify", parameters, lock_key=sha256, prepare=lambda: files.ensure(sha256, path))
     except BusyError:
@@ -215,21 +214,12 @@ def enqueue(service: Service, path: Path, name: str, options: Options) -> Job:
 
 def _build_response(result: IdentifyResult, name: str, options: Options, output_format: TableFormat | None) -> Response:
     table = replace(result.table, recording=name)
-    has_location = any(row.in_range is not None for row in table.detections)
-    provenance = build_provenance(result.bundle, options, range_filter=has_location)
+    provenance = build_provenance(result.bundle, options, range_filter=has_range(table.detections))
     if output_format is not None:
         stream = io.BytesIO()
         output_format.write(stream, [table], provenance)
         return Response(stream.getvalue(), media_type="application/octet-stream")
-    rows = [
-        {
-            **build_row(table, row, provenance),
-            "start_s": round(row.start_s, 3),
-            "end_s": round(row.end_s, 3),
-            "score": round(row.score, 4),
-        }
-        for row in table.detections
-    ]
+    rows = [round_values(build_row(table, row, provenance)) for row in table.detections]
     header: dict[str, Any] = {"schema": SCHEMA, "recording": name, "duration_s": table.duration_s}
     texts = {"warnings": list(result.warnings), "notes": list(result.notes)}
     return JSONResponse({**header, "bundle_id": result.bundle.id, **texts, "detections": rows})

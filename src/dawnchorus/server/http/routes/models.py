@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from dawnchorus.errors import AudioError
 from dawnchorus.identification.options import Options
-from dawnchorus.identification.run import identify
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency
 from dawnchorus.server.http.routes.replies import JsonRoute, as_fields, error_responses
+from dawnchorus.server.scheduling import IdentifyResult, InferencePool
 from dawnchorus.server.service import Service, hold_slot
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.tables import Model
@@ -104,7 +108,8 @@ def _compare(service: Service, body: CompareRequest, min_score: float) -> dict[s
     _, rows = service.detections.list_recordings(limit=body.n_recordings, offset=0)
     short = [recording for recording, _ in rows if (recording.duration_s or 0) <= MAX_COMPARED_S]
     paths = {service.files.local(recording.sha256): recording for recording in short}
-    species = [_detect_species(service, bundle, list(paths), min_score) for bundle in (first, second)]
+    options = Options(min_score=min_score)
+    species = [_detect_species(service.pool, bundle, list(paths), options) for bundle in (first, second)]
     comparisons = []
     for recording, one, other in zip(paths.values(), *species, strict=True):
         comparisons.append(
@@ -121,17 +126,17 @@ def _compare(service: Service, body: CompareRequest, min_score: float) -> dict[s
     return {"first": first.id, "second": second.id, "recordings": comparisons}
 
 
-def _detect_species(service: Service, bundle: Bundle, paths: list[Any], min_score: float) -> list[dict[str, float]]:
+def _detect_species(pool: InferencePool, bundle: Bundle, paths: list[Path], options: Options) -> list[dict[str, float]]:
     """Return the species of each recording with their highest scores."""
-    if not paths:
-        return []
-    store = service.registry.store
-    run = identify(paths, Options(min_score=min_score), model=bundle.folder, store=store, workers=1)
-    species = []
-    for path in paths:
-        table = run.table(path)
-        best: dict[str, float] = {}
-        for row in () if table is None else table.detections:
+    model = pool.open_model(bundle)
+    futures = [pool.submit(path, options, model=model, bypass_queue_limit=True) for path in paths]
+    return [_best_scores(future) for future in futures]
+
+
+def _best_scores(future: Future[IdentifyResult]) -> dict[str, float]:
+    """Return the highest score of each species; none of a recording that cannot be decoded."""
+    best: dict[str, float] = {}
+    with suppress(AudioError):
+        for row in future.result().table.detections:
             best[row.common_name] = max(best.get(row.common_name, 0.0), round(row.score, 4))
-        species.append(best)
-    return species
+    return best

@@ -24,6 +24,7 @@ from dawnchorus.server.http.routes.identify import enqueue, is_long
 from dawnchorus.server.http.routes.replies import Sha256
 from dawnchorus.server.http.uploads import read_body
 from dawnchorus.server.settings import Role
+from dawnchorus.server.state.sessions import MAX_AGE_S
 
 N_TILES, N_QUEUE, N_ROWS = 8, 24, 50
 MAX_LISTED = 500
@@ -93,7 +94,7 @@ async def upload(request: Request, service: ServiceDependency) -> Response:
                 job = await asyncio.to_thread(enqueue, service, path, name, options)
                 return _redirect(request, f"/jobs/{job.id}")
             result = await service.identify(path, options, name)
-            sha256 = await asyncio.to_thread(service.detections.store, result, path, name)
+            sha256 = await asyncio.to_thread(service.detections.store, result, path, name=name, options=options)
     except DawnChorusError as error:
         return await asyncio.to_thread(
             _home, request, service, error=error_message(request, error), status=http_status(error)
@@ -293,15 +294,16 @@ async def log_in(request: Request) -> Response:
         return _page("login.html", request, error="The token is not valid.", status=401)
     reply = _redirect(request, "/")
     is_secure = request.url.scheme == "https"
-    reply.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=is_secure, max_age=30 * 86_400)
+    reply.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=is_secure, max_age=MAX_AGE_S)
     return reply
 
 
 @router.post("/logout", dependencies=[require_role(Role.PUBLIC)])
 async def log_out(request: Request) -> Response:
-    """Log out."""
+    """Log out: the session ends on the server."""
     fields = await _form(request)
     check_form(request, fields.get(CSRF_FIELD, ""))
+    await request.app.state.authorizer.log_out(request)
     reply = _redirect(request, "/login")
     reply.delete_cookie(COOKIE)
     return reply

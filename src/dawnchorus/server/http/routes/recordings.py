@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import chain
@@ -20,8 +19,6 @@ from dawnchorus.audio.decode import read_clip
 from dawnchorus.audio.write import encode_mp3
 from dawnchorus.errors import InputError
 from dawnchorus.formats.registry import FORMATS, TableFormat
-from dawnchorus.identification.options import Options
-from dawnchorus.identification.result import build_provenance
 from dawnchorus.plotting.clip import CLIP_MARGIN_S, draw_clip
 from dawnchorus.plotting.spectrogram import RATE_HZ, clip_spectrogram, stretch_spectrogram
 from dawnchorus.plotting.strip import draw_strip
@@ -41,9 +38,9 @@ from dawnchorus.server.http.routes.replies import (
 )
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
-from dawnchorus.server.state.tables import DetectionRow, Recording
+from dawnchorus.server.state.tables import DetectionRow, Identification, Recording
 from dawnchorus.server.training.data import Verdict
-from dawnchorus.types import Provenance, RecordingMetadata, RecordingTable
+from dawnchorus.types import ChannelSource, Provenance, RecordingMetadata, RecordingTable
 
 MEDIA_TYPES = {
     b"RIFF": "audio/wav",
@@ -181,26 +178,30 @@ def _write_table(service: Service, row: Recording, output_format: TableFormat, f
     """Write all detections of a recording in a table format, a page at a time."""
     pages = service.detections.iterate_pages(row.sha256, limit=MAX_LISTED)
     first = next(pages, [])
-    output_format.write(file, _tables(row, chain([first], pages)), _provenance(service, first))
+    run = service.detections.latest_identification(row.sha256)
+    provenance = _read_provenance(service, run, first)
+    output_format.write(file, _tables(row, run, chain([first], pages)), provenance)
 
 
-def _tables(row: Recording, pages: Iterator[list[DetectionRecord]]) -> Iterator[RecordingTable]:
+def _tables(row: Recording, run: Identification, pages: Iterator[list[DetectionRecord]]) -> Iterator[RecordingTable]:
     """Yield each page as a table of length 0, since some formats add the length to the times of later tables."""
     start_time = None if row.recorded_at is None else datetime.fromisoformat(row.recorded_at)
-    metadata = RecordingMetadata(start_time=start_time, latitude=row.latitude, longitude=row.longitude)
+    metadata = RecordingMetadata(start_time=start_time, latitude=run.latitude, longitude=run.longitude)
     for page in pages:
         rows = tuple(to_detection(each.detection) for each in page)
-        yield RecordingTable(row.name, 0.0, row.rate_hz or 0, metadata, None, rows)
+        yield RecordingTable(row.name, 0.0, row.rate_hz or 0, metadata, run.week, rows)
 
 
-def _provenance(service: Service, records: list[DetectionRecord]) -> Provenance:
-    """Return the provenance of the rows, even if their bundle cannot be opened any more."""
-    options = Options(channel="each") if records and records[0].detection.channel is not None else Options()
-    provenance = build_provenance(service.pool.bundle, options, range_filter=False)
-    if not records or records[0].detection.bundle_id == provenance.bundle_id:
-        return provenance
-    model = service.registry.model(records[0].detection.bundle_id)
-    return replace(provenance, model=model.name, model_version="", bundle_id=model.bundle_id)
+def _read_provenance(service: Service, run: Identification, records: list[DetectionRecord]) -> Provenance:
+    """Return the provenance of the rows, even if their bundle cannot be opened any more.
+
+    Of identifications before revision 0004 it has only what the rows say.
+    """
+    if run.provenance is not None:
+        return Provenance(**run.provenance)
+    is_each = bool(records) and records[0].detection.channel is not None
+    parameters = {"channel": "each"} if is_each else {}
+    return Provenance(service.registry.model(run.bundle_id).name, "", run.bundle_id, "", parameters)
 
 
 @router.get("/detections", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
@@ -229,9 +230,9 @@ def detections(
 )
 async def detection_audio(request: Request, service: ServiceDependency, number: Number) -> Response:
     """Return a detection with a margin of one second, normalized, as MP3."""
-    row = await run_in_threadpool(service.detections.get, number)
-    parameters = "clip", row.start_s, row.end_s, row.channel
-    response = service.renderer.get_or_render(row.recording, parameters, partial(_write_clip, service, row))
+    row, channel = await run_in_threadpool(service.detections.get, number)
+    parameters = "clip", row.start_s, row.end_s, channel
+    response = service.renderer.get_or_render(row.recording, parameters, partial(_write_clip, service, row, channel))
     return RenderedResponse(await while_connected(request, response), media_type="audio/mpeg", headers=_CACHE_HEADERS)
 
 
@@ -243,31 +244,31 @@ async def detection_audio(request: Request, service: ServiceDependency, number: 
 )
 async def detection_spectrogram(request: Request, service: ServiceDependency, number: Number) -> Response:
     """Return the spectrogram of a detection with a margin of one second."""
-    row = await run_in_threadpool(service.detections.get, number)
-    parameters = "still", row.start_s, row.end_s, row.channel
-    response = service.renderer.get_or_render(row.recording, parameters, partial(_draw_clip, service, row))
+    row, channel = await run_in_threadpool(service.detections.get, number)
+    parameters = "still", row.start_s, row.end_s, channel
+    response = service.renderer.get_or_render(row.recording, parameters, partial(_draw_clip, service, row, channel))
     return RenderedResponse(await while_connected(request, response), media_type="image/png", headers=_CACHE_HEADERS)
 
 
 _CACHE_HEADERS = {"Cache-Control": "private, max-age=86400"}
 
 
-def _write_clip(service: Service, row: DetectionRow, file: BinaryIO) -> None:
-    samples, _ = _read_clip(service, row)
+def _write_clip(service: Service, row: DetectionRow, channel: ChannelSource, file: BinaryIO) -> None:
+    samples, _ = _read_clip(service, row, channel)
     file.write(encode_mp3(samples, rate_hz=RATE_HZ))
 
 
-def _draw_clip(service: Service, row: DetectionRow, file: BinaryIO) -> None:
-    samples, start_s = _read_clip(service, row)
+def _draw_clip(service: Service, row: DetectionRow, channel: ChannelSource, file: BinaryIO) -> None:
+    samples, start_s = _read_clip(service, row, channel)
     file.write(draw_clip(clip_spectrogram(samples, rate_hz=RATE_HZ, start_s=start_s), (row.start_s, row.end_s)))
 
 
-def _read_clip(service: Service, row: DetectionRow) -> tuple[np.ndarray, float]:
+def _read_clip(service: Service, row: DetectionRow, channel: ChannelSource) -> tuple[np.ndarray, float]:
     """Return the samples of a detection with its margins, and their start in seconds."""
     start_s = max(row.start_s - CLIP_MARGIN_S, 0.0)
     end_s = min(row.end_s, row.start_s + MAX_CLIP_S) + CLIP_MARGIN_S
     path = service.files.local(row.recording)
-    return read_clip(path, start_s=start_s, end_s=end_s, rate_hz=RATE_HZ, channel=row.source), start_s
+    return read_clip(path, start_s=start_s, end_s=end_s, rate_hz=RATE_HZ, channel=channel), start_s
 
 
 class ReviewRequest(BaseModel):

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Message
 
 from dawnchorus.errors import InputError
+from dawnchorus.formats.columns import round_values
 from dawnchorus.server.history import DetectionRecord
 from dawnchorus.server.http.error_handlers import MEDIA_TYPE
 from dawnchorus.server.http.json_bodies import parse_json
@@ -25,8 +26,8 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Offset = Annotated[int, Query(ge=0, le=10_000_000, description="Number to skip.")]
 
 
-MAX_JSON_BYTES = 1 << 20
-"""Maximum size of a JSON body."""
+MAX_JSON_BYTES = 64 << 10
+"""Maximum size of a JSON body, which has parameters and no samples."""
 
 
 class JsonRoute(APIRoute):
@@ -111,8 +112,7 @@ def detection_fields(record: DetectionRecord) -> dict[str, Any]:
     """Return the fields of a detection, with its review."""
     row = record.detection
     return {
-        **as_fields(row),
-        "score": round(row.score, 4),
+        **round_values(as_fields(row)),
         "recording_name": record.recording.name,
         "clock_time": _clock_time(record.recording, row.start_s),
         "review": review_fields(record.review),

@@ -56,9 +56,9 @@ function viewer(box, at) {
   }
 
   function playhead() {
-    const place = share(audio.currentTime);
-    line.hidden = place < 0 || place > 1;
-    line.style.left = `${100 * place}%`;
+    const position = share(audio.currentTime);
+    line.hidden = position < 0 || position > 1;
+    line.style.left = `${100 * position}%`;
   }
 
   function zoom(factor, centre = (from + to) / 2) {

@@ -146,20 +146,20 @@ def _rename_fields(names: Mapping[str, str]) -> None:
     connection = op.get_bind()
     for bundle_id, report in connection.execute(sa.select(models.c.bundle_id, models.c.report)).all():
         if report is not None:
-            values = {"report": _renamed(report, names)}
+            values = {"report": _rename(report, names)}
             connection.execute(sa.update(models).where(models.c.bundle_id == bundle_id).values(values))
     retrainings = sa.select(jobs.c.id, jobs.c.parameters, jobs.c.result).where(jobs.c.kind == "retrain")
     for job_id, parameters, result in connection.execute(retrainings).all():
-        values = {"parameters": _renamed(parameters, names)}
+        values = {"parameters": _rename(parameters, names)}
         if result is not None:
-            values["result"] = _renamed(result, names)
+            values["result"] = _rename(result, names)
         connection.execute(sa.update(jobs).where(jobs.c.id == job_id).values(values))
 
 
-def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+def _rename(value: Any, names: Mapping[str, str]) -> Any:
     """Return a JSON value with other names of its fields, at any depth."""
     if isinstance(value, dict):
-        return {names.get(name, name): _renamed(each, names) for name, each in value.items()}
+        return {names.get(name, name): _rename(each, names) for name, each in value.items()}
     if isinstance(value, list):
-        return [_renamed(each, names) for each in value]
+        return [_rename(each, names) for each in value]
     return value

@@ -25,7 +25,7 @@ def is_absolute(path: str) -> bool:
     return PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute()
 
 
-def find_sound(folders: Sequence[Path], paths: Sequence[str], code: str | None) -> Path | None:
+def find_audio(folders: Sequence[Path], paths: Sequence[str], code: str | None) -> Path | None:
     """Return the first file that is there under one of `paths`, from one of `folders`; None if there is none.
 
     A file can also lie in a folder named by the species' `code`. Case and Unicode form are ignored where no file is

@@ -8,10 +8,10 @@ import numpy as np
 import soundfile
 from tests.sounds import tone
 
+from dawnchorus.data.audio_notes import list_audio_notes, list_audio_problems
 from dawnchorus.data.check import ISSUES, check_table
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
-from dawnchorus.data.sound_notes import notes_of_sound, problems_of_sound
 from dawnchorus.formats.registry import read_annotations
 from dawnchorus.types import RecordingMetadata
 
@@ -38,7 +38,7 @@ def test_import_counts_what_has_no_time_length_or_one_clock(tmp_path: Path) -> N
     assert {row.recording_id: row.duration_s for row in table.rows}["a.wav"] == 1.0
     expected = {"20240601_013005.wav": ["clock_conflict"], "20240602_013005.flac": [], "a.wav": ["length_not_written"]}
     assert problems(table) == expected
-    untimed, conflict, length = notes_of_sound(table)
+    untimed, conflict, length = list_audio_notes(table)
     assert untimed.startswith("no time found for 1 of 3 recordings, as a.wav: ")
     assert "in 1 of 3 recordings (the first one is used), as 20240601_013005.wav: guano says " in conflict
     assert length.startswith("length not written, or too short, in 1 of 3 recordings, as a.wav: ")
@@ -51,7 +51,7 @@ def test_an_import_says_that_another_file_follows(tmp_path: Path) -> None:
     (tmp_path / "20240601_013005.wav").write_bytes(content + content)
     table = imported(tmp_path)
     assert problems(table) == {"20240601_013005.wav": ["rest_not_read"]}
-    (note,) = notes_of_sound(table)
+    (note,) = list_audio_notes(table)
     assert note.startswith(f"rest of the file in 1 of 1 recording, as 20240601_013005.wav: {len(content)} bytes with")
 
 
@@ -71,7 +71,7 @@ def test_every_warning_is_a_known_problem() -> None:
         "length never written: x",
         "11 samples",
     ]
-    found = problems_of_sound(warnings, RecordingMetadata(conflict="x"))
+    found = list_audio_problems(warnings, RecordingMetadata(conflict="x"))
     assert found == [
         "channels",
         "low_rate",
@@ -87,4 +87,4 @@ def test_every_warning_is_a_known_problem() -> None:
 def test_a_table_whose_recordings_have_times_says_nothing(tmp_path: Path) -> None:
     row = RecordingRow(recording_id="a", path="a.wav", date="2024-06-01", time="01:30")
     missing = RecordingRow(recording_id="b", path="b.wav", problems=("missing",))
-    assert list(notes_of_sound(RecordingsTable(tmp_path, (row, missing)))) == []
+    assert list(list_audio_notes(RecordingsTable(tmp_path, (row, missing)))) == []

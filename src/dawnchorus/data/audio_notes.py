@@ -28,7 +28,7 @@ _PROBLEM_OF_WARNING = {
 _UNREAD = frozenset((MISSING, UNREADABLE))
 
 
-def problems_of_sound(warnings: Sequence[str], metadata: RecordingMetadata) -> list[str]:
+def list_audio_problems(warnings: Sequence[str], metadata: RecordingMetadata) -> list[str]:
     """Return the problems that a decoder's warnings and contradicting sources stand for, each once."""
     issues = [_PROBLEM_OF_WARNING.get(line.partition(":")[0], "damaged") for line in warnings]
     issues += [CONFLICT] if metadata.conflict else []
@@ -36,7 +36,7 @@ def problems_of_sound(warnings: Sequence[str], metadata: RecordingMetadata) -> l
     return list(dict.fromkeys(issues))
 
 
-def notes_of_sound(table: RecordingsTable) -> Iterator[str]:
+def list_audio_notes(table: RecordingsTable) -> Iterator[str]:
     """Yield a sentence on recordings without a time, contradicting sources, and bytes that headers do not count."""
     report = ClockReport()
     rows = [row for row in table.rows if not _UNREAD.intersection(row.problems)]

@@ -1,0 +1,62 @@
+"""Types of the arrays that cross folders, and the checks of those that come from outside."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.errors import InputError
+
+FloatArray = npt.NDArray[np.float32]
+
+Waveform = FloatArray
+"""Mono samples [samples], -1 to 1."""
+
+Frames = FloatArray
+"""Samples of several channels [frames, channels], -1 to 1."""
+
+Windows = FloatArray
+"""Windows of one length [windows, samples]."""
+
+Scores = FloatArray
+"""Scores from 0 to 1 [windows, classes]."""
+
+Embeddings = FloatArray
+"""Embeddings [windows, dim]."""
+
+
+def as_frames(samples: npt.ArrayLike) -> Frames:
+    """Return samples [frames] or [frames, channels] as float32; those of integers are divided by their full scale.
+
+    Raises:
+        InputError: another shape or type, no samples, or some that are not finite.
+    """
+    given = np.asarray(samples)
+    if given.ndim not in (1, 2) or given.size == 0:
+        raise InputError(f"samples: expected an array [frames] or [frames, channels], got the shape {given.shape}.")
+    if given.ndim == 2 and given.shape[0] < given.shape[1]:
+        raise InputError(
+            f"samples: expected [frames, channels], got the shape {given.shape}, which has more channels than frames. "
+            f"Transpose it: samples.T."
+        )
+    frames = given.reshape(len(given), -1)
+    if np.issubdtype(frames.dtype, np.signedinteger):
+        scaled: Frames = np.divide(frames, -float(np.iinfo(frames.dtype).min), dtype=np.float32)
+        return scaled
+    if not np.issubdtype(frames.dtype, np.floating):
+        raise InputError(f"samples: expected floating point or signed integer samples, got {frames.dtype}.")
+    if not np.isfinite(frames).all():
+        raise InputError("samples: expected finite numbers, got NaN or infinity. Replace them, as by numpy.nan_to_num.")
+    return frames.astype(np.float32, copy=False)
+
+
+def check_windows(windows: Windows, *, window_samples: int) -> None:
+    """Check the shape and type of windows that a model is to score.
+
+    Raises:
+        InputError: expected float32 [windows, window_samples].
+    """
+    if windows.ndim != 2 or windows.shape[1] != window_samples or windows.dtype != np.float32:
+        raise InputError(
+            f"windows: expected float32 [windows, {window_samples}], got {windows.dtype} {list(windows.shape)}."
+        )

@@ -1,0 +1,75 @@
+"""A bounded number of decoder processes that recordings share."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dawnchorus.audio.process import DecoderProcess
+from dawnchorus.errors import OverloadedError
+
+IDLE_S = 10.0
+"""A process that was not used for this long is ended, when another one is given back."""
+
+
+class DecoderPool:
+    """At most `limit` decoders, for exclusive use by one thread at a time."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._changed = threading.Condition()
+        self._idle: list[tuple[float, DecoderProcess]] = []
+        """Decoders with the time of their last use; the last one comes first."""
+        self._borrowed: set[DecoderProcess] = set()
+        self._is_closed = False
+
+    def borrow(self) -> DecoderProcess:
+        """Wait for a decoder, which must be given back.
+
+        Raises:
+            OverloadedError: the pool is closed.
+        """
+        with self._changed:
+            while not self._is_closed and len(self._borrowed) >= self.limit:
+                self._changed.wait()
+            if self._is_closed:
+                raise OverloadedError("the decoders are closed.", retry_after_s=IDLE_S)
+            decoder = self._idle.pop()[1] if self._idle else DecoderProcess()
+            self._borrowed.add(decoder)
+            return decoder
+
+    def give_back(self, decoder: DecoderProcess) -> None:
+        """Return a decoder that was borrowed; a recording that is still open is given up."""
+        decoder.abandon()
+        now = time.monotonic()
+        with self._changed:
+            self._borrowed.discard(decoder)
+            if not self._is_closed:
+                self._idle.append((now, decoder))
+            surplus = [each for used_s, each in self._idle if self._is_closed or now - used_s > IDLE_S]
+            self._idle = [(used_s, each) for used_s, each in self._idle if each not in surplus]
+            surplus += [decoder] if self._is_closed else []
+            self._changed.notify()
+        for each in surplus:
+            each.close()
+
+    @contextmanager
+    def decoder(self) -> Iterator[DecoderProcess]:
+        """Borrow a decoder for a `with` block."""
+        decoder = self.borrow()
+        try:
+            yield decoder
+        finally:
+            self.give_back(decoder)
+
+    def close(self) -> None:
+        """End all processes, also those in use: their recordings fail."""
+        with self._changed:
+            self._is_closed = True
+            decoders = [*self._borrowed, *(each for _, each in self._idle)]
+            self._idle.clear()
+            self._changed.notify_all()
+        for decoder in decoders:
+            decoder.close()

@@ -1,0 +1,59 @@
+"""CSV of the Python package `birdnet`: input, times as on a clock, `Genus species_Common Name`, confidence."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from dawnchorus.formats.text import NamedColumns, text_stream
+from dawnchorus.taxonomy.labels import parse_label
+from dawnchorus.types import Detection, Provenance, RecordingTable
+
+COLUMNS = ("input", "start_time", "end_time", "species_name", "confidence")
+
+
+def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
+    """Write the header and one row per detection."""
+    del provenance  # there are no columns for it; it goes into the file beside the table
+    with text_stream(stream) as text:
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(COLUMNS)
+        for table in tables:
+            for detection in table.detections:
+                name = f"{detection.scientific_name}_{detection.common_name}"
+                times = _clock(detection.start_s), _clock(detection.end_s)
+                rows.writerow([table.recording, *times, name, f"{detection.score:.6f}"])
+
+
+def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
+    """Yield recording and detection of each row; times may be seconds too, as in a data frame's csv.
+
+    Raises:
+        FormatError: a column is missing, or a number is none.
+    """
+    rows = NamedColumns(path)
+    file, start, end, species, confidence = (rows.require([name]) for name in COLUMNS)
+    for line, fields in rows:
+        name = rows.text(fields, species) or ""
+        scientific_name, _, common_name = name.partition("_")
+        yield (
+            rows.text(fields, file),
+            Detection(
+                start_s=rows.offset_s(line, fields, start),
+                end_s=rows.offset_s(line, fields, end),
+                scientific_name=scientific_name,
+                common_name=common_name or scientific_name,
+                kind=parse_label(name).kind,
+                score=rows.number(line, fields, confidence),
+            ),
+        )
+
+
+def _clock(value_s: float) -> str:
+    """Return `HH:MM:SS.cc`, with a third decimal where the time has one."""
+    milliseconds = round(value_s * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    text = f"{minutes // 60:02d}:{minutes % 60:02d}:{rest / 1000:06.3f}"
+    return text.removesuffix("0")

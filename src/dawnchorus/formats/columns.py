@@ -1,0 +1,90 @@
+"""The columns of a detection: one schema for tables, JSON, HTTP replies, the server's database and the docs.
+
+A new column is one line here, a field of `Detection` or another of the sources, and a migration of the server's
+database. Readers need only required columns, so a table written before a column was added stays readable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dawnchorus.types import Detection, Provenance, RecordingTable
+
+ColumnType = Literal["category", "string", "float64", "float32", "int16", "int8", "bool"]
+"""Type of the values; a category is a string with few values."""
+
+Source = Literal["detection", "recording", "metadata", "clock", "run"]
+"""Owner of a value: a `Detection`, its `RecordingTable`, that one's metadata or clock, the run's `Provenance`."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column."""
+
+    name: str
+    type: ColumnType
+    source: Source
+    meaning: str
+    decimals: int | None = None
+    """Decimals in JSON; None: all."""
+    is_required: bool = False
+    """True if every row has a value."""
+
+
+COLUMNS = (
+    Column("recording", "category", "recording", "path of the recording, as it was given", is_required=True),
+    Column("start_s", "float64", "detection", "start in the recording, in seconds", 3, is_required=True),
+    Column("end_s", "float64", "detection", "end in the recording, in seconds", 3, is_required=True),
+    Column("start_time", "string", "clock", "start by the recorder's clock, ISO 8601, with its zone if known"),
+    Column("scientific_name", "category", "detection", "scientific name of the class", is_required=True),
+    Column("common_name", "category", "detection", "common name of the class", is_required=True),
+    Column("kind", "category", "detection", "`species`, or `sound`: an engine, a human voice", is_required=True),
+    Column("score", "float32", "detection", "score of the model, 0 to 1", 4, is_required=True),
+    Column("probability", "float32", "detection", "probability of presence, 0 to 1, of a calibrated model", 4),
+    Column("in_range", "bool", "detection", "true if the species is expected at this place and week"),
+    Column("human_voice", "bool", "detection", "true if someone speaks in it"),
+    Column("channel", "int16", "detection", "number of the channel, from 1, where each was scored by itself"),
+    Column("low_hz", "float64", "detection", "lowest frequency in hertz, where someone marked it", 1),
+    Column("high_hz", "float64", "detection", "highest frequency in hertz, where someone marked it", 1),
+    Column("latitude", "float64", "metadata", "degrees north"),
+    Column("longitude", "float64", "metadata", "degrees east"),
+    Column("week", "int8", "recording", "week of the year of 48 weeks, four in a month"),
+    Column("model", "category", "run", "name of the model", is_required=True),
+    Column("model_version", "category", "run", "version of the model", is_required=True),
+    Column("bundle_id", "category", "run", "first 12 digits of the sha256 of the model's graph", is_required=True),
+    Column("software", "category", "run", "program that made the row, with its version", is_required=True),
+)
+
+DETECTION_COLUMNS = tuple(column for column in COLUMNS if column.source == "detection")
+"""Columns whose values are fields of a `Detection`."""
+
+_DECIMALS = {column.name: column.decimals for column in COLUMNS if column.decimals is not None}
+
+
+def has_channels(provenance: Provenance) -> bool:
+    """Return True if each channel was scored by itself, so that every detection has one."""
+    return provenance.parameters.get("channel") == "each"
+
+
+def build_row(table: RecordingTable, detection: Detection, provenance: Provenance) -> dict[str, Any]:
+    """Return the values of all columns for one detection in the recording of `table`."""
+    time = table.clock_time(detection.start_s)
+    owners = {"detection": detection, "recording": table, "metadata": table.metadata, "run": provenance}
+    values = {each.name: getattr(owners[each.source], each.name) for each in COLUMNS if each.source != "clock"}
+    values["start_time"] = time and time.isoformat(timespec="milliseconds")
+    return {each.name: values[each.name] for each in COLUMNS}
+
+
+def detection_values(source: object) -> dict[str, Any]:
+    """Return the values of a detection's own columns; `source` has an attribute for each."""
+    return {column.name: getattr(source, column.name) for column in DETECTION_COLUMNS}
+
+
+def round_values(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row with the decimals that JSON has; other keys than columns stay as they are."""
+    return {
+        name: round(value, _DECIMALS[name]) if name in _DECIMALS and value is not None else value
+        for name, value in row.items()
+    }

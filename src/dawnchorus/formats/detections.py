@@ -1,0 +1,106 @@
+"""Detections that were read from files or other libraries' objects, recording by recording."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from dawnchorus.formats.exports import DetectionExports
+from dawnchorus.formats.foreign import read_crowsetta, read_pandas
+from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+UNKNOWN_RATE_HZ = 0
+"""Sample rate of a recording of which only a table is known."""
+
+Metadata = Mapping[str, tuple[RecordingMetadata, int | None]]
+"""Time and place, and the week, by recording."""
+
+
+class Detections(DetectionExports):
+    """Detections that are in memory: a sequence of `RecordingTable`, with conversions."""
+
+    def __init__(self, recordings: Iterable[RecordingTable], provenance: Provenance | None = None) -> None:
+        """Hold the tables; without a provenance, it only names the columns that have values."""
+        self._recordings = tuple(recordings)
+        self._provenance = provenance or _guess_provenance(self._recordings)
+
+    @classmethod
+    def from_rows(
+        cls,
+        rows: Iterable[tuple[str, Detection]],
+        *,
+        metadata: Metadata = MappingProxyType({}),
+        provenance: Provenance | None = None,
+    ) -> Detections:
+        """Return the rows by recording, in the order of the first of each; a recording ends with its last row."""
+        by_recording: dict[str, list[Detection]] = {}
+        for recording, detection in rows:
+            by_recording.setdefault(recording, []).append(detection)
+        tables = []
+        for recording, detections in by_recording.items():
+            own, week = metadata.get(recording, (RecordingMetadata(), None))
+            duration_s = max(detection.end_s for detection in detections)
+            tables.append(RecordingTable(recording, duration_s, UNKNOWN_RATE_HZ, own, week, tuple(detections)))
+        return cls(tables, provenance)
+
+    @classmethod
+    def from_pandas(cls, frame: pd.DataFrame, *, recording: str | None = None) -> Detections:
+        """Return the rows of a data frame of ours, birdnet, OpenSoundscape or scikit-maad (regions of interest).
+
+        OpenSoundscape's wide scores, with a column for each class, become a detection for each cell that is not NaN.
+
+        Args:
+            frame: one row for each detection, region or window.
+            recording: name of the recording, for frames that have no column for it.
+
+        Raises:
+            FormatError: there are no columns for recording, start, end and label.
+        """
+        return cls.from_rows(read_pandas(frame, recording=recording))
+
+    @classmethod
+    def from_crowsetta(cls, annotations: Iterable[Any]) -> Detections:
+        """Return the segments or boxes of crowsetta's `Annotation` objects.
+
+        Raises:
+            InputError: an annotation does not name its recording.
+        """
+        return cls.from_rows(read_crowsetta(annotations))
+
+    @property
+    def provenance(self) -> Provenance:
+        """Model, software and options that made the rows, as far as it is known."""
+        return self._provenance
+
+    def tables(self) -> Iterator[RecordingTable]:
+        """Yield the table of every recording that has a detection, in the order of its first row."""
+        return iter(self._recordings)
+
+    def __iter__(self) -> Iterator[RecordingTable]:
+        return iter(self._recordings)
+
+    def __len__(self) -> int:
+        return len(self._recordings)
+
+    def __getitem__(self, index: int) -> RecordingTable:
+        return self._recordings[index]
+
+    def __repr__(self) -> str:
+        return f"<Detections: {self._headline(self.summary())}>"
+
+
+def _guess_provenance(tables: Iterable[RecordingTable]) -> Provenance:
+    """Return a provenance without a model, whose parameters name the columns that have values."""
+    detections = [detection for table in tables for detection in table.detections]
+    parameters: dict[str, Any] = {}
+    if any(detection.in_range is not None for detection in detections):
+        parameters["range_filter"] = True
+    if any(detection.human_voice is not None for detection in detections):
+        parameters["speech"] = "flag"
+    if any(detection.channel is not None for detection in detections):
+        parameters["channel"] = "each"
+    return Provenance(model="", model_version="", bundle_id="", software="", parameters=parameters)

@@ -1,0 +1,166 @@
+"""Detections as the types of other libraries: Arrow, pandas, polars, OpenSoundscape; and as files."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dawnchorus.errors import MissingExtraError
+from dawnchorus.formats.registry import write_tables
+from dawnchorus.types import Provenance, RecordingTable
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+MAX_SHOWN_SPECIES = 20
+
+
+@dataclass(frozen=True)
+class SpeciesSummary:
+    """Detections of one class in all recordings."""
+
+    scientific_name: str
+    common_name: str
+    kind: str
+    n_detections: int
+    n_recordings: int
+    max_score: float
+
+
+@dataclass(frozen=True)
+class DetectionsSummary:
+    """Detections in numbers; species are ordered by the number of their detections."""
+
+    n_recordings: int
+    n_detections: int
+    species: tuple[SpeciesSummary, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.n_recordings} recordings, {self.n_detections} detections, {len(self.species)} classes"]
+        lines += [f"{each.n_detections:8d}  {each.common_name}" for each in self.species[:MAX_SHOWN_SPECIES]]
+        if len(self.species) > MAX_SHOWN_SPECIES:
+            lines.append(f"          and {len(self.species) - MAX_SHOWN_SPECIES} more")
+        return "\n".join(lines)
+
+
+class DetectionExports(ABC):
+    """Detections of recordings, and their conversions; rows are made one recording at a time."""
+
+    @property
+    @abstractmethod
+    def provenance(self) -> Provenance:
+        """Model, software and options that made the rows."""
+
+    @abstractmethod
+    def tables(self) -> Iterator[RecordingTable]:
+        """Yield the table of every recording."""
+
+    def to_arrow(self) -> pa.Table:
+        """Return one row per detection, with the columns of our Parquet tables."""
+        from dawnchorus.formats.parquet import open_batches
+
+        return open_batches(self.tables(), self.provenance).read_all()
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Return the rows as a stream of Arrow's C interface, for polars, DuckDB and others that read it."""
+        from dawnchorus.formats.parquet import open_batches
+
+        return open_batches(self.tables(), self.provenance).__arrow_c_stream__(requested_schema)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per detection.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        _require("pandas", "A pandas data frame")
+        frame: pd.DataFrame = self.to_arrow().to_pandas()
+        return frame
+
+    def to_polars(self) -> pl.DataFrame:
+        """Return one row per detection.
+
+        Raises:
+            MissingExtraError: polars is not installed.
+        """
+        _require("polars", "A polars data frame")
+        import polars as pl
+
+        return pl.DataFrame(self.to_arrow())
+
+    def to_opensoundscape(self) -> pd.DataFrame:
+        """Return OpenSoundscape's wide scores: a row for each window with a detection, a column for each class.
+
+        The index has `file`, `start_time` and `end_time` in seconds; columns are scientific names. A class that was not
+        detected in a window is NaN there: score with `min_score=0` for all scores.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        _require("pandas", "A pandas data frame")
+        frame = self.to_arrow().select(["recording", "start_s", "end_s", "scientific_name", "score"]).to_pandas()
+        frame = frame.astype({"recording": str, "scientific_name": str})
+        frame = frame.rename(columns={"recording": "file", "start_s": "start_time", "end_s": "end_time"})
+        wide: pd.DataFrame = frame.pivot_table(
+            index=["file", "start_time", "end_time"], columns="scientific_name", values="score", aggfunc="max"
+        )
+        return wide.rename_axis(columns=None)
+
+    def write(self, path: str | os.PathLike[str], *, format: str | None = None) -> None:  # noqa: A002 - as in pandas
+        """Write one table of all recordings, whole or not at all, in the format of the path's suffix or of this name.
+
+        Raises:
+            InputError: an unknown format or suffix.
+            OutputError: no space, or no permission.
+        """
+        write_tables(Path(path), self.tables(), self.provenance, format_name=format)
+
+    def summary(self) -> DetectionsSummary:
+        """Count the detections of each class, and the recordings that have some."""
+        n_recordings = 0
+        counts: Counter[tuple[str, str, str]] = Counter()
+        recordings: Counter[tuple[str, str, str]] = Counter()
+        best: dict[tuple[str, str, str], float] = {}
+        for table in self.tables():
+            n_recordings += 1
+            names = [(d.scientific_name, d.common_name, d.kind) for d in table.detections]
+            counts.update(names)
+            recordings.update(set(names))
+            for name, detection in zip(names, table.detections, strict=True):
+                best[name] = max(best.get(name, 0.0), detection.score)
+        species = tuple(SpeciesSummary(*name, n, recordings[name], best[name]) for name, n in counts.most_common())
+        return DetectionsSummary(n_recordings, counts.total(), species)
+
+    def _repr_html_(self) -> str:
+        """Return the summary for notebooks."""
+        summary = self.summary()
+        rows = "".join(
+            f"<tr><td>{escape(each.common_name)}</td><td><i>{escape(each.scientific_name)}</i></td>"
+            f"<td>{each.n_detections}</td><td>{each.n_recordings}</td><td>{each.max_score:.2f}</td></tr>"
+            for each in summary.species[:MAX_SHOWN_SPECIES]
+        )
+        more = len(summary.species) - MAX_SHOWN_SPECIES
+        return (
+            f"<p>{escape(self._headline(summary))}</p><table><thead><tr><th>Species</th><th></th><th>Detections</th>"
+            f"<th>Recordings</th><th>Best score</th></tr></thead><tbody>{rows}</tbody></table>"
+            f"{f'<p>and {more} more</p>' if more > 0 else ''}"
+        )
+
+    def _headline(self, summary: DetectionsSummary) -> str:
+        return str(summary).partition("\n")[0]
+
+
+def _require(package: str, purpose: str) -> None:
+    """Raise `MissingExtraError` if the package is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec(package) is None:
+        raise MissingExtraError(package, extra="dataframes", purpose=purpose)

@@ -1,0 +1,63 @@
+"""Tables of detections as files of any format."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from dawnchorus.formats.detections import Detections
+from dawnchorus.formats.exports import DetectionExports
+from dawnchorus.formats.registry import FORMATS, choose_reader
+from dawnchorus.types import RecordingTable
+
+
+def read_detections(
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,  # noqa: A002 - as in pandas
+    recording: str | None = None,
+) -> Detections:
+    """Read a table of detections or annotations, with its provenance where it has one.
+
+    Args:
+        path: a file of any format that is written here, of BirdNET-Analyzer, Raven, Audacity or AviaNZ, or a list with
+            columns for recording, start, end and label.
+        format: name of the format; default: by the suffix, else by the first lines.
+        recording: name of the recording, for formats that have none; default: the file's name without its suffix.
+
+    Raises:
+        InputError: an unknown format.
+        FormatError: the table is not in the format.
+    """
+    path = Path(path)
+    own = recording or _recording_name(path)
+    rows = ((name or own, detection) for name, detection in choose_reader(path, format_name=format)(path))
+    if format != "parquet" and path.suffix.lower() != ".parquet":
+        return Detections.from_rows(rows)
+    from dawnchorus.formats import parquet
+
+    return Detections.from_rows(rows, metadata=parquet.read_metadata(path), provenance=parquet.read_provenance(path))
+
+
+def write_detections(
+    detections: DetectionExports | Iterable[RecordingTable],
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,  # noqa: A002 - as in pandas
+) -> None:
+    """Write detections as one file, whole or not at all, in the format of the path's suffix or of this name.
+
+    Raises:
+        InputError: an unknown format or suffix.
+        OutputError: no space, or no permission.
+    """
+    exports = detections if isinstance(detections, DetectionExports) else Detections(detections)
+    exports.write(path, format=format)
+
+
+def _recording_name(path: Path) -> str:
+    """Return the file's name without the suffix of its format."""
+    suffixes = sorted((entry.suffix for entry in FORMATS.values()), key=len, reverse=True)
+    suffix = next((each for each in suffixes if path.name.lower().endswith(each)), path.suffix)
+    return path.name[: len(path.name) - len(suffix)]

@@ -1,0 +1,65 @@
+"""OpenSoundscape's wide scores: a row for each window, and a column for each class.
+
+`file`, `start_time` and `end_time` are its index. A window without a detection has no row, and a class that was not
+detected in a window has an empty cell.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from dawnchorus.formats.text import NamedColumns, score, seconds, text_stream
+from dawnchorus.taxonomy.labels import parse_label
+from dawnchorus.types import Detection, Provenance, RecordingTable
+
+INDEX = ("file", "start_time", "end_time")
+
+
+def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
+    """Write the header and one row per window; rows wait on disk until all classes are known."""
+    del provenance  # there are no columns for it; it goes into the file beside the table
+    classes: dict[str, None] = {}
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as waiting:
+        for table in tables:
+            windows: dict[tuple[float, float], dict[str, float]] = {}
+            for detection in table.detections:
+                scores = windows.setdefault((detection.start_s, detection.end_s), {})
+                name = detection.scientific_name
+                scores[name] = max(scores.get(name, detection.score), detection.score)
+                classes.setdefault(name)
+            for window, scores in windows.items():
+                waiting.write(json.dumps([table.recording, *window, scores]) + "\n")
+        waiting.seek(0)
+        with text_stream(stream) as text:
+            rows = csv.writer(text, lineterminator="\n")
+            rows.writerow([*INDEX, *classes])
+            for recording, start_s, end_s, scores in map(json.loads, waiting):
+                cells = (score(scores[name]) if name in scores else "" for name in classes)
+                rows.writerow([recording, seconds(start_s), seconds(end_s), *cells])
+
+
+def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
+    """Yield recording and detection of each filled cell; scores are as they are written, also logits.
+
+    Raises:
+        FormatError: a column of the index is missing, or a number is none.
+    """
+    rows = NamedColumns(path)
+    file, start, end = (rows.require([name]) for name in INDEX)
+    labels = {
+        place: parse_label(name) for place, name in enumerate(rows.header) if place not in (file, start, end) and name
+    }
+    for line, fields in rows:
+        start_s, end_s = rows.offset_s(line, fields, start), rows.offset_s(line, fields, end)
+        for place, label in labels.items():
+            value = rows.number_or_none(line, fields, place)
+            if value is not None:
+                yield (
+                    rows.text(fields, file),
+                    Detection(start_s, end_s, label.scientific_name, label.common_name, label.kind, value),
+                )

@@ -1,0 +1,47 @@
+"""Dense scores: all scores of given classes, in every window."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.inference.analyses.windows import FloatArray, Table, WindowBatch
+
+
+@dataclass(frozen=True)
+class DenseScores:
+    """Scores of classes, by their output indices [n]."""
+
+    classes: npt.NDArray[np.intp]
+    needs_embeddings: ClassVar[bool] = False
+
+    def create(self) -> ScoreRows:
+        """Return the scores of another signal."""
+        return ScoreRows(self.classes)
+
+
+class ScoreRows:
+    """Scores in one signal: the column `scores` [windows, classes]."""
+
+    def __init__(self, classes: npt.NDArray[np.intp]) -> None:
+        self._classes = classes
+        self._scores: list[FloatArray] = []
+
+    def on_windows(self, batch: WindowBatch) -> None:
+        """Add the scores of windows; see `SignalAnalysis`."""
+        self._scores.append(batch.output.scores[:, self._classes])
+
+    def finish(self) -> Table:
+        """Return a row for each window."""
+        return as_rows("scores", self._scores, len(self._classes))
+
+
+def as_rows(column: str, arrays: list[FloatArray], n: int) -> Table:
+    """Return arrays [windows, n] one after the other, as the only column of a table."""
+    rows = np.empty(sum(map(len, arrays)), [(column, "<f4", (n,))])
+    if arrays:
+        np.concatenate(arrays, out=rows[column])
+    return rows

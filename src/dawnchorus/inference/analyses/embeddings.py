@@ -1,0 +1,43 @@
+"""Embeddings: the model's own description of every window, as numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from dawnchorus.errors import InputError
+from dawnchorus.inference.analyses.dense_scores import as_rows
+from dawnchorus.inference.analyses.windows import FloatArray, Table, WindowBatch
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Embeddings of a model that has them."""
+
+    needs_embeddings: ClassVar[bool] = True
+
+    def create(self) -> EmbeddingRows:
+        """Return the embeddings of another signal."""
+        return EmbeddingRows()
+
+
+class EmbeddingRows:
+    """Embeddings in one signal: the column `embedding` [windows, dim]."""
+
+    def __init__(self) -> None:
+        self._embeddings: list[FloatArray] = []
+
+    def on_windows(self, batch: WindowBatch) -> None:
+        """Add the embeddings of windows; see `SignalAnalysis`.
+
+        Raises:
+            InputError: the model has none.
+        """
+        embeddings = batch.output.embeddings
+        if embeddings is None:
+            raise InputError("embeddings: the model has none. Choose another one (`dawnchorus models list`).")
+        self._embeddings.append(embeddings)
+
+    def finish(self) -> Table:
+        """Return a row for each window."""
+        return as_rows("embedding", self._embeddings, self._embeddings[0].shape[1] if self._embeddings else 0)

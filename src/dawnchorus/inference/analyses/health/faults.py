@@ -1,0 +1,117 @@
+"""Faults of one channel of a recording, in words, and the values from which on they are faults."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+DEAD_DBFS = -90.0
+"""Level of one step of 16 bits: less is no sound."""
+
+DEAD_SHARE = 0.99
+STUCK_SHARE = 0.01
+"""Shares of the time with one value."""
+
+QUIET_DB = 20.0
+"""Below the recorder's own median, or below that of all recorders."""
+
+CLIPPED_SHARE = 0.001
+
+DC_OFFSET = 0.02
+
+HUM_DB = 15.0
+
+WEATHER_SHARE = 0.5
+"""Share of the minutes."""
+
+Row = dict[str, Any]
+"""One row of the health table."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One kind of fault: `describe` returns words for a row that has it, and None for others."""
+
+    name: str
+    describe: Callable[[Row], str | None]
+
+
+def _no_sound(row: Row) -> str | None:
+    if row["constant_share"] >= DEAD_SHARE:
+        return f"no sound: constant value {row['dc_offset']:.4g}"
+    return f"no sound: {row['level_dbfs']:.0f} dBFS" if row["level_dbfs"] < DEAD_DBFS else None
+
+
+def _stuck(row: Row) -> str | None:
+    share = row["constant_share"] - row["zero_share"]
+    return f"stuck at one value for {share:.1%} of the time" if share >= STUCK_SHARE else None
+
+
+def _quiet(row: Row) -> str | None:
+    difference_db = row["level_difference_db"]
+    is_quiet = difference_db <= -QUIET_DB  # not so of NaN
+    return f"{-difference_db:.0f} dB below this recorder's median" if is_quiet else None
+
+
+def _clipped(row: Row) -> str | None:
+    share = row["clipped_share"]
+    return f"clipping: {share:.2%} of the samples" if share >= CLIPPED_SHARE else None
+
+
+def _offset(row: Row) -> str | None:
+    offset = row["dc_offset"]
+    return f"DC offset of {offset:.3f}" if abs(offset) >= DC_OFFSET else None
+
+
+def _gaps(row: Row) -> str | None:
+    return f"gaps: {row['n_gaps']}, the longest of {row['longest_gap_s']:.2f} s" if row["n_gaps"] else None
+
+
+def _hum(row: Row) -> str | None:
+    return f"mains hum: {row['hum_hz']} Hz, {row['hum_db']:.0f} dB" if row["hum_db"] >= HUM_DB else None
+
+
+def _rain(row: Row) -> str | None:
+    return f"rain in {row['rain_share']:.0%} of the minutes" if row["rain_share"] >= WEATHER_SHARE else None
+
+
+def _wind(row: Row) -> str | None:
+    return f"wind in {row['wind_share']:.0%} of the minutes" if row["wind_share"] >= WEATHER_SHARE else None
+
+
+NO_SOUND = Fault("no sound", _no_sound)
+
+FAULTS = (
+    NO_SOUND,
+    Fault("stuck at one value", _stuck),
+    Fault("too quiet", _quiet),
+    Fault("clipping", _clipped),
+    Fault("DC offset", _offset),
+    Fault("gaps", _gaps),
+    Fault("mains hum", _hum),
+    Fault("rain", _rain),
+    Fault("wind", _wind),
+)
+"""In the order in which a verdict has them."""
+
+OK = "ok"
+
+
+def find_faults(row: Row) -> dict[str, str]:
+    """Return the faults of a row by name, in words; one without sound has no other."""
+    faults = {fault.name: words for fault in FAULTS if (words := fault.describe(row)) is not None}
+    return {NO_SOUND.name: faults[NO_SOUND.name]} if NO_SOUND.name in faults else faults
+
+
+def verdict(words: list[str]) -> str:
+    """Return one sentence of all faults."""
+    return "; ".join(words) or OK
+
+
+def median(values: list[float]) -> float:
+    """Return the median of the finite values; NaN of none."""
+    finite = sorted(value for value in values if math.isfinite(value))
+    n = len(finite)
+    return (finite[(n - 1) // 2] + finite[n // 2]) / 2 if n else math.nan

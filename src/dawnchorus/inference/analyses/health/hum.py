@@ -1,0 +1,66 @@
+"""Mains hum: lines of 50 or 60 Hz and their multiples above their neighbours."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+MAINS_HZ = (50, 60)
+
+N_HARMONICS = 6
+
+SUPPORT = 3
+"""A recording has hum if the fundamental stands out, or so many of its multiples do."""
+
+REDUCED_RATE_HZ = 2000
+"""Rate at which spectra of one second are computed, with bins of one hertz."""
+
+MIN_SPECTRA = 5
+
+_NEIGHBOURS_HZ = (4, 12)
+"""Distance of the bins that a line is compared with, from the nearest to the farthest."""
+
+
+class HumMeter:
+    """Mean spectrum of one channel up to 1 kHz, second by second."""
+
+    def __init__(self, sample_rate_hz: int) -> None:
+        self._step = max(sample_rate_hz // REDUCED_RATE_HZ, 1)
+        self._n = sample_rate_hz // self._step
+        self._weights = np.full(self._step, 1 / self._step, np.float32)
+        self._window = np.hanning(self._n).astype(np.float32)
+        self._powers = np.zeros(self._n // 2 + 1)
+        self._n_spectra = 0
+
+    def add(self, second: FloatArray) -> None:
+        """Add one second [samples]."""
+        reduced = second[: self._n * self._step].reshape(self._n, self._step) @ self._weights
+        self._powers += np.square(np.abs(np.fft.rfft((reduced - reduced.mean()) * self._window)))
+        self._n_spectra += 1
+
+    def measure(self) -> tuple[int, float]:
+        """Return the mains frequency whose lines stand out most, and by how many dB; NaN of less than 5 s."""
+        if self._n_spectra < MIN_SPECTRA:
+            return MAINS_HZ[0], np.nan
+        by_hz = {mains_hz: self._prominence_db(mains_hz) for mains_hz in MAINS_HZ}
+        return max(by_hz.items(), key=lambda entry: entry[1])
+
+    def _prominence_db(self, mains_hz: int) -> float:
+        """Return the prominence of the fundamental, or that which `SUPPORT` of the lines have, if it is larger."""
+        highest_hz = len(self._powers) - 1 - _NEIGHBOURS_HZ[1]
+        lines_hz = range(mains_hz, min(mains_hz * N_HARMONICS, highest_hz) + 1, mains_hz)
+        lines_db = [self._line_db(line_hz) for line_hz in lines_hz]
+        if not lines_db:
+            return 0.0
+        supported_db = sorted(lines_db)[-SUPPORT] if len(lines_db) >= SUPPORT else 0.0
+        return max(lines_db[0], supported_db, 0.0)
+
+    def _line_db(self, line_hz: int) -> float:
+        near, far = _NEIGHBOURS_HZ
+        below = self._powers[line_hz - far : line_hz - near + 1]
+        above = self._powers[line_hz + near : line_hz + far + 1]
+        around = float(np.median(np.concatenate([below, above])))
+        line = float(self._powers[line_hz - 1 : line_hz + 2].max())
+        return 10 * float(np.log10(line / around)) if around > 0 else 0.0

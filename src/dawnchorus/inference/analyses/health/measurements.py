@@ -1,0 +1,169 @@
+"""Measurements of one recording from which its faults are told."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.audio.sample_analyses import Table, build_table
+from dawnchorus.inference.analyses.health.hum import HumMeter
+from dawnchorus.inference.analyses.health.weather import WeatherMeter
+from dawnchorus.inference.analyses.levels import Moments, decibels
+from dawnchorus.inference.analyses.minutes import MINUTE_S, Framer
+
+FloatArray = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
+
+CELLS_PER_S = 100
+"""A recording is looked through in cells of 10 ms: constant ones are those in which no sample differs."""
+
+GAP_CELLS = 5
+"""Constant cells in a row that are a gap: 50 ms."""
+
+FULL_SCALE = 0.99
+"""Samples from here on are clipped, and so are flat tops at a recording's own largest value."""
+
+MIN_FLAT_LEVEL = 0.003
+"""A hundred steps of 16 bits: below, flat tops are steps of the converter."""
+
+
+class Health:
+    """Measurements of one recording, gathered block by block."""
+
+    def __init__(self) -> None:
+        self._channels: list[_Channel] = []
+
+    def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
+        """Add samples [frames, channels]."""
+        self._channels = self._channels or [_Channel(sample_rate_hz) for _ in range(block.shape[1])]
+        for channel, samples in zip(self._channels, block.T, strict=True):
+            channel.add(samples)
+
+    def finish(self) -> Table:
+        """Return one row for each channel."""
+        rows = [{"channel": number, **channel.measure()} for number, channel in enumerate(self._channels, 1)]
+        return build_table({name: [row[name] for row in rows] for name in (rows[0] if rows else ())})
+
+
+class _Channel:
+    """One channel, second by second."""
+
+    def __init__(self, sample_rate_hz: int) -> None:
+        self._seconds = Framer(sample_rate_hz)
+        self._cell = sample_rate_hz // CELLS_PER_S
+        self._moments = Moments()
+        self._constant, self._zero = _Runs(), _Runs()
+        self._top, self._bottom = _Extreme(), _Extreme()
+        self._n_full_scale = 0
+        self._hum, self._weather = HumMeter(sample_rate_hz), WeatherMeter(sample_rate_hz)
+        self._n_seconds = 0
+        self._weather_minutes: list[tuple[bool, bool]] = []
+
+    def add(self, samples: FloatArray) -> None:
+        for second in self._seconds.push(samples):
+            self._hum.add(second)
+            self._weather.add(second)
+            self._add_cells(second)
+            self._n_seconds += 1
+            if self._n_seconds % MINUTE_S == 0:
+                self._end_minute()
+
+    def _end_minute(self) -> None:
+        weather = self._weather.end_minute()
+        self._weather_minutes += [] if weather is None else [weather]
+
+    def _add_cells(self, samples: FloatArray) -> None:
+        """Add samples [n] of a second or less; a rest shorter than a cell is left out."""
+        n_cells = len(samples) // self._cell
+        if not n_cells:
+            return
+        cells = samples[: n_cells * self._cell].reshape(n_cells, self._cell)
+        self._moments.add(cells)
+        maxima, minima = cells.max(axis=1), cells.min(axis=1)
+        is_constant = maxima == minima
+        self._constant.add(is_constant)
+        self._zero.add(is_constant & (maxima == 0))
+        self._top.add(cells, maxima)
+        self._bottom.add(-cells[minima == minima.min()], -minima[minima == minima.min()])
+        loud = cells[np.maximum(maxima, -minima) >= FULL_SCALE]
+        self._n_full_scale += int(np.count_nonzero(np.abs(loud) >= FULL_SCALE))
+
+    def measure(self) -> dict[str, float]:
+        self._add_cells(self._seconds.rest)
+        self._end_minute()
+        hum_hz, hum_db = self._hum.measure()
+        weather = np.array(self._weather_minutes, bool).reshape(-1, 2)
+        rain_share, wind_share = weather.mean(axis=0) if len(weather) else (np.nan, np.nan)
+        peak = max(self._top.value, self._bottom.value, 0.0)
+        return {
+            "level_dbfs": decibels(self._moments.variance),
+            "peak_dbfs": decibels(peak**2),
+            "clipped_share": self._count_clipped(peak) / max(self._moments.n, 1),
+            "dc_offset": self._moments.mean,
+            "constant_share": self._constant.share,
+            "zero_share": self._zero.share,
+            "n_gaps": self._constant.n_gaps,
+            "longest_gap_s": self._constant.longest_gap / CELLS_PER_S,
+            "hum_hz": hum_hz,
+            "hum_db": hum_db,
+            "rain_share": rain_share,
+            "wind_share": wind_share,
+        }
+
+    def _count_clipped(self, peak: float) -> int:
+        """Return the number of samples at full scale, or of those in flat tops at the largest or smallest value."""
+        is_constant = self._top.value == -self._bottom.value
+        n_flat = 0 if is_constant or peak < MIN_FLAT_LEVEL else self._top.n_flat + self._bottom.n_flat
+        return max(self._n_full_scale, n_flat)
+
+
+class _Extreme:
+    """The largest value of a signal, and how many samples are in flat tops there: three or more in a row."""
+
+    def __init__(self) -> None:
+        self.value = -np.inf
+        self.n_flat = 0
+
+    def add(self, cells: FloatArray, maxima: FloatArray) -> None:
+        """Add cells [n, samples] and the largest value of each."""
+        largest = float(maxima.max())
+        if largest > self.value:
+            self.value, self.n_flat = largest, 0
+        if largest == self.value:
+            is_top = cells[maxima == largest] == largest
+            self.n_flat += int(np.count_nonzero(is_top[:, 2:] & is_top[:, 1:-1] & is_top[:, :-2]))
+
+
+class _Runs:
+    """Runs of cells that have a property; those at the start or end, as codecs and editors leave them, are no gaps."""
+
+    def __init__(self) -> None:
+        self.n_gaps = self.longest_gap = 0
+        """Number of runs of at least `GAP_CELLS`; cells in the longest of these."""
+        self._n = self._n_true = self._open = 0
+
+    @property
+    def share(self) -> float:
+        """Share of all cells."""
+        return self._n_true / max(self._n, 1)
+
+    def add(self, flags: Flags) -> None:
+        """Add flags [cells]; a run may continue from block to block."""
+        if self._open or flags.any():
+            self._add_runs(flags)
+        self._n += len(flags)
+        self._n_true += int(np.count_nonzero(flags))
+
+    def _add_runs(self, flags: Flags) -> None:
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]))).tolist()
+        if self._open and not flags[0]:
+            edges = [0, 0, *edges]
+        before, self._open = self._open, 0
+        for start, end in zip(edges[::2], edges[1::2], strict=True):
+            length = end - start + (before if start == 0 else 0)
+            is_first = length == self._n + end
+            if end == len(flags):
+                self._open = length
+            elif length >= GAP_CELLS and not is_first:
+                self.n_gaps += 1
+                self.longest_gap = max(self.longest_gap, length)

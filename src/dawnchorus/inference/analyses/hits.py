@@ -1,0 +1,61 @@
+"""Hits: the scores at or above their thresholds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.inference.analyses.windows import FloatArray, Table, WindowBatch
+
+HIT = np.dtype([("window", "<i4"), ("class", "<i4"), ("score", "<f4")])
+"""One score at or above its threshold: the window's number, the class's output index, the score."""
+
+
+@dataclass(frozen=True)
+class ScoreFilter:
+    """Scores to keep: those of at least `thresholds` [classes]; of these the `top` best in each window."""
+
+    thresholds: FloatArray
+    top: int | None = None
+    needs_embeddings: ClassVar[bool] = False
+
+    def create(self) -> Hits:
+        """Return the hits of another signal."""
+        return Hits(self)
+
+    def apply(self, scores: FloatArray, first_window: int) -> npt.NDArray[np.void]:
+        """Return the hits in `scores` [n, classes] of windows from `first_window` on, best first in a window."""
+        is_kept = scores >= self.thresholds
+        if self.top is not None and self.top < scores.shape[1]:
+            # What is below the last rank is not worth sorting; equal scores at the last rank are sorted out below.
+            last = np.partition(np.where(is_kept, scores, -np.inf), -self.top, axis=1)[:, -self.top]
+            is_kept &= scores >= last[:, np.newaxis]
+        rows, classes = np.nonzero(is_kept)
+        hits = np.empty(len(rows), HIT)
+        hits["window"] = rows + first_window
+        hits["class"] = classes
+        hits["score"] = scores[rows, classes]
+        hits = hits[np.lexsort((hits["class"], -hits["score"], hits["window"]))]
+        if self.top is None or not len(hits):
+            return hits
+        starts = np.searchsorted(hits["window"], hits["window"], side="left")
+        return hits[np.arange(len(hits)) - starts < self.top]
+
+
+class Hits:
+    """Hits in one signal, in the order of windows."""
+
+    def __init__(self, score_filter: ScoreFilter) -> None:
+        self._score_filter = score_filter
+        self._hits: list[npt.NDArray[np.void]] = []
+
+    def on_windows(self, batch: WindowBatch) -> None:
+        """Add the hits in the scores of windows; see `SignalAnalysis`."""
+        self._hits.append(self._score_filter.apply(batch.output.scores, batch.first))
+
+    def finish(self) -> Table:
+        """Return the rows [hits] of `HIT`."""
+        return np.concatenate([np.empty(0, HIT), *self._hits])

@@ -1,0 +1,415 @@
+"""The one inference engine: threads that score recordings, whoever submits them.
+
+A recording under way is `Work`: it gives windows and takes their output. There are two queues: `waiting`, and `active`
+for recordings that are being decoded. There is one rule: a thread admits the next recording while there are fewer
+active ones than the limit, else it takes the first active one, pulls its next windows, and puts it back at the end
+before it runs the model. So one long recording keeps all threads at work, and delays no short one. What is missing in
+a batch comes from other active recordings with the same model.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import islice
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, Protocol, Self, TypeVar, cast
+
+import numpy as np
+
+from dawnchorus.audio.decoder_pool import DecoderPool
+from dawnchorus.errors import OverloadedError
+from dawnchorus.inference.analyses.windows import FloatArray, WindowOutput
+from dawnchorus.inference.loaded_model import LoadedModel
+from dawnchorus.models.runner import BATCH_WINDOWS
+
+ResultT = TypeVar("ResultT")
+ResultT_co = TypeVar("ResultT_co", covariant=True)
+
+N_SPARE_DECODERS = 2
+"""Decoders for other uses than scoring, such as reading headers."""
+
+CLOSING_S = 10.0
+"""Longest time that a thread may need for its last batch when the engine closes."""
+
+_AHEAD = 2
+"""Recordings that `complete` submits before the first result is taken, for each active one."""
+
+
+@dataclass(frozen=True)
+class NumberedWindows:
+    """Windows [n, samples] of a recording from number `first` on; `is_last` if no others follow."""
+
+    first: int
+    samples: FloatArray
+    is_last: bool = False
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+
+class Work(Protocol[ResultT_co]):
+    """A recording under way; all but `add` are called by one thread at a time."""
+
+    @property
+    def model(self) -> LoadedModel:
+        """Model that scores its windows."""
+        ...
+
+    @property
+    def needs_embeddings(self) -> bool:
+        """True if the model has to give embeddings."""
+        ...
+
+    @property
+    def share_done(self) -> float:
+        """Share of its windows that were scored, from 0 to 1, as far as their number is known."""
+        ...
+
+    def open(self) -> None:
+        """Begin to decode ahead; called once, before anything else."""
+        ...
+
+    def is_ready(self, *, within_s: float) -> bool:
+        """Return True if windows can be had with little waiting, or can be in this time."""
+        ...
+
+    def next_windows(self) -> NumberedWindows | None:
+        """Return the next windows, at most `BATCH_WINDOWS`; None if there are no others."""
+        ...
+
+    def add(self, first_window: int, output: WindowOutput) -> None:
+        """Add the output for windows; from any thread, in any order."""
+        ...
+
+    def result(self) -> ResultT_co:
+        """Return the result, after the last output."""
+        ...
+
+    def close(self) -> None:
+        """Give up what is left to decode."""
+        ...
+
+
+class WorkFuture(Future[ResultT]):
+    """Result of work in the engine; to cancel it ends the work."""
+
+    def __init__(self, work: Work[ResultT]) -> None:
+        super().__init__()
+        self.work = work
+
+
+@dataclass(eq=False)
+class _Entry(Generic[ResultT]):
+    """Work in the engine, and its state."""
+
+    work: Work[ResultT]
+    future: WorkFuture[ResultT]
+    work_s: float
+    wait_s: float
+    submitted_s: float = field(default_factory=time.monotonic)
+    n_out: int = 0
+    """Batches whose output was not added yet."""
+    is_open: bool = False
+    is_decoded: bool = False
+    """True if there are no more windows."""
+    is_over: bool = False
+    """True if the future is done, or about to be."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    entry: _Entry[Any]
+    windows: NumberedWindows
+
+
+class InferenceEngine:
+    """Threads that score recordings; see the module.
+
+    Args:
+        n_threads: number of threads, each of which uses one core.
+        max_active: maximum number of recordings that are decoded at the same time.
+        max_batch_delay_s: maximum time for which a batch that is not full waits for windows of other recordings.
+    """
+
+    def __init__(self, *, n_threads: int, max_active: int, max_batch_delay_s: float = 0.0) -> None:
+        self.decoders = DecoderPool(max_active + N_SPARE_DECODERS)
+        self.n_windows = 0
+        """Number of windows scored so far."""
+        self._max_active, self._max_batch_delay_s = max_active, max_batch_delay_s
+        self._changed = threading.Condition()
+        self._waiting: deque[_Entry[Any]] = deque()
+        self._active: deque[_Entry[Any]] = deque()
+        self._pulled: set[_Entry[Any]] = set()
+        """Active recordings that a thread has at the moment, to open them or to pull windows."""
+        self._n_unfinished = 0
+        self._is_closing = self._is_aborted = False
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(n_threads)]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def n_queued(self) -> int:
+        """Number of recordings that wait, or are between two batches."""
+        return len(self._waiting) + len(self._active)
+
+    @property
+    def waiting_s(self) -> float:
+        """Estimated seconds of work that waits to be admitted."""
+        with self._changed:
+            return sum(entry.work_s for entry in self._waiting if not entry.future.cancelled())
+
+    def submit(self, work: Work[ResultT], *, work_s: float = 0.0, wait_s: float = math.inf) -> WorkFuture[ResultT]:
+        """Score a recording.
+
+        Args:
+            work: the recording.
+            work_s: estimated seconds of work, for `waiting_s`.
+            wait_s: longest time until it is admitted; the future of one that waits longer raises OverloadedError.
+
+        Raises:
+            OverloadedError: the engine is closing.
+        """
+        entry = _Entry(work, WorkFuture(work), work_s, wait_s)
+        with self._changed:
+            if self._is_closing:
+                raise OverloadedError("the inference engine is closing.", retry_after_s=CLOSING_S)
+            self._waiting.append(entry)
+            self._n_unfinished += 1
+            self._changed.notify()
+        return entry.future
+
+    def complete(
+        self, recordings: Iterable[Work[ResultT]], *, interval_s: float
+    ) -> Generator[WorkFuture[ResultT] | None, None, None]:
+        """Score any number of recordings, and yield their futures as they are done.
+
+        Recordings are read lazily, a few ahead. Where nothing is done for `interval_s`, None is yielded, so that the
+        caller can show its progress.
+        """
+        done: SimpleQueue[WorkFuture[ResultT]] = SimpleQueue()
+        left = iter(recordings)
+        n_out = 0
+        while True:
+            for work in islice(left, _AHEAD * self._max_active - n_out):
+                self.submit(work).add_done_callback(cast(Callable[[Future[ResultT]], None], done.put))
+                n_out += 1
+            if not n_out:
+                return
+            try:
+                future = done.get(timeout=interval_s)
+            except Empty:
+                yield None
+            else:
+                n_out -= 1
+                yield future
+
+    def close(self, *, grace_s: float = 0.0) -> None:
+        """Finish all recordings within `grace_s`, cancel those that are left, and stop."""
+        until_s = time.monotonic() + grace_s
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+            while self._n_unfinished and (left_s := until_s - time.monotonic()) > 0:
+                self._changed.wait(left_s)
+            self._is_aborted = True
+            left = [*self._waiting, *self._active, *self._pulled]
+            self._waiting.clear()
+            self._changed.notify_all()
+        self.decoders.close()
+        for entry in left:
+            entry.future.cancel()
+            self._fail(entry, CancelledError())
+        for thread in self._threads:
+            thread.join(CLOSING_S)
+
+    # ------------------------------------------------------------------ threads
+
+    def _run(self) -> None:
+        carried: _Batch | None = None
+        while (batch := carried or self._next_batch()) is not None:
+            group, carried = self._fill(batch)
+            self._score(group)
+
+    def _next_batch(self) -> _Batch | None:
+        """Wait for windows; return None when the engine has closed."""
+        while True:
+            self._reject_late()
+            with self._changed:
+                while (entry := self._take()) is None:
+                    if self._is_aborted or (self._is_closing and not self._n_unfinished):
+                        return None
+                    self._changed.wait()
+            if (batch := self._pull(entry)) is not None:
+                return batch
+
+    def _fill(self, batch: _Batch) -> tuple[list[_Batch], _Batch | None]:
+        """Add windows of other recordings, up to a full batch; return a batch that does not fit any more as well."""
+        until_s = time.monotonic() + self._max_batch_delay_s
+        group, n = [batch], len(batch.windows)
+        while n < BATCH_WINDOWS:
+            with self._changed:
+                entry = self._take(batch.entry.work.model)
+            if entry is None:
+                break
+            if entry.is_open and not entry.work.is_ready(within_s=max(until_s - time.monotonic(), 0.0)):
+                self._put_back(entry)
+                break
+            other = self._pull(entry)
+            if other is not None and n + len(other.windows) > BATCH_WINDOWS:
+                return group, other
+            if other is not None:
+                group.append(other)
+                n += len(other.windows)
+        return group, None
+
+    def _take(self, model: LoadedModel | None = None) -> _Entry[Any] | None:
+        """Remove the next waiting recording if there is room, else the first active one (of a `model`) that is ready.
+
+        Where none is ready, the first one is taken.
+        """
+        if self._is_aborted:
+            return None
+        if self._waiting and len(self._active) + len(self._pulled) < self._max_active:
+            entry = self._waiting.popleft()
+        else:
+            active = [each for each in self._active if model in (None, each.work.model)]
+            if not active:
+                return None
+            entry = next((each for each in active if each.work.is_ready(within_s=0.0)), active[0])
+            self._active.remove(entry)
+        self._pulled.add(entry)
+        return entry
+
+    def _put_back(self, entry: _Entry[Any]) -> None:
+        """Return a recording, first, from which nothing was pulled."""
+        with self._changed:
+            self._pulled.discard(entry)
+            is_over = entry.is_over
+            if not is_over:
+                self._active.appendleft(entry)
+            self._changed.notify()
+        if is_over:
+            entry.work.close()
+
+    def _pull(self, entry: _Entry[Any]) -> _Batch | None:
+        """Pull windows of a recording and put it back at the end; None if it was opened only, has ended or failed."""
+        windows, failure = None, None
+        was_open, entry.is_open = entry.is_open, True
+        try:
+            if entry.future.cancelled():
+                raise CancelledError
+            if was_open:
+                windows = entry.work.next_windows()
+            else:
+                entry.work.open()
+                entry.work.model.sessions.load(len(self._threads))  # while the decoder begins
+        except BaseException as error:  # noqa: BLE001 - it is the caller's
+            failure = error
+        with self._changed:
+            self._pulled.discard(entry)
+            entry.n_out += windows is not None
+            entry.is_decoded = was_open and (windows is None or windows.is_last)
+            if failure is None and not entry.is_decoded and not entry.is_over:
+                self._active.append(entry)
+            is_complete = entry.is_decoded and not entry.n_out
+            self._changed.notify_all()
+        if failure is not None:
+            self._fail(entry, failure)
+        if entry.is_over:
+            entry.work.close()
+        elif is_complete:
+            self._resolve(entry)
+        return None if windows is None else _Batch(entry, windows)
+
+    def _score(self, group: list[_Batch]) -> None:
+        """Run the model on a batch, and give each recording its output."""
+        work = [batch.entry.work for batch in group]
+        samples = [batch.windows.samples for batch in group]
+        try:
+            output = work[0].model.run(
+                samples[0] if len(samples) == 1 else np.concatenate(samples),
+                embeddings=any(each.needs_embeddings for each in work),
+            )
+        except BaseException as error:  # noqa: BLE001 - it is the callers'
+            for batch in group:
+                self._fail(batch.entry, error)
+            return
+        start = 0
+        for batch in group:
+            stop = start + len(batch.windows)
+            self._add(batch, output.rows(start, stop))
+            start = stop
+
+    def _add(self, batch: _Batch, output: WindowOutput) -> None:
+        entry = batch.entry
+        try:
+            entry.work.add(batch.windows.first, output)
+        except BaseException as error:  # noqa: BLE001 - it is the caller's
+            self._fail(entry, error)
+            return
+        with self._changed:
+            self.n_windows += len(batch.windows)
+            entry.n_out -= 1
+            is_complete = entry.is_decoded and not entry.n_out
+        if is_complete:
+            self._resolve(entry)
+
+    # ------------------------------------------------------------------ ends
+
+    def _reject_late(self) -> None:
+        """Remove waiting recordings that were cancelled, and those that have waited too long."""
+        now = time.monotonic()
+        with self._changed:
+            late = [
+                entry for entry in self._waiting if entry.future.cancelled() or now - entry.submitted_s > entry.wait_s
+            ]
+            for entry in late:
+                self._waiting.remove(entry)
+        for entry in late:
+            reason = f"It has waited for {entry.wait_s:g} s. Try again later."
+            self._fail(entry, OverloadedError(reason, retry_after_s=entry.wait_s))
+
+    def _resolve(self, entry: _Entry[Any]) -> None:
+        """Give the future its result."""
+        try:
+            result = entry.work.result()
+        except BaseException as error:  # noqa: BLE001 - it is the caller's
+            self._fail(entry, error)
+            return
+        if self._finish(entry) and entry.future.set_running_or_notify_cancel():
+            entry.future.set_result(result)
+
+    def _fail(self, entry: _Entry[Any], error: BaseException) -> None:
+        """Give the future an error, and give the work up; a thread that has it at the moment closes it."""
+        if not self._finish(entry):
+            return
+        with self._changed:
+            if entry in self._active:
+                self._active.remove(entry)
+            is_pulled = entry in self._pulled
+        if not is_pulled:
+            entry.work.close()
+        with suppress(InvalidStateError):  # cancelled
+            entry.future.set_exception(error)
+
+    def _finish(self, entry: _Entry[Any]) -> bool:
+        """Return True for one thread: the first one that ends this recording."""
+        with self._changed:
+            is_first = not entry.is_over
+            entry.is_over = True
+            self._n_unfinished -= is_first
+            self._changed.notify_all()
+        return is_first

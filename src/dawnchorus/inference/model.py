@@ -1,0 +1,196 @@
+"""A model that is ready to score sound."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cached_property
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.arrays import Embeddings, FloatArray, Scores
+from dawnchorus.audio.decode import open_recording
+from dawnchorus.audio.process import DecoderProcess
+from dawnchorus.audio.sounds import Sound, SoundFile, open_sound
+from dawnchorus.audio.windows import Windower, WindowPlan
+from dawnchorus.errors import InputError, ModelError
+from dawnchorus.inference.preparation import open_cleaner
+from dawnchorus.inference.sessions import SessionPool
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.runner import BATCH_WINDOWS, Output, apply_activation
+from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
+from dawnchorus.taxonomy.labels import Label
+from dawnchorus.types import ChannelSource
+
+MAX_SHOWN_LABELS = 5
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that scores sound; threads can share one, and other processes get it by pickling or forking."""
+
+    bundle: Bundle
+    store: ModelStore = field(default_factory=lambda: ModelStore(default_folder()), repr=False)
+    """Folder of built-in models, which have the range model and the speech detector."""
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.bundle.info.name
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """Classes, in the order of the columns of scores."""
+        return self.bundle.labels
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Sample rate of the windows."""
+        return self.bundle.info.sample_rate_hz
+
+    @property
+    def window_s(self) -> float:
+        """Seconds of a window."""
+        return self.bundle.info.window_s
+
+    @property
+    def embedding_dim(self) -> int | None:
+        """Length of an embedding; None if the model has none."""
+        return self.bundle.info.embedding_dim
+
+    def predict(
+        self,
+        sound: Sound | npt.ArrayLike,
+        sample_rate_hz: int | None = None,
+        *,
+        overlap_s: float = 0.0,
+        channel: ChannelSource = "mean",
+    ) -> Scores:
+        """Return the scores [windows, classes] of a recording, which `identify` compares with its thresholds.
+
+        Args:
+            sound: a path, a sound file's bytes, an open sound file, or samples [frames] or [frames, channels], alone or
+                in a tuple with their rate.
+            sample_rate_hz: rate of the samples; it may differ from the model's.
+            overlap_s: seconds that neighboring windows share; window k starts at `k * (window_s - overlap_s)`.
+            channel: the channel that is scored; by default the mean of all.
+
+        Raises:
+            InputError: samples of another shape or type, or without a rate, or an overlap out of range.
+            AudioError: the file cannot be decoded.
+        """
+        outputs = self._run(sound, sample_rate_hz, overlap_s=overlap_s, channel=channel)
+        scores = [apply_activation(output.logits, self.bundle.info.activation) for output in outputs]
+        return np.concatenate([np.empty((0, len(self.labels)), np.float32), *scores])
+
+    def embed(
+        self,
+        sound: Sound | npt.ArrayLike,
+        sample_rate_hz: int | None = None,
+        *,
+        overlap_s: float = 0.0,
+        channel: ChannelSource = "mean",
+    ) -> Embeddings:
+        """Return the embeddings [windows, dim] of a recording; arguments are those of `predict`.
+
+        Raises:
+            ModelError: the model has no embeddings.
+            InputError: samples of another shape or type, or without a rate, or an overlap out of range.
+            AudioError: the file cannot be decoded.
+        """
+        if self.embedding_dim is None:
+            raise ModelError(f"{self.name}: this model has no embeddings. Use one that has, such as birdnet.")
+        outputs = self._run(sound, sample_rate_hz, overlap_s=overlap_s, channel=channel, embeddings=True)
+        embeddings = [output.embeddings for output in outputs if output.embeddings is not None]
+        return np.concatenate([np.empty((0, self.embedding_dim), np.float32), *embeddings])
+
+    @cached_property
+    def sessions(self) -> SessionPool:
+        """Sessions of the graph, for windows [n, samples] that are cut already."""
+        return SessionPool(self.bundle)
+
+    def _run(
+        self,
+        sound: Sound | npt.ArrayLike,
+        sample_rate_hz: int | None,
+        *,
+        overlap_s: float,
+        channel: ChannelSource,
+        embeddings: bool = False,
+    ) -> Iterator[Output]:
+        plan = WindowPlan.from_seconds(rate_hz=self.sample_rate_hz, window_s=self.window_s, overlap_s=overlap_s)
+        windower = Windower(plan, batch=BATCH_WINDOWS)
+        with open_sound(_with_rate(sound, sample_rate_hz)) as file:
+            for block in self._blocks(file, channel):
+                for windows in windower.push(block):
+                    yield self.sessions.run(windows, embeddings=embeddings)
+        rest = windower.finish()
+        if rest is not None:
+            yield self.sessions.run(rest, embeddings=embeddings)
+
+    def _blocks(self, file: SoundFile, channel: ChannelSource) -> Iterator[FloatArray]:
+        """Yield the blocks that windows are cut from; foreign files are decoded in a process of their own."""
+        cleaning = self.bundle.info.cleaning
+        if file.is_trusted and cleaning is None:
+            with open_recording(file.path) as recording:
+                yield from recording.blocks(rate_hz=self.sample_rate_hz, channel=channel)
+            return
+        cleaner = open_cleaner(cleaning, self.store.folder)
+        with closing(DecoderProcess()) as decoder:
+            opened = cleaner.open(decoder, file.path, rate_hz=self.sample_rate_hz, channel=channel)
+            with opened as cleaned:
+                yield from cleaned.blocks()
+
+    def _repr_html_(self) -> str:
+        """Return the model's facts for notebooks."""
+        info = self.bundle.info
+        names = ", ".join(label.common_name for label in self.labels[:MAX_SHOWN_LABELS])
+        more = len(self.labels) - MAX_SHOWN_LABELS
+        facts = {
+            "Model": f"{info.name} {info.version} ({self.bundle.id})",
+            "Classes": f"{len(self.labels)}: {names}{f' and {more} more' if more > 0 else ''}",
+            "Window": f"{info.window_s:g} s at {info.sample_rate_hz} Hz",
+            "Embeddings": str(self.embedding_dim or "none"),
+            "License": info.license,
+        }
+        rows = "".join(f"<tr><th>{name}</th><td>{escape(value)}</td></tr>" for name, value in facts.items())
+        return f"<table>{rows}</table>"
+
+
+def load_model(
+    model: str | os.PathLike[str] | Model = DEFAULT_MODEL, *, models_folder: str | os.PathLike[str] | None = None
+) -> Model:
+    """Load a built-in model by its name, or a bundle's or training run's folder.
+
+    Args:
+        model: name or folder; a folder that is called like a built-in model is given as `./NAME`. A loaded model is
+            returned as it is.
+        models_folder: folder of the built-in models; default: `$DAWNCHORUS_MODELS`, or the user's cache.
+
+    Raises:
+        ModelNotFoundError: neither a folder nor a built-in model's name, or its weights cannot be downloaded.
+        InvalidBundleError: the folder is not a bundle.
+    """
+    if isinstance(model, Model):
+        return model
+    store = ModelStore(default_folder() if models_folder is None else Path(models_folder))
+    return Model(store.open(Path(model) if isinstance(model, os.PathLike) else model), store)
+
+
+def _with_rate(sound: Sound | npt.ArrayLike, sample_rate_hz: int | None) -> Sound:
+    """Return samples in a tuple with their rate, and other sounds as they are.
+
+    Raises:
+        InputError: samples without a rate, or a rate for a sound that has one.
+    """
+    is_array = hasattr(sound, "__array__") or isinstance(sound, list)
+    if is_array and sample_rate_hz is None:
+        raise InputError("sample_rate_hz: expected the rate of the samples in Hz, as in predict(samples, 48_000).")
+    if not is_array and sample_rate_hz is not None:
+        raise InputError("sample_rate_hz: expected a rate with samples only; files and tuples have their own.")
+    return (sound, sample_rate_hz) if is_array else sound  # type: ignore[return-value]

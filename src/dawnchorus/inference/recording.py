@@ -1,0 +1,206 @@
+"""A recording under way: decoded, cleaned and cut into windows on one side, analyses of their output on the other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dawnchorus.audio.decode import MAX_DECODED_SAMPLES
+from dawnchorus.audio.decoder_pool import DecoderPool
+from dawnchorus.audio.process import DecoderProcess
+from dawnchorus.audio.windows import Windower, WindowPlan
+from dawnchorus.inference.analyses.windows import FloatArray, SignalAnalysis, WindowAnalysis, WindowBatch, WindowOutput
+from dawnchorus.inference.engine import NumberedWindows
+from dawnchorus.inference.loaded_model import LoadedModel
+from dawnchorus.inference.preparation import CleanedRecording
+from dawnchorus.inference.results import ScoredChannel, ScoredRecording
+from dawnchorus.inference.speech import VadStream, VoiceActivityDetector, join_overlapping
+from dawnchorus.limits import Limits
+from dawnchorus.models.runner import BATCH_WINDOWS
+from dawnchorus.types import ChannelOption, ChannelSource, Segment
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringPlan:
+    """What is done with each recording.
+
+    Args:
+        windows: how it is cut into windows.
+        analyses: what is computed of them, by the names of the tables.
+        channel: the signal of a recording with several channels; "each": each channel, as if it was a recording.
+        speech_detector: finds speech, if that is wanted.
+        limits: recordings that exceed them fail.
+    """
+
+    windows: WindowPlan
+    analyses: Mapping[str, WindowAnalysis]
+    channel: ChannelOption = "mean"
+    speech_detector: VoiceActivityDetector | None = None
+    limits: Limits | None = None
+
+    @property
+    def needs_embeddings(self) -> bool:
+        """True if an analysis needs embeddings."""
+        return any(analysis.needs_embeddings for analysis in self.analyses.values())
+
+    @property
+    def max_samples(self) -> int:
+        """Maximum number of samples over all channels."""
+        return MAX_DECODED_SAMPLES if self.limits is None else round(self.limits.max_duration_s * self.windows.rate_hz)
+
+
+@dataclass(frozen=True)
+class _Signal:
+    """One mono signal of a recording."""
+
+    source: ChannelSource
+    recording: CleanedRecording
+    analyses: Mapping[str, SignalAnalysis]
+    first_window: int
+    """Number of windows in the signals before it."""
+
+    def result(self) -> ScoredChannel:
+        """Return what was computed, after the last window."""
+        channel = self.source if isinstance(self.source, int) else None
+        tables = {name: analysis.finish() for name, analysis in self.analyses.items()}
+        return ScoredChannel(tables, self.recording.kept, channel)
+
+
+class RecordingWork:
+    """A recording in the inference engine (`engine.Work`)."""
+
+    def __init__(self, path: Path, model: LoadedModel, plan: ScoringPlan, *, decoders: DecoderPool) -> None:
+        self.path, self.model, self.plan = path, model, plan
+        self.needs_embeddings = plan.needs_embeddings
+        self._decoders = decoders
+        self._decoder: DecoderProcess | None = None
+        self._windows: Generator[NumberedWindows, None, None] | None = None
+        self._signals: list[_Signal] = []
+        self._speech: list[Segment] = []
+        self._lock = threading.Lock()
+        self._n_pulled = self._n_scored = 0
+        self._pulled: dict[int, tuple[_Signal, FloatArray]] = {}
+        """Windows that were not analyzed yet, by the number of the first one."""
+        self._outputs: dict[int, WindowOutput] = {}
+        """Output for some of them, likewise."""
+
+    @property
+    def share_done(self) -> float:
+        """Share of the recording that is scored, from 0 to 1; 0 where its length is not known."""
+        info = self._signals[0].recording.info if self._signals else None
+        if info is None or not info.duration_s:
+            return 0.0
+        n_signals = info.n_channels if self.plan.channel == "each" else 1
+        windows = self.plan.windows
+        n_windows = n_signals * windows.count(round(info.duration_s * windows.rate_hz))
+        return min(self._n_scored / max(n_windows, 1), 1.0)
+
+    # ------------------------------------------------------------------ windows
+
+    def open(self) -> None:
+        """Begin to decode.
+
+        Raises:
+            AudioError: the bundle's cleaning needs the whole recording, which cannot be decoded.
+        """
+        self._decoder = self._decoders.borrow()
+        first: ChannelSource = 1 if self.plan.channel == "each" else self.plan.channel
+        self._windows = self._pull_signals(self._request(self._decoder, first), first)
+
+    def is_ready(self, *, within_s: float) -> bool:
+        """Return True if the decoder has something, or has it within some seconds."""
+        return self._decoder is None or self._decoder.is_ready(within_s=within_s)
+
+    def next_windows(self) -> NumberedWindows | None:
+        """Return the next windows; None after the last one.
+
+        Raises:
+            AudioError: the recording cannot be decoded, or exceeds the limits.
+        """
+        return None if self._windows is None else next(self._windows, None)
+
+    def close(self) -> None:
+        """Give up what is left to decode."""
+        if self._windows is not None:
+            self._windows.close()
+        self._release_decoder()
+
+    def _pull_signals(self, opened: CleanedRecording, first: ChannelSource) -> Generator[NumberedWindows, None, None]:
+        yield from self._pull_signal(opened, first)
+        n_signals = opened.info.n_channels if self.plan.channel == "each" else 1
+        for number in range(2, n_signals + 1):
+            if self._decoder is not None:
+                yield from self._pull_signal(self._request(self._decoder, number), number)
+
+    def _pull_signal(self, opened: CleanedRecording, source: ChannelSource) -> Iterator[NumberedWindows]:
+        """Decode one signal, and give the decoder back after the last one."""
+        plan = self.plan
+        windower = Windower(plan.windows, batch=BATCH_WINDOWS)
+        detector = plan.speech_detector
+        vad_stream = None if detector is None else VadStream(detector, rate_hz=plan.windows.rate_hz)
+        with opened as recording:
+            if plan.limits is not None:
+                info = recording.info
+                plan.limits.check(n_channels=info.n_channels, rate_hz=info.rate_hz, duration_s=info.duration_s)
+            analyses = {name: analysis.create() for name, analysis in plan.analyses.items()}
+            signal = _Signal(source, recording, analyses, self._n_pulled)
+            self._signals.append(signal)
+            for block in recording.blocks():
+                if vad_stream is not None:
+                    vad_stream.add(block)
+                for windows in windower.push(block):
+                    yield self._number(signal, windows)
+        if vad_stream is not None:
+            kept = recording.kept
+            self._speech += [Segment(kept.start_s(s.start_s), kept.end_s(s.end_s)) for s in vad_stream.finish()]
+        is_last = plan.channel != "each" or source == recording.info.n_channels
+        if is_last:
+            self._release_decoder()
+        rest = windower.finish()
+        if rest is not None:
+            yield self._number(signal, rest, is_last=is_last)
+
+    def _request(self, decoder: DecoderProcess, source: ChannelSource) -> CleanedRecording:
+        plan = self.plan
+        return self.model.cleaner.open(
+            decoder, self.path, rate_hz=plan.windows.rate_hz, max_samples=plan.max_samples, channel=source
+        )
+
+    def _release_decoder(self) -> None:
+        decoder, self._decoder = self._decoder, None
+        if decoder is not None:
+            self._decoders.give_back(decoder)
+
+    def _number(self, signal: _Signal, windows: FloatArray, *, is_last: bool = False) -> NumberedWindows:
+        with self._lock:
+            first, self._n_pulled = self._n_pulled, self._n_pulled + len(windows)
+            self._pulled[first] = signal, windows
+        return NumberedWindows(first, windows, is_last)
+
+    # ------------------------------------------------------------------ output
+
+    def add(self, first_window: int, output: WindowOutput) -> None:
+        """Analyze the output for windows, and that for later ones that has waited for it: analyses get it in order."""
+        with self._lock:
+            self._outputs[first_window] = output
+            while (following := self._outputs.pop(self._n_scored, None)) is not None:
+                signal, windows = self._pulled.pop(self._n_scored)
+                batch = WindowBatch(self._n_scored - signal.first_window, windows, following)
+                for analysis in signal.analyses.values():
+                    analysis.on_windows(batch)
+                self._n_scored += len(windows)
+
+    def result(self) -> ScoredRecording:
+        """Return the results of all analyses."""
+        recordings = [signal.recording for signal in self._signals]
+        return ScoredRecording(
+            path=self.path,
+            info=recordings[0].info,
+            metadata=recordings[0].metadata,
+            duration_s=recordings[0].duration_s,
+            warnings=tuple(dict.fromkeys(warning for each in recordings for warning in each.warnings)),
+            channels=tuple(signal.result() for signal in self._signals),
+            speech=join_overlapping(self._speech),
+        )

@@ -1,0 +1,65 @@
+"""Results of scoring recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dawnchorus.inference.analyses.windows import Table
+from dawnchorus.inference.preparation import WHOLE, Kept
+from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
+
+
+@dataclass(frozen=True)
+class ScoredChannel:
+    """Results of one channel of a recording, or of the one signal that was scored for all of them."""
+
+    tables: Mapping[str, Table]
+    """Rows that each analysis computed, by the name that it was requested under."""
+    kept: Kept = WHOLE
+    """Segments of the recording that the bundle's cleaning keeps, and that windows are cut from."""
+    channel: int | None = None
+    """Number of the channel, from 1; None for one signal of all channels."""
+
+    @property
+    def hits(self) -> Table:
+        """Rows of the analysis "hits"."""
+        return self.tables["hits"]
+
+    def kept_s(self, duration_s: float) -> float:
+        """Return the seconds of sound that windows are cut from, of a recording of this length."""
+        return duration_s if self.kept.is_whole else sum(segment.length_s for segment in self.kept.segments)
+
+
+@dataclass(frozen=True)
+class ScoredRecording:
+    """A recording that was scored to its end."""
+
+    path: Path
+    info: AudioInfo
+    metadata: RecordingMetadata
+    duration_s: float
+    warnings: tuple[str, ...]
+    channels: tuple[ScoredChannel, ...]
+    """Results of each channel that was scored by itself, in order, or of one signal."""
+    speech: tuple[Segment, ...] = ()
+    """Segments of human speech in any channel, if speech was looked for."""
+
+    @property
+    def n_hits(self) -> int:
+        """Number of hits in all channels."""
+        return sum(len(each.hits) for each in self.channels)
+
+    @property
+    def kept_s(self) -> tuple[float, ...]:
+        """Seconds of sound that windows are cut from, for each of `channels`."""
+        return tuple(each.kept_s(self.duration_s) for each in self.channels)
+
+
+@dataclass(frozen=True)
+class FailedRecording:
+    """A recording that could not be scored, and why."""
+
+    path: Path
+    reason: str

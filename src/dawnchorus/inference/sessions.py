@@ -1,0 +1,73 @@
+"""Sessions of one bundle that threads and forked processes share."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+
+import numpy as np
+
+from dawnchorus.arrays import Windows, check_windows
+from dawnchorus.errors import ModelError
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.runner import Output, Session, open_session
+
+
+class SessionPool:
+    """Runs windows through a bundle's graph: each thread in a session of its own, which the next one uses again.
+
+    For `tta_shifts` see `open_session`.
+    """
+
+    def __init__(self, bundle: Bundle, tta_shifts: int = 1) -> None:
+        self._bundle, self._tta_shifts = bundle, tta_shifts
+        self._idle: deque[Session] = deque()
+        self._n_opened = 0
+        self._process_id = os.getpid()
+
+    def __reduce__(self) -> tuple[type[SessionPool], tuple[Bundle, int]]:
+        return SessionPool, (self._bundle, self._tta_shifts)
+
+    def load(self, n_threads: int) -> None:
+        """Open a session ahead of its use, unless there is one for each of `n_threads`.
+
+        Raises:
+            ModelError: the graph cannot be loaded.
+        """
+        if self._n_opened < n_threads:
+            self._idle.append(self._open())
+
+    def warm_up(self, n_threads: int) -> None:
+        """Open a session for each of `n_threads`, and run it once.
+
+        Raises:
+            ModelError: the graph cannot be loaded, or gives numbers that are not finite.
+        """
+        silence = np.zeros((1, self._bundle.window_samples), np.float32)
+        for _ in range(n_threads):
+            session = self._open()
+            if not np.isfinite(session.run(silence).logits).all():
+                raise ModelError(f"{self._bundle.folder}: on silence the model gives numbers that are not finite.")
+            self._idle.append(session)
+
+    def run(self, windows: Windows, *, embeddings: bool = False) -> Output:
+        """Return logits, and embeddings where they are wanted, of windows [n, samples].
+
+        Raises:
+            InputError: windows of another length or type.
+            ModelError: the graph cannot be loaded.
+        """
+        check_windows(windows, window_samples=self._bundle.window_samples)
+        if os.getpid() != self._process_id:  # after a fork, the threads of the parent's sessions are missing
+            self._idle, self._n_opened, self._process_id = deque(), 0, os.getpid()
+        try:
+            session = self._idle.pop()
+        except IndexError:
+            session = self._open()
+        output = session.run(windows, embeddings=embeddings)
+        self._idle.append(session)
+        return output
+
+    def _open(self) -> Session:
+        self._n_opened += 1  # of two threads at once one may be lost, and a session more is opened
+        return open_session(self._bundle, tta_shifts=self._tta_shifts)

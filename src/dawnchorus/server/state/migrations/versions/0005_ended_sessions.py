@@ -1,0 +1,24 @@
+"""Sessions that ended before their cookies."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+
+
+def upgrade() -> None:
+    """Upgrade to this revision."""
+    op.create_table(
+        "ended_sessions",
+        sa.Column("id", sa.String(32), nullable=False),
+        sa.Column("ended_at", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_ended_sessions"),
+    )
+
+
+def downgrade() -> None:
+    """Downgrade from this revision."""
+    op.drop_table("ended_sessions")

@@ -1,0 +1,129 @@
+"""Stored detections come back as they were: every column, place and time, and the options of their own run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+from sqlalchemy import inspect, update
+from tests.fixtures.server import running_service
+
+from dawnchorus.formats import parquet
+from dawnchorus.formats.columns import DETECTION_COLUMNS, build_row, detection_values
+from dawnchorus.identification.options import Options
+from dawnchorus.identification.result import build_provenance
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.server.scheduling import IdentifyResult
+from dawnchorus.server.service import Service
+from dawnchorus.server.settings import Settings
+from dawnchorus.server.state.tables import DetectionRow, Identification
+from dawnchorus.types import Detection, RecordingMetadata, RecordingTable
+
+BIRD = Detection(
+    0.0, 3.0, "Parus major", "Great Tit", "species", 0.5, in_range=False, probability=0.25, low_hz=2e3, high_hz=8e3
+)
+ENGINE = Detection(1.5, 4.5, "Engine", "Engine", "sound", 0.75, human_voice=True)
+OPTIONS = Options(min_score=0.125, overlap_s=1.5, merge=True, latitude=52.5, longitude=13.4, week=17)
+
+
+@pytest.fixture
+def server(level_bundle: Bundle, tmp_path: Path) -> Iterator[tuple[httpx.Client, Service]]:
+    with running_service(Settings(data=tmp_path / "server", model=level_bundle.folder)) as parts:
+        yield parts
+
+
+@pytest.fixture
+def result(level_bundle: Bundle) -> IdentifyResult:
+    metadata = RecordingMetadata(datetime(2026, 5, 1, 3, 45), 52.5, 13.4)
+    table = RecordingTable("a.wav", 6.0, 16_000, metadata, 17, (BIRD, ENGINE))
+    return IdentifyResult(table=table, bundle=level_bundle, warnings=(), notes=(), stage_s={})
+
+
+def stored(client: httpx.Client, sha256: str, folder: Path) -> list[dict[str, Any]]:
+    """The rows of the table that the server makes of a stored recording."""
+    reply = client.get(f"/api/v1/recordings/{sha256}/detections", params={"format": "parquet"})
+    (folder / "stored.parquet").write_bytes(reply.content)
+    rows: list[dict[str, Any]] = pq.read_table(folder / "stored.parquet").to_pylist()
+    return rows
+
+
+def test_rows_of_the_database_have_the_columns_of_the_schema() -> None:
+    columns = inspect(DetectionRow).columns
+    assert {column.name: not columns[column.name].nullable for column in DETECTION_COLUMNS} == {
+        column.name: column.is_required for column in DETECTION_COLUMNS
+    }
+
+
+def test_a_stored_identification_comes_back_as_it_was(
+    server: tuple[httpx.Client, Service], result: IdentifyResult, tmp_path: Path
+) -> None:
+    client, service = server
+    (tmp_path / "a.wav").write_bytes(b"sound")
+    sha256 = service.detections.store(result, tmp_path / "a.wav", name="a.wav", options=OPTIONS)
+    provenance = build_provenance(result.bundle, OPTIONS, range_filter=True)
+    assert stored(client, sha256, tmp_path) == [build_row(result.table, each, provenance) for each in (BIRD, ENGINE)]
+    metadata = pq.read_schema(tmp_path / "stored.parquet").metadata[parquet.METADATA_KEY]
+    assert json.loads(metadata) == json.loads(json.dumps(asdict(provenance)))
+    told = client.get(f"/api/v1/recordings/{sha256}/detections").json()["detections"]
+    for fields, detection in zip(told, (BIRD, ENGINE), strict=True):
+        assert fields.items() >= detection_values(detection).items()
+
+
+def test_each_identification_of_a_recording_has_its_own_place_and_options(
+    server: tuple[httpx.Client, Service], result: IdentifyResult, tmp_path: Path
+) -> None:
+    client, service = server
+    (tmp_path / "a.wav").write_bytes(b"sound")
+    service.detections.store(result, tmp_path / "a.wav", name="a.wav", options=OPTIONS)
+    table = replace(result.table, metadata=RecordingMetadata(), week=None, detections=(ENGINE,))
+    again = replace(result, table=table)
+    sha256 = service.detections.store(again, tmp_path / "a.wav", name="a.wav", options=Options(speech="flag"))
+    (row,) = stored(client, sha256, tmp_path)
+    assert (row["latitude"], row["longitude"], row["week"], row["human_voice"]) == (None, None, None, True)
+    lines = client.get(f"/api/v1/recordings/{sha256}/detections", params={"format": "csv"}).text.splitlines()
+    assert lines[0].endswith(",human_voice"), "the run looked for voices, not for the range"
+
+
+def test_a_clip_has_the_channel_that_was_scored(server: tuple[httpx.Client, Service], tmp_path: Path) -> None:
+    """The channels cancel out, so that there is nothing to see in their mean."""
+    client, _ = server
+    left = np.tile([0.9, -0.9], 16_000)
+    soundfile.write(tmp_path / "x.wav", np.column_stack([left, -left]), 16_000, subtype="FLOAT")
+    given = {"content": (tmp_path / "x.wav").read_bytes(), "params": {"min_score": "0.5", "store": "true"}}
+    pictures = {}
+    for channel in ("left", "each"):
+        client.post(f"/api/v1/identify?channel={channel}", **given)
+        first = client.get("/api/v1/detections").json()["detections"][0]
+        pictures[channel] = client.get(first["spectrogram"]).content
+    assert pictures["left"] == pictures["each"]
+
+
+def test_rows_of_an_older_version_have_the_options_that_are_known(
+    server: tuple[httpx.Client, Service], result: IdentifyResult, tmp_path: Path
+) -> None:
+    client, service = server
+    (tmp_path / "a.wav").write_bytes(b"sound")
+    sha256 = service.detections.store(result, tmp_path / "a.wav", name="a.wav", options=OPTIONS)
+    with service.database.write() as session:
+        session.execute(update(Identification).values(provenance=None))
+    (row, _) = stored(client, sha256, tmp_path)
+    assert (row["model"], row["bundle_id"], row["software"]) == ("level", result.bundle.id, "")
+    metadata = pq.read_schema(tmp_path / "stored.parquet").metadata[parquet.METADATA_KEY]
+    assert json.loads(metadata)["parameters"] == {}
+
+
+def test_a_job_has_all_options_that_it_was_asked_for(server: tuple[httpx.Client, Service], tmp_path: Path) -> None:
+    client, _ = server
+    soundfile.write(tmp_path / "x.wav", np.full(16_000, 0.5), 16_000)
+    query = "background=true&overlap=0.5&lat=52.5&lon=13.4"
+    job = client.post(f"/api/v1/identify?{query}", content=(tmp_path / "x.wav").read_bytes()).json()
+    assert job["parameters"]["options"] == asdict(Options(overlap_s=0.5, latitude=52.5, longitude=13.4))
