@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 from rich.console import Console
 
+from dawnchorus.cli.log import collect_log
 from dawnchorus.cli.names import checklists_option, open_name_lists
 from dawnchorus.cli.options import model_options, models_folder_option, workers_option
 from dawnchorus.cli.present import MAX_LISTED, console
@@ -117,7 +118,7 @@ def import_(
     own = collect_labels(before.rows) if before else ()
     names = open_name_lists(models_folder, source, checklists=checklists, own=own)
     labels = LabelReader(names.known)
-    notes: list[str] = []
+    notes = collect_log()
     table = import_recordings(
         source,
         data_set,
@@ -127,7 +128,6 @@ def import_(
         per_species=per_species,
         labels=labels,
         n_workers=workers,
-        on_note=notes.append,
     )
     notes += (*list_label_notes(labels), *list_name_notes(labels, sources=names.editions))
     notes += (*list_import_notes(table.rows), *list_audio_notes(table))
@@ -320,7 +320,9 @@ def split(
 
 def _split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> RecordingsTable:
     """Split as tables say, and print which of the names are no recordings of the data set."""
-    given = split_by_tables(table, paths, on_note=lambda note: click.echo(f"note: {note}", err=True))
+    notes = collect_log()
+    given = split_by_tables(table, paths)
+    print_notes(notes, console())
     if given.unmatched:
         named = ", ".join(given.unmatched[:MAX_LISTED])
         click.echo(f"not in the data set: {len(given.unmatched)} of {given.n_named} that are named: {named}", err=True)
@@ -429,8 +431,8 @@ def _print_leaks(leaks: Sequence[Any]) -> None:
 def attribution(*, data_set: Path, voices: Path | None) -> None:
     """Write ATTRIBUTION.md: recordists and licences."""
     table = read_table(data_set)
-    notes: list[str] = []
-    rows = read_voice_recordings(voices, notes.append) if voices else table.rows
+    notes = collect_log()
+    rows = read_voice_recordings(voices) if voices else table.rows
     print_notes(notes, console())
     path = table.folder / FILE_NAME
     with atomic_file(path) as stream:

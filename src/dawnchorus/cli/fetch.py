@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from dawnchorus.cli.data import describe, print_labels, print_notes
+from dawnchorus.cli.log import collect_log
 from dawnchorus.cli.names import open_name_lists
 from dawnchorus.cli.options import workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, console
@@ -84,8 +85,8 @@ def xeno_canto(
     screen = console()
     web = HttpClient(per_s=PER_S if server == SERVER else PER_S_OF_MIRROR, secret=key)
     server = server.rstrip("/")
-    notes: list[str] = []
-    results = search(web, query, key=key, server=server, on_note=notes.append)
+    notes = collect_log()
+    results = search(web, query, key=key, server=server)
     wanted = FetchFilter(
         licenses=licenses or DEFAULT_ALLOWED, per_species=per_species, limit=limit, max_length_s=max_length
     )
@@ -195,8 +196,8 @@ def kaggle(*, handle: str, data_set: Path, append: bool, workers: int) -> None:
     before = read_table(data_set) if table_path(data_set).exists() else None
     names = open_name_lists(None, folder, own=collect_labels(before.rows) if before else ())
     labels = LabelReader(names.known)
-    notes: list[str] = []
-    table = import_recordings(folder, data_set, labels=labels, n_workers=workers, on_note=notes.append)
+    notes = collect_log()
+    table = import_recordings(folder, data_set, labels=labels, n_workers=workers)
     notes += (*list_label_notes(labels), *list_name_notes(labels, sources=names.editions))
     notes += (*list_import_notes(table.rows), *list_audio_notes(table))
     if before is not None:

@@ -24,13 +24,32 @@ class LinesHandler(logging.Handler):
         click.echo(sentence(record), err=True)
 
 
+class ListHandler(logging.Handler):
+    """Collects sentences."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sentences: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.sentences.append(sentence(record))
+
+
+def collect_log() -> list[str]:
+    """Return a list to which the library's sentences are added from now on, to the end of the command."""
+    handler = ListHandler()
+    show_log(handler)
+    return handler.sentences
+
+
 def show_log(handler: logging.Handler) -> None:
     """Pass the library's sentences to a handler, to the end of the command."""
-    click.get_current_context().with_resource(_handled_log(handler))
+    click.get_current_context().with_resource(handled_log(handler))
 
 
 @contextmanager
-def _handled_log(handler: logging.Handler) -> Iterator[None]:
+def handled_log(handler: logging.Handler) -> Iterator[None]:
+    """Pass the library's sentences to a handler in the block."""
     log = logging.getLogger(LIBRARY)
     level = log.level
     log.addHandler(handler)

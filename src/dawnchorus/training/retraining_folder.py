@@ -7,7 +7,6 @@ import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ def load_labeled_recordings(dataset: Path, known: Sequence[Label], *, n_workers:
     """
     if table_path(dataset).exists():
         return read_table(dataset)
-    table = import_recordings(dataset, dataset, known=known, n_workers=n_workers, on_note=partial(LOG.info, "note: %s"))
+    table = import_recordings(dataset, dataset, known=known, n_workers=n_workers)
     unlabeled = {row.path for row in table.rows if row.is_unlabelled}
     if unlabeled:
         named = ", ".join(sorted(unlabeled)[:MAX_NAMED])

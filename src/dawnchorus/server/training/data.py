@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -23,7 +23,7 @@ from dawnchorus.audio.write import write_recording
 from dawnchorus.data.audio_notes import list_audio_notes
 from dawnchorus.data.contradictions import describe_contradictions
 from dawnchorus.data.importing import build_table
-from dawnchorus.data.layout_detection import KNOWN_TABLES, OnNote, say_nothing
+from dawnchorus.data.layout_detection import KNOWN_TABLES
 from dawnchorus.data.layouts.folders import apply_review, build_rows, read_folders
 from dawnchorus.data.layouts.review_folders import find_folder_review
 from dawnchorus.data.layouts.tables import TableLayout
@@ -54,6 +54,9 @@ from dawnchorus.taxonomy.labels import Label, is_indeterminate, is_unnamed, labe
 from dawnchorus.types import ChannelSource
 
 LOG = logging.getLogger(__name__)
+
+OnNote = Callable[[str], None]
+"""A function that takes a sentence for the reply to a request."""
 
 CLIP_RATE_HZ = 48_000
 """Sample rate of clips that are cut out of recordings; most models need no more."""
@@ -186,7 +189,7 @@ class TrainingData:
         labels: Sequence[Label],
         *,
         max_bytes: int,
-        on_note: OnNote = say_nothing,
+        on_note: OnNote = lambda _note: None,
     ) -> list[UploadOutcome]:
         """Add labeled recordings, and return the outcome for each file.
 

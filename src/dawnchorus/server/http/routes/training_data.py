@@ -11,7 +11,6 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from dawnchorus.data.layout_detection import OnNote
 from dawnchorus.errors import InputError
 from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency, receive_batch
@@ -20,7 +19,7 @@ from dawnchorus.server.http.parameters import refuse_repeated, refuse_unknown
 from dawnchorus.server.http.routes.replies import JsonRoute, error_responses, job_fields
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
-from dawnchorus.server.training.data import UploadOutcome, species_count_fields
+from dawnchorus.server.training.data import OnNote, UploadOutcome, species_count_fields
 
 FIELDS = ("species", "new_class")
 """Text fields of the form."""
