@@ -8,6 +8,7 @@ from bench import (
     ablation,
     acoustic,
     agreement,
+    analyses,
     few_shot,
     heads,
     leaderboard,
@@ -33,6 +34,7 @@ from bench.results import save
 MEASUREMENTS = {
     "startup": startup.measure,
     "overhead": overhead.measure,
+    "analyses": analyses.measure,
     "stereo": stereo.measure,
     "peers": peers.measure,
     "agreement": agreement.measure,

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from tests.e2e.machines import Postgres, Server, nginx, serving
+from tests.fixtures.machines import Postgres, Server, nginx, serving
 
 from dawnchorus.cores import usable_cores
 

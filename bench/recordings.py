@@ -12,11 +12,11 @@ from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
 N_FILES, CHORUSES_PER_FILE = 24, 4
 
 
-def make_recordings(folder: Path) -> float:
-    """Write `N_FILES` WAV files of six minutes (48 kHz, 16 bit, mono) to `folder`; their length in seconds together."""
+def make_recordings(folder: Path, *, n_files: int = N_FILES) -> float:
+    """Write WAV files of six minutes (48 kHz, 16 bit, mono) to `folder`; their length in seconds together."""
     folder.mkdir(parents=True, exist_ok=True)
     total_s = 0.0
-    for k in range(N_FILES):
+    for k in range(n_files):
         scenes = [dawn_chorus(seed=k * CHORUSES_PER_FILE + part) for part in range(CHORUSES_PER_FILE)]
         samples = np.concatenate([scene.samples for scene in scenes])
         write_recording(folder / f"dawn{k}.wav", samples, rate_hz=scenes[0].rate_hz)

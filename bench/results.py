@@ -8,8 +8,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from dawnchorus import __version__
 from dawnchorus.cores import usable_cores
+from dawnchorus.version import __version__
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"

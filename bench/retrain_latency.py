@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2 as httpx
 import numpy as np
-from tests.e2e.machines import Server, serving
+from tests.fixtures.machines import Server, serving
 
 from bench.serving import body, load
 

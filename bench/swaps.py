@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from tests.conftest import level_graph
+from tests.fixtures.models import level_graph
 
 from bench.serving import _wait_for
 from dawnchorus.models.bundle import Bundle

@@ -12,7 +12,7 @@ import soundfile
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.privacy import OPT_OUTS, opt_out
-from tests.sounds import tone
+from tests.fixtures.sounds import tone
 
 SCORE = """
 import os, sys

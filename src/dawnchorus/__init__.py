@@ -1,16 +1,57 @@
 """Dawn Chorus: from any recording to a table of birds.
 
-    from dawnchorus.identification import Options, identify
+    import dawnchorus as dc
 
-    run = identify("recordings/", Options(latitude=52.5, longitude=13.4), out="detections.csv")
+    run = dc.identify("recordings/", latitude=52.5, longitude=13.4)
+    run.to_pandas()
 
-Importing this package alone loads nothing else; it sets the opt-outs of `dawnchorus.privacy`.
+Names are imported when they are first used: importing this package loads nothing else. It sets the opt-outs of
+`dawnchorus.privacy`. Type checkers read `__init__.pyi`.
 """
 
 import os
+from importlib import import_module
 
 from dawnchorus.privacy import opt_out
 
-__version__ = "0.1.0"
+_NAMES = {
+    "errors": (
+        *("AudioDecodeError", "AudioError", "AudioNotFoundError", "AudioTooLargeError", "BusyError", "DawnChorusError"),
+        *("DecoderCrashError", "DownloadError", "FormatError", "InputError", "InvalidBundleError", "LongWaitError"),
+        *("JournalDamagedError", "MissingExtraError", "ModelError", "ModelNotFoundError", "NotFoundError"),
+        *("OutputError", "OutputExistsError", "OverloadedError", "TrainingError", "UnknownClassError"),
+        *("UploadTooLargeError", "UploadTooSlowError"),
+    ),
+    "formats.detections": ("Detections",),
+    "formats.files": ("read_detections", "write_detections"),
+    "formats.registry": ("FORMATS", "TableFormat"),
+    "identification.options": ("Options",),
+    "identification.result": ("Progress", "RecordingFailure", "Run"),
+    "identification.run": ("identify",),
+    "inference.model": ("Model", "load_model"),
+    "taxonomy.labels": ("Label",),
+    "types": ("Detection", "Provenance", "RecordingMetadata", "RecordingTable"),
+    "version": ("__version__",),
+    "workflows": ("Plot", "evaluate", "import_recordings", "plot_spectrogram", "prepare", "split", "train"),
+}
+"""Public names by the module that has them."""
+
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name, once."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'dawnchorus' has no attribute {name!r}")
+    value = getattr(import_module(f"dawnchorus.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 opt_out(os.environ)

@@ -13,7 +13,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from tests.sounds import tone
+from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.backends import _AvBackend, _check_bounds, open_backend
 from dawnchorus.errors import AudioDecodeError, AudioNotFoundError

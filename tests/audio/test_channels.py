@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import soundfile
-from tests.sounds import tone
+from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.channels import ChannelStatistics, mix_to_mono
 from dawnchorus.audio.decode import open_recording

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 
 import pytest
 import soundfile
-from tests.sounds import tone
+from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.clocks import parse_time, parse_zone

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from tests.sounds import tone
+from tests.fixtures.sounds import tone
 
 from dawnchorus.audio import decode
 from dawnchorus.audio.channels import mix_to_mono

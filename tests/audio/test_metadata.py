@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from tests.sounds import tone
+from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.metadata import READERS, metadata_from_json, metadata_to_json, read_metadata, with_name
 from dawnchorus.audio.recorder_notes import Notes, read_guano, read_wamd

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from tests.sounds import tone
+from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.noise import reduce_noise
 from dawnchorus.errors import MissingExtraError

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
-from tests.sounds import tone
+from tests.fixtures.sounds import tone
 
 from dawnchorus.audio import process
 from dawnchorus.audio.decode import open_recording
@@ -337,7 +337,7 @@ def test_requests_are_answered_one_after_another(tmp_path: Path) -> None:
     line, _, rest = rest.partition(b"\n")
     assert json.loads(line) == {"kind": "samples", "n": 4}
     assert np.frombuffer(rest[:16], np.float32).tolist() == [0.5, -0.5, 0.25, 0.0]
-    assert json.loads(rest[16:]) == {"kind": "ended", "duration_s": 4 / 16_000, "warnings": []}
+    assert json.loads(rest[16:]) == {"kind": "ended", "duration_s": 4 / 16_000, "warnings": [], "tables": {}}
 
 
 def test_failing_drives_and_callers_that_are_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

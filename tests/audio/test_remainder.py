@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.sounds import tone
+from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.decode import open_recording
 from dawnchorus.audio.remainder import MIN_UNKNOWN_BYTES, find_remainder

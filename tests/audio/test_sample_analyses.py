@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.sample_analyses import Failing, Peaks
-from tests.sounds import tone
+from tests.fixtures.sample_analyses import Failing, Peaks
+from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.sample_analyses import Table, build_table, table_from_json, table_to_json

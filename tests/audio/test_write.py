@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.sounds import tone
+from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.decode import read_mono
 from dawnchorus.audio.write import encode_mp3, write_recording

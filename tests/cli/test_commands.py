@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from tests.conftest import Command
-from tests.sounds import tone
+from tests.fixtures.commands import Command
+from tests.fixtures.sounds import tone
 
 from dawnchorus.cli.main import VERBS
 from dawnchorus.cli.models import note_one_species

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.conftest import Command
+from tests.fixtures.commands import Command
 
 from dawnchorus.models.bundle import Bundle
 

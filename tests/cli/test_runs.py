@@ -12,7 +12,7 @@ import pytest
 from matplotlib.text import Text
 from rich.console import Console
 from rich.table import Table
-from tests.conftest import Command
+from tests.fixtures.commands import Command
 
 from dawnchorus.cli import present
 from dawnchorus.cli.runs import label_runs

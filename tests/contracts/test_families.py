@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from tests.tiny_training import STARTED, TINY, Train
+from tests.fixtures.training import STARTED, TINY, Train
 
 from dawnchorus.data.recordings import read_table
 from dawnchorus.identification import Options, identify

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import string
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from urllib.parse import quote
 
+import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fixtures.examples import EXAMPLES
 
 from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json, read_metadata, with_name
-from dawnchorus.formats.registry import FORMATS
+from dawnchorus.formats.registry import FORMATS, TableFormat
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.registry import Registry
 from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
 
 PROVENANCE = Provenance(
@@ -72,13 +81,13 @@ def written(name: str, made: list[RecordingTable]) -> bytes:
     return stream.getvalue()
 
 
-def read_back(name: str, made: list[RecordingTable]) -> list[tuple[str | None, Detection]]:
+def read_back(entry: TableFormat, made: list[RecordingTable]) -> list[tuple[str | None, Detection]]:
+    assert entry.read is not None
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, f"x{FORMATS[name].suffix}")
-        path.write_bytes(written(name, made))
-        read = FORMATS[name].read
-        assert read is not None
-        return list(read(path))
+        path = Path(folder, f"x{entry.suffix}")
+        with path.open("wb") as stream:
+            entry.write(stream, made, PROVENANCE)
+        return list(entry.read(path))
 
 
 def kept_rows(fields: tuple[str, ...], rows: Iterable[tuple[str | None, Detection]]) -> list[tuple[str, ...]]:
@@ -92,18 +101,46 @@ def kept_rows(fields: tuple[str, ...], rows: Iterable[tuple[str | None, Detectio
     )
 
 
-READABLE = [name for name, entry in FORMATS.items() if entry.read is not None]
-
-
-@pytest.mark.parametrize("name", READABLE)
-@given(made=tables())
-def test_detections_come_back_as_they_were_written(name: str, made: list[RecordingTable]) -> None:
-    kept = FORMATS[name].kept
-    assert {"start_s", "end_s", "score"} <= set(kept)
-    if "recording" not in kept:
+def check_format(entry: TableFormat, made: list[RecordingTable]) -> None:
+    """Hold a format to the contract: what it says it keeps comes back."""
+    assert {"start_s", "end_s", "score"} <= set(entry.kept)
+    if "recording" not in entry.kept:
         made = made[:1]  # the recordings of such a table follow each other in time
     expected = [(table.recording, detection) for table in made for detection in table.detections]
-    assert kept_rows(kept, read_back(name, made)) == kept_rows(kept, expected)
+    assert kept_rows(entry.kept, read_back(entry, made)) == kept_rows(entry.kept, expected)
+
+
+@pytest.mark.parametrize("name", [name for name, entry in FORMATS.items() if entry.read is not None])
+@given(made=tables())
+def test_detections_come_back_as_they_were_written(name: str, made: list[RecordingTable]) -> None:
+    check_format(FORMATS[name], made)
+
+
+SCRIPT = """
+import sys
+from dawnchorus.cli.main import cli
+
+for arguments in (["identify", "--help"], ["identify", *sys.argv[1:], "-q"]):
+    cli.main(arguments, prog_name="dawnchorus", standalone_mode=False)
+"""
+
+
+def test_a_package_adds_a_format_without_a_change_here(
+    installed_examples: Path, level_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source,) = (path for path in EXAMPLES if path.name == "dawnchorus-ctm")
+    assert sum(len(path.read_text().splitlines()) for path in source.iterdir() if path.is_file()) <= 60
+    recording, out = tmp_path / "A 1.wav", tmp_path / "out.ctm"
+    soundfile.write(recording, np.full(16_000, 0.5), 16_000, subtype="FLOAT")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed_examples), *sys.path]), "COLUMNS": "200"}
+    arguments = [sys.executable, "-c", SCRIPT, recording, "--model", level_bundle.folder, "--out", out]
+    text = subprocess.run(arguments, env=environment, check=True, capture_output=True, text=True).stdout
+    assert "opensoundscape, ctm." in " ".join(text.split())
+    first, _ = out.read_text().splitlines()
+    assert first == f"{quote(str(recording))} 1 0.000 1.000 Avis%20magna,Loud%20Bird 0.5000"
+    monkeypatch.syspath_prepend(installed_examples)
+    entry = Registry(TableFormat, (), noun="format", group="dawnchorus.formats")["ctm"]
+    given(made=tables())(lambda made: check_format(entry, made))()
 
 
 @given(made=tables())

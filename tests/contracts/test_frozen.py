@@ -8,7 +8,7 @@ import pkgutil
 
 import pytest
 
-CHANGING = {"Recording", "Run", "Progress", "_Pending", "_Stream", "ClockReport", "RestReport"}
+CHANGING = {"Recording", "Run", "Progress", "_Entry", "ClockReport", "RestReport"}
 """Classes that collect what comes while they are used."""
 
 

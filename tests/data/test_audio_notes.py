@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from tests.sounds import tone
+from tests.fixtures.sounds import tone
 
 from dawnchorus.data.audio_notes import list_audio_notes, list_audio_problems
 from dawnchorus.data.check import ISSUES, check_table

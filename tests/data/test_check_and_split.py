@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conftest import Command
+from tests.fixtures.commands import Command
 
 from dawnchorus.audio.decode import read_mono
 from dawnchorus.audio.fingerprint import RATE_HZ, fingerprint, near_pairs

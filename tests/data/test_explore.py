@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 import soundfile
 from matplotlib.figure import Figure
-from tests.conftest import Command
-from tests.sounds import tone
+from tests.fixtures.commands import Command
+from tests.fixtures.sounds import tone
 
 from dawnchorus.data.explore import summarise_data_set
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, write_table

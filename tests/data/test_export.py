@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 from filelock import FileLock
-from tests.conftest import Command
-from tests.sounds import tone
+from tests.fixtures.commands import Command
+from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.mel import MelImage
 from dawnchorus.audio.write import MAX_WAV_BYTES, write_wav

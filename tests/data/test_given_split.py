@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.conftest import Command
+from tests.fixtures.commands import Command
 
 from dawnchorus.data.given_split import split_by_counts, split_by_tables
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table

@@ -14,9 +14,9 @@ import pytest
 import soundfile
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tests.conftest import Command
-from tests.logs import logged
-from tests.sounds import tone
+from tests.fixtures.commands import Command
+from tests.fixtures.logs import logged
+from tests.fixtures.sounds import tone
 
 from dawnchorus.data.check import check_table
 from dawnchorus.data.contradictions import CONTRADICTORY

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.conftest import Command
-from tests.logs import logged
-from tests.sounds import own_tone
+from tests.fixtures.commands import Command
+from tests.fixtures.logs import logged
+from tests.fixtures.sounds import own_tone
 
 from dawnchorus.data.attribution import attribution_text
 from dawnchorus.data.import_notes import list_import_notes, list_name_notes

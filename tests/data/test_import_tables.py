@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from tests.logs import logged
-from tests.sounds import own_tone
+from tests.fixtures.logs import logged
+from tests.fixtures.sounds import own_tone
 
 from dawnchorus.data.given_split import split_by_tables
 from dawnchorus.data.import_notes import list_import_notes

@@ -9,9 +9,9 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conftest import Command
-from tests.logs import logged
-from tests.sounds import own_tone
+from tests.fixtures.commands import Command
+from tests.fixtures.logs import logged
+from tests.fixtures.sounds import own_tone
 
 from dawnchorus.data.import_notes import describe_labels, list_label_notes, list_name_notes
 from dawnchorus.data.importing import import_recordings

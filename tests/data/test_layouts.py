@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from tests.conftest import Command
-from tests.logs import logged
-from tests.sounds import tone
+from tests.fixtures.commands import Command
+from tests.fixtures.logs import logged
+from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.discovery import find_recordings
 from dawnchorus.data.importing import import_recordings

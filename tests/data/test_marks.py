@@ -8,8 +8,8 @@ import pytest
 import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.logs import logged
-from tests.sounds import tone
+from tests.fixtures.logs import logged
+from tests.fixtures.sounds import tone
 
 from dawnchorus.data.importing import import_detections, import_recordings
 from dawnchorus.data.layouts.annotations import MarkTables, NamedMark, RecordingNames

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
-from tests.conftest import Command
-from tests.sounds import tone
+from tests.fixtures.commands import Command
+from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.mel import MelImage, hz_to_mel, mel_filters, mel_to_hz
 from dawnchorus.data.clips import Clips, ClipWriter

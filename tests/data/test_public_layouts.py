@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from tests.logs import logged
-from tests.sounds import tone
+from tests.fixtures.logs import logged
+from tests.fixtures.sounds import tone
 
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.recordings import RecordingRow

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.conftest import Command
+from tests.fixtures.commands import Command
 
 from dawnchorus.data.check import check_table
 from dawnchorus.data.clip_names import archive_number, cut_from, page_number, recorder_name

@@ -11,8 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.e2e.machines import Server, serving
-from tests.waiting import wait_for
+from tests.fixtures.machines import Server, serving
+from tests.fixtures.waiting import wait_for
 
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from tests.conftest import BANDS_HZ, Command
+from tests.fixtures.commands import Command
+from tests.fixtures.models import BANDS_HZ
 
 from dawnchorus.models.bundle import Bundle
 

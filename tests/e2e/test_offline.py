@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.e2e.machines import ROOT
+from tests.fixtures.machines import ROOT
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore

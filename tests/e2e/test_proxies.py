@@ -12,8 +12,8 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 import soundfile
-from tests.e2e.machines import Server, free_port, programs, serving
-from tests.waiting import wait_for
+from tests.fixtures.machines import Server, free_port, programs, serving
+from tests.fixtures.waiting import wait_for
 
 from dawnchorus.models.bundle import Bundle
 

@@ -16,8 +16,8 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 import soundfile
-from tests.e2e.machines import Postgres, Server, nginx, serving
-from tests.waiting import wait_for
+from tests.fixtures.machines import Postgres, Server, nginx, serving
+from tests.fixtures.waiting import wait_for
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore

@@ -10,10 +10,9 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from tests.conftest import Command
+from tests.fixtures.commands import Command
 
 from dawnchorus.audio.write import write_recording
-from dawnchorus.cli.evaluate import choose_secondary
 from dawnchorus.data.presence import ABSENT, NOT_KNOWN, PRESENT, Presence, Secondary
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.errors import InputError
@@ -22,6 +21,7 @@ from dawnchorus.evaluation.events import count_events
 from dawnchorus.evaluation.scoring import Scores, score_data_set
 from dawnchorus.models.bundle import Bundle, TrainingSummary
 from dawnchorus.models.store import ModelStore
+from dawnchorus.workflows import choose_secondary
 
 DEEP, HUMMING = "Avis gravis", "Avis murmurans"
 

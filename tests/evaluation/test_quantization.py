@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from tests.conftest import Command
-from tests.tiny_training import Train
+from tests.fixtures.commands import Command
+from tests.fixtures.training import Train
 
 from dawnchorus.data.recordings import read_table
 from dawnchorus.models.bundle import read_bundle, verify_bundle

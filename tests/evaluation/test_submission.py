@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.conftest import BANDS_HZ, Command
+from tests.fixtures.commands import Command
+from tests.fixtures.models import BANDS_HZ
 
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table

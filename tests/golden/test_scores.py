@@ -16,9 +16,9 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 import soundfile
-from tests.conftest import Command
+from tests.fixtures.commands import Command
 from tests.fixtures.server import running
-from tests.waiting import wait_for
+from tests.fixtures.waiting import wait_for
 
 from dawnchorus.identification import Options, identify
 from dawnchorus.models.bundle import Bundle

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.conftest import Command, small_disk
-from tests.sounds import tone
+from tests.fixtures.commands import Command
+from tests.fixtures.disks import small_disk
+from tests.fixtures.sounds import tone
 
 from dawnchorus.errors import OutputError
 from dawnchorus.identification import Run, identify

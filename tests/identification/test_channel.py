@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.conftest import Command
+from tests.fixtures.commands import Command
 
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import InputError, OutputError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.ranges import KNOWN, range_bundle
+from tests.fixtures.ranges import KNOWN, range_bundle
 
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.identification import Options

@@ -58,7 +58,7 @@ def test_journal_keeps_what_it_was_given(tmp_path: Path) -> None:
         assert journal.read(second.path) == second
         assert journal.read(Path("/c.wav")) is None
         assert journal.read_summary(first.path) == RecordingSummary(
-            first.path, first.metadata, ("truncated",), speech_s=1.75, kept_s=(first.duration_s,)
+            first.path, first.metadata, ("truncated",), 1.75, kept_s=(first.duration_s,), duration_s=first.duration_s
         )
         assert journal.read_summary(second.path) == second
         assert journal.read_summary(Path("/c.wav")) is None

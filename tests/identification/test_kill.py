@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.conftest import Command
-from tests.sounds import tone
+from tests.fixtures.commands import Command
+from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.decode import read_mono
 from dawnchorus.audio.write import write_recording
@@ -30,7 +30,9 @@ def kill(progress):
     if progress.n_done + progress.n_failed >= int(sys.argv[4]):
         os.kill(os.getpid(), signal.SIGKILL)
 
-identify(sys.argv[1], model=sys.argv[2], out=sys.argv[3], workers=2, on_progress=kill)
+identify(
+    sys.argv[1], model=sys.argv[2], out=sys.argv[3], workers=2, analyses=["health", "indices"], on_progress=kill
+)
 """
 """A run that is killed as soon as so many recordings are done."""
 
@@ -41,15 +43,17 @@ def test_identify_resumes_after_sigkill(tmp_path: Path, level_bundle: Bundle) ->
     for k in range(12):
         write_recording(sounds / f"{k:02d}.wav", tone(seconds=2 + k % 3, level=0.3 + 0.05 * k), rate_hz=16_000)
     (sounds / "broken.wav").write_text("no sound")
-    identify(sounds, model=level_bundle.folder, out=tmp_path / "whole.csv")
+    analyses = ("health", "indices")
+    identify(sounds, model=level_bundle.folder, out=tmp_path / "whole.csv", analyses=analyses)
     before = set(Path("/dev/shm").glob("dawnchorus-*"))
     for n in (1, 2, 4):
         killed = subprocess.run([sys.executable, "-c", KILLED, sounds, level_bundle.folder, out, str(n)])
         assert killed.returncode == -signal.SIGKILL
         assert not out.exists()
-    run = identify(sounds, model=level_bundle.folder, out=out)
+    run = identify(sounds, model=level_bundle.folder, out=out, analyses=analyses)
     assert run.progress.n_resumed >= 5
-    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    for end in (".csv", ".health.csv", ".health.recorders.csv", ".indices.csv"):
+        assert (tmp_path / f"killed{end}").read_bytes() == (tmp_path / f"whole{end}").read_bytes()
     assert b"broken.wav" in (tmp_path / "killed.csv.failures.csv").read_bytes()
     left = {path.name for path in tmp_path.iterdir() if path.name.startswith((".killed.csv.lock", ".killed.csv.part"))}
     assert not left

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from tests.sounds import tone
+from tests.fixtures.sounds import tone
 
 from dawnchorus.identification import identify
 from dawnchorus.models.bundle import Bundle

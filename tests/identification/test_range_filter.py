@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.ranges import range_bundle
+from tests.fixtures.ranges import range_bundle
 
 from dawnchorus.errors import ModelNotFoundError
 from dawnchorus.identification.range_filter import RangeFilter

@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 import pytest
 import soundfile
-from tests.ranges import range_bundle
+from tests.fixtures.ranges import range_bundle
 
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import InputError

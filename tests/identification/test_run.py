@@ -12,9 +12,9 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
-from tests.conftest import Command
-from tests.sounds import tone
-from tests.waiting import wait_for
+from tests.fixtures.commands import Command
+from tests.fixtures.sounds import tone
+from tests.fixtures.waiting import wait_for
 
 from dawnchorus.audio.decode import read_mono
 from dawnchorus.audio.discovery import find_recordings

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.conftest import VOICE_RATE_HZ as RATE_HZ
-from tests.conftest import Command
-from tests.sounds import tone
+from tests.fixtures.commands import Command
+from tests.fixtures.recordings import VOICE_RATE_HZ as RATE_HZ
+from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.decode import read_mono, resampler
 from dawnchorus.audio.silencing import RAMP_S, silence, silence_blocks

@@ -13,13 +13,15 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conftest import Command, level_graph
-from tests.sounds import tone
+from tests.fixtures.commands import Command
+from tests.fixtures.models import level_graph
+from tests.fixtures.sounds import tone
 
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.errors import InputError
 from dawnchorus.evaluation.scoring import score_data_set
 from dawnchorus.identification import Options, identify
+from dawnchorus.inference.model import Model
 from dawnchorus.inference.preparation import Cleaner, Kept
 from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.cleaning import Cleaning
@@ -53,9 +55,7 @@ def test_trimmed_recording_is_scored_from_its_sound_on(
     bundle = with_cleaning(level_bundle, tmp_path / "trimming", trim_db=23)
     out = tmp_path / "out.csv"
     for _ in range(2):  # the second time, times come from the journal
-        run = identify(
-            quiet_ends, Options(min_score=0.0), model=bundle.folder, store=store, out=out, resume=out.exists()
-        )
+        run = identify(quiet_ends, Options(min_score=0.0), model=Model(bundle, store), out=out, resume=out.exists())
         (table,) = run.tables()
         windows = sorted({(d.start_s, d.end_s) for d in table.detections})
         assert [start for start, _ in windows] == pytest.approx([3.2, 4.2, 5.2], abs=0.1)

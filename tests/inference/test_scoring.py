@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dawnchorus.audio import decoder_pool
+from dawnchorus.audio.sample_analyses import Table
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import AudioError, InvalidBundleError
 from dawnchorus.inference import recording as recording_module
@@ -56,6 +57,7 @@ class FakeRecording:
 
     def __init__(self, blocks: Callable[[], Blocks]) -> None:
         self._blocks = blocks
+        self.tables: dict[str, Table] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -85,7 +87,7 @@ class FakeDecoder:
         return within_s >= 0
 
     def abandon(self) -> None:
-        """No process is behind it."""
+        """Do nothing: there is no process."""
 
     def close(self) -> None:
         self.is_closed = True
@@ -146,6 +148,7 @@ def test_recording_is_scored_to_its_end(run: Callable[..., Iterator[ScoredRecord
         "warnings": ("truncated",),
         "channels": [(WHOLE, None)],
         "speech": (),
+        "tables": {},
     }
     assert sum(seen) == 20
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tests.sounds import tone
+from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.silencing import silence, silence_blocks
 from dawnchorus.inference.speech import VadStream, VoiceActivityDetector, build_segments

@@ -13,7 +13,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from pydantic import ValidationError
-from tests.conftest import LEVEL, LEVEL_LABELS, Command, level_graph
+from tests.fixtures.commands import Command
+from tests.fixtures.models import LEVEL, LEVEL_LABELS, level_graph
 
 from dawnchorus.errors import (
     FormatError,

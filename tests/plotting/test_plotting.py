@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from matplotlib.image import imread
-from tests.sounds import tone
+from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.decode import read_clip
 from dawnchorus.cli.present import write_report

@@ -11,9 +11,9 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
-from tests.conftest import Command
+from tests.fixtures.commands import Command
 from tests.fixtures.server import Serve
-from tests.waiting import wait_for
+from tests.fixtures.waiting import wait_for
 
 from dawnchorus.errors import InputError
 from dawnchorus.limits import Limits

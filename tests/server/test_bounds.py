@@ -21,8 +21,9 @@ import pytest
 import soundfile
 from fastapi.routing import APIRoute
 from sqlalchemy import insert
-from tests.e2e.machines import Server, serving, wait_for
+from tests.fixtures.machines import Server, serving
 from tests.fixtures.server import Serve
+from tests.fixtures.waiting import wait_for
 
 from dawnchorus.formats.registry import FORMATS
 from dawnchorus.models.bundle import Bundle
@@ -126,7 +127,7 @@ def test_bodies_that_are_no_recordings_are_read_to_a_limit(level_bundle: Bundle,
         assert reply.status_code == 413, (method, path, reply.text)
     small = client.put(
         "/api/v1/detections/1/review",
-        content=iter([b'{"verdict": ', b'"correct"}']),
+        content=iter([b'{"verdict": ', b'"right"}']),
         headers={"Content-Type": "application/json"},
     )
     assert small.status_code == 404, "a length in advance is not asked for"

@@ -15,10 +15,10 @@ import psutil
 import pytest
 import soundfile
 from starlette.testclient import TestClient
-from tests.conftest import small_disk
-from tests.e2e.machines import Server, serving
+from tests.fixtures.disks import small_disk
+from tests.fixtures.machines import Server, serving
 from tests.fixtures.server import Serve, running
-from tests.waiting import wait_for
+from tests.fixtures.waiting import wait_for
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server import history

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fixtures.server import Serve
-from tests.waiting import wait_for
+from tests.fixtures.waiting import wait_for
 
 from dawnchorus.models.bundle import Bundle
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -15,16 +16,21 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 from sqlalchemy import inspect, update
+from sqlalchemy.exc import OperationalError
 from tests.fixtures.server import running_service
 
 from dawnchorus.formats import parquet
 from dawnchorus.formats.columns import DETECTION_COLUMNS, build_row, detection_values
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.result import build_provenance
+from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.server.history import DetectionStore
 from dawnchorus.server.scheduling import IdentifyResult
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Settings
+from dawnchorus.server.state.blobs import BlobStore
+from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.tables import DetectionRow, Identification
 from dawnchorus.types import Detection, RecordingMetadata, RecordingTable
 
@@ -49,7 +55,7 @@ def result(level_bundle: Bundle) -> IdentifyResult:
 
 
 def stored(client: httpx.Client, sha256: str, folder: Path) -> list[dict[str, Any]]:
-    """The rows of the table that the server makes of a stored recording."""
+    """Return the rows of the table that the server makes of a stored recording."""
     reply = client.get(f"/api/v1/recordings/{sha256}/detections", params={"format": "parquet"})
     (folder / "stored.parquet").write_bytes(reply.content)
     rows: list[dict[str, Any]] = pq.read_table(folder / "stored.parquet").to_pylist()
@@ -127,3 +133,44 @@ def test_a_job_has_all_options_that_it_was_asked_for(server: tuple[httpx.Client,
     query = "background=true&overlap=0.5&lat=52.5&lon=13.4"
     job = client.post(f"/api/v1/identify?{query}", content=(tmp_path / "x.wav").read_bytes()).json()
     assert job["parameters"]["options"] == asdict(Options(overlap_s=0.5, latitude=52.5, longitude=13.4))
+
+
+@pytest.fixture
+def detections(tmp_path: Path) -> Iterator[DetectionStore]:
+    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    yield DetectionStore(database, BlobStore(tmp_path / "files", cache=tmp_path, scratch=tmp_path), Limits())
+    database.close()
+
+
+def test_counts_wait_for_a_database_that_is_full(
+    detections: DetectionStore, result: IdentifyResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_self: Database) -> None:
+        raise OperationalError("INSERT", {}, Exception("database or disk is full"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "write", fail)
+        detections.count(result, BIRD)
+        with pytest.raises(OperationalError):
+            detections.flush()
+        assert detections.totals()["total_predictions"] == 0, "totals are read all the same"
+        detections.count(result, None)
+    totals = detections.totals()
+    assert (totals["total_predictions"], totals["species_distribution"]) == (2, {"Great Tit": 1})
+    detections.close()
+    assert detections.totals()["total_predictions"] == 2, "nothing is written twice"
+
+
+def test_identifications_that_are_counted_while_others_are_written_are_not_lost(
+    detections: DetectionStore, result: IdentifyResult
+) -> None:
+    def count() -> None:
+        for _ in range(250):
+            detections.count(result, BIRD)
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        detections.flush()
+    assert detections.totals()["total_predictions"] == 1000

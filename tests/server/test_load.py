@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.e2e.machines import Server, serving
+from tests.fixtures.machines import Server, serving
 from tests.fixtures.server import Serve, busy, running_service
-from tests.waiting import wait_for
+from tests.fixtures.waiting import wait_for
 
 from dawnchorus.identification import Options
 from dawnchorus.limits import Limits

@@ -18,7 +18,8 @@ import psutil
 import pytest
 import soundfile
 from onnx import TensorProto, helper, numpy_helper
-from tests.conftest import LEVEL, LEVEL_LABELS, Command, level_graph
+from tests.fixtures.commands import Command
+from tests.fixtures.models import LEVEL, LEVEL_LABELS, level_graph
 from tests.fixtures.server import Serve
 
 from dawnchorus.errors import DawnChorusError, ModelError

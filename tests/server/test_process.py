@@ -15,8 +15,8 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 import soundfile
-from tests.conftest import Command
-from tests.e2e.machines import Server, serving
+from tests.fixtures.commands import Command
+from tests.fixtures.machines import Server, serving
 
 from dawnchorus.models.bundle import Bundle
 

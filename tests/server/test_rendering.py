@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import pytest
 from fastapi import Request
 from starlette.requests import ClientDisconnect
-from tests.e2e.machines import wait_for
+from tests.fixtures.waiting import wait_for
 
 from dawnchorus.errors import OutputError, OverloadedError
 from dawnchorus.server.http.responses import while_connected

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.conftest import LEVEL, LEVEL_LABELS, level_graph
+from tests.fixtures.models import LEVEL, LEVEL_LABELS, level_graph
 from tests.fixtures.server import busy
 
 from dawnchorus.errors import AudioDecodeError, InputError, ModelError, OverloadedError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import http.server
 import io
+import logging
 import math
 import os
 import shutil
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.http_server import QuietHandler, serving_http
+from tests.fixtures.http_server import QuietHandler, serving_http
 
 from dawnchorus.data.sources.download import decode_audio
 from dawnchorus.errors import DownloadError, OutputError
@@ -239,6 +240,14 @@ def test_a_file_of_another_kind_is_refused(server: Misbehaving, tmp_path: Path, 
     with pytest.raises(DownloadError, match="expected a"):
         HttpClient(per_s=1e6).download(server.address, tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_no_log_has_the_secret(server: Misbehaving, caplog: pytest.LogCaptureFixture) -> None:
+    server.replies = [reply(A).replace(b"Date: ", b"no colon here\r\nDate: ")]
+    caplog.set_level(logging.DEBUG)
+    address = f"{server.address}?key=the-key"
+    assert HttpClient(per_s=1e6, secret="the-key").read(address) == A
+    assert "the-key" not in caplog.text
 
 
 def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:

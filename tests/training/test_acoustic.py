@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from tests.sounds import tone
+from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.mel import mel_filters
 from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus

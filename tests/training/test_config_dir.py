@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.conftest import Command
+from tests.fixtures.commands import Command
 
 from dawnchorus.errors import InputError
 from dawnchorus.training.compose import GROUPS, available_choices, compose_config, describe_config_dir

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tests.conftest import Command
-from tests.tiny_training import Train
+from tests.fixtures.commands import Command
+from tests.fixtures.training import Train
 
 from dawnchorus.data.clips import WholeRecording
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, write_table

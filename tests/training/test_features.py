@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.conftest import Command
-from tests.tiny_training import Train
+from tests.fixtures.commands import Command
+from tests.fixtures.training import Train
 
 from dawnchorus.data.recordings import read_table, write_table
 from dawnchorus.errors import InputError

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from tests.conftest import Command
+from tests.fixtures.commands import Command
 
 from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import read_bundle

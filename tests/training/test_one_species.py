@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.conftest import Command
-from tests.tiny_training import TINY, Train
+from tests.fixtures.commands import Command
+from tests.fixtures.training import TINY, Train
 
 from dawnchorus.cli.log import sentence
 from dawnchorus.data.recordings import RecordingsTable, read_table, write_table

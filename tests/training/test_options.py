@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.tiny_training import TINY, Train
+from tests.fixtures.training import TINY, Train
 
 from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import Bundle, read_bundle

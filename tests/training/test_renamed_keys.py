@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from dawnchorus.cli.evaluate import choose_secondary
 from dawnchorus.data.recipes import Recipe, recipe_fields
 from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import Bundle, TrainingSummary
@@ -16,6 +15,7 @@ from dawnchorus.training.compose import compose_config, recipe_overrides, valida
 from dawnchorus.training.renamed_keys import with_current_keys
 from dawnchorus.training.retraining import training_settings
 from dawnchorus.training.runs import read_config, read_run
+from dawnchorus.workflows import choose_secondary
 
 OLD = json.loads("""{
   "model": {"family": "mel_cnn", "mel": {"n_hop": 400, "n_bands": 48, "level": "pcen", "normalise": "image"}},

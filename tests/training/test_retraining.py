@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from tests.conftest import Command
+from tests.fixtures.commands import Command
 
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, write_table

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from tests.conftest import Command
+from tests.fixtures.commands import Command
 
 from dawnchorus.errors import InputError
 from dawnchorus.training.runs import find_runs, read_config

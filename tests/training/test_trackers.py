@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.conftest import Command
-from tests.http_server import QuietHandler, serving_http
+from tests.fixtures.commands import Command
+from tests.fixtures.http_server import QuietHandler, serving_http
 
 from dawnchorus.errors import InputError, MissingExtraError
 from dawnchorus.training.config import TrackerConfig

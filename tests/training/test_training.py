@@ -17,8 +17,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tests.conftest import Command
-from tests.tiny_training import Train
+from tests.fixtures.commands import Command
+from tests.fixtures.training import Train
 
 from dawnchorus.cli.log import sentence
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table

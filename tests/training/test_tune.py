@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from tests.conftest import Command
+from tests.fixtures.commands import Command
 
 from dawnchorus.data.recordings import read_table, write_table
 from dawnchorus.errors import InputError

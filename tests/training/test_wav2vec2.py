@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.http_server import QuietHandler, serving_http
-from tests.tiny_training import Train
+from tests.fixtures.http_server import QuietHandler, serving_http
+from tests.fixtures.training import Train
 
 from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import read_bundle

@@ -16,7 +16,7 @@ from dawnchorus.cli.names import checklists_option, open_name_lists
 from dawnchorus.cli.options import model_options, models_folder_option, workers_option
 from dawnchorus.cli.present import MAX_LISTED, console
 from dawnchorus.cli.progress import progress_bar
-from dawnchorus.data.attribution import FILE_NAME, attribution_text
+from dawnchorus.data.attribution import write_attribution
 from dawnchorus.data.audio_notes import list_audio_notes
 from dawnchorus.data.check import ISSUES, LABEL_CHECKS, ModelScores, check_table, count_issues
 from dawnchorus.data.given_split import split_by_counts, split_by_tables
@@ -39,8 +39,8 @@ from dawnchorus.data.recordings import (
 )
 from dawnchorus.data.split import LeakReport, fold_ratios, leak_report, split_gaps, split_table
 from dawnchorus.errors import InputError, OutputExistsError
+from dawnchorus.inference.model import Model
 from dawnchorus.models.store import ModelStore
-from dawnchorus.storage.files import atomic_file
 from dawnchorus.tables.notes import counted
 from dawnchorus.taxonomy.labels import Label
 
@@ -217,7 +217,7 @@ def check(
     check for each recording, and another species that the model detects instead, with its score and clip.
     """
     table = read_table(data_set)
-    scores = model_scores(table, model, store, workers) if check_labels else None
+    scores = model_scores(table, Model(store.open(model), store), workers) if check_labels else None
     with progress_bar(console(), "listening") as report:
         checked = check_table(table, n_workers=workers, scores=scores, report=report)
     write_table(checked)
@@ -434,7 +434,5 @@ def attribution(*, data_set: Path, voices: Path | None) -> None:
     notes = collect_log()
     rows = read_voice_recordings(voices) if voices else table.rows
     print_notes(notes, console())
-    path = table.folder / FILE_NAME
-    with atomic_file(path) as stream:
-        stream.write(attribution_text(rows).encode())
+    path = write_attribution(rows, table.folder)
     click.echo(path)

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import click
 
-from dawnchorus import __version__
 from dawnchorus.cli.options import models_folder_option
 from dawnchorus.errors import DawnChorusError
 from dawnchorus.models.store import BUILTIN_MODELS, DEFAULT_MODEL, ModelStore, default_folder
+from dawnchorus.version import __version__
 
 EXTRAS = {
     "data": ("kagglehub", "noisereduce"),

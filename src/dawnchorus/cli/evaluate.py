@@ -18,7 +18,7 @@ from rich.table import Table
 from dawnchorus.cli.options import models_folder_option, schema_option, workers_option
 from dawnchorus.cli.present import SOME_FAILED, announce_model, console, print_table
 from dawnchorus.cli.progress import show_progress
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, table_path
+from dawnchorus.data.recordings import RecordingsTable, read_table, select_split, table_path
 from dawnchorus.errors import InputError, OutputError, OutputExistsError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore, default_folder
@@ -129,6 +129,7 @@ def command(
     from dawnchorus.evaluation.evaluation import compare, evaluate
     from dawnchorus.evaluation.scoring import score_data_set
     from dawnchorus.evaluation.submission import write_submission
+    from dawnchorus.workflows import choose_secondary
 
     written_files = [*([] if out is None else [out / JSON_NAME, out / PAGE_NAME]), thresholds, submission]
     if not overwrite:
@@ -139,7 +140,7 @@ def command(
     screen = console()
     if submission is not None:
         bundle = _single(models, store)
-        rows = _select_split(table, split or "all")
+        rows = select_split(table, split or "all")
         written = write_submission(
             submission, bundle, table, rows, store=store, sample=sample, min_score=min_score, tta_shifts=tta_shifts,
             n_workers=workers,
@@ -148,11 +149,8 @@ def command(
             click.echo(line, err=True)
         return
     split = split or "test"
-    rows = _select_split(table, split)
-    bundles = []
-    for name in models:
-        announce_model(store, name)
-        bundles.append(store.open(name))
+    rows = select_split(table, split)
+    bundles = [_open(name, store) for name in models]
     _refuse_doubled(models, bundles)
     secondary = secondary or choose_secondary(bundles[0])
     results: list[tuple[Evaluation, Scores]] = []
@@ -211,6 +209,11 @@ def command(
         for recording, reason in scores.failures.items():
             click.echo(f"failed: {evaluation.model}: {recording}: {reason}", err=True)
     sys.exit(0 if is_whole else SOME_FAILED)
+
+
+def _open(name: str, store: ModelStore) -> Bundle:
+    announce_model(store, name)
+    return store.open(name)
 
 
 def _refuse_unused(*, is_submission: bool, has_thresholds: bool) -> None:
@@ -284,27 +287,6 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_nan(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _select_split(table: RecordingsTable, split: str) -> list[RecordingRow]:
-    rows = [row for row in table.rows if split in ("all", row.split) and "missing" not in row.problems]
-    if not rows:
-        parts = sorted({row.split for row in table.rows if row.split})
-        known = f"one of {', '.join(parts)} or all" if parts else "all, because the recordings are not split"
-        raise InputError(
-            f"--split: expected {known}, got {split!r}, in which {table.folder} has no recordings. Split with "
-            f"`dawnchorus data split`."
-        )
-    return rows
-
-
-def choose_secondary(bundle: Bundle) -> Secondary:
-    """Return "mask" where the bundle was trained here with secondary species counting neither way, else "count"."""
-    from dawnchorus.training.renamed_keys import with_current_keys
-
-    recipe = None if bundle.info.training is None else bundle.info.training.recipe
-    data = {"secondary_target": 1.0} if recipe is None else with_current_keys(recipe)["data"]
-    return "count" if data.get("secondary_target") and not data.get("mask_secondary") else "mask"
 
 
 def _save_result(model: str, evaluation: Evaluation, options: dict[str, Any]) -> None:

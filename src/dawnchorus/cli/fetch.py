@@ -16,7 +16,7 @@ from dawnchorus.cli.names import open_name_lists
 from dawnchorus.cli.options import workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, console
 from dawnchorus.cli.progress import progress_bar
-from dawnchorus.data.attribution import FILE_NAME, attribution_text
+from dawnchorus.data.attribution import write_attribution
 from dawnchorus.data.audio_notes import list_audio_notes
 from dawnchorus.data.identity import merge
 from dawnchorus.data.import_notes import list_import_notes, list_label_notes, list_name_notes
@@ -40,7 +40,6 @@ from dawnchorus.data.sources.xeno_canto import (
     search,
 )
 from dawnchorus.errors import InputError, OutputExistsError
-from dawnchorus.storage.files import atomic_file
 from dawnchorus.storage.http_client import HttpClient
 from dawnchorus.tables.notes import counted
 
@@ -171,8 +170,7 @@ def _describe_unnamed(chosen: Sequence[SearchResult]) -> Iterator[str]:
 def _keep(table: RecordingsTable) -> None:
     """Write the table, and the list of who made its recordings."""
     write_table(table)
-    with atomic_file(table.folder / FILE_NAME) as stream:
-        stream.write(attribution_text(table.rows).encode())
+    write_attribution(table.rows, table.folder)
 
 
 @command.command("kaggle")

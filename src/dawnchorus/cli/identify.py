@@ -36,6 +36,8 @@ from dawnchorus.formats.registry import FORMATS
 from dawnchorus.identification import Options, RecordingFailure, Run, identify
 from dawnchorus.identification.estimate import Estimate, estimate_run
 from dawnchorus.identification.input_tables import read_recordings, read_species_list, read_thresholds
+from dawnchorus.inference.analyses.health.faults import OK
+from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.model import Model
 from dawnchorus.models.store import ModelStore
 from dawnchorus.tables.notes import counted
@@ -50,6 +52,11 @@ def _formats(_context: click.Context, _option: click.Parameter, value: tuple[str
     return tuple(FORMATS.lookup(name).name for name in dict.fromkeys(names))
 
 
+def _analyses(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[str, ...]:
+    names = [name.strip() for name in (value or "").split(",")]
+    return tuple(ANALYSES.lookup(name).name for name in dict.fromkeys(names) if name)
+
+
 @click.command("identify")
 @click.argument("paths", nargs=-1, required=True)
 @model_options
@@ -57,6 +64,11 @@ def _formats(_context: click.Context, _option: click.Parameter, value: tuple[str
 @click.option("--thresholds", type=click.Path(path_type=Path), help="csv: scientific_name, min_score.")
 @click.option("--species-list", type=click.Path(path_type=Path), help="Only these species: one name in a line.")
 @location_options
+@click.option(
+    "--analyses",
+    callback=_analyses,
+    help=f"Analyses of the recordings' own sound, written beside the table: any of {', '.join(ANALYSES)}, with commas.",
+)
 @click.option("--recordings", type=click.Path(path_type=Path), help="csv: path, latitude, longitude, start_time.")
 @click.option(
     "--out",
@@ -82,6 +94,7 @@ def command(
     thresholds: Path | None,
     species_list: Path | None,
     location: dict[str, Any],
+    analyses: tuple[str, ...],
     recordings: Path | None,
     out: Path | None,
     formats: tuple[str, ...],
@@ -104,8 +117,8 @@ def command(
     """
     if out is not None and str(out) == "-":
         out = None
-    if out is None and len(formats) > 1:
-        raise InputError(f"Standard output takes one format, got {', '.join(formats)}. Give an --out folder.")
+    if out is None:
+        _check_standard_output(formats, analyses)
     screen = Console(quiet=True) if quiet else console(no_color=no_color)
     species = read_species_list(species_list, on_note=_say_note) if species_list else None
     options = Options(species=species, **fields, **location)
@@ -151,6 +164,7 @@ def command(
             formats=formats or None,
             combined=combined,
             recordings=metadata_by_path,
+            analyses=analyses,
             workers=workers,
             resume=resume,
             overwrite=overwrite,
@@ -171,6 +185,13 @@ def command(
     _print_failures(problem_screen, "failed", run.failures)
     if run.failures:
         sys.exit(SOME_FAILED)
+
+
+def _check_standard_output(formats: Sequence[str], analyses: Sequence[str]) -> None:
+    if len(formats) > 1:
+        raise InputError(f"Standard output takes one format, got {', '.join(formats)}. Give an --out folder.")
+    if analyses:
+        raise InputError(f"Standard output takes no tables of {', '.join(analyses)}. Give an --out file or folder.")
 
 
 def _find_recordings(paths: Sequence[str]) -> list[Path]:
@@ -257,6 +278,7 @@ class _Result:
             "failures": [vars(failure) for failure in run.failures],
             "warnings": [vars(failure) for failure in run.warnings],
             "notes": run.notes,
+            **({"recorders": _read_verdicts(run)} if "health" in run.analyses else {}),
             "provenance": vars(run.provenance),
         }
         if self.out is None:
@@ -324,6 +346,8 @@ def _say_result(screen: Console, result: _Result) -> None:
         screen.print("Other sounds: " + ", ".join(f"{name} {n}" for name, n in sounds), markup=False)
     if run.builder.options.speech is not None:
         screen.print(f"Human voices: {_length(run.speech_s)}.")
+    if "health" in run.analyses:
+        _print_recorders(screen, run)
     for note in run.notes:
         screen.print(f"note: {note}", markup=False)
     resumed = f" ({progress.n_resumed} of them before)" if progress.n_resumed else ""
@@ -336,6 +360,22 @@ def _say_result(screen: Console, result: _Result) -> None:
         screen.print(f"Written: {result.out}", markup=False)
         if (journal := run.journal.path) is not None:
             screen.print(f"Kept for --resume: {journal}; it can be deleted.", markup=False)
+
+
+def _read_verdicts(run: Run) -> list[dict[str, Any]]:
+    """Return the verdict on each recorder, those with a fault first."""
+    rows = run.analysis_tables("health")["recorders"]
+    names = ("recorder", "n_recordings", "verdict")
+    verdicts = [dict(zip(names, row, strict=True)) for row in rows[[*names]].tolist()] if len(rows) else []
+    return sorted(verdicts, key=lambda verdict: verdict["verdict"] == OK)
+
+
+def _print_recorders(screen: Console, run: Run) -> None:
+    verdicts = _read_verdicts(run)
+    for each in verdicts[:MAX_LISTED]:
+        screen.print(f"recorder {each['recorder']}: {each['verdict']}", markup=False)
+    if len(verdicts) > MAX_LISTED:
+        screen.print(f"recorder: and {len(verdicts) - MAX_LISTED} more")
 
 
 def _print_failures(screen: Console, word: str, failures: list[RecordingFailure]) -> None:

@@ -21,8 +21,8 @@ os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 import click
 
-from dawnchorus import __version__
 from dawnchorus.errors import DawnChorusError, OutputError
+from dawnchorus.version import __version__
 
 VERBS = {
     "demo": "Make a dawn chorus with known truth, identify it, and show both.",

@@ -23,28 +23,26 @@ from dawnchorus.cli.export import (
 from dawnchorus.cli.options import TRIM_DB, model_options, workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console
 from dawnchorus.cli.progress import progress_bar
-from dawnchorus.data.attribution import FILE_NAME, attribution_text
+from dawnchorus.data.attribution import write_attribution
 from dawnchorus.data.clips import Clips, write_prepared_table
 from dawnchorus.data.export import write_export
 from dawnchorus.data.images import FOLDER as IMAGES
 from dawnchorus.data.images import write_images
-from dawnchorus.data.model_check import call_times
+from dawnchorus.data.model_check import HEARD_NAME, call_times
 from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import ClipSelection, PadMode
 from dawnchorus.data.recordings import read_table
 from dawnchorus.data.thresholds import ClipThresholds, apply_thresholds
 from dawnchorus.errors import InputError
+from dawnchorus.inference.model import Model
 from dawnchorus.inference.preparation import open_cleaner
 from dawnchorus.models.store import ModelStore
-from dawnchorus.storage.files import atomic_file, cannot_write
+from dawnchorus.storage.files import cannot_write
 from dawnchorus.tables.notes import counted
 from dawnchorus.training.clip_recipes import known_recipes
 
 WHOLE: Mapping[str, Any] = {"clip_selection": "all", "overlap_s": 0.0, "normalize": False}
 """Changes of a recipe that make its clips consecutive windows of whole recordings."""
-
-HEARD_NAME = "heard.parquet"
-"""File of a model's detections, where clips are taken by its scores."""
 
 
 def _list_recipes(context: click.Context, _option: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's shape
@@ -146,7 +144,7 @@ def command(
     calls = {}
     if recipe.clip_selection == "scored":
         announce_model(store, model)
-        calls = call_times(table, model, store, workers, out=folder / HEARD_NAME)
+        calls = call_times(table, Model(store.open(model), store), workers, out=folder / HEARD_NAME)
     with progress_bar(screen, "preparing") as report:
         done = prepare(
             table,
@@ -169,8 +167,7 @@ def command(
         table = table.with_rows(row for row in table.rows if row.scientific_name not in excluded.rare_species)
         screen.print(excluded_text(excluded, thresholds), markup=False)
     write_prepared_table(table, folder)
-    with atomic_file(folder / FILE_NAME) as stream:
-        stream.write(attribution_text([row for row in table.rows if row.recording_id not in done.failures]).encode())
+    write_attribution((row for row in table.rows if row.recording_id not in done.failures), folder)
     if images:
         clips = Clips(folder)
         with progress_bar(screen, "drawing") as report:

@@ -9,8 +9,8 @@ import urllib.error
 import urllib.request
 from typing import Any
 
-from dawnchorus import __version__
 from dawnchorus.errors import DownloadError, InputError
+from dawnchorus.version import __version__
 
 DEFAULT_SERVER = "http://127.0.0.1:5000"
 TOKEN_VARIABLE = "DAWNCHORUS_TOKEN"  # noqa: S105 - its name

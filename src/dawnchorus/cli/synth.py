@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from dawnchorus import __version__
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.synthesis.datasets import SOUNDSCAPES_FOLDER, SyntheticPlan, synthetic_recordings
 from dawnchorus.errors import OutputExistsError
@@ -14,6 +13,7 @@ from dawnchorus.formats import raven
 from dawnchorus.storage.files import atomic_file, cannot_write
 from dawnchorus.tables.notes import counted
 from dawnchorus.types import Provenance
+from dawnchorus.version import __version__
 
 
 @click.command("synth")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from dawnchorus.data.licenses import deed_url
 from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.storage.files import atomic_file
 from dawnchorus.tables.notes import counted
 
 FILE_NAME = "ATTRIBUTION.md"
@@ -45,3 +47,15 @@ def attribution_text(rows: Sequence[RecordingRow]) -> str:
 def _escape(line: str) -> str:
     """Escape a line: names are text, not markup."""
     return "".join(f"\\{c}" if c in "\\`*_<>[]#" else c for c in line.replace("\n", " "))
+
+
+def write_attribution(rows: Iterable[RecordingRow], folder: Path) -> Path:
+    """Write the attribution of recordings into the folder of a data set or of clips, and return its path.
+
+    Raises:
+        OutputError: no space, or no permission.
+    """
+    path = folder / FILE_NAME
+    with atomic_file(path) as stream:
+        stream.write(attribution_text(list(rows)).encode())
+    return path

@@ -9,7 +9,6 @@ from dawnchorus.data.check import ModelScores
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.identification import Options, identify
 from dawnchorus.inference.model import Model
-from dawnchorus.models.store import ModelStore
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.types import Detection, RecordingTable
 
@@ -20,28 +19,30 @@ CALL_SCORE = 0.3
 """Smallest score of a window from which a clip may be taken as the species' call."""
 
 
-def model_scores(table: RecordingsTable, model: str, store: ModelStore, workers: int) -> ModelScores:
+HEARD_NAME = "heard.parquet"
+"""File of a model's detections beside clips that its scores chose."""
+
+
+def model_scores(table: RecordingsTable, model: Model, workers: int) -> ModelScores:
     """Score the labelled recordings, and return where each species has its highest score."""
     best: dict[str, dict[str, Detection]] = {}
-    for row, table_ in _score_rows(table, model, store, workers):
+    for row, table_ in _score_rows(table, model, workers):
         by_name = best.setdefault(row.recording_id, {})
         for detection in table_.detections:
             known = by_name.setdefault(detection.scientific_name, detection)
             if detection.score > known.score:
                 by_name[detection.scientific_name] = detection
-    return ModelScores(KnownClasses(store.open(model).labels), best)
+    return ModelScores(KnownClasses(model.labels), best)
 
 
-def call_times(
-    table: RecordingsTable, model: str, store: ModelStore, workers: int, *, out: Path
-) -> dict[str, list[float]]:
+def call_times(table: RecordingsTable, model: Model, workers: int, *, out: Path) -> dict[str, list[float]]:
     """Return, by recording_id, the middles [s] of the windows in which the labelled species is detected, best first.
 
     What is heard is kept in the table `out`, so that it is not listened to again.
     """
     calls: dict[str, list[float]] = {}
-    known = store.open(model).class_by_scientific_name
-    for row, table_ in _score_rows(table, model, store, workers, out=out):
+    known = model.bundle.class_by_scientific_name
+    for row, table_ in _score_rows(table, model, workers, out=out):
         if row.scientific_name not in known:
             continue
         own = [d for d in table_.detections if d.scientific_name == row.scientific_name and d.score >= CALL_SCORE]
@@ -51,7 +52,7 @@ def call_times(
 
 
 def _score_rows(
-    table: RecordingsTable, model: str, store: ModelStore, workers: int, *, out: Path | None = None
+    table: RecordingsTable, model: Model, workers: int, *, out: Path | None = None
 ) -> Iterator[tuple[RecordingRow, RecordingTable]]:
     rows = [row for row in table.rows if row.scientific_name]
     if not rows:
@@ -59,7 +60,7 @@ def _score_rows(
     paths = list(dict.fromkeys(table.file(row) for row in rows))
     options = Options(min_score=HEARD_SCORE)
     resume = out is not None
-    run = identify(paths, options, model=Model(store.open(model), store), out=out, resume=resume, workers=workers)
+    run = identify(paths, options, model=model, out=out, resume=resume, workers=workers)
     for row in rows:
         table_ = run.table(table.file(row))
         if table_ is not None:

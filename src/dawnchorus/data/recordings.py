@@ -238,6 +238,23 @@ def _row(path: Path, fields: dict[str, Any]) -> RecordingRow:
     return RecordingRow(**fields)
 
 
+def select_split(table: RecordingsTable, split: str) -> list[RecordingRow]:
+    """Return the recordings of a split that are not missing; "all": of every split.
+
+    Raises:
+        InputError: there are none.
+    """
+    rows = [row for row in table.rows if split in ("all", row.split) and "missing" not in row.problems]
+    if not rows:
+        splits = sorted({row.split for row in table.rows if row.split})
+        known = f"one of {', '.join(splits)} or all" if splits else "all, because the recordings are not split"
+        raise InputError(
+            f"split: expected {known}, got {split!r}, in which {table.folder} has no recordings. Split with "
+            f"`dawnchorus data split`."
+        )
+    return rows
+
+
 def select_per_species(rows: Sequence[RecordingRow], n: int) -> tuple[list[int], dict[str, list[int]]]:
     """Return the indices of the first `n` rows of each species, and by species those of the rows that are left out.
 

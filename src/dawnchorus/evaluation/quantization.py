@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from dawnchorus import __version__
 from dawnchorus.audio.decode import read_clip
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.errors import AudioError, InputError, ModelError
@@ -22,6 +21,7 @@ from dawnchorus.models.graphs.onnx_files import load_graph
 from dawnchorus.models.graphs.precision import Precision, quantize, to_float16
 from dawnchorus.models.runner import milliseconds
 from dawnchorus.models.store import ModelStore
+from dawnchorus.version import __version__
 
 N_SHOWN, LISTEN_S = 64, 60.0
 """Windows from which the ranges of activations are estimated: the loudest of the first minute of as many recordings."""

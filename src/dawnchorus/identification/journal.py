@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import count
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json
+from dawnchorus.audio.sample_analyses import Table, table_from_json, table_to_json
 from dawnchorus.errors import JournalDamagedError, OutputError
 from dawnchorus.identification.output_paths import printable, shared_folder
 from dawnchorus.inference.analyses.hits import HIT
@@ -31,6 +32,9 @@ CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRIC
 CREATE TABLE IF NOT EXISTS recordings (
     path BLOB PRIMARY KEY, given BLOB NOT NULL, size INTEGER, mtime_ns INTEGER, status TEXT NOT NULL, reason TEXT,
     duration_s REAL, about TEXT, hits BLOB, in_table INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE IF NOT EXISTS analyses (
+    path BLOB NOT NULL, name TEXT NOT NULL, rows TEXT NOT NULL, PRIMARY KEY (path, name)
 ) STRICT;
 """
 
@@ -51,6 +55,7 @@ class RecordingSummary:
     """Seconds of human voices, if they were looked for."""
     kept_s: tuple[float, ...]
     """Seconds that windows are cut from, for each channel that was scored by itself, or for one signal of all."""
+    duration_s: float
 
 
 def file_mark(path: Path) -> FileMark:
@@ -114,6 +119,18 @@ class Journal:
                 f"file is kept under another name."
             ) from error
 
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._explain():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:  # a full disk may have ended it
+                    self._db.execute("ROLLBACK")
+                raise
+
     def parameters(self) -> dict[str, Any] | None:
         """Return parameters of the run; None for a new journal."""
         with self._explain():
@@ -155,12 +172,10 @@ class Journal:
 
     def start(self, parameters: dict[str, Any]) -> None:
         """Forget everything and begin a run with `parameters`."""
-        with self._explain():
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.execute("DELETE FROM recordings")
-            self._db.execute("DELETE FROM run")
+        with self._transaction():
+            for name in ("recordings", "analyses", "run"):
+                self._db.execute(f"DELETE FROM {name}")  # noqa: S608 - names of ours
             self._db.execute("INSERT INTO run VALUES ('parameters', ?)", [json.dumps(parameters)])
-            self._db.execute("COMMIT")
 
     def is_done(self, path: Path, mark: FileMark) -> bool:
         """Return True if the recording was scored and has not changed since; a missing file counts as unchanged."""
@@ -173,9 +188,11 @@ class Journal:
 
     def add(self, result: ScoredRecording | FailedRecording, mark: FileMark) -> None:
         """Write one result; it is safe on disk when this returns. `mark` is the file's from before it was read."""
+        tables: Mapping[str, Table] = {}
         if isinstance(result, FailedRecording):
             values: list[Any] = ["failed", printable(result.reason), None, None, None]
         else:
+            tables = result.tables
             metadata = {
                 "info": asdict(result.info),
                 "origin": metadata_to_json(result.metadata),
@@ -184,10 +201,16 @@ class Journal:
             }
             hits, fields = _pack(result.channels)
             values = ["done", None, result.duration_s, json.dumps(metadata | fields), hits]
-        with self._explain():
+        key = _key(result.path)
+        with self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
-                [_key(result.path), os.fsencode(result.path), *mark, *values],
+                [key, os.fsencode(result.path), *mark, *values],
+            )
+            self._db.execute("DELETE FROM analyses WHERE path = ?", [key])
+            self._db.executemany(
+                "INSERT INTO analyses VALUES (?, ?, ?)",
+                [(key, name, json.dumps(table_to_json(table))) for name, table in tables.items()],
             )
 
     def is_in_table(self, path: Path) -> bool:
@@ -224,6 +247,14 @@ class Journal:
             speech=tuple(Segment(*times) for times in fields.get("speech", ())),
         )
 
+    def read_analysis(self, path: Path, name: str) -> Table | None:
+        """Read the rows that an analysis computed of a recording; None if it has none."""
+        with self._explain():
+            row = self._db.execute(
+                "SELECT rows FROM analyses WHERE path = ? AND name = ?", [_key(path), name]
+            ).fetchone()
+        return None if row is None else table_from_json(json.loads(row[0]))
+
     def read_summary(self, path: Path) -> FailedRecording | RecordingSummary | None:
         """Read a recording as `read` does, without the hits: cheap for any number of recordings."""
         with self._explain():
@@ -238,7 +269,9 @@ class Journal:
         fields = json.loads(metadata)
         speech_s = sum(end - start for start, end in fields.get("speech", ()))
         kept_s = tuple(each.kept_s(duration_s) for each in _unpack(b"", fields))
-        return RecordingSummary(path, metadata_from_json(fields["origin"]), tuple(fields["warnings"]), speech_s, kept_s)
+        return RecordingSummary(
+            path, metadata_from_json(fields["origin"]), tuple(fields["warnings"]), speech_s, kept_s, duration_s
+        )
 
     def close(self) -> None:
         """Close the file."""

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from dawnchorus.errors import BusyError, InputError, JournalDamagedError, OutputExistsError
 from dawnchorus.formats.registry import FORMATS, TableFormat, detect_format
+from dawnchorus.formats.structured import WRITERS
 from dawnchorus.formats.text import text_stream
 from dawnchorus.identification.journal import Journal, set_aside
 from dawnchorus.identification.output_paths import named_after, relative_paths
@@ -191,6 +192,7 @@ class Target:
             text = json.dumps(asdict(run.provenance), indent=2, ensure_ascii=False)
             stream.write(text.encode() + b"\n")
         self._write_failures(run)
+        self._write_analyses(run)
         run.journal.written = how
 
     def _how(self, run: Run) -> dict[str, Any]:
@@ -209,6 +211,23 @@ class Target:
             rows = csv.writer(text, lineterminator="\n")
             rows.writerow(["recording", "reason"])
             rows.writerows([failure.recording, failure.reason] for failure in run.failures)
+
+    def _write_analyses(self, run: Run) -> None:
+        """Write the tables of the run's analyses, as Parquet where detections are, else as csv."""
+        kinds = dict.fromkeys("parquet" if chosen.name == "parquet" else "csv" for chosen in self.formats)
+        for name in run.analyses:
+            for kind in kinds:
+                for end, pieces in run.iter_analysis(name):
+                    with atomic_file(self._analysis_path(name, end, kind)) as stream:
+                        WRITERS[kind](stream, pieces)
+
+    def _analysis_path(self, *names: str) -> Path:
+        """Return `detections.health.csv` beside `detections.csv`, for the names "health", "" and "csv"."""
+        if self.is_folder:
+            stem = self.path / "detections"
+        else:
+            stem = self.path.with_name(self.path.name.removesuffix(self.formats[0].suffix) or self.path.stem)
+        return stem.with_name(".".join((stem.name, *filter(None, names))))
 
     def _write_each(self, run: Run, *, all_of_them: bool) -> None:
         """Write the table of each recording; unless all are asked for, only those that are not there or out of date."""

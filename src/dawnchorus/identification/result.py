@@ -8,18 +8,25 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from dawnchorus import __version__
+import numpy as np
+
 from dawnchorus.audio.clock_report import ClockReport
+from dawnchorus.audio.sample_analyses import Table, build_table
 from dawnchorus.audio.windows import RestReport
+from dawnchorus.errors import InputError
 from dawnchorus.formats.exports import DetectionExports, DetectionsSummary
 from dawnchorus.formats.registry import TableFormat, channel_note
+from dawnchorus.identification.analysis_tables import build_tables
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import Journal, RecordingSummary
 from dawnchorus.identification.options import Options
+from dawnchorus.inference.analyses.base import AnalyzedRecording
+from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.results import FailedRecording, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.tables.notes import counted
 from dawnchorus.types import Detection, Provenance, RecordingTable
+from dawnchorus.version import __version__
 
 SOFTWARE = f"dawnchorus {__version__}"
 
@@ -62,6 +69,8 @@ class Run(DetectionExports):
     """Seconds of human voices, if they were looked for."""
     notes: list[str] = field(default_factory=list)
     """Sentences on all recordings together: those without a time, contradicting sources, ends that are not scored."""
+    analyses: tuple[str, ...] = ()
+    """Names of the analyses that were computed."""
     has_location: bool = False
     """True if the range filter was used for at least one recording."""
 
@@ -83,6 +92,29 @@ class Run(DetectionExports):
         for table in self.tables():
             counts.update((d.kind, d.scientific_name, d.common_name) for d in table.detections)
         return counts
+
+    def analysis_tables(self, name: str) -> dict[str, Table]:
+        """Return the tables of an analysis that the run was asked for, by the end of their names; "" is its own.
+
+        Raises:
+            InputError: the run has no such analysis.
+        """
+        tables = {end: list(pieces) for end, pieces in self.iter_analysis(name)}
+        return {end: np.concatenate(pieces) if pieces else build_table({}) for end, pieces in tables.items()}
+
+    def iter_analysis(self, name: str) -> Iterator[tuple[str, Iterable[Table]]]:
+        """Yield the tables as `analysis_tables` returns them, each in pieces that are read one at a time."""
+        if name not in self.analyses:
+            expected = ", ".join(self.analyses) or "none"
+            raise InputError(f"analysis: the run has {expected}, got {name!r}. Run it with this analysis.")
+        yield from build_tables(ANALYSES.lookup(name), self._analyzed(name))
+
+    def _analyzed(self, name: str) -> Iterator[AnalyzedRecording]:
+        for path in self.paths:
+            summary, rows = self.journal.read_summary(path), self.journal.read_analysis(path, name)
+            if isinstance(summary, RecordingSummary) and rows is not None:
+                metadata = self.builder.metadata(path, summary.metadata)
+                yield AnalyzedRecording(self.builder.name(path), summary.duration_s, metadata, rows)
 
     def take_notes(self) -> None:
         """Gather failures, warnings and locations from the journal, in the order of `paths`."""

@@ -23,7 +23,9 @@ from dawnchorus.identification.output import Target
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.result import Progress, RecordingFailure, Run
+from dawnchorus.inference.analyses.base import Analysis
 from dawnchorus.inference.analyses.hits import ScoreFilter
+from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.model import Model, load_model
 from dawnchorus.inference.preparation import open_cleaner
@@ -50,6 +52,7 @@ def identify(
     formats: Sequence[str] | None = None,
     combined: bool = False,
     recordings: dict[Path, RecordingMetadata] | None = None,
+    analyses: Iterable[str] = (),
     workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -68,6 +71,8 @@ def identify(
         formats: names of table formats; default: by the suffix of `out`, else csv.
         combined: with a folder as `out`, one table of all recordings in each format, instead of one per recording.
         recordings: location and time by absolute path, stronger than the files' own metadata.
+        analyses: names of analyses of the recordings' own samples ("health", "indices", or another package's), whose
+            tables `Run.analysis_tables` has; they are written beside `out`.
         workers: cores to use; default: all that this process may use.
         resume: add to a finished run: new and changed recordings, and those that failed. What it had stays.
         overwrite: replace a finished or interrupted run.
@@ -84,19 +89,21 @@ def identify(
         BusyError: another process is writing to `out`.
     """
     options = (options or Options()).with_changes(changes)
+    chosen = tuple(dict.fromkeys(ANALYSES.lookup(name).name for name in analyses))
     loaded = load_model(model)
     if is_in_memory(audio):
         with open_sound(audio) as file:
             names = {file.path: printable(file.name)}
             return _identify(
                 [file.path], options, loaded, names=names, out=out, formats=formats, combined=combined,
-                recordings=recordings, workers=workers, resume=resume, overwrite=overwrite, on_progress=on_progress,
+                recordings=recordings, analyses=chosen, workers=workers, resume=resume, overwrite=overwrite,
+                on_progress=on_progress,
             )  # fmt: skip
     paths = [audio] if isinstance(audio, str | os.PathLike) else cast(Iterable[str | os.PathLike[str]], audio)
     listed = find_recordings(paths)
     return _identify(
         listed, options, loaded, names={}, out=out, formats=formats, combined=combined, recordings=recordings,
-        workers=workers, resume=resume, overwrite=overwrite, on_progress=on_progress,
+        analyses=chosen, workers=workers, resume=resume, overwrite=overwrite, on_progress=on_progress,
     )  # fmt: skip
 
 
@@ -110,6 +117,7 @@ def _identify(
     formats: Sequence[str] | None,
     combined: bool,
     recordings: dict[Path, RecordingMetadata] | None,
+    analyses: tuple[str, ...],
     workers: int | None,
     resume: bool,
     overwrite: bool,
@@ -117,7 +125,8 @@ def _identify(
 ) -> Run:
     bundle = model.bundle
     detector = VoiceActivityDetector(speech_graph(model.store.folder)) if options.speech is not None else None
-    plan = build_scoring_plan(bundle, options, speech_detector=detector)
+    sample_analyses = [ANALYSES[name] for name in analyses]
+    plan = build_scoring_plan(bundle, options, speech_detector=detector, sample_analyses=sample_analyses)
     range_filter = open_range_filter(model, options, recordings)
     builder = TableBuilder(bundle, plan.windows, options, range_filter, recordings or {}, names)
     n_workers = workers or usable_cores()
@@ -127,10 +136,12 @@ def _identify(
     key = {"bundle_id": bundle.id, "activation": bundle.info.activation, **options.scoring()}
     if bundle.info.cleaning:
         key["cleaning"] = bundle.info.cleaning.model_dump(exclude_defaults=True)
+    if analyses:
+        key["analyses"] = sorted(analyses)
 
     def finished_run(journal: Journal) -> Run:
         paths = _with_earlier(listed, journal) if resume else listed
-        run = Run(bundle, paths, Progress(len(paths)), journal, builder)
+        run = Run(bundle, paths, Progress(len(paths)), journal, builder, analyses=analyses)
         weakref.finalize(run, journal.close)
         if journal.replaced is not None:
             lost = "the journal of an earlier run was damaged, so its results could not be used; it is kept"
@@ -211,6 +222,7 @@ def build_scoring_plan(
     *,
     speech_detector: VoiceActivityDetector | None = None,
     limits: Limits | None = None,
+    sample_analyses: Sequence[Analysis] = (),
 ) -> ScoringPlan:
     """Return what the options want done with each recording.
 
@@ -227,6 +239,7 @@ def build_scoring_plan(
         channel=options.channel,
         speech_detector=speech_detector,
         limits=limits,
+        sample_analyses=sample_analyses,
     )
 
 

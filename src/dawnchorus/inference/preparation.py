@@ -7,7 +7,7 @@ evaluate and serve. Times stay those of the recording: `Kept` maps them.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy.typing as npt
 from dawnchorus.audio.decode import MAX_DECODED_SAMPLES
 from dawnchorus.audio.noise import reduce_noise
 from dawnchorus.audio.process import DecoderProcess, IsolatedRecording
+from dawnchorus.audio.sample_analyses import SampleAnalysis, Table
 from dawnchorus.inference.speech import VadStream, VoiceActivityDetector
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.cleaning import Cleaning
@@ -109,8 +110,11 @@ class Cleaner:
         rate_hz: int,
         max_samples: int = MAX_DECODED_SAMPLES,
         channel: ChannelSource = "mean",
+        analyses: Mapping[str, SampleAnalysis] | None = None,
     ) -> CleanedRecording:
         """Request a recording, for a `with` block; if segments are to be removed, it is decoded twice.
+
+        The `analyses` get the samples before anything is removed.
 
         Raises:
             AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.
@@ -119,7 +123,7 @@ class Cleaner:
         if self.cleaning.removes:
             with decoder.open(path, rate_hz=rate_hz, max_samples=max_samples, channel=channel) as searched:
                 kept = self._find_kept(searched.blocks(), rate_hz)
-        opened = decoder.open(path, rate_hz=rate_hz, max_samples=max_samples, channel=channel)
+        opened = decoder.open(path, rate_hz=rate_hz, max_samples=max_samples, channel=channel, analyses=analyses)
         return CleanedRecording(opened, self.cleaning, kept, rate_hz)
 
     def _find_kept(self, blocks: Iterator[FloatArray], rate_hz: int) -> Kept:
@@ -179,6 +183,11 @@ class CleanedRecording:
     def warnings(self) -> tuple[str, ...]:
         """Faults of the header; after the last block, those of the samples as well."""
         return self._source.warnings
+
+    @property
+    def tables(self) -> Mapping[str, Table]:
+        """Tables of the analyses by name, after the last block."""
+        return self._source.tables
 
     @property
     def duration_s(self) -> float:

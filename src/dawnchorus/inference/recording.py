@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from dawnchorus.audio.decode import MAX_DECODED_SAMPLES
 from dawnchorus.audio.decoder_pool import DecoderPool
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.windows import Windower, WindowPlan
+from dawnchorus.inference.analyses.base import Analysis
 from dawnchorus.inference.analyses.windows import FloatArray, SignalAnalysis, WindowAnalysis, WindowBatch, WindowOutput
 from dawnchorus.inference.engine import NumberedWindows
 from dawnchorus.inference.loaded_model import LoadedModel
@@ -24,7 +25,7 @@ from dawnchorus.types import ChannelOption, ChannelSource, Segment
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringPlan:
-    """What is done with each recording.
+    """Settings of the scoring of each recording.
 
     Args:
         windows: how it is cut into windows.
@@ -32,6 +33,7 @@ class ScoringPlan:
         channel: the signal of a recording with several channels; "each": each channel, as if it was a recording.
         speech_detector: finds speech, if that is wanted.
         limits: recordings that exceed them fail.
+        sample_analyses: what is computed of its own samples, in its decoder.
     """
 
     windows: WindowPlan
@@ -39,6 +41,7 @@ class ScoringPlan:
     channel: ChannelOption = "mean"
     speech_detector: VoiceActivityDetector | None = None
     limits: Limits | None = None
+    sample_analyses: Sequence[Analysis] = ()
 
     @property
     def needs_embeddings(self) -> bool:
@@ -164,8 +167,10 @@ class RecordingWork:
 
     def _request(self, decoder: DecoderProcess, source: ChannelSource) -> CleanedRecording:
         plan = self.plan
+        # They get all channels, so the first signal is enough.
+        new = {analysis.name: analysis.create() for analysis in plan.sample_analyses} if not self._signals else {}
         return self.model.cleaner.open(
-            decoder, self.path, rate_hz=plan.windows.rate_hz, max_samples=plan.max_samples, channel=source
+            decoder, self.path, rate_hz=plan.windows.rate_hz, max_samples=plan.max_samples, channel=source, analyses=new
         )
 
     def _release_decoder(self) -> None:
@@ -203,4 +208,5 @@ class RecordingWork:
             warnings=tuple(dict.fromkeys(warning for each in recordings for warning in each.warnings)),
             channels=tuple(signal.result() for signal in self._signals),
             speech=join_overlapping(self._speech),
+            tables=recordings[0].tables,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dawnchorus.inference.analyses.windows import Table
@@ -45,6 +45,8 @@ class ScoredRecording:
     """Results of each channel that was scored by itself, in order, or of one signal."""
     speech: tuple[Segment, ...] = ()
     """Segments of human speech in any channel, if speech was looked for."""
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    """Rows that analyses of the recording's own samples computed, by their names."""
 
     @property
     def n_hits(self) -> int:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
-import time
 from array import array
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -44,11 +43,11 @@ INSERT_ROWS = 1000
 
 N_TOP = 10
 
-BATCH_S = 0.1
-"""Time that counts wait for others, to be written in one transaction."""
+MAX_PENDING = 100_000
+"""Counts that are kept while the database cannot be written; of more, the oldest are dropped."""
 
-RETRY_S, MAX_TRIES = 0.5, 7200
-"""Interval and number of retries while the database cannot be reached: an hour in all."""
+UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)
+"""Errors of a database that cannot be reached, is locked or full; the same work may succeed again."""
 
 
 @dataclass(frozen=True)
@@ -78,23 +77,42 @@ class DetectionStore:
 
     def __init__(self, database: Database, files: BlobStore, limits: Limits) -> None:
         self._database, self._files, self._limits = database, files, limits
-        self._pending: queue.SimpleQueue[dict[str, Any] | threading.Event | None] = queue.SimpleQueue()
-        self._closing = threading.Event()
-        self._writer = threading.Thread(target=self._run_writer, daemon=True)
-        self._writer.start()
-
-    def close(self) -> None:
-        """Write the pending counts and stop."""
-        self._pending.put(None)
-        self._writer.join(timeout=5)
-        self._closing.set()
-        self._writer.join()
+        self._pending: list[dict[str, Any]] = []
+        """Rows of `Identification` that `flush` writes; `count` appends to it from any thread."""
+        self._flushing = threading.Lock()
 
     # ------------------------------------------------------------------ writing
 
     def count(self, result: IdentifyResult, best: Detection | None) -> None:
-        """Count an identification without storing the audio; written in batches in the background."""
-        self._pending.put(_identification_values(result, best, recording=None))
+        """Count an identification without storing the audio; the next `flush` writes it."""
+        self._pending.append(_identification_values(result, best, recording=None))
+
+    def flush(self) -> None:
+        """Write the pending counts in one transaction.
+
+        Raises:
+            SQLAlchemyError: one of `UNAVAILABLE`; the counts stay pending.
+        """
+        with self._flushing:
+            rows = list(self._pending)
+            if not rows:
+                return
+            try:
+                with self._database.write() as session:
+                    session.execute(insert(Identification), rows)
+            except UNAVAILABLE:
+                del self._pending[:-MAX_PENDING]
+                raise
+            except SQLAlchemyError:
+                LOG.exception("%d identifications cannot be counted", len(rows))
+            del self._pending[: len(rows)]
+
+    def close(self) -> None:
+        """Write the pending counts for the last time."""
+        try:
+            self.flush()
+        except UNAVAILABLE as error:
+            LOG.error("%d identifications are not counted: %s", len(self._pending), type(error).__name__)
 
     def store(self, result: IdentifyResult, path: Path, *, name: str, options: Options) -> str:
         """Store the audio and its detections, and return the sha256 of the audio; everything is written on return.
@@ -143,50 +161,6 @@ class DetectionStore:
                 session.execute(insert(DetectionRow), values[k : k + INSERT_ROWS])
             _copy_reviews(session, sha256, identification.id)
         return sha256
-
-    def flush(self) -> None:
-        """Wait until the pending counts are written."""
-        done = threading.Event()
-        self._pending.put(done)
-        done.wait(timeout=2)
-
-    def _run_writer(self) -> None:
-        while (first := self._pending.get()) is not None:
-            batch = [first, *self._collect_batch(first)]
-            self._write([entry for entry in batch if isinstance(entry, dict)])
-            for entry in batch:
-                if isinstance(entry, threading.Event):
-                    entry.set()
-            if batch[-1] is None:
-                return
-
-    def _collect_batch(
-        self, entry: dict[str, Any] | threading.Event | None
-    ) -> Iterator[dict[str, Any] | threading.Event | None]:
-        """Yield the entries of the next `BATCH_S` seconds, up to the first that a caller of `flush` waits for."""
-        until = time.monotonic() + BATCH_S
-        while isinstance(entry, dict):
-            try:
-                entry = self._pending.get(timeout=max(until - time.monotonic(), 0))
-            except queue.Empty:
-                return
-            yield entry
-
-    def _write(self, rows: list[dict[str, Any]]) -> None:
-        """Write the rows, with retries while the database cannot be reached."""
-        for _ in range(MAX_TRIES if rows else 0):
-            try:
-                with self._database.write() as session:
-                    session.execute(insert(Identification), rows)
-            except (OperationalError, InterfaceError, PoolTimeout) as error:
-                LOG.error("%d identifications wait for the database: %s", len(rows), type(error).__name__)
-                if self._closing.wait(RETRY_S):
-                    return
-            except SQLAlchemyError:
-                LOG.exception("%d identifications cannot be counted", len(rows))
-                return
-            else:
-                return
 
     def delete(self, sha256: str) -> None:
         """Delete a recording, its detections and their reviews; labeled recordings that were cut from it stay.
@@ -274,7 +248,8 @@ class DetectionStore:
 
     def totals(self) -> dict[str, Any]:
         """Return totals of all servers: counts, mean score, most frequent species, latest identifications."""
-        self.flush()
+        with suppress(*UNAVAILABLE):  # the next flush repeats it
+            self.flush()
         has_species = Identification.species.is_not(None)
         with self._database.read() as session:
             n, mean, audio_s = session.execute(

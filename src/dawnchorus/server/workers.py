@@ -29,7 +29,7 @@ LOG = logging.getLogger(__name__)
 
 N_THREADS: dict[Kind, int] = {"identify": 2, "retrain": 1}
 POLL_S = 0.25
-HEARTBEAT_S, FOLLOW_S, CLEAN_UP_S = 1.0, 1.0, 3600.0
+FLUSH_S, HEARTBEAT_S, FOLLOW_S, CLEAN_UP_S = 0.1, 1.0, 1.0, 3600.0
 """Intervals of the periodic tasks."""
 PROGRESS_INTERVAL_S = 0.5
 PARTIAL_FILE_AGE = timedelta(days=1)
@@ -63,7 +63,12 @@ class Workers:
         self._threads = [
             threading.Thread(target=self._process_jobs, args=(kind,), daemon=True) for kind in thread_kinds
         ]
-        tasks = ((HEARTBEAT_S, self._heartbeat), (FOLLOW_S, registry.follow), (CLEAN_UP_S, self._clean_up))
+        tasks = (
+            (FLUSH_S, detections.flush),
+            (HEARTBEAT_S, self._heartbeat),
+            (FOLLOW_S, registry.follow),
+            (CLEAN_UP_S, self._clean_up),
+        )
         self._threads += [threading.Thread(target=self._repeat, args=task, daemon=True) for task in tasks]
         for thread in self._threads:
             thread.start()
@@ -79,11 +84,15 @@ class Workers:
             LOG.exception("the database cannot be reached; other servers, or the next start, requeue the jobs")
 
     def _repeat(self, interval_s: float, task: Callable[[], None]) -> None:
+        logged = ""
         while not self._shutting_down.wait(interval_s):
             try:
                 task()
-            except Exception:  # transient: database restart or missing bundle; retried next cycle
-                LOG.exception("a periodic task failed; it is retried in %g s", interval_s)
+                logged = ""
+            except Exception as error:  # transient: database restart or missing bundle; retried next cycle
+                if repr(error) != logged:  # once, not in every cycle
+                    LOG.exception("a periodic task failed; it is repeated every %g s", interval_s)
+                logged = repr(error)
 
     def _heartbeat(self) -> None:
         self._jobs.heartbeat(tuple(self._active_ids))

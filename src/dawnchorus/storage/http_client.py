@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gzip
 import hashlib
+import logging
 import os
 import random
 import re
@@ -22,7 +23,6 @@ import requests
 import urllib3.exceptions
 from requests.adapters import HTTPAdapter
 
-from dawnchorus import __version__
 from dawnchorus.errors import DownloadError, LongWaitError
 from dawnchorus.storage.file_kinds import find_other_kind, find_page
 from dawnchorus.storage.files import cannot_write
@@ -34,6 +34,7 @@ from dawnchorus.storage.http_headers import (
     reply_version,
 )
 from dawnchorus.storage.partial_files import ContentVersion, PartialFile
+from dawnchorus.version import __version__
 
 TIMEOUT_S = 60
 MAX_TRIES = 6
@@ -101,6 +102,8 @@ class HttpClient:
         self._secret = secret
         self._max_tries = max_tries
         self._sleep = sleep
+        if secret is not None:
+            logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings have whole URLs, so the secret too
         self._session = requests.Session()
         self._session.headers.update({"User-Agent": f"dawnchorus/{__version__}", "Accept-Encoding": "identity"})
         self._session.mount("https://", _SystemCertificates())

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import onnx
 import torch
 
-from dawnchorus import __version__
 from dawnchorus.data.licenses import strictest
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.evaluation.calibration import fit_calibration
@@ -29,6 +28,7 @@ from dawnchorus.training.config import TrainConfig
 from dawnchorus.training.dataset import LabeledClips, class_labels
 from dawnchorus.training.families import FamilyConfig, Network
 from dawnchorus.training.families.base import Pretrained
+from dawnchorus.version import __version__
 
 FloatArray = npt.NDArray[np.float32]
 

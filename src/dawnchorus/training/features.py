@@ -15,12 +15,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dawnchorus import __version__
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import OutputError
 from dawnchorus.storage.files import cannot_write
 from dawnchorus.training.dataset import LabeledClips
 from dawnchorus.training.families import Network
+from dawnchorus.version import __version__
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -12,13 +12,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from dawnchorus import __version__
 from dawnchorus.data.recordings import RecordingRow, read_table
 from dawnchorus.errors import InputError, ModelError, OutputError, TrainingError
 from dawnchorus.training.compose import compose_config
 from dawnchorus.training.config import TrainConfig
 from dawnchorus.training.trainer import train
 from dawnchorus.types import Progress, Report, ignore_progress
+from dawnchorus.version import __version__
 
 if TYPE_CHECKING:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution

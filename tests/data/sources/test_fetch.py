@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from tests.conftest import Command
-from tests.data.sources.xeno_canto_server import KEY, XenoCanto, running
-from tests.logs import logged
+from tests.fixtures.commands import Command
+from tests.fixtures.logs import logged
+from tests.fixtures.xeno_canto import KEY, XenoCanto, running
 
 from dawnchorus.data.recordings import RecordingRow, read_table
 from dawnchorus.data.sources.download import claim_folder, fetch_recordings

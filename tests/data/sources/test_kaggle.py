@@ -16,7 +16,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 from kagglesdk import kaggle_env
-from tests.sounds import tone
+from tests.fixtures.sounds import tone
 
 from dawnchorus.cli.fetch import command
 from dawnchorus.data.recordings import read_table

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from tests.conftest import Command
+from tests.fixtures.commands import Command
 
 from dawnchorus.data.synthesis.datasets import SyntheticPlan, synthetic_recordings
 from dawnchorus.data.synthesis.dawn_chorus import DAWN_LATITUDE, DAWN_LONGITUDE, dawn_chorus

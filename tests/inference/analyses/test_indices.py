@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.scikit_maad import SIGNALS, maad_indices, signal
+from tests.fixtures.scikit_maad import SIGNALS, maad_indices, signal
 
 from dawnchorus.audio.sample_analyses import Table
 from dawnchorus.inference.analyses.indices import Indices
@@ -17,7 +17,7 @@ MAAD = {
     "hum": {"level_dbfs": -29.009713, "aci": 451.281623, "adi": 2.03503, "aei": 0.542839, "bi": 0.697637}
     | {"ndsi": -0.998473, "h": 0.143978},
 }
-"""Printed by `python -m tests.scikit_maad` with scikit-maad 1.5.2."""
+"""Printed by `python -m tests.fixtures.scikit_maad` with scikit-maad 1.5.2."""
 
 
 def compute(samples: np.ndarray, rate_hz: int, *, block: int = 1 << 16) -> Table:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.http_server import QuietHandler, serving_http
+from tests.fixtures.http_server import QuietHandler, serving_http
 
 from dawnchorus.errors import ModelError, ModelNotFoundError
 from dawnchorus.models.catalog.weights import WEIGHTS, Weights, download_weights, fetch_member
@@ -57,8 +57,8 @@ class Server:
     def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
         range_ = request.headers["Range"]
         self.ranges.append(range_)
-        if request.path != f"/{NAME}" or self.n_failures:
-            request.send_error(503 if self.n_failures else 404)
+        if request.path != f"/{NAME}" or self.n_failures > 0:
+            request.send_error(503 if self.n_failures > 0 else 404)
             self.n_failures -= 1
             return
         first = int(range_.removeprefix("bytes=").removesuffix("-")) if range_ else 0

@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tests.conftest import LEVEL_LABELS, level_graph
-from tests.models.foreign import N_CLASSES, N_WINDOW, RATE_HZ, WEIGHTS, Foreign
+from tests.fixtures.foreign_models import N_CLASSES, N_WINDOW, RATE_HZ, WEIGHTS, Foreign
+from tests.fixtures.models import LEVEL_LABELS, level_graph
 
 from dawnchorus.errors import FormatError, InputError, InvalidBundleError, ModelError
 from dawnchorus.models.bundle import Bundle

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 import soxr
 from onnx import TensorProto, helper, numpy_helper
-from tests.conftest import LEVEL, LEVEL_LABELS, level_graph
+from tests.fixtures.models import LEVEL, LEVEL_LABELS, level_graph
 
 from dawnchorus.errors import InputError, ModelError
 from dawnchorus.models.bundle import Bundle, read_bundle

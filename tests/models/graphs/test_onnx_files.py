@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from tests.conftest import LEVEL, LEVEL_LABELS
+from tests.fixtures.models import LEVEL, LEVEL_LABELS
 
 from dawnchorus.errors import InvalidBundleError
 from dawnchorus.identification.range_filter import RangeFilter

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from tests.fixtures.server import Serve
-from tests.waiting import wait_for
+from tests.fixtures.waiting import wait_for
 
 from dawnchorus.errors import BusyError, NotFoundError
 from dawnchorus.models.bundle import Bundle

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle as Names
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from tests.conftest import LEVEL, LEVEL_LABELS, level_graph
+from tests.fixtures.models import LEVEL, LEVEL_LABELS, level_graph
 
 from dawnchorus.errors import BusyError, InputError, NotFoundError
 from dawnchorus.models.bundle import Bundle

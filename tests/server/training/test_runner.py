@@ -16,10 +16,11 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 import soundfile
-from tests.conftest import Command, small_disk
-from tests.e2e.machines import Server, serving
+from tests.fixtures.commands import Command
+from tests.fixtures.disks import small_disk
+from tests.fixtures.machines import Server, serving
 from tests.fixtures.server import Serve
-from tests.waiting import wait_for
+from tests.fixtures.waiting import wait_for
 
 from dawnchorus.data.synthesis.negatives import make_negatives
 from dawnchorus.models.bundle import Bundle, read_bundle

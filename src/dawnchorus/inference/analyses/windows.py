@@ -8,10 +8,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from dawnchorus.audio.sample_analyses import Table as Table  # noqa: PLC0414 - analyses take it from here
 
-Table = npt.NDArray[np.void]
-"""Rows of a structured array, whose fields are the columns."""
+FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class SignalAnalysis(Protocol):
 
 
 class WindowAnalysis(Protocol):
-    """What is computed of windows, with its settings; threads share it."""
+    """A computation on windows with its settings; threads share it."""
 
     @property
     def needs_embeddings(self) -> bool:

@@ -8,11 +8,11 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from dawnchorus import __version__
 from dawnchorus.errors import ModelError, ModelNotFoundError
 from dawnchorus.models.bundle import RANGE_NAME, Bundle, BundleDescription, file_sha256, new_bundle
 from dawnchorus.models.catalog.weights import BIRDNET, download_weights
 from dawnchorus.taxonomy.labels import read_label_lines
+from dawnchorus.version import __version__
 
 ATTRIBUTION = (
     "BirdNET V2.4 by the K. Lisa Yang Center for Conservation Bioacoustics (Cornell Lab of Ornithology) and "

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from onnx import TensorProto
 
-from dawnchorus import __version__
 from dawnchorus.errors import InputError, ModelError
 from dawnchorus.models.bundle import (
     RECORDINGS_NAME,
@@ -29,6 +28,7 @@ from dawnchorus.models.graphs.onnx_writer import OnnxWriter
 from dawnchorus.models.graphs.parity import check_parity, noise_windows
 from dawnchorus.models.graphs.surgery import declare_ends, join_graphs, opset_version, rename_values, unify_opsets
 from dawnchorus.models.runner import apply_activation
+from dawnchorus.version import __version__
 
 FloatArray = npt.NDArray[np.float32]
 Average = Literal["mean", "geometric", "rank"]

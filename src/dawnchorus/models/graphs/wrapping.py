@@ -9,7 +9,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from dawnchorus import __version__
 from dawnchorus.errors import InputError, ModelError
 from dawnchorus.models.bundle import (
     Activation,
@@ -26,6 +25,7 @@ from dawnchorus.models.graphs.ports import Chosen, Port, choose_outputs
 from dawnchorus.models.graphs.trial import try_scores
 from dawnchorus.models.litert import LiteRtGraph
 from dawnchorus.taxonomy.labels import Label, doubled_class, label_text
+from dawnchorus.version import __version__
 
 KERAS_SUFFIXES = frozenset((".h5", ".hdf5", ".keras"))
 KERAS_HINT = (

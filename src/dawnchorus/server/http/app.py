@@ -15,7 +15,6 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dawnchorus import __version__
 from dawnchorus.server.http import error_handlers
 from dawnchorus.server.http.auth import SAFE_METHODS, Authorizer
 from dawnchorus.server.http.routes import (
@@ -33,6 +32,7 @@ from dawnchorus.server.http.routes.replies import ProblemDetails
 from dawnchorus.server.http.uploads import limit_pace
 from dawnchorus.server.service import Service
 from dawnchorus.server.state.sessions import SessionStore
+from dawnchorus.version import __version__
 
 CLIENT_GONE = 499
 """Status that nginx logs for clients that disconnect before the response."""

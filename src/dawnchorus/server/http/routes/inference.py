@@ -14,7 +14,6 @@ import numpy.typing as npt
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dawnchorus import __version__
 from dawnchorus.errors import InputError, NotFoundError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.http.auth import require_role
@@ -24,6 +23,7 @@ from dawnchorus.server.http.json_bodies import parse_json
 from dawnchorus.server.http.routes.replies import error_responses
 from dawnchorus.server.http.uploads import receive_body
 from dawnchorus.server.settings import Role
+from dawnchorus.version import __version__
 
 MAX_WINDOWS, MAX_BODY = 8, 32 << 20
 """Maximum number of windows, and size of a body in bytes: numbers as text are large and slow to parse."""

@@ -1,0 +1,91 @@
+"""Public names and their types; `__init__.py` imports each when it is first used."""
+
+from dawnchorus.errors import (
+    AudioDecodeError,
+    AudioError,
+    AudioNotFoundError,
+    AudioTooLargeError,
+    BusyError,
+    DawnChorusError,
+    DecoderCrashError,
+    DownloadError,
+    FormatError,
+    InputError,
+    InvalidBundleError,
+    JournalDamagedError,
+    LongWaitError,
+    MissingExtraError,
+    ModelError,
+    ModelNotFoundError,
+    NotFoundError,
+    OutputError,
+    OutputExistsError,
+    OverloadedError,
+    TrainingError,
+    UnknownClassError,
+    UploadTooLargeError,
+    UploadTooSlowError,
+)
+from dawnchorus.formats.detections import Detections
+from dawnchorus.formats.files import read_detections, write_detections
+from dawnchorus.formats.registry import FORMATS, TableFormat
+from dawnchorus.identification.options import Options
+from dawnchorus.identification.result import Progress, RecordingFailure, Run
+from dawnchorus.identification.run import identify
+from dawnchorus.inference.model import Model, load_model
+from dawnchorus.taxonomy.labels import Label
+from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
+from dawnchorus.version import __version__
+from dawnchorus.workflows import Plot, evaluate, import_recordings, plot_spectrogram, prepare, split, train
+
+__all__ = [
+    "FORMATS",
+    "AudioDecodeError",
+    "AudioError",
+    "AudioNotFoundError",
+    "AudioTooLargeError",
+    "BusyError",
+    "DawnChorusError",
+    "DecoderCrashError",
+    "Detection",
+    "Detections",
+    "DownloadError",
+    "FormatError",
+    "InputError",
+    "InvalidBundleError",
+    "JournalDamagedError",
+    "Label",
+    "LongWaitError",
+    "MissingExtraError",
+    "Model",
+    "ModelError",
+    "ModelNotFoundError",
+    "NotFoundError",
+    "Options",
+    "OutputError",
+    "OutputExistsError",
+    "OverloadedError",
+    "Plot",
+    "Progress",
+    "Provenance",
+    "RecordingFailure",
+    "RecordingMetadata",
+    "RecordingTable",
+    "Run",
+    "TableFormat",
+    "TrainingError",
+    "UnknownClassError",
+    "UploadTooLargeError",
+    "UploadTooSlowError",
+    "__version__",
+    "evaluate",
+    "identify",
+    "import_recordings",
+    "load_model",
+    "plot_spectrogram",
+    "prepare",
+    "read_detections",
+    "split",
+    "train",
+    "write_detections",
+]

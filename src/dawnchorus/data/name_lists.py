@@ -1,0 +1,56 @@
+"""Lists of species' names on this machine, in which the names of labels are looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dawnchorus.errors import FormatError
+from dawnchorus.models.store import DEFAULT_MODEL, ModelStore
+from dawnchorus.taxonomy.checklists import Checklist, checklists_beside, installed_checklists, read_checklist
+from dawnchorus.taxonomy.classes import KnownClasses
+from dawnchorus.taxonomy.labels import Label
+
+
+@dataclass(frozen=True)
+class NameLists:
+    """Names of species from all lists that are there."""
+
+    known: KnownClasses
+    editions: tuple[str, ...]
+    """The lists, the first of which takes precedence where they differ; empty if there are none."""
+    notes: tuple[str, ...] = ()
+    """Sentences on lists that could not be read, or not in full."""
+
+
+def open_name_lists(
+    store: ModelStore, source: Path, *, checklists: Sequence[Path] = (), own: Iterable[Label] = ()
+) -> NameLists:
+    """Return the names of given checklists, the default model, those beside `source`, installed ones, and `own` ones.
+
+    Raises:
+        InputError, FormatError: a given checklist is not there, or is none.
+    """
+    lists = [read_checklist(path) for path in checklists]
+    bundle = store.find_installed(DEFAULT_MODEL)
+    if bundle is not None:
+        lists.append(Checklist(f"the labels of {DEFAULT_MODEL}", bundle.labels, {}))
+    notes = []
+    for path in checklists_beside(source):
+        try:
+            lists.append(read_checklist(path))
+        except FormatError as error:
+            notes.append(f"not used as a checklist: {error}")
+    notes += [f"{checklist.edition}: {note}" for checklist in lists for note in checklist.notes]
+    lists.extend(installed_checklists())
+    labels = [label for checklist in lists for label in checklist.labels]
+    by_name: dict[str, Label] = {}
+    codes: dict[str, Label] = {}
+    for label in labels:
+        by_name.setdefault(label.scientific_name, label)
+    for checklist in lists:
+        for code, label in checklist.codes.items():
+            codes.setdefault(code, by_name.get(label.scientific_name, label))
+    editions = tuple(checklist.edition for checklist in lists)
+    return NameLists(KnownClasses([*labels, *own], codes), editions, tuple(notes))

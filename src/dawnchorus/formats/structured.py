@@ -1,0 +1,79 @@
+"""Tables of any columns, from structured arrays, as csv and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.formats.text import text_stream
+
+Table = npt.NDArray[np.void]
+
+N_DIGITS = 6
+"""Significant digits of numbers in csv."""
+
+ROWS_AT_A_TIME = 10_000
+
+
+def write_csv(stream: BinaryIO, tables: Iterable[Table]) -> None:
+    """Write the rows of tables with the same columns; an empty cell is a number that is not known."""
+    with text_stream(stream) as text:
+        writer = csv.writer(text, lineterminator="\n")
+        for index, table in enumerate(tables):
+            if index == 0:
+                writer.writerow(table.dtype.names or ())
+            writer.writerows([_cell(value) for value in row] for row in table.tolist())
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.{N_DIGITS}g}"
+    return value
+
+
+def write_parquet(stream: BinaryIO, tables: Iterable[Table]) -> None:
+    """Write the rows of tables with the same columns, some 10,000 in memory; numbers that are not known are null."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    batches = (_as_arrow(batch) for batch in _join(tables))
+    first = next(batches, pa.table({}))
+    with pq.ParquetWriter(stream, first.schema, compression="zstd") as writer:
+        writer.write_table(first)
+        for batch in batches:
+            writer.write_table(batch)
+
+
+def _join(tables: Iterable[Table]) -> Iterator[Table]:
+    """Join tables up to `ROWS_AT_A_TIME` rows."""
+    waiting: list[Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(map(len, waiting)) >= ROWS_AT_A_TIME:
+            yield np.concatenate(waiting)
+            waiting = []
+    if waiting:
+        yield np.concatenate(waiting)
+
+
+def _as_arrow(table: Table) -> Any:
+    import pyarrow as pa
+
+    columns = {name: table[name] for name in table.dtype.names or ()}
+    return pa.table(
+        {
+            name: pa.array(values.tolist(), pa.string())
+            if values.dtype.kind == "U"
+            else pa.array(np.ascontiguousarray(values), from_pandas=True)
+            for name, values in columns.items()
+        }
+    )
+
+
+WRITERS: dict[str, Callable[[BinaryIO, Iterable[Table]], None]] = {"csv": write_csv, "parquet": write_parquet}
+"""Functions that write a table, by the end of the file's name."""
