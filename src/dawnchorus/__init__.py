@@ -28,6 +28,8 @@ _NAMES = {
     "identification.options": ("Options",),
     "identification.result": ("Progress", "RecordingFailure", "Run"),
     "identification.run": ("identify",),
+    "inference.analyses.base": ("Analysis",),
+    "inference.analyses.registry": ("ANALYSES",),
     "inference.model": ("Model", "load_model"),
     "taxonomy.labels": ("Label",),
     "types": ("Detection", "Provenance", "RecordingMetadata", "RecordingTable"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -132,7 +132,8 @@ class RecordingTable:
     metadata: RecordingMetadata
     week: int | None
     """Week of the 48-week year (four in a month)."""
-    detections: tuple[Detection, ...]
+    detections: Sequence[Detection]
+    """Detections; of a run, views on columns (`formats.detection_columns`)."""
     speech: tuple[Segment, ...] = ()
     """Segments of human speech, if speech was looked for."""
     is_silenced: bool = False

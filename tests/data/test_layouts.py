@@ -97,11 +97,11 @@ def test_folders_of_species_with_tables_for_some_are_refused(tmp_path: Path) -> 
 
 
 def test_a_zip_that_was_sent_is_read_by_the_same_rule(tmp_path: Path) -> None:
-    names = ("~zip 0/Parus major_Great Tit/2019/1.wav", "~zip 0/set/robin/2.wav", "~zip 0/robin/meadow/3.wav")
-    source = sounds(tmp_path / "in", *names, "~zip 0/wren/wood/4.wav", "~zip 0/wren/5.wav")
+    names = ("Parus major_Great Tit/2019/1.wav", "set/robin/2.wav", "robin/meadow/3.wav")
+    source = sounds(tmp_path / "in", *names, "wren/wood/4.wav", "wren/5.wav")
     rows = {row.recording_id: row.scientific_name for row in read_folder_rows(source, find_recordings([source]))}
     assert [rows[name] for name in names] == [PARUS, "robin", None]
-    assert rows["~zip 0/wren/wood/4.wav"] == "wren"
+    assert rows["wren/wood/4.wav"] == "wren"
 
 
 def test_folders_of_a_review_say_if_the_species_is_there(tmp_path: Path) -> None:

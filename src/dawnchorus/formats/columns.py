@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dawnchorus.types import Detection, Provenance, RecordingTable
+from dawnchorus.types import Provenance
 
 ColumnType = Literal["category", "string", "float64", "float32", "int16", "int8", "bool"]
 """Type of the values; a category is a string with few values."""
@@ -66,15 +66,6 @@ _DECIMALS = {column.name: column.decimals for column in COLUMNS if column.decima
 def has_channels(provenance: Provenance) -> bool:
     """Return True if each channel was scored by itself, so that every detection has one."""
     return provenance.parameters.get("channel") == "each"
-
-
-def build_row(table: RecordingTable, detection: Detection, provenance: Provenance) -> dict[str, Any]:
-    """Return the values of all columns for one detection in the recording of `table`."""
-    time = table.clock_time(detection.start_s)
-    owners = {"detection": detection, "recording": table, "metadata": table.metadata, "run": provenance}
-    values = {each.name: getattr(owners[each.source], each.name) for each in COLUMNS if each.source != "clock"}
-    values["start_time"] = time and time.isoformat(timespec="milliseconds")
-    return {each.name: values[each.name] for each in COLUMNS}
 
 
 def detection_values(source: object) -> dict[str, Any]:

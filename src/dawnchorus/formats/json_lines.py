@@ -8,7 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import BinaryIO
 
-from dawnchorus.formats.columns import build_row, round_values
+from dawnchorus.formats.columns import round_values
+from dawnchorus.formats.detection_columns import iterate_rows
 from dawnchorus.formats.text import RowError, text_stream
 from dawnchorus.tables import read_text
 from dawnchorus.types import Detection, Provenance, RecordingTable
@@ -20,8 +21,8 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
     """Write one object per detection."""
     with text_stream(stream) as text:
         for table in tables:
-            for detection in table.detections:
-                row = {"schema": SCHEMA, **round_values(build_row(table, detection, provenance))}
+            for values in iterate_rows(table, provenance):
+                row = {"schema": SCHEMA, **round_values(values)}
                 text.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from dawnchorus.errors import AudioError, DawnChorusError
 from dawnchorus.identification.options import Options
 from dawnchorus.server.history import DetectionStore
-from dawnchorus.server.registry import Registry
+from dawnchorus.server.model_switcher import ModelSwitcher
 from dawnchorus.server.scheduling import InferencePool
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
@@ -50,7 +50,7 @@ class Workers:
         detections: DetectionStore,
         files: BlobStore,
         retraining: RetrainingRunner,
-        registry: Registry,
+        switcher: ModelSwitcher,
         *,
         kinds: Collection[Kind] = KINDS,
     ) -> None:
@@ -66,7 +66,7 @@ class Workers:
         tasks = (
             (FLUSH_S, detections.flush),
             (HEARTBEAT_S, self._heartbeat),
-            (FOLLOW_S, registry.follow),
+            (FOLLOW_S, switcher.follow),
             (CLEAN_UP_S, self._clean_up),
         )
         self._threads += [threading.Thread(target=self._repeat, args=task, daemon=True) for task in tasks]

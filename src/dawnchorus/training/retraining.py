@@ -20,10 +20,8 @@ from dawnchorus.data.split import split_table
 from dawnchorus.data.synthesis.negatives import SOURCE, make_negatives
 from dawnchorus.errors import InputError
 from dawnchorus.evaluation.data_quality import find_training_overlap
-from dawnchorus.evaluation.scoring import Scores, score_data_set
-from dawnchorus.identification.options import DEFAULT_MIN_SCORE, Options
-from dawnchorus.identification.run import identify
-from dawnchorus.inference.model import Model
+from dawnchorus.evaluation.scoring import score_data_set
+from dawnchorus.identification.options import DEFAULT_MIN_SCORE
 from dawnchorus.metrics import classification
 from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.graphs.class_extension import can_extend, extend_classes
@@ -360,40 +358,35 @@ class _ModelScores:
 def _score_model(
     bundle: Bundle, table: RecordingsTable, rows: Sequence[RecordingRow], store: ModelStore, n_workers: int
 ) -> _ModelScores:
-    scores = _scores(bundle, table, rows, store, n_workers)
+    known = bundle.class_by_scientific_name
+    is_known = any(row.scientific_name in known for row in rows)
+    # Of a model that knows none of the species, only the best class is looked at; one must be named.
+    classes = None if is_known else [bundle.labels[0].scientific_name]
+    try:
+        scores = score_data_set(bundle, table, rows, store=store, n_workers=n_workers, classes=classes)
+    except InputError:
+        if is_known:
+            raise
+        return _ModelScores({}, 0.0, 0, 0.0, {}, {row.recording_id: False for row in rows if row.scientific_name})
     precision: dict[str, float] = {}
     false_alarms, n_scored, scored_h = 0.0, 0, 0.0
-    if scores is not None:
+    if is_known:
         n_scored, scored_h = len(scores.rows), sum(row.duration_s or 0.0 for row in scores.rows) / 3600
         values, truth = scores.by_recording("max")
         each = classification.average_precision(truth, values)
         false_alarms = float(((values >= ALARM) & ~truth).any(1).mean())
         precision = {name: float(v) for name, v in zip(scores.classes, each, strict=True) if np.isfinite(v)}
-    by_path = {table.file(row): row for row in rows}
-    run = identify(list(by_path), Options(min_score=0.0, top=1), model=Model(bundle, store), workers=n_workers)
     best: dict[str, dict[str, Any]] = {}
-    is_right: dict[str, bool] = {}
-    for path, row in by_path.items():
-        recording_table = run.table(path)
-        first = (
-            None if recording_table is None else max(recording_table.detections, key=lambda d: d.score, default=None)
-        )
-        if first is not None:
-            best[row.recording_id] = {"species": first.common_name, "score": round(first.score, 4)}
+    is_right = {row.recording_id: False for row in rows if row.scientific_name is not None}
+    for row, first in zip(scores.rows, scores.best, strict=True):
+        if first is None:
+            continue
+        label = bundle.labels[first.index]
+        best[row.recording_id] = {"species": label.common_name, "score": round(first.score, 4)}
         if row.scientific_name is not None:
-            is_named = first is not None and first.scientific_name == row.scientific_name
-            is_right[row.recording_id] = is_named and first is not None and first.score >= DEFAULT_MIN_SCORE
+            is_named = label.scientific_name == row.scientific_name
+            is_right[row.recording_id] = is_named and first.score >= DEFAULT_MIN_SCORE
     return _ModelScores(precision, false_alarms, n_scored, scored_h, best, is_right)
-
-
-def _scores(
-    bundle: Bundle, table: RecordingsTable, rows: Sequence[RecordingRow], store: ModelStore, n_workers: int
-) -> Scores | None:
-    """Return the scores; None if the model knows none of the species."""
-    known = bundle.class_by_scientific_name
-    if not any(row.scientific_name in known for row in rows):
-        return None
-    return score_data_set(bundle, table, rows, store=store, n_workers=n_workers)
 
 
 def _mean(values: Any) -> float | None:

@@ -96,7 +96,7 @@ class _Converter:
         self._model = model
         self._onnx = OnnxWriter()
         self._tensors: dict[int, _Tensor] = {}
-        """What is computed so far, by tensor of the TFLite graph."""
+        """Tensors that are computed so far, by their index in the TFLite graph."""
         self._n_samples = model.shape(model.inputs[0])[1]
         self._handlers: dict[str, Callable[[Operator], _Tensor]] = {
             "CONV_2D": self._convolve,

@@ -31,7 +31,7 @@ class LinearLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class Pooling:
-    """How the embeddings of a window's frames become one vector."""
+    """Reduction of the embeddings of a window's frames to one vector."""
 
     n_frames: int
     n_dim: int
@@ -86,7 +86,7 @@ class Head(nn.Module, ABC):
         """Look at features [clips, frames, dim] before training begins: see `Network.prepare`."""
 
     def _begin_at_nothing(self) -> None:
-        """Let what is learned, which is added to what the backbone says, begin at 0."""
+        """Set the last layer to zero: what is learned is added to what the backbone says."""
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 

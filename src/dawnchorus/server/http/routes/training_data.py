@@ -19,7 +19,8 @@ from dawnchorus.server.http.parameters import refuse_repeated, refuse_unknown
 from dawnchorus.server.http.routes.replies import JsonRoute, error_responses, job_fields
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
-from dawnchorus.server.training.data import OnNote, UploadOutcome, species_count_fields
+from dawnchorus.server.training.data import UploadOutcome, species_count_fields
+from dawnchorus.server.training.uploads import OnNote
 
 FIELDS = ("species", "new_class")
 """Text fields of the form."""
