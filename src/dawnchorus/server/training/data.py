@@ -17,7 +17,6 @@ from dawnchorus.audio.decode import read_clip
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.audio_notes import list_audio_notes
 from dawnchorus.data.importing import build_table
-from dawnchorus.data.layout_detection import OnNote, say_nothing
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.data.synthesis.negatives import SOURCE as GENERATED
 from dawnchorus.errors import AudioTooLargeError, InputError, NotFoundError, UnknownClassError
@@ -37,7 +36,7 @@ from dawnchorus.server.state.tables import (
     SplitAssignment,
 )
 from dawnchorus.server.training.labels import parse_species, resolve_class, resolve_label
-from dawnchorus.server.training.uploads import LabeledUpload, Rejection, Upload, label_uploads, unpack_files
+from dawnchorus.server.training.uploads import LabeledUpload, OnNote, Rejection, Upload, label_uploads, unpack_files
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file, parse_folder_label
 from dawnchorus.taxonomy.labels import Label, name_key
@@ -119,7 +118,7 @@ class TrainingData:
         labels: Sequence[Label],
         *,
         max_bytes: int,
-        on_note: OnNote = say_nothing,
+        on_note: OnNote = lambda _note: None,
     ) -> list[UploadOutcome]:
         """Add labeled recordings, and return the outcome for each file.
 
