@@ -8,7 +8,6 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -24,15 +23,15 @@ from sqlalchemy import UpdateBase, create_engine, delete, text, update
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.exc import OperationalError
 from tests.fixtures.server import Serve
+from tests.fixtures.stored_files import race_keep_against_sweep
 from tests.fixtures.waiting import wait_for
 
 from dawnchorus.errors import BusyError, InputError, MissingExtraError, OutputError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.service import open_service
 from dawnchorus.server.settings import Settings
-from dawnchorus.server.state import blobs
 from dawnchorus.server.state.blobs import BlobStore
-from dawnchorus.server.state.database import MIGRATIONS, Database, alembic_config, lock
+from dawnchorus.server.state.database import MIGRATIONS, Database, alembic_config
 from dawnchorus.server.state.tables import (
     Base,
     DetectionRow,
@@ -355,36 +354,6 @@ def test_files_that_are_kept_and_swept_at_once_are_there_while_something_refers_
 ) -> None:
     """Servers upload, delete and sweep the same two files; the grace period is over at once."""
     race_keep_against_sweep(state, tmp_path, monkeypatch)
-
-
-def race_keep_against_sweep(state: Database, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blobs, "GRACE", timedelta(0))
-    files = BlobStore(state, folder / "files", cache=folder / "cache", scratch=folder)
-    paths = [folder / f"{k}.bin" for k in range(2)]
-    for k, path in enumerate(paths):
-        path.write_bytes(bytes([k]))
-
-    def upload(k: int) -> None:
-        for n in range(12):
-            with files.keep(paths[n % 2]) as (session, sha256):
-                row = Recording(sha256=sha256, name=f"{k}", n_bytes=1)
-                session.merge(row)
-            with state.write() as session:  # a deletion waits for this reader, so the file must be there
-                lock(session, sha256)
-                if session.get(Recording, sha256) is not None:
-                    assert files.size(sha256) == 1
-            with state.write() as session:
-                session.execute(delete(Recording).where(Recording.sha256 == sha256))
-            files.delete_unused(sha256)
-
-    with ThreadPoolExecutor(3) as pool:
-        uploads = [pool.submit(upload, k) for k in range(2)]
-        while not all(future.done() for future in uploads):
-            files.sweep()
-        for future in uploads:
-            future.result()
-    files.sweep()
-    assert not [path for path in (folder / "files").rglob("*") if path.is_file()]
 
 
 def test_an_unknown_store_is_refused(tmp_path: Path, state: Database) -> None:
