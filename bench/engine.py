@@ -56,7 +56,7 @@ def measure(old: Path) -> dict[str, Any]:
 
 def make_sounds(folder: Path) -> dict[str, Path]:
     """Write long files, one alone, and short clips at two rates."""
-    sounds = {}
+    sounds: dict[str, Path] = {}
     for rate_hz in (48_000, 24_000):
         scene = dawn_chorus(seed=1)
         samples = scene.samples if scene.rate_hz == rate_hz else scene.samples[:: scene.rate_hz // rate_hz]

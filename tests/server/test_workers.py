@@ -11,7 +11,7 @@ from tests.fixtures.waiting import wait_for
 from dawnchorus.errors import ModelError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server import workers
-from dawnchorus.server.registry import Registry
+from dawnchorus.server.model_switcher import ModelSwitcher
 from dawnchorus.server.service import open_service
 from dawnchorus.server.settings import Settings
 
@@ -21,11 +21,11 @@ def test_a_model_of_another_server_that_cannot_be_opened_is_logged_once(
 ) -> None:
     attempts: list[str] = []
 
-    def fail(_registry: Registry) -> None:
+    def fail(_switcher: ModelSwitcher) -> None:
         attempts.append("once more")
         raise ModelError("the bundle abc cannot be unpacked.")
 
-    monkeypatch.setattr(Registry, "follow", fail)
+    monkeypatch.setattr(ModelSwitcher, "follow", fail)
     monkeypatch.setattr(workers, "FOLLOW_S", 0.001)
     with (
         caplog.at_level(logging.ERROR, workers.__name__),

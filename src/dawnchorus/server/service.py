@@ -23,16 +23,16 @@ from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import FloatArray
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.server.history import DetectionStore
+from dawnchorus.server.model_catalog import ModelCatalog
+from dawnchorus.server.model_switcher import ModelSwitcher
 from dawnchorus.server.monitoring import ServerMetrics
 from dawnchorus.server.quarantine import DecoderQuarantine
-from dawnchorus.server.registry import Registry
 from dawnchorus.server.rendering import Renderer
 from dawnchorus.server.scheduling import IdentifyResult, InferencePool
 from dawnchorus.server.settings import Settings
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import FILE_NAME, Database
 from dawnchorus.server.state.job_queue import JobQueue
-from dawnchorus.server.state.retention import referenced_files
 from dawnchorus.server.training.data import TrainingData
 from dawnchorus.server.training.runner import RetrainingRunner
 from dawnchorus.server.workers import Workers
@@ -67,7 +67,8 @@ class Service:
     jobs: JobQueue
     training_data: TrainingData
     retraining: RetrainingRunner
-    registry: Registry
+    catalog: ModelCatalog
+    switcher: ModelSwitcher
     renderer: Renderer
     spool: Path
     """Folder of uploads that are being processed."""
@@ -88,7 +89,7 @@ class Service:
         """Return the message without paths of this machine."""
         settings = self.settings
         model = Path(settings.model)
-        for folder in (settings.data, self.registry.store.folder, *((model.parent,) if model.is_dir() else ())):
+        for folder in (settings.data, self.catalog.store.folder, *((model.parent,) if model.is_dir() else ())):
             message = message.replace(f"{folder.absolute()}{os.sep}", "").replace(f"{folder}{os.sep}", "")
         return message
 
@@ -193,53 +194,51 @@ def open_service(settings: Settings) -> Iterator[Service]:
         own = URL.create("sqlite", database=str((data / FILE_NAME).absolute()))
         database = Database(settings.database or own)
         stack.callback(database.close)
-        files = BlobStore(settings.files or (data / "files").absolute(), cache=data / "cache", scratch=spool)
+        files = BlobStore(database, settings.files or (data / "files").absolute(), cache=data / "cache", scratch=spool)
         store = ModelStore(settings.models_folder or default_folder())
-        registry = Registry(database, files, store, data / "models", scratch=spool)
-        bundle = registry.select_first(settings.model, is_alone=is_alone)
+        catalog = ModelCatalog(database, files, store, given=settings.model, folder=data / "models", scratch=spool)
+        active = catalog.open_active(is_alone=is_alone)
         pool = InferencePool(
-            bundle, store=store, n_inference_threads=settings.n_inference_threads, limits=settings.limits
+            active.bundle, store=store, n_inference_threads=settings.n_inference_threads, limits=settings.limits
         )
         stack.callback(pool.close)
-        registry.pool = pool
+        switcher = ModelSwitcher(catalog, pool, activation_id=active.activation_id)
         jobs = JobQueue(database, worker_id=f"{socket.gethostname()[:20]}-{uuid.uuid4().hex[:12]}")
         if is_alone:
             jobs.requeue_orphans()
-            if settings.files is None:
-                with database.read() as session:
-                    files.collect_garbage(keep=referenced_files(session))
         detections = DetectionStore(database, files, settings.limits)
         stack.callback(detections.close)
         training_data = TrainingData(database, files, settings.limits)
         retraining = RetrainingRunner(
             jobs,
             training_data,
-            registry,
+            catalog,
+            switcher,
             folder=(data / "retraining").absolute(),
             backbone=str(settings.model),
             models=store.folder,
         )
         if settings.retrain_overrides:
             retraining.check(settings.retrain_overrides)
-        retraining.clean_up()
-        workers = Workers(database, jobs, pool, detections, files, retraining, registry, kinds=settings.job_kinds)
+        workers = Workers(jobs, pool, detections, files, retraining, switcher, kinds=settings.job_kinds)
         stack.callback(workers.close)
         renderer = Renderer(spool)
         stack.callback(renderer.close)
         yield Service(
-            settings,
-            database,
-            files,
-            pool,
-            ServerMetrics(),
-            detections,
-            jobs,
-            training_data,
-            retraining,
-            registry,
-            renderer,
-            spool,
-            stack.enter_context(_scratch(MEMORY, MEMORY_PREFIX)) if _is_roomy(MEMORY) else spool,
+            settings=settings,
+            database=database,
+            files=files,
+            pool=pool,
+            metrics=ServerMetrics(),
+            detections=detections,
+            jobs=jobs,
+            training_data=training_data,
+            retraining=retraining,
+            catalog=catalog,
+            switcher=switcher,
+            renderer=renderer,
+            spool=spool,
+            memory=stack.enter_context(_scratch(MEMORY, MEMORY_PREFIX)) if _is_roomy(MEMORY) else spool,
         )
 
 

@@ -19,7 +19,8 @@ from dawnchorus.errors import BusyError, InputError, NotFoundError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.graphs.wrapping import wrap_model
 from dawnchorus.models.store import ModelStore
-from dawnchorus.server.registry import Registry
+from dawnchorus.server.model_catalog import MAX_LISTED, ModelCatalog
+from dawnchorus.server.model_switcher import ModelSwitcher
 from dawnchorus.server.scheduling import InferencePool
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
@@ -163,26 +164,29 @@ def test_registry_serves_what_was_activated_last(bundles: list[Bundle], store: M
             self._scratch = tempfile.TemporaryDirectory()
             folder = Path(self._scratch.name)
             self.database = Database(f"sqlite:///{folder / 'state.db'}")
-            files = BlobStore(str(folder / "files"), cache=folder / "cache", scratch=folder)
-            self.servers = []
+            files = BlobStore(self.database, folder / "files", cache=folder / "cache", scratch=folder)
+            self.pools: list[InferencePool] = []
+            self.servers: list[tuple[ModelCatalog, ModelSwitcher]] = []
             for k in range(2):
-                registry = Registry(self.database, files, store, folder / f"models{k}", scratch=folder)
-                first = registry.select_first(bundles[0].folder, is_alone=False)
-                registry.pool = InferencePool(first, store=store, n_inference_threads=1)
-                self.servers.append(registry)
+                catalog = ModelCatalog(
+                    self.database, files, store, given=bundles[0].folder, folder=folder / f"models{k}", scratch=folder
+                )
+                first = catalog.open_active(is_alone=False)
+                pool = InferencePool(first.bundle, store=store, n_inference_threads=1)
+                self.pools.append(pool)
+                self.servers.append((catalog, ModelSwitcher(catalog, pool, activation_id=first.activation_id)))
             self.known = {bundles[0].id}
             self.served = [bundles[0].id]
 
         def teardown(self) -> None:
-            for registry in self.servers:
-                assert registry.pool is not None
-                registry.pool.close()
+            for pool in self.pools:
+                pool.close()
             self.database.close()
             self._scratch.cleanup()
 
         @rule(k=st.integers(1, 3), server=st.integers(0, 1))
         def add(self, k: int, server: int) -> None:
-            self.servers[server].add_retrained(bundles[k], job="0" * 32, report={})
+            self.servers[server][0].add(bundles[k], job="0" * 32, report={})
             self.known.add(bundles[k].id)
 
         @rule(k=st.integers(0, 3), server=st.integers(0, 1))
@@ -190,32 +194,31 @@ def test_registry_serves_what_was_activated_last(bundles: list[Bundle], store: M
             bundle_id = bundles[k].id
             if bundle_id not in self.known:
                 with pytest.raises(NotFoundError):
-                    self.servers[server].activate(bundle_id, "because")
+                    self.servers[server][1].activate(bundle_id, "because")
                 return
-            self.servers[server].activate(bundle_id, "because")
+            self.servers[server][1].activate(bundle_id, "because")
             self.served.append(bundle_id)
 
         @rule(server=st.integers(0, 1))
         def roll_back(self, server: int) -> None:
             before = next((name for name in reversed(self.served) if name != self.served[-1]), None)
-            assert self.servers[server].has_previous() == (before is not None)
+            assert self.servers[server][0].previous_id() == before
             if before is None:
                 with pytest.raises(InputError, match="nothing to roll back"):
-                    self.servers[server].roll_back()
+                    self.servers[server][1].roll_back()
                 return
-            assert self.servers[server].roll_back() == before
+            assert self.servers[server][1].roll_back() == before
             self.served.append(before)
 
         @invariant()
         def all_serve_the_last_one(self) -> None:
             if not hasattr(self, "served"):
                 return
-            for registry in self.servers:
-                registry.follow()
-                assert registry.active_bundle().id == self.served[-1]
-            assert {model.bundle_id for model in self.servers[0].models()} == self.known
-            assert [activation.bundle_id for activation, _ in self.servers[0].list_activations()] == self.served[::-1][
-                :100
-            ]
+            for catalog, switcher in self.servers:
+                switcher.follow()
+                assert switcher.active.id == self.served[-1]
+                assert {model.bundle_id for model in catalog.list_models()} == self.known
+                activations = catalog.list_activations()
+                assert [row.bundle_id for row, _ in activations] == self.served[: -MAX_LISTED - 1 : -1]
 
     run_state_machine_as_test(Models, settings=settings(FEW, max_examples=6))

@@ -22,7 +22,8 @@ from dawnchorus.data.classes import label_names
 from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import InputError, NotFoundError
 from dawnchorus.models.bundle import read_bundle
-from dawnchorus.server.registry import Registry
+from dawnchorus.server.model_catalog import ModelCatalog
+from dawnchorus.server.model_switcher import ModelSwitcher
 from dawnchorus.server.state.job_queue import JobQueue
 from dawnchorus.server.state.tables import ACTIVE_STATUSES, Job
 from dawnchorus.server.training.data import TrainingData
@@ -47,13 +48,15 @@ class RetrainingRunner:
         self,
         jobs: JobQueue,
         training_data: TrainingData,
-        registry: Registry,
+        catalog: ModelCatalog,
+        switcher: ModelSwitcher,
         *,
         folder: Path,
         backbone: str,
         models: Path,
     ) -> None:
-        self._jobs, self._training_data, self._registry = jobs, training_data, registry
+        self._jobs, self._training_data = jobs, training_data
+        self._catalog, self._switcher = catalog, switcher
         self._folder, self._backbone, self._models = folder, backbone, models
 
     def start(self, overrides: list[str], *, require_approval: bool) -> Job:
@@ -73,7 +76,7 @@ class RetrainingRunner:
         Raises:
             InputError: they cannot be used with the active model.
         """
-        options = ["--model", self._registry.active_bundle().folder, "--backbone", self._backbone]
+        options = ["--model", self._switcher.active.folder, "--backbone", self._backbone]
         options += ["--models-folder", self._models, "--check"]
         command = [sys.executable, "-P", "-m", "dawnchorus", "retrain", *map(str, options), "--", *overrides]
         completed = subprocess.run(command, capture_output=True, check=False)
@@ -94,8 +97,8 @@ class RetrainingRunner:
         folder = self._folder / job.id
         if not (folder / "recordings.parquet").is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            self._training_data.snapshot(folder)
-        active = self._registry.active_bundle()
+            self._training_data.snapshot(folder, job.id)
+        active = self._switcher.active
         outcome: dict[str, Any] | None = None
         error, last_report_s = None, 0.0
         with _start_process(self._build_command(folder, active.folder, job), folder) as process:
@@ -132,15 +135,15 @@ class RetrainingRunner:
         return [sys.executable, "-P", "-m", "dawnchorus", "retrain", *arguments, "--", *job.parameters["overrides"]]
 
     def _register(self, job: Job, outcome: Mapping[str, Any], folder: Path) -> None:
-        """Add the new bundle to the registry, and activate it if the promotion rule is met and no approval required."""
+        """Add the new bundle to the catalog, and activate it if the promotion rule is met and no approval required."""
         self._jobs.update_progress(job.id, "promoting", 0.98)
         bundle = read_bundle(Path(outcome["bundle"]))
         self._training_data.save_split(folder)
         report = {name: outcome[name] for name in ("meets_promotion_rule", "reasons", "report")}
-        self._registry.add_retrained(bundle, job=job.id, report=report)
+        self._catalog.add(bundle, job=job.id, report=report)
         is_promoted = outcome["meets_promotion_rule"] and not job.parameters["require_approval"]
         if is_promoted:
-            self._registry.activate(bundle.id, "promoted by the rule after retraining")
+            self._switcher.activate(bundle.id, "promoted by the rule after retraining")
         self._jobs.finish(job.id, "done", result={"bundle_id": bundle.id, "is_promoted": is_promoted, **report})
         self.clear(job.id)
 

@@ -108,7 +108,7 @@ def model_performance(service: ServiceDependency) -> dict[str, Any]:
         "model": bundle.info.name,
         "model_version": bundle.id,
         "num_classes": len(bundle.labels),
-        "report": service.registry.model(bundle.id).report,
+        "report": service.catalog.get(bundle.id).report,
     }
 
 

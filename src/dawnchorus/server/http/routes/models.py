@@ -36,11 +36,11 @@ def models(service: ServiceDependency) -> dict[str, Any]:
     active = service.pool.bundle.id
     history = [
         {"bundle_id": row.bundle_id, "at": row.at.isoformat(timespec="milliseconds"), "why": row.why}
-        for row, _ in service.registry.list_activations()
+        for row, _ in service.catalog.list_activations()
     ]
     return {
         "active": active,
-        "models": [_model_fields(row, active) for row in service.registry.models()],
+        "models": [_model_fields(row, active) for row in service.catalog.list_models()],
         "history": history,
     }
 
@@ -67,21 +67,21 @@ def active(service: ServiceDependency) -> dict[str, Any]:
 )
 def card(service: ServiceDependency, bundle_id: BundleId) -> Response:
     """Return the model card, as Markdown."""
-    path = service.registry.open(bundle_id).folder / "MODEL_CARD.md"
+    path = service.catalog.open(bundle_id).folder / "MODEL_CARD.md"
     return Response(path.read_bytes(), media_type="text/markdown; charset=utf-8")
 
 
 @router.post("/{bundle_id}/activate", dependencies=[require_role(Role.ADMIN)], responses=error_responses(404, 409))
 def activate(service: ServiceDependency, bundle_id: BundleId) -> dict[str, Any]:
     """Activate a model; recordings in progress keep the model that they started with."""
-    service.registry.activate(bundle_id, "activated by hand")
+    service.switcher.activate(bundle_id, "activated by hand")
     return {"active": service.pool.bundle.id}
 
 
 @router.post("/rollback", dependencies=[require_role(Role.ADMIN)], responses=error_responses(409))
 def roll_back(service: ServiceDependency) -> dict[str, Any]:
     """Activate the previously active model again."""
-    return {"active": service.registry.roll_back()}
+    return {"active": service.switcher.roll_back()}
 
 
 class CompareRequest(BaseModel):
@@ -104,7 +104,7 @@ async def compare(
 
 
 def _compare(service: Service, body: CompareRequest, min_score: float) -> dict[str, Any]:
-    first, second = (service.registry.open(name) for name in (body.first, body.second))
+    first, second = (service.catalog.open(name) for name in (body.first, body.second))
     _, rows = service.detections.list_recordings(limit=body.n_recordings, offset=0)
     short = [recording for recording, _ in rows if (recording.duration_s or 0) <= MAX_COMPARED_S]
     paths = {service.files.local(recording.sha256): recording for recording in short}

@@ -219,7 +219,7 @@ def training(request: Request, service: ServiceDependency) -> Response:
         thin=[row.common_name for row in counts if row.scientific_name and row.n_recordings < ENOUGH][:8],
         job=job,
         result=job.result if job is not None else None,
-        can_roll_back=service.registry.has_previous(),
+        can_roll_back=service.catalog.previous_id() is not None,
     )
 
 
@@ -229,13 +229,12 @@ def training(request: Request, service: ServiceDependency) -> Response:
 @router.get("/models", dependencies=[require_role(Role.IDENTIFY)])
 def models(request: Request, service: ServiceDependency) -> Response:
     """Show the models, and the active one."""
-    registry = service.registry
     return _page(
         "models.html",
         request,
-        models=registry.models(),
-        activations=registry.list_activations(),
-        can_roll_back=registry.has_previous(),
+        models=service.catalog.list_models(),
+        activations=service.catalog.list_activations(),
+        can_roll_back=service.catalog.previous_id() is not None,
     )
 
 

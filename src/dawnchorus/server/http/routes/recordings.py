@@ -201,7 +201,7 @@ def _read_provenance(service: Service, run: Identification, records: list[Detect
         return Provenance(**run.provenance)
     is_each = bool(records) and records[0].detection.channel is not None
     parameters = {"channel": "each"} if is_each else {}
-    return Provenance(service.registry.model(run.bundle_id).name, "", run.bundle_id, "", parameters)
+    return Provenance(service.catalog.get(run.bundle_id).name, "", run.bundle_id, "", parameters)
 
 
 @router.get("/detections", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())

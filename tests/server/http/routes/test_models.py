@@ -40,12 +40,12 @@ def test_eight_who_switch_at_once_leave_one_model_and_no_memory_behind(
     level_bundle: Bundle, other: Bundle, tmp_path: Path
 ) -> None:
     with open_service(Settings(data=tmp_path / "server", model=level_bundle.folder)) as service:
-        service.registry.add_retrained(other, job="0" * 32, report={})
+        service.catalog.add(other, job="0" * 32, report={})
         ids = (level_bundle.id, other.id)
 
         def switch(k: int) -> None:
             for n in range(128):
-                service.registry.activate(ids[(k + n) % 2], f"{k}, {n}")
+                service.switcher.activate(ids[(k + n) % 2], f"{k}, {n}")
 
         with ThreadPoolExecutor(8) as pool:
             first = list(pool.map(switch, range(8)))
@@ -53,7 +53,7 @@ def test_eight_who_switch_at_once_leave_one_model_and_no_memory_behind(
             list(pool.map(switch, range(8)))
         assert len(first) == 8
         assert psutil.Process().memory_info().rss < 1.1 * before
-        latest, _ = service.registry.list_activations()[0]
+        latest, _ = service.catalog.list_activations()[0]
         assert service.pool.bundle.id == latest.bundle_id
         assert latest.id == 1 + 2 * 8 * 128
         assert threading.active_count() < 40
@@ -65,9 +65,9 @@ def test_a_model_that_does_not_fit_is_refused_and_the_old_one_serves(
 ) -> None:
     """Kept by an operator's hand, and broken afterwards."""
     with open_service(Settings(data=tmp_path / "server", model=level_bundle.folder)) as service:
-        service.registry.add_retrained(other, job="0" * 32, report={})
-        service.registry.activate(other.id, "to have it here")
-        service.registry.roll_back()
+        service.catalog.add(other, job="0" * 32, report={})
+        service.switcher.activate(other.id, "to have it here")
+        service.switcher.roll_back()
     folder = tmp_path / "server" / "models" / other.id
     graph = onnx.load(folder / "model.onnx")
     if kind == "labels":

@@ -1,0 +1,233 @@
+"""Catalog of models: their bundles, their reports of retraining, and the history of activations."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import uuid
+import zipfile
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dawnchorus.errors import DawnChorusError, ModelError, NotFoundError
+from dawnchorus.models.bundle import Bundle, read_bundle, verify_bundle
+from dawnchorus.models.store import ModelStore
+from dawnchorus.server.state.blobs import BlobStore
+from dawnchorus.server.state.database import Database, lock
+from dawnchorus.server.state.tables import Model, ModelActivation
+from dawnchorus.storage.files import cannot_write
+
+LOG = logging.getLogger(__name__)
+
+GIVEN, RETRAINED = "given", "retrained"
+
+MAX_LISTED = 100
+"""Maximum number of activations in a list of them."""
+
+
+@dataclass(frozen=True)
+class ActiveModel:
+    """A bundle, and the activation that made it the active one."""
+
+    bundle: Bundle
+    activation_id: int
+
+
+class ModelCatalog:
+    """Models in the database, with their bundles in the file store; each server unpacks those that it opens."""
+
+    def __init__(
+        self,
+        database: Database,
+        files: BlobStore,
+        store: ModelStore,
+        *,
+        given: str | Path,
+        folder: Path,
+        scratch: Path,
+    ) -> None:
+        """Open the catalog and add the bundle that the server was given.
+
+        Args:
+            database: The catalog's rows.
+            files: The zips of retrained bundles.
+            store: The built-in models.
+            given: Name or folder of a bundle.
+            folder: Folder of unpacked bundles.
+            scratch: Temporary folder on the same drive.
+
+        Raises:
+            ModelError: the given bundle cannot be opened.
+        """
+        self._database, self._files, self._folder, self._scratch = database, files, folder, scratch
+        self.store = store
+        self._given = store.open(given)
+        storage_key = str(given) if not Path(given).is_dir() else str(Path(given).absolute())
+        with database.write() as session:
+            _add(session, self._given, storage_key=storage_key, source=GIVEN)
+
+    # ------------------------------------------------------------------ models
+
+    def add(self, bundle: Bundle, *, job: str, report: dict[str, Any]) -> None:
+        """Store the bundle of a retraining job for all servers.
+
+        Raises:
+            OutputError: no space.
+        """
+        verify_bundle(bundle)
+        packed = self._scratch / f"{bundle.id}-{uuid.uuid4().hex}.zip"
+        try:
+            with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
+                for path in sorted(bundle.folder.iterdir()):
+                    archive.write(path, path.name)
+            with self._files.keep(packed) as (session, sha256):
+                _add(session, bundle, storage_key=sha256, source=RETRAINED, job=job, report=report)
+        except OSError as error:
+            raise cannot_write(self._scratch, error) from error
+        finally:
+            packed.unlink(missing_ok=True)
+
+    def list_models(self) -> list[Model]:
+        """Return all models, the latest first."""
+        with self._database.read() as session:
+            return list(session.scalars(select(Model).order_by(Model.added_at.desc(), Model.bundle_id)))
+
+    def get(self, bundle_id: str) -> Model:
+        """Return a model.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        with self._database.read() as session:
+            model = session.get(Model, bundle_id)
+        if model is None:
+            known = ", ".join(each.bundle_id for each in self.list_models())
+            raise NotFoundError(f"there is no model {bundle_id[:64]!r}; expected one of {known}.")
+        return model
+
+    def open(self, bundle_id: str) -> Bundle:
+        """Return a model's bundle, verified against its hash and unpacked if necessary.
+
+        Raises:
+            NotFoundError: there is no such model.
+            ModelError: the bundle is damaged or missing.
+        """
+        model = self.get(bundle_id)
+        if self._given.id == bundle_id:
+            return self._given
+        bundle = self.store.open(model.storage_key) if model.source == GIVEN else self._unpack(model)
+        verify_bundle(bundle)
+        if bundle.id != bundle_id:
+            raise ModelError(f"{bundle.folder}: expected the model {bundle_id}, found {bundle.id}. It was replaced.")
+        return bundle
+
+    def _unpack(self, model: Model) -> Bundle:
+        folder = self._folder / model.bundle_id
+        if folder.is_dir():
+            try:
+                bundle = read_bundle(folder)
+                verify_bundle(bundle)
+            except ModelError as error:
+                LOG.warning("%s is unpacked again: %s", folder, error)
+                shutil.rmtree(folder)
+            else:
+                return bundle
+        building = self._scratch / f"{model.bundle_id}-{uuid.uuid4().hex}"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with zipfile.ZipFile(self._files.local(model.storage_key)) as archive:  # trusted: written by `add`
+                archive.extractall(building)
+            with suppress(OSError):  # another server of this folder has unpacked it
+                building.rename(folder)
+        except (zipfile.BadZipFile, zlib.error, NotFoundError, OSError) as error:
+            raise ModelError(f"the bundle {model.bundle_id} cannot be unpacked ({error}).") from error
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+        return read_bundle(folder)
+
+    # ------------------------------------------------------------------ history
+
+    def list_activations(self) -> list[tuple[ModelActivation, Model]]:
+        """Return the activations with their models, the latest first."""
+        query = select(ModelActivation, Model).join(Model, Model.bundle_id == ModelActivation.bundle_id)
+        with self._database.read() as session:
+            rows = session.execute(query.order_by(ModelActivation.id.desc()).limit(MAX_LISTED))
+            return [(activation, model) for activation, model in rows]
+
+    def latest_activation(self) -> ModelActivation | None:
+        """Return the activation of the active model; None before the first."""
+        with self._database.read() as session:
+            return session.scalar(select(ModelActivation).order_by(ModelActivation.id.desc()).limit(1))
+
+    def previous_id(self) -> str | None:
+        """Return the id of the model that was active before the active one; None if there was none."""
+        latest_first = ModelActivation.id.desc()
+        active = select(ModelActivation.bundle_id).order_by(latest_first).limit(1).scalar_subquery()
+        previous = select(ModelActivation.bundle_id).where(ModelActivation.bundle_id != active)
+        with self._database.read() as session:
+            return session.scalar(previous.order_by(latest_first).limit(1))
+
+    def add_activation(self, bundle_id: str, why: str) -> int:
+        """Add an activation to the history, and return its id."""
+        with self._database.write() as session:
+            row = ModelActivation(bundle_id=bundle_id, why=why)
+            session.add(row)
+            session.flush()
+            return row.id
+
+    def open_active(self, *, is_alone: bool) -> ActiveModel:
+        """Return the model to start with: the last active one, or else the given one.
+
+        A bundle that cannot be opened is skipped for the one before it. If other servers share the database, this is
+        not written down, because they may be able to open it.
+        """
+        activations = [activation for activation, _ in self.list_activations()]
+        bundle, why = self._given, "the server was started with it"
+        for activation in activations:
+            try:
+                bundle = self.open(activation.bundle_id)
+            except DawnChorusError as error:
+                LOG.error("the last active model %s cannot be opened and is skipped: %s", activation.bundle_id, error)
+                why = "the one after it cannot be opened any more"
+                continue
+            if activation is activations[0]:
+                return ActiveModel(bundle, activation.id)
+            break
+        if activations and not is_alone:
+            return ActiveModel(bundle, activations[0].id)
+        return ActiveModel(bundle, self.add_activation(bundle.id, why))
+
+
+def _add(
+    session: Session,
+    bundle: Bundle,
+    *,
+    storage_key: str,
+    source: str,
+    job: str | None = None,
+    report: dict[str, Any] | None = None,
+) -> None:
+    """Add the row of a model; of one that is known from the same source, write where its bundle is now."""
+    lock(session, f"model {bundle.id}")
+    known = session.get(Model, bundle.id)
+    if known is None:
+        session.add(
+            Model(
+                bundle_id=bundle.id,
+                name=bundle.info.name,
+                family=bundle.info.family,
+                n_classes=len(bundle.labels),
+                storage_key=storage_key,
+                source=source,
+                job=job,
+                report=report,
+            )
+        )
+    elif known.source == source:
+        known.storage_key = storage_key
