@@ -26,6 +26,7 @@ _NAMES = {
     "formats.detections": ("Detections",),
     "formats.files": ("read_detections", "write_detections"),
     "formats.registry": ("FORMATS", "TableFormat"),
+    "identification.notebook": ("NotebookProgress",),
     "identification.options": ("Options",),
     "identification.result": ("Progress", "RecordingFailure", "Run"),
     "identification.run": ("identify",),

@@ -30,6 +30,7 @@ from dawnchorus.errors import (
 from dawnchorus.formats.detections import Detections
 from dawnchorus.formats.files import read_detections, write_detections
 from dawnchorus.formats.registry import FORMATS, TableFormat
+from dawnchorus.identification.notebook import NotebookProgress
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.result import Progress, RecordingFailure, Run
 from dawnchorus.identification.run import identify
@@ -66,6 +67,7 @@ __all__ = [
     "ModelError",
     "ModelNotFoundError",
     "NotFoundError",
+    "NotebookProgress",
     "Options",
     "OutputError",
     "OutputExistsError",

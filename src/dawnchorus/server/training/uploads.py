@@ -6,13 +6,13 @@ import csv
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from dawnchorus.audio.discovery import SUFFIXES
 from dawnchorus.data.contradictions import describe_contradictions
-from dawnchorus.data.layout_detection import KNOWN_TABLES, OnNote
+from dawnchorus.data.layout_detection import KNOWN_TABLES
 from dawnchorus.data.layouts.folders import apply_review, build_rows, list_labels, parse_file_facts, read_folders
 from dawnchorus.data.layouts.review_folders import find_folder_review
 from dawnchorus.data.layouts.tables import TableLayout
@@ -25,6 +25,9 @@ from dawnchorus.storage.safe_names import safe_name
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file
 from dawnchorus.taxonomy.labels import Label
+
+OnNote = Callable[[str], None]
+"""A function that takes a sentence for the reply to a request."""
 
 _ROOT = Path("/")
 """Folder that the names of uploads begin in while their folders are read."""
@@ -116,6 +119,7 @@ def unpack_files(
         folder = tree if has_table else tree / f"{k}"
         if _suffix(given) == ".zip":
             max_bytes -= unpack(path, folder, limits=limits, max_bytes=max_bytes)
+            path.unlink()
             zips.append(() if has_table else tuple(_list_files(folder)))
             continue
         try:
@@ -125,10 +129,10 @@ def unpack_files(
         except OSError as error:
             rejected.append((safe_path(given), f"it cannot be stored under this name ({error.strerror})"))
     table = next((upload for upload in form if upload.suffix == ".csv"), None)
-    if table is None:
-        return UploadedFiles(tree, (tuple(form), *zips), None, tuple(rejected))
-    together = tuple(upload for upload in _list_files(tree) if upload.path != table.path)
-    return UploadedFiles(tree, (together,), table, tuple(rejected))
+    if has_table:
+        together = tuple(upload for upload in _list_files(tree) if table is None or upload.path != table.path)
+        return UploadedFiles(tree, (together,), table, tuple(rejected))
+    return UploadedFiles(tree, (tuple(form), *zips), None, tuple(rejected))
 
 
 def safe_path(given: str) -> str:
