@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 StrPath = str | os.PathLike[str]
 
-DEFAULT_RATIOS = dict(zip(SPLITS, (0.7, 0.15, 0.15), strict=True))
+DEFAULT_RATIOS: dict[str, float] = dict(zip(SPLITS, (0.7, 0.15, 0.15), strict=True))
 
 
 def import_recordings(
