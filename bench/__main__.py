@@ -1,14 +1,19 @@
-"""`python -m bench [NAME...]`: run the measurements of these names (default: all) and write the report again."""
+"""`python -m bench [NAME...] [--old FOLDER]`: run the measurements of these names and write the report again.
+
+By default these are all, but `engine`, which compares this checkout with an older one in the folder.
+"""
 
 from __future__ import annotations
 
-import sys
+import argparse
+from pathlib import Path
 
 from bench import (
     ablation,
     acoustic,
     agreement,
     analyses,
+    engine,
     few_shot,
     heads,
     leaderboard,
@@ -59,13 +64,15 @@ MEASUREMENTS = {
 
 def main() -> None:
     """Run and report."""
-    names = sys.argv[1:] or list(MEASUREMENTS)
-    unknown = set(names) - set(MEASUREMENTS)
-    if unknown:
-        sys.exit(f"expected any of {', '.join(MEASUREMENTS)}, got {', '.join(sorted(unknown))}")
-    for name in names:
+    parser = argparse.ArgumentParser(prog="python -m bench")
+    parser.add_argument("names", nargs="*", metavar="NAME", choices=[*MEASUREMENTS, "engine", []])
+    parser.add_argument("--old", type=Path, metavar="FOLDER", help="an older checkout, for engine")
+    given = parser.parse_args()
+    if "engine" in given.names and given.old is None:
+        parser.error("engine: expected --old FOLDER")
+    for name in given.names or list(MEASUREMENTS):
         print(f"{name}...", flush=True)
-        save(name, MEASUREMENTS[name]())
+        save(name, engine.measure(given.old) if name == "engine" else MEASUREMENTS[name]())
     print(f"Written: {write_report()}")
 
 

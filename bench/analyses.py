@@ -1,4 +1,4 @@
-"""The cost of recorder health and acoustic indices in the same pass: processor time of all processes, in turn."""
+"""Cost of recorder health and acoustic indices in the same pass: processor time of all processes, in turn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ N_FILES = int(os.environ.get("BENCH_FILES", "24"))
 
 
 def measure() -> dict[str, Any]:
-    """Return the ratio of processor times with and without the analyses, in each of some rounds."""
+    """Compare processor times with and without the analyses, in each of some rounds."""
     ModelStore(default_folder()).open("birdnet")
     ratios, hours = [], 0.0
     with tempfile.TemporaryDirectory() as scratch:
@@ -34,9 +34,9 @@ def measure() -> dict[str, Any]:
 
 
 def _processor_s(folder: Path, *options: str) -> float:
-    """Processor seconds of one `identify` and of its decoders."""
+    """Return the processor seconds of one `identify` and of its decoders."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    out = ["--out", folder / "out.csv", "--overwrite", "-q"]
+    out: list[str | Path] = ["--out", folder / "out.csv", "--overwrite", "-q"]
     command: list[str | Path] = [sys.executable, "-m", "dawnchorus", "identify", folder / "recordings", *out, *options]
     subprocess.run(command, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -49,7 +49,7 @@ MODULES = (
 MIRRORS = {
     "audio": ("tests/audio", "tests/identification"),
     "inference": ("tests/inference", "tests/identification"),
-    "server": ("tests/server/state/test_state.py", "tests/server/state/test_job_queue.py"),
+    "server": ("tests/server/state/test_database.py", "tests/server/state/test_job_queue.py"),
 }
 """Tests that reach a package by way of child processes, whose coverage is lost when they are killed."""
 

@@ -99,6 +99,21 @@ def _overhead(result: dict[str, Any]) -> str:
     )
 
 
+def _engine(result: dict[str, Any]) -> str:
+    lines = [
+        "## One inference engine\n",
+        f"This checkout against the one before it, whole processes in turn, {result['n_pairs']} pairs, "
+        f"{result['minutes']} minutes of sound each; old / new with 90 % bootstrap intervals of the median: above 1, "
+        "the new one is faster.\n",
+        "| what | old, s | new, s | wall | processor |",
+        "| --- | ---: | ---: | --- | --- |",
+    ]
+    for name, each in result["ratios"].items():
+        wall, cpu = (f"{median:.3f} ({low:.3f} to {high:.3f})" for median, low, high in (each["wall"], each["cpu"]))
+        lines.append(f"| {name} | {each['old_wall_s']:.3f} | {each['new_wall_s']:.3f} | {wall} | {cpu} |")
+    return "\n".join(lines) + "\n"
+
+
 def _analyses(result: dict[str, Any]) -> str:
     each = ", ".join(f"{100 * value:.1f}" for value in result["cost_each"])
     return (
@@ -382,6 +397,7 @@ def _soundscapes(result: dict[str, Any]) -> str:
 _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "peers": _peers,
     "overhead": _overhead,
+    "engine": _engine,
     "analyses": _analyses,
     "stereo": _stereo,
     "agreement": _agreement,

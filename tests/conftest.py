@@ -50,7 +50,6 @@ NEEDS_TORCH = (
     "tests/evaluation/test_data_quality",
     "tests/evaluation/test_quantization",
     "tests/e2e/test_notebooks.py",
-    "tests/test_python_page.py::test_examples_run[Train",
 )
 
 

@@ -17,4 +17,4 @@ install=("$UV" pip install --quiet --python .venv-lowest/bin/python)
 .venv-lowest/bin/python -m pytest -q -m 'not ops' -n auto --dist loadgroup -o filterwarnings=default --disable-warnings \
   tests/audio tests/data tests/metrics/test_classification.py tests/formats tests/identification tests/models tests/plotting \
   tests/server/test_api.py tests/server/test_bounds.py tests/server/test_hosts.py tests/server/state/test_job_queue.py \
-  tests/server/test_models.py tests/server/test_pages.py tests/server/state/test_state.py tests/test_cores.py tests/test_privacy.py
+  tests/server/http/routes/test_models.py tests/server/http/routes/test_pages.py tests/server/state/test_database.py tests/test_cores.py tests/test_privacy.py

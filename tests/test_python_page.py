@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from dawnchorus.formats.detections import Detections
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.types import Detection, RecordingMetadata, RecordingTable
+from tests.fixtures.examples import EXAMPLES as EXAMPLE_PACKAGES
 from tests.fixtures.ranges import range_bundle
 
 PAGE = Path(__file__).parents[1] / "docs" / "PYTHON.md"
@@ -49,7 +52,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, band_bundle: Bund
 
 
 @pytest.mark.usefixtures("workplace")
-@pytest.mark.parametrize("title", EXAMPLES)
+@pytest.mark.parametrize(
+    "title", [pytest.param(title, marks=[pytest.mark.ops] if title.startswith("Train") else []) for title in EXAMPLES]
+)
 def test_examples_run(title: str, request: pytest.FixtureRequest) -> None:
     if title == "Train and evaluate":
         Path("my-set").mkdir()
@@ -59,3 +64,32 @@ def test_examples_run(title: str, request: pytest.FixtureRequest) -> None:
     samples, sample_rate_hz = soundfile.read("recordings/dawn.wav")
     names |= {"samples": samples, "sample_rate_hz": sample_rate_hz}
     exec(compile(SECTIONS[title], f"{PAGE.name}: {title}", "exec"), names)  # noqa: S102 - our own page
+
+
+CHECKERS = {
+    "mypy": [sys.executable, "-m", "mypy", "--strict"],
+    "pyright": [Path(sys.executable).with_name("basedpyright"), "--pythonpath", sys.executable],
+}
+PREAMBLE = """
+import dawnchorus as dc
+import soundfile
+
+samples = soundfile.read("dawn.wav")[0]
+sample_rate_hz = 48_000
+"""
+
+
+@pytest.mark.ops
+@pytest.mark.parametrize("checker", CHECKERS)
+def test_examples_type_check(checker: str, tmp_path: Path) -> None:
+    """Each section as a module, and the packages of `examples/`."""
+    (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "standard"}')
+    (tmp_path / "mypy.ini").write_text("[mypy]\n[mypy-soundfile.*,pandas.*]\nignore_missing_imports = True\n")
+    for number, title in enumerate(EXAMPLES):
+        (tmp_path / f"section_{number}.py").write_text(PREAMBLE + SECTIONS[title])
+    for folder in EXAMPLE_PACKAGES:
+        for path in folder.glob("*.py"):
+            shutil.copy(path, tmp_path)
+    command = [*CHECKERS[checker], *sorted(tmp_path.glob("*.py"))]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout

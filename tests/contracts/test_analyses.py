@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from tests.fixtures.examples import MAX_LINES, count_lines
 from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.sample_analyses import Table, table_from_json, table_to_json
@@ -24,7 +24,6 @@ from dawnchorus.registry import Registry
 from dawnchorus.types import RecordingMetadata
 
 RATE_HZ = 8000
-EXAMPLE = Path(__file__).parents[2] / "examples" / "dawnchorus-crossings"
 
 
 def compute(analysis: Analysis, samples: npt.NDArray[np.float32], *, block: int) -> Table:
@@ -77,22 +76,17 @@ for arguments in (["identify", "--help"], ["identify", *sys.argv[1:], "--analyse
 
 
 def test_a_package_adds_an_analysis_without_a_change_here(
-    level_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    installed_examples: Path, level_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("setuptools", reason="the example is built with setuptools")
-    source, target = tmp_path / "source", tmp_path / "installed"
-    shutil.copytree(EXAMPLE, source)
-    assert sum(len(path.read_text().splitlines()) for path in source.iterdir()) <= 60
-    options = ["-q", "--no-deps", "--no-build-isolation", "--no-index", "--no-compile", "--disable-pip-version-check"]
-    subprocess.run([sys.executable, "-m", "pip", "install", *options, "--target", target, source], check=True)
+    assert count_lines("dawnchorus-crossings") <= MAX_LINES
     path, out = tmp_path / "A.wav", tmp_path / "out.csv"
     write_recording(path, tone(500.0, seconds=2.0), rate_hz=16_000)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(target), *sys.path]), "COLUMNS": "200"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed_examples), *sys.path]), "COLUMNS": "200"}
     arguments = [sys.executable, "-c", SCRIPT, path, "--model", level_bundle.folder, "--out", out]
     text = subprocess.run(arguments, env=environment, check=True, capture_output=True, text=True).stdout
     assert "any of health, indices, crossings" in " ".join(text.split())
     header, row = (tmp_path / "out.crossings.csv").read_text().splitlines()
     assert header == "recording,start_time,channel,crossings_per_s"
     assert row == f"{path},,1,999.5"
-    monkeypatch.syspath_prepend(target)
+    monkeypatch.syspath_prepend(installed_examples)
     check(Registry(Analysis, (), noun="analysis", group="dawnchorus.analyses")["crossings"])

@@ -20,7 +20,7 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fixtures.examples import EXAMPLES
+from tests.fixtures.examples import MAX_LINES, count_lines
 
 from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json, read_metadata, with_name
 from dawnchorus.formats.registry import FORMATS, TableFormat
@@ -128,8 +128,7 @@ for arguments in (["identify", "--help"], ["identify", *sys.argv[1:], "-q"]):
 def test_a_package_adds_a_format_without_a_change_here(
     installed_examples: Path, level_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (source,) = (path for path in EXAMPLES if path.name == "dawnchorus-ctm")
-    assert sum(len(path.read_text().splitlines()) for path in source.iterdir() if path.is_file()) <= 60
+    assert count_lines("dawnchorus-ctm") <= MAX_LINES
     recording, out = tmp_path / "A 1.wav", tmp_path / "out.ctm"
     soundfile.write(recording, np.full(16_000, 0.5), 16_000, subtype="FLOAT")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed_examples), *sys.path]), "COLUMNS": "200"}

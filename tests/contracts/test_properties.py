@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dawnchorus.audio.decode import resampler
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.identification.detection_table import merge_events
 from dawnchorus.taxonomy.labels import Label, read_labels, write_labels
 from dawnchorus.types import Detection
@@ -32,7 +33,7 @@ def windows(draw: st.DrawFn) -> list[Detection]:
 
 @given(rows=windows())
 def test_events_cover_their_windows_and_nothing_else(rows: list[Detection]) -> None:
-    events = merge_events(rows)
+    events = merge_events(DetectionColumns.from_detections(rows))
     assert merge_events(events) == events
     for row in rows:
         over = [

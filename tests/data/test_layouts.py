@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import soundfile
 from tests.fixtures.commands import Command
+from tests.fixtures.logs import logged
 from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.discovery import find_recordings
@@ -27,9 +28,9 @@ def sounds(folder: Path, *names: str) -> Path:
 
 
 def imported(source: Path, **more: object) -> tuple[dict[str, RecordingRow], str]:
-    notes: list[str] = []
     folder = source.parent / "set"
-    table = import_recordings(source, folder, n_workers=1, on_note=notes.append, **more)  # type: ignore[arg-type]
+    with logged() as notes:
+        table = import_recordings(source, folder, n_workers=1, **more)  # type: ignore[arg-type]
     return {row.path.partition(f"{source.name}/")[2]: row for row in table.rows}, "\n".join(notes)
 
 
@@ -96,11 +97,11 @@ def test_folders_of_species_with_tables_for_some_are_refused(tmp_path: Path) -> 
 
 
 def test_a_zip_that_was_sent_is_read_by_the_same_rule(tmp_path: Path) -> None:
-    names = ("~zip 0/Parus major_Great Tit/2019/1.wav", "~zip 0/set/robin/2.wav", "~zip 0/robin/meadow/3.wav")
-    source = sounds(tmp_path / "in", *names, "~zip 0/wren/wood/4.wav", "~zip 0/wren/5.wav")
+    names = ("Parus major_Great Tit/2019/1.wav", "set/robin/2.wav", "robin/meadow/3.wav")
+    source = sounds(tmp_path / "in", *names, "wren/wood/4.wav", "wren/5.wav")
     rows = {row.recording_id: row.scientific_name for row in read_folder_rows(source, find_recordings([source]))}
     assert [rows[name] for name in names] == [PARUS, "robin", None]
-    assert rows["~zip 0/wren/wood/4.wav"] == "wren"
+    assert rows["wren/wood/4.wav"] == "wren"
 
 
 def test_folders_of_a_review_say_if_the_species_is_there(tmp_path: Path) -> None:

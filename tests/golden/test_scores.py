@@ -21,6 +21,7 @@ from tests.fixtures.server import running
 from tests.fixtures.waiting import wait_for
 
 from dawnchorus.identification import Options, identify
+from dawnchorus.inference.model import load_model
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.settings import Settings
 
@@ -222,3 +223,16 @@ def test_every_interface_gives_the_scores_that_are_computed_in_the_head(
         for field, tolerance in (("start_s", 1e-3), ("end_s", 1e-3), ("score", 1e-4)):
             values = [getattr(row, field) for row in expected]
             assert [getattr(row, field) for row in actual] == pytest.approx(values, abs=tolerance), (name, field)
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_model_gives_these_scores_for_files_and_for_samples(
+    name: str, recordings: list[Path], level_bundle: Bundle
+) -> None:
+    signal, path = SIGNALS[name], next(path for path in recordings if path.name == name)
+    model = load_model(level_bundle.folder)
+    samples, rate_hz = soundfile.read(path, dtype="float32")
+    for sound in (path, (samples, rate_hz)):
+        assert model.predict(sound)[:, 0] == pytest.approx(signal.loud, abs=1e-4)
+        for number, scores in enumerate(signal.overlapping, start=1):
+            assert model.predict(sound, overlap_s=0.5, channel=number)[:, 0] == pytest.approx(scores, abs=1e-4)

@@ -11,6 +11,7 @@ import pytest
 from tests.fixtures.ranges import KNOWN, range_bundle
 
 from dawnchorus.audio.windows import WindowPlan
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.identification import Options
 from dawnchorus.identification.detection_table import TableBuilder, merge_events
 from dawnchorus.identification.input_tables import DatedMetadata
@@ -215,24 +216,28 @@ def row(start_s: float, end_s: float, name: str = "a", score: float = 0.5, **mor
     return Detection(start_s, end_s, name, name, "species", score, **more)  # type: ignore[arg-type]
 
 
+def merged(rows: list[Detection]) -> list[Detection]:
+    return list(merge_events(DetectionColumns.from_detections(rows)))
+
+
 def test_events_join_over_a_gap_of_a_millisecond() -> None:
-    assert merge_events([row(0, 3), row(3.0009, 6)]) == [row(0, 6)]
-    assert merge_events([row(0, 3), row(3.0015, 6)]) == [row(0, 3), row(3.0015, 6)]
+    assert merged([row(0, 3), row(3.0009, 6)]) == [row(0, 6)]
+    assert merged([row(0, 3), row(3.0015, 6)]) == [row(0, 3), row(3.0015, 6)]
 
 
 def test_event_has_the_best_of_its_windows() -> None:
     first = row(0, 3, score=0.9, probability=0.2, human_voice=False)
     second = row(2, 4, score=0.3, probability=0.7, human_voice=True)
     best = row(0, 4, score=0.9, probability=0.7, human_voice=True)
-    assert merge_events([first, second]) == [best]
-    assert merge_events([second, first]) == [best]
-    assert merge_events([first, row(1, 2)]) == [replace(first, human_voice=None)]
-    assert merge_events([row(0, 3), row(1, 2)]) == [row(0, 3)]
+    assert merged([first, second]) == [best]
+    assert merged([second, first]) == [best]
+    assert merged([first, row(1, 2)]) == [replace(first, human_voice=None)]
+    assert merged([row(0, 3), row(1, 2)]) == [row(0, 3)]
 
 
 def test_events_are_ordered_by_start_score_and_name() -> None:
     rows = [row(0, 1, "b", 0.3), row(0, 1, "c", 0.7), row(0, 1, "a", 0.3), row(5, 6, "a", 0.9), row(5, 6, "b", 0.95)]
-    assert [(found.start_s, found.scientific_name) for found in merge_events(rows)] == [
+    assert [(found.start_s, found.scientific_name) for found in merged(rows)] == [
         (0, "c"), (0, "a"), (0, "b"), (5, "b"), (5, "a")
     ]  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -14,6 +16,7 @@ import pytest
 
 from dawnchorus.errors import JournalDamagedError, OutputError
 from dawnchorus.identification.journal import NO_FILE, Journal, RecordingSummary, file_mark, set_aside
+from dawnchorus.identification.options import Options
 from dawnchorus.inference.analyses.hits import HIT
 from dawnchorus.inference.preparation import Kept
 from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
@@ -257,3 +260,24 @@ def test_journal_that_is_refused_is_closed(tmp_path: Path, monkeypatch: pytest.M
         Journal(tmp_path / "run.journal")
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         opened[0].execute("SELECT 1")
+
+
+def test_a_journal_of_an_older_version_is_resumed(tmp_path: Path) -> None:
+    """The version of 2026-11-27 wrote it: a run of each channel by itself, and options that came later than others."""
+    stored = Path(__file__).parents[1] / "formats" / "stored" / "run.sqlite"
+    path = Path(shutil.copy(stored, tmp_path / "run.journal"))
+    options = Options(species=("Parus major",), tta_shifts=2, channel="each")
+    with closing(Journal(path)) as journal:
+        expected = {"bundle_id": "0123456789ab", "activation": "sigmoid", **options.scoring()}
+        assert journal.parameters() == json.loads(json.dumps(expected))
+        assert journal.paths() == [Path("/data/a.wav"), Path("/data/b.wav")]
+        assert journal.is_done(Path("/data/a.wav"), (100, 5))
+        assert journal.read(Path("/data/b.wav")) == FailedRecording(Path("/data/b.wav"), "it is damaged")
+        result = journal.read(Path("/data/a.wav"))
+        assert isinstance(result, ScoredRecording)
+        assert contents(result)["channels"] == [
+            (1, Kept(), [(0, 1, 0.875), (1, 0, 0.25)]),
+            (2, Kept((Segment(0.0, 30.0),), is_whole=False), [(0, 1, 0.875)]),
+        ]
+        assert (result.info.n_channels, result.speech) == (2, (Segment(1.0, 2.0),))
+        assert result.metadata == RecordingMetadata(datetime(2026, 5, 1, 3, 45), 52.5, 13.4)

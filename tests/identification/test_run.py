@@ -19,6 +19,7 @@ from tests.fixtures.waiting import wait_for
 from dawnchorus.audio.decode import read_mono
 from dawnchorus.audio.discovery import find_recordings
 from dawnchorus.errors import BusyError, FormatError, InputError, JournalDamagedError, OutputExistsError
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.identification import Options, identify
 from dawnchorus.identification.detection_table import merge_events
 from dawnchorus.identification.input_tables import read_recordings, read_species_list, read_thresholds
@@ -105,7 +106,9 @@ def detection(start_s: float, end_s: float, name: str = "a", score: float = 0.5)
 def test_events_join_over_overlaps_and_not_over_gaps() -> None:
     rows = [detection(0, 3, score=0.3), detection(1.5, 4.5, score=0.9), detection(4.5, 7.5), detection(8, 11)]
     rows += [detection(2, 5, "b")]
-    assert [(d.scientific_name, d.start_s, d.end_s, d.score) for d in merge_events(rows)] == [
+    assert [
+        (d.scientific_name, d.start_s, d.end_s, d.score) for d in merge_events(DetectionColumns.from_detections(rows))
+    ] == [
         ("a", 0, 7.5, 0.9),
         ("b", 2, 5, 0.5),
         ("a", 8, 11, 0.5),

@@ -112,7 +112,7 @@ def test_other_wrong_requests_are_refused_with_a_sentence(model: Model, recordin
     with pytest.raises(ModelError, match="no embeddings"):
         model.embed(LEVELS, RATE_HZ)
     with pytest.raises(InputError, match=r"expected float32 \[windows, 16000\], got float32 \[1, 3\]"):
-        model.sessions.run(np.zeros((1, 3), np.float32))
+        model.loaded.run(np.zeros((1, 3), np.float32))
     with pytest.raises(AudioError):
         model.predict(b"no sound at all")
     with pytest.raises(AudioError):
@@ -135,6 +135,7 @@ def test_processes_get_a_model_that_was_used_before(model: Model, method: str) -
     assert first_score(model) == 0.25
     with multiprocessing.get_context(method).Pool(1) as processes:
         assert processes.map(first_score, [model]) == [0.25]
+        assert processes.map(count_detections, [model]) == [2]
     assert first_score(pickle.loads(pickle.dumps(model))) == 0.25  # noqa: S301 - our own bytes
 
 
@@ -172,3 +173,18 @@ def test_options_are_keyword_arguments(model: Model, recording: Path) -> None:
         identify(recording, model=model, latitud=1.0)  # type: ignore[call-arg]
     with pytest.raises(InputError, match="min_score"):
         identify(recording, model=model, min_score=2.0)
+
+
+def count_detections(model: Model) -> int:
+    return identify((LEVELS, RATE_HZ), model=model, min_score=0.6, workers=1).summary().n_detections
+
+
+def test_identify_works_in_threads_at_once(model: Model) -> None:
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(count_detections, [model] * 3)) == [2, 2, 2]
+
+
+def test_a_run_shows_itself_in_notebooks(model: Model) -> None:
+    run = identify((LEVELS, RATE_HZ), model=model, min_score=0.6)
+    assert repr(run) == "<Run: 1 recordings, 2 detections, 2 classes, 0 failed; level>"
+    assert "<td>Quiet Bird</td><td><i>Avis parva</i></td><td>1</td><td>1</td><td>0.75</td>" in run._repr_html_()

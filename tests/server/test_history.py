@@ -20,7 +20,8 @@ from sqlalchemy.exc import OperationalError
 from tests.fixtures.server import running_service
 
 from dawnchorus.formats import parquet
-from dawnchorus.formats.columns import DETECTION_COLUMNS, build_row, detection_values
+from dawnchorus.formats.columns import DETECTION_COLUMNS, detection_values
+from dawnchorus.formats.detection_columns import iterate_rows
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.result import build_provenance
 from dawnchorus.limits import Limits
@@ -76,11 +77,11 @@ def test_a_stored_identification_comes_back_as_it_was(
     (tmp_path / "a.wav").write_bytes(b"sound")
     sha256 = service.detections.store(result, tmp_path / "a.wav", name="a.wav", options=OPTIONS)
     provenance = build_provenance(result.bundle, OPTIONS, range_filter=True)
-    assert stored(client, sha256, tmp_path) == [build_row(result.table, each, provenance) for each in (BIRD, ENGINE)]
+    assert stored(client, sha256, tmp_path) == list(iterate_rows(result.table, provenance))
     metadata = pq.read_schema(tmp_path / "stored.parquet").metadata[parquet.METADATA_KEY]
     assert json.loads(metadata) == json.loads(json.dumps(asdict(provenance)))
-    told = client.get(f"/api/v1/recordings/{sha256}/detections").json()["detections"]
-    for fields, detection in zip(told, (BIRD, ENGINE), strict=True):
+    reply = client.get(f"/api/v1/recordings/{sha256}/detections").json()["detections"]
+    for fields, detection in zip(reply, (BIRD, ENGINE), strict=True):
         assert fields.items() >= detection_values(detection).items()
 
 

@@ -10,19 +10,36 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.audio.windows import WindowPlan
+from dawnchorus.cores import usable_cores
 from dawnchorus.data.presence import NOT_KNOWN, PRESENT, Presence, PresenceArray, Secondary
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, species_of
 from dawnchorus.errors import InputError
-from dawnchorus.identification import Options, identify
+from dawnchorus.identification.options import Options
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.result import Progress
-from dawnchorus.inference.model import Model
+from dawnchorus.identification.run import build_score_filter
+from dawnchorus.inference.analyses.dense_scores import DenseScores
+from dawnchorus.inference.analyses.windows import WindowAnalysis
+from dawnchorus.inference.loaded_model import LoadedModel
+from dawnchorus.inference.recording import ScoringPlan
+from dawnchorus.inference.results import FailedRecording, ScoredRecording
+from dawnchorus.inference.scoring import score_recordings
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 
 FloatArray = npt.NDArray[np.float64]
 Pool = Literal["mean", "max"]
 NOTHING_LEFT = "nothing of it is left to score after the bundle's cleaning"
+
+
+@dataclass(frozen=True)
+class BestClass:
+    """Class with the highest score in a recording."""
+
+    index: int
+    """Its index in the model's labels."""
+    score: float
 
 
 @dataclass(frozen=True)
@@ -47,6 +64,8 @@ class Scores:
     secondary: Secondary = "count"
     unknown_species: tuple[tuple[str, ...], ...] = ()
     """[recordings]: the species of each recording that the model does not know; empty: it knows all of them."""
+    best: tuple[BestClass | None, ...] = ()
+    """[recordings]: the class with the highest score, of all that the model knows; None: none reaches its threshold."""
 
     @property
     def truth(self) -> npt.NDArray[np.bool_]:
@@ -137,57 +156,94 @@ def score_data_set(
             f"scientific; the model's are in {bundle.folder / 'labels.csv'}."
         )
     by_path = {table.file(row): row for row in rows}
-    options = Options(
-        min_score=0.0,
-        species=wanted,
-        thresholds=dict.fromkeys(bundle.info.thresholds, 0.0),
-        overlap_s=overlap_s,
-        tta_shifts=tta_shifts,
+    windows = WindowPlan.from_seconds(
+        rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=overlap_s
     )
-    run = identify(list(by_path), options, model=Model(bundle, store), workers=n_workers, on_progress=on_progress)
-    column = {known[name]: k for k, name in enumerate(wanted)}
-    failed: set[Path] = set()
-    found_rows: list[RecordingRow] = []
-    recording, starts, scores, present = [], [], [], []
-    presence = Presence(wanted, secondary=secondary)
-    for path, row in by_path.items():
-        recording_table = run.table(path)
-        if recording_table is None or not recording_table.detections:
-            failed.add(path)
-            continue
-        each: dict[tuple[float, float], FloatArray] = {}
-        for detection in recording_table.detections:
-            values = each.setdefault((detection.start_s, detection.end_s), np.zeros(len(wanted)))
-            values[column[known[detection.scientific_name]]] = detection.score
-        for (start_s, end_s), values in sorted(each.items(), key=lambda entry: entry[0]):
-            recording.append(len(found_rows))
-            starts.append(start_s)
-            scores.append(values)
-            present.append(presence.between(row, start_s, end_s))
-        found_rows.append(row)
-    reasons = {problem.recording: problem.reason for problem in run.failures}
-    failures = {
-        row.recording_id: reasons.get(printable(path), NOTHING_LEFT) for path, row in by_path.items() if path in failed
+    analyses: dict[str, WindowAnalysis] = {
+        "scores": DenseScores(np.array([known[name] for name in wanted])),
+        "hits": build_score_filter(bundle, Options(min_score=0.0, top=1)),
     }
-    if not scores:
+    results = _score_recordings(
+        list(by_path),
+        LoadedModel.open(bundle, store.folder, tta_shifts=tta_shifts),
+        ScoringPlan(windows=windows, analyses=analyses),
+        n_workers=n_workers or usable_cores(),
+        on_progress=on_progress,
+    )
+    presence = Presence(wanted, secondary=secondary)
+    scored: list[tuple[RecordingRow, ScoredRecording]] = []
+    failures: dict[str, str] = {}
+    for path, row in by_path.items():
+        result = results[path]
+        if isinstance(result, FailedRecording):
+            failures[row.recording_id] = printable(result.reason)
+        elif not len(result.channels[0].tables["scores"]):
+            failures[row.recording_id] = NOTHING_LEFT
+        else:
+            scored.append((row, result))
+    if not scored:
         first = next(iter(failures.items()), None)
         why = f" ({first[0]}: {first[1]})" if first else ""
         raise InputError(f"{table.folder}: none of its {len(rows)} recordings could be scored{why}.")
+    values = [result.channels[0].tables["scores"]["scores"] for _, result in scored]
+    times = [
+        [result.channels[0].window_times(k, windows, result.duration_s) for k in range(len(each))]
+        for (_, result), each in zip(scored, values, strict=True)
+    ]
+    present = [
+        presence.between(row, start_s, end_s)
+        for (row, _), each in zip(scored, times, strict=True)
+        for start_s, end_s in each
+    ]
     return Scores(
         classes=wanted,
-        rows=tuple(found_rows),
-        recording=np.array(recording),
-        start_s=np.array(starts),
+        rows=tuple(row for row, _ in scored),
+        recording=np.repeat(np.arange(len(scored)), [len(each) for each in values]),
+        start_s=np.array([start_s for each in times for start_s, _ in each]),
         window_s=bundle.info.window_s,
-        scores=np.stack(scores),
+        scores=np.concatenate(values, dtype=np.float64),
         presence=np.stack(present),
         failures=failures,
         unlabelled=unlabelled,
         secondary=secondary,
         unknown_species=tuple(
-            tuple(name for name in _species_in(row, secondary) if name not in known) for row in found_rows
+            tuple(name for name in _species_in(row, secondary) if name not in known) for row, _ in scored
         ),
+        best=tuple(_find_best(result.channels[0].hits) for _, result in scored),
     )
+
+
+def _score_recordings(
+    paths: list[Path],
+    model: LoadedModel,
+    plan: ScoringPlan,
+    *,
+    n_workers: int,
+    on_progress: Callable[[Progress], None] | None,
+) -> dict[Path, ScoredRecording | FailedRecording]:
+    """Return the results by path."""
+    progress = Progress(len(paths))
+    windows = plan.windows
+
+    def note_windows(n: int) -> None:
+        progress.scored_s += n * windows.hop_samples / windows.rate_hz
+        if on_progress is not None:
+            on_progress(progress)
+
+    results = {}
+    for result in score_recordings(paths, model, plan, n_workers=n_workers, on_windows=note_windows):
+        results[result.path] = result
+        progress.n_failed += isinstance(result, FailedRecording)
+        progress.n_done += isinstance(result, ScoredRecording)
+    return results
+
+
+def _find_best(hits: npt.NDArray[np.void]) -> BestClass | None:
+    """Return the class of the hit with the highest score; of equal ones, of the first."""
+    if not len(hits):
+        return None
+    hit = hits[np.argmax(hits["score"])]
+    return BestClass(int(hit["class"]), float(hit["score"]))
 
 
 def _species_in(row: RecordingRow, secondary: Secondary) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from dawnchorus.types import Detection, Provenance, RecordingTable
+from dawnchorus.types import Provenance
 
 ColumnType = Literal["category", "string", "float64", "float32", "int16", "int8", "bool"]
 """Type of the values; a category is a string with few values."""
@@ -60,21 +60,22 @@ COLUMNS = (
 DETECTION_COLUMNS = tuple(column for column in COLUMNS if column.source == "detection")
 """Columns whose values are fields of a `Detection`."""
 
+_JSON_TYPES: dict[ColumnType, str] = {
+    "category": "string",
+    "string": "string",
+    "float64": "number",
+    "float32": "number",
+    "int16": "integer",
+    "int8": "integer",
+    "bool": "boolean",
+}
+
 _DECIMALS = {column.name: column.decimals for column in COLUMNS if column.decimals is not None}
 
 
 def has_channels(provenance: Provenance) -> bool:
     """Return True if each channel was scored by itself, so that every detection has one."""
     return provenance.parameters.get("channel") == "each"
-
-
-def build_row(table: RecordingTable, detection: Detection, provenance: Provenance) -> dict[str, Any]:
-    """Return the values of all columns for one detection in the recording of `table`."""
-    time = table.clock_time(detection.start_s)
-    owners = {"detection": detection, "recording": table, "metadata": table.metadata, "run": provenance}
-    values = {each.name: getattr(owners[each.source], each.name) for each in COLUMNS if each.source != "clock"}
-    values["start_time"] = time and time.isoformat(timespec="milliseconds")
-    return {each.name: values[each.name] for each in COLUMNS}
 
 
 def detection_values(source: object) -> dict[str, Any]:
@@ -88,3 +89,15 @@ def round_values(row: Mapping[str, Any]) -> dict[str, Any]:
         name: round(value, _DECIMALS[name]) if name in _DECIMALS and value is not None else value
         for name, value in row.items()
     }
+
+
+def build_json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a detection with all columns."""
+    properties = {
+        column.name: {
+            "type": _JSON_TYPES[column.type] if column.is_required else [_JSON_TYPES[column.type], "null"],
+            "description": column.meaning,
+        }
+        for column in COLUMNS
+    }
+    return {"type": "object", "required": list(properties), "properties": properties}

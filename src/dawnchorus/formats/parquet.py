@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dawnchorus.errors import FormatError
-from dawnchorus.formats.columns import COLUMNS, DETECTION_COLUMNS, Column, build_row
+from dawnchorus.formats.columns import COLUMNS, DETECTION_COLUMNS, Column
+from dawnchorus.formats.detection_columns import DetectionColumns, fixed_values, start_times
 from dawnchorus.storage.parquet_files import reading_parquet
 from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
 
@@ -42,13 +44,41 @@ def open_batches(tables: Iterable[RecordingTable], provenance: Provenance) -> pa
 
 
 def _batches(tables: Iterable[RecordingTable], provenance: Provenance, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    rows: list[dict[str, Any]] = []
+    """Yield the rows in batches of whole recordings; the last may be empty."""
+    waiting: list[RecordingTable] = []
+    n_waiting = 0
     for table in tables:
-        rows.extend(build_row(table, detection, provenance) for detection in table.detections)
-        if len(rows) >= ROWS_AT_A_TIME:
-            yield pa.RecordBatch.from_pylist(rows, schema)
-            rows = []
-    yield pa.RecordBatch.from_pylist(rows, schema)
+        waiting.append(table)
+        n_waiting += len(table.detections)
+        if n_waiting >= ROWS_AT_A_TIME:
+            yield _build_batch(waiting, provenance, schema)
+            waiting, n_waiting = [], 0
+    yield _build_batch(waiting, provenance, schema)
+
+
+def _build_batch(tables: Sequence[RecordingTable], provenance: Provenance, schema: pa.Schema) -> pa.RecordBatch:
+    parts = [DetectionColumns.from_detections(table.detections) for table in tables]
+    detections = DetectionColumns.concatenate(parts)
+    arrays = {column.name: _to_arrow(detections, column) for column in DETECTION_COLUMNS}
+    starts = (start_times(table, part.column("start_s").tolist()) for table, part in zip(tables, parts, strict=True))
+    arrays["start_time"] = pa.array([time for times in starts for time in times], pa.string())
+    fixed = [fixed_values(table, provenance) for table in tables]
+    position = np.repeat(np.arange(len(tables)), [len(part) for part in parts])
+    for column in COLUMNS:
+        if column.name not in arrays:
+            kind = pa.string() if column.type == "category" else _TYPES[column.type]
+            values = pa.array([values[column.name] for values in fixed], kind)
+            arrays[column.name] = (values.dictionary_encode() if column.type == "category" else values).take(position)
+    return pa.RecordBatch.from_arrays([arrays[name] for name in schema.names], schema=schema)
+
+
+def _to_arrow(detections: DetectionColumns, column: Column) -> pa.Array:
+    values, is_null = detections.column(column.name), detections.is_null(column.name)
+    if column.type == "category":
+        return pa.array(values, pa.string()).dictionary_encode()
+    if column.type == "bool":
+        values = values.astype(bool)
+    return pa.array(values, _TYPES[column.type], mask=is_null, safe=False)  # scores lose digits, as float32 has fewer
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dawnchorus.audio.metadata import describe_other_location
 from dawnchorus.audio.windows import WindowPlan
+from dawnchorus.formats.columns import DETECTION_COLUMNS
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.identification.input_tables import DatedMetadata
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.output_paths import printable
@@ -21,7 +26,9 @@ from dawnchorus.identification.weeks import week_of
 from dawnchorus.inference.results import ScoredChannel, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import apply_calibration
-from dawnchorus.types import Detection, RecordingMetadata, RecordingTable, Segment
+from dawnchorus.types import RecordingMetadata, RecordingTable, Segment
+
+Seconds = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -48,18 +55,19 @@ class TableBuilder:
         week = self._week(scored.path, metadata)
         expected = self._expected(metadata, week)
         options = self.options
-        rows = [row for channel in scored.channels for row in self._rows(scored, channel, expected)]
+        by_channel = [self._detect(scored, channel, expected) for channel in scored.channels]
+        detections = DetectionColumns.concatenate(by_channel)
         if options.merge:
-            rows = merge_events(rows)
+            detections = merge_events(detections)
         else:
-            rows.sort(key=lambda r: (r.start_s, -r.score))
+            detections = detections.select(np.lexsort((-detections.column("score"), detections.column("start_s"))))
         return RecordingTable(
             recording=self.name(scored.path),
             duration_s=scored.duration_s,
             rate_hz=scored.info.rate_hz,
             metadata=metadata,
             week=week,
-            detections=tuple(rows),
+            detections=detections,
             speech=scored.speech if options.speech is not None else (),
             is_silenced=options.speech in ("blank", "drop"),
             channel="mean" if options.channel == "each" else options.channel,
@@ -80,32 +88,42 @@ class TableBuilder:
         day = self._given_day(path) or metadata.start_time
         return self.options.week or (week_of(day) if day is not None else None)
 
-    def _rows(
+    @cached_property
+    def _classes(self) -> dict[str, npt.NDArray[np.object_]]:
+        """Names and kind of each class of the model [classes]."""
+        names = ("scientific_name", "common_name", "kind")
+        return {name: np.array([getattr(label, name) for label in self.bundle.labels], object) for name in names}
+
+    def _detect(
         self, scored: ScoredRecording, channel: ScoredChannel, expected: list[bool | None] | None
-    ) -> Iterator[Detection]:
-        """Yield the detections in one channel; `expected` has what the range filter says of each class."""
-        labels, calibration = self.bundle.labels, self.bundle.info.calibration
-        options = self.options
-        for window, index, score in channel.hits.tolist():
-            in_range = None if expected is None else expected[index]
-            label, kept_s = labels[index], self.plan.start_s(window)
-            start_s = channel.kept.start_s(kept_s)
-            end_s = max(min(channel.kept.end_s(kept_s + self.plan.window_s), scored.duration_s), start_s)
-            human_voice = None if options.speech is None else _has_any(scored.speech, start_s, end_s)
-            if (options.drop_out_of_range and in_range is False) or (options.speech == "drop" and human_voice):
-                continue
-            yield Detection(
-                start_s=start_s,
-                end_s=end_s,
-                scientific_name=label.scientific_name,
-                common_name=label.common_name,
-                kind=label.kind,
-                score=score,
-                in_range=in_range,
-                probability=None if calibration is None else float(apply_calibration(np.array(score), calibration)),
-                human_voice=human_voice,
-                channel=channel.channel,
-            )
+    ) -> DetectionColumns:
+        """Return the detections in one channel; `expected` has what the range filter says of each class."""
+        calibration, options = self.bundle.info.calibration, self.options
+        index, score = channel.hits["class"], channel.hits["score"].astype(np.float64)
+        start_s, end_s = self._times(scored, channel)
+        columns: dict[str, npt.NDArray[Any]] = {"start_s": start_s, "end_s": end_s, "score": score}
+        columns |= {name: values[index] for name, values in self._classes.items()}
+        if expected is not None:
+            columns["in_range"] = np.array([-1 if each is None else each for each in expected], np.int8)[index]
+        if options.speech is not None:
+            columns["human_voice"] = _has_any(scored.speech, start_s, end_s)
+        if calibration is not None:
+            columns["probability"] = apply_calibration(score, calibration)
+        if channel.channel is not None:
+            columns["channel"] = np.full(len(index), channel.channel)
+        is_kept = np.ones(len(index), bool)
+        if options.drop_out_of_range and expected is not None:
+            is_kept &= columns["in_range"] != 0
+        if options.speech == "drop":
+            is_kept &= ~columns["human_voice"]
+        return DetectionColumns({name: values[is_kept] for name, values in columns.items()})
+
+    def _times(self, scored: ScoredRecording, channel: ScoredChannel) -> tuple[Seconds, Seconds]:
+        """Return start and end of each hit in seconds of the recording."""
+        windows, position = np.unique(channel.hits["window"], return_inverse=True)
+        times = [channel.window_times(window, self.plan, scored.duration_s) for window in windows.tolist()]
+        start_s, end_s = np.array(times, np.float64).reshape(-1, 2)[position].T
+        return start_s, end_s
 
     def metadata(self, path: Path, own: RecordingMetadata) -> RecordingMetadata:
         """Return time and location of a recording, from the table, the file and the options together."""
@@ -149,35 +167,48 @@ class TableBuilder:
         return self.range_filter.expected(latitude=metadata.latitude, longitude=metadata.longitude, week=week)
 
 
-def _has_any(segments: Sequence[Segment], start_s: float, end_s: float) -> bool:
-    return any(segment.start_s < end_s and segment.end_s > start_s for segment in segments)
+def _has_any(segments: Sequence[Segment], start_s: Seconds, end_s: Seconds) -> npt.NDArray[np.bool_]:
+    """Return True for each start and end that a segment overlaps."""
+    ordered = sorted(segments, key=lambda segment: segment.start_s)
+    starts_s = np.array([segment.start_s for segment in ordered])
+    latest_s = np.maximum.accumulate([-np.inf, *(segment.end_s for segment in ordered)])
+    n_before = np.searchsorted(starts_s, end_s, side="left")
+    return latest_s[n_before] > start_s  # of those that begin before it ends, the latest end
 
 
 _GAP_S = timedelta(milliseconds=1).total_seconds()
 """Windows that lie this close together touch: their ends are sums of rounded seconds."""
 
 
-def merge_events(rows: list[Detection]) -> list[Detection]:
+def merge_events(detections: DetectionColumns) -> DetectionColumns:
     """Join detections of one class in one channel whose windows touch or overlap.
 
     An event has the best score of its windows.
     """
-    open_events: dict[tuple[str, int | None], Detection] = {}
-    events: list[Detection] = []
-    for row in sorted(rows, key=lambda r: r.start_s):
-        key = (row.scientific_name, row.channel)
-        event = open_events.get(key)
-        if event is not None and row.start_s <= event.end_s + _GAP_S:
-            open_events[key] = replace(
-                event,
-                end_s=max(event.end_s, row.end_s),
-                score=max(event.score, row.score),
-                probability=max((p for p in (event.probability, row.probability) if p is not None), default=None),
-                human_voice=event.human_voice or row.human_voice,
-            )
-            continue
-        if event is not None:
-            events.append(event)
-        open_events[key] = row
-    events.extend(open_events.values())
-    return sorted(events, key=lambda r: (r.start_s, -r.score, r.scientific_name, r.channel or 0))
+    if not len(detections):
+        return detections
+    _, name = np.unique(detections.column("scientific_name"), return_inverse=True)
+    order = np.lexsort((detections.column("start_s"), detections.column("channel"), name))
+    rows, name = detections.select(order), name[order]
+    first = np.flatnonzero(_begins_event(rows, name))
+    voice = rows.column("human_voice")
+    columns = {column.name: rows.column(column.name)[first] for column in DETECTION_COLUMNS} | {
+        "end_s": np.maximum.reduceat(rows.column("end_s"), first),
+        "score": np.maximum.reduceat(rows.column("score"), first),
+        "probability": np.fmax.reduceat(rows.column("probability"), first),
+        "human_voice": np.where(
+            np.maximum.reduceat(voice, first) == 1, 1, np.minimum.reduceat(voice, first)
+        ),  # unknown in one window is unknown, unless there is one in another
+    }
+    events = DetectionColumns(columns)
+    return events.select(np.lexsort((columns["channel"], name[first], -columns["score"], columns["start_s"])))
+
+
+def _begins_event(rows: DetectionColumns, name: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+    """Return True for each row that touches none before it; rows of a class in a channel lie together, by start."""
+    start_s, end_s, channel = rows.column("start_s"), rows.column("end_s"), rows.column("channel")
+    is_other = np.append(True, (np.diff(name) != 0) | (np.diff(channel) != 0))
+    # One maximum for all classes and channels: each begins behind the end of the one before.
+    shift_s = (np.cumsum(is_other) - 1) * (end_s.max() + 1.0)
+    latest_s = np.append(-np.inf, np.maximum.accumulate(end_s + shift_s)[:-1])
+    return np.asarray(is_other | (start_s + shift_s > latest_s + _GAP_S))

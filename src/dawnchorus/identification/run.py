@@ -6,6 +6,7 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack, cast
 
@@ -28,7 +29,6 @@ from dawnchorus.inference.analyses.hits import ScoreFilter
 from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.model import Model, load_model
-from dawnchorus.inference.preparation import open_cleaner
 from dawnchorus.inference.recording import ScoringPlan
 from dawnchorus.inference.results import FailedRecording
 from dawnchorus.inference.scoring import score_recordings
@@ -130,8 +130,9 @@ def _identify(
     range_filter = open_range_filter(model, options, recordings)
     builder = TableBuilder(bundle, plan.windows, options, range_filter, recordings or {}, names)
     n_workers = workers or usable_cores()
-    cleaner = open_cleaner(bundle.info.cleaning, model.store.folder)
-    loaded = LoadedModel(bundle, cleaner, SessionPool(bundle, options.tta_shifts))
+    loaded = model.loaded
+    if options.tta_shifts > 1:
+        loaded = replace(loaded, sessions=SessionPool(bundle, options.tta_shifts))
     # Two bundles may have one graph, and activate or clean differently.
     key = {"bundle_id": bundle.id, "activation": bundle.info.activation, **options.scoring()}
     if bundle.info.cleaning:

@@ -257,6 +257,7 @@ class InferenceEngine:
 
     def _fill(self, batch: _Batch) -> tuple[list[_Batch], _Batch | None]:
         """Add windows of other recordings, up to a full batch; return a batch that does not fit any more as well."""
+        self._reject_late()
         until_s = time.monotonic() + self._max_batch_delay_s
         group, n = [batch], len(batch.windows)
         while n < BATCH_WINDOWS:

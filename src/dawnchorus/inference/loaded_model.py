@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from dawnchorus.arrays import Windows
 from dawnchorus.inference.analyses.windows import WindowOutput
-from dawnchorus.inference.preparation import Cleaner
+from dawnchorus.inference.preparation import Cleaner, open_cleaner
 from dawnchorus.inference.sessions import SessionPool
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import apply_activation
@@ -19,6 +20,17 @@ class LoadedModel:
     bundle: Bundle
     cleaner: Cleaner
     sessions: SessionPool
+
+    @classmethod
+    def open(cls, bundle: Bundle, models_folder: Path, *, tta_shifts: int = 1) -> LoadedModel:
+        """Open a bundle, with the speech detector in the `models_folder` where its cleaning cuts speech.
+
+        Its sessions are opened when they are used. For `tta_shifts` see `open_session`.
+
+        Raises:
+            ModelError: see `open_cleaner`.
+        """
+        return cls(bundle, open_cleaner(bundle.info.cleaning, models_folder), SessionPool(bundle, tta_shifts))
 
     def run(self, windows: Windows, *, embeddings: bool = False) -> WindowOutput:
         """Return the output for windows [n, samples].

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
@@ -13,16 +12,22 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.arrays import Embeddings, FloatArray, Scores
+from dawnchorus.arrays import Embeddings, Scores, Windows
 from dawnchorus.audio.decode import open_recording
-from dawnchorus.audio.process import DecoderProcess
-from dawnchorus.audio.sounds import Sound, SoundFile, open_sound
+from dawnchorus.audio.sounds import Sound, open_sound
 from dawnchorus.audio.windows import Windower, WindowPlan
+from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError, ModelError
+from dawnchorus.inference.analyses.dense_scores import DenseScores
+from dawnchorus.inference.analyses.embeddings import Embeddings as EmbeddingAnalysis
+from dawnchorus.inference.analyses.windows import Table, WindowAnalysis, WindowBatch
+from dawnchorus.inference.engine import InferenceEngine
+from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.preparation import open_cleaner
+from dawnchorus.inference.recording import RecordingWork, ScoringPlan
 from dawnchorus.inference.sessions import SessionPool
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.runner import BATCH_WINDOWS, Output, apply_activation
+from dawnchorus.models.runner import BATCH_WINDOWS
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import ChannelSource
@@ -37,6 +42,9 @@ class Model:
     bundle: Bundle
     store: ModelStore = field(default_factory=lambda: ModelStore(default_folder()), repr=False)
     """Folder of built-in models, which have the range model and the speech detector."""
+
+    def __reduce__(self) -> tuple[type[Model], tuple[Bundle, ModelStore]]:
+        return Model, (self.bundle, self.store)  # what is in memory stays there
 
     @property
     def name(self) -> str:
@@ -84,9 +92,9 @@ class Model:
             InputError: samples of another shape or type, or without a rate, or an overlap out of range.
             AudioError: the file cannot be decoded.
         """
-        outputs = self._run(sound, sample_rate_hz, overlap_s=overlap_s, channel=channel)
-        scores = [apply_activation(output.logits, self.bundle.info.activation) for output in outputs]
-        return np.concatenate([np.empty((0, len(self.labels)), np.float32), *scores])
+        analysis = DenseScores(np.arange(len(self.labels)))
+        rows = self._compute(analysis, sound, sample_rate_hz, overlap_s=overlap_s, channel=channel)
+        return rows["scores"]
 
     def embed(
         self,
@@ -105,46 +113,43 @@ class Model:
         """
         if self.embedding_dim is None:
             raise ModelError(f"{self.name}: this model has no embeddings. Use one that has, such as birdnet.")
-        outputs = self._run(sound, sample_rate_hz, overlap_s=overlap_s, channel=channel, embeddings=True)
-        embeddings = [output.embeddings for output in outputs if output.embeddings is not None]
-        return np.concatenate([np.empty((0, self.embedding_dim), np.float32), *embeddings])
+        return self._compute(EmbeddingAnalysis(), sound, sample_rate_hz, overlap_s=overlap_s, channel=channel)[
+            "embedding"
+        ]
 
     @cached_property
-    def sessions(self) -> SessionPool:
-        """Sessions of the graph, for windows [n, samples] that are cut already."""
-        return SessionPool(self.bundle)
+    def loaded(self) -> LoadedModel:
+        """The bundle in memory, for windows that are cut already."""
+        cleaner = open_cleaner(self.bundle.info.cleaning, self.store.folder)
+        return LoadedModel(self.bundle, cleaner, SessionPool(self.bundle))
 
-    def _run(
+    def _compute(
         self,
+        analysis: WindowAnalysis,
         sound: Sound | npt.ArrayLike,
         sample_rate_hz: int | None,
         *,
         overlap_s: float,
         channel: ChannelSource,
-        embeddings: bool = False,
-    ) -> Iterator[Output]:
-        plan = WindowPlan.from_seconds(rate_hz=self.sample_rate_hz, window_s=self.window_s, overlap_s=overlap_s)
-        windower = Windower(plan, batch=BATCH_WINDOWS)
+    ) -> Table:
+        """Return what the analysis computes of a recording."""
+        windows = WindowPlan.from_seconds(rate_hz=self.sample_rate_hz, window_s=self.window_s, overlap_s=overlap_s)
         with open_sound(_with_rate(sound, sample_rate_hz)) as file:
-            for block in self._blocks(file, channel):
-                for windows in windower.push(block):
-                    yield self.sessions.run(windows, embeddings=embeddings)
-        rest = windower.finish()
-        if rest is not None:
-            yield self.sessions.run(rest, embeddings=embeddings)
+            if file.is_trusted and self.bundle.info.cleaning is None:
+                return self._compute_here(analysis, file.path, windows, channel)
+            plan = ScoringPlan(windows=windows, analyses={"": analysis}, channel=channel)
+            with InferenceEngine(n_threads=usable_cores(), max_active=1) as engine:
+                work = RecordingWork(file.path, self.loaded, plan, decoders=engine.decoders)
+                return engine.submit(work).result().channels[0].tables[""]
 
-    def _blocks(self, file: SoundFile, channel: ChannelSource) -> Iterator[FloatArray]:
-        """Yield the blocks that windows are cut from; foreign files are decoded in a process of their own."""
-        cleaning = self.bundle.info.cleaning
-        if file.is_trusted and cleaning is None:
-            with open_recording(file.path) as recording:
-                yield from recording.blocks(rate_hz=self.sample_rate_hz, channel=channel)
-            return
-        cleaner = open_cleaner(cleaning, self.store.folder)
-        with closing(DecoderProcess()) as decoder:
-            opened = cleaner.open(decoder, file.path, rate_hz=self.sample_rate_hz, channel=channel)
-            with opened as cleaned:
-                yield from cleaned.blocks()
+    def _compute_here(self, analysis: WindowAnalysis, path: Path, plan: WindowPlan, channel: ChannelSource) -> Table:
+        """Return what the analysis computes of samples of this process, which need no decoder and no threads."""
+        state, n = analysis.create(), 0
+        for windows in _cut_windows(path, plan, channel):
+            output = self.loaded.run(windows, embeddings=analysis.needs_embeddings)
+            state.on_windows(WindowBatch(n, windows, output))
+            n += len(windows)
+        return state.finish()
 
     def _repr_html_(self) -> str:
         """Return the model's facts for notebooks."""
@@ -160,6 +165,16 @@ class Model:
         }
         rows = "".join(f"<tr><th>{name}</th><td>{escape(value)}</td></tr>" for name, value in facts.items())
         return f"<table>{rows}</table>"
+
+
+def _cut_windows(path: Path, plan: WindowPlan, channel: ChannelSource) -> Iterator[Windows]:
+    windower = Windower(plan, batch=BATCH_WINDOWS)
+    with open_recording(path) as recording:
+        for block in recording.blocks(rate_hz=plan.rate_hz, channel=channel):
+            yield from windower.push(block)
+    rest = windower.finish()
+    if rest is not None:
+        yield rest
 
 
 def load_model(

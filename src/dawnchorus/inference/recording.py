@@ -38,7 +38,7 @@ class ScoringPlan:
 
     windows: WindowPlan
     analyses: Mapping[str, WindowAnalysis]
-    channel: ChannelOption = "mean"
+    channel: ChannelOption | ChannelSource = "mean"
     speech_detector: VoiceActivityDetector | None = None
     limits: Limits | None = None
     sample_analyses: Sequence[Analysis] = ()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.inference.analyses.windows import Table
 from dawnchorus.inference.preparation import WHOLE, Kept
 from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
@@ -26,6 +27,12 @@ class ScoredChannel:
     def hits(self) -> Table:
         """Rows of the analysis "hits"."""
         return self.tables["hits"]
+
+    def window_times(self, window: int, plan: WindowPlan, duration_s: float) -> tuple[float, float]:
+        """Return start and end of a window, in seconds of a recording of this length."""
+        kept_s = plan.start_s(window)
+        start_s = self.kept.start_s(kept_s)
+        return start_s, max(min(self.kept.end_s(kept_s + plan.window_s), duration_s), start_s)
 
     def kept_s(self, duration_s: float) -> float:
         """Return the seconds of sound that windows are cut from, of a recording of this length."""

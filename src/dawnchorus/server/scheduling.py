@@ -29,9 +29,7 @@ from dawnchorus.inference.analyses.windows import FloatArray, WindowOutput
 from dawnchorus.inference.engine import InferenceEngine, NumberedWindows, WorkFuture
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.model import Model
-from dawnchorus.inference.preparation import open_cleaner
 from dawnchorus.inference.recording import RecordingWork
-from dawnchorus.inference.sessions import SessionPool
 from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS
@@ -85,7 +83,7 @@ class ServedModel:
 
     def __init__(self, bundle: Bundle, store: ModelStore) -> None:
         self.bundle, self._store = bundle, store
-        self.loaded = LoadedModel(bundle, open_cleaner(bundle.info.cleaning, store.folder), SessionPool(bundle))
+        self.loaded = LoadedModel.open(bundle, store.folder)
         self._range_filter = lru_cache(maxsize=8)(self._new_range_filter)
 
     def warm_up(self, n_threads: int) -> None:

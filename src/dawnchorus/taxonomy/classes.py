@@ -82,7 +82,7 @@ class KnownClasses:
         if wanted not in self._near and len(self._near) < MAX_COMPARED:
             names = (
                 close
-                for name in _names(wanted)
+                for name in dict.fromkeys(each for name in _names(wanted) for each in (name, _without_details(name)))
                 for close in nearest(name, self._by_name, n=MAX_SUGGESTIONS, cutoff=MIN_SIMILARITY)
             )
             labels = dict.fromkeys(self._by_name[name] for name in names)
@@ -126,6 +126,11 @@ def _names(wanted: Label) -> dict[str, None]:
     # A folder such as great_tit is read as two names.
     both = f"{scientific} {common}" if common != scientific else ""
     return dict.fromkeys(name for name in (scientific, both, common) if name)
+
+
+def _without_details(name: str) -> str:
+    """Return a name without what is in brackets or behind a comma: `great tit, adult`, `parus major (male)`."""
+    return re.split(r"[,(]", name, maxsplit=1)[0].strip() or name
 
 
 def _readable(label: Label) -> str:

@@ -57,9 +57,12 @@ class Server:
     def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
         range_ = request.headers["Range"]
         self.ranges.append(range_)
-        if request.path != f"/{NAME}" or self.n_failures > 0:
-            request.send_error(503 if self.n_failures > 0 else 404)
-            self.n_failures -= 1
+        if self.n_failures:
+            self.n_failures -= 1  # before the reply: the test goes on when it has come
+            request.send_error(503)
+            return
+        if request.path != f"/{NAME}":
+            request.send_error(404)
             return
         first = int(range_.removeprefix("bytes=").removesuffix("-")) if range_ else 0
         content = self.content[first:]

@@ -10,6 +10,7 @@ import httpx2 as httpx
 import itsdangerous
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 from tests.server.conftest import Serve
 
 from dawnchorus.models.bundle import Bundle
@@ -68,6 +69,31 @@ def test_who_logs_out_is_out_on_the_server(level_bundle: Bundle, serve: Serve) -
     assert client.post("/logout", **logout).headers["location"] == "/login"
     assert [status(client, cookie) for cookie in cookies] == [401, 200], "who copied the cookie is out as well"
     assert client.post("/logout", **logout).status_code == 303, "once more, from another tab"
+
+
+def test_a_wrong_token_starts_no_session(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+    client = serve(model=level_bundle.folder, tokens={TOKENS[0]: Role.ADMIN})
+    cookie = log_in(client)
+    for headers in ({}, {"Cookie": cookie}):
+        reply = client.post("/login", data={"token": "a-wrong-one"}, headers=headers)
+        assert (reply.status_code, "set-cookie" in reply.headers) == (401, False), "also of who is logged in"
+    without_tokens = serve(model=level_bundle.folder, data=tmp_path / "open")
+    assert without_tokens.post("/login", data={"token": "any"}).status_code == 401
+
+
+def test_sessions_that_cannot_be_looked_up_are_for_the_next_try(
+    level_bundle: Bundle, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve(model=level_bundle.folder, tokens={TOKENS[0]: Role.ADMIN})
+    cookie = log_in(client)
+    with monkeypatch.context() as patch:
+        patch.setattr(SessionStore, "find", lambda *_: (_ for _ in ()).throw(OperationalError("", {}, Exception())))
+        reply = client.get("/api/v1/recordings", headers={"Cookie": cookie})
+        assert (reply.status_code, reply.headers["retry-after"]) == (503, "2")
+        assert "database cannot be reached" in reply.json()["detail"]
+        bearer = {"Authorization": f"Bearer {TOKENS[0]}"}
+        assert client.get("/api/v1/health/live", headers=bearer).status_code == 200, "programs need no session"
+    assert status(client, cookie) == 200
 
 
 def log_in(client: httpx.Client) -> str:

@@ -24,7 +24,8 @@ from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.job_queue import JobQueue
 from dawnchorus.server.state.tables import LabeledRecording
 from dawnchorus.server.training.archives import unpack
-from dawnchorus.server.training.data import NO_SPECIES, TrainingData, parse_species, resolve_class
+from dawnchorus.server.training.data import TrainingData
+from dawnchorus.server.training.labels import NO_SPECIES, parse_species, resolve_class
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
 
@@ -167,7 +168,9 @@ def test_a_flat_file_is_labelled_by_a_known_species_and_a_number_in_its_name(
         }
     # what is said of a file counts more than its name
     assert taught(client, ("Loud Bird7.wav", sound(0.4)), species="Quiet Bird")["Loud Bird7.wav"][1] == "Quiet Bird"
-    assert taught(client, ("Loud Bird8.wav", sound(0.41)), species="Unknown Bird")["Loud Bird8.wav"][0] == "rejected"
+    assert taught(client, ("Loud Bird8.wav", sound(0.41)), species="Unheard Bird")["Loud Bird8.wav"][0] == "rejected"
+    nobody = {"files": {"audio": ("Loud Bird8.wav", sound(0.41))}, "data": {"species": "Unknown Bird"}}
+    assert client.post("/api/v1/training-data", **nobody).status_code == 400
     assert taught(client, ("noise/Loud Bird9.wav", sound(0.42)))["noise/Loud Bird9.wav"] == ("accepted", "no species")
     assert taught(client, ("Quiet Bird/Loud Bird9.wav", sound(0.43)))["Quiet Bird/Loud Bird9.wav"] == (
         "accepted",
@@ -575,3 +578,65 @@ def test_folders_of_a_review_are_noted(level_bundle: Bundle, serve: Serve) -> No
         "Quiet Bird_maybe/h.wav": None,
     }
     assert any("folders of a review, faux positifs (1): the species is known not" in note for note in reply["notes"])
+
+
+@pytest.mark.parametrize(
+    ("species", "reason"),
+    [
+        ("Corvus corone/cornix", "'Corvus corone/cornix': no such class"),
+        ("Loud Bird, adult", "'Loud Bird, adult': no such class. Did you mean Avis magna (Loud Bird)?"),
+        ("Avis magna, Avis parva", "species: expected the name of one species, got several: 'Avis magna, Avis parva'"),
+        ("Avis parva/Loud Bird", "'Avis parva/Loud Bird': no such class"),
+    ],
+)
+def test_a_field_is_one_label_and_not_a_folder_or_a_list(
+    species: str, reason: str, level_bundle: Bundle, serve: Serve
+) -> None:
+    client = serve(model=level_bundle.folder)
+    files = {"audio": ("a.wav", sound(0.1))}
+    (refused,) = client.post("/api/v1/training-data", files=files, data={"species": species}).json()["files"]
+    assert (refused["status"], refused["species"]) == ("rejected", None)
+    assert refused["reason"].startswith(reason)
+    assert client.get("/api/v1/training-data").json()["total"] == 0
+
+
+def test_a_new_class_has_the_whole_name_of_the_field(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+    given = {"species": "Loud Bird, adult", "new_class": "yes"}
+    assert taught(client, ("a.wav", sound(0.1)), **given) == {"a.wav": ("accepted", "Loud Bird, adult")}
+    refused = taught(client, ("b.wav", sound(0.2)), species="Corvus corone/cornix", new_class="yes")
+    assert refused == {"b.wav": ("rejected", None)}, "nobody can tell which of the two it is"
+    refused = taught(client, ("c.wav", sound(0.3)), species="Avis magna; Avis parva", new_class="yes")
+    assert refused == {"c.wav": ("rejected", None)}
+    assert [row["common_name"] for row in client.get("/api/v1/training-data").json()["species"]] == ["Loud Bird, adult"]
+
+
+def test_a_class_whose_name_has_a_slash_is_known_by_it() -> None:
+    both = Label("Corvus corone/cornix", "Carrion/Hooded Crow")
+    given = parse_species("Corvus corone/cornix")
+    assert resolve_class(given, KnownClasses([*LABELS, both]), is_new=False) == both
+    subspecies = Label("Corvus corone cornix", "Hooded Crow")
+    with pytest.raises(UnknownClassError):
+        resolve_class(given, KnownClasses([subspecies]), is_new=False)
+
+
+def test_a_field_says_what_is_there_and_a_folder_also_what_is_not(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+    reply = client.post("/api/v1/training-data", files={"audio": ("a.wav", sound())}, data={"species": "-Avis magna"})
+    assert reply.status_code == 400
+    assert "species: expected the species that is there, got '-Avis magna'" in reply.json()["detail"]
+    assert taught(client, ("-Avis magna/a.wav", sound())) == {"-Avis magna/a.wav": ("accepted", "no species")}
+
+
+def test_files_keep_their_folders_in_their_names_beside_a_field(level_bundle: Bundle, serve: Serve) -> None:
+    """Two files of one name are two recordings, and a name without an ending is one of a recording."""
+    client = serve(model=level_bundle.folder)
+    sent = [("x/a.wav", sound(0.1)), ("y/a.wav", sound(0.2)), ("y/a.wav", sound(0.3)), ("z~1 b", sound(0.4))]
+    reply = client.post(
+        "/api/v1/training-data", files=[("audio", each) for each in sent], data={"species": "Loud Bird"}
+    )
+    assert [(each["name"], each["species"]) for each in reply.json()["files"]] == [
+        ("x/a.wav", "Loud Bird"),
+        *2 * [("y/a.wav", "Loud Bird")],
+        ("z~1 b.wav", "Loud Bird"),
+    ]

@@ -47,8 +47,7 @@ _GENERAL = (
 )
 _NO_LABELS = re.compile(
     rf"""
-    ~.*                                                                     # the server's own folders
-    | [\d\W_]*                                                              # numbers, years, dates
+    [\d\W_]*                                                                # numbers, years, dates
     | {_NUMBERED}
     | {_GENERAL}(?:[ _.-]+(?:{_GENERAL}|\d+))*                              # train_audio, soundscape_data, audio 2
     """,
@@ -357,10 +356,7 @@ def read_folder_rows(root: Path, files: list[Path], known: KnownClasses | None =
 def build_rows(root: Path, files: Sequence[Path], reading: FolderReading) -> Iterator[RecordingRow]:
     """Yield a row for each of `files` below `root`, with the labels of `reading`."""
     for path in files:
-        if path in reading.labels:
-            labels = _labels(reading.labels[path])
-        else:
-            labels = _list_file_labels(reading.of_files.get(path))
+        labels = _labels(reading.labels[path]) if path in reading.labels else list_labels(reading.of_files.get(path))
         if path in reading.reviews:
             labels = apply_review(labels, reading.reviews[path][1])
         yield RecordingRow(**parse_file_facts(path, root), **labels)  # type: ignore[arg-type]
@@ -399,7 +395,8 @@ def find_folder_date(path: Path) -> str | None:
     return None
 
 
-def _list_file_labels(label: Label | None) -> Labels:
+def list_labels(label: Label | None) -> Labels:
+    """Return the fields of a row that say what is in a recording of one class; None: it is unknown."""
     if label is None:
         return {"kind": "soundscape"}
     if label.kind == "sound":

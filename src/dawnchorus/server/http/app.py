@@ -143,17 +143,17 @@ class RequestMiddleware:
             await send(message)
 
         request = Request(scope)
-        response: ASGIApp = await self._authorizer.check(request) or refuse_encoded(request) or self._app
         if request.method not in SAFE_METHODS:
             receive = limit_pace(receive, self._limits)
         try:
+            response: ASGIApp = await self._authorizer.check(request) or refuse_encoded(request) or self._app
             await response(scope, receive, send_with_headers)
         except ClientDisconnect:
             status = CLIENT_GONE
         except Exception as error:
             if status:  # the response has started
                 raise
-            await (await error_handlers.unknown(request, error))(scope, receive, send_with_headers)
+            await (await error_handlers.handle_error(request, error))(scope, receive, send_with_headers)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             method = request.method if request.method in METHODS else "other"

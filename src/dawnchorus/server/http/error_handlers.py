@@ -117,6 +117,11 @@ def error_message(request: Request, error: Exception) -> str:
     return message
 
 
+async def handle_error(request: Request, error: Exception) -> Response:
+    """Return the response to an error outside the routes, which have the handlers above."""
+    return await (_database if isinstance(error, SQLAlchemyError) else unknown)(request, error)
+
+
 async def _database(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, OperationalError | PoolTimeout):
         return await unknown(request, error)

@@ -31,8 +31,8 @@ _DAMAGED = (
 """Errors of reading a damaged zip; MemoryError because the header of LZMA states how much memory it needs."""
 
 
-def unpack(path: Path, folder: Path, *, max_bytes: int, limits: ZipLimits) -> None:
-    """Unpack a zip of at most `max_bytes` into a folder.
+def unpack(path: Path, folder: Path, *, max_bytes: int, limits: ZipLimits) -> int:
+    """Unpack a zip of at most `max_bytes` into a folder, and return the number of bytes.
 
     Raises:
         InputError: it is no zip, or a member is a link, is there twice, or has a name outside of the zip.
@@ -47,6 +47,7 @@ def unpack(path: Path, folder: Path, *, max_bytes: int, limits: ZipLimits) -> No
                 out_path = folder / member.filename
                 out_path.parent.mkdir(parents=True, exist_ok=True)
                 remaining_bytes -= _extract(archive, member, out_path, remaining_bytes)
+            return max_bytes - remaining_bytes
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError("expected a zip in which every name is a file or a folder, and not both.") from error
     except OSError as error:

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import csv
 import logging
-import os
-import re
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 from sqlalchemy import case, delete, func, insert, literal, select
 from sqlalchemy.orm import Session
 
 from dawnchorus.audio.decode import read_clip
-from dawnchorus.audio.discovery import SUFFIXES, find_recordings
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.audio_notes import list_audio_notes
-from dawnchorus.data.contradictions import describe_contradictions
-from dawnchorus.data.importing import MISSING, UNREADABLE, build_table
-from dawnchorus.data.layout_detection import KNOWN_TABLES, OnNote, say_nothing
-from dawnchorus.data.layouts.folders import apply_review, build_rows, read_folders
-from dawnchorus.data.layouts.review_folders import find_folder_review
-from dawnchorus.data.layouts.tables import TableLayout
+from dawnchorus.data.importing import build_table
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.data.synthesis.negatives import SOURCE as GENERATED
-from dawnchorus.errors import AudioTooLargeError, FormatError, InputError, NotFoundError, UnknownClassError
-from dawnchorus.limits import Limits, ZipLimits
+from dawnchorus.errors import AudioTooLargeError, InputError, NotFoundError, UnknownClassError
+from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import file_sha256
 from dawnchorus.server.history import scored_channel
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
-from dawnchorus.server.state.file_names import base_name
 from dawnchorus.server.state.tables import (
     DetectionRow,
     JobFile,
@@ -44,11 +33,11 @@ from dawnchorus.server.state.tables import (
     Review,
     SplitAssignment,
 )
-from dawnchorus.server.training.archives import unpack
-from dawnchorus.storage.safe_names import safe_name
+from dawnchorus.server.training.labels import parse_species, resolve_class, resolve_label
+from dawnchorus.server.training.uploads import LabeledUpload, OnNote, Rejection, Upload, label_uploads, unpack_files
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file, parse_folder_label
-from dawnchorus.taxonomy.labels import Label, is_indeterminate, is_unnamed, label_text, name_key
+from dawnchorus.taxonomy.labels import Label, name_key
 from dawnchorus.types import ChannelSource
 
 LOG = logging.getLogger(__name__)
@@ -58,25 +47,8 @@ CLIP_RATE_HZ = 48_000
 
 Verdict = Literal["right", "wrong", "other"]
 
-MAX_LABEL = 200
-"""Maximum length of a name in bytes."""
-
 MAX_CLIP_S = 15.0
 """Maximum length of a clip; of a longer detection, the middle is cut out."""
-
-SEPARATOR = "~"
-"""Separator between the server's number of a file and the client's name."""
-
-ZIP = f"{SEPARATOR}zip "
-"""Prefix of the folders into which zips are unpacked; a number follows."""
-
-FIELD_FOLDER = f"{SEPARATOR}field"
-"""Parent of the folder named by the form field `species`, which has the files of that label."""
-
-NO_SPECIES = (
-    "neither a folder, a csv nor the field 'species' names its species, and its own name is not that of a known "
-    "species and a number, such as 'Great Tit12.mp3'"
-)
 
 
 @dataclass(frozen=True)
@@ -128,46 +100,6 @@ def parse_bool(name: str, text: str) -> bool:
     return given in YES
 
 
-def parse_species(name: str, common_name: str | None = None) -> Label:
-    """Return the label of a name; `common_name` replaces the one in it.
-
-    Raises:
-        InputError: it is no name of a species.
-    """
-    label = parse_folder_label(_check_name(name))
-    if is_unnamed(label.scientific_name):
-        raise InputError(f"species: expected a name such as Parus major_Great Tit, got {name[:80]!r}.")
-    return label if common_name is None else replace(label, common_name=_check_name(common_name))
-
-
-def _check_name(name: str) -> str:
-    words = " ".join(name.split())
-    if not words or len(words) > MAX_LABEL or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in words):
-        raise InputError(f"species: expected a name such as Parus major_Great Tit, got {words[:80]!r}.")
-    return words
-
-
-def resolve_class(given: Label, known: KnownClasses, *, is_new: bool) -> Label:
-    """Return the known class that has a name of `given`; if there is none and `is_new`, add it to `known`.
-
-    Raises:
-        UnknownClassError: there is none; the message names the nearest ones.
-        InputError: a new class would be of no one species, such as `Strix aluco?`.
-    """
-    label = known.find(given)
-    if label is not None:
-        return label
-    if is_new and is_indeterminate(given.scientific_name):
-        raise InputError(f"species: expected the name of one species, got {given.scientific_name[:80]!r}.")
-    if is_new:
-        known.add(given)
-        return given
-    raise UnknownClassError(
-        f"{known.question(given)} Send it with the right name, or with new_class=yes to train a class of this name.",
-        suggestions=tuple(map(label_text, known.near(given))),
-    )
-
-
 class TrainingData:
     """Labeled recordings in the database, with their audio in the file store."""
 
@@ -184,7 +116,7 @@ class TrainingData:
         labels: Sequence[Label],
         *,
         max_bytes: int,
-        on_note: OnNote = say_nothing,
+        on_note: OnNote = lambda _note: None,
     ) -> list[UploadOutcome]:
         """Add labeled recordings, and return the outcome for each file.
 
@@ -205,31 +137,23 @@ class TrainingData:
             InputError, UploadTooLargeError: a zip or a table cannot be used, or there are no files.
         """
         is_new = parse_bool("new_class", texts.get("new_class", ""))
-        species = texts.get("species", "").strip()
-        if len(species.encode("utf-8", "surrogatepass")) > MAX_LABEL:
-            raise InputError(f"species: expected at most {MAX_LABEL} bytes, got {species[:40]!r}...")
+        species = texts.get("species", "")
+        label = parse_species(species) if species.strip() else None
         tree = folder.absolute() / "tree"
-        tree.mkdir()
         known = self._known_classes(labels)
-        unusable = _lay_out(tree, species, files, self._limits.zip, max_bytes=max_bytes)
-        if unusable and not any(tree.iterdir()):
-            return [UploadOutcome(name, "rejected", None, reason) for name, reason in unusable]
-        rows, outside, has_table = _read_rows(tree, on_note)
-        if has_table:
-            for note in describe_contradictions(rows, tree, known):
-                on_note(note)
-        elif not species:
-            rows = [_label_by_file_name(row, tree, known, is_new=is_new) for row in rows]
-        complete = build_table(rows, tree, n_workers=1).rows
-        named = tuple(replace(row, recording_id=_given_path(tree, tree / row.path)) for row in complete)
+        unpacked = unpack_files(files, tree, label=label, limits=self._limits.zip, max_bytes=max_bytes)
+        labeled, others = label_uploads(unpacked, known, is_new=is_new, on_note=on_note)
+        complete = _complete(labeled, tree)
+        named = tuple(replace(each.row, recording_id=each.upload.name) for each in complete)
         for note in list_audio_notes(RecordingsTable(tree, named)):
             on_note(note)
-        usable, conflicts = _drop_conflicts(tree, complete, known)
-        given_folders = [PurePosixPath(_sent_path(given)).parent.name for given, _ in files]
-        for note in _note_other_labels(tree, usable, species, given_folders, known):
+        usable, conflicts = _drop_conflicts(complete, known)
+        for note in _note_other_labels(usable, label, known):
             on_note(note)
-        rejected = [UploadOutcome(name, "rejected", None, reason) for name, reason in (*conflicts, *unusable, *outside)]
-        return [*(self._store_row(tree, row, known, is_new=is_new) for row in usable), *rejected]
+        rejected = [
+            UploadOutcome(name, "rejected", None, reason) for name, reason in (*conflicts, *unpacked.rejected, *others)
+        ]
+        return [*(self._store_row(each, known, is_new=is_new) for each in usable), *rejected]
 
     def _known_classes(self, labels: Sequence[Label]) -> KnownClasses:
         """Return `labels` and the classes that have training data."""
@@ -239,18 +163,18 @@ class TrainingData:
         trained = (Label(scientific, common or scientific) for scientific, common in rows if scientific)
         return KnownClasses([*labels, *trained])
 
-    def _store_row(self, tree: Path, row: RecordingRow, known: KnownClasses, *, is_new: bool) -> UploadOutcome:
-        path = tree / row.path
-        name = _given_path(tree, path)
+    def _store_row(self, labeled_upload: LabeledUpload, known: KnownClasses, *, is_new: bool) -> UploadOutcome:
+        upload, row = labeled_upload.upload, labeled_upload.row
+        name, path = upload.name, upload.path
         try:
-            label, absent = _parse_labels(row, known, is_new=is_new)
+            label, absent = resolve_label(row, known, is_new=is_new)
             self._limits.check(n_channels=row.n_channels or 0, rate_hz=row.rate_hz or 0, duration_s=row.duration_s)
         except UnknownClassError as error:
             return UploadOutcome(name, "rejected", None, str(error), error.suggestions)
         except (InputError, AudioTooLargeError) as error:
             return UploadOutcome(name, "rejected", None, str(error))
         labeled = LabeledRecording(
-            name=_given_name(row.path),
+            name=upload.base_name,
             n_bytes=path.stat().st_size,
             duration_s=row.duration_s or 0.0,
             rate_hz=row.rate_hz or 0,
@@ -426,159 +350,61 @@ class TrainingData:
                     session.add(SplitAssignment(group=group, split=split))
 
 
-def _lay_out(
-    tree: Path, species: str, files: Sequence[tuple[str, Path]], zip_limits: ZipLimits, *, max_bytes: int
-) -> list[tuple[str, str]]:
-    """Move files to the layout of an import, and return the unusable ones with the reason."""
-    if not files:
-        raise InputError("expected recordings, a zip of folders named by species, or recordings and a csv; got none.")
-    has_table = any(_suffix(name) == ".csv" for name, _ in files)
-    rejected, remaining_bytes = [], max_bytes
-    for k, (given, path) in enumerate(files):
-        suffix = _suffix(given)
-        if suffix == ".zip":
-            folder = tree if has_table else tree / f"{ZIP}{k}"
-            unpack(path, folder, max_bytes=remaining_bytes, limits=zip_limits)
-            remaining_bytes -= sum(each.stat().st_size for each in folder.rglob("*") if each.is_file())
-            path.unlink()
-        elif suffix == ".csv" and (tree / KNOWN_TABLES[-1]).exists():
-            rejected.append((_sent_path(given), "only one csv can say which species the recordings are of"))
-        elif suffix == ".csv":
-            shutil.move(path, tree / KNOWN_TABLES[-1])
-        elif suffix and suffix not in SUFFIXES:
-            rejected.append((_sent_path(given), _describe_other_kind(suffix)))
-        else:
-            parts = _safe_parts(given)
-            folder = tree / FIELD_FOLDER / _safe_parts(species)[-1] if species else tree.joinpath(*parts[:-1])
-            # Two files of one name are two recordings.
-            out_path = tree.joinpath(*parts) if has_table else folder / f"{k}{SEPARATOR}{parts[-1]}"
-            out_path = out_path if suffix else out_path.with_name(f"{out_path.name}.wav")
-            if out_path.exists():
-                rejected.append((_sent_path(given), "another file of this name came before it"))
-                continue
-            try:
-                out_path.parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(path, out_path)
-            except OSError as error:
-                rejected.append((_sent_path(given), f"it cannot be stored under this name ({error.strerror})"))
-    return rejected
-
-
-def _read_rows(tree: Path, on_note: OnNote) -> tuple[list[RecordingRow], list[tuple[str, str]], bool]:
-    """Return the labeled recordings of a tree, the unused files with the reason, and True if a csv has the labels.
-
-    A csv that was uploaded with the recordings must be readable; one in a zip may have another purpose.
-    """
-    uploaded = next((tree / name for name in KNOWN_TABLES if (tree / name).is_file()), None)
-    packed = _packed_table(tree) if uploaded is None else None
-    table = uploaded or packed
-    try:
-        rows, unused = _read_folders(tree, on_note) if table is None else _read_table(tree, table, on_note)
-    except InputError as error:
-        if table is None or table is uploaded:
-            raise
-        rows, _ = _read_folders(tree, on_note)
-        unused = [(table.name, f"it does not say which species the recordings are of: {error}")]
-        table = None
-    return rows, [*unused, *_find_unused(tree, rows, uploaded or packed)], table is not None
-
-
-def _packed_table(tree: Path) -> Path | None:
-    """Return the csv of labels in a zip: the only one, or the only one with a usual name."""
-    tables = sorted(path for path in tree.rglob("*") if path.suffix.lower() == ".csv" and path.is_file())
-    usual = [path for path in tables if path.name.lower() in KNOWN_TABLES]
-    candidates = usual or tables
-    return candidates[0] if len(candidates) == 1 else None
-
-
-def _find_unused(tree: Path, rows: Sequence[RecordingRow], table: Path | None) -> Iterator[tuple[str, str]]:
-    """Yield the files of a tree that are not used, each with the reason; hidden ones only if they are recordings."""
-    used = {(tree / row.path).resolve() for row in rows}
-    for path in sorted(path for path in tree.rglob("*") if path.is_file() and path != table):
-        suffix = path.suffix.lower()
-        if suffix == ".csv":
-            yield _given_path(tree, path), "only one csv can say which species they are of"
-        elif suffix == ".zip":
-            yield _given_path(tree, path), "a zip in a zip is not unpacked: send it by itself"
-        elif suffix in SUFFIXES and path.resolve() not in used:
-            yield _given_path(tree, path), "hidden files are not read" if table is None else "the csv does not name it"
-        elif suffix not in SUFFIXES and not path.name.startswith("."):
-            yield _given_path(tree, path), _describe_other_kind(suffix)
-
-
-def _describe_other_kind(suffix: str) -> str:
-    return f"files {f'that end in {suffix[:20]}' if suffix else 'without an ending'} are no recordings"
-
-
-def _given_path(tree: Path, path: Path) -> str:
-    """Return the client's path of a file: in the folders of a zip or of its name."""
-    folders = path.relative_to(tree).parts[:-1]
-    own = () if FIELD_FOLDER in folders[:1] else folders[1:] if folders and folders[0].startswith(ZIP) else folders
-    return "/".join((*own, _given_name(path.name)))
+def _complete(labeled: Sequence[LabeledUpload], tree: Path) -> list[LabeledUpload]:
+    """Return the recordings with facts from their headers and metadata."""
+    rows = build_table((each.row for each in labeled), tree, n_workers=1).rows
+    return [replace(each, row=row) for each, row in zip(labeled, rows, strict=True)]
 
 
 def _drop_conflicts(
-    tree: Path, rows: Sequence[RecordingRow], known: KnownClasses
-) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
-    """Return the rows whose audio has one label, and the others with the reason."""
-    by_content: dict[str, list[RecordingRow]] = {}
-    for row in rows:
-        path = tree / row.path
-        by_content.setdefault(file_sha256(path) if os.path.isfile(path) else row.path, []).append(row)
-    usable, conflicts = [], []
+    labeled: Sequence[LabeledUpload], known: KnownClasses
+) -> tuple[list[LabeledUpload], list[Rejection]]:
+    """Return the recordings whose audio has one label, and the others with the reason."""
+    by_content: dict[str, list[LabeledUpload]] = {}
+    for each in labeled:
+        by_content.setdefault(file_sha256(each.upload.path), []).append(each)
+    usable: list[LabeledUpload] = []
+    conflicts: list[Rejection] = []
     for copies in by_content.values():
-        if len({_label_key(row, known) for row in copies}) == 1:
+        if len({_label_key(each.row, known) for each in copies}) == 1:
             usable += copies
             continue
-        labels = ", ".join(
-            f"{_given_path(tree, tree / row.path)} as {row.common_name or row.scientific_name or 'no species'}"
-            for row in copies
-        )
+        labels = ", ".join(f"{each.upload.name} as {_label_name(each.row)}" for each in copies)
         reason = f"the same audio has several labels: {labels}. None was accepted; send it once, with the right one"
-        conflicts += [(_given_path(tree, tree / row.path), reason) for row in copies]
+        conflicts += [(each.upload.name, reason) for each in copies]
     return usable, conflicts
 
 
-def _note_other_labels(
-    tree: Path, rows: Sequence[RecordingRow], species: str, given_folders: Sequence[str], known: KnownClasses
-) -> Iterator[str]:
-    """Yield a sentence if the field, the folder or the name of a file says another species than its label.
-
-    Args:
-        tree: Folder of the layout.
-        rows: Labeled recordings.
-        species: Text of the field.
-        given_folders: Folder in the client's name of each file of the form.
-        known: Classes.
-    """
+def _note_other_labels(labeled: Sequence[LabeledUpload], given: Label | None, known: KnownClasses) -> Iterator[str]:
+    """Yield a sentence if the field, which has `given`, the folder or the name of a file says another species."""
     examples = []
-    for row in rows:
-        if row.absent:
+    for each in labeled:
+        if each.row.absent:
             continue
-        label = row.common_name or row.scientific_name or "no species"
-        key = None if row.scientific_name is None else _label_key(row, known)[1]
-        for source, claim in _find_claims(Path(row.path), species, given_folders, known):
+        key = None if each.row.scientific_name is None else _label_key(each.row, known)[1]
+        for source, claim in _find_claims(each.upload, given, known):
             if name_key(claim.scientific_name) != key and not (key is None and claim.kind == "sound"):
-                path = _given_path(tree, tree / row.path)
-                examples.append(f"{path} is labeled {label}, and {source} says {claim.common_name}")
+                label = _label_name(each.row)
+                examples.append(f"{each.upload.name} is labeled {label}, and {source} says {claim.common_name}")
                 break
     if examples:
-        yield f"{len(examples)} of {len(rows)} files have contradicting labels: {examples[0]}. Check them."
+        yield f"{len(examples)} of {len(labeled)} files have contradicting labels: {examples[0]}. Check them."
 
 
-def _find_claims(
-    path: Path, species: str, given_folders: Sequence[str], known: KnownClasses
-) -> Iterator[tuple[str, Label]]:
-    """Yield the sources that say a species of a file in a layout, with the species."""
-    if FIELD_FOLDER in path.parts:  # its label is the field, and its folder is not in the path
-        folder = given_folders[int(path.name.partition(SEPARATOR)[0])]
+def _find_claims(upload: Upload, given: Label | None, known: KnownClasses) -> Iterator[tuple[str, Label]]:
+    """Yield the sources besides a recording's label that say a species of it, with the species."""
+    if upload.label is not None:
+        folder = upload.folders[-1] if upload.folders else ""
         if label := known.find(parse_folder_label(folder)):
             yield "its folder", label
-    elif species:
-        label = parse_folder_label(species)
-        yield "the field species", known.find(label) or label
-    if label := find_class_of_file(Path(_given_name(path.name)).stem, known):
+    elif given is not None:
+        yield "the field species", known.find(given) or given
+    if label := find_class_of_file(upload.stem, known):
         yield "its name", label
+
+
+def _label_name(row: RecordingRow) -> str:
+    return row.common_name or row.scientific_name or "no species"
 
 
 def _label_key(row: RecordingRow, known: KnownClasses) -> tuple[str, ...]:
@@ -586,115 +412,6 @@ def _label_key(row: RecordingRow, known: KnownClasses) -> tuple[str, ...]:
     name = row.scientific_name or ""
     label = known.find(Label(name, row.common_name or name)) if name else None
     return row.kind, name_key(name if label is None else label.scientific_name), *row.absent, *row.secondary
-
-
-def _read_folders(tree: Path, on_note: OnNote) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
-    """Return the recordings, labelled by their folders; note those that are outcomes of a review."""
-    try:
-        files = find_recordings([tree])
-    except InputError as error:
-        raise InputError(f"{tree}: there are no recordings in it.") from error
-    reading = read_folders(tree, files)
-    for note in reading.list_review_notes():
-        on_note(note)
-    return list(build_rows(tree, files, reading)), []
-
-
-def _read_table(tree: Path, table: Path, on_note: OnNote) -> tuple[list[RecordingRow], list[tuple[str, str]]]:
-    """Return the uploaded recordings that a csv names, and its other names with the reason."""
-    try:
-        # Paths in it may begin in its own folder, or in one above it in the zip.
-        folders = [folder for folder in table.parents if folder.is_relative_to(tree)]
-        layout = TableLayout.of(table, {}, audio_folders=folders)
-        rows = list(layout.rows())
-        for note in layout.table.notes.sentences():
-            on_note(f"the csv: {note.partition(' Name one with --column')[0]}")  # advice for the command line
-    except FormatError as error:
-        raise InputError(str(error).replace(f"{table}: ", "the csv: ")) from error
-    except (OSError, ValueError, csv.Error) as error:
-        raise InputError(f"the csv cannot be read ({error}). Save it as UTF-8, with commas.") from error
-    root = tree.resolve()
-    inside, outside = [], []
-    for row in rows:
-        path = Path(row.path)
-        try:
-            is_ours = path.resolve().is_relative_to(root) and path.suffix.lower() in SUFFIXES
-        except (OSError, ValueError):
-            is_ours = False
-        if is_ours:
-            inside.append(row)
-        else:
-            outside.append(
-                (
-                    _sent_path(os.path.relpath(row.path, table.parent)),
-                    "the csv names no recording that was sent with it",
-                )
-            )
-    return inside, outside
-
-
-def _label_by_file_name(row: RecordingRow, root: Path, known: KnownClasses, *, is_new: bool) -> RecordingRow:
-    """Return the row with the known class in the name of its file, if its folder names none.
-
-    If `is_new`, the name of every folder is a label, except those of `root` and of zips.
-    """
-    review = find_folder_review(Path(row.path).parts[:-1])
-    if row.kind == "background" or row.secondary or (review is not None and review[1] == "undecided"):
-        return row
-    folder = Path(row.path).parent
-    has_folder = folder != root and not folder.name.startswith(ZIP)
-    scientific, common = row.scientific_name or "", row.common_name or ""
-    if has_folder and (is_new or known.find(Label(scientific, common)) is not None):
-        return row
-    label = find_class_of_file(Path(_given_name(row.path)).stem, known)
-    if label is not None:
-        labels = {"scientific_name": label.scientific_name, "common_name": label.common_name, "kind": "focal"}
-        reviewed = labels if review is None else apply_review(labels, review[1])
-        return replace(row, **{"scientific_name": None, "common_name": None, **reviewed})
-    return row if has_folder else replace(row, scientific_name=None, common_name=None, kind="soundscape")
-
-
-def _given_name(path: str) -> str:
-    """Return the client's name of the file at `path`."""
-    name = base_name(path)
-    return name.partition(SEPARATOR)[2] or name
-
-
-def _safe_parts(given: str) -> list[str]:
-    """Split a client's file name into parts that are valid on every file system."""
-    parts = [part for part in re.split(r"[/\\]", given) if part.strip(" .")] or [""]
-    return [safe_name(part, replacement=" ", max_bytes=MAX_LABEL) for part in parts]
-
-
-def _sent_path(given: str) -> str:
-    """Return a client's file name for a reply."""
-    return "/".join(_safe_parts(given))
-
-
-def _suffix(given: str) -> str:
-    return PurePosixPath(given.lower()).suffix
-
-
-def _parse_labels(row: RecordingRow, known: KnownClasses, *, is_new: bool) -> tuple[Label | None, Label | None]:
-    """Return the species of a recording and the species that is absent from it; either may be None.
-
-    Raises:
-        UnknownClassError: no class has its label; see `resolve_class`.
-        InputError: it cannot be used for training.
-    """
-    unopened = [problem for problem in row.problems if problem in (MISSING, UNREADABLE)]
-    if unopened:
-        raise InputError(f"it is {unopened[0]}: it cannot be opened as audio")
-    if row.duration_s == 0:
-        raise InputError("it contains no audio")
-    if row.secondary:
-        raise InputError("it has several species: send a recording of one, or review its detections")
-    if row.scientific_name is not None:
-        common_name = None if row.common_name == row.scientific_name else row.common_name
-        return resolve_class(parse_species(row.scientific_name, common_name), known, is_new=is_new), None
-    if row.kind != "background":
-        raise InputError(NO_SPECIES)
-    return None, resolve_class(parse_species(row.absent[0]), known, is_new=is_new) if row.absent else None
 
 
 def _get_detection(session: Session, detection_id: int) -> tuple[DetectionRow, Recording]:

@@ -34,11 +34,13 @@ class HumMeter:
         self._powers = np.zeros(self._n // 2 + 1)
         self._n_spectra = 0
 
-    def add(self, second: FloatArray) -> None:
-        """Add one second [samples]."""
-        reduced = second[: self._n * self._step].reshape(self._n, self._step) @ self._weights
-        self._powers += np.square(np.abs(np.fft.rfft((reduced - reduced.mean()) * self._window)))
-        self._n_spectra += 1
+    def add(self, seconds: FloatArray) -> None:
+        """Add samples [seconds, samples]."""
+        pieces = seconds[:, : self._n * self._step].reshape(len(seconds), self._n, self._step)
+        reduced = pieces @ self._weights
+        reduced -= reduced.mean(axis=1, keepdims=True)
+        self._powers += np.square(np.abs(np.fft.rfft(reduced * self._window))).sum(axis=0)
+        self._n_spectra += len(seconds)
 
     def measure(self) -> tuple[int, float]:
         """Return the mains frequency whose lines stand out most, and by how many dB; NaN of less than 5 s."""

@@ -23,6 +23,9 @@ GAP_CELLS = 5
 FULL_SCALE = 0.99
 """Samples from here on are clipped, and so are flat tops at a recording's own largest value."""
 
+CHUNK_S = 4
+"""Seconds that are looked at together; a whole number of them is a minute."""
+
 MIN_FLAT_LEVEL = 0.003
 """A hundred steps of 16 bits: below, flat tops are steps of the converter."""
 
@@ -46,51 +49,64 @@ class Health:
 
 
 class _Channel:
-    """One channel, second by second."""
+    """One channel, some seconds at a time."""
 
     def __init__(self, sample_rate_hz: int) -> None:
-        self._seconds = Framer(sample_rate_hz)
-        self._cell = sample_rate_hz // CELLS_PER_S
+        self._sample_rate_hz = sample_rate_hz
+        self._chunks = Framer(CHUNK_S * sample_rate_hz)
         self._moments = Moments()
         self._constant, self._zero = _Runs(), _Runs()
         self._top, self._bottom = _Extreme(), _Extreme()
         self._n_full_scale = 0
         self._hum, self._weather = HumMeter(sample_rate_hz), WeatherMeter(sample_rate_hz)
-        self._n_seconds = 0
+        self._n_chunks = 0
         self._weather_minutes: list[tuple[bool, bool]] = []
 
     def add(self, samples: FloatArray) -> None:
-        for second in self._seconds.push(samples):
-            self._hum.add(second)
-            self._weather.add(second)
-            self._add_cells(second)
-            self._n_seconds += 1
-            if self._n_seconds % MINUTE_S == 0:
+        for chunk in self._chunks.push(samples):
+            self._add_seconds(chunk.reshape(CHUNK_S, self._sample_rate_hz))
+            self._n_chunks += 1
+            if self._n_chunks * CHUNK_S % MINUTE_S == 0:
                 self._end_minute()
+
+    def _add_seconds(self, seconds: FloatArray) -> None:
+        """Add samples [seconds, samples]; of each second, less than a hundredth is in no cell."""
+        self._hum.add(seconds)
+        self._weather.add(seconds)
+        cell = self._sample_rate_hz // CELLS_PER_S
+        self._add_cells(seconds[:, : CELLS_PER_S * cell].reshape(-1, cell))
 
     def _end_minute(self) -> None:
         weather = self._weather.end_minute()
         self._weather_minutes += [] if weather is None else [weather]
 
-    def _add_cells(self, samples: FloatArray) -> None:
-        """Add samples [n] of a second or less; a rest shorter than a cell is left out."""
-        n_cells = len(samples) // self._cell
-        if not n_cells:
-            return
-        cells = samples[: n_cells * self._cell].reshape(n_cells, self._cell)
+    def _add_rest(self) -> None:
+        """Add what is left at the end of the recording."""
+        rest, cell = self._chunks.rest, self._sample_rate_hz // CELLS_PER_S
+        n_seconds = len(rest) // self._sample_rate_hz
+        if n_seconds:
+            self._add_seconds(rest[: n_seconds * self._sample_rate_hz].reshape(n_seconds, -1))
+        n_cells = len(rest) % self._sample_rate_hz // cell
+        if n_cells:
+            first = n_seconds * self._sample_rate_hz
+            self._add_cells(rest[first : first + n_cells * cell].reshape(n_cells, cell))
+        self._end_minute()
+
+    def _add_cells(self, cells: FloatArray) -> None:
+        """Add samples [cells, samples]."""
         self._moments.add(cells)
         maxima, minima = cells.max(axis=1), cells.min(axis=1)
         is_constant = maxima == minima
         self._constant.add(is_constant)
         self._zero.add(is_constant & (maxima == 0))
         self._top.add(cells, maxima)
-        self._bottom.add(-cells[minima == minima.min()], -minima[minima == minima.min()])
+        is_lowest = minima == minima.min()
+        self._bottom.add(-cells[is_lowest], -minima[is_lowest])
         loud = cells[np.maximum(maxima, -minima) >= FULL_SCALE]
         self._n_full_scale += int(np.count_nonzero(np.abs(loud) >= FULL_SCALE))
 
     def measure(self) -> dict[str, float]:
-        self._add_cells(self._seconds.rest)
-        self._end_minute()
+        self._add_rest()
         hum_hz, hum_db = self._hum.measure()
         weather = np.array(self._weather_minutes, bool).reshape(-1, 2)
         rain_share, wind_share = weather.mean(axis=0) if len(weather) else (np.nan, np.nan)

@@ -48,17 +48,15 @@ class WeatherMeter:
         self._squares = self._fourth_powers = 0.0
         self._can_judge = sample_rate_hz >= MIN_RATE_HZ
 
-    def add(self, second: FloatArray) -> None:
-        """Add one second [samples]."""
-        if self._can_judge:
-            frames = np.stack([second[start : start + self._n] for start in self._starts])
-            powers = np.square(np.abs(np.fft.rfft(frames * self._window))) * self._scale
-            self._powers.append(np.add.reduceat(powers, self._edges, axis=1, dtype=np.float64))
-            self._add_differences(second[: self._starts[1]])
-
-    def _add_differences(self, samples: FloatArray) -> None:
-        squares = np.square(np.diff(samples))
-        self._n_differences += len(squares)
+    def add(self, seconds: FloatArray) -> None:
+        """Add samples [seconds, samples]."""
+        if not self._can_judge:
+            return
+        frames = np.concatenate([seconds[:, start : start + self._n] for start in self._starts])
+        powers = np.square(np.abs(np.fft.rfft(frames * self._window))) * self._scale
+        self._powers.append(np.add.reduceat(powers, self._edges, axis=1, dtype=np.float64))
+        squares = np.square(np.diff(seconds[:, : self._starts[1]]))
+        self._n_differences += squares.size
         self._squares += float(squares.sum())
         self._fourth_powers += float(np.vdot(squares, squares))
 

@@ -14,7 +14,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator, Field
 
 from dawnchorus.errors import InputError
-from dawnchorus.formats.columns import build_row, round_values
+from dawnchorus.formats.columns import build_json_schema, round_values
+from dawnchorus.formats.detection_columns import iterate_rows
 from dawnchorus.formats.registry import FORMATS, TableFormat
 from dawnchorus.identification.options import (
     Latitude,
@@ -121,7 +122,7 @@ _REPLY = {
             "description": "No time found, a time that is not understood, sources of time or location that contradict "
             "each other, a location given that is not the file's.",
         },
-        "detections": {"type": "array", "items": {"type": "object"}},
+        "detections": {"type": "array", "items": build_json_schema()},
     },
 }
 
@@ -214,7 +215,7 @@ def _build_response(result: IdentifyResult, name: str, options: Options, output_
         stream = io.BytesIO()
         output_format.write(stream, [table], provenance)
         return Response(stream.getvalue(), media_type="application/octet-stream")
-    rows = [round_values(build_row(table, row, provenance)) for row in table.detections]
+    rows = [round_values(row) for row in iterate_rows(table, provenance)]
     header: dict[str, Any] = {"schema": SCHEMA, "recording": name, "duration_s": table.duration_s}
     texts = {"warnings": list(result.warnings), "notes": list(result.notes)}
     return JSONResponse({**header, "bundle_id": result.bundle.id, **texts, "detections": rows})

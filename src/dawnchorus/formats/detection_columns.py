@@ -1,0 +1,149 @@
+"""Detections of a recording as NumPy columns; objects are made when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.formats.columns import COLUMNS, DETECTION_COLUMNS, Column
+from dawnchorus.types import Detection, Provenance, RecordingTable
+
+Values = npt.NDArray[Any]
+
+_DTYPES: dict[str, tuple[npt.DTypeLike, Any]] = {
+    "category": (object, ""),
+    "float64": (np.float64, np.nan),
+    "float32": (np.float64, np.nan),
+    "int16": (np.int16, 0),
+    "bool": (np.int8, -1),
+}
+"""Type of the values in memory, and the value that stands for None: channels count from 1, and a flag is 0 or 1."""
+
+_BY_NAME = {column.name: column for column in DETECTION_COLUMNS}
+_IN_ORDER = [_BY_NAME[field.name] for field in fields(Detection)]
+
+
+class DetectionColumns(Sequence[Detection]):
+    """Detections of a recording as columns; an element is a `Detection`, made when it is asked for.
+
+    Args:
+        columns: An array [detections] by name; those that are left out are unknown.
+    """
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, columns: Mapping[str, Values]) -> None:
+        n = len(columns["start_s"])
+        self._columns = {
+            name: np.asarray(columns[name], _DTYPES[column.type][0]) if name in columns else _empty(column, n)
+            for name, column in _BY_NAME.items()
+        }
+
+    @classmethod
+    def from_detections(cls, detections: Sequence[Detection]) -> DetectionColumns:
+        """Return the columns of detections, which may be columns already."""
+        if isinstance(detections, DetectionColumns):
+            return detections
+        return cls({name: _read(column, detections) for name, column in _BY_NAME.items()})
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[DetectionColumns]) -> DetectionColumns:
+        """Return the detections of all parts, one after the other."""
+        return cls(
+            {
+                name: np.concatenate([_empty(column, 0), *(part.column(name) for part in parts)])
+                for name, column in _BY_NAME.items()
+            }
+        )
+
+    def column(self, name: str) -> Values:
+        """Return the values of a column [detections]; `is_null` says which are unknown."""
+        return self._columns[name]
+
+    def is_null(self, name: str) -> npt.NDArray[np.bool_]:
+        """Return a mask [detections] of the unknown values of a column."""
+        column, values = _BY_NAME[name], self._columns[name]
+        if column.is_required:
+            return np.zeros(len(self), bool)
+        return np.asarray(np.isnan(values) if values.dtype == np.float64 else values == _DTYPES[column.type][1])
+
+    def select(self, rows: Values) -> DetectionColumns:
+        """Return the detections of a mask or of indices, in their order."""
+        return DetectionColumns({name: values[rows] for name, values in self._columns.items()})
+
+    def to_lists(self) -> dict[str, list[Any]]:
+        """Return the values of all columns, with None for unknown ones."""
+        return {name: self._to_list(column) for name, column in _BY_NAME.items()}
+
+    def _to_list(self, column: Column) -> list[Any]:
+        values = self._columns[column.name]
+        is_null = self.is_null(column.name)
+        if is_null.all():
+            return [None] * len(self)
+        plain: list[Any] = (values.astype(bool) if column.type == "bool" else values).tolist()
+        if is_null.any():
+            for k in np.flatnonzero(is_null).tolist():
+                plain[k] = None
+        return plain
+
+    def __len__(self) -> int:
+        return len(self._columns["start_s"])
+
+    def __iter__(self) -> Iterator[Detection]:
+        return map(Detection, *(self._to_list(column) for column in _IN_ORDER))
+
+    @overload
+    def __getitem__(self, index: int) -> Detection: ...
+    @overload
+    def __getitem__(self, index: slice) -> DetectionColumns: ...
+    def __getitem__(self, index: int | slice) -> Detection | DetectionColumns:
+        if isinstance(index, slice):
+            return DetectionColumns({name: values[index] for name, values in self._columns.items()})
+        k = range(len(self))[index]
+        return next(iter(self[k : k + 1]))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and list(self) == list(other)
+
+    def __repr__(self) -> str:
+        return f"<DetectionColumns: {len(self)} detections>"
+
+
+def _empty(column: Column, n: int) -> Values:
+    dtype, null = _DTYPES[column.type]
+    return np.full(n, null, dtype)
+
+
+def _read(column: Column, detections: Sequence[Detection]) -> Values:
+    dtype, null = _DTYPES[column.type]
+    values = (getattr(detection, column.name) for detection in detections)
+    return np.array([null if value is None else value for value in values], dtype)
+
+
+def iterate_rows(table: RecordingTable, provenance: Provenance) -> Iterator[dict[str, Any]]:
+    """Yield the values of all columns for each detection of a recording."""
+    lists = DetectionColumns.from_detections(table.detections).to_lists()
+    lists["start_time"] = start_times(table, lists["start_s"])
+    fixed = fixed_values(table, provenance)
+    names = [column.name for column in COLUMNS]
+    for values in zip(*lists.values(), strict=True):
+        row = fixed | dict(zip(lists, values, strict=True))
+        yield {name: row[name] for name in names}
+
+
+def start_times(table: RecordingTable, starts_s: Iterable[float]) -> list[str | None]:
+    """Return the times of the recorder's clock at seconds of a recording, in ISO 8601."""
+    times = (table.clock_time(start_s) for start_s in starts_s)
+    return [None if time is None else time.isoformat(timespec="milliseconds") for time in times]
+
+
+def fixed_values(table: RecordingTable, provenance: Provenance) -> dict[str, Any]:
+    """Return the values of the columns that are the same for all detections of a recording."""
+    owners = {"recording": table, "metadata": table.metadata, "run": provenance}
+    return {column.name: getattr(owners[column.source], column.name) for column in COLUMNS if column.source in owners}

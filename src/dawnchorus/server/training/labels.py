@@ -1,0 +1,107 @@
+"""Labels of training data: from the names that people send to the classes of a model, or new ones."""
+
+from __future__ import annotations
+
+from dawnchorus.data.recordings import MISSING, UNREADABLE, RecordingRow
+from dawnchorus.errors import InputError, UnknownClassError
+from dawnchorus.taxonomy.classes import KnownClasses
+from dawnchorus.taxonomy.file_names import parse_folder_label
+from dawnchorus.taxonomy.labels import (
+    Label,
+    is_indeterminate,
+    is_scientific,
+    is_unnamed,
+    label_text,
+    name_key,
+    parse_label,
+    split_labels,
+)
+
+MAX_LABEL = 200
+"""Maximum length of a name in bytes."""
+
+NO_SPECIES = (
+    "neither a folder, a csv nor the field 'species' names its species, and its own name is not that of a known "
+    "species and a number, such as 'Great Tit12.mp3'"
+)
+
+
+def parse_species(text: str) -> Label:
+    """Return the label of a name that somebody gave in a field; all of it is the name of one class.
+
+    Raises:
+        InputError: it is no name of a species, or says that one is absent.
+    """
+    name = " ".join(text.split())
+    is_too_long = len(name.encode("utf-8", "surrogatepass")) > MAX_LABEL
+    if is_too_long or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in name) or is_unnamed(name):
+        raise InputError(f"species: expected a name such as Parus major_Great Tit, got {name[:80]!r}.")
+    if name.startswith("-"):
+        raise InputError(
+            f"species: expected the species that is there, got {name[:80]!r}. Recordings without a species go into a "
+            f"folder of this name."
+        )
+    return parse_folder_label(name)
+
+
+def resolve_class(given: Label, known: KnownClasses, *, is_new: bool) -> Label:
+    """Return the known class that has a name of `given`; if there is none and `is_new`, add it to `known`.
+
+    Raises:
+        UnknownClassError: there is none; the message names the nearest ones.
+        InputError: it is of several species, or a new class would be of no one species, such as `Strix aluco?`.
+    """
+    label = known.find(given)
+    if label is not None and _is_same(label, given):
+        return label
+    parts = [parse_label(part) for part in split_labels(given.scientific_name)]
+    if len(parts) > 1 and all(is_scientific(each.scientific_name) or known.find(each) for each in parts):
+        raise InputError(f"species: expected the name of one species, got several: {given.scientific_name[:80]!r}.")
+    if not is_new:
+        raise UnknownClassError(
+            f"{known.question(given)} Send it with the right name, or with new_class=yes to train a class of this "
+            f"name.",
+            suggestions=tuple(map(label_text, known.near(given))),
+        )
+    if is_indeterminate(given.scientific_name):
+        raise InputError(f"species: expected the name of one species, got {given.scientific_name[:80]!r}.")
+    known.add(given)
+    return given
+
+
+def _is_same(label: Label, given: Label) -> bool:
+    """Return True unless `given` leaves open which species it is, and only looks like the known class."""
+    names = map(name_key, (label.scientific_name, label.common_name))
+    return not is_indeterminate(given.scientific_name) or name_key(given.scientific_name) in names
+
+
+def resolve_label(row: RecordingRow, known: KnownClasses, *, is_new: bool) -> tuple[Label | None, Label | None]:
+    """Return the species of a recording and the species that is absent from it; either may be None.
+
+    Raises:
+        UnknownClassError: no class has its label; see `resolve_class`.
+        InputError: it cannot be used for training.
+    """
+    unopened = [problem for problem in row.problems if problem in (MISSING, UNREADABLE)]
+    if unopened:
+        raise InputError(f"it is {unopened[0]}: it cannot be opened as audio")
+    if row.duration_s == 0:
+        raise InputError("it contains no audio")
+    if row.secondary:
+        raise InputError("it has several species: send a recording of one, or review its detections")
+    if row.scientific_name is not None:
+        return resolve_class(_check_label(row.scientific_name, row.common_name), known, is_new=is_new), None
+    if row.kind != "background":
+        raise InputError(NO_SPECIES)
+    return None, resolve_class(_check_label(row.absent[0], None), known, is_new=is_new) if row.absent else None
+
+
+def _check_label(scientific_name: str, common_name: str | None) -> Label:
+    """Return the label of names in a row.
+
+    Raises:
+        InputError: a name is too long, or has characters that are none.
+    """
+    for name in filter(None, (scientific_name, common_name)):
+        parse_species(name)
+    return Label(scientific_name, common_name or scientific_name)

@@ -1,0 +1,303 @@
+"""Labels of uploaded recordings: from a field, the folders in names, or a csv to rows of a recordings table."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from dawnchorus.audio.discovery import SUFFIXES
+from dawnchorus.data.contradictions import describe_contradictions
+from dawnchorus.data.layout_detection import KNOWN_TABLES
+from dawnchorus.data.layouts.folders import apply_review, build_rows, list_labels, parse_file_facts, read_folders
+from dawnchorus.data.layouts.review_folders import find_folder_review
+from dawnchorus.data.layouts.tables import TableLayout
+from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.errors import FormatError, InputError
+from dawnchorus.limits import ZipLimits
+from dawnchorus.server.training.archives import unpack
+from dawnchorus.server.training.labels import MAX_LABEL
+from dawnchorus.storage.safe_names import safe_name
+from dawnchorus.taxonomy.classes import KnownClasses
+from dawnchorus.taxonomy.file_names import find_class_of_file
+from dawnchorus.taxonomy.labels import Label
+
+OnNote = Callable[[str], None]
+"""A function that takes a sentence for the reply to a request."""
+
+_ROOT = Path("/")
+"""Folder that the names of uploads begin in while their folders are read."""
+
+Rejection = tuple[str, str]
+"""The client's name of a file, and the reason why it is not used."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An uploaded file."""
+
+    name: str
+    """The client's name; of a file in a zip or in a dropped folder, with its folders."""
+    path: Path
+    label: Label | None = None
+    """Label of the form's field `species`; None where folders or a csv have it."""
+
+    @property
+    def base_name(self) -> str:
+        """Name without folders."""
+        return PurePosixPath(self.name).name
+
+    @property
+    def stem(self) -> str:
+        """Name without folders and without its ending."""
+        return PurePosixPath(self.name).stem
+
+    @property
+    def suffix(self) -> str:
+        """Ending of the name, in lower case."""
+        return PurePosixPath(self.name.lower()).suffix
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Folders in the name, the outer first."""
+        return PurePosixPath(self.name).parts[:-1]
+
+    @property
+    def is_hidden(self) -> bool:
+        """True for hidden files, and for files in hidden folders; `..wav` is no hidden file."""
+        is_hidden_file = self.base_name.startswith(".") and not self.base_name.startswith("..")
+        return is_hidden_file or any(folder.startswith(".") for folder in self.folders)
+
+
+@dataclass(frozen=True)
+class LabeledUpload:
+    """An uploaded recording, and its label as a row of a recordings table."""
+
+    upload: Upload
+    row: RecordingRow
+
+
+@dataclass(frozen=True)
+class UploadedFiles:
+    """Files of one request, below the folder `tree`."""
+
+    tree: Path
+    sources: tuple[tuple[Upload, ...], ...]
+    """Files of the form, and those of each zip; with a csv, all files together."""
+    table: Upload | None
+    """Csv that was uploaded with the recordings."""
+    rejected: tuple[Rejection, ...]
+
+    @property
+    def uploads(self) -> list[Upload]:
+        """All files but the csv."""
+        return [upload for source in self.sources for upload in source]
+
+
+def unpack_files(
+    files: Sequence[tuple[str, Path]], tree: Path, *, label: Label | None, limits: ZipLimits, max_bytes: int
+) -> UploadedFiles:
+    """Move the files of a form, which `label` is of, into `tree`, and unpack its zips, of `max_bytes` in all.
+
+    With a csv, whose paths begin in `tree`, files lie there under their names; else each lies in a folder of its own,
+    because two files of one name are two recordings.
+
+    Raises:
+        InputError, UploadTooLargeError: a zip cannot be used, or there are no files.
+    """
+    if not files:
+        raise InputError("expected recordings, a zip of folders named by species, or recordings and a csv; got none.")
+    has_table = any(_suffix(name) == ".csv" for name, _ in files)
+    form: list[Upload] = []
+    zips: list[tuple[Upload, ...]] = []
+    rejected: list[Rejection] = []
+    for k, (given, path) in enumerate(files):
+        folder = tree if has_table else tree / f"{k}"
+        if _suffix(given) == ".zip":
+            max_bytes -= unpack(path, folder, limits=limits, max_bytes=max_bytes)
+            path.unlink()
+            zips.append(() if has_table else tuple(_list_files(folder)))
+            continue
+        try:
+            form.append(_move(Upload(safe_path(given), path, label), folder))
+        except FileExistsError:
+            rejected.append((safe_path(given), "another file of this name came before it"))
+        except OSError as error:
+            rejected.append((safe_path(given), f"it cannot be stored under this name ({error.strerror})"))
+    table = next((upload for upload in form if upload.suffix == ".csv"), None)
+    if has_table:
+        together = tuple(upload for upload in _list_files(tree) if table is None or upload.path != table.path)
+        return UploadedFiles(tree, (together,), table, tuple(rejected))
+    return UploadedFiles(tree, (tuple(form), *zips), None, tuple(rejected))
+
+
+def safe_path(given: str) -> str:
+    """Return a client's file name with its folders, in names that are valid on every file system."""
+    parts = [part for part in re.split(r"[/\\]", given) if part.strip(" .")] or [""]
+    return "/".join(safe_name(part, replacement=" ", max_bytes=MAX_LABEL) for part in parts)
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name.lower()).suffix
+
+
+def _move(upload: Upload, folder: Path) -> Upload:
+    """Move a file to its name in `folder`; one without an ending counts as a recording.
+
+    Raises:
+        OSError: it is there already, or cannot have this name.
+    """
+    name = upload.name if upload.suffix else f"{upload.name}.wav"
+    path = folder / name
+    if path.exists():
+        raise FileExistsError(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(upload.path, path)
+    return replace(upload, name=name, path=path)
+
+
+def _list_files(folder: Path) -> Iterator[Upload]:
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        yield Upload(path.relative_to(folder).as_posix(), path)
+
+
+def label_uploads(
+    files: UploadedFiles, known: KnownClasses, *, is_new: bool, on_note: OnNote
+) -> tuple[list[LabeledUpload], list[Rejection]]:
+    """Return the recordings with their labels, and the other files with the reason why they are not used.
+
+    A csv has the labels, also one in a zip, unless that has another purpose. Else a recording has its own label, or
+    that of its folders, or of the known species in its name.
+
+    Raises:
+        InputError: a csv that was uploaded with the recordings cannot be used.
+    """
+    table = files.table or _find_packed_table(files.uploads)
+    rejected: list[Rejection] = []
+    if table is not None:
+        try:
+            labeled, rejected = _label_by_table(files, table, on_note)
+        except InputError as error:
+            if table is files.table:
+                raise
+            rejected = [(table.name, f"it does not say which species the recordings are of: {error}")]
+        else:
+            for note in describe_contradictions([each.row for each in labeled], files.tree, known):
+                on_note(note)
+            return labeled, [*rejected, *_reject_others(files, labeled, table, "the csv does not name it")]
+    labeled = [
+        each
+        for source in files.sources
+        for each in (*_label_by_field(source), *_label_by_names(source, known, on_note, is_new=is_new))
+    ]
+    return labeled, [*rejected, *_reject_others(files, labeled, table, "hidden files are not read")]
+
+
+def _find_packed_table(uploads: Sequence[Upload]) -> Upload | None:
+    """Return the csv of labels in a zip: the only one, or the only one with a usual name."""
+    tables = [upload for upload in uploads if upload.suffix == ".csv"]
+    usual = [upload for upload in tables if upload.base_name.lower() in KNOWN_TABLES]
+    candidates = usual or tables
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def _reject_others(
+    files: UploadedFiles, labeled: Sequence[LabeledUpload], table: Upload | None, reason: str
+) -> Iterator[Rejection]:
+    """Yield the files that are not used, each with the reason, but hidden ones only if they are recordings."""
+    used = {each.upload.path for each in labeled}
+    for upload in files.uploads:
+        if upload.path in used or upload == table:
+            continue
+        if upload.suffix == ".csv":
+            yield upload.name, "only one csv can say which species the recordings are of"
+        elif upload.suffix == ".zip":
+            yield upload.name, "a zip in a zip is not unpacked: send it by itself"
+        elif upload.suffix in SUFFIXES:
+            yield upload.name, reason
+        elif not upload.is_hidden:
+            ending = f"that end in {upload.suffix[:20]}" if upload.suffix else "without an ending"
+            yield upload.name, f"files {ending} are no recordings"
+
+
+def _label_by_table(
+    files: UploadedFiles, table: Upload, on_note: OnNote
+) -> tuple[list[LabeledUpload], list[Rejection]]:
+    """Return the recordings that a csv names, and its other names with the reason.
+
+    Raises:
+        InputError: it is no table of recordings and species.
+    """
+    try:
+        # Paths in it may begin in its own folder, or in one above it.
+        folders = [folder for folder in table.path.parents if folder.is_relative_to(files.tree)]
+        layout = TableLayout.of(table.path, {}, audio_folders=folders)
+        rows = list(layout.rows())
+        for note in layout.table.notes.sentences():
+            on_note(f"the csv: {note.partition(' Name one with --column')[0]}")  # advice for the command line
+    except FormatError as error:
+        raise InputError(str(error).replace(f"{table.path}: ", "the csv: ")) from error
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(f"the csv cannot be read ({error}). Save it as UTF-8, with commas.") from error
+    uploads = {os.path.realpath(upload.path): upload for upload in files.uploads if upload.suffix in SUFFIXES}
+    labeled, rejected = [], []
+    for row in rows:
+        upload = _find_upload(row.path, uploads)
+        if upload is not None:
+            labeled.append(LabeledUpload(upload, row))
+        else:
+            name = safe_path("/".join((*table.folders, os.path.relpath(row.path, table.path.parent))))
+            rejected.append((name, "the csv names no recording that was sent with it"))
+    return labeled, rejected
+
+
+def _find_upload(path: str, uploads: Mapping[str, Upload]) -> Upload | None:
+    try:
+        return uploads.get(os.path.realpath(path))
+    except (OSError, ValueError):  # a name that no file can have
+        return None
+
+
+def _label_by_field(uploads: Sequence[Upload]) -> Iterator[LabeledUpload]:
+    """Yield the recordings that have a label of their own."""
+    for upload in uploads:
+        if upload.label is not None and upload.suffix in SUFFIXES and not upload.is_hidden:
+            facts = parse_file_facts(_ROOT / upload.name, _ROOT) | list_labels(upload.label)
+            yield LabeledUpload(upload, RecordingRow(**(facts | {"path": str(upload.path)})))  # type: ignore[arg-type]
+
+
+def _label_by_names(
+    uploads: Sequence[Upload], known: KnownClasses, on_note: OnNote, *, is_new: bool
+) -> Iterator[LabeledUpload]:
+    """Yield the other recordings, with the labels of their folders or of their own names; note folders of a review."""
+    recordings = [each for each in uploads if each.label is None and each.suffix in SUFFIXES and not each.is_hidden]
+    paths = [_ROOT / upload.name for upload in recordings]
+    reading = read_folders(_ROOT, paths)
+    for note in reading.list_review_notes():
+        on_note(note)
+    for upload, row in zip(recordings, build_rows(_ROOT, paths, reading), strict=True):
+        labeled = _label_by_file_name(replace(row, path=str(upload.path)), upload, known, is_new=is_new)
+        yield LabeledUpload(upload, labeled)
+
+
+def _label_by_file_name(row: RecordingRow, upload: Upload, known: KnownClasses, *, is_new: bool) -> RecordingRow:
+    """Return the row with the known class in the name of its file, if its folder names none.
+
+    If `is_new`, the name of every folder is a label.
+    """
+    review = find_folder_review(upload.folders)
+    if row.kind == "background" or row.secondary or (review is not None and review[1] == "undecided"):
+        return row
+    scientific, common = row.scientific_name or "", row.common_name or ""
+    if upload.folders and (is_new or known.find(Label(scientific, common)) is not None):
+        return row
+    label = find_class_of_file(upload.stem, known)
+    if label is not None:
+        labels = {"scientific_name": label.scientific_name, "common_name": label.common_name, "kind": "focal"}
+        reviewed = labels if review is None else apply_review(labels, review[1])
+        return replace(row, **{"scientific_name": None, "common_name": None, **reviewed})
+    return row if upload.folders else replace(row, scientific_name=None, common_name=None, kind="soundscape")
