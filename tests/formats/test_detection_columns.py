@@ -40,10 +40,10 @@ def test_values_are_those_of_python() -> None:
     assert {type(value) for values in lists.values() for value in values} == {str, float, bool, int, type(None)}
 
 
-def test_rows_are_taken_and_put_together() -> None:
+def test_rows_are_selected_and_put_together() -> None:
     columns = DetectionColumns.from_detections(ALL)
-    assert columns.take(np.array([2, 0])) == (PLAIN, BIRD)
-    assert columns.take(columns.is_null("in_range")) == (PLAIN,)
+    assert columns.select(np.array([2, 0])) == (PLAIN, BIRD)
+    assert columns.select(columns.is_null("in_range")) == (PLAIN,)
     assert DetectionColumns.concatenate([columns[:1], columns]) == (BIRD, *ALL)
     assert DetectionColumns.from_detections(()) == DetectionColumns.concatenate([]) == ()
 

@@ -68,3 +68,16 @@ def test_examples_look_like_what_the_server_says(level_bundle: Bundle, serve: Se
     check("POST /api/v1/jobs/{job_id}/cancel")
     check("POST /api/v1/models/{bundle_id}/activate")
     assert n_compared > 25
+
+
+def test_a_detection_in_the_description_has_every_column(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    operation = client.get("/api/openapi.json").json()["paths"]["/api/v1/identify"]["post"]
+    schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    detection = client.post("/api/v1/identify", content=tone.read_bytes()).json()["detections"][0]
+    described = schema["properties"]["detections"]["items"]
+    assert detection.keys() == described["properties"].keys() == set(described["required"])
+    kinds = {str: "string", float: "number", int: "integer", type(None): "null", bool: "boolean"}
+    assert [
+        name for name, value in detection.items() if kinds[type(value)] not in described["properties"][name]["type"]
+    ] == []

@@ -80,8 +80,8 @@ def test_a_stored_identification_comes_back_as_it_was(
     assert stored(client, sha256, tmp_path) == list(iterate_rows(result.table, provenance))
     metadata = pq.read_schema(tmp_path / "stored.parquet").metadata[parquet.METADATA_KEY]
     assert json.loads(metadata) == json.loads(json.dumps(asdict(provenance)))
-    told = client.get(f"/api/v1/recordings/{sha256}/detections").json()["detections"]
-    for fields, detection in zip(told, (BIRD, ENGINE), strict=True):
+    reply = client.get(f"/api/v1/recordings/{sha256}/detections").json()["detections"]
+    for fields, detection in zip(reply, (BIRD, ENGINE), strict=True):
         assert fields.items() >= detection_values(detection).items()
 
 
@@ -139,7 +139,7 @@ def test_a_job_has_all_options_that_it_was_asked_for(server: tuple[httpx.Client,
 @pytest.fixture
 def detections(tmp_path: Path) -> Iterator[DetectionStore]:
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    yield DetectionStore(database, BlobStore(tmp_path / "files", cache=tmp_path, scratch=tmp_path), Limits())
+    yield DetectionStore(database, BlobStore(database, tmp_path / "files", cache=tmp_path, scratch=tmp_path), Limits())
     database.close()
 
 

@@ -60,6 +60,16 @@ COLUMNS = (
 DETECTION_COLUMNS = tuple(column for column in COLUMNS if column.source == "detection")
 """Columns whose values are fields of a `Detection`."""
 
+_JSON_TYPES: dict[ColumnType, str] = {
+    "category": "string",
+    "string": "string",
+    "float64": "number",
+    "float32": "number",
+    "int16": "integer",
+    "int8": "integer",
+    "bool": "boolean",
+}
+
 _DECIMALS = {column.name: column.decimals for column in COLUMNS if column.decimals is not None}
 
 
@@ -79,3 +89,15 @@ def round_values(row: Mapping[str, Any]) -> dict[str, Any]:
         name: round(value, _DECIMALS[name]) if name in _DECIMALS and value is not None else value
         for name, value in row.items()
     }
+
+
+def build_json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a detection with all columns."""
+    properties = {
+        column.name: {
+            "type": _JSON_TYPES[column.type] if column.is_required else [_JSON_TYPES[column.type], "null"],
+            "description": column.meaning,
+        }
+        for column in COLUMNS
+    }
+    return {"type": "object", "required": list(properties), "properties": properties}

@@ -71,7 +71,7 @@ class DetectionColumns(Sequence[Detection]):
             return np.zeros(len(self), bool)
         return np.asarray(np.isnan(values) if values.dtype == np.float64 else values == _DTYPES[column.type][1])
 
-    def take(self, rows: Values) -> DetectionColumns:
+    def select(self, rows: Values) -> DetectionColumns:
         """Return the detections of a mask or of indices, in their order."""
         return DetectionColumns({name: values[rows] for name, values in self._columns.items()})
 

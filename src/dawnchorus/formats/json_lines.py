@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from dawnchorus.formats.columns import round_values
+from dawnchorus.formats.columns import DETECTION_COLUMNS, round_values
 from dawnchorus.formats.detection_columns import iterate_rows
 from dawnchorus.formats.text import RowError, text_stream
 from dawnchorus.tables import read_text
@@ -32,12 +31,20 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     Raises:
         FormatError: a line is no object of ours.
     """
-    names = [field.name for field in fields(Detection)]
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         try:
             row = json.loads(line)
-            detection = {name: row[name] for name in names if name in row}
-            detection |= {name: float(row[name]) for name in ("start_s", "end_s", "score")}
-            yield row["recording"], Detection(**detection)
+            yield row["recording"], Detection(**_read_values(row))
         except (ValueError, KeyError, TypeError) as error:
             raise RowError(path, number, f"expected an object with the keys of our JSON lines ({error!r}).") from error
+
+
+def _read_values(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a detection; those of columns that an older version did not have are left out."""
+    given = [column for column in DETECTION_COLUMNS if column.is_required or column.name in row]
+    return {
+        column.name: float(row[column.name])
+        if column.type.startswith("float") and (column.is_required or row[column.name] is not None)
+        else row[column.name]
+        for column in given
+    }

@@ -60,7 +60,7 @@ class TableBuilder:
         if options.merge:
             detections = merge_events(detections)
         else:
-            detections = detections.take(np.lexsort((-detections.column("score"), detections.column("start_s"))))
+            detections = detections.select(np.lexsort((-detections.column("score"), detections.column("start_s"))))
         return RecordingTable(
             recording=self.name(scored.path),
             duration_s=scored.duration_s,
@@ -189,7 +189,7 @@ def merge_events(detections: DetectionColumns) -> DetectionColumns:
         return detections
     _, name = np.unique(detections.column("scientific_name"), return_inverse=True)
     order = np.lexsort((detections.column("start_s"), detections.column("channel"), name))
-    rows, name = detections.take(order), name[order]
+    rows, name = detections.select(order), name[order]
     first = np.flatnonzero(_begins_event(rows, name))
     voice = rows.column("human_voice")
     columns = {column.name: rows.column(column.name)[first] for column in DETECTION_COLUMNS} | {
@@ -201,7 +201,7 @@ def merge_events(detections: DetectionColumns) -> DetectionColumns:
         ),  # unknown in one window is unknown, unless there is one in another
     }
     events = DetectionColumns(columns)
-    return events.take(np.lexsort((columns["channel"], name[first], -columns["score"], columns["start_s"])))
+    return events.select(np.lexsort((columns["channel"], name[first], -columns["score"], columns["start_s"])))
 
 
 def _begins_event(rows: DetectionColumns, name: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:

@@ -119,6 +119,7 @@ def unpack_files(
         folder = tree if has_table else tree / f"{k}"
         if _suffix(given) == ".zip":
             max_bytes -= unpack(path, folder, limits=limits, max_bytes=max_bytes)
+            path.unlink()
             zips.append(() if has_table else tuple(_list_files(folder)))
             continue
         try:
@@ -128,10 +129,10 @@ def unpack_files(
         except OSError as error:
             rejected.append((safe_path(given), f"it cannot be stored under this name ({error.strerror})"))
     table = next((upload for upload in form if upload.suffix == ".csv"), None)
-    if table is None:
-        return UploadedFiles(tree, (tuple(form), *zips), None, tuple(rejected))
-    together = tuple(upload for upload in _list_files(tree) if upload.path != table.path)
-    return UploadedFiles(tree, (together,), table, tuple(rejected))
+    if has_table:
+        together = tuple(upload for upload in _list_files(tree) if table is None or upload.path != table.path)
+        return UploadedFiles(tree, (together,), table, tuple(rejected))
+    return UploadedFiles(tree, (tuple(form), *zips), None, tuple(rejected))
 
 
 def safe_path(given: str) -> str:
