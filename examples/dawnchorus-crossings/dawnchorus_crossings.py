@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.audio.sample_analyses import Table, build_table
-from dawnchorus.inference.analyses.base import Analysis
+from dawnchorus import Analysis, build_table
 
 FloatArray = npt.NDArray[np.float32]
+Table = npt.NDArray[np.void]
 
 
 class Crossings:

@@ -15,6 +15,7 @@ from importlib import import_module
 from dawnchorus.privacy import opt_out
 
 _NAMES = {
+    "audio.sample_analyses": ("build_table",),
     "errors": (
         *("AudioDecodeError", "AudioError", "AudioNotFoundError", "AudioTooLargeError", "BusyError", "DawnChorusError"),
         *("DecoderCrashError", "DownloadError", "FormatError", "InputError", "InvalidBundleError", "LongWaitError"),
@@ -25,6 +26,7 @@ _NAMES = {
     "formats.detections": ("Detections",),
     "formats.files": ("read_detections", "write_detections"),
     "formats.registry": ("FORMATS", "TableFormat"),
+    "identification.notebook": ("NotebookProgress",),
     "identification.options": ("Options",),
     "identification.result": ("Progress", "RecordingFailure", "Run"),
     "identification.run": ("identify",),

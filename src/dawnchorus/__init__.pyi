@@ -1,5 +1,6 @@
 """Public names and their types; `__init__.py` imports each when it is first used."""
 
+from dawnchorus.audio.sample_analyses import build_table
 from dawnchorus.errors import (
     AudioDecodeError,
     AudioError,
@@ -29,6 +30,7 @@ from dawnchorus.errors import (
 from dawnchorus.formats.detections import Detections
 from dawnchorus.formats.files import read_detections, write_detections
 from dawnchorus.formats.registry import FORMATS, TableFormat
+from dawnchorus.identification.notebook import NotebookProgress
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.result import Progress, RecordingFailure, Run
 from dawnchorus.identification.run import identify
@@ -65,6 +67,7 @@ __all__ = [
     "ModelError",
     "ModelNotFoundError",
     "NotFoundError",
+    "NotebookProgress",
     "Options",
     "OutputError",
     "OutputExistsError",
@@ -82,6 +85,7 @@ __all__ = [
     "UploadTooLargeError",
     "UploadTooSlowError",
     "__version__",
+    "build_table",
     "evaluate",
     "identify",
     "import_recordings",

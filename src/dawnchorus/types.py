@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -215,3 +215,27 @@ class Example:
     """Origin and licence."""
     silent: tuple[Segment, ...] = ()
     """Segments that must not be audible, in the recording's seconds."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Progress of long work, in numbers."""
+
+    stage: str
+    """The work in a word or two: "preparing"."""
+    done: float
+    total: float
+    unit: str
+    """The things that are counted: "recordings"."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Further numbers by name."""
+    left_s: float | None = None
+    """Seconds that are left, where that is known."""
+
+
+Report = Callable[[Progress], None]
+"""A function that long work calls with its progress, from the thread of its caller."""
+
+
+def ignore_progress(_progress: Progress) -> None:
+    """Do nothing with progress."""

@@ -18,7 +18,15 @@ from tests.fixtures.commands import Command
 from dawnchorus.audio.decode import read_mono
 from dawnchorus.audio.fingerprint import RATE_HZ, fingerprint, near_pairs
 from dawnchorus.data.check import ModelScores, check_table
-from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, read_table, write_table
+from dawnchorus.data.recordings import (
+    Annotation,
+    RecordingRow,
+    RecordingsTable,
+    blocking_problems,
+    read_table,
+    usable,
+    write_table,
+)
 from dawnchorus.data.relations import assign_groups, find_leaks, same_recordist_and_day
 from dawnchorus.data.split import DEFAULT_PARTS, fold_ratios, leak_report, split_table
 from dawnchorus.data.synthesis.datasets import invented_song
@@ -401,3 +409,13 @@ def test_rows_of_one_file_stay_together(tmp_path: Path) -> None:
     split = split_table(RecordingsTable(tmp_path, tuple(rows)), DEFAULT_PARTS, seed=1)
     parts = {(row.path, row.split) for row in split.rows}
     assert len(parts) == 8, "a file is in one part, whatever its rows say"
+
+
+def test_unusable_recordings_and_copies_are_told_from_the_rest() -> None:
+    problems = ("missing", "unreadable", "silent", "duplicate", "near_duplicate", "clipped", "short")
+    rows = [RecordingRow(recording_id=problem, path=f"{problem}.wav", problems=(problem,)) for problem in problems]
+    assert [row.recording_id for row in usable(rows, copies=True)] == [*problems[3:]]
+    assert [row.recording_id for row in usable(rows, copies=False)] == ["clipped", "short"]
+    silent_copy = replace(rows[0], problems=("near_duplicate", "short", "silent"))
+    assert blocking_problems(silent_copy, copies=False) == ["silent", "near_duplicate"]
+    assert blocking_problems(silent_copy, copies=True) == ["silent"]

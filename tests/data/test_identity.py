@@ -15,6 +15,7 @@ import soundfile
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.fixtures.commands import Command
+from tests.fixtures.logs import logged
 from tests.fixtures.sounds import tone
 
 from dawnchorus.data.check import check_table
@@ -112,8 +113,8 @@ def test_a_file_that_was_moved_is_the_same_and_a_copy_is_another(tmp_path: Path)
 def test_the_same_bytes_in_two_folders_of_an_import_are_said(tmp_path: Path) -> None:
     sound(tmp_path / "in" / "Avis una" / "1.wav", 500)
     shutil.copy(tmp_path / "in" / "Avis una" / "1.wav", tmp_path / "in" / "Avis una" / "2.wav")
-    notes: list[str] = []
-    table = import_recordings(tmp_path / "in", tmp_path, n_workers=1, on_note=notes.append)
+    with logged() as notes:
+        table = import_recordings(tmp_path / "in", tmp_path, n_workers=1)
     assert len(table.rows) == 2
     assert any(note.startswith("files of the same bytes as another: 2 (Avis una/1.wav, Avis una/2") for note in notes)
 
@@ -257,8 +258,8 @@ def test_one_file_under_two_species_is_one_recording_without_a_label(tmp_path: P
         sound(path, 500)
     sound(source / "Avis una" / "4.wav", 600)
     sound(source / "-Avis altera" / "5.wav", 600)
-    notes: list[str] = []
-    table = import_recordings(source, tmp_path, n_workers=1, on_note=notes.append)
+    with logged() as notes:
+        table = import_recordings(source, tmp_path, n_workers=1)
     assert {row.recording_id: (row.scientific_name, row.problems) for row in table.rows} == {
         "-Avis altera/5.wav": (None, ()),
         "Avis una/4.wav": ("Avis una", ()),

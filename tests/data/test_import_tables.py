@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from tests.fixtures.logs import logged
 from tests.fixtures.sounds import own_tone
 
 from dawnchorus.data.given_split import split_by_tables
@@ -29,8 +30,8 @@ def imported(folder: Path, content: str | bytes, *sounds: str) -> tuple[list[Rec
         soundfile.write(folder / name, own_tone(folder / name, seconds=0.1), 16_000)
     table = folder / "mine.csv"
     table.write_bytes(content.encode() if isinstance(content, str) else content)
-    notes: list[str] = []
-    found = import_recordings(table, folder, read_annotations=read_annotations, n_workers=1, on_note=notes.append)
+    with logged() as notes:
+        found = import_recordings(table, folder, read_annotations=read_annotations, n_workers=1)
     prefix = f"{table}: "
     return list(found.rows), [note.removeprefix(prefix) for note in notes if note.startswith(prefix)]
 
@@ -160,14 +161,11 @@ def test_a_table_of_which_no_row_fits_is_refused(tmp_path: Path) -> None:
 def test_splits_are_read_from_such_tables(tmp_path: Path) -> None:
     imported(tmp_path, "filename,species\n0123.wav,Parus major\n", "0123.wav")
     table = import_recordings(tmp_path / "mine.csv", tmp_path, read_annotations=read_annotations, n_workers=1)
-    notes: list[str] = []
-    for name, content in (
-        ("a.csv", "FileName;Split\r\n.\\0123.wav;Test\r\n".encode("utf-16")),
-        ("b.csv", b"id|split\n123|test\n|train\n"),
-    ):
-        (tmp_path / name).write_bytes(content)
-        found = split_by_tables(table, [tmp_path / name], on_note=notes.append)
-        assert [row.split for row in found.table.rows] == ["test"]
+    (tmp_path / "a.csv").write_bytes("FileName;Split\r\n.\\0123.wav;Test\r\n".encode("utf-16"))
+    (tmp_path / "b.csv").write_bytes(b"id|split\n123|test\n|train\n")
+    with logged() as notes:
+        given = [split_by_tables(table, [tmp_path / name]) for name in ("a.csv", "b.csv")]
+    assert [[row.split for row in each.table.rows] for each in given] == [["test"], ["test"]]
     assert notes == [f"{tmp_path / 'b.csv'}: 1 row without the name of a recording."]
 
 
@@ -185,8 +183,8 @@ def test_the_encoding_of_a_table_of_voices_is_said(tmp_path: Path) -> None:
     (tmp_path / "Birds Voice.csv").write_bytes("common_name;scientific_name\nM\u00f6we;Larus canus\n".encode("cp1252"))
     (tmp_path / "M\u00f6we_sound").mkdir()
     soundfile.write(tmp_path / "M\u00f6we_sound" / "1.wav", [0.0] * 800, 8000)
-    notes: list[str] = []
-    (row,) = import_recordings(tmp_path, tmp_path, n_workers=1, on_note=notes.append).rows
+    with logged() as notes:
+        (row,) = import_recordings(tmp_path, tmp_path, n_workers=1).rows
     assert row.scientific_name == "Larus canus"
     assert any("Birds Voice.csv: not in UTF-8: 1 of 2 lines read as code page cp1252" in note for note in notes)
 
@@ -220,8 +218,8 @@ def test_a_folder_that_contradicts_the_table_is_said(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         soundfile.write(tmp_path / name, own_tone(tmp_path / name, seconds=0.1), 16_000)
     (tmp_path / "metadata.csv").write_text(content)
-    notes: list[str] = []
-    table = import_recordings(tmp_path, tmp_path, n_workers=1, on_note=notes.append)
+    with logged() as notes:
+        table = import_recordings(tmp_path, tmp_path, n_workers=1)
     assert [row.scientific_name for row in table.rows] == ["Parus major", "Strix aluco", "Strix aluco"]
     said = next(note for note in notes if note.startswith("recordings in a folder of another species"))
     assert "Parus major/2.wav as Strix aluco" in said

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 from tests.fixtures.commands import Command
+from tests.fixtures.logs import logged
 from tests.fixtures.sounds import own_tone
 
 from dawnchorus.data.attribution import attribution_text
@@ -319,8 +320,8 @@ def test_results_of_xeno_cantos_api_beside_the_sound(source: str, tmp_path: Path
         f"[{results({'id': 25, 'length': '0:02'})}, "
         f"{results({'id': '26', 'length': '1:05'}, {'id': '25', 'length': '0:02'}, {'id': '27'}, {'id': ''})}]"
     )
-    notes: list[str] = []
-    rows = imported(tmp_path / source, tmp_path, on_note=notes.append)
+    with logged() as notes:
+        rows = imported(tmp_path / source, tmp_path)
     assert (
         "recordings of another length than their source lists: 1 (as XC26: 1.0 s, listed with 65.0 s). The table has "
         "the length of the file." in notes
@@ -350,8 +351,8 @@ def test_results_without_a_number_or_a_genus_are_counted(tmp_path: Path) -> None
     page = json.loads(results({"id": "1"}, {"id": "x7"}, {"id": ""}))
     page["recordings"] += [{"id": "8", "en": "Alder Flycatcher"}, "XC9"]
     (tmp_path / "xc.json").write_text(json.dumps(page))
-    notes: list[str] = []
-    assert list(imported(tmp_path, tmp_path, on_note=notes.append)) == ["XC1"]
+    with logged() as notes:
+        assert list(imported(tmp_path, tmp_path)) == ["XC1"]
     said = " ".join(notes)
     assert "a recording without a number as its id: left out in 2 rows" in said
     assert """a recording without the field 'gen': left out in 2 rows (as '{"id": "8",""" in said
@@ -377,9 +378,9 @@ def test_only_species_are_limited_and_the_labels_that_are_left_are_counted(tmp_p
         (tmp_path / folder).mkdir()
         for k in range(3):
             sound(tmp_path / folder / f"{k}.wav", 0.1)
-    notes: list[str] = []
     labels = LabelReader(KnownClasses(()))
-    table = import_recordings(tmp_path, tmp_path, per_species=1, labels=labels, n_workers=1, on_note=notes.append)
+    with logged() as notes:
+        table = import_recordings(tmp_path, tmp_path, per_species=1, labels=labels, n_workers=1)
     assert Counter(Path(row.path).parent.name for row in table.rows) == {**dict.fromkeys(folders, 3), "Avis una": 1}
     assert "left out, because of --per-species 1: 2 recordings: Avis una 2 (as Avis una/1.wav)." in notes
     assert [(use.given, use.n_recordings) for use in labels.uses] == [("Avis una", 1)]

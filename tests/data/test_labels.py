@@ -10,6 +10,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.fixtures.commands import Command
+from tests.fixtures.logs import logged
 from tests.fixtures.sounds import own_tone
 
 from dawnchorus.data.import_notes import describe_labels, list_label_notes, list_name_notes
@@ -147,8 +148,8 @@ def test_one_rule_for_lists_in_folders_tables_and_marks(tmp_path: Path) -> None:
     names = ("Parus major (Linnaeus, 1758)", "Avis una, Avis altera", "Avis una, noise", "-Avis una, Avis altera")
     for k, name in enumerate(names):
         sound(tmp_path / "in" / name / f"{k}.wav")
-    notes: list[str] = []
-    table = import_recordings(tmp_path / "in", tmp_path, n_workers=1, on_note=notes.append)
+    with logged() as notes:
+        table = import_recordings(tmp_path / "in", tmp_path, n_workers=1)
     found = {Path(each.path).stem: (each.scientific_name, each.secondary, each.absent) for each in table.rows}
     assert found == {
         "0": ("Parus major", (), ()),

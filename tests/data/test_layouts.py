@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import soundfile
 from tests.fixtures.commands import Command
+from tests.fixtures.logs import logged
 from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.discovery import find_recordings
@@ -27,9 +28,9 @@ def sounds(folder: Path, *names: str) -> Path:
 
 
 def imported(source: Path, **more: object) -> tuple[dict[str, RecordingRow], str]:
-    notes: list[str] = []
     folder = source.parent / "set"
-    table = import_recordings(source, folder, n_workers=1, on_note=notes.append, **more)  # type: ignore[arg-type]
+    with logged() as notes:
+        table = import_recordings(source, folder, n_workers=1, **more)  # type: ignore[arg-type]
     return {row.path.partition(f"{source.name}/")[2]: row for row in table.rows}, "\n".join(notes)
 
 

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.fixtures.logs import logged
 from tests.fixtures.sounds import tone
 
 from dawnchorus.data.importing import import_detections, import_recordings
@@ -38,8 +39,8 @@ def row(number: int, start: float, end: float, species: str, *more: str, view: s
 
 
 def imported(source: Path, layout: str = "auto") -> tuple[dict[str, RecordingRow], str]:
-    notes: list[str] = []
-    found = import_recordings(source, source.parent / "set", layout=layout, n_workers=1, on_note=notes.append)
+    with logged() as notes:
+        found = import_recordings(source, source.parent / "set", layout=layout, n_workers=1)
     return {row.recording_id: row for row in found.rows}, "\n".join(notes)
 
 
@@ -404,15 +405,16 @@ def test_a_table_of_detections_is_held_against_the_recordings_that_it_names(tmp_
     lines = ("0,1,Avis una,Una,0.9,audio/a.wav", "5,6,Avis una,Una,0.9,audio/a.wav", "0,1,Avis una,Una,0.9,gone.wav")
     path = tmp_path / "found.csv"
     path.write_text("\n".join(["Start (s),End (s),Scientific name,Common name,Confidence,File", *lines]))
-    notes: list[str] = []
     read = detect_format(path).read
     assert read is not None
-    first, gone = import_detections(path, tmp_path, read, n_workers=1, on_note=notes.append).rows
+    with logged() as notes:
+        first, gone = import_detections(path, tmp_path, read, n_workers=1).rows
     assert [(mark.start_s, mark.end_s) for mark in first.annotations] == [(0, 1)]
     assert (first.path, gone.problems) == ("audio/a.wav", ("missing",))
     assert any("beyond the end" in note and "found.csv line 3: 5 to 6 s, of 2 s" in note for note in notes)
     path.write_text(path.read_text().replace(",gone.wav", ","))
-    import_detections(path, tmp_path, read, n_workers=1, on_note=notes.append)
+    with logged() as notes:
+        import_detections(path, tmp_path, read, n_workers=1)
     assert any("found.csv line 4: 0 to 1 s, the row names none" in note for note in notes)
     path.write_text(path.read_text().replace(",audio/a.wav", ","))
     with pytest.raises(InputError, match="expected rows that name their recording"):
@@ -488,9 +490,9 @@ def test_marks_that_contradict_themselves_or_their_recording_are_said(tmp_path: 
     names = ("Avis una\tFirst Bird", "Avis una\tFirst Bird", "Avis una\tFirst Bird", "Avis una\tOther Bird")
     lines = [header, *map("".join, zip(rows, names, strict=True))]
     (tmp_path / "in" / "a.selections.txt").write_text("\n".join(lines))
-    notes: list[str] = []
     known = [Label("Avis una", "First Bird"), Label("Avis altera", "Other Bird")]
-    found = import_recordings(tmp_path / "in", tmp_path / "set", known=known, n_workers=1, on_note=notes.append)
+    with logged() as notes:
+        found = import_recordings(tmp_path / "in", tmp_path / "set", known=known, n_workers=1)
     boxes = {(mark.low_hz, mark.high_hz) for mark in found.rows[0].annotations}
     assert boxes == {(1000, 3000), (0, 4000), (None, None), (1, 2)}
     text = "\n".join(notes)

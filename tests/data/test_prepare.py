@@ -19,8 +19,9 @@ from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.mel import MelImage, hz_to_mel, mel_filters, mel_to_hz
 from dawnchorus.data.clips import Clips, ClipWriter
+from dawnchorus.data.cutting import loudest_starts
 from dawnchorus.data.images import write_images
-from dawnchorus.data.prepare import PrepareSummary, loudest_starts, prepare
+from dawnchorus.data.prepare import PrepareSummary, prepare
 from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.errors import BusyError, InputError
@@ -29,6 +30,7 @@ from dawnchorus.inference.speech import VoiceActivityDetector, build_segments
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import ModelStore
 from dawnchorus.training.clip_recipes import known_recipes
+from dawnchorus.types import Progress
 
 RATE_HZ = 16_000
 
@@ -344,3 +346,12 @@ def test_speech_across_the_edge_of_a_block_is_cut_as_a_whole(
     samples, _ = soundfile.read(tmp_path / "x.wav", dtype="float32")
     whole = sum(segment.length_s for segment in VoiceActivityDetector(speech_graph(store.folder)).find(samples))
     assert done.cut_s["x"] == pytest.approx(whole, abs=0.02)
+
+
+def test_progress_counts_the_recordings_that_were_not_prepared_before(table: RecordingsTable) -> None:
+    progress: list[Progress] = []
+    for _ in range(2):
+        made(table, "all", Recipe(rate_hz=RATE_HZ), report=progress.append)
+    counts = [(each.stage, each.done, each.total, each.unit) for each in progress]
+    first = [("preparing", n, 3, "recordings") for n in (1, 2, 3)]
+    assert counts == [*first, ("preparing", 1, 1, "recordings")], "the broken one is tried again"

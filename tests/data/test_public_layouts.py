@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from tests.fixtures.logs import logged
 from tests.fixtures.sounds import tone
 
 from dawnchorus.data.importing import import_recordings
@@ -25,8 +26,8 @@ def archive(folder: Path, files: dict[str, str]) -> Path:
 
 
 def imported(source: Path) -> tuple[dict[str, RecordingRow], str]:
-    notes: list[str] = []
-    table = import_recordings(source, source.parent / "set", n_workers=1, on_note=notes.append)
+    with logged() as notes:
+        table = import_recordings(source, source.parent / "set", n_workers=1)
     return {row.path.partition(f"{source.name}/")[2]: row for row in table.rows}, "\n".join(notes)
 
 

@@ -42,8 +42,8 @@ from datetime import datetime
 from dawnchorus.training.compose import compose_config
 from dawnchorus.training.trainer import train
 settings = sys.argv[1:]
-end = lambda report: report.epoch == 2 and os.kill(os.getpid(), signal.SIGKILL)
-train(compose_config(settings), started=datetime(2026, 5, 1), overrides=settings, on_epoch=end)
+end = lambda progress: progress.done == 2 and os.kill(os.getpid(), signal.SIGKILL)
+train(compose_config(settings), started=datetime(2026, 5, 1), overrides=settings, report=end)
 """
 
 

@@ -66,7 +66,7 @@ class Steps:
 
 
 def nothing() -> None:
-    """A step without an effect."""
+    """Do nothing."""
 
 
 @pytest.fixture

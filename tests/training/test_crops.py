@@ -18,9 +18,9 @@ from dawnchorus.models.store import ModelStore
 from dawnchorus.training.compose import compose_config
 from dawnchorus.training.crops import CropBatchSampler, CropDataset
 from dawnchorus.training.dataset import DistributedBatchSampler, LabeledClips, load_labeled_clips
-from dawnchorus.training.epochs import EpochReport
 from dawnchorus.training.losses import IGNORED
 from dawnchorus.training.trainer import resume
+from dawnchorus.types import Progress
 
 RATE_HZ = 8_000
 LENGTHS_S = {"a": 7.3, "b": 2.0, "c": 0.5}
@@ -175,12 +175,12 @@ def test_a_resumed_run_draws_the_crops_of_an_uninterrupted_one(run_training: Tra
     whole, fixed = run_training(*settings), run_training(*SMALL, "trainer.epochs=2")
     assert whole.metrics["loss"] != fixed.metrics["loss"]
 
-    def stop(report: EpochReport) -> None:
-        if report.epoch == 1:
+    def stop(progress: Progress) -> None:
+        if progress.done == 1:
             raise _InterruptionError
 
     with pytest.raises(_InterruptionError):
-        run_training(*settings, f"paths.runs={tmp_path / 'stopped'}", on_epoch=stop)
+        run_training(*settings, f"paths.runs={tmp_path / 'stopped'}", report=stop)
     (folder,) = (tmp_path / "stopped").iterdir()
     assert resume(folder).metrics == pytest.approx(whole.metrics, abs=1e-5)
 

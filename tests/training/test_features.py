@@ -17,7 +17,8 @@ from dawnchorus.errors import InputError
 from dawnchorus.evaluation.data_quality import find_training_overlap
 from dawnchorus.models.bundle import read_bundle
 from dawnchorus.models.graphs.ensemble import make_ensemble
-from dawnchorus.training.families import Network
+from dawnchorus.models.store import ModelStore
+from dawnchorus.training.families import Context, Network
 from dawnchorus.training.features import birdless_features
 from dawnchorus.training.runs import TrainingRun
 from dawnchorus.training.trainer import resume
@@ -73,9 +74,8 @@ def test_features_of_a_stopped_run_are_not_trusted(own: Path, run_training: Trai
     assert not (run.folder / "features.npy").exists()
 
 
-def test_embeddings_of_noise_are_computed_once(tmp_path: Path) -> None:
+def test_embeddings_of_noise_are_computed_once(tmp_path: Path, store: ModelStore) -> None:
     class Counting(Network):
-        features_key = "ear"
         n_sounds = 0
 
         def features(self, waveform: torch.Tensor) -> torch.Tensor:
@@ -86,7 +86,8 @@ def test_embeddings_of_noise_are_computed_once(tmp_path: Path) -> None:
             return features, features
 
     sounds = torch.arange(80.0).reshape(20, 4)
-    network = Counting()
+    network = Counting(Context(("Avis a",), store))
+    network.features_key = "ear"
     found = [birdless_features(network, sounds, tmp_path) for _ in range(2)]
     assert all(torch.equal(each, sounds[:, :2]) for each in found)
     assert network.n_sounds == 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import soundfile
 from tests.fixtures.commands import Command
 from tests.fixtures.training import TINY, Train
 
+from dawnchorus.cli.log import sentence
 from dawnchorus.data.recordings import RecordingsTable, read_table, write_table
 from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import read_bundle
@@ -41,10 +43,13 @@ def rails(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
 
 
 @pytest.mark.parametrize("family", list(TINY))
-def test_every_family_learns_one_species_from_noise(family: str, rails: Path, run_training: Train) -> None:
-    notes: list[str] = []
+def test_every_family_learns_one_species_from_noise(
+    family: str, rails: Path, run_training: Train, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "dawnchorus")
     settings = (*TINY[family], f"data={rails}", "trainer.epochs=1", "trainer.batch_size=8")
-    run = run_training(*settings, "loss=cross_entropy", on_note=notes.append)
+    run = run_training(*settings, "loss=cross_entropy")
+    notes = caplog.messages
     bundle = read_bundle(run.bundle)
     assert [label.scientific_name for label in bundle.labels] == [RAIL]
     assert bundle.info.activation == "sigmoid"
@@ -120,8 +125,9 @@ def test_relatives_of_what_is_learned_are_named_before_training(birds: Path, sto
 
 
 def test_background_is_learned_from_by_default_and_warned_of_where_it_teaches_nothing(
-    birds: Path, run_training: Train, tmp_path: Path
+    birds: Path, run_training: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "dawnchorus")
     table = read_table(birds)
     names = sorted({row.scientific_name for row in table.rows if row.scientific_name})
     rows = [replace(row, path=str(table.file(row).absolute())) for row in table.rows]
@@ -130,18 +136,18 @@ def test_background_is_learned_from_by_default_and_warned_of_where_it_teaches_no
         for row in rows
     ]
     write_table(RecordingsTable(tmp_path, tuple(rows)))
-    notes: list[str] = []
     settings = (*TINY["acoustic_mlp"], f"data={tmp_path}", "trainer.epochs=1")
-    run = run_training(*settings, on_note=notes.append)
-    assert any(note.startswith("loss=bce: some clips have none of the species") for note in notes)
+    run = run_training(*settings)
+    assert any(note.startswith("loss=bce: some clips have none of the species") for note in caplog.messages)
     bundle = read_bundle(run.bundle)
     assert bundle.info.activation == "sigmoid"
     assert bundle.info.training is not None
     assert bundle.info.training.recipe is not None
     assert bundle.info.training.recipe["loss"]["name"] == "auto", "a retraining chooses anew, by its own data"
     assert "Each species is scored by itself" in (run.bundle / "MODEL_CARD.md").read_text()
-    notes.clear()
-    run = run_training(*settings, "loss=cross_entropy", on_note=notes.append)
+    caplog.clear()
+    run = run_training(*settings, "loss=cross_entropy")
+    notes = list(map(sentence, caplog.records))
     assert any("loss=cross_entropy learns nothing from the" in note for note in notes)
     assert any(note.startswith("warning:") and "detects species in background" in note for note in notes)
     assert "It always predicts a species" in (run.bundle / "MODEL_CARD.md").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -101,7 +102,7 @@ def test_clips_that_were_sent_are_held_out_by_recording(tmp_path: Path) -> None:
                 locality=f"XC{k // 4}_{k % 4}.wav",
             )
         )
-    split = prepare_table(RecordingsTable(tmp_path, tuple(rows)), n_workers=1, on_progress=lambda _stage: None)
+    split = prepare_table(RecordingsTable(tmp_path, tuple(rows)), n_workers=1)
     sides = {(row.locality.partition("_")[0], row.split) for row in split.rows if row.locality}
     assert len(sides) == 6
     assert {side for _, side in sides} == {"train", "test"}
@@ -249,15 +250,15 @@ def test_check_refuses_a_label_that_no_class_has(level_bundle: Bundle, command: 
     assert not (tmp_path / "retrained").exists()
 
 
-def test_prepare_table_says_both_reasons_of_a_recording_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepare_table_says_both_reasons_of_a_recording_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "dawnchorus")
     monkeypatch.setattr("dawnchorus.training.retraining.check_table", lambda table, **_options: table)
     rows = [
         RecordingRow(recording_id=f"r{k}", path=f"r{k}.wav", scientific_name="Avis magna", kind="focal")
         for k in range(6)
     ]
     rows[0] = replace(rows[0], problems=("silent", "duplicate"))
-    messages: list[str] = []
-    prepare_table(
-        RecordingsTable(tmp_path, tuple(rows)), n_workers=1, on_progress=lambda stage: messages.append(stage.message)
-    )
-    assert [message for message in messages if "r0" in message] == ["left out: r0 is silent and duplicate"]
+    prepare_table(RecordingsTable(tmp_path, tuple(rows)), n_workers=1)
+    assert [message for message in caplog.messages if "r0" in message] == ["left out: r0 is silent and duplicate"]

@@ -28,7 +28,7 @@ ANSWERS: dict[str, dict[str, object]] = {
 """Replies of an MLflow server before it breaks."""
 
 
-Check = Callable[[TrackerConfig, Callable[[str], object]], TrackerConfig]
+Check = Callable[[TrackerConfig], TrackerConfig]
 
 
 @pytest.fixture(scope="module")
@@ -80,37 +80,39 @@ def test_azure_needs_its_package_before_anything_is_prepared(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else find_spec(name))
     config = TrackerConfig(name="mlflow", uri="azureml://westeurope.api.azureml.ms/mlflow/v1.0/subscriptions/1")
     with pytest.raises(MissingExtraError, match=r"'azureml-mlflow', which is not installed.*dawnchorus\[azureml\]"):
-        check_tracker(config, print)
+        check_tracker(config)
 
 
 def test_a_tracker_without_its_package_is_named(check_tracker: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(MissingExtraError, match=r"The tracker wandb needs .*dawnchorus\[wandb\]"):
-        check_tracker(TrackerConfig(name="wandb"), print)
+        check_tracker(TrackerConfig(name="wandb"))
 
 
 @pytest.mark.parametrize("address", ["nonsense://x", "http://[bad"])
-def test_an_address_that_is_none_is_refused_or_named(check_tracker: Check, address: str) -> None:
+def test_an_address_that_is_none_is_refused_or_named(
+    check_tracker: Check, address: str, caplog: pytest.LogCaptureFixture
+) -> None:
     pytest.importorskip("mlflow")
-    notes: list[str] = []
     config = TrackerConfig(name="mlflow", uri=address)
     if address.startswith("http"):
-        assert check_tracker(config, notes.append).name == "none"
-        assert "Invalid IPv6 URL" in notes[0]
+        assert check_tracker(config).name == "none"
+        assert "Invalid IPv6 URL" in caplog.messages[0]
     else:
         with pytest.raises(InputError, match=r"tracker\.uri: nonsense://x cannot be used by MLflow"):
-            check_tracker(config, notes.append)
+            check_tracker(config)
 
 
-def test_wandb_that_does_not_answer_is_logged_offline(check_tracker: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_that_does_not_answer_is_logged_offline(
+    check_tracker: Check, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     pytest.importorskip("wandb")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{port}")
-    notes: list[str] = []
-    checked = check_tracker(TrackerConfig(name="wandb", offline=False), notes.append)
+    checked = check_tracker(TrackerConfig(name="wandb", offline=False))
     assert checked.offline
-    assert "W&B does not answer" in notes[0]
+    assert "W&B does not answer" in caplog.messages[0]
 
 
 @pytest.mark.ops

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sqlite3
@@ -19,6 +20,7 @@ import torch
 from tests.fixtures.commands import Command
 from tests.fixtures.training import Train
 
+from dawnchorus.cli.log import sentence
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.errors import BusyError, InputError, ModelNotFoundError, OutputError, TrainingError
 from dawnchorus.models.bundle import read_bundle
@@ -29,12 +31,13 @@ from dawnchorus.training.augment import Augment
 from dawnchorus.training.compose import GROUPS, compose_config, sweep
 from dawnchorus.training.config import AugmentConfig, LossConfig
 from dawnchorus.training.dataset import DistributedBatchSampler, load_labeled_clips
-from dawnchorus.training.epochs import EpochReport
-from dawnchorus.training.families import Network
+from dawnchorus.training.families import Context, Network
+from dawnchorus.training.inputs import AudioInputs
 from dawnchorus.training.losses import IGNORED, build_loss
 from dawnchorus.training.operators import declare_vision_operators
 from dawnchorus.training.runs import find_runs, read_config, read_run
 from dawnchorus.training.trainer import resume
+from dawnchorus.types import Progress
 
 SMALL = ("model=mel_cnn", "model.window_s=2", "model.channels=[8]", "model.mel.n_mels=32", "trainer.batch_size=4")
 MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0.2]", "trainer.batch_size=6")
@@ -56,12 +59,12 @@ def test_interrupted_run_resumes_to_the_same_metrics(run_training: Train, tmp_pa
     settings = (*SMALL, "augment=light", "trainer.epochs=2")
     whole = run_training(*settings)
 
-    def stop(report: EpochReport) -> None:
-        if report.epoch == 1:
+    def stop(progress: Progress) -> None:
+        if progress.done == 1:
             raise _StopError
 
     with pytest.raises(_StopError):
-        run_training(*settings, f"paths.runs={tmp_path / 'stopped'}", on_epoch=stop)
+        run_training(*settings, f"paths.runs={tmp_path / 'stopped'}", report=stop)
     (folder,) = (tmp_path / "stopped").iterdir()
     resumed = resume(folder)
     assert resumed.metadata["status"] == "done"
@@ -97,15 +100,15 @@ def test_a_killed_run_goes_on_to_the_same_end(birds: Path, tmp_path: Path, progr
 
 
 @pytest.mark.ops
-def test_two_processes_learn_what_one_learns(run_training: Train) -> None:
+def test_two_processes_learn_what_one_learns(run_training: Train, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "dawnchorus")
     settings = (*MLP[:-2], "model.dropout=[0]", "trainer.epochs=3")
     one = run_training(*settings, "trainer.batch_size=8")
-    notes: list[str] = []
-    two = run_training(*settings, "trainer.batch_size=9", "trainer.devices=2", on_note=notes.append)
+    two = run_training(*settings, "trainer.batch_size=9", "trainer.devices=2")
     for name in ("loss", "accuracy", "val_loss", "val_auc"):
         assert two.metrics[name] == pytest.approx(one.metrics[name], rel=1e-4)
     assert two.metadata["devices"].startswith("2 x CPU")
-    assert "2 processes share each batch of 8: 4 clips in each" in notes, "the shares are of one size"
+    assert "2 processes share each batch of 8: 4 clips in each" in caplog.messages, "the shares are of one size"
     with pytest.raises(InputError, match=r"trainer\.devices: .* got 2 for 1\..*raise trainer\.batch"):
         run_training(*settings, "trainer.batch_size=1", "trainer.devices=2")
 
@@ -113,8 +116,8 @@ def test_two_processes_learn_what_one_learns(run_training: Train) -> None:
 class _Ear(Network):
     """A network that keeps what it hears."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, store: ModelStore) -> None:
+        super().__init__(Context(("Avis a", "Avis b"), store))
         self.heard: list[torch.Tensor] = []
         self.head = torch.nn.Linear(1, 2)
 
@@ -126,16 +129,18 @@ class _Ear(Network):
         return self.head(features), features
 
 
-def test_processes_hear_different_noise_and_each_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_hear_different_noise_and_each_the_same_again(
+    monkeypatch: pytest.MonkeyPatch, store: ModelStore
+) -> None:
     declare_vision_operators()
     from dawnchorus.training.classifier_module import ClassifierModule
 
     config = compose_config(["data=x", "augment.noise_p=1"])
-    ear = _Ear()
+    ear = _Ear(store)
     examples = SimpleNamespace(recordings=None, presence=None, validation=())
     learner = ClassifierModule(
         ear, config, loss=build_loss(config.loss, torch.ones(2)), augment=Augment(config.augment),
-        examples=examples, fixed=False,  # type: ignore[arg-type]
+        examples=examples, inputs=AudioInputs(ear, examples),  # type: ignore[arg-type]
     )  # fmt: skip
     monkeypatch.setattr(learner, "log", lambda *_args, **_options: None)
     batch = (torch.randn(2, 400, generator=rng()), torch.eye(2), torch.arange(2))
@@ -150,11 +155,14 @@ def test_processes_hear_different_noise_and_each_the_same_again(monkeypatch: pyt
     assert torch.equal(other, again)
 
 
-def test_silence_and_some_noise_are_in_every_batch_with_none_of_the_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silence_and_some_noise_are_in_every_batch_with_none_of_the_classes(
+    monkeypatch: pytest.MonkeyPatch, store: ModelStore
+) -> None:
     declare_vision_operators()
     from dawnchorus.training.classifier_module import ClassifierModule
 
     birdless = torch.arange(9.0)[:, None].expand(9, 400)
+    examples = SimpleNamespace(recordings=None, presence=None, validation=())
     batch = (torch.full((4, 400), -1.0), torch.eye(2).repeat(2, 1), torch.arange(4))
     drawn: dict[tuple[float, int], list[float]] = {}
     losses: dict[float, float] = {}
@@ -162,12 +170,12 @@ def test_silence_and_some_noise_are_in_every_batch_with_none_of_the_classes(monk
     monkeypatch.setattr(ClassifierModule, "trainer", SimpleNamespace(world_size=1))
     for share, step in ((0.5, 0), (0.5, 1), (0.5, 0), (0.25, 0)):
         config = compose_config(["data=x", "loss=bce", f"data.noise_share={share}"])
-        ear = _Ear()
+        ear = _Ear(store)
         torch.nn.init.constant_(ear.head.weight, 0.0)
         torch.nn.init.constant_(ear.head.bias, 0.0)
         learner = ClassifierModule(
             ear, config, loss=build_loss(config.loss, torch.ones(2)), augment=Augment(config.augment),
-            examples=SimpleNamespace(recordings=None, presence=None, validation=()), fixed=False,  # type: ignore[arg-type]
+            examples=examples, inputs=AudioInputs(ear, examples),  # type: ignore[arg-type]
             birdless=birdless,
         )  # fmt: skip
         monkeypatch.setattr(ClassifierModule, "global_step", step)
@@ -242,15 +250,17 @@ def test_data_that_cannot_be_learned_from_is_named(tmp_path: Path, birds: Path, 
     )
 
 
-def test_added_epochs_and_a_missing_validation_part_are_said(run_training: Train, birds: Path, tmp_path: Path) -> None:
+def test_added_epochs_and_a_missing_validation_part_are_said(
+    run_training: Train, birds: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "dawnchorus")
     table = read_table(birds)
     rows = (replace(row, path=str(table.file(row).absolute())) for row in table.rows if row.split == "train")
     write_table(RecordingsTable(tmp_path, tuple(rows)))
-    notes: list[str] = []
     given = (f"data={tmp_path}", "data.validation=0", "trainer.epochs=1", "trainer.batch_size=64")
     settings = (*MLP, *given, "trainer.min_steps=2")
-    run_training(*settings, on_note=notes.append)
-    said = " ".join(notes)
+    run_training(*settings)
+    said = " ".join(map(sentence, caplog.records))
     assert "trainer.min_steps=2: trains 2 epochs instead of trainer.epochs=1, because an epoch has 1 steps" in said
     assert "warning: no recordings are held out for validation" in said
     assert "is without birds" not in said
@@ -556,7 +566,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(run_training: Train, tmp_path
     refused: list[str] = []
     listed = ("runs", "list", "--runs", tmp_path / "runs", "--csv")
 
-    def resume_as_well(_report: EpochReport) -> None:
+    def resume_as_well(_progress: Progress) -> None:
         (run,) = find_runs(tmp_path / "runs")
         with pytest.raises(BusyError, match="another process trains this run") as error:
             resume(run.folder)
@@ -565,7 +575,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(run_training: Train, tmp_path
         kept = command("runs", "rm", run.name, "--runs", tmp_path / "runs")
         assert (kept.returncode, b"a process trains this run" in kept.stderr) == (6, True)
 
-    run = run_training(*MLP, "trainer.epochs=1", on_epoch=resume_as_well)
+    run = run_training(*MLP, "trainer.epochs=1", report=resume_as_well)
     assert run.metadata["status"] == "done"
     assert refused
     run.update(status="running")
@@ -574,16 +584,18 @@ def test_a_run_is_trained_by_one_process_at_a_time(run_training: Train, tmp_path
     assert not run.folder.exists()
 
 
-def test_an_interrupted_run_says_how_to_go_on(run_training: Train, tmp_path: Path) -> None:
-    notes: list[str] = []
+def test_an_interrupted_run_says_how_to_go_on(
+    run_training: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "dawnchorus")
 
-    def interrupt(report: EpochReport) -> None:
-        if report.epoch == 2:
+    def interrupt(progress: Progress) -> None:
+        if progress.done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_training(*MLP, "trainer.epochs=4", on_epoch=interrupt, on_note=notes.append)
+        run_training(*MLP, "trainer.epochs=4", report=interrupt)
     (run,) = find_runs(tmp_path / "runs")
     assert run.metadata["status"] == "interrupted"
-    assert f"dawnchorus train --resume {run.folder}" in notes[-1]
+    assert f"dawnchorus train --resume {run.folder}" in caplog.messages[-1]
     assert resume(run.folder).metadata["status"] == "done"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from dataclasses import replace
 from datetime import datetime
@@ -14,6 +15,7 @@ from dawnchorus.data.recordings import read_table, write_table
 from dawnchorus.errors import InputError
 from dawnchorus.training.runs import find_runs, read_config
 from dawnchorus.training.tune import tune
+from dawnchorus.types import Progress
 
 MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0]", "trainer.epochs=1")
 
@@ -80,14 +82,19 @@ def test_what_cannot_be_tuned_is_named(overrides: list[str], message: str, birds
         tune(settings, n_trials=1, clock=datetime.now)
 
 
-def test_a_trial_that_cannot_be_trained_fails_and_the_next_one_follows(birds: Path, tmp_path: Path) -> None:
+def test_a_trial_that_cannot_be_trained_fails_and_the_next_one_follows(
+    birds: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     settings = [*MLP, f"data={birds}", f"paths.runs={tmp_path / 'runs'}", "model.window_s=choice(2,1000)", "seed=5"]
-    failures: list[str] = []
-    found = tune(settings, n_trials=4, clock=datetime.now, on_failure=lambda _, reason: failures.append(reason))
+    progress: list[Progress] = []
+    found = tune(settings, n_trials=4, clock=datetime.now, report=progress.append)
+    failures = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     states = [trial.state for trial in found.trials]
     assert set(states) == {"complete", "fail"}
     assert states.count("fail") == len(failures)
     assert all("window_s" in reason for reason in failures)
+    assert [(each.done, each.total) for each in progress] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert ["val_auc" in each.metrics for each in progress] == [state == "complete" for state in states]
     assert found.best.overrides == ("model.window_s=2",)
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from rich.console import Console
-from rich.progress import Progress as Bar
 
+from dawnchorus.cli.log import collect_log
 from dawnchorus.cli.names import checklists_option, open_name_lists
 from dawnchorus.cli.options import model_options, models_folder_option, workers_option
 from dawnchorus.cli.present import MAX_LISTED, console
+from dawnchorus.cli.progress import progress_bar
 from dawnchorus.data.attribution import write_attribution
 from dawnchorus.data.audio_notes import list_audio_notes
 from dawnchorus.data.check import ISSUES, LABEL_CHECKS, ModelScores, check_table, count_issues
@@ -118,7 +118,7 @@ def import_(
     own = collect_labels(before.rows) if before else ()
     names = open_name_lists(models_folder, source, checklists=checklists, own=own)
     labels = LabelReader(names.known)
-    notes: list[str] = []
+    notes = collect_log()
     table = import_recordings(
         source,
         data_set,
@@ -128,7 +128,6 @@ def import_(
         per_species=per_species,
         labels=labels,
         n_workers=workers,
-        on_note=notes.append,
     )
     notes += (*list_label_notes(labels), *list_name_notes(labels, sources=names.editions))
     notes += (*list_import_notes(table.rows), *list_audio_notes(table))
@@ -200,13 +199,6 @@ def show(*, data_set: Path, recording: str | None) -> None:
             click.echo(f"{name}: {value}")
 
 
-@contextmanager
-def _bar(n: int, what: str) -> Any:
-    with Bar(console=console(), transient=True) as bar:
-        task = bar.add_task(what, total=n)
-        yield lambda: bar.advance(task)
-
-
 @command.command("check")
 @click.argument("data_set", type=click.Path(path_type=Path))
 @click.option("--check-labels", is_flag=True, help="Also ask a model whether it hears the labelled species.")
@@ -226,8 +218,8 @@ def check(
     """
     table = read_table(data_set)
     scores = model_scores(table, Model(store.open(model), store), workers) if check_labels else None
-    with _bar(len(table.rows), "listening") as advance:
-        checked = check_table(table, n_workers=workers, scores=scores, on_recording=advance)
+    with progress_bar(console(), "listening") as report:
+        checked = check_table(table, n_workers=workers, scores=scores, report=report)
     write_table(checked)
     screen = Console(highlight=False, soft_wrap=True)
     if scores is not None:
@@ -328,7 +320,9 @@ def split(
 
 def _split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> RecordingsTable:
     """Split as tables say, and print which of the names are no recordings of the data set."""
-    given = split_by_tables(table, paths, on_note=lambda note: click.echo(f"note: {note}", err=True))
+    notes = collect_log()
+    given = split_by_tables(table, paths)
+    print_notes(notes, console())
     if given.unmatched:
         named = ", ".join(given.unmatched[:MAX_LISTED])
         click.echo(f"not in the data set: {len(given.unmatched)} of {given.n_named} that are named: {named}", err=True)
@@ -437,8 +431,8 @@ def _print_leaks(leaks: Sequence[Any]) -> None:
 def attribution(*, data_set: Path, voices: Path | None) -> None:
     """Write ATTRIBUTION.md: recordists and licences."""
     table = read_table(data_set)
-    notes: list[str] = []
-    rows = read_voice_recordings(voices, notes.append) if voices else table.rows
+    notes = collect_log()
+    rows = read_voice_recordings(voices) if voices else table.rows
     print_notes(notes, console())
     path = write_attribution(rows, table.folder)
     click.echo(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import Progress as Bar
+from rich.progress import track
 
 from dawnchorus.audio.decode import read_clip
 from dawnchorus.cli.data import describe
@@ -17,9 +17,9 @@ from dawnchorus.cli.options import models_folder_option
 from dawnchorus.cli.present import PAGE_NAME, console
 from dawnchorus.data.attribution import attribution_line
 from dawnchorus.data.check import ISSUES
+from dawnchorus.data.cutting import loudest_starts
 from dawnchorus.data.explore import summarise_data_set
-from dawnchorus.data.prepare import loudest_starts
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, usable
 from dawnchorus.errors import AudioError
 from dawnchorus.inference.speech import VoiceActivityDetector
 from dawnchorus.models.catalog.silero import speech_graph
@@ -63,11 +63,8 @@ def command(
         raise cannot_write(out, error) from error
     detector = VoiceActivityDetector(speech_graph(models_folder or default_folder())) if silence_speech else None
     shown_species = [share.scientific_name for share in summary.species[:max_species]]
-    with Bar(console=console(), transient=True) as bar:
-        task = bar.add_task("drawing", total=len(shown_species) * examples)
-        page_examples = show_examples(
-            list(_examples(table, shown_species, examples, seed, detector)), on_example=lambda: bar.advance(task)
-        )
+    shown = list(_examples(table, shown_species, examples, seed, detector))
+    page_examples = show_examples(track(shown, "drawing", console=console(), transient=True))
     plots = draw_data_set(summary)
     for name, png in {**plots, **({"spectra": page_examples.spectra} if page_examples.spectra else {})}.items():
         with atomic_file(out / f"{name}.png") as stream:
@@ -83,8 +80,8 @@ def _examples(
 ) -> Iterator[Example]:
     """Yield the loudest seconds of some recordings of each species, drawn by `seed`."""
     by_species: dict[str, list[RecordingRow]] = defaultdict(list)
-    for row in table.rows:
-        if row.scientific_name and not {"missing", "unreadable", "silent"}.intersection(row.problems):
+    for row in usable(table.rows, copies=True):
+        if row.scientific_name:
             by_species[row.scientific_name].append(row)
     rng = random.Random(seed)  # noqa: S311 - a choice, not a secret
     for name in species:

@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
-from rich.progress import Progress as Bar
 
 from dawnchorus.cli.data import describe, print_labels, print_notes
+from dawnchorus.cli.log import collect_log
 from dawnchorus.cli.names import open_name_lists
 from dawnchorus.cli.options import workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, console
+from dawnchorus.cli.progress import progress_bar
 from dawnchorus.data.attribution import write_attribution
 from dawnchorus.data.audio_notes import list_audio_notes
 from dawnchorus.data.identity import merge
@@ -83,8 +84,8 @@ def xeno_canto(
     screen = console()
     web = HttpClient(per_s=PER_S if server == SERVER else PER_S_OF_MIRROR, secret=key)
     server = server.rstrip("/")
-    notes: list[str] = []
-    results = search(web, query, key=key, server=server, on_note=notes.append)
+    notes = collect_log()
+    results = search(web, query, key=key, server=server)
     wanted = FetchFilter(
         licenses=licenses or DEFAULT_ALLOWED, per_species=per_species, limit=limit, max_length_s=max_length
     )
@@ -122,8 +123,7 @@ def xeno_canto(
             {name: seconds for name, seconds in listed_s.items() if name not in changes.replaced},
         )
         write_search(data_set, query, now)
-        with Bar(console=screen, transient=True) as bar:
-            task = bar.add_task("fetching", total=len(chosen))
+        with progress_bar(screen, "fetching") as report:
             fetched = fetch_recordings(
                 web,
                 chosen,
@@ -131,7 +131,7 @@ def xeno_canto(
                 n_workers=workers,
                 known={row.recording_id: row for row in before.rows},
                 replaced=changes.replaced,
-                on_recording=lambda: bar.advance(task),
+                report=report,
                 keep=lambda rows: _keep(merge(changes.table, RecordingsTable(data_set, tuple(rows))).table),
             )
         written, lost = read_table(data_set), set(fetched.unsound) & fetched.missing
@@ -194,8 +194,8 @@ def kaggle(*, handle: str, data_set: Path, append: bool, workers: int) -> None:
     before = read_table(data_set) if table_path(data_set).exists() else None
     names = open_name_lists(None, folder, own=collect_labels(before.rows) if before else ())
     labels = LabelReader(names.known)
-    notes: list[str] = []
-    table = import_recordings(folder, data_set, labels=labels, n_workers=workers, on_note=notes.append)
+    notes = collect_log()
+    table = import_recordings(folder, data_set, labels=labels, n_workers=workers)
     notes += (*list_label_notes(labels), *list_name_notes(labels, sources=names.editions))
     notes += (*list_import_notes(table.rows), *list_audio_notes(table))
     if before is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
+from dawnchorus.cli.log import LinesHandler, show_log
 from dawnchorus.cli.options import config_dir_option
 from dawnchorus.cli.present import console, print_table
 from dawnchorus.cli.train import print_config_dir_notes
@@ -60,6 +61,7 @@ def command(
     unknown = read_table(open_set) if open_set is not None else None
     screen = console()
     print_config_dir_notes(config_dir, screen)
+    show_log(LinesHandler())
     rows: list[LeaderboardRow] = []
     failed = False
     for recipe in recipes or available_choices(config_dir)["experiment"]:
@@ -76,7 +78,6 @@ def command(
                 n_seeds=seeds,
                 overlap_s=overlap,
                 config_dir=config_dir,
-                on_note=lambda text: screen.print(text, markup=False),
             )
         except DawnChorusError as error:
             screen.print(f"failed: {recipe}: {error}", markup=False)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
-from rich.progress import Progress as Bar
 
 from dawnchorus.audio.mel import MelImage
 from dawnchorus.audio.noise import NoiseKind
@@ -23,6 +22,7 @@ from dawnchorus.cli.export import (
 )
 from dawnchorus.cli.options import TRIM_DB, model_options, workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console
+from dawnchorus.cli.progress import progress_bar
 from dawnchorus.data.attribution import write_attribution
 from dawnchorus.data.clips import Clips, write_prepared_table
 from dawnchorus.data.export import write_export
@@ -145,8 +145,7 @@ def command(
     if recipe.clip_selection == "scored":
         announce_model(store, model)
         calls = call_times(table, Model(store.open(model), store), workers, out=folder / HEARD_NAME)
-    with Bar(console=screen, transient=True) as bar:
-        task = bar.add_task("preparing", total=len(table.rows))
+    with progress_bar(screen, "preparing") as report:
         done = prepare(
             table,
             folder,
@@ -156,7 +155,7 @@ def command(
             cleaner=cleaner,
             speech_folder=speech_audio,
             calls=calls,
-            on_recording=lambda: bar.advance(task),
+            report=report,
         )
     screen.print(
         f"{counted(done.n_clips, 'clip')} of {counted(done.n_recordings + done.n_before, 'recording')} "
@@ -171,10 +170,9 @@ def command(
     write_attribution((row for row in table.rows if row.recording_id not in done.failures), folder)
     if images:
         clips = Clips(folder)
-        with Bar(console=screen, transient=True) as bar:
-            task = bar.add_task("drawing", total=len(clips))
+        with progress_bar(screen, "drawing") as report:
             how, out = MelImage(n_mels=n_mels), folder / IMAGES
-            n = write_images(clips, out, how, n_workers=workers, on_image=lambda: bar.advance(task))
+            n = write_images(clips, out, how, n_workers=workers, report=report)
         screen.print(f"{counted(n, 'image')} drawn, {len(clips) - n} were there", markup=False)
     if kind is not None:
         export = write_export(read_table(folder), kind, convert=convert)

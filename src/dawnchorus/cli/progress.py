@@ -11,8 +11,17 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from dawnchorus.identification import Progress
+from dawnchorus.types import Report
 
 LINE_EVERY_S = 10.0
+
+
+@contextmanager
+def progress_bar(console: Console, text: str) -> Iterator[Report]:
+    """Show a bar; yield the function that work reports its progress to."""
+    with Bar(console=console, transient=True) as bar:
+        task = bar.add_task(text, total=None)
+        yield lambda progress: bar.update(task, completed=progress.done, total=progress.total)
 
 
 @contextmanager

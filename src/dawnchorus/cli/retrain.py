@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 import os
 import sys
 import threading
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from dawnchorus.cli.log import LinesHandler, sentence, show_log
 from dawnchorus.cli.options import models_folder_option, workers_option
 from dawnchorus.cli.present import announce_model, console, print_table
+from dawnchorus.cli.train import print_epoch
 from dawnchorus.data.classes import with_known_classes
 from dawnchorus.errors import DawnChorusError, MissingExtraError
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 from dawnchorus.taxonomy.labels import parse_label
+from dawnchorus.types import Progress
 
 if TYPE_CHECKING:
-    from dawnchorus.training.retraining import RetrainingProgress, RetrainingResult
+    from dawnchorus.training.retraining import RetrainingResult
 
 PARENT_GONE = 75
 
@@ -89,7 +92,8 @@ def command(
             return
     if dataset is None:
         raise click.UsageError("Missing option '--dataset'.")
-    report_progress = _print_progress if as_json else _RetrainingDisplay(console()).show
+    output: _JsonLines | _Lines = _JsonLines() if as_json else _Lines()
+    show_log(output)
     try:
         active = store.open(model)
         labels = [*active.labels, *(store.open(backbone).labels if backbone else ())]
@@ -97,7 +101,6 @@ def command(
             dataset,
             [*labels, *map(parse_label, new_classes)],
             n_workers=workers,
-            on_note=lambda note: click.echo(note, err=True),
         )
         known = source.with_rows(with_known_classes(source.rows, labels, new_classes))
         if only_check:
@@ -114,7 +117,7 @@ def command(
             started=datetime.now(),  # noqa: DTZ005 - a folder's name, in the user's own time
             overrides=overrides,
             n_workers=workers,
-            on_progress=report_progress,
+            report=output.report,
         )
     except DawnChorusError as error:
         if as_json:
@@ -145,25 +148,47 @@ def _print(fields: dict[str, object]) -> None:
     sys.stdout.flush()
 
 
-def _print_progress(progress: RetrainingProgress) -> None:
-    fields = {name: value for name, value in asdict(progress).items() if value not in (None, "")}
-    _print({"stage": fields.pop("name"), **fields})
+_SHARES = {"checking": (0.0, 0.1), "training": (0.3, 0.45), "comparing": (0.8, 0.1)}
+"""Start and length of each stage, as shares of a retraining."""
 
 
-class _RetrainingDisplay:
-    """A line for each stage and epoch."""
+class _JsonLines(logging.Handler):
+    """Stages, epochs and sentences as lines of JSON."""
 
-    def __init__(self, screen: Console) -> None:
-        self._screen = screen
-        self._stage = ""
+    def __init__(self) -> None:
+        super().__init__()
+        self._position: dict[str, object] = {"stage": "checking", "progress": 0.0}
 
-    def show(self, progress: RetrainingProgress) -> None:
-        if progress.epoch is not None:
-            values = "  ".join(f"{name} {value:.3f}" for name, value in (progress.metrics or {}).items())
-            self._screen.print(f"epoch {progress.epoch:3d} of {progress.n_epochs}  {values}", markup=False)
-        elif progress.message or progress.name != self._stage:
-            self._screen.print(f"{progress.name}: {progress.message}".rstrip(": "), markup=False)
-        self._stage = progress.name
+    def report(self, progress: Progress) -> None:
+        """Print the progress, with the epoch where one has ended."""
+        start, length = _SHARES[progress.stage]
+        share = start + length * progress.done / max(progress.total, 1)
+        self._position = {"stage": progress.stage, "progress": share}
+        fields: dict[str, object] = {}
+        if progress.metrics:
+            metrics = {name: round(value, 5) for name, value in progress.metrics.items() if math.isfinite(value)}
+            fields = {"epoch": int(progress.done), "n_epochs": int(progress.total), "metrics": metrics}
+            fields |= {} if progress.left_s is None else {"left_s": progress.left_s}
+        _print({**self._position, **fields})
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _print({**self._position, "message": sentence(record)})
+
+
+class _Lines(LinesHandler):
+    """A line for each stage, epoch and sentence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._screen, self._stage = console(), ""
+
+    def report(self, progress: Progress) -> None:
+        """Print a new stage, or the epoch that has ended."""
+        if progress.metrics:
+            print_epoch(self._screen, progress)
+        elif progress.stage != self._stage:
+            self._screen.print(f"{progress.stage}: {progress.total:.0f} {progress.unit}", markup=False)
+        self._stage = progress.stage
 
 
 def _present(result: RetrainingResult) -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 
+from dawnchorus.cli.log import LinesHandler, show_log
 from dawnchorus.cli.options import config_dir_option
 from dawnchorus.cli.present import console
 from dawnchorus.errors import DawnChorusError, InputError, MissingExtraError
+from dawnchorus.types import Progress
 
 if TYPE_CHECKING:
-    from dawnchorus.training.epochs import EpochReport
     from dawnchorus.training.runs import TrainingRun
 
 
@@ -58,10 +60,11 @@ def command(
         return
     screen = Console(quiet=True) if quiet else console()
     notes = console()
+    show_log(LinesHandler())
     if resumed is not None:
         if overrides or config_dir is not None:
             raise InputError("--resume: the run goes on as it was begun; expected no other settings.")
-        _done(trainer.resume(resumed, on_epoch=_TrainingDisplay(screen).show, on_note=notes.print), screen)
+        _done(trainer.resume(resumed, report=partial(print_epoch, screen)), screen)
         return
     compose.refuse_contradictions(overrides)
     jobs = list(compose.sweep(overrides)) if multirun else [list(overrides)]
@@ -76,8 +79,7 @@ def command(
                 config,
                 started=datetime.now(),  # noqa: DTZ005 - a folder's name, in the user's own time
                 overrides=job,
-                on_epoch=_TrainingDisplay(screen).show,
-                on_note=lambda text: notes.print(text, markup=False),
+                report=partial(print_epoch, screen),
             )
         except DawnChorusError as error:
             if len(jobs) == 1:
@@ -98,16 +100,12 @@ def print_config_dir_notes(config_dir: Path | None, screen: Console) -> None:
         screen.print(note, markup=False)
 
 
-class _TrainingDisplay:
-    """One line for each epoch."""
-
-    def __init__(self, screen: Console) -> None:
-        self._screen = screen
-
-    def show(self, report: EpochReport) -> None:
-        values = "  ".join(f"{name} {value:.3f}" for name, value in sorted(report.metrics.items()))
-        left = f"{report.left_s / 60:.0f} min" if report.left_s >= 90 else f"{report.left_s:.0f} s"
-        self._screen.print(f"epoch {report.epoch:3d} of {report.n_epochs}  {values}  {left} left", markup=False)
+def print_epoch(screen: Console, progress: Progress) -> None:
+    """Print a line on an epoch that has ended."""
+    values = "  ".join(f"{name} {value:.3f}" for name, value in sorted(progress.metrics.items()))
+    left_s = progress.left_s or 0.0
+    left = f"{left_s / 60:.0f} min" if left_s >= 90 else f"{left_s:.0f} s"
+    screen.print(f"epoch {progress.done:3.0f} of {progress.total:.0f}  {values}  {left} left", markup=False)
 
 
 def _done(run: TrainingRun, screen: Console) -> None:

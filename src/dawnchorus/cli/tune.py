@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from dawnchorus.cli.log import LIBRARY, LinesHandler, show_log
 from dawnchorus.cli.options import config_dir_option
 from dawnchorus.cli.present import console, print_table
 from dawnchorus.cli.train import print_config_dir_notes
 from dawnchorus.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from dawnchorus.training.tune import Method, Metric, TrialResult
+    from dawnchorus.training.tune import Method, Metric
 
 METRICS: tuple[Metric, ...] = ("val_auc", "val_accuracy", "val_loss")
 METHODS: tuple[Method, ...] = ("tpe", "random", "grid")
@@ -62,13 +63,11 @@ def command(
         raise MissingExtraError(error.name or "torch", extra="train", purpose="Tuning") from error
 
     refuse_contradictions(overrides)
-    screen = Console(quiet=True) if quiet else console()
     notes = console()
 
-    def show(trial: TrialResult) -> None:
-        value = "" if trial.value is None else f"{trial.value:.4f}"
-        screen.print(f"trial {trial.number + 1:3d}  {trial.state}  {value}  {' '.join(trial.overrides)}", markup=False)
-
+    lines = LinesHandler(logging.ERROR if quiet else logging.INFO)
+    lines.addFilter(logging.Filter(f"{LIBRARY}.training.tune"))  # of trials, not of their training
+    show_log(lines)
     print_config_dir_notes(config_dir, notes)
     if sweep_path is not None:
         sweep = read_sweep(sweep_path)
@@ -85,8 +84,6 @@ def command(
         method=method or METHODS[0],
         by_fold=folds,
         clock=datetime.now,
-        on_trial=show,
-        on_failure=lambda settings, reason: notes.print(f"failed: {' '.join(settings)}: {reason}", markup=False),
     )
     table = Table(box=None)
     for column in ("trial", metric, "settings"):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.metadata import read_metadata
 from dawnchorus.audio.remainder import find_remainder
-from dawnchorus.data.recordings import RecordingsTable
+from dawnchorus.data.recordings import MISSING, UNREADABLE, RecordingsTable
 from dawnchorus.tables.notes import counted
 from dawnchorus.types import RecordingMetadata
 
@@ -25,7 +25,7 @@ _PROBLEM_OF_WARNING = {
 }
 """Problems by the start of a decoder's warning; any other warning is damage."""
 
-_UNREAD = frozenset(("missing", "unreadable"))
+_UNREAD = frozenset((MISSING, UNREADABLE))
 
 
 def list_audio_problems(warnings: Sequence[str], metadata: RecordingMetadata) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,12 +17,11 @@ from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.data.audio_notes import CLOCK_UNREAD, CONFLICT, LENGTH, REMAINDER, list_audio_problems
 from dawnchorus.data.contradictions import CONTRADICTORY
 from dawnchorus.data.identity import hash_content
-from dawnchorus.data.importing import MISSING, UNREADABLE
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable
+from dawnchorus.data.recordings import MISSING, UNREADABLE, RecordingRow, RecordingsTable
 from dawnchorus.errors import AudioError, AudioNotFoundError
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
-from dawnchorus.types import Detection
+from dawnchorus.types import Detection, Progress, Report, ignore_progress
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -100,7 +99,7 @@ def check_table(
     *,
     n_workers: int,
     scores: ModelScores | None = None,
-    on_recording: Callable[[], None] = lambda: None,
+    report: Report = ignore_progress,
 ) -> RecordingsTable:
     """Return the table with `problems`, true durations, sound hashes and duplicates.
 
@@ -111,7 +110,7 @@ def check_table(
         lambda decoder, row: _check_recording(decoder, table, row), table.rows, n_workers=n_workers
     ):
         checks.append(check)
-        on_recording()
+        report(Progress("checking", len(checks), len(table.rows), "recordings"))
     rows = [check.row for check in checks]
     rows = _with_duplicates(rows, [check.prints for check in checks])
     if scores is not None:

@@ -6,10 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dawnchorus.data.recordings import Annotation, RecordingRow
-
-MISSING = "missing"
-"""Problem of a recording whose file is not there."""
+from dawnchorus.data.recordings import MISSING, Annotation, RecordingRow
 
 _FACTS = {
     "source": ("source",),

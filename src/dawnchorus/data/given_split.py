@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -13,11 +14,13 @@ from typing import Any
 from dawnchorus.audio.discovery import SUFFIXES
 from dawnchorus.data.layouts.folders import xeno_canto_id
 from dawnchorus.data.layouts.tables import COLUMNS, SPLIT_NAMES, xeno_canto_number
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable
-from dawnchorus.data.split import assign_splits, usable_rows
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, usable
+from dawnchorus.data.split import assign_splits
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.tables import Table, exact_id, read_text
 from dawnchorus.tables.notes import counted
+
+LOG = logging.getLogger(__name__)
 
 _FILE_LISTS = ("files", "recordings")
 """Keys of the names in a split of a JSON file."""
@@ -39,7 +42,7 @@ def split_by_counts(table: RecordingsTable, counts: Mapping[str, int]) -> Record
     parts = [name for name, n in counts.items() for _ in range(n)]
     seen: Counter[str] = Counter()
     split_of = {}
-    for row in usable_rows(table.rows):
+    for row in usable(table.rows, copies=True):
         species = row.scientific_name or row.kind
         if seen[species] < len(parts):
             split_of[row.recording_id] = parts[seen[species]]
@@ -58,25 +61,19 @@ class GivenSplit:
     """Names of those that the data set does not have."""
 
 
-def _ignore(_note: str) -> None:
-    """Take a note and leave it."""
-
-
-def split_by_tables(
-    table: RecordingsTable, paths: Sequence[Path], *, on_note: Callable[[str], None] = _ignore
-) -> GivenSplit:
+def split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> GivenSplit:
     """Return the table split as tables say: csv files with a column `split` or named by their split, or JSON files.
 
-    Recordings are matched by identifier, by path, or by file name. `on_note` takes sentences on what a table left open.
+    Recordings are matched by identifier, by path, or by file name. The log says what a table left open.
 
     Raises:
         InputError: a recording is in two parts, or none of the names is a recording of the data set.
         FormatError: a table names no parts, or no recordings.
     """
-    index = _index(usable_rows(table.rows))
+    index = _index(usable(table.rows, copies=True))
     split_of: dict[str, str] = {}
     unmatched = []
-    named = [(path, names, split) for path in paths for names, split in _named_recordings(path, on_note)]
+    named = [(path, names, split) for path in paths for names, split in _named_recordings(path)]
     for path, names, split in named:
         match = _match(names, index)
         if match is None:
@@ -93,11 +90,11 @@ def split_by_tables(
     return GivenSplit(assign_splits(table, split_of), len(named), tuple(unmatched))
 
 
-def _named_recordings(path: Path, on_note: Callable[[str], None]) -> Iterator[tuple[list[str], str]]:
+def _named_recordings(path: Path) -> Iterator[tuple[list[str], str]]:
     """Yield the names of each recording in a table, and its split."""
     if not path.exists() or path.is_dir():
         raise InputError(f"{path}: no such file.")
-    return _of_json(path) if path.suffix.lower() == ".json" else _of_csv(path, on_note)
+    return _of_json(path) if path.suffix.lower() == ".json" else _of_csv(path)
 
 
 def _of_json(path: Path) -> Iterator[tuple[list[str], str]]:
@@ -123,7 +120,7 @@ def _file_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _of_csv(path: Path, on_note: Callable[[str], None]) -> Iterator[tuple[list[str], str]]:
+def _of_csv(path: Path) -> Iterator[tuple[list[str], str]]:
     table = Table(path)
     match = {name: index for name in _NAMING if (index := table.find_column([name])) is not None}
     columns = list(dict.fromkeys(match.values()))
@@ -148,7 +145,7 @@ def _of_csv(path: Path, on_note: Callable[[str], None]) -> Iterator[tuple[list[s
     if n_unnamed:
         table.notes.say(f"{counted(n_unnamed, 'row')} without the name of a recording.")
     for sentence in table.notes.sentences():
-        on_note(f"{path}: {sentence}")
+        LOG.info(f"{path}: {sentence}")
 
 
 def _parse_split(value: str, path: Path) -> str | None:

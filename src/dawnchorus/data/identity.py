@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dawnchorus.data.combine import MISSING, Change, combine
+from dawnchorus.data.combine import Change, combine
 from dawnchorus.data.contradictions import CONTRADICTORY, Joined, join_contradictory
 from dawnchorus.data.layouts.folders import archive_id
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable
+from dawnchorus.data.recordings import MISSING, RecordingRow, RecordingsTable
 from dawnchorus.tables.notes import counted
 
 _BLOCK = 1 << 18

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -22,15 +21,14 @@ from dawnchorus.audio.mel import MelImage
 from dawnchorus.data.clips import Clips
 from dawnchorus.storage.files import atomic_file, cannot_write
 from dawnchorus.storage.safe_names import safe_name
+from dawnchorus.types import Progress, Report, ignore_progress
 
 FOLDER = "images"
 KEY = "key"
 _ABOUT = ("recording_id", "start_s", "end_s", "scientific_name", "license", "recordist", "url")
 
 
-def write_images(
-    clips: Clips, folder: Path, how: MelImage, *, n_workers: int, on_image: Callable[[], None] = lambda: None
-) -> int:
+def write_images(clips: Clips, folder: Path, how: MelImage, *, n_workers: int, report: Report = ignore_progress) -> int:
     """Write the image of every clip, where it is not there yet; how many were written.
 
     Images of clips that are no more, or have another species now, are removed.
@@ -43,24 +41,26 @@ def write_images(
     paths = [folder / safe_name(row["scientific_name"] or row["kind"]) / _name(row) for row in rows]
     numbers = {path: number for number, path in enumerate(paths)}  # clips within a millisecond share an image
 
-    def write(number: int) -> bool:
-        row, path = rows[number], paths[number]
-        samples = clips.samples(number)
-        key = hashlib.sha256(json.dumps([asdict(how), row["recording_id"]]).encode() + samples.tobytes()).hexdigest()
-        if _read_key(path) != key:
-            _write(path, _image(how.levels(samples, rate_hz=clips.rate_hz), how.range_db), {KEY: key, **_about(row)})
-            written = True
-        else:
-            written = False
-        on_image()
-        return written
-
+    n_written = 0
     with ThreadPoolExecutor(n_workers) as pool:
-        n_written = sum(pool.map(write, numbers.values()))
+        written = pool.map(lambda path: _write_if_changed(path, clips, numbers[path], how), numbers)
+        for n, is_written in enumerate(written, 1):
+            n_written += is_written
+            report(Progress("drawing", n, len(numbers), "images"))
     for path in set(folder.rglob("*.png")) - set(paths):
         if _read_key(path) is not None:
             path.unlink()
     return n_written
+
+
+def _write_if_changed(path: Path, clips: Clips, number: int, how: MelImage) -> bool:
+    """Write a clip's image, unless it is there; return True if it was written."""
+    row, samples = clips.index.slice(number, 1).to_pylist()[0], clips.samples(number)
+    key = hashlib.sha256(json.dumps([asdict(how), row["recording_id"]]).encode() + samples.tobytes()).hexdigest()
+    if _read_key(path) == key:
+        return False
+    _write(path, _image(how.levels(samples, rate_hz=clips.rate_hz), how.range_db), {KEY: key, **_about(row)})
+    return True
 
 
 def _image(levels: Any, range_db: float) -> Image.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +20,6 @@ from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.layout_detection import (
     KNOWN_TABLES,
     Layout,
-    OnNote,
     count_recordings,
     describe_unread_tables,
     described_layout,
@@ -27,7 +27,6 @@ from dawnchorus.data.layout_detection import (
     find_audio_folder,
     find_known_table,
     list_some,
-    say_nothing,
 )
 from dawnchorus.data.layouts.annotations import MarkTables, NamedMark, ReadAnnotations, find_marks, text_files
 from dawnchorus.data.layouts.audio_files import find_audio
@@ -43,7 +42,14 @@ from dawnchorus.data.layouts.search_results import RESULTS, find_search_results,
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.layouts.voices import find_voices_table, read_voices
 from dawnchorus.data.marks import hold_marks
-from dawnchorus.data.recordings import TABLE_NAME, RecordingRow, RecordingsTable, select_per_species
+from dawnchorus.data.recordings import (
+    MISSING,
+    TABLE_NAME,
+    UNREADABLE,
+    RecordingRow,
+    RecordingsTable,
+    select_per_species,
+)
 from dawnchorus.data.sources.archive_changes import SEARCHES_NAME, differ
 from dawnchorus.errors import AudioError, InputError
 from dawnchorus.formats.mark_notes import MarkNotes
@@ -53,7 +59,7 @@ from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label, is_binomial
 from dawnchorus.types import Detection, Mark
 
-MISSING, UNREADABLE = "missing", "unreadable"
+LOG = logging.getLogger(__name__)
 
 _READ_BESIDE = frozenset((*MARK_SUFFIXES, TABLE_NAME, RESULTS, SEARCHES_NAME))
 """Endings and names of files beside recordings that imports read or write themselves."""
@@ -71,14 +77,13 @@ def import_recordings(
     labels: LabelReader | None = None,
     read_annotations: ReadAnnotations = read_annotations,
     n_workers: int,
-    on_note: OnNote = say_nothing,
 ) -> RecordingsTable:
     """Return the recordings of `source` as a table of the data set `folder`; nothing is copied or written.
 
     Recordings that are not there or cannot be opened stay in the table, with that as a problem. A table's recordings
     are looked for in `audio`. Labels are read by `labels`, which then has counted them, or by one of the classes
-    `known`. Of each species, the first `per_species` are taken. `read_annotations` reads a table of marks. `on_note` is
-    told by which evidence it was read, and what could not be read.
+    `known`. Of each species, the first `per_species` are taken. `read_annotations` reads a table of marks. The log
+    says by which evidence it was read, and what could not be read.
 
     Raises:
         InputError: no such source, no recordings in it, two layouts are as likely, or all its species have one name.
@@ -87,12 +92,12 @@ def import_recordings(
     labels = labels or LabelReader(KnownClasses(known))
     is_given = layout != "auto"
     if not is_given:
-        layout = detect_layout(source, labels.known, read_annotations, on_note)
+        layout = detect_layout(source, labels.known, read_annotations)
     elif layout == "folders" or "/" in layout:
-        _say_unread_tables(source, layout, on_note)
+        _say_unread_tables(source, layout)
     if layout not in ("csv", "detections"):
         for note in describe_skipped([find_audio_folder(source, audio)], companions=_READ_BESIDE | {source.name}):
-            on_note(note)
+            LOG.info(note)
     if layout in ("annotations", "detections"):
         if layout == "annotations":
             table = _annotate(
@@ -101,28 +106,25 @@ def import_recordings(
                 audio,
                 read_annotations,
                 n_workers,
-                on_note,
                 known=labels.known,
                 with_model_output=is_given,
             )
         else:
             reader = _choose_reader(source)
-            table = import_detections(
-                source, folder, reader, audio=audio, n_workers=n_workers, known=labels.known, on_note=on_note
-            )
-        table = table.with_rows(_read_labels(labels, table.rows, per_species, on_note))
+            table = import_detections(source, folder, reader, audio=audio, n_workers=n_workers, known=labels.known)
+        table = table.with_rows(_read_labels(labels, table.rows, per_species))
     else:
-        rows = list(_rows(source, layout, columns or {}, audio, labels.known, on_note))
-        named = _read_labels(labels, rows, per_species, on_note)
-        table = _describe(source, folder, named, layout, audio, labels.known, n_workers, on_note)
+        rows = list(_rows(source, layout, columns or {}, audio, labels.known))
+        named = _read_labels(labels, rows, per_species)
+        table = _describe(source, folder, named, layout, audio, labels.known, n_workers)
         if layout in ("csv", "xeno-canto") and (source.is_dir() or audio is not None):
-            _say_undescribed(find_audio_folder(source, audio), rows, on_note)
+            _say_undescribed(find_audio_folder(source, audio), rows)
     if not table.rows:
         raise InputError(f"{source}: there are no recordings in it.")
-    table = _fill_folder_dates(table, on_note)
+    table = _fill_folder_dates(table)
     unlabelled = [row.recording_id for row in table.rows if row.is_unlabelled]
     if unlabelled:
-        on_note(
+        LOG.info(
             f"unlabelled: {len(unlabelled)} of {count_recordings(table.rows)} ({list_some(unlabelled)}). "
             f"Nothing says what is in them, so neither training nor evaluation uses them. "
             f"An empty table beside a recording says that nothing is there."
@@ -130,16 +132,14 @@ def import_recordings(
     same = Counter(row.content_hash for row in table.rows if row.content_hash)
     again = [row.recording_id for row in table.rows if row.content_hash and same[row.content_hash] > 1]
     if again:
-        on_note(
+        LOG.info(
             f"files of the same bytes as another: {len(again)} ({list_some(again)}). `dawnchorus data check` pairs "
             f"them."
         )
     return table
 
 
-def _read_labels(
-    labels: LabelReader, rows: Sequence[RecordingRow], per_species: int | None, on_note: OnNote
-) -> list[RecordingRow]:
+def _read_labels(labels: LabelReader, rows: Sequence[RecordingRow], per_species: int | None) -> list[RecordingRow]:
     """Return the rows under the names of their classes, of each species the first `per_species`."""
     named = labels.read(rows)
     if per_species is None:
@@ -149,7 +149,7 @@ def _read_labels(
         counts = [f"{name} {len(of)} (as {named[of[0]].recording_id})" for name, of in left_out.items()]
         n_left_out = sum(map(len, left_out.values()))
         recordings = counted(n_left_out, "recording")
-        on_note(f"left out, because of --per-species {per_species}: {recordings}: {list_some(counts)}.")
+        LOG.info(f"left out, because of --per-species {per_species}: {recordings}: {list_some(counts)}.")
     return labels.count([rows[k] for k in selected])
 
 
@@ -161,7 +161,6 @@ def _describe(
     audio: Path | None,
     known: KnownClasses,
     n_workers: int,
-    on_note: OnNote,
 ) -> RecordingsTable:
     """Return labelled recordings as a table, and say what contradicts in it.
 
@@ -171,21 +170,21 @@ def _describe(
     _check_names(source, named)
     if layout == "csv":
         for note in describe_contradictions(named, find_audio_folder(source, audio), known):
-            on_note(note)
+            LOG.info(note)
     described = build_table(named, folder, n_workers=n_workers)
-    _say_other_lengths(named, described.rows, on_note)
+    _say_other_lengths(named, described.rows)
     joined = join_contradictory(described.rows)
     for note in joined.notes():
-        on_note(note)
+        LOG.info(note)
     return RecordingsTable(folder, tuple(joined.rows))
 
 
-def _fill_folder_dates(table: RecordingsTable, on_note: OnNote) -> RecordingsTable:
+def _fill_folder_dates(table: RecordingsTable) -> RecordingsTable:
     """Return the table in which recordings without a date have that of a folder that they are in: `2021-05-01`."""
     rows = [row if row.date else replace(row, date=find_folder_date(table.file(row))) for row in table.rows]
     dated = [new for old, new in zip(table.rows, rows, strict=True) if new.date != old.date]
     if dated:
-        on_note(
+        LOG.info(
             f"dates taken from the names of folders: {count_recordings(dated)} (as {dated[0].date} of "
             f"{dated[0].recording_id})."
         )
@@ -210,19 +209,18 @@ def _rows(
     columns: Mapping[str, str],
     audio: Path | None,
     known: KnownClasses,
-    on_note: OnNote,
 ) -> Iterable[RecordingRow]:
     """Return the rows of a source of this layout."""
     if layout == "csv":
         csv_path = source if source.is_file() else find_known_table(source) or source / KNOWN_TABLES[0]
         folders = [audio] if audio else [csv_path.parent, csv_path.absolute().parent.parent]
-        return TableLayout.of(csv_path, columns, audio_folders=folders).rows(on_note=on_note)
+        return _read_table(TableLayout.of(csv_path, columns, audio_folders=folders))
     if layout == "voices":
         root = find_audio_folder(source, audio)
-        return read_voices(find_voices_table(source), root, _described_recordings(root), on_note)
+        return read_voices(find_voices_table(source), root, _described_recordings(root))
     if layout == "xeno-canto":
         root = find_audio_folder(source, audio)
-        return read_search_results(find_search_results(source), root, _described_recordings(root), on_note)
+        return read_search_results(find_search_results(source), root, _described_recordings(root))
     if audio is not None:
         raise InputError(f"--audio: expected a table that describes the recordings in it, got {source}.")
     files = find_recordings([source])
@@ -230,8 +228,15 @@ def _rows(
     if reading.ties:
         raise InputError(_question(source, reading))
     for note in reading.notes():
-        on_note(note)
+        LOG.info(note)
     return build_rows(source, files, reading)
+
+
+def _read_table(layout: TableLayout) -> Iterator[RecordingRow]:
+    """Yield a table's rows, and log what was guessed or not understood in it."""
+    yield from layout.rows()
+    for sentence in layout.table.notes.sentences():
+        LOG.info(f"{layout.table.path}: {sentence}")
 
 
 def _question(source: Path, reading: FolderReading) -> str:
@@ -300,7 +305,6 @@ def import_detections(
     audio: Path | None = None,
     n_workers: int,
     known: KnownClasses | None = None,
-    on_note: OnNote = say_nothing,
 ) -> RecordingsTable:
     """Return the recordings that a table of detections names, with the detections as annotations.
 
@@ -333,7 +337,7 @@ def import_detections(
     facts = dict(zip(files, table.rows, strict=True))
     held = hold_marks(MarkTables(named, tables=[source]), durations, files, rows=facts, known=known)
     for note in (*notes.sentences(), *held.notes()):
-        on_note(note)
+        LOG.info(note)
     return table.with_rows(
         replace(row, annotations=held.annotations.get(path, ()), is_annotated=path in held.annotations)
         for path, row in zip(files, table.rows, strict=True)
@@ -384,7 +388,6 @@ def _annotate(
     audio: Path | None,
     read: ReadAnnotations,
     n_workers: int,
-    on_note: OnNote,
     *,
     known: KnownClasses,
     with_model_output: bool,
@@ -403,22 +406,22 @@ def _annotate(
         *_describe_foreign_paths(marks),
         *held.notes(),
     ):
-        on_note(note)
+        LOG.info(note)
     return table.with_rows(
         replace(row, annotations=held.annotations[path], is_annotated=True) if path in held.annotations else row
         for path, row in zip(files, table.rows, strict=True)
     )
 
 
-def _say_unread_tables(source: Path, layout: Layout, on_note: OnNote) -> None:
+def _say_unread_tables(source: Path, layout: Layout) -> None:
     """Name the tables that a given layout of folders does not read."""
     tables = [path.name for path in text_files(source) if marks_format(path) not in (None, "empty")]
     tables += [table[1] for table in [described_layout(source)] if table is not None and source.is_dir()]
     if tables:
-        on_note(f"tables that are not read, because of --layout {layout}: {len(tables)} ({list_some(tables)}).")
+        LOG.info(f"tables that are not read, because of --layout {layout}: {len(tables)} ({list_some(tables)}).")
 
 
-def _say_other_lengths(listed: Iterable[RecordingRow], rows: Iterable[RecordingRow], on_note: OnNote) -> None:
+def _say_other_lengths(listed: Iterable[RecordingRow], rows: Iterable[RecordingRow]) -> None:
     """Count the recordings that are not as long as their source lists them."""
     others = [
         f"{row.recording_id}: {row.duration_s:.1f} s, listed with {before.duration_s:.1f} s"
@@ -426,20 +429,20 @@ def _say_other_lengths(listed: Iterable[RecordingRow], rows: Iterable[RecordingR
         if before.duration_s is not None and row.duration_s is not None and differ(before.duration_s, row.duration_s)
     ]
     if others:
-        on_note(
+        LOG.info(
             f"recordings of another length than their source lists: {len(others)} (as {others[0]}). The table has the "
             f"length of the file."
         )
 
 
-def _say_undescribed(folder: Path, rows: Iterable[RecordingRow], on_note: OnNote) -> None:
+def _say_undescribed(folder: Path, rows: Iterable[RecordingRow]) -> None:
     """Count the recordings in a folder that the table which describes it does not name."""
     described = {os.path.abspath(row.path) for row in rows}
     with suppress(InputError):  # there are none
         left_out = [path for path in find_recordings([folder]) if os.path.abspath(path) not in described]
         if left_out:
             names = [path.relative_to(folder).as_posix() for path in left_out]
-            on_note(f"recordings that the table does not name, left out: {len(names)} ({list_some(names)}).")
+            LOG.info(f"recordings that the table does not name, left out: {len(names)} ({list_some(names)}).")
 
 
 def _describe_foreign_paths(marks: MarkTables) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dawnchorus.audio.discovery import find_recordings
@@ -25,14 +26,9 @@ LAYOUTS = ("auto", "folders", "csv", "voices", "xeno-canto", "annotations", "det
 KNOWN_TABLES = ("train_metadata.csv", "train.csv", "metadata.csv")
 """Tables that describe the recordings beside them: BirdCLEF's, the Cornell set's, and the usual name."""
 
-OnNote = Callable[[str], None]
+LOG = logging.getLogger(__name__)
 
 _MAX_NAMED = 3
-
-
-def say_nothing(note: str) -> None:
-    """Ignore a note."""
-    del note
 
 
 def parse_layout(text: str) -> Layout:
@@ -54,9 +50,8 @@ def detect_layout(
     source: Path,
     known: KnownClasses | None = None,
     read_annotations: ReadAnnotations = read_annotations,
-    on_note: OnNote = say_nothing,
 ) -> Layout:
-    """Return the layout of `source`, and say by which evidence.
+    """Return the layout of `source`, and log by which evidence.
 
     Raises:
         InputError: there is no such file or folder, or two layouts are as likely.
@@ -65,22 +60,22 @@ def detect_layout(
         raise InputError(f"{source}: no such file or folder.")
     described = described_layout(source)
     if described is not None:
-        on_note(f"layout: {described[0]}, by {described[1]}.")
+        LOG.info(f"layout: {described[0]}, by {described[1]}.")
         return described[0]
     files = find_recordings([source])
     marks = find_marks(source, find_audio_folder(source, None), files, read_annotations, with_model_output=False)
     marked = marks.recordings()
     reading = read_folders(source, files, known)
     if not marks.tables or (not marked and reading.sure):
-        named_before = _consider_naming_tables(source, files, reading, on_note)
+        named_before = _consider_naming_tables(source, files, reading)
         marks.unused = [reason for reason in marks.unused if reason.removesuffix(f": {NO_MARKS}") not in named_before]
-        on_note(f"layout: folders, because none of {count_recordings(files)} has a table of marks.")
+        LOG.info(f"layout: folders, because none of {count_recordings(files)} has a table of marks.")
         if marks.tables:
-            on_note(
+            LOG.info(
                 f"tables of marks of other recordings: {len(marks.tables)} ({list_some(file_names(marks.tables))})."
             )
         for note in describe_unread_tables(marks):
-            on_note(note)
+            LOG.info(note)
         return "folders"
     named = reading.sure - marked
     if named:
@@ -91,14 +86,14 @@ def detect_layout(
             f"'{reading.labels[first]}'). Repeat the command with --layout annotations, which leaves recordings "
             f"without a table unlabelled, or with --layout folders, which reads no table."
         )
-    on_note(
+    LOG.info(
         f"layout: annotations, because tables of marks ({list_some(file_names(marks.tables))}) are of {len(marked)} of "
         f"{count_recordings(files)}, and no other is in a folder named after a species."
     )
     return "annotations"
 
 
-def _consider_naming_tables(source: Path, files: Sequence[Path], reading: FolderReading, on_note: OnNote) -> set[str]:
+def _consider_naming_tables(source: Path, files: Sequence[Path], reading: FolderReading) -> set[str]:
     """Say which tables of recordings are not read, and return their names.
 
     Raises:
@@ -116,7 +111,7 @@ def _consider_naming_tables(source: Path, files: Sequence[Path], reading: Folder
     readable = [table for table in tables if table.has_known_columns]
     if readable:
         evidence = list_some([table.evidence() for table in readable])
-        on_note(
+        LOG.info(
             f"tables of recordings and their species, not read beside folders: {len(readable)} ({evidence}). To read "
             f"one instead: `{readable[0].command()}`."
         )
@@ -125,7 +120,7 @@ def _consider_naming_tables(source: Path, files: Sequence[Path], reading: Folder
         commands = [f"`{table.command()}`" for table in others if table.column]
         advice = f" If a column has the species of whole recordings: {commands[0]}." if commands else ""
         evidence = list_some([table.evidence() for table in others])
-        on_note(f"tables of recordings in columns that are not known, not read: {len(others)} ({evidence}).{advice}")
+        LOG.info(f"tables of recordings in columns that are not known, not read: {len(others)} ({evidence}).{advice}")
     return {table.path.name for table in tables}
 
 

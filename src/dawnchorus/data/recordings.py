@@ -21,6 +21,13 @@ _VERSION_KEY = b"dawnchorus_recordings"
 
 SPLITS = ("train", "validation", "test")
 
+MISSING, UNREADABLE, SILENT = "missing", "unreadable", "silent"
+UNUSABLE = (MISSING, UNREADABLE, SILENT)
+"""Problems of recordings without any sound."""
+
+COPIES = ("duplicate", "near_duplicate")
+"""Problems of recordings that another row has as well."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Annotation:
@@ -265,6 +272,17 @@ def select_per_species(rows: Sequence[RecordingRow], n: int) -> tuple[list[int],
         seen.update(species)
         indices.append(k)
     return indices, left_out
+
+
+def usable(rows: Iterable[RecordingRow], *, copies: bool) -> list[RecordingRow]:
+    """Return the rows of recordings that can be used; with `copies`, those that another row has as well."""
+    return [row for row in rows if not blocking_problems(row, copies=copies)]
+
+
+def blocking_problems(row: RecordingRow, *, copies: bool) -> list[str]:
+    """Return the problems because of which a recording cannot be used; being a copy is none with `copies`."""
+    blocking = UNUSABLE if copies else (*UNUSABLE, *COPIES)
+    return [problem for problem in blocking if problem in row.problems]
 
 
 def species_of(rows: Sequence[RecordingRow]) -> list[str]:

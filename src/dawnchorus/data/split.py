@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dawnchorus.data.recordings import SPLITS, RecordingRow, RecordingsTable
+from dawnchorus.data.recordings import SPLITS, RecordingRow, RecordingsTable, usable
 from dawnchorus.data.relations import (
     Coverage,
     Leak,
@@ -20,8 +20,6 @@ from dawnchorus.data.relations import (
 from dawnchorus.errors import InputError
 
 DEFAULT_PARTS: dict[str, float] = dict(zip(SPLITS, (0.7, 0.15, 0.15), strict=True))
-
-_UNUSABLE = frozenset(("missing", "unreadable", "silent"))
 
 
 def split_table(
@@ -39,14 +37,14 @@ def split_table(
     """
     if not ratios or any(ratio <= 0 for ratio in ratios.values()):
         raise InputError(f"split: expected positive ratios such as 0.7,0.15,0.15, got {dict(ratios)}.")
-    usable = usable_rows(table.rows)
-    if not usable:
+    rows_to_split = usable(table.rows, copies=True)
+    if not rows_to_split:
         raise InputError(f"{table.folder}: there are no usable recordings to split.")
     total = sum(ratios.values())
     shares = {name: ratio / total for name, ratio in ratios.items()}
-    numbers = assign_groups(usable)
+    numbers = assign_groups(rows_to_split)
     members: dict[int, list[RecordingRow]] = defaultdict(list)
-    for row, number in zip(usable, numbers, strict=True):
+    for row, number in zip(rows_to_split, numbers, strict=True):
         members[number].append(row)
     given: dict[int, str] = {}
     for number, rows in members.items() if keep else ():
@@ -57,20 +55,15 @@ def split_table(
     split_by_group = _assign_groups(members, shares, random.Random(seed), given)  # noqa: S311 - a split, not a secret
     split_of = {
         row.recording_id: row.split if keep and row.split in shares else split_by_group[number]
-        for row, number in zip(usable, numbers, strict=True)
+        for row, number in zip(rows_to_split, numbers, strict=True)
     }
     return assign_splits(table, split_of)
 
 
-def usable_rows(rows: Sequence[RecordingRow]) -> list[RecordingRow]:
-    """Return the rows of recordings that can be used: neither missing nor unreadable nor silent."""
-    return [row for row in rows if not _UNUSABLE.intersection(row.problems)]
-
-
 def assign_splits(table: RecordingsTable, split_of: Mapping[str, str | None]) -> RecordingsTable:
     """Return the table with the split of each recording that has one in `split_of`, and the groups of usable ones."""
-    usable = usable_rows(table.rows)
-    numbers = {row.recording_id: number for row, number in zip(usable, assign_groups(usable), strict=True)}
+    in_groups = usable(table.rows, copies=True)
+    numbers = {row.recording_id: number for row, number in zip(in_groups, assign_groups(in_groups), strict=True)}
     return table.with_rows(
         replace(
             row,

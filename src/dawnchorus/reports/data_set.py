@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -179,7 +179,7 @@ class ExampleClips:
     spectra: bytes | None
 
 
-def show_examples(examples: Sequence[Example], on_example: Callable[[], None] = lambda: None) -> ExampleClips:
+def show_examples(examples: Iterable[Example]) -> ExampleClips:
     """Read the examples and draw them; one that cannot be read is left out."""
     rendered: list[_RenderedExample] = []
     spectra: dict[str, list[FloatArray]] = {}
@@ -188,8 +188,6 @@ def show_examples(examples: Sequence[Example], on_example: Callable[[], None] = 
             samples = read_clip(example.path, start_s=example.start_s, end_s=example.end_s, rate_hz=RATE_HZ)
         except AudioError:
             continue
-        finally:
-            on_example()
         samples = silence(samples, example.silent, rate_hz=RATE_HZ, start_s=example.start_s)
         spectrogram = clip_spectrogram(samples, rate_hz=RATE_HZ, start_s=example.start_s)
         png, mp3 = draw_clip(spectrogram), encode_mp3(samples, rate_hz=RATE_HZ)

@@ -16,10 +16,11 @@ from dawnchorus.errors import OutputError
 from dawnchorus.formats.text import text_stream
 from dawnchorus.storage.files import atomic_file
 from dawnchorus.training.config import TrainConfig
-from dawnchorus.training.epochs import BEST, LAST, EpochReport, OnEpoch
+from dawnchorus.training.epochs import BEST, LAST
 from dawnchorus.training.runs import METRICS_NAME, TrainingRun
 from dawnchorus.training.tracing import StepTracer
 from dawnchorus.training.usage import UsageMeter
+from dawnchorus.types import Progress, Report
 
 REPORTS = "reports"
 
@@ -30,9 +31,9 @@ STATE_KEY = "Progress"
 class EpochLogger(Callback):
     """Reports progress, writes `metrics.csv`, and keeps the best epoch's metrics."""
 
-    def __init__(self, run: TrainingRun, config: TrainConfig, on_epoch: OnEpoch) -> None:
+    def __init__(self, run: TrainingRun, config: TrainConfig, report: Report) -> None:
         self._log = run.folder / METRICS_NAME
-        self._monitor, self._on_epoch = config.trainer.monitor, on_epoch
+        self._monitor, self._report = config.trainer.monitor, report
         self._settings = config.model_dump(mode="json")
         self._n_epochs = 0
         self._start_s = time.monotonic()
@@ -72,7 +73,7 @@ class EpochLogger(Callback):
             for log in trainer.loggers:
                 log.log_metrics(usage, step=trainer.global_step)
             write_metrics(self._log, done, {**metrics, **usage})
-            self._on_epoch(EpochReport(done, self._n_epochs, metrics, left_s))
+            self._report(Progress("training", done, self._n_epochs, "epochs", metrics, left_s))
 
 
 def write_metrics(path: Path, epoch: int, metrics: dict[str, float]) -> None:
@@ -120,13 +121,11 @@ class WholeCheckpoints(TorchCheckpointIO):
             raise OutputError(f"{path}: cannot be written ({error}).") from error
 
 
-def build_callbacks(
-    run: TrainingRun, config: TrainConfig, *, has_validation: bool, on_epoch: OnEpoch
-) -> list[Callback]:
+def build_callbacks(run: TrainingRun, config: TrainConfig, *, has_validation: bool, report: Report) -> list[Callback]:
     """Return checkpoints of the last and the best epoch, early stopping where it is wanted, and progress."""
     folder, monitor = str(run.folder / "checkpoints"), config.trainer.monitor
     # The checkpoint comes last, so that it holds what the others know after the epoch.
-    callbacks: list[Callback] = [EpochLogger(run, config, on_epoch)]
+    callbacks: list[Callback] = [EpochLogger(run, config, report)]
     if has_validation and config.trainer.patience is not None:
         callbacks.append(EarlyStopping(monitor, mode=_mode(monitor), patience=config.trainer.patience))
     if has_validation:

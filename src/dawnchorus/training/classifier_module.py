@@ -17,6 +17,7 @@ from dawnchorus.training.augment import Augment
 from dawnchorus.training.config import TrainConfig
 from dawnchorus.training.dataset import LabeledClips, rank_share
 from dawnchorus.training.families import Network
+from dawnchorus.training.inputs import Inputs
 from dawnchorus.training.losses import Loss
 from dawnchorus.training.schedules import BY_EPOCH, build_optimizer, build_scheduler
 
@@ -30,9 +31,9 @@ takes of a seed."""
 class ClassifierModule(lightning.LightningModule):
     """A network with its loss, augmentation and optimizer.
 
-    `birdless` [1 + noises, ...] is digital silence and then synthetic noise, or their features where these are `fixed`:
-    silence and some of the noise are in every batch for training, with none of the classes. A network that never saw
-    any may score it high.
+    `inputs` are the form of its batches. `birdless` [1 + noises, ...] is digital silence and then synthetic noise in
+    that form: silence and some of the noise are in every batch for training, with none of the classes. A network that
+    never saw any may score it high.
     """
 
     def __init__(
@@ -43,12 +44,12 @@ class ClassifierModule(lightning.LightningModule):
         loss: Loss,
         augment: Augment,
         examples: LabeledClips,
-        fixed: bool,
+        inputs: Inputs,
         birdless: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.network = network
-        self._config, self._loss, self._augment, self._fixed = config, loss, augment, fixed
+        self._config, self._loss, self._augment, self._inputs = config, loss, augment, inputs
         self._birdless = birdless
         self._recordings = examples.recordings
         self._presence = examples.presence
@@ -61,12 +62,11 @@ class ClassifierModule(lightning.LightningModule):
         own = self.global_step + PER_RANK * self.global_rank
         torch.manual_seed(self._config.seed * 1_000_003 + own)
         rng = torch.Generator().manual_seed(self._config.seed * 7919 + own)
-        augment = self._augment.mix_features if self._fixed else self._augment.augment_audio
-        values, targets = augment(values, targets, rng)
+        values, targets = self._inputs.augment(self._augment, values, targets, rng)
         n = len(values)
         if self._birdless is not None:
             values = torch.cat([values, self._draw_birdless(self._birdless, n).to(values)])
-        features = values if self._fixed else self._features(values)
+        features = self._inputs.features(values)
         if features.ndim == 4 and features.shape[1] == 1:
             features = self._augment.augment_spectrogram(features, rng)
         logits, _ = self.network.classify(features)
@@ -110,14 +110,9 @@ class ClassifierModule(lightning.LightningModule):
         accuracy = is_right.sum() / max(n_named, 1)
         self.log("accuracy", accuracy, on_step=False, on_epoch=True, batch_size=n_named, sync_dist=True)
 
-    def _features(self, audio: Tensor) -> Tensor:
-        """Compute the front end's result, always in single precision: energies leave the range of half precision."""
-        with torch.autocast(audio.device.type, enabled=False):
-            return self.network.features(audio.float())
-
     def validation_step(self, batch: Batch, _number: int) -> None:
         values, targets, numbers = batch
-        logits, _ = self.network.classify(values if self._fixed else self._features(values))
+        logits, _ = self.network.classify(self._inputs.features(values))
         loss = self._loss(logits, targets)
         self.log("val_loss", loss, batch_size=len(values), sync_dist=True)
         self._seen.append((numbers.cpu(), logits.float().cpu()))

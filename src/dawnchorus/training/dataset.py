@@ -440,18 +440,17 @@ def _target_between(
 
 
 class ClipDataset(Dataset[tuple[Tensor, Tensor, int]]):
-    """Input, target and number of each clip of a part; the input is its sound, or features that are fixed."""
+    """Input, target and number of each clip of a split; `read_input` returns a clip's input by its number."""
 
-    def __init__(self, examples: LabeledClips, members: IntArray, features: FloatArray | None) -> None:
-        self._examples, self._members, self._features = examples, members, features
+    def __init__(self, examples: LabeledClips, members: IntArray, read_input: Callable[[int], FloatArray]) -> None:
+        self._examples, self._members, self._read_input = examples, members, read_input
 
     def __len__(self) -> int:
         return len(self._members)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
         k = int(self._members[index])
-        own = self._examples.clips.samples(k) if self._features is None else self._features[k]
-        return torch.from_numpy(np.array(own)), torch.from_numpy(self._examples.targets[k]), k
+        return torch.from_numpy(np.array(self._read_input(k))), torch.from_numpy(self._examples.targets[k]), k
 
 
 class DistributedBatchSampler(Sampler[list[int]]):

@@ -88,7 +88,6 @@ def measure_recipe(
     n_seeds: int = 1,
     overlap_s: float = 0.0,
     config_dir: Path | None = None,
-    on_note: Callable[[str], None] = lambda _text: None,
 ) -> LeaderboardRow:
     """Train a recipe of `conf/experiment` and measure its bundle on the recordings of `split`.
 
@@ -104,7 +103,7 @@ def measure_recipe(
     runs = []
     for seed in range(config.seed, config.seed + n_seeds):
         own = [*settings, f"seed={seed}"]
-        runs.append(train(compose_config(own, config_dir=config_dir), started=clock(), overrides=own, on_note=on_note))
+        runs.append(train(compose_config(own, config_dir=config_dir), started=clock(), overrides=own))
     store, bundles = open_store(config), [read_bundle(each.bundle) for each in runs]
     rows = [row for row in table.rows if row.split == split]
     measured = [score_data_set(each, table, rows, store=store, overlap_s=overlap_s) for each in bundles]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from dawnchorus.data.check import check_table
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable, species_of, write_table
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, blocking_problems, species_of, usable, write_table
 from dawnchorus.data.relations import SAME_RECORDING, assign_groups
 from dawnchorus.data.split import split_table
 from dawnchorus.data.synthesis.negatives import SOURCE, make_negatives
@@ -28,9 +29,11 @@ from dawnchorus.models.store import ModelStore
 from dawnchorus.training import trainer
 from dawnchorus.training.compose import compose_config, family_config, recipe_overrides
 from dawnchorus.training.config import TrainConfig
-from dawnchorus.training.epochs import EpochReport
 from dawnchorus.training.renamed_keys import with_current_keys
 from dawnchorus.training.runs import TrainingRun, find_runs
+from dawnchorus.types import Progress, Report, ignore_progress
+
+LOG = logging.getLogger(__name__)
 
 RECIPE = ("experiment=retrain",)
 PARTS = {"train": 0.75, "test": 0.25}
@@ -59,25 +62,6 @@ out.
 MAX_LISTED = 10
 """Classes that a reason names."""
 
-UNUSABLE = ("missing", "unreadable", "silent", "duplicate")
-
-
-@dataclass(frozen=True)
-class RetrainingProgress:
-    """Progress of a retraining."""
-
-    name: str
-    progress: float
-    """From 0 to 1."""
-    message: str = ""
-    epoch: int | None = None
-    n_epochs: int | None = None
-    left_s: float | None = None
-    metrics: dict[str, float] | None = None
-
-
-OnProgress = Callable[[RetrainingProgress], None]
-
 
 @dataclass(frozen=True)
 class RetrainingResult:
@@ -101,7 +85,7 @@ def retrain(
     started: datetime,
     overrides: Sequence[str] = (),
     n_workers: int,
-    on_progress: OnProgress = lambda _progress: None,
+    report: Report = ignore_progress,
 ) -> RetrainingResult:
     """Train on a table's recordings, and compare the new bundle with the active one on those held out.
 
@@ -110,6 +94,7 @@ def retrain(
     its checkpoint. The negative examples are in `negatives_folder`, and are made there if they are missing
     (`data.synthesis.negatives`).
     `overrides` are those of `dawnchorus train`, on top of the active model's recipe: see `training_settings`.
+    `report` is called with each of the stages "checking", "training" and "comparing"; sentences go to the log.
 
     Raises:
         InputError: too few recordings, or settings that cannot be.
@@ -117,8 +102,7 @@ def retrain(
     """
     settings = training_settings(active, overrides, backbone=backbone)
     table = table.with_rows(row for row in table.rows if row.source != SOURCE)  # of a retraining before
-    on_progress(RetrainingProgress("checking", 0.0, f"{len(table.rows)} recordings"))
-    checked = prepare_table(table, n_workers=n_workers, on_progress=on_progress)
+    checked = prepare_table(table, n_workers=n_workers, report=report)
     negatives = make_negatives(negatives_folder) if settings.is_default else ()
     ready = checked.with_rows([*checked.rows, *negatives])
     write_table(ready)
@@ -129,21 +113,17 @@ def retrain(
         f"paths.models={store.folder}",
     ]
     config = compose_config(given)
-    run = _train(config, given, started, on_progress)
+    run = _train(config, given, started, report)
     bundle = _merge_with_backbone(run, config, folder / "bundle", store)
-    on_progress(RetrainingProgress("comparing", 0.8, "with the active model, on held-out recordings"))
-    report = compare(active, bundle, ready, store=store, n_workers=n_workers)
-    if report["n_training_overlap"]:
-        on_progress(
-            RetrainingProgress(
-                "comparing",
-                0.9,
-                f"the active model was trained on {report['n_training_overlap']} of {report['n_held_out']} held-out "
-                f"recordings, or on relatives of them: its figures are better than they would be for new ones",
-            )
+    report(Progress("comparing", 0, 2, "models"))
+    comparison = compare(active, bundle, ready, store=store, n_workers=n_workers)
+    if comparison["n_training_overlap"]:
+        LOG.info(
+            f"the active model was trained on {comparison['n_training_overlap']} of {comparison['n_held_out']} "
+            f"held-out recordings, or on relatives of them: its figures are better than they would be for new ones"
         )
-    reasons = find_regressions(active, bundle, report, may_change_family=settings.is_chosen)
-    return RetrainingResult(bundle, not reasons, reasons, report)
+    reasons = find_regressions(active, bundle, comparison, may_change_family=settings.is_chosen)
+    return RetrainingResult(bundle, not reasons, reasons, comparison)
 
 
 def check_settings(active: Bundle, overrides: Sequence[str], *, backbone: str | Path, store: ModelStore) -> None:
@@ -192,28 +172,21 @@ def _own_recipe(bundle: Bundle) -> dict[str, Any] | None:
     return None if recipe is None else with_current_keys(recipe)
 
 
-def prepare_table(table: RecordingsTable, *, n_workers: int, on_progress: OnProgress) -> RecordingsTable:
+def prepare_table(table: RecordingsTable, *, n_workers: int, report: Report = ignore_progress) -> RecordingsTable:
     """Check and split the table, without recordings that cannot be trained on.
 
     Raises:
         InputError: nothing is left, or no species could be compared.
     """
-    n_done = 0
-
-    def count_recording() -> None:
-        nonlocal n_done
-        n_done += 1
-        on_progress(RetrainingProgress("checking", 0.1 * n_done / len(table.rows)))
-
-    checked = check_table(table, n_workers=n_workers, on_recording=count_recording)
-    usable = [row for row in checked.rows if not set(row.problems).intersection(UNUSABLE)]
+    report(Progress("checking", 0, len(table.rows), "recordings"))
+    checked = check_table(table, n_workers=n_workers, report=report)
     for row in checked.rows:
-        if problems := [problem for problem in UNUSABLE if problem in row.problems]:
-            reason = " and ".join(problems)
-            on_progress(RetrainingProgress("checking", 0.1, f"left out: {row.recording_id} is {reason}"))
-    if not usable:
+        if problems := blocking_problems(row, copies=False):
+            LOG.info(f"left out: {row.recording_id} is {' and '.join(problems).replace('_', ' ')}")
+    rows = usable(checked.rows, copies=False)
+    if not rows:
         raise InputError(f"{table.folder}: none of its {len(table.rows)} recordings can be trained on.")
-    split = split_table(table.with_rows(usable), PARTS, seed=1, keep=True)
+    split = split_table(table.with_rows(rows), PARTS, seed=1, keep=True)
     counts = Counter((row.scientific_name, row.split) for row in split.rows)
     species = species_of(split.rows)
     without_test = [name for name in species if not counts[name, "test"]]
@@ -223,31 +196,20 @@ def prepare_table(table: RecordingsTable, *, n_workers: int, on_progress: OnProg
             f"can be held out to compare models on. Add recordings."
         )
     for name in without_test:
-        on_progress(
-            RetrainingProgress(
-                "checking", 0.1, f"{name}: too few recordings to hold one out; its accuracy stays unknown"
-            )
-        )
+        LOG.info(f"{name}: too few recordings to hold one out; its accuracy stays unknown")
     return split
 
 
-def _train(config: TrainConfig, overrides: list[str], started: datetime, on_progress: OnProgress) -> TrainingRun:
-    def report_epoch(report: EpochReport) -> None:
-        progress = 0.3 + 0.45 * report.epoch / report.n_epochs
-        metrics = {name: round(value, 5) for name, value in report.metrics.items() if math.isfinite(value)}
-        on_progress(RetrainingProgress("training", progress, "", report.epoch, report.n_epochs, report.left_s, metrics))
-
-    def report_text(text: str) -> None:
-        on_progress(RetrainingProgress("training", 0.3, text))
-
-    on_progress(RetrainingProgress("training", 0.1, "listening to the clips"))
+def _train(config: TrainConfig, overrides: list[str], started: datetime, report: Report) -> TrainingRun:
+    """Train, or resume the run that is there."""
+    report(Progress("training", 0, config.trainer.epochs, "epochs"))
     for run in find_runs(Path(config.paths.runs)):
         if run.metadata["status"] == "done":
             return run
         if (run.folder / "checkpoints").is_dir():
-            report_text("resuming from the last checkpoint")
-            return trainer.resume(run.folder, on_epoch=report_epoch, on_note=report_text)
-    return trainer.train(config, started=started, overrides=overrides, on_epoch=report_epoch, on_note=report_text)
+            LOG.info("resuming from the last checkpoint")
+            return trainer.resume(run.folder, report=report)
+    return trainer.train(config, started=started, overrides=overrides, report=report)
 
 
 def _merge_with_backbone(run: TrainingRun, config: TrainConfig, folder: Path, store: ModelStore) -> Bundle:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,31 +15,29 @@ from dawnchorus.data.recordings import RecordingsTable, read_table, table_path
 from dawnchorus.storage.files import atomic_file, cannot_write
 from dawnchorus.taxonomy.labels import Label
 
+LOG = logging.getLogger(__name__)
+
 REPORT_NAME = "retraining.json"
 
 MAX_NAMED = 20
 """Files without a label that a note names."""
 
 
-def load_labeled_recordings(
-    dataset: Path, known: Sequence[Label], *, n_workers: int, on_note: Callable[[str], None]
-) -> RecordingsTable:
+def load_labeled_recordings(dataset: Path, known: Sequence[Label], *, n_workers: int) -> RecordingsTable:
     """Read a data set's table, or import a folder without one, with files labeled by the names of `known`.
 
-    Files of a folder that no name labels are left out with a note.
+    Files of a folder that no name labels are left out, and named in the log.
 
     Raises:
         InputError: `dataset` is not there, or has no recordings.
     """
     if table_path(dataset).exists():
         return read_table(dataset)
-    table = import_recordings(
-        dataset, dataset, known=known, n_workers=n_workers, on_note=lambda n: on_note(f"note: {n}")
-    )
+    table = import_recordings(dataset, dataset, known=known, n_workers=n_workers)
     unlabeled = {row.path for row in table.rows if row.is_unlabelled}
     if unlabeled:
         named = ", ".join(sorted(unlabeled)[:MAX_NAMED])
-        on_note(
+        LOG.info(
             f"left out, because neither folder nor file name is that of a species that the model knows: "
             f"{len(unlabeled)} files ({named})"
         )

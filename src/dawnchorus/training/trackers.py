@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import urllib.error
 import urllib.request
@@ -29,10 +30,10 @@ ANSWER_S = 5
 MLFLOW_LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_S), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 """Without these MLflow's client tries for minutes."""
 
-OnNote = Callable[[str], None]
+LOG = logging.getLogger(__name__)
 
 
-def check_tracker(config: TrackerConfig, on_note: OnNote) -> TrackerConfig:
+def check_tracker(config: TrackerConfig) -> TrackerConfig:
     """Try the tracker, and return what of it can be used.
 
     Raises:
@@ -43,13 +44,13 @@ def check_tracker(config: TrackerConfig, on_note: OnNote) -> TrackerConfig:
         return config
     _require(MODULES[config.name], extra=config.name, purpose=f"The tracker {config.name}")
     if config.name == "wandb" and not config.offline:
-        return _check_wandb(config, on_note)
+        return _check_wandb(config)
     if config.name == "mlflow":
-        return _check_mlflow(config, on_note)
+        return _check_mlflow(config)
     return config
 
 
-def build_loggers(run: TrainingRun, config: TrackerConfig, on_note: OnNote) -> list[Logger]:
+def build_loggers(run: TrainingRun, config: TrackerConfig) -> list[Logger]:
     """Make the log of the tracker; the run's own log is `callbacks.Progress`'s."""
     if config.name == "tensorboard":
         return [TensorBoardLogger(run.folder, name="", version="tensorboard")]
@@ -57,16 +58,15 @@ def build_loggers(run: TrainingRun, config: TrackerConfig, on_note: OnNote) -> l
         return [WandbLogger(name=run.name, project=config.project, save_dir=run.folder, offline=config.offline)]
     if config.name == "mlflow":
         uri = config.uri or f"sqlite:///{(run.folder.parent / MLFLOW_NAME).resolve()}"
-        return [TolerantMlflow(config.project, run_name=run.name, tracking_uri=uri, on_note=on_note)]
+        return [TolerantMlflow(config.project, run_name=run.name, tracking_uri=uri)]
     return []
 
 
 class TolerantMlflow(MLFlowLogger):
     """MLflow's log, given up with one note when its server fails."""
 
-    def __init__(self, project: str, *, run_name: str, tracking_uri: str, on_note: OnNote) -> None:
+    def __init__(self, project: str, *, run_name: str, tracking_uri: str) -> None:
         super().__init__(project, run_name=run_name, tracking_uri=tracking_uri)
-        self._on_note = on_note
         self._is_given_up = False
 
     def log_hyperparams(self, params: Any) -> None:
@@ -87,13 +87,13 @@ class TolerantMlflow(MLFlowLogger):
             work()
         except (MlflowException, OSError) as error:
             self._is_given_up = True
-            self._on_note(f"warning: MLflow failed ({_reason(error)}). {_LOCAL}")
+            LOG.warning(f"MLflow failed ({_reason(error)}). {_LOCAL}")
 
 
 _LOCAL = "The run continues, and its curves are in its own metrics.csv."
 
 
-def _check_mlflow(config: TrackerConfig, on_note: OnNote) -> TrackerConfig:
+def _check_mlflow(config: TrackerConfig) -> TrackerConfig:
     uri = config.uri or DATABASES[0]
     if uri.startswith(DATABASES):
         return config
@@ -109,12 +109,12 @@ def _check_mlflow(config: TrackerConfig, on_note: OnNote) -> TrackerConfig:
     except (MlflowException, OSError, ValueError) as error:
         if not uri.startswith(("http://", "https://")):
             raise InputError(f"tracker.uri: {uri} cannot be used by MLflow ({_first_line(error)}).") from error
-        on_note(f"warning: tracker.uri: no MLflow server answers at {uri} ({_reason(error)}). {_LOCAL}")
+        LOG.warning(f"tracker.uri: no MLflow server answers at {uri} ({_reason(error)}). {_LOCAL}")
         return config.model_copy(update={"name": "none"})
     return config
 
 
-def _check_wandb(config: TrackerConfig, on_note: OnNote) -> TrackerConfig:
+def _check_wandb(config: TrackerConfig) -> TrackerConfig:
     import wandb
     from wandb.errors import UsageError
 
@@ -124,8 +124,8 @@ def _check_wandb(config: TrackerConfig, on_note: OnNote) -> TrackerConfig:
     except urllib.error.HTTPError:
         pass  # an answer, too
     except (OSError, ValueError) as error:
-        on_note(
-            f"warning: tracker.offline=false: W&B does not answer at {url} ({error}). The run is logged into its own "
+        LOG.warning(
+            f"tracker.offline=false: W&B does not answer at {url} ({error}). The run is logged into its own "
             f"folder; send it later with `wandb sync`."
         )
         return config.model_copy(update={"offline": True})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,7 @@ from dawnchorus.errors import InputError, ModelError, OutputError, TrainingError
 from dawnchorus.training.compose import compose_config
 from dawnchorus.training.config import TrainConfig
 from dawnchorus.training.trainer import train
+from dawnchorus.types import Progress, Report, ignore_progress
 from dawnchorus.version import __version__
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
     Distribution: TypeAlias = CategoricalDistribution | FloatDistribution | IntDistribution
+
+LOG = logging.getLogger(__name__)
 
 Metric = Literal["val_auc", "val_accuracy", "val_loss"]
 
@@ -68,8 +72,7 @@ def tune(
     by_fold: bool = False,
     config_dir: Path | None = None,
     clock: Callable[[], datetime],
-    on_trial: Callable[[TrialResult], None] = lambda _trial_result: None,
-    on_failure: Callable[[Sequence[str], str], None] = lambda _settings, _reason: None,
+    report: Report = ignore_progress,
 ) -> StudyResult:
     """Train up to `n_trials` times, with values for those overrides that name several, and give the best.
 
@@ -79,7 +82,8 @@ def tune(
     every fold of a data set that is split into folds, its value is the mean, and it is given up when it is worse than
     the median of others after as many folds. The same call resumes its study, and counts the trials that are there.
 
-    A trial whose values do not go together fails, and the next one follows.
+    A trial whose values do not go together fails, with its reason in the log, and the next one follows. `report` is
+    called after every trial, with its `value` where it has one.
 
     Raises:
         InputError: nothing to tune, or settings that are wrong from the start.
@@ -132,14 +136,23 @@ def tune(
             if not isinstance(error, TrainingError | InputError | ModelError | MemoryError | RuntimeError):
                 raise
             study.tell(trial, state=TrialState.FAIL)
-            on_failure(settings, str(error).partition("\n")[0] or type(error).__name__)
+            LOG.error("failed: %s: %s", " ".join(settings), str(error).partition("\n")[0] or type(error).__name__)
         else:
             study.tell(trial, value)
-        on_trial(_trial_result(space, study.trials[trial.number]))
+        result = _trial_result(space, study.trials[trial.number])
+        LOG.info(describe_trial(result))
+        metrics: dict[str, float] = {} if result.value is None else {metric: result.value}
+        report(Progress("tuning", trial.number + 1, n_wanted, "trials", metrics))
     trials = tuple(_trial_result(space, trial) for trial in study.trials if trial.state.is_finished())
     if not any(each.state == "complete" for each in trials):
         raise TrainingError(f"tune: none of {len(trials)} trials came to an end. Narrow the range of what is tuned.")
     return StudyResult(trials, _trial_result(space, study.best_trial))
+
+
+def describe_trial(trial: TrialResult) -> str:
+    """Return a line on a trial."""
+    value = "" if trial.value is None else f"{trial.value:.4f}"
+    return f"trial {trial.number + 1:3d}  {trial.state}  {value}  {' '.join(trial.overrides)}"
 
 
 def _sampler(method: Method, seed: int) -> BaseSampler:

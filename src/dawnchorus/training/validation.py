@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader
 
@@ -12,28 +11,26 @@ from dawnchorus.models.bundle import Activation
 from dawnchorus.models.runner import apply_activation
 from dawnchorus.training.dataset import ClipDataset, LabeledClips
 from dawnchorus.training.families import Network
+from dawnchorus.training.inputs import Inputs
 
 
 def validation_scores(
     network: Network,
     examples: LabeledClips,
-    features: npt.NDArray[np.float32] | None,
+    inputs: Inputs,
     *,
     activation: Activation,
     window_s: float,
     batch: int,
 ) -> Scores | None:
-    """Return scores of every clip of the part for validation; None where nothing was held out.
-
-    `features` [clips, ...] are the front end's results, where they are fixed.
-    """
+    """Return the scores of every clip of the split for validation; None where nothing was held out."""
     members = examples.validation
     if not len(members):
         return None
     network.eval()
-    loader = DataLoader(ClipDataset(examples, members, features), batch_size=batch)
+    loader = DataLoader(ClipDataset(examples, members, inputs.clip), batch_size=batch)
     with torch.inference_mode():
-        logits = [network(x)[0] if features is None else network.classify(x)[0] for x, _, _ in loader]
+        logits = [network.classify(inputs.features(x))[0] for x, _, _ in loader]
     n_classes = len(examples.classes)
     numbers, recording = np.unique(examples.recordings[members], return_inverse=True)
     starts = examples.clips.index["start_s"].to_numpy()

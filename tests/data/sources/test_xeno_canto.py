@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from tests.fixtures.commands import Command
+from tests.fixtures.logs import logged
 from tests.fixtures.xeno_canto import KEY, XenoCanto, running
 
 from dawnchorus.data.recordings import RecordingRow, read_table
@@ -90,26 +91,27 @@ def test_pages_that_shift_while_they_are_read() -> None:
 
 
 def test_a_recording_that_is_removed_while_pages_are_read_hides_no_other() -> None:
-    with running(XenoCanto(n_recordings=20, remove_after_page=1)) as archive:
-        found = search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=5, on_note=pytest.fail)
+    with running(XenoCanto(n_recordings=20, remove_after_page=1)) as archive, logged() as notes:
+        found = search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=5)
+    assert not notes
     assert [item.row.recording_id for item in found] == [f"XC{k}" for k in range(1, 20)]
 
 
 def test_a_listing_that_never_settles_is_said() -> None:
-    notes: list[str] = []
     with running(XenoCanto(n_recordings=15)) as archive:
         first = json.dumps(archive.page({"key": KEY, "query": "cnt:Spain", "per_page": "10"})[1]).encode()
         archive.odd_pages = {1: first.replace(b'"15"', b'"17"')}
-        found = search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=10, on_note=notes.append)
+        with logged() as notes:
+            found = search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=10)
     assert len(found) == 15
     assert len(archive.seen_urls) == 4, "read twice, with the same outcome"
     assert "promised 15 and 17 recordings, the last reading had 15" in notes[0]
-    notes.clear()
     with running(XenoCanto(n_recordings=15)) as archive:
         page = archive.page({"key": KEY, "query": "cnt:Spain", "per_page": "10"})[1]
         page["recordings"][-1] = {**page["recordings"][0], "gen": "Corvus", "sp": "corax"}
         archive.odd_pages = {1: json.dumps(page).encode()}
-        search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=10, on_note=notes.append)
+        with logged() as notes:
+            search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=10)
     assert any("listed under several species: 1 recording (as XC15: Corvus corax, " in note for note in notes)
 
 
@@ -147,12 +149,15 @@ def test_a_page_after_the_last_recording_adds_none() -> None:
         pages = [archive.page({"key": KEY, "query": "cnt:Spain", "per_page": "5", "page": str(n)})[1] for n in (1, 2)]
         pages.append({"numRecordings": "10", "numSpecies": "3", "page": 3, "recordings": [{"also": []}]})
         archive.odd_pages = {n: json.dumps({**page, "numPages": 3}).encode() for n, page in enumerate(pages, start=1)}
-        assert len(search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=5, on_note=pytest.fail)) == 10
+        with logged() as notes:
+            assert len(search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=5)) == 10
+    assert not notes
 
 
 def test_a_query_without_recordings_finds_none() -> None:
-    with running(XenoCanto(n_recordings=0)) as archive:
-        assert not search(web(), "cnt:Spain", key=KEY, server=archive.address, on_note=pytest.fail)
+    with running(XenoCanto(n_recordings=0)) as archive, logged() as notes:
+        assert not search(web(), "cnt:Spain", key=KEY, server=archive.address)
+    assert not notes
 
 
 @pytest.mark.parametrize(
@@ -186,8 +191,8 @@ def test_values_of_a_listing_that_are_left_out_are_counted() -> None:
             3: {"lat": "41.5", "lon": "", "q": "no score"},
             5: {"id": "x"},
         }
-        notes: list[str] = []
-        results = search(web(), "cnt:Spain", key=KEY, server=archive.address, on_note=notes.append)
+        with logged() as notes:
+            results = search(web(), "cnt:Spain", key=KEY, server=archive.address)
     rows = {result.row.recording_id: result.row for result in results}
     assert sorted(rows) == ["XC1", "XC2", "XC3", "XC4", "XC6", "XC7", "XC8"]
     odd = rows["XC1"]

@@ -121,19 +121,19 @@ def test_each_channel_has_a_row_and_a_dead_one_is_named() -> None:
 
 def test_recordings_far_below_their_recorders_median_are_named() -> None:
     levels = [0.02] * 5 + [0.001]
-    recordings = [analyzed(clean(level=level), name=f"A/{k}.wav") for k, level in enumerate(levels)]
+    recordings = [analyzed(clean(seconds=2, level=level), name=f"A/{k}.wav") for k, level in enumerate(levels)]
     assert verdicts(*recordings) == ["ok"] * 5 + ["26 dB below this recorder's median"]
 
 
 def test_a_recorder_far_below_the_others_is_named() -> None:
     levels = {"A": 0.02, "B": 0.02, "C": 0.02, "D": 0.001}
-    recordings = [analyzed(clean(level=level), name=f"{folder}/1.wav") for folder, level in levels.items()]
+    recordings = [analyzed(clean(seconds=2, level=level), name=f"{folder}/1.wav") for folder, level in levels.items()]
     assert recorders(*recordings) == {"(A)": "ok", "(B)": "ok", "(C)": "ok", "(D)": "26 dB below the other recorders"}
 
 
 def test_recorders_are_told_apart_by_prefix_and_folder() -> None:
     names = ["site/S4A01_20260501_050000.wav", "site/S4A02_20260501_050000.wav", "other/20260501_050000.WAV"]
-    assert list(recorders(*(analyzed(clean(), name=name) for name in names))) == [
+    assert list(recorders(*(analyzed(clean(seconds=1), name=name) for name in names))) == [
         "S4A01 (site)",
         "S4A02 (site)",
         "(other)",

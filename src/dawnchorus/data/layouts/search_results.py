@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from dawnchorus.data.sources.xeno_canto import parse_recordings
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.tables import Notes
 from dawnchorus.tables.text_files import read_text
+
+LOG = logging.getLogger(__name__)
 
 RESULTS = "xc.json"
 _LISTS = ("recordings", "results")
@@ -35,9 +38,7 @@ def find_search_results(source: Path) -> Path | None:
     return results_path
 
 
-def read_search_results(
-    results: Path | None, folder: Path, files: Sequence[Path], on_note: Callable[[str], None] = lambda _note: None
-) -> Iterator[RecordingRow]:
+def read_search_results(results: Path | None, folder: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
     """Yield a row for each recording of the results, once; its file is the one of `files` with its number.
 
     Its length is the listed one.
@@ -57,7 +58,7 @@ def read_search_results(
     listing = list({str(fields["id"]): fields for fields in recordings}.values())
     rows = {result.row.recording_id: result.row for result in parse_recordings(listing, notes)}
     for sentence in notes.sentences():
-        on_note(f"{results.name}: {sentence}")
+        LOG.info(f"{results.name}: {sentence}")
     if not rows:
         raise FormatError(
             f"{results}: expected results of xeno-canto's API, with a list of recordings under one of {_LISTS}; "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -129,8 +129,8 @@ class TableLayout:
         paths = [columns["path"], *([] if "path" in given else usual)]
         return cls(table, columns, tuple(dict.fromkeys(paths)), tuple(audio_folders) or (csv_path.parent,))
 
-    def rows(self, *, on_note: Callable[[str], None] | None = None) -> Iterator[RecordingRow]:
-        """Yield a row for each line that is not empty; at the end, tell what was guessed or not understood."""
+    def rows(self) -> Iterator[RecordingRow]:
+        """Yield a row for each line that is not empty; `table.notes` then has what was guessed or not understood."""
         names = TaxonNames.beside(self.table.path, own=[self._taxon(cells) for _line, cells in self.table])
         reader = _Reader(self)
         for _line, cells in self.table:
@@ -140,9 +140,6 @@ class TableLayout:
             else:
                 yield row
         self._note_unread()
-        if on_note is not None:
-            for sentence in self.table.notes.sentences():
-                on_note(f"{self.table.path}: {sentence}")
 
     def _note_unread(self) -> None:
         """Note the columns with values that give no field."""

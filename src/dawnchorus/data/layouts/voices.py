@@ -6,8 +6,9 @@ name of its species.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dawnchorus.data.layouts.tables import xeno_canto_number
@@ -17,6 +18,8 @@ from dawnchorus.tables import Table
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file, parse_file_label, parse_folder_label
 from dawnchorus.taxonomy.labels import Label, name_key
+
+LOG = logging.getLogger(__name__)
 
 TABLE = "Birds Voice.csv"
 SOURCE = "Kaggle: sound of 114 species of birds (xeno-canto)"
@@ -41,13 +44,11 @@ def find_voices_table(source: Path) -> Path | None:
     return None
 
 
-def read_voices(
-    table: Path | None, root: Path, files: Sequence[Path], on_note: Callable[[str], None] = lambda _note: None
-) -> Iterator[RecordingRow]:
+def read_voices(table: Path | None, root: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
     """Yield a row for each of `files` below `root`, which lie in folders named after species.
 
-    A file in another folder is labelled by its own name, if the table has it. `on_note` is told what had to be guessed
-    in the table.
+    A file in another folder is labelled by its own name, if the table has it. The log says what had to be guessed in
+    the table.
 
     Raises:
         InputError: there is no table.
@@ -58,7 +59,7 @@ def read_voices(
             f"{root}: expected '{TABLE}' in this folder or below it, found none. Name the folder that it is in, with "
             f"--audio if the recordings are elsewhere; or import the folders alone with --layout folders."
         )
-    known = KnownClasses(_species(table, on_note))
+    known = KnownClasses(_species(table))
     for path in files:
         label = _label(path, known)
         yield RecordingRow(
@@ -71,13 +72,13 @@ def read_voices(
         )
 
 
-def read_voice_recordings(table: Path, on_note: Callable[[str], None] = lambda _note: None) -> list[RecordingRow]:
+def read_voice_recordings(table: Path) -> list[RecordingRow]:
     """Return the xeno-canto recordings that the table lists, without files.
 
     Raises:
         FormatError: the table has not the column xc_id.
     """
-    lines = _lines(table, "xc_id", on_note=on_note)
+    lines = _lines(table, "xc_id")
     return [
         RecordingRow(
             recording_id=name,
@@ -98,9 +99,9 @@ def _label(path: Path, known: KnownClasses) -> Label | None:
     return known.find(folder) or (folder if is_species else find_class_of_file(path.stem, known))
 
 
-def _species(table: Path, on_note: Callable[[str], None]) -> list[Label]:
+def _species(table: Path) -> list[Label]:
     """Return genus and species with the common name; the table also has subspecies."""
-    lines = _lines(table, "common_name", "scientific_name", on_note=on_note)
+    lines = _lines(table, "common_name", "scientific_name")
     return [
         Label(" ".join(line["scientific_name"].split()[:2]), line["common_name"].strip())
         for line in lines
@@ -108,7 +109,7 @@ def _species(table: Path, on_note: Callable[[str], None]) -> list[Label]:
     ]
 
 
-def _lines(table: Path, *columns: str, on_note: Callable[[str], None]) -> list[dict[str, str]]:
+def _lines(table: Path, *columns: str) -> list[dict[str, str]]:
     """Return the lines of the table, by names of its columns.
 
     Raises:
@@ -121,5 +122,5 @@ def _lines(table: Path, *columns: str, on_note: Callable[[str], None]) -> list[d
     there = {name: index for name, index in indices.items() if index is not None}
     lines = [{name: cells[index] for name, index in there.items()} for _line, cells in reader]
     for sentence in reader.notes.sentences():
-        on_note(f"{table}: {sentence}")
+        LOG.info(f"{table}: {sentence}")
     return lines

@@ -21,6 +21,7 @@ from dawnchorus.storage.file_kinds import find_page
 from dawnchorus.storage.files import cannot_write
 from dawnchorus.storage.http_client import HttpClient
 from dawnchorus.tables.notes import counted
+from dawnchorus.types import Progress, Report, ignore_progress
 
 _KEEP_SHARE = 10
 """Of the time, one part in so many is spent on writing the table as files come."""
@@ -102,7 +103,7 @@ def fetch_recordings(
     n_workers: int,
     known: Mapping[str, RecordingRow] | None = None,
     replaced: Collection[str] = (),
-    on_recording: Callable[[], None] = lambda: None,
+    report: Report = ignore_progress,
     keep: Callable[[Sequence[RecordingRow]], None] = lambda _rows: None,
 ) -> FetchSummary:
     """Download what is not in `folder` yet, some at a time.
@@ -117,7 +118,7 @@ def fetch_recordings(
         n_workers: Downloads at a time.
         known: Rows of earlier runs, whose files are not opened again if they still have as many bytes.
         replaced: Recordings to fetch though their file is there, because the archive has another one.
-        on_recording: Called after each download.
+        report: Called after each download.
         keep: Called with the rows of what is there, again and again while files come.
 
     Raises:
@@ -165,15 +166,15 @@ def fetch_recordings(
             web.download(entry.file_url, audio_folder / entry.file_name, check=check)
         except DownloadError as error:
             failures[name] = error
-        on_recording()
         return None if name in failures else name
 
     next_at_s = time.monotonic()
     with ThreadPoolExecutor(n_workers) as pool:
         try:
             keep(rows())
-            for future in as_completed([pool.submit(fetch, entry) for entry in missing]):
+            for n, future in enumerate(as_completed([pool.submit(fetch, entry) for entry in missing]), 1):
                 downloaded = future.result()
+                report(Progress("fetching", n, len(missing), "recordings"))
                 if downloaded is None:
                     continue
                 got.add(downloaded)

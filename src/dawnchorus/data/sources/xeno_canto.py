@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import re
 import urllib.parse
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -20,6 +21,8 @@ from dawnchorus.storage.http_client import HttpClient
 from dawnchorus.tables import CoordinateColumns, DateColumn, Notes, TimeColumn, is_blank
 from dawnchorus.tables.notes import counted
 from dawnchorus.taxonomy.labels import is_indeterminate, is_unnamed, split_labels
+
+LOG = logging.getLogger(__name__)
 
 SERVER = "https://xeno-canto.org"
 KEY_VARIABLES = ("XENO_CANTO_API_KEY", "XCKEY")
@@ -136,13 +139,12 @@ def search(
     key: str,
     server: str = SERVER,
     per_page: int = PER_PAGE,
-    on_note: Callable[[str], None] = lambda _note: None,
 ) -> list[SearchResult]:
     """Return everything that the query finds, each recording once, in the order of their numbers.
 
     Recordings come and go while pages are read, which moves others from page to page: the listing is read again until
-    one reading has as many recordings as each of its pages promised. `on_note` gets a sentence if none had, and on
-    recordings that are listed under two species, and on values and recordings that are left out.
+    one reading has as many recordings as each of its pages promised. The log says if none had, which
+    recordings are listed under two species, and which values and recordings are left out.
 
     Raises:
         DownloadError: the server refused (the message says how to get a key), sent something else than a listing, or
@@ -164,44 +166,41 @@ def search(
                 species.setdefault(name, set()).add(_species_name(fields) or "unknown")
         seen |= results
         if promised == {len(results) + len(unnumbered)}:
-            return _parse_listing(results, unnumbered, species, on_note)
+            return _parse_listing(results, unnumbered, species)
         if before == (promised, set(results)):  # it is not changing: its numbers are wrong
             break
         before = promised, set(results)
     numbers = " and ".join(map(str, sorted(promised)))
-    on_note(
+    LOG.info(
         f"the listing is uncertain: its pages promised {numbers} recordings, the last reading had {len(results)}, all "
         f"readings {len(seen)}. Some may be missing or gone; run the same command again later."
     )
-    return _parse_listing(seen, unnumbered, species, on_note)
+    return _parse_listing(seen, unnumbered, species)
 
 
 def _parse_listing(
     recordings: Mapping[str, Mapping[str, Any]],
     unnumbered: Sequence[Mapping[str, Any]],
     species: Mapping[str, Set[str]],
-    on_note: Callable[[str], None],
 ) -> list[SearchResult]:
     """Return the recordings in the order of their numbers, and say what is contradictory or left out."""
-    _note_contradictions(species, recordings, on_note)
+    _note_contradictions(species, recordings)
     notes = Notes()
     for fields in unnumbered:
         notes.leave_out("a recording without a number of digits", str(fields.get("id"))[:_N_SHOWN])
     results = parse_recordings([recordings[name] for name in sorted(recordings, key=lambda name: int(name[2:]))], notes)
     for sentence in notes.sentences():
-        on_note(f"the listing: {sentence}")
+        LOG.info(f"the listing: {sentence}")
     return results
 
 
-def _note_contradictions(
-    species: Mapping[str, Set[str]], results: Mapping[str, Mapping[str, Any]], on_note: Callable[[str], None]
-) -> None:
+def _note_contradictions(species: Mapping[str, Set[str]], results: Mapping[str, Mapping[str, Any]]) -> None:
     """Say which recordings are listed under several species."""
     several = sorted(name for name, names in species.items() if len(names) > 1)
     if several:
         first = several[0]
         names = ", ".join(sorted(species[first]))
-        on_note(
+        LOG.info(
             f"listed under several species: {counted(len(several), 'recording')} (as {first}: {names}; "
             f"{_species_name(results[first]) or 'unknown'} is taken). Look at their pages."
         )

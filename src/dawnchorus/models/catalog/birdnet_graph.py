@@ -64,10 +64,19 @@ class _ScaledWaveform:
 
 @dataclass(frozen=True)
 class _Channels:
-    """A tensor with `n` channels of which those at `real` are the model's and the others are zero."""
+    """Channels of a tensor: `n`, of which those at `real` are the model's and the others are zero."""
 
     real: npt.NDArray[np.int64]
     n: int
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """A computed tensor of the ONNX graph: its name, height and width; channels where some were added."""
+
+    name: str
+    size: tuple[int, int]
+    channels: _Channels | None = None
 
 
 def convert_birdnet(source: Path, out_path: Path) -> None:
@@ -86,11 +95,10 @@ class _Converter:
     def __init__(self, model: TfliteFile) -> None:
         self._model = model
         self._onnx = OnnxWriter()
-        self._names: dict[int, str] = {}
-        self._sizes: dict[int, tuple[int, int]] = {}
-        self._filled: dict[int, _Channels] = {}
+        self._tensors: dict[int, _Tensor] = {}
+        """Tensors that are computed so far, by their index in the TFLite graph."""
         self._n_samples = model.shape(model.inputs[0])[1]
-        self._handlers: dict[str, Callable[[Operator], str]] = {
+        self._handlers: dict[str, Callable[[Operator], _Tensor]] = {
             "CONV_2D": self._convolve,
             "DEPTHWISE_CONV_2D": self._convolve_depthwise,
             "AVERAGE_POOL_2D": self._pool,
@@ -113,9 +121,9 @@ class _Converter:
             if not all(model.is_integer(tensor) for tensor in operator.outputs):
                 self._carry_over(operator)
         head = model.producer(model.outputs[0])
-        embeddings = self._names[head.inputs[0]]
+        embeddings = self._tensors[head.inputs[0]].name
         n_classes, n_dim = model.shape(head.inputs[1])
-        self._onnx.node("Identity", [self._names[model.outputs[0]]], output="logits")
+        self._onnx.node("Identity", [self._tensors[model.outputs[0]].name], output="logits")
         self._onnx.node("Flatten", [embeddings], output="embeddings", axis=1)
         self._onnx.save(
             out_path,
@@ -257,8 +265,8 @@ class _Converter:
             raised = onnx.node("Mul", [logs, onnx.constant(2 * branch.exponent)])
             image = onnx.node("Exp", [raised])
             images.append(onnx.node("Unsqueeze", [image, onnx.constant([1], dtype=np.int64)]))
-        self._names[last.outputs[0]] = onnx.node("Concat", images, axis=1)
-        self._sizes[last.outputs[0]] = (branches[0].kernel.shape[0], width)
+        size = (branches[0].kernel.shape[0], width)
+        self._tensors[last.outputs[0]] = _Tensor(onnx.node("Concat", images, axis=1), size)
 
     def _low_rank_branch(self, waveform: str, branch: _Branch, *, n_frames: int) -> str:
         """Return the branch's convolution, factored where that saves work.
@@ -298,11 +306,15 @@ class _Converter:
                 f"{self._model.path}: no conversion is known for the operator {operator.name} "
                 f"(position {self._model.position(operator)}). This converter knows BirdNET V2.4 only."
             )
-        if operator.name not in _KNOW_FILLED and not self._filled.keys().isdisjoint(operator.inputs):
+        if operator.name not in _KNOW_FILLED and any(each.channels is not None for each in self._inputs(operator)):
             raise ModelError(
                 f"{self._model.path}: {operator.name} after pooling. This converter knows BirdNET V2.4 only."
             )
-        self._names[operator.outputs[0]] = handler(operator)
+        self._tensors[operator.outputs[0]] = handler(operator)
+
+    def _inputs(self, operator: Operator) -> list[_Tensor]:
+        """Return those of the operator's inputs that are computed."""
+        return [self._tensors[tensor] for tensor in operator.inputs if tensor in self._tensors]
 
     def _read_constant(self, tensor: int) -> FloatArray:
         values = self._model.constant(tensor)
@@ -321,40 +333,28 @@ class _Converter:
             f"this converter does not know."
         )
 
-    def _pads(self, operator: Operator, *, kernel: tuple[int, int], strides: tuple[int, int], same: bool) -> list[int]:
-        """Return ONNX padding [top, left, bottom, right]; records the output's height and width."""
-        starts, ends, sizes = [], [], []
-        for size, taps, stride in zip(self._sizes[operator.inputs[0]], kernel, strides, strict=True):
-            n_out = -(-size // stride) if same else (size - taps) // stride + 1
-            total = max((n_out - 1) * stride + taps - size, 0) if same else 0
-            starts.append(total // 2)
-            ends.append(total - total // 2)
-            sizes.append(n_out)
-        self._sizes[operator.outputs[0]] = (sizes[0], sizes[1])
-        return starts + ends
-
-    def _convolve(self, operator: Operator) -> str:
+    def _convolve(self, operator: Operator) -> _Tensor:
         options = operator.options(tflite.Conv2DOptions)
         kernel = self._read_constant(operator.inputs[1]).transpose(0, 3, 1, 2)
-        filled = self._filled.get(operator.inputs[0])
-        if filled is not None:
-            kernel = _spread(kernel, filled.real, filled.n, axis=1)
-        return self._conv_node(operator, options, self._fill(operator, kernel), groups=1)
+        added = self._tensors[operator.inputs[0]].channels
+        if added is not None:
+            kernel = _spread(kernel, added.real, added.n, axis=1)
+        channels = self._add_channels(operator, len(kernel))
+        if channels is not None:
+            kernel = _spread(kernel, channels.real, channels.n, axis=0)
+        return replace(self._conv_node(operator, options, kernel, groups=1), channels=channels)
 
-    def _fill(self, operator: Operator, kernel: FloatArray) -> FloatArray:
-        """Add zero channels before pooling, up to a multiple of `BLOCK_CHANNELS`.
+    def _add_channels(self, operator: Operator, n: int) -> _Channels | None:
+        """Return channels that are zero in addition to `n` before pooling, up to a multiple of `BLOCK_CHANNELS`.
 
         onnxruntime pools blocks of channels as they are; a rest makes it reorder the largest tensor of the graph.
         """
         readers = [o.name for o in self._model.operators if operator.outputs[0] in o.inputs]
         if not all(name.endswith("_POOL_2D") for name in readers):
-            return kernel
-        real = np.arange(len(kernel))
-        filled = _Channels(real, -(-len(kernel) // BLOCK_CHANNELS) * BLOCK_CHANNELS)
-        self._filled[operator.outputs[0]] = filled
-        return _spread(kernel, real, filled.n, axis=0)
+            return None
+        return _Channels(np.arange(n), -(-n // BLOCK_CHANNELS) * BLOCK_CHANNELS)
 
-    def _convolve_depthwise(self, operator: Operator) -> str:
+    def _convolve_depthwise(self, operator: Operator) -> _Tensor:
         options = operator.options(tflite.DepthwiseConv2DOptions)
         kernel = self._read_constant(operator.inputs[1]).transpose(3, 0, 1, 2)
         return self._conv_node(operator, options, kernel, groups=kernel.shape[0])
@@ -366,102 +366,107 @@ class _Converter:
         kernel: FloatArray,
         *,
         groups: int,
-    ) -> str:
+    ) -> _Tensor:
         if (options.DilationHFactor(), options.DilationWFactor()) != (1, 1):
             raise ModelError(f"{self._model.path}: dilated convolutions are not known here.")
         strides = (options.StrideH(), options.StrideW())
-        pads = self._pads(
-            operator,
-            kernel=(kernel.shape[2], kernel.shape[3]),
-            strides=strides,
-            same=options.Padding() == tflite.Padding.SAME,
-        )
-        inputs = [self._names[operator.inputs[0]], self._onnx.constant(kernel)]
+        source = self._tensors[operator.inputs[0]]
+        is_same = options.Padding() == tflite.Padding.SAME
+        pads, size = _pads(source.size, (kernel.shape[2], kernel.shape[3]), strides, same=is_same)
+        inputs = [source.name, self._onnx.constant(kernel)]
         bias = self._model.constant(operator.inputs[2])
         if bias is not None:
             inputs.append(self._onnx.constant(_spread(bias, np.arange(len(bias)), len(kernel), axis=0)))
         name = self._onnx.node("Conv", inputs, strides=list(strides), pads=pads, group=groups)
-        return self._activate(name, operator, options.FusedActivationFunction())
+        return _Tensor(self._activate(name, operator, options.FusedActivationFunction()), size)
 
-    def _pool(self, operator: Operator) -> str:
+    def _pool(self, operator: Operator) -> _Tensor:
         options = operator.options(tflite.Pool2DOptions)
         kernel = (options.FilterHeight(), options.FilterWidth())
         strides = (options.StrideH(), options.StrideW())
-        pads = self._pads(
-            operator,
-            kernel=kernel,
-            strides=strides,
-            same=options.Padding() == tflite.Padding.SAME,
-        )
-        if operator.inputs[0] in self._filled:
-            self._filled[operator.outputs[0]] = self._filled[operator.inputs[0]]
+        source = self._tensors[operator.inputs[0]]
+        pads, size = _pads(source.size, kernel, strides, same=options.Padding() == tflite.Padding.SAME)
         kind = "MaxPool" if operator.name == "MAX_POOL_2D" else "AveragePool"
-        name = self._onnx.node(
-            kind,
-            [self._names[operator.inputs[0]]],
-            kernel_shape=list(kernel),
-            strides=list(strides),
-            pads=pads,
-        )
-        return self._activate(name, operator, options.FusedActivationFunction())
+        name = self._onnx.node(kind, [source.name], kernel_shape=list(kernel), strides=list(strides), pads=pads)
+        return _Tensor(self._activate(name, operator, options.FusedActivationFunction()), size, source.channels)
 
-    def _keep_size(self, operator: Operator) -> None:
-        sizes = [self._sizes[t] for t in operator.inputs if t in self._sizes]
-        self._sizes[operator.outputs[0]] = max(sizes)
+    def _largest_size(self, operator: Operator) -> tuple[int, int]:
+        return max(each.size for each in self._inputs(operator))
 
-    def _concatenate(self, operator: Operator) -> str:
+    def _concatenate(self, operator: Operator) -> _Tensor:
         options = operator.options(tflite.ConcatenationOptions)
         if options.Axis() not in (3, -1):
             raise ModelError(f"{self._model.path}: CONCATENATION along axis {options.Axis()}.")
-        self._keep_size(operator)
-        if not self._filled.keys().isdisjoint(operator.inputs):
-            tensors = [self._filled[t] for t in operator.inputs]
-            starts = np.cumsum([0, *(tensor.n for tensor in tensors)])
-            real = np.concatenate([tensor.real + start for tensor, start in zip(tensors, starts, strict=False)])
-            self._filled[operator.outputs[0]] = _Channels(real, int(starts[-1]))
-        return self._onnx.node("Concat", [self._names[t] for t in operator.inputs], axis=1)
+        inputs = [self._tensors[tensor] for tensor in operator.inputs]
+        channels = [each.channels for each in inputs if each.channels is not None]
+        if len(channels) not in (0, len(inputs)):
+            raise ModelError(f"{self._model.path}: CONCATENATION of tensors before and behind pooling.")
+        name = self._onnx.node("Concat", [each.name for each in inputs], axis=1)
+        return _Tensor(name, self._largest_size(operator), _concatenate_channels(channels) if channels else None)
 
-    def _logistic(self, operator: Operator) -> str:
-        self._keep_size(operator)
-        return self._onnx.node("Sigmoid", [self._names[operator.inputs[0]]])
+    def _logistic(self, operator: Operator) -> _Tensor:
+        name = self._onnx.node("Sigmoid", [self._tensors[operator.inputs[0]].name])
+        return _Tensor(name, self._largest_size(operator))
 
-    def _combine(self, operator: Operator) -> str:
+    def _combine(self, operator: Operator) -> _Tensor:
         kind = tflite.MulOptions if operator.name == "MUL" else tflite.AddOptions
         options = operator.options(kind)
-        self._keep_size(operator)
         names = []
         for tensor in operator.inputs:
             stored = self._model.constant(tensor)
-            names.append(self._names[tensor] if stored is None else self._onnx.constant(stored.reshape(1, -1, 1, 1)))
+            names.append(
+                self._tensors[tensor].name if stored is None else self._onnx.constant(stored.reshape(1, -1, 1, 1))
+            )
         name = self._onnx.node("Mul" if operator.name == "MUL" else "Add", names)
-        return self._activate(name, operator, options.FusedActivationFunction())
+        name = self._activate(name, operator, options.FusedActivationFunction())
+        return _Tensor(name, self._largest_size(operator))
 
-    def _pad(self, operator: Operator) -> str:
+    def _pad(self, operator: Operator) -> _Tensor:
         amounts = self._read_constant(operator.inputs[1])
         (top, bottom), (left, right) = amounts[1].tolist(), amounts[2].tolist()
-        height, width = self._sizes[operator.inputs[0]]
-        self._sizes[operator.outputs[0]] = (height + top + bottom, width + left + right)
+        source = self._tensors[operator.inputs[0]]
+        height, width = source.size
         pads = self._onnx.constant([0, 0, top, left, 0, 0, bottom, right], dtype=np.int64)
-        return self._onnx.node("Pad", [self._names[operator.inputs[0]], pads])
+        name = self._onnx.node("Pad", [source.name, pads])
+        return _Tensor(name, (height + top + bottom, width + left + right))
 
-    def _mean(self, operator: Operator) -> str:
+    def _mean(self, operator: Operator) -> _Tensor:
         axes = self._read_constant(operator.inputs[1]).tolist()
         if axes != [1, 2]:
             raise ModelError(f"{self._model.path}: MEAN over the axes {axes}, expected [1, 2].")
-        self._sizes[operator.outputs[0]] = (1, 1)
-        return self._onnx.node("GlobalAveragePool", [self._names[operator.inputs[0]]])
+        return _Tensor(self._onnx.node("GlobalAveragePool", [self._tensors[operator.inputs[0]].name]), (1, 1))
 
-    def _reshape(self, operator: Operator) -> str:
+    def _reshape(self, operator: Operator) -> _Tensor:
         """Skip the only reshape of the backbone: it restores the axes that MEAN dropped, and ours keeps them."""
         if self._model.producer(operator.inputs[0]).name != "MEAN":
             raise ModelError(f"{self._model.path}: RESHAPE that does not follow MEAN.")
-        self._sizes[operator.outputs[0]] = (1, 1)
-        return self._names[operator.inputs[0]]
+        return self._tensors[operator.inputs[0]]
 
-    def _connect(self, operator: Operator) -> str:
+    def _connect(self, operator: Operator) -> _Tensor:
         options = operator.options(tflite.FullyConnectedOptions)
-        flat = self._onnx.node("Flatten", [self._names[operator.inputs[0]]], axis=1)
+        flat = self._onnx.node("Flatten", [self._tensors[operator.inputs[0]].name], axis=1)
         weights = self._onnx.constant(self._read_constant(operator.inputs[1]))
         bias = self._onnx.constant(self._read_constant(operator.inputs[2]))
         name = self._onnx.node("Gemm", [flat, weights, bias], transB=1)
-        return self._activate(name, operator, options.FusedActivationFunction())
+        return _Tensor(self._activate(name, operator, options.FusedActivationFunction()), (1, 1))
+
+
+def _pads(
+    size: tuple[int, int], kernel: tuple[int, int], strides: tuple[int, int], *, same: bool
+) -> tuple[list[int], tuple[int, int]]:
+    """Return ONNX padding [top, left, bottom, right], and the output's height and width."""
+    starts, ends, sizes = [], [], []
+    for n, taps, stride in zip(size, kernel, strides, strict=True):
+        n_out = -(-n // stride) if same else (n - taps) // stride + 1
+        total = max((n_out - 1) * stride + taps - n, 0) if same else 0
+        starts.append(total // 2)
+        ends.append(total - total // 2)
+        sizes.append(n_out)
+    return starts + ends, (sizes[0], sizes[1])
+
+
+def _concatenate_channels(each: list[_Channels]) -> _Channels:
+    """Return the channels of concatenated tensors."""
+    starts = np.cumsum([0, *(channels.n for channels in each)])
+    real = np.concatenate([channels.real + start for channels, start in zip(each, starts, strict=False)])
+    return _Channels(real, int(starts[-1]))

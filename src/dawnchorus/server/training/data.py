@@ -10,14 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import and_, case, delete, exists, func, select
+from sqlalchemy import case, delete, func, insert, literal, select
 from sqlalchemy.orm import Session
 
 from dawnchorus.audio.decode import read_clip
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.audio_notes import list_audio_notes
 from dawnchorus.data.importing import build_table
-from dawnchorus.data.layout_detection import OnNote, say_nothing
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.data.synthesis.negatives import SOURCE as GENERATED
 from dawnchorus.errors import AudioTooLargeError, InputError, NotFoundError, UnknownClassError
@@ -26,18 +25,16 @@ from dawnchorus.models.bundle import file_sha256
 from dawnchorus.server.history import scored_channel
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
-from dawnchorus.server.state.retention import delete_if_unreferenced
 from dawnchorus.server.state.tables import (
-    ACTIVE_STATUSES,
     DetectionRow,
-    Job,
+    JobFile,
     LabeledRecording,
     Recording,
     Review,
     SplitAssignment,
 )
 from dawnchorus.server.training.labels import parse_species, resolve_class, resolve_label
-from dawnchorus.server.training.uploads import LabeledUpload, Rejection, Upload, label_uploads, unpack_files
+from dawnchorus.server.training.uploads import LabeledUpload, OnNote, Rejection, Upload, label_uploads, unpack_files
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file, parse_folder_label
 from dawnchorus.taxonomy.labels import Label, name_key
@@ -119,7 +116,7 @@ class TrainingData:
         labels: Sequence[Label],
         *,
         max_bytes: int,
-        on_note: OnNote = say_nothing,
+        on_note: OnNote = lambda _note: None,
     ) -> list[UploadOutcome]:
         """Add labeled recordings, and return the outcome for each file.
 
@@ -176,9 +173,7 @@ class TrainingData:
             return UploadOutcome(name, "rejected", None, str(error), error.suggestions)
         except (InputError, AudioTooLargeError) as error:
             return UploadOutcome(name, "rejected", None, str(error))
-        sha256 = self._files.put(path)
         labeled = LabeledRecording(
-            sha256=sha256,
             name=upload.base_name,
             n_bytes=path.stat().st_size,
             duration_s=row.duration_s or 0.0,
@@ -186,16 +181,15 @@ class TrainingData:
             scientific_name=None if label is None else label.scientific_name,
             common_name=None if label is None else label.common_name,
             absent=None if absent is None else absent.scientific_name,
-            group=sha256,
             source="upload",
         )
         species = "no species" if label is None else label.common_name
         reason = None if absent is None else f"it is without {absent.common_name}"
-        is_same_upload = LabeledRecording.sha256 == sha256, LabeledRecording.source == "upload"
-        with self._database.write(lock_key=sha256) as session:
-            self._files.ensure(sha256, path)
+        with self._files.keep(path) as (session, sha256):
+            is_same_upload = LabeledRecording.sha256 == sha256, LabeledRecording.source == "upload"
             earlier = session.scalar(select(LabeledRecording).where(*is_same_upload))
             if earlier is None:
+                labeled.sha256 = labeled.group = sha256
                 session.add(labeled)
                 return UploadOutcome(name, "accepted", species, reason)
             if (earlier.scientific_name, earlier.absent) == (labeled.scientific_name, labeled.absent):
@@ -249,14 +243,12 @@ class TrainingData:
             source="review",
             detection=row.id,
         )
-        with self._cut_clip(row, channel) as path:
-            labeled.sha256, labeled.n_bytes = self._files.put(path), path.stat().st_size
-            with self._database.write(lock_key=labeled.sha256) as session:
-                self._files.ensure(labeled.sha256, path)
-                if session.get(DetectionRow, detection_id, with_for_update=True) is None:  # one review at a time
-                    raise NotFoundError(f"there is no detection {detection_id}.")
-                _delete_review(session, detection_id)
-                session.add_all([review, labeled])
+        with self._cut_clip(row, channel) as path, self._files.keep(path) as (session, sha256):
+            labeled.sha256, labeled.n_bytes = sha256, path.stat().st_size
+            if session.get(DetectionRow, detection_id, with_for_update=True) is None:  # one review at a time
+                raise NotFoundError(f"there is no detection {detection_id}.")
+            _delete_review(session, detection_id)
+            session.add_all([review, labeled])
         return review
 
     def delete_review(self, detection_id: int) -> None:
@@ -265,9 +257,8 @@ class TrainingData:
             sha256 = session.scalar(select(LabeledRecording.sha256).where(LabeledRecording.detection == detection_id))
         with self._database.write() as session:
             _delete_review(session, detection_id)
-            is_retraining = _is_retraining(session)
-        if sha256 is not None and not is_retraining:
-            delete_if_unreferenced(self._database, self._files, sha256)
+        if sha256 is not None:
+            self._files.delete_unused(sha256)
 
     @contextmanager
     def _cut_clip(self, row: DetectionRow, channel: ChannelSource) -> Iterator[Path]:
@@ -314,9 +305,15 @@ class TrainingData:
 
     # ------------------------------------------------------------------ retraining
 
-    def snapshot(self, folder: Path) -> RecordingsTable:
-        """Write all labeled recordings as a recordings table into `folder`; later uploads do not change it."""
-        with self._database.read() as session:
+    def snapshot(self, folder: Path, job_id: str) -> RecordingsTable:
+        """Write all labeled recordings as a recordings table into `folder`; later uploads do not change it.
+
+        Their files stay until the job has ended, even if their reviews are deleted.
+        """
+        with self._database.write() as session:
+            session.execute(delete(JobFile).where(JobFile.job == job_id))
+            needed = select(literal(job_id), LabeledRecording.sha256).distinct()
+            session.execute(insert(JobFile).from_select(["job", "sha256"], needed))
             labeled = list(session.scalars(select(LabeledRecording).order_by(LabeledRecording.id)))
             splits = {each.group: each.split for each in session.scalars(select(SplitAssignment))}
         table = RecordingsTable(folder, tuple(self._to_rows(labeled, splits)))
@@ -422,12 +419,6 @@ def _get_detection(session: Session, detection_id: int) -> tuple[DetectionRow, R
     if row is None:
         raise NotFoundError(f"there is no detection {detection_id}.")
     return row, session.get_one(Recording, row.recording)
-
-
-def _is_retraining(session: Session) -> bool:
-    """Return True while a retraining is queued or running: its snapshot refers to stored files."""
-    active = and_(Job.kind == "retrain", Job.status.in_(ACTIVE_STATUSES))
-    return bool(session.scalar(select(exists().where(active))))
 
 
 def _delete_review(session: Session, detection_id: int) -> None:

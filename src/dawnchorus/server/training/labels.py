@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dawnchorus.data.importing import MISSING, UNREADABLE
-from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.data.recordings import MISSING, UNREADABLE, RecordingRow
 from dawnchorus.errors import InputError, UnknownClassError
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import parse_folder_label

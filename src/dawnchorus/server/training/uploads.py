@@ -6,13 +6,13 @@ import csv
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from dawnchorus.audio.discovery import SUFFIXES
 from dawnchorus.data.contradictions import describe_contradictions
-from dawnchorus.data.layout_detection import KNOWN_TABLES, OnNote
+from dawnchorus.data.layout_detection import KNOWN_TABLES
 from dawnchorus.data.layouts.folders import apply_review, build_rows, list_labels, parse_file_facts, read_folders
 from dawnchorus.data.layouts.review_folders import find_folder_review
 from dawnchorus.data.layouts.tables import TableLayout
@@ -25,6 +25,9 @@ from dawnchorus.storage.safe_names import safe_name
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file
 from dawnchorus.taxonomy.labels import Label
+
+OnNote = Callable[[str], None]
+"""A function that takes a sentence for the reply to a request."""
 
 _ROOT = Path("/")
 """Folder that the names of uploads begin in while their folders are read."""

@@ -30,12 +30,12 @@ class AcousticMlpConfig(FamilyConfig):
 class AcousticMlp(Network):
     """The network."""
 
-    has_fixed_features = True
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, config: AcousticMlpConfig, *, n_classes: int) -> None:
-        super().__init__()
+    def __init__(self, config: AcousticMlpConfig, context: Context) -> None:
+        super().__init__(context)
+        self.has_fixed_features = True
         self.acoustic = AcousticFeatures(window_samples=config.window_samples)
         self.register_buffer("mean", torch.zeros(len(FEATURES)))
         self.register_buffer("scale", torch.ones(len(FEATURES)))
@@ -44,7 +44,7 @@ class AcousticMlp(Network):
         for n_in, n_out, dropout in zip(sizes[:-1], sizes[1:], config.dropout, strict=True):
             layers += [nn.Linear(n_in, n_out), nn.ReLU(), nn.Dropout(dropout)]
         self.layers = nn.Sequential(*layers)
-        self.head = nn.Linear(sizes[-1], n_classes)
+        self.head = nn.Linear(sizes[-1], context.n_classes)
 
     def features(self, waveform: Tensor) -> Tensor:
         features: Tensor = self.acoustic(waveform)
@@ -61,8 +61,6 @@ class AcousticMlp(Network):
         self.scale.copy_(torch.where(is_constant, 1.0, 1 / deviation.clamp(min=min(FLOORS))))
 
 
-def _build(config: AcousticMlpConfig, context: Context) -> Network:
-    return AcousticMlp(config, n_classes=len(context.classes))
-
-
-ACOUSTIC_MLP = Family("acoustic_mlp", "95 acoustic features into a multilayer perceptron", AcousticMlpConfig, _build)
+ACOUSTIC_MLP = Family(
+    "acoustic_mlp", "95 acoustic features into a multilayer perceptron", AcousticMlpConfig, AcousticMlp
+)

@@ -38,20 +38,18 @@ class Network(nn.Module, ABC):
     `features` is the front end, `classify` the rest; augmentation of spectrograms goes between the two.
     """
 
-    has_fixed_features = False
-    """True if training needs the front end's result only once per clip, because nothing in it is learned."""
-
-    features_key: str | None = None
-    """Of fixed features that are worth keeping for other runs: what they depend on besides the clips."""
-
-    pretrained: tuple[str, ...] = ()
-    """Prefixes of the names of weights that are not initialized at random."""
-
-    start_note: str | None = None
-    """A remark on the weights that the network begins with, for whoever trains it."""
-
-    n_outputs: int | None = None
-    """Of the classes that are learned, so many are the bundle's; None: all."""
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        self.n_outputs = context.n_outputs
+        """Of the classes that are learned, the first so many are the bundle's."""
+        self.has_fixed_features = False
+        """True if training needs the front end's result only once per clip, because nothing in it is learned."""
+        self.features_key: str | None = None
+        """Of fixed features that are worth keeping for other runs: what they depend on besides the clips."""
+        self.pretrained: tuple[str, ...] = ()
+        """Prefixes of the names of weights that are not initialized at random."""
+        self.start_note: str | None = None
+        """A remark on the weights that the network begins with, for whoever trains it."""
 
     @abstractmethod
     def features(self, waveform: Tensor) -> Tensor:
@@ -101,9 +99,21 @@ class Context:
     """Inputs for building a network besides its configuration."""
 
     classes: tuple[str, ...]
-    """Scientific names, in the order of the outputs."""
+    """Names of what is learned; the bundle's classes come first, in the order of its outputs."""
     store: ModelStore
     """The store of built-in models and pretrained weights."""
+    n_auxiliary: int = 0
+    """The last so many classes are learned, and no outputs of the bundle."""
+
+    @property
+    def n_classes(self) -> int:
+        """The number of classes that are learned."""
+        return len(self.classes)
+
+    @property
+    def n_outputs(self) -> int:
+        """The number of the bundle's classes."""
+        return len(self.classes) - self.n_auxiliary
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,8 @@ class EfficientNetConfig(FamilyConfig):
 class EfficientNet(Network):
     """The network."""
 
-    def __init__(self, config: EfficientNetConfig, backbone: nn.Module, *, n_classes: int) -> None:
-        super().__init__()
+    def __init__(self, config: EfficientNetConfig, context: Context, backbone: nn.Module) -> None:
+        super().__init__(context)
         self.front_end = MelFrontEnd(config.mel, rate_hz=config.rate_hz, window_samples=config.window_samples)
         self.backbone = backbone
         self.pretrained = ("backbone.",) if config.weights is not None else ()
@@ -52,8 +52,8 @@ class EfficientNet(Network):
             self.start_note = "model.weights is null: the backbone begins at random, so all of it is learned."
         n_maps = int(getattr(backbone, "num_features", 1))
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(n_maps, n_classes)
-        self.attention = nn.Linear(n_maps, n_classes) if config.pooling == "attention" else None
+        self.head = nn.Linear(n_maps, context.n_classes)
+        self.attention = nn.Linear(n_maps, context.n_classes) if config.pooling == "attention" else None
 
     def train(self, mode: bool = True) -> EfficientNet:  # noqa: FBT001, FBT002 - torch's own signature
         super().train(mode)
@@ -81,12 +81,12 @@ class BandsEfficientNet(EfficientNet):
 
     N_BANDS = (4, 2)
 
-    def __init__(self, config: EfficientNetConfig, backbone: nn.Module, *, n_classes: int) -> None:
-        super().__init__(config, backbone, n_classes=n_classes)
+    def __init__(self, config: EfficientNetConfig, context: Context, backbone: nn.Module) -> None:
+        super().__init__(config, context, backbone)
         depths: list[int] = backbone.feature_info.channels()  # type: ignore[union-attr, operator]
         n_embedding = sum(2 * n * bands for n, bands in zip(depths, self.N_BANDS, strict=True))
         self.norm = nn.BatchNorm1d(n_embedding)
-        self.head = nn.Linear(n_embedding, n_classes)
+        self.head = nn.Linear(n_embedding, context.n_classes)
 
     def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
         pooled = []
@@ -152,7 +152,7 @@ def _build(config: EfficientNetConfig, context: Context) -> Network:
         backbone.load_state_dict(known, strict=False)
         random = own - known.keys()
     kind = BandsEfficientNet if config.pooling == "bands" else EfficientNet
-    network = kind(config, backbone, n_classes=len(context.classes))
+    network = kind(config, context, backbone)
     for name, weights_of_layer in backbone.named_parameters():
         if name in random:
             weights_of_layer.requires_grad = True

@@ -22,14 +22,14 @@ class MelCnnConfig(FamilyConfig):
 class MelCnn(Network):
     """The network."""
 
-    def __init__(self, config: MelCnnConfig, *, n_classes: int) -> None:
-        super().__init__()
+    def __init__(self, config: MelCnnConfig, context: Context) -> None:
+        super().__init__(context)
         self.front_end = MelFrontEnd(config.mel, rate_hz=config.rate_hz, window_samples=config.window_samples)
         self.has_fixed_features = not config.mel.learn
         blocks = [_block(n_in, n_out) for n_in, n_out in zip((1, *config.channels[:-1]), config.channels, strict=True)]
         self.blocks = nn.Sequential(*blocks)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(config.channels[-1], n_classes)
+        self.head = nn.Linear(config.channels[-1], context.n_classes)
 
     def features(self, waveform: Tensor) -> Tensor:
         levels: Tensor = self.front_end(waveform)
@@ -49,8 +49,4 @@ def _block(n_in: int, n_out: int) -> nn.Module:
     return nn.Sequential(*convolution(n_in), *convolution(n_out), nn.MaxPool2d(2, ceil_mode=True))
 
 
-def _build(config: MelCnnConfig, context: Context) -> Network:
-    return MelCnn(config, n_classes=len(context.classes))
-
-
-MEL_CNN = Family("mel_cnn", "a compact CNN over a mel front end that can be learned", MelCnnConfig, _build)
+MEL_CNN = Family("mel_cnn", "a compact CNN over a mel front end that can be learned", MelCnnConfig, MelCnn)

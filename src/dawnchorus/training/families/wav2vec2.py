@@ -39,14 +39,14 @@ class Wav2Vec2(Network):
     """The network; the sound is brought to mean 0 and deviation 1, as the published weights expect."""
 
     def __init__(
-        self, config: Wav2Vec2Config, body: nn.Module, *, n_classes: int, random: frozenset[str] = frozenset()
+        self, config: Wav2Vec2Config, context: Context, body: nn.Module, *, random: frozenset[str] = frozenset()
     ) -> None:
-        super().__init__()
+        super().__init__(context)
         self.body = body
         n_units: int = body.config.hidden_size  # type: ignore[assignment, union-attr]
         self.projector = nn.Linear(n_units, 256)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(256, n_classes)
+        self.head = nn.Linear(256, context.n_classes)
         if config.source is None:
             self.start_note = (
                 "model.source is null: Wav2Vec2 begins at random, so all of it is learned. Published weights need far "
@@ -125,7 +125,7 @@ def _build(config: Wav2Vec2Config, context: Context) -> Network:
                 f"model.source: {config.source!r} is neither a folder with Wav2Vec2's config.json and weights nor to "
                 f"be had from the hub ({str(error).splitlines()[0]}). Bring the folder, or check the name and network."
             ) from error
-    return Wav2Vec2(config, body, n_classes=len(context.classes), random=random)
+    return Wav2Vec2(config, context, body, random=random)
 
 
 def _describe_pretrained(config: Wav2Vec2Config) -> Pretrained | None:

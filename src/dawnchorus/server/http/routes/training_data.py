@@ -11,7 +11,6 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from dawnchorus.data.layout_detection import OnNote
 from dawnchorus.errors import InputError
 from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency, receive_batch
@@ -21,6 +20,7 @@ from dawnchorus.server.http.routes.replies import JsonRoute, error_responses, jo
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
 from dawnchorus.server.training.data import UploadOutcome, species_count_fields
+from dawnchorus.server.training.uploads import OnNote
 
 FIELDS = ("species", "new_class")
 """Text fields of the form."""

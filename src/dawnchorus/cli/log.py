@@ -1,0 +1,61 @@
+"""Sentences of the library's log on the command line."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+LIBRARY = "dawnchorus"
+
+
+def sentence(record: logging.LogRecord) -> str:
+    """Return a sentence of the log; a warning says that it is one."""
+    prefix = "warning: " if record.levelno == logging.WARNING else ""
+    return prefix + record.getMessage()
+
+
+class LinesHandler(logging.Handler):
+    """Prints sentences as lines to standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(sentence(record), err=True)
+
+
+class ListHandler(logging.Handler):
+    """Collects sentences."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sentences: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.sentences.append(sentence(record))
+
+
+def collect_log() -> list[str]:
+    """Return a list to which the library's sentences are added from now on, to the end of the command."""
+    handler = ListHandler()
+    show_log(handler)
+    return handler.sentences
+
+
+def show_log(handler: logging.Handler) -> None:
+    """Pass the library's sentences to a handler, to the end of the command."""
+    click.get_current_context().with_resource(handled_log(handler))
+
+
+@contextmanager
+def handled_log(handler: logging.Handler) -> Iterator[None]:
+    """Pass the library's sentences to a handler in the block."""
+    log = logging.getLogger(LIBRARY)
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)

@@ -1,0 +1,225 @@
+"""Training of a network by Lightning: its loaders, its trainer, and the weights in the end."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from dawnchorus.data.synthesis.noise import make_noise
+from dawnchorus.errors import InputError
+from dawnchorus.training.augment import Augment
+from dawnchorus.training.config import ProfilerConfig, TrainConfig, TrainerConfig
+from dawnchorus.training.crops import CropBatchSampler, CropDataset
+from dawnchorus.training.dataset import ClipDataset, DistributedBatchSampler, LabeledClips, sampling_weights
+from dawnchorus.training.epochs import BEST, LAST
+from dawnchorus.training.families import Network
+from dawnchorus.training.inputs import Inputs
+from dawnchorus.training.losses import build_loss
+from dawnchorus.training.runs import TrainingRun
+from dawnchorus.types import Report
+
+LOG = logging.getLogger(__name__)
+
+NOISE_SEED = 20261127
+MIN_NOISES, MAX_NOISES, NOISE_BYTES = 8, 64, 64_000_000
+"""Sounds of noise that a run draws from: fewer where windows are long."""
+
+
+def _birdless(inputs: Inputs, config: TrainConfig, examples: LabeledClips, *, n_clips: int) -> torch.Tensor | None:
+    """Return digital silence and then synthetic noise, in the form of the inputs [sounds, ...].
+
+    None where the loss learns nothing from them. Every run has the same ones, and draws from them by its seed; one that
+    sees few clips (`n_clips`, counted whenever they come) has no more than it draws.
+    """
+    if config.loss.name == "cross_entropy":
+        return None
+    clips = examples.clips
+    n_drawn = math.ceil(config.data.noise_share * n_clips)
+    n_noises = min(max(NOISE_BYTES // (4 * clips.window_samples), MIN_NOISES), MAX_NOISES, n_drawn)
+    rng = np.random.default_rng(NOISE_SEED)
+    noises = [make_noise(clips.window_samples, rate_hz=clips.rate_hz, rng=rng) for _ in range(n_noises)]
+    sounds = torch.from_numpy(np.stack([np.zeros(clips.window_samples, np.float32), *noises]))
+    return inputs.convert(sounds)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """The best epoch's metrics, and what it took."""
+
+    metrics: dict[str, float]
+    devices: str
+    n_epochs: int
+    elapsed_s: float
+
+
+def fit(
+    run: TrainingRun, network: Network, config: TrainConfig, examples: LabeledClips, inputs: Inputs, *, report: Report
+) -> FitResult:
+    """Train until the epochs are over or nothing gets better; the network then has its best weights.
+
+    Raises:
+        InputError: settings that do not fit the data.
+        TrainingError: the loss is no number any more.
+        OutputError: no space, or no permission.
+    """
+    import lightning
+
+    from dawnchorus.training.callbacks import WholeCheckpoints, best_metrics, build_callbacks, build_profiler
+    from dawnchorus.training.classifier_module import ClassifierModule
+    from dawnchorus.training.trackers import build_loggers
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its import has set another level
+    options = config.trainer
+    has_validation = len(examples.validation) > 0
+    callbacks = build_callbacks(run, config, has_validation=has_validation, report=report)
+    validating = _validation_loader(examples, config, inputs) if has_validation else None
+    training = _training_loader(examples, config, inputs)
+    n_batch = training.batch_sampler.n_per_batch
+    if options.devices > 1:
+        LOG.info(_describe_processes(options, network, n_batch))
+    n_epochs = max(options.epochs, math.ceil(options.min_steps / len(training)))
+    n_steps = n_epochs * len(training)
+    if n_epochs > options.epochs:
+        LOG.info(
+            f"trainer.min_steps={options.min_steps}: trains {n_epochs} epochs instead of trainer.epochs="
+            f"{options.epochs}, because an epoch has {len(training)} steps"
+        )
+    _check_profiler(config.profiler, n_steps=n_steps)
+    learner = ClassifierModule(
+        network,
+        config,
+        loss=build_loss(config.loss, examples.class_counts),
+        augment=Augment(config.augment, backgrounds=_backgrounds(examples)),
+        examples=examples,
+        inputs=inputs,
+        birdless=_birdless(inputs, config, examples, n_clips=n_steps * n_batch),
+    )
+    torch.set_num_threads(options.threads or inputs.n_threads)
+    with warnings.catch_warnings():
+        # Lightning's advice (workers, log intervals, tensor cores) is not for the user of this program.
+        warnings.simplefilter("ignore")
+        trainer = lightning.Trainer(
+            accelerator=options.accelerator,
+            devices=options.devices,
+            # Forked, not started anew: clips stay mapped once, and there is one run.
+            strategy="ddp_fork" if options.devices > 1 else "auto",
+            sync_batchnorm=options.devices > 1 and _uses_gpu(options),
+            precision=_precision(options),  # type: ignore[arg-type]
+            max_epochs=n_epochs,
+            gradient_clip_val=options.gradient_clip_val,
+            logger=build_loggers(run, config.tracker) or False,
+            callbacks=callbacks,
+            profiler=build_profiler(run, config),
+            plugins=[WholeCheckpoints()],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            log_every_n_steps=1_000_000,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            deterministic="warn",
+            default_root_dir=str(run.folder),
+        )
+        network.train()  # Lightning leaves each part in the mode that it finds it in
+        last = run.folder / "checkpoints" / f"{LAST}.ckpt"
+        start_s = time.monotonic()
+        with _interruptible(trainer):
+            trainer.fit(
+                learner, training, validating, ckpt_path=str(last) if last.is_file() else None, weights_only=True
+            )
+        elapsed_s = time.monotonic() - start_s
+    best = run.folder / "checkpoints" / f"{BEST}.ckpt"
+    if best.is_file():
+        learner.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+    return FitResult(best_metrics(last), _devices(trainer), trainer.current_epoch, elapsed_s)
+
+
+@contextmanager
+def _interruptible(trainer: Any) -> Iterator[None]:
+    """Raise KeyboardInterrupt again where Lightning has made a silent end of the process out of it."""
+    try:
+        yield
+    except SystemExit as error:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from error
+        raise
+
+
+def _describe_processes(options: TrainerConfig, network: Network, n_batch: int) -> str:
+    """Say what several processes do with a batch and its statistics."""
+    text = f"{options.devices} processes share each batch of {n_batch}: {n_batch // options.devices} clips in each"
+    if not any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in network.modules()):  # noqa: SLF001
+        return text
+    if _uses_gpu(options):
+        return f"{text}; batch statistics are of the whole batch"
+    return f"{text}; batch statistics are of each process's own clips, because torch gathers them on GPUs only"
+
+
+def _uses_gpu(options: TrainerConfig) -> bool:
+    return options.accelerator != "cpu" and torch.cuda.is_available()
+
+
+def _check_profiler(options: ProfilerConfig, *, n_steps: int) -> None:
+    """Refuse a trace that would begin after the end."""
+    n_before = options.wait + options.warmup
+    if options.name == "torch" and n_before >= n_steps:
+        raise InputError(
+            f"profiler.wait and profiler.warmup: expected fewer steps than the {n_steps} of this run, got {n_before}. "
+            f"Lower them, or train for more epochs."
+        )
+
+
+def _validation_loader(examples: LabeledClips, config: TrainConfig, inputs: Inputs) -> Any:
+    from torch.utils.data import DataLoader
+
+    data = ClipDataset(examples, examples.validation, inputs.clip)
+    return DataLoader(data, batch_size=config.trainer.batch_size)
+
+
+def _training_loader(examples: LabeledClips, config: TrainConfig, inputs: Inputs) -> Any:
+    from torch.utils.data import DataLoader
+
+    n, weights = sampling_weights(
+        examples,
+        sampling=config.trainer.sampling,
+        class_balance=config.trainer.class_balance,
+        auxiliary_share=config.data.auxiliary_share,
+    )
+    n_devices = config.trainer.devices
+    if min(config.trainer.batch_size, n) < n_devices:
+        raise InputError(
+            f"trainer.devices: expected at most one process for each clip of a batch, got {n_devices} for "
+            f"{min(config.trainer.batch_size, n)}. Lower it, or raise trainer.batch_size."
+        )
+    # Shares of one size, so that the mean of the processes' gradients is that of the whole batch.
+    batch = min(config.trainer.batch_size, n) // n_devices * n_devices
+    batches = DistributedBatchSampler(n, batch=batch, seed=config.seed, weights=weights)
+    if examples.crops:
+        return DataLoader(CropDataset(examples, seed=config.seed), batch_sampler=CropBatchSampler(batches))
+    return DataLoader(ClipDataset(examples, examples.train, inputs.clip), batch_sampler=batches)
+
+
+def _backgrounds(examples: LabeledClips) -> torch.Tensor | None:
+    if not len(examples.backgrounds):
+        return None
+    return torch.from_numpy(np.stack([examples.clips.samples(k) for k in examples.backgrounds[:500].tolist()]))
+
+
+def _precision(options: TrainerConfig) -> str:
+    if options.precision != "auto":
+        return options.precision
+    return "16-mixed" if _uses_gpu(options) else "32-true"
+
+
+def _devices(trainer: Any) -> str:
+    if torch.cuda.is_available() and trainer.accelerator.__class__.__name__ == "CUDAAccelerator":
+        return f"{trainer.num_devices} x {torch.cuda.get_device_name(0)}"
+    return f"{trainer.num_devices} x CPU ({torch.get_num_threads()} threads)"

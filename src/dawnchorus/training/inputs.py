@@ -1,0 +1,139 @@
+"""Clips in the form that training gives them to a network, and the steps of the network that are still to run."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dawnchorus.cores import usable_cores
+from dawnchorus.training.augment import Augment
+from dawnchorus.training.config import TrainConfig
+from dawnchorus.training.dataset import LabeledClips
+from dawnchorus.training.families import Network
+from dawnchorus.training.features import birdless_features, fixed_features
+
+FloatArray = npt.NDArray[np.float32]
+
+FEATURE_BATCH = 16
+N_SHOWN, SHOWN_BYTES = 256, 32_000_000
+"""A network looks at so many clips, or fixed features, before it learns: for means and deviations."""
+
+
+class Inputs(ABC):
+    """The clips of a data set in one form."""
+
+    n_threads: int
+    """Threads of torch that training with them pays for."""
+
+    @abstractmethod
+    def clip(self, number: int) -> FloatArray:
+        """Return a clip by its number."""
+
+    @abstractmethod
+    def features(self, values: Tensor) -> Tensor:
+        """Compute the front end's result of a batch of clips [batch, ...]."""
+
+    @abstractmethod
+    def augment(self, augment: Augment, values: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return a batch of clips with their targets, augmented as this form allows."""
+
+    @abstractmethod
+    def convert(self, sounds: Tensor) -> Tensor:
+        """Return sounds [sounds, samples] that are the same in every run, in this form."""
+
+    @abstractmethod
+    def sample_features(self) -> Tensor:
+        """Return the front end's result of some of the clips for training: see `Network.prepare`."""
+
+
+class AudioInputs(Inputs):
+    """Waveforms: the whole network is still to run."""
+
+    def __init__(self, network: Network, examples: LabeledClips) -> None:
+        self._network, self._examples = network, examples
+        self.n_threads = usable_cores()
+
+    def clip(self, number: int) -> FloatArray:
+        return self._examples.clips.samples(number)
+
+    def features(self, values: Tensor) -> Tensor:
+        # Always in single precision: energies leave the range of half precision.
+        with torch.autocast(values.device.type, enabled=False):
+            return self._network.features(values.float())
+
+    def augment(self, augment: Augment, values: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        return augment.augment_audio(values, targets, rng)
+
+    def convert(self, sounds: Tensor) -> Tensor:
+        return sounds
+
+    def sample_features(self) -> Tensor:
+        audio = torch.from_numpy(np.stack([self.clip(k) for k in _some(self._examples.train, N_SHOWN).tolist()]))
+        with torch.no_grad():
+            return torch.cat([self._network.features(chunk) for chunk in audio.split(FEATURE_BATCH)])
+
+
+class FeatureInputs(Inputs):
+    """Results of a front end that gives the same in every epoch [clips, ...]: what is behind it is still to run."""
+
+    n_threads = 1  # a small head is done before a second thread has woken up
+
+    def __init__(self, network: Network, examples: LabeledClips, features: FloatArray) -> None:
+        self._network, self._examples, self._features = network, examples, features
+
+    def clip(self, number: int) -> FloatArray:
+        clip: FloatArray = self._features[number]
+        return clip
+
+    def features(self, values: Tensor) -> Tensor:
+        return values
+
+    def augment(self, augment: Augment, values: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        return augment.mix_features(values, targets, rng)
+
+    def convert(self, sounds: Tensor) -> Tensor:
+        return birdless_features(self._network, sounds, self._examples.clips.folder)
+
+    def sample_features(self) -> Tensor:
+        n_shown = max(SHOWN_BYTES // self._features[0].nbytes, N_SHOWN)
+        return torch.from_numpy(self._features[_some(self._examples.train, n_shown)])
+
+
+@contextmanager
+def open_inputs(network: Network, config: TrainConfig, examples: LabeledClips, *, scratch: Path) -> Iterator[Inputs]:
+    """Yield features where the network's front end gives the same for a clip in every epoch, and else waveforms.
+
+    Raises:
+        OutputError: features cannot be written to `scratch`, or beside the clips.
+    """
+    if not _has_fixed_features(network, config):
+        yield AudioInputs(network, examples)
+        return
+    with fixed_features(network, examples, scratch=scratch) as features:
+        yield FeatureInputs(network, examples, features)
+
+
+def _has_fixed_features(network: Network, config: TrainConfig) -> bool:
+    augment = config.augment
+    changes_sound = (
+        augment.gain_db,
+        augment.time_roll,
+        augment.pitch_shift,
+        augment.time_stretch,
+        augment.tilt_db,
+        augment.noise_p,
+        augment.background_p,
+    )
+    return network.has_fixed_features and config.data.crop == "fixed" and not any(changes_sound)
+
+
+def _some(members: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
+    """Return at most `n` of the members, spread evenly."""
+    return members[:: -(-len(members) // n)]
