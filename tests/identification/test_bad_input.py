@@ -103,7 +103,7 @@ def test_a_bad_file_is_one_failure(tmp_path: Path, level_bundle: Bundle, case: s
 def test_a_damaged_file_is_scored_as_far_as_it_goes(tmp_path: Path, level_bundle: Bundle, case: str) -> None:
     name, make, reason = WARNING[case]
     run = run_with(tmp_path, level_bundle, name, make)
-    assert run.failures == []
+    assert run.failures == ()
     assert [Path(w.recording).name for w in run.warnings] == [name]
     assert run.warnings[0].reason.startswith(tuple(reason.split("|")))
     assert {Path(table.recording).name for table in run.tables() if table.detections} == {"a.wav", name, "z.wav"}

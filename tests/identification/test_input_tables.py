@@ -15,7 +15,7 @@ from dawnchorus.cli.identify import command
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.identification.input_tables import DatedMetadata, read_recordings, read_species_list, read_thresholds
 from dawnchorus.identification.options import Options
-from dawnchorus.identification.run import build_score_filter
+from dawnchorus.identification.score_filter import build_score_filter
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.taxonomy.classes import nearest_species
 from dawnchorus.taxonomy.labels import Label

@@ -293,9 +293,7 @@ def run_of(bundle: Bundle, journal: Journal, paths: list[Path], *, n_failed: int
         elif not journal.is_done(path, MARK):
             hits = (ScoredChannel({"hits": np.array([(0, 0, 0.5)], HIT)}),)
             journal.add(ScoredRecording(path, info, RecordingMetadata(), 1.0, (), hits), MARK)
-    run = Run(bundle, paths, Progress(len(paths)), journal, builder)
-    run.take_notes()
-    return run
+    return Run(bundle, tuple(paths), Progress(len(paths)), journal, builder)
 
 
 def written(folder: Path) -> set[str]:

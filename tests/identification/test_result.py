@@ -21,7 +21,8 @@ from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import Journal
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.result import RecordingFailure, Run, build_provenance
-from dawnchorus.identification.run import build_score_filter, open_range_filter
+from dawnchorus.identification.run import open_range_filter
+from dawnchorus.identification.score_filter import build_score_filter
 from dawnchorus.inference.analyses.hits import HIT
 from dawnchorus.inference.model import Model
 from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
@@ -148,19 +149,19 @@ def run_of(bundle: Bundle, *, range_filter: RangeFilter | None = None, **options
     journal.add(FailedRecording(BROKEN, "broken"), MARK)
     journal.add(scored, MARK)
     builder = TableBuilder(bundle, plan, Options(**options), range_filter, {})  # type: ignore[arg-type]
-    paths = [BROKEN, scored.path, Path("/data/never.wav")]
+    paths = (BROKEN, scored.path, Path("/data/never.wav"))
     return Run(bundle, paths, Progress(len(paths)), journal, builder)
 
 
 def test_run_tells_failures_warnings_and_voices(level_bundle: Bundle) -> None:
     run = run_of(level_bundle)
-    assert (run.failures, run.warnings, run.speech_s, run.has_location) == ([], [], 0.0, False)
-    run.take_notes()
-    assert run.failures == [RecordingFailure("/data/caf\\udce9.wav", "broken")]
-    assert run.warnings == [RecordingFailure("/data/a.wav", "truncated")]
+    assert run.failures == (RecordingFailure("/data/caf\\udce9.wav", "broken"),)
+    assert run.warnings == (RecordingFailure("/data/a.wav", "truncated"),)
     assert (run.speech_s, run.has_location) == (0.75, False)
     with pytest.raises(FrozenInstanceError):
         run.failures[0].reason = ""  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        run.paths = ()  # type: ignore[misc]
 
 
 def test_run_has_a_table_of_each_scored_recording(level_bundle: Bundle) -> None:
@@ -179,7 +180,6 @@ def test_range_filter_is_noted_where_it_was_asked(
     asked = RangeFilter(northern, bundle=level_bundle, threshold=0.5) if has_model else None
     location = {"latitude": 0.0, "longitude": 0.0} if has_location else {}
     run = run_of(level_bundle, range_filter=asked, **location)
-    run.take_notes()
     assert run.has_location is (has_model and has_location)
     assert run.provenance.parameters["range_filter"] is (has_model and has_location)
     assert run.provenance is run.provenance
@@ -214,7 +214,7 @@ def test_progress_counts_recordings_windows_and_seconds(tmp_path: Path, level_bu
             model=level_bundle.folder,
             out=tmp_path / "x.csv",
             workers=2,
-            on_progress=lambda progress: seen.append(replace(progress)),
+            on_progress=seen.append,
             **more,  # type: ignore[arg-type]
         )
 
@@ -225,7 +225,7 @@ def test_progress_counts_recordings_windows_and_seconds(tmp_path: Path, level_bu
     run = scored(resume=True)
     assert seen[0] == Progress(n_files=4, n_resumed=2)
     assert run.progress == Progress(n_files=4, n_resumed=2, n_failed=2)
-    assert run.warnings == []
+    assert run.warnings == ()
 
 
 def test_journal_of_a_run_is_closed_with_it(level_bundle: Bundle, tmp_path: Path) -> None:

@@ -470,7 +470,7 @@ def test_modules_in_the_current_folder_are_not_run(
 ) -> None:
     (levels.parent / "soundfile.py").write_text("raise SystemExit('this code came with the data')")
     monkeypatch.chdir(levels.parent)
-    assert identify("levels.wav", model=level_bundle.folder).failures == []
+    assert identify("levels.wav", model=level_bundle.folder).failures == ()
 
 
 def test_tta_averages_logits_of_shifted_windows(dawn: Path, birdnet: Bundle, command: Command, tmp_path: Path) -> None:

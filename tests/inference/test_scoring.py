@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any, Self
@@ -113,13 +114,18 @@ def run(
     """Begin to score recordings, given as functions that give their parts."""
 
     def begin(
-        decoders: Decoders, *, n_workers: int = 1, tta_shifts: int = 1, on_windows: Any = abs, **more: Any
+        decoders: Decoders, *, n_workers: int = 1, tta_shifts: int = 1, seen: list[int] | None = None, **more: Any
     ) -> Iterator[ScoredRecording | FailedRecording]:
         monkeypatch.setattr(decoder_pool, "DecoderProcess", decoders)
         model = LoadedModel(level_bundle, Cleaner(Cleaning()), SessionPool(level_bundle, tta_shifts))
         plan = ScoringPlan(**{"windows": PLAN, "analyses": {"hits": EVERYTHING}, **more})
         paths = map(Path, decoders.recordings)
-        return score_recordings(paths, model, plan, n_workers=n_workers, on_windows=on_windows)
+        with closing(score_recordings(paths, model, plan, n_workers=n_workers)) as steps:
+            for step in steps:
+                if seen is not None:
+                    seen.append(step.n_windows)
+                if step.result is not None:
+                    yield step.result
 
     return begin
 
@@ -137,7 +143,7 @@ def levels(result: ScoredRecording | FailedRecording) -> list[float]:
 
 def test_recording_is_scored_to_its_end(run: Callable[..., Iterator[ScoredRecording | FailedRecording]]) -> None:
     seen: list[int] = []
-    (result,) = run(Decoders({"a": lambda: recording(20)}), on_windows=seen.append)
+    (result,) = run(Decoders({"a": lambda: recording(20)}), seen=seen)
     assert levels(result) == list(range(20))
     assert isinstance(result, ScoredRecording)
     assert {**vars(result), "channels": [(each.kept, each.channel) for each in result.channels]} == {

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +32,7 @@ from dawnchorus.cli.present import (
 from dawnchorus.cli.progress import show_progress
 from dawnchorus.errors import InputError
 from dawnchorus.formats.columns import detection_values, has_channels, round_values
-from dawnchorus.formats.registry import FORMATS
+from dawnchorus.formats.registry import FORMATS, channel_note
 from dawnchorus.identification import Options, RecordingFailure, Run, identify
 from dawnchorus.identification.estimate import Estimate, estimate_run
 from dawnchorus.identification.input_tables import read_recordings, read_species_list, read_thresholds
@@ -170,18 +170,20 @@ def command(
             overwrite=overwrite,
             on_progress=update,
         )
-    result = _Result(run, out, time.monotonic() - start_s)
+    elapsed_s = time.monotonic() - start_s
+    warnings, notes = run.warnings, run.notes
     if report:
         page, failures = write_report(run, report)
-        run.warnings.extend(failures)
+        warnings = (*warnings, *failures)
         screen.print(f"Pictures and summary page: {page}")
+    result = _Result(run, out, elapsed_s, warnings)
     if as_json:
         click.echo(json.dumps(result.as_json(), ensure_ascii=False))
     elif out is None:
-        _print_table(run, formats)
-    _say_result(screen, result)
+        notes += _print_table(run, formats)
+    _say_result(screen, result, notes)
     problem_screen = console(no_color=no_color)  # also where the summary is not wanted
-    _print_failures(problem_screen, "warning", run.warnings)
+    _print_failures(problem_screen, "warning", warnings)
     _print_failures(problem_screen, "failed", run.failures)
     if run.failures:
         sys.exit(SOME_FAILED)
@@ -257,6 +259,8 @@ class _Result:
     run: Run
     out: Path | None
     elapsed_s: float
+    warnings: tuple[RecordingFailure, ...]
+    """Those of the run, and of its pictures."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the run for JSON; with its detections where they are written nowhere else."""
@@ -276,7 +280,7 @@ class _Result:
                 for (kind, scientific, common), n in run.species_counts().most_common()
             ],
             "failures": [vars(failure) for failure in run.failures],
-            "warnings": [vars(failure) for failure in run.warnings],
+            "warnings": [vars(failure) for failure in self.warnings],
             "notes": run.notes,
             **({"recorders": _read_verdicts(run)} if "health" in run.analyses else {}),
             "provenance": vars(run.provenance),
@@ -310,12 +314,13 @@ def _length(seconds: float) -> str:
     return f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
 
 
-def _print_table(run: Run, formats: tuple[str, ...]) -> None:
+def _print_table(run: Run, formats: tuple[str, ...]) -> tuple[str, ...]:
+    """Print the detections, and return the notes on their format."""
     if formats or not sys.stdout.isatty():
         chosen = FORMATS.lookup(formats[0] if formats else "csv")
-        run.note_channels([chosen])
         chosen.write(sys.stdout.buffer, run.tables(), run.provenance)
-        return
+        note = channel_note([chosen]) if run.builder.options.channel == "each" else None
+        return () if note is None else (note,)
     grid = Table()
     for name, side in (("recording", "left"), ("start s", "right"), ("end s", "right"), ("species", "left")):
         grid.add_column(name, justify="right" if side == "right" else "left")
@@ -330,9 +335,10 @@ def _print_table(run: Run, formats: tuple[str, ...]) -> None:
             channel = [] if detection.channel is None else [str(detection.channel)]
             grid.add_row(name, *times, f"{detection.common_name}{mark}", f"{detection.score:.2f}", *channel)
     print_table(grid)
+    return ()
 
 
-def _say_result(screen: Console, result: _Result) -> None:
+def _say_result(screen: Console, result: _Result, notes: Iterable[str]) -> None:
     run, progress = result.run, result.run.progress
     counts = run.species_counts() if not screen.quiet else {}
     species = [(common, n) for (kind, _, common), n in counts.items() if kind == "species"]
@@ -348,7 +354,7 @@ def _say_result(screen: Console, result: _Result) -> None:
         screen.print(f"Human voices: {_length(run.speech_s)}.")
     if "health" in run.analyses:
         _print_recorders(screen, run)
-    for note in run.notes:
+    for note in notes:
         screen.print(f"note: {note}", markup=False)
     resumed = f" ({progress.n_resumed} of them before)" if progress.n_resumed else ""
     n_done = progress.n_done + progress.n_resumed
@@ -378,7 +384,7 @@ def _print_recorders(screen: Console, run: Run) -> None:
         screen.print(f"recorder: and {len(verdicts) - MAX_LISTED} more")
 
 
-def _print_failures(screen: Console, word: str, failures: list[RecordingFailure]) -> None:
+def _print_failures(screen: Console, word: str, failures: Sequence[RecordingFailure]) -> None:
     for failure in failures[:MAX_LISTED]:
         text = (
             failure.reason if failure.reason.startswith(failure.recording) else f"{failure.recording}: {failure.reason}"

@@ -18,7 +18,7 @@ from dawnchorus.errors import InputError
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.result import Progress
-from dawnchorus.identification.run import build_score_filter
+from dawnchorus.identification.score_filter import build_score_filter
 from dawnchorus.inference.analyses.dense_scores import DenseScores
 from dawnchorus.inference.analyses.windows import WindowAnalysis
 from dawnchorus.inference.loaded_model import LoadedModel
@@ -223,18 +223,13 @@ def _score_recordings(
 ) -> dict[Path, ScoredRecording | FailedRecording]:
     """Return the results by path."""
     progress = Progress(len(paths))
-    windows = plan.windows
-
-    def note_windows(n: int) -> None:
-        progress.scored_s += n * windows.hop_samples / windows.rate_hz
+    results = {}
+    for step in score_recordings(paths, model, plan, n_workers=n_workers):
+        if step.result is not None:
+            results[step.result.path] = step.result
+        progress = progress.after(step, plan.windows)
         if on_progress is not None:
             on_progress(progress)
-
-    results = {}
-    for result in score_recordings(paths, model, plan, n_workers=n_workers, on_windows=note_windows):
-        results[result.path] = result
-        progress.n_failed += isinstance(result, FailedRecording)
-        progress.n_done += isinstance(result, ScoredRecording)
     return results
 
 

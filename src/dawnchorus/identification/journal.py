@@ -78,15 +78,16 @@ def _key(path: Path) -> bytes:
 class Journal:
     """The journal at `path`, created if it is not there; None: a temporary one, which goes with the process.
 
+    `replaced` is the new name of a damaged journal that was there before.
+
     Raises:
         JournalDamagedError: If the file is no journal, or parts of it cannot be read.
         OutputError: If it cannot be created or written. So do all methods.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, replaced: Path | None = None) -> None:
         self.path = path
-        self.replaced: Path | None = None
-        """A damaged journal that was at `path` before, under its new name."""
+        self.replaced = replaced
         with self._explain():
             self._db = sqlite3.connect(path or "", isolation_level=None, check_same_thread=False)
             try:

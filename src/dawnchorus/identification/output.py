@@ -115,9 +115,8 @@ class Target:
                 raise
             if not overwrite:
                 self._refuse_existing(paths)
-            kept = set_aside(self.journal_path)
-            journal = Journal(self.journal_path)
-            journal.replaced = kept
+            replaced = set_aside(self.journal_path)
+            journal = Journal(self.journal_path, replaced=replaced)
         try:
             self._continue(journal, key, resume=resume, overwrite=overwrite)
             self._keep_layout(journal.root(paths), paths)

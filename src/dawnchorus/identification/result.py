@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.sample_analyses import Table, build_table
-from dawnchorus.audio.windows import RestReport
+from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import InputError
 from dawnchorus.formats.exports import DetectionExports, DetectionsSummary
 from dawnchorus.formats.registry import TableFormat, channel_note
 from dawnchorus.identification.analysis_tables import build_tables
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import Journal, RecordingSummary
+from dawnchorus.identification.notes import (
+    describe_dropped,
+    describe_range_check,
+    describe_thresholds,
+    describe_times,
+)
 from dawnchorus.identification.options import Options
+from dawnchorus.identification.output_paths import printable
 from dawnchorus.inference.analyses.base import AnalyzedRecording
 from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.results import FailedRecording, ScoredRecording
+from dawnchorus.inference.scoring import ScoringStep
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.tables.notes import counted
 from dawnchorus.types import Detection, Provenance, RecordingTable
 from dawnchorus.version import __version__
 
@@ -39,9 +45,9 @@ class RecordingFailure:
     reason: str
 
 
-@dataclass
+@dataclass(frozen=True)
 class Progress:
-    """Progress of a run; the same object is passed to every call of the progress function."""
+    """Progress of a run, or its counts at the end."""
 
     n_files: int
     n_resumed: int = 0
@@ -53,33 +59,51 @@ class Progress:
     scored_s: float = 0.0
     """Seconds of sound scored now; of channels that are scored by themselves, the sum."""
 
+    def after(self, step: ScoringStep, plan: WindowPlan) -> Progress:
+        """Return the progress after a step."""
+        progress = replace(self, scored_s=self.scored_s + step.n_windows * plan.hop_samples / plan.rate_hz)
+        if step.result is None:
+            return progress
+        if isinstance(step.result, FailedRecording):
+            return replace(progress, n_failed=self.n_failed + 1)
+        # Windows overlap, and the last one is filled up.
+        excess_s = sum(_windows_s(kept_s, plan) - plan.scored_s(kept_s) for kept_s in step.result.kept_s)
+        return replace(
+            progress,
+            n_done=self.n_done + 1,
+            n_detections=self.n_detections + step.result.n_hits,
+            scored_s=progress.scored_s - excess_s,
+        )
 
-@dataclass(repr=False)
+
+def _windows_s(kept_s: float, plan: WindowPlan) -> float:
+    return plan.start_s(plan.count(round(kept_s * plan.rate_hz)))
+
+
+_REPLACED = "the journal of an earlier run was damaged, so its results could not be used; it is kept"
+_GONE = "it is not there any more; what an earlier run found in it is kept"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Run(DetectionExports):
-    """A finished run: its tables, read from the journal one recording at a time, and what went wrong."""
+    """View of a finished run: everything is read from its journal, one recording at a time, when it is asked for."""
 
     bundle: Bundle
-    paths: list[Path]
+    paths: tuple[Path, ...]
     progress: Progress
     journal: Journal
     builder: TableBuilder
-    failures: list[RecordingFailure] = field(default_factory=list)
-    warnings: list[RecordingFailure] = field(default_factory=list)
-    speech_s: float = 0.0
-    """Seconds of human voices, if they were looked for."""
-    notes: list[str] = field(default_factory=list)
-    """Sentences on all recordings together: those without a time, contradicting sources, ends that are not scored."""
     analyses: tuple[str, ...] = ()
     """Names of the analyses that were computed."""
-    has_location: bool = False
-    """True if the range filter was used for at least one recording."""
+    formats: tuple[TableFormat, ...] = ()
+    """Formats of the tables that are written."""
+    gone: tuple[Path, ...] = ()
+    """Recordings of an earlier run whose files were not there any more."""
 
     def tables(self) -> Iterator[RecordingTable]:
         """Yield the table of every scored recording, in the order of `paths`."""
-        for path in self.paths:
-            table = self.table(path)
-            if table is not None:
-                yield table
+        for result in self._results():
+            yield self.builder.build(result)
 
     def table(self, path: Path) -> RecordingTable | None:
         """Return the table of one recording; None if it failed."""
@@ -110,54 +134,75 @@ class Run(DetectionExports):
         yield from build_tables(ANALYSES.lookup(name), self._analyzed(name))
 
     def _analyzed(self, name: str) -> Iterator[AnalyzedRecording]:
-        for path in self.paths:
-            summary, rows = self.journal.read_summary(path), self.journal.read_analysis(path, name)
-            if isinstance(summary, RecordingSummary) and rows is not None:
-                metadata = self.builder.metadata(path, summary.metadata)
-                yield AnalyzedRecording(self.builder.name(path), summary.duration_s, metadata, rows)
+        for summary in self._scored():
+            rows = self.journal.read_analysis(summary.path, name)
+            if rows is not None:
+                metadata = self.builder.metadata(summary.path, summary.metadata)
+                yield AnalyzedRecording(self.builder.name(summary.path), summary.duration_s, metadata, rows)
 
-    def take_notes(self) -> None:
-        """Gather failures, warnings and locations from the journal, in the order of `paths`."""
-        clocks, rests = ClockReport(), RestReport()
-        for path in self.paths:
-            summary, name = self.journal.read_summary(path), self.builder.name(path)
-            if isinstance(summary, FailedRecording):
-                self.failures.append(RecordingFailure(name, summary.reason))
-            elif isinstance(summary, RecordingSummary):
-                self.warnings.extend(RecordingFailure(name, warning) for warning in summary.warnings)
-                self.speech_s += summary.speech_s
-                rests.add(name, self.builder.plan, max(summary.kept_s, key=self.builder.plan.rest_s))
-                metadata = self.builder.metadata(path, summary.metadata)
-                has_time = metadata.start_time is not None
-                clocks.add(name, has_time=has_time, conflict=metadata.conflict, unread=metadata.unread)
-                if self.builder.range_filter and metadata.latitude is not None:
-                    self.has_location = True
-        self.notes += clocks.notes()
-        rest = rests.note(self.builder.plan)
-        self.notes += [] if rest is None else [rest]
+    @cached_property
+    def failures(self) -> tuple[RecordingFailure, ...]:
+        """Recordings that could not be scored, in the order of `paths`."""
+        summaries = map(self.journal.read_summary, self.paths)
+        return tuple(
+            RecordingFailure(self.builder.name(summary.path), summary.reason)
+            for summary in summaries
+            if isinstance(summary, FailedRecording)
+        )
 
-    def note_dropped(self) -> None:
-        """Note the detections that the tables leave out as out of range, with the first recording that has some."""
-        if not self.builder.options.drop_out_of_range:
-            return
-        counts: Counter[str] = Counter()
-        example = ""
+    @cached_property
+    def warnings(self) -> tuple[RecordingFailure, ...]:
+        """Recordings that were not scored to their ends, or have other faults, in the order of `paths`."""
+        replaced = self.journal.replaced
+        before = [] if replaced is None else [RecordingFailure(printable(replaced), _REPLACED)]
+        before += [RecordingFailure(printable(path), _GONE) for path in self.gone]
+        of_recordings = (
+            RecordingFailure(self.builder.name(summary.path), warning)
+            for summary in self._scored()
+            for warning in summary.warnings
+        )
+        return (*before, *of_recordings)
+
+    @cached_property
+    def speech_s(self) -> float:
+        """Seconds of human voices, if they were looked for."""
+        return sum(summary.speech_s for summary in self._scored())
+
+    @cached_property
+    def has_location(self) -> bool:
+        """True if the range filter was used for at least one recording."""
+        return self.builder.range_filter is not None and any(
+            self.builder.metadata(summary.path, summary.metadata).latitude is not None for summary in self._scored()
+        )
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on all recordings together, as on those without a time and on ends that are not scored."""
+        return tuple(self._describe())
+
+    def _describe(self) -> Iterator[str]:
+        options = self.builder.options
+        yield from describe_times(self._scored(), self.builder)
+        if options.drop_out_of_range:
+            yield from describe_dropped(self._results(), self.builder)
+        yield from describe_thresholds(self.bundle, options)
+        yield from describe_range_check(self.builder, has_location=self.has_location)
+        if options.channel == "each" and (note := channel_note(self.formats)) is not None:
+            yield note
+
+    def _scored(self) -> Iterator[RecordingSummary]:
+        """Yield the facts on each scored recording, without its hits."""
+        for path in self.paths:
+            summary = self.journal.read_summary(path)
+            if isinstance(summary, RecordingSummary):
+                yield summary
+
+    def _results(self) -> Iterator[ScoredRecording]:
+        """Yield each scored recording with its hits."""
         for path in self.paths:
             result = self.journal.read(path)
-            dropped = self.builder.count_dropped(result) if isinstance(result, ScoredRecording) else Counter()
-            counts += dropped
-            if dropped and not example:
-                example = f"{next(iter(dropped))} in {self.builder.name(path)}"
-        if counts:
-            self.notes.append(
-                f"{counted(counts.total(), 'detection')} of {len(counts)} species left out as out of range, as "
-                f"{example}."
-            )
-
-    def note_channels(self, formats: Sequence[TableFormat]) -> None:
-        """Note which formats have no place for the channel, where each was scored by itself."""
-        note = channel_note(formats) if self.builder.options.channel == "each" else None
-        self.notes += [] if note is None else [note]
+            if isinstance(result, ScoredRecording):
+                yield result
 
     def __repr__(self) -> str:
         return f"<Run: {self._headline(self.summary())}>"
@@ -167,7 +212,7 @@ class Run(DetectionExports):
 
     @cached_property
     def provenance(self) -> Provenance:
-        """Provenance of the rows; available after the run has ended."""
+        """Provenance of the rows."""
         return build_provenance(self.bundle, self.builder.options, range_filter=self.has_location)
 
 

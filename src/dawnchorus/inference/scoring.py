@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -13,10 +14,20 @@ from dawnchorus.inference.recording import RecordingWork, ScoringPlan
 from dawnchorus.inference.results import FailedRecording, ScoredRecording
 
 PROGRESS_S = 0.2
-"""Time after which `on_windows` is called though no recording has finished."""
+"""Time after which a step is yielded though no recording has finished."""
 
 MAX_BATCH_DELAY_S = 0.1
 """Time for which a batch waits for windows of other recordings: nobody waits for a single one."""
+
+
+@dataclass(frozen=True)
+class ScoringStep:
+    """A step on the way through many recordings."""
+
+    n_windows: int
+    """Windows that were scored since the step before."""
+    result: ScoredRecording | FailedRecording | None
+    """The result of a recording that has finished."""
 
 
 def score_recordings(
@@ -25,13 +36,11 @@ def score_recordings(
     plan: ScoringPlan,
     *,
     n_workers: int,
-    on_windows: Callable[[int], None] = lambda _n: None,
-) -> Generator[ScoredRecording | FailedRecording, None, None]:
-    """Score every recording, in the order in which they finish.
+) -> Generator[ScoringStep, None, None]:
+    """Score every recording, in the order in which they finish; also yield a step some times in a second.
 
     A recording that cannot be decoded gives a `FailedRecording` and touches no other. Memory is bounded by the number
-    of workers, not by the length or number of recordings. `on_windows` gets the number of windows that were scored
-    since its last call.
+    of workers, not by the length or number of recordings.
 
     Raises:
         ModelError: the bundle cannot be run.
@@ -42,9 +51,7 @@ def score_recordings(
         for future in engine.complete(recordings, interval_s=PROGRESS_S):
             n_new = engine.n_windows - n_reported
             n_reported += n_new
-            on_windows(n_new)
-            if future is not None:
-                yield _take_result(future)
+            yield ScoringStep(n_new, None if future is None else _take_result(future))
 
 
 def _take_result(future: WorkFuture[ScoredRecording]) -> ScoredRecording | FailedRecording:

@@ -1,0 +1,79 @@
+"""Sentences on all recordings of a run together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from dawnchorus.audio.clock_report import ClockReport
+from dawnchorus.audio.windows import RestReport
+from dawnchorus.identification.detection_table import TableBuilder
+from dawnchorus.identification.journal import RecordingSummary
+from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, Options
+from dawnchorus.identification.score_filter import find_classes
+from dawnchorus.inference.results import ScoredRecording
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.tables.notes import counted
+
+
+def describe_times(summaries: Iterable[RecordingSummary], builder: TableBuilder) -> Iterator[str]:
+    """Yield sentences on recordings without a time, on contradicting sources and on ends that are not scored."""
+    clocks, rests = ClockReport(), RestReport()
+    for summary in summaries:
+        name, metadata = builder.name(summary.path), builder.metadata(summary.path, summary.metadata)
+        rests.add(name, builder.plan, max(summary.kept_s, key=builder.plan.rest_s))
+        has_time = metadata.start_time is not None
+        clocks.add(name, has_time=has_time, conflict=metadata.conflict, unread=metadata.unread)
+    yield from clocks.notes()
+    if (note := rests.note(builder.plan)) is not None:
+        yield note
+
+
+def describe_dropped(results: Iterable[ScoredRecording], builder: TableBuilder) -> Iterator[str]:
+    """Yield a sentence on detections that the tables leave out as out of range, with the first recording of some."""
+    counts: Counter[str] = Counter()
+    example = ""
+    for result in results:
+        dropped = builder.count_dropped(result)
+        counts += dropped
+        if dropped and not example:
+            example = f"{next(iter(dropped))} in {builder.name(result.path)}"
+    if counts:
+        yield (
+            f"{counted(counts.total(), 'detection')} of {len(counts)} species left out as out of range, as {example}."
+        )
+
+
+def describe_thresholds(bundle: Bundle, options: Options) -> Iterator[str]:
+    """Yield sentences if thresholds are given for species that are not reported, or others are reported as well."""
+    by_name = find_classes(bundle, options.thresholds)
+    given = set(by_name.values())
+    reported = set(find_classes(bundle, options.species or bundle.class_by_scientific_name).values())
+    others = [
+        label for index, label in enumerate(bundle.labels) if index in reported - given and label.kind == "species"
+    ]
+    unused = [name for name, index in by_name.items() if index not in reported]
+    if unused:
+        yield (
+            f"thresholds: {len(unused)} of {len(by_name)} are of species that the species list leaves out (as "
+            f"{unused[0]}), and have no effect."
+        )
+    if options.thresholds and others:
+        yield (
+            f"thresholds: none for {len(others)} of {len(reported)} classes of {bundle.info.name} (as "
+            f"{others[0].scientific_name}), which are reported from score {options.min_score:g} on. A species list "
+            f"leaves them out."
+        )
+
+
+def describe_range_check(builder: TableBuilder, *, has_location: bool) -> Iterator[str]:
+    """Yield a sentence if the options ask for a range check of which nothing can come."""
+    options = builder.options
+    if has_location and builder.range_filter is not None and (note := builder.range_filter.note()) is not None:
+        yield note
+    has_range_options = options.week is not None or options.range_threshold != DEFAULT_RANGE_THRESHOLD
+    if (options.drop_out_of_range or has_range_options) and not has_location:
+        yield (
+            "no recording was checked for range: none has a location, or the model has no range model. Give "
+            "latitude and longitude (--lat and --lon)."
+        )
