@@ -19,7 +19,7 @@ import soundfile
 from tests.fixtures.sounds import tone
 
 from dawnchorus.audio import process
-from dawnchorus.audio.decode import open_recording
+from dawnchorus.audio.decode import open_recording, read_clip
 from dawnchorus.audio.process import (
     DecoderProcess,
     IsolatedRecording,
@@ -109,6 +109,18 @@ def test_a_hung_decoder_is_ended(recording: Path) -> None:
     assert read(decoder.open(recording)) == 20, "another process took its place"
     decoder.close()
     other.close()
+
+
+@pytest.mark.parametrize("shares_memory", [True, False])
+def test_a_clip_is_that_of_this_process(recording: Path, shares_memory: bool) -> None:
+    decoder = DecoderProcess(shares_memory=shares_memory)
+    times = {"start_s": 3.0, "end_s": 4.5, "rate_hz": 24_000}
+    np.testing.assert_array_equal(decoder.read_clip(recording, **times), read_clip(recording, **times))  # type: ignore[arg-type]
+    process = running(decoder)
+    with pytest.raises(AudioDecodeError, match=r"no sound at 30\.000 s"):
+        decoder.read_clip(recording, start_s=30.0, end_s=31.0, rate_hz=24_000)
+    assert running(decoder) is process
+    decoder.close()
 
 
 def test_errors_come_through_with_their_kind(tmp_path: Path) -> None:

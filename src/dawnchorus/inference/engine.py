@@ -136,7 +136,7 @@ class InferenceEngine:
     """
 
     def __init__(self, *, n_threads: int, max_active: int, max_batch_delay_s: float = 0.0) -> None:
-        self.decoders = DecoderPool(max_active + N_SPARE_DECODERS)
+        self.decoders = DecoderPool(max_active + N_SPARE_DECODERS, n_kept=n_threads)
         self.n_windows = 0
         """Number of windows scored so far."""
         self._max_active, self._max_batch_delay_s = max_active, max_batch_delay_s

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.metadata import with_name
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.windows import RestReport, WindowPlan
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError, OverloadedError
@@ -357,10 +359,14 @@ class InferencePool:
         Raises:
             AudioError: it cannot be opened, or exceeds the limits.
         """
-        with self.engine.decoders.decoder() as decoder:
+        with self.decoder() as decoder:
             info = decoder.probe(path).info
         self.limits.check(n_channels=info.n_channels, rate_hz=info.rate_hz, duration_s=info.duration_s)
         return info
+
+    def decoder(self) -> AbstractContextManager[DecoderProcess]:
+        """Borrow a decoder for a `with` block; it is waited for while all are in use."""
+        return self.engine.decoders.decoder()
 
     def close(self, *, grace_s: float = 30.0) -> None:
         """Finish the recordings in progress and in the queue within `grace_s`, and stop."""
