@@ -319,7 +319,7 @@ class InferenceEngine:
         with self._changed:
             self._pulled.discard(entry)
             entry.n_out += windows is not None
-            entry.is_decoded = was_open and (windows is None or windows.is_last)
+            entry.is_decoded = was_open and failure is None and (windows is None or windows.is_last)
             if failure is None and not entry.is_decoded and not entry.is_over:
                 self._active.append(entry)
             is_complete = entry.is_decoded and not entry.n_out
