@@ -348,8 +348,8 @@ def test_failing_drives_and_callers_that_are_gone(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(process, "open_recording", fail)
     assert Caller(*[request(tmp_path)] * 4).lines() == [
-        {"kind": "AudioDecodeError", "message": "/x: Input/output error"},
-        {"kind": "AudioDecodeError", "message": "reading: odd"},
+        {"kind": "AudioDecodeError", "reason": "it cannot be read (Input/output error)"},
+        {"kind": "AudioDecodeError", "reason": "it cannot be read (odd)"},
     ]
 
 

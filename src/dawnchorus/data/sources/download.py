@@ -221,8 +221,10 @@ def decode_audio(path: Path, name: str) -> float:
                 pass
             return recording.duration_s
     except AudioError as error:
-        reason, n_bytes = str(error).replace(str(path), name), path.stat().st_size
-        raise DownloadError(f"expected sound, got {n_bytes} bytes that no decoder opens: {reason}", None) from error
+        n_bytes = path.stat().st_size
+        raise DownloadError(
+            f"expected sound, got {n_bytes} bytes that no decoder opens: {name}: {error.reason}", None
+        ) from error
 
 
 def _decode_unknown(

@@ -115,7 +115,7 @@ class RetrainingRunner:
             return
         if outcome is None:
             message = error or self._describe_crash(job.id, process.returncode)
-            self._jobs.finish(job.id, "failed", error=message.replace(f"{folder}: ", "").replace(str(folder), "it"))
+            self._jobs.finish(job.id, "failed", error=message)
             self.clear(job.id)
         else:
             self._register(job, outcome, folder)
