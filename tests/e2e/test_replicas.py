@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 from tests.fixtures.machines import Postgres, Server, nginx, serving
+from tests.fixtures.stored_files import race_keep_against_sweep
 from tests.fixtures.waiting import wait_for
 
 from dawnchorus.models.bundle import Bundle
@@ -208,3 +209,10 @@ def tone(tmp_path: Path) -> Path:
     path = tmp_path / "tone.wav"
     soundfile.write(path, np.full(3 * 16_000, 0.25, np.float32), 16_000, subtype="FLOAT")
     return path
+
+
+def test_servers_that_keep_and_sweep_at_once_lose_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Postgres(tmp_path / "postgres") as cluster:
+        database = Database(cluster.url)
+        race_keep_against_sweep(database, tmp_path, monkeypatch)
+        database.close()

@@ -177,19 +177,10 @@ def fill(service: Service, folder: Path) -> Filled:
     with soundfile.SoundFile(path, "w", 48_000, 2, subtype="PCM_16") as file:
         for _ in range(DURATION_S):
             file.write(second)
-    sha256, bundle = service.files.put(path), service.pool.bundle
-    path.unlink()
+    bundle = service.pool.bundle
     job_id = uuid.uuid4().hex
-    detection = {
-        "identification": 1,
-        "recording": sha256,
-        "scientific_name": "Avis magna",
-        "common_name": "A Bird With Quite A Long Name",
-        "bundle_id": bundle.id,
-    }
     times = np.linspace(0, DURATION_S - 60, MAX_LISTED).tolist()
-    rows = [{**detection, "start_s": t, "end_s": t + 60, "score": 0.2 + t / 2000} for t in times]
-    with service.database.write() as session:
+    with service.files.keep(path) as (session, sha256):
         session.add(
             Recording(
                 sha256=sha256,
@@ -203,10 +194,19 @@ def fill(service: Service, folder: Path) -> Filled:
         session.flush()
         session.add(Identification(id=1, recording=sha256, bundle_id=bundle.id, duration_s=DURATION_S))
         session.flush()
+        detection = {
+            "identification": 1,
+            "recording": sha256,
+            "scientific_name": "Avis magna",
+            "common_name": "A Bird With Quite A Long Name",
+            "bundle_id": bundle.id,
+        }
+        rows = [{**detection, "start_s": t, "end_s": t + 60, "score": 0.2 + t / 2000} for t in times]
         session.execute(insert(DetectionRow), rows)
         session.add(Job(id=job_id, kind="identify", status="done", parameters={"sha256": sha256}, ended_at=now()))
         session.flush()
         session.execute(insert(JobEvent), [{"job": job_id, "data": {"progress": k}} for k in range(5000)])
+    path.unlink()
     log = service.settings.data / "retraining" / job_id / LOG_NAME
     log.parent.mkdir(parents=True)
     log.write_text("a line of the log\n" * 500_000)

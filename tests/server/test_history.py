@@ -139,7 +139,7 @@ def test_a_job_has_all_options_that_it_was_asked_for(server: tuple[httpx.Client,
 @pytest.fixture
 def detections(tmp_path: Path) -> Iterator[DetectionStore]:
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    yield DetectionStore(database, BlobStore(tmp_path / "files", cache=tmp_path, scratch=tmp_path), Limits())
+    yield DetectionStore(database, BlobStore(database, tmp_path / "files", cache=tmp_path, scratch=tmp_path), Limits())
     database.close()
 
 

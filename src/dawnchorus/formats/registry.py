@@ -47,8 +47,11 @@ class TableFormat:
     read: Read | None = None
     kept: tuple[str, ...] = ()
     """Fields of a detection, and `recording`, that come back from a table as they were written to it."""
-    has_channel: bool = True
-    """False where a table has no place for the channel of a detection."""
+
+    @property
+    def has_channel(self) -> bool:
+        """True if a table has a place for the channel of a detection."""
+        return "channel" in self.kept
 
 
 _TIMES = ("start_s", "end_s", "score")
@@ -73,9 +76,7 @@ FORMATS = Registry(
             raven.read,
             kept=(*_NAMES, *_TIMES, "channel"),
         ),
-        TableFormat(
-            "audacity", ".labels.txt", "Audacity labels", audacity.write, audacity.read, kept=_TIMES, has_channel=False
-        ),
+        TableFormat("audacity", ".labels.txt", "Audacity labels", audacity.write, audacity.read, kept=_TIMES),
         TableFormat(
             "kaleidoscope",
             ".kaleidoscope.csv",
@@ -107,7 +108,6 @@ FORMATS = Registry(
             birdnet_package.write,
             birdnet_package.read,
             kept=(*_NAMES, *_TIMES),
-            has_channel=False,
         ),
         TableFormat(
             "opensoundscape",
@@ -116,7 +116,6 @@ FORMATS = Registry(
             opensoundscape.write,
             opensoundscape.read,
             kept=("recording", "scientific_name", *_TIMES),
-            has_channel=False,
         ),
     ),
     noun="format",

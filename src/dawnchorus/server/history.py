@@ -26,7 +26,6 @@ from dawnchorus.server.scheduling import IdentifyResult
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.clock import now
 from dawnchorus.server.state.database import Database
-from dawnchorus.server.state.retention import delete_if_unreferenced
 from dawnchorus.server.state.tables import (
     DetectionRow,
     Identification,
@@ -126,11 +125,9 @@ class DetectionStore:
         Raises:
             OutputError: no space.
         """
-        sha256 = self._files.put(path)
         table, rows = result.table, result.table.detections
-        with self._database.write(lock_key=sha256) as session:
-            self._files.ensure(sha256, path)
-            if session.get(Recording, sha256) is None:
+        with self._files.keep(path) as (session, sha256):
+            if session.get(Recording, sha256, with_for_update=True) is None:
                 start_time = table.metadata.start_time
                 session.add(
                     Recording(
@@ -168,12 +165,12 @@ class DetectionStore:
         Raises:
             NotFoundError: there is none.
         """
-        with self._database.write(lock_key=sha256) as session:
-            recording = _get_recording(session, sha256)
+        with self._database.write() as session:
+            recording = _get_recording(session, sha256, for_update=True)
             ids = select(DetectionRow.id).where(DetectionRow.recording == sha256)
             session.execute(update(LabeledRecording).where(LabeledRecording.detection.in_(ids)).values(detection=None))
             session.delete(recording)
-        delete_if_unreferenced(self._database, self._files, sha256)  # after the commit, so that no row lacks its file
+        self._files.delete_unused(sha256)  # after the commit, so that no row lacks its file
 
     # ------------------------------------------------------------------ reading
 
@@ -296,8 +293,8 @@ def scored_channel(session: Session, row: DetectionRow) -> ChannelSource:
     return channel
 
 
-def _get_recording(session: Session, sha256: str) -> Recording:
-    row = session.get(Recording, sha256)
+def _get_recording(session: Session, sha256: str, *, for_update: bool = False) -> Recording:
+    row = session.get(Recording, sha256, with_for_update=for_update)
     if row is None:
         raise NotFoundError(f"there is no recording {sha256[:64]}.")
     return row

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from dawnchorus.errors import DawnChorusError, ModelError, NotFoundError
 from dawnchorus.models.bundle import Bundle, read_bundle, verify_bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.server.state.blobs import BlobStore
-from dawnchorus.server.state.database import Database
+from dawnchorus.server.state.database import Database, lock
 from dawnchorus.server.state.tables import Model, ModelActivation
 from dawnchorus.storage.files import cannot_write
 
@@ -68,31 +69,10 @@ class ModelCatalog:
         self.store = store
         self._given = store.open(given)
         storage_key = str(given) if not Path(given).is_dir() else str(Path(given).absolute())
-        self._insert(self._given, storage_key=storage_key, source=GIVEN, job=None, report=None)
+        with database.write() as session:
+            _add(session, self._given, storage_key=storage_key, source=GIVEN)
 
     # ------------------------------------------------------------------ models
-
-    def _insert(
-        self, bundle: Bundle, *, storage_key: str, source: str, job: str | None, report: dict[str, Any] | None
-    ) -> None:
-        with self._database.write(lock_key=f"model {bundle.id}") as session:
-            known = session.get(Model, bundle.id)
-            if known is not None:
-                if known.source == source:
-                    known.storage_key = storage_key
-                return
-            session.add(
-                Model(
-                    bundle_id=bundle.id,
-                    name=bundle.info.name,
-                    family=bundle.info.family,
-                    n_classes=len(bundle.labels),
-                    storage_key=storage_key,
-                    source=source,
-                    job=job,
-                    report=report,
-                )
-            )
 
     def add(self, bundle: Bundle, *, job: str, report: dict[str, Any]) -> None:
         """Store the bundle of a retraining job for all servers.
@@ -106,12 +86,12 @@ class ModelCatalog:
             with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
                 for path in sorted(bundle.folder.iterdir()):
                     archive.write(path, path.name)
-            sha256 = self._files.put(packed)
+            with self._files.keep(packed) as (session, sha256):
+                _add(session, bundle, storage_key=sha256, source=RETRAINED, job=job, report=report)
         except OSError as error:
             raise cannot_write(self._scratch, error) from error
         finally:
             packed.unlink(missing_ok=True)
-        self._insert(bundle, storage_key=sha256, source=RETRAINED, job=job, report=report)
 
     def list_models(self) -> list[Model]:
         """Return all models, the latest first."""
@@ -222,3 +202,32 @@ class ModelCatalog:
         if activations and not is_alone:
             return ActiveModel(bundle, activations[0].id)
         return ActiveModel(bundle, self.add_activation(bundle.id, why))
+
+
+def _add(
+    session: Session,
+    bundle: Bundle,
+    *,
+    storage_key: str,
+    source: str,
+    job: str | None = None,
+    report: dict[str, Any] | None = None,
+) -> None:
+    """Add the row of a model; of one that is known from the same source, write where its bundle is now."""
+    lock(session, f"model {bundle.id}")
+    known = session.get(Model, bundle.id)
+    if known is None:
+        session.add(
+            Model(
+                bundle_id=bundle.id,
+                name=bundle.info.name,
+                family=bundle.info.family,
+                n_classes=len(bundle.labels),
+                storage_key=storage_key,
+                source=source,
+                job=job,
+                report=report,
+            )
+        )
+    elif known.source == source:
+        known.storage_key = storage_key

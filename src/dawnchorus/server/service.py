@@ -33,7 +33,6 @@ from dawnchorus.server.settings import Settings
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import FILE_NAME, Database
 from dawnchorus.server.state.job_queue import JobQueue
-from dawnchorus.server.state.retention import referenced_files
 from dawnchorus.server.training.data import TrainingData
 from dawnchorus.server.training.runner import RetrainingRunner
 from dawnchorus.server.workers import Workers
@@ -187,7 +186,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
         own = URL.create("sqlite", database=str((data / FILE_NAME).absolute()))
         database = Database(settings.database or own)
         stack.callback(database.close)
-        files = BlobStore(settings.files or (data / "files").absolute(), cache=data / "cache", scratch=spool)
+        files = BlobStore(database, settings.files or (data / "files").absolute(), cache=data / "cache", scratch=spool)
         store = ModelStore(settings.models_folder or default_folder())
         catalog = ModelCatalog(database, files, store, given=settings.model, folder=data / "models", scratch=spool)
         active = catalog.open_active(is_alone=is_alone)
@@ -199,9 +198,6 @@ def open_service(settings: Settings) -> Iterator[Service]:
         jobs = JobQueue(database, worker_id=f"{socket.gethostname()[:20]}-{uuid.uuid4().hex[:12]}")
         if is_alone:
             jobs.requeue_orphans()
-            if settings.files is None:
-                with database.read() as session:
-                    files.collect_garbage(keep=referenced_files(session))
         detections = DetectionStore(database, files, settings.limits)
         stack.callback(detections.close)
         training_data = TrainingData(database, files, settings.limits)
@@ -216,8 +212,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
         )
         if settings.retrain_overrides:
             retraining.check(settings.retrain_overrides)
-        retraining.clean_up()
-        workers = Workers(database, jobs, pool, detections, files, retraining, switcher, kinds=settings.job_kinds)
+        workers = Workers(jobs, pool, detections, files, retraining, switcher, kinds=settings.job_kinds)
         stack.callback(workers.close)
         renderer = Renderer(spool)
         stack.callback(renderer.close)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Collection
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeout
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
@@ -19,9 +18,7 @@ from dawnchorus.server.history import DetectionStore
 from dawnchorus.server.model_switcher import ModelSwitcher
 from dawnchorus.server.scheduling import InferencePool
 from dawnchorus.server.state.blobs import BlobStore
-from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.job_queue import KINDS, JobQueue, Kind
-from dawnchorus.server.state.retention import delete_if_unreferenced
 from dawnchorus.server.state.tables import Job
 from dawnchorus.server.training.runner import RetrainingRunner
 
@@ -32,9 +29,6 @@ POLL_S = 0.25
 FLUSH_S, HEARTBEAT_S, FOLLOW_S, CLEAN_UP_S = 0.1, 1.0, 1.0, 3600.0
 """Intervals of the periodic tasks."""
 PROGRESS_INTERVAL_S = 0.5
-PARTIAL_FILE_AGE = timedelta(days=1)
-"""Age from which a partly written file counts as abandoned."""
-
 CANCEL_CHECK_S = 0.2
 """Seconds between checks for cancellation of a job."""
 
@@ -44,7 +38,6 @@ class Workers:
 
     def __init__(
         self,
-        database: Database,
         jobs: JobQueue,
         pool: InferencePool,
         detections: DetectionStore,
@@ -54,7 +47,6 @@ class Workers:
         *,
         kinds: Collection[Kind] = KINDS,
     ) -> None:
-        self._database = database
         self._jobs, self._pool, self._detections, self._files = jobs, pool, detections, files
         self._retraining = retraining
         self._shutting_down = threading.Event()
@@ -85,7 +77,7 @@ class Workers:
 
     def _repeat(self, interval_s: float, task: Callable[[], None]) -> None:
         logged = ""
-        while not self._shutting_down.wait(interval_s):
+        while not self._shutting_down.is_set():
             try:
                 task()
                 logged = ""
@@ -93,13 +85,14 @@ class Workers:
                 if repr(error) != logged:  # once, not in every cycle
                     LOG.exception("a periodic task failed; it is repeated every %g s", interval_s)
                 logged = repr(error)
+            self._shutting_down.wait(interval_s)
 
     def _heartbeat(self) -> None:
         self._jobs.heartbeat(tuple(self._active_ids))
 
     def _clean_up(self) -> None:
         self._retraining.clean_up()
-        self._files.delete_partial_files(older_than=PARTIAL_FILE_AGE)
+        self._files.sweep()
 
     def _process_jobs(self, kind: Kind) -> None:
         while not self._shutting_down.wait(POLL_S):
@@ -141,7 +134,7 @@ class Workers:
             self._jobs.finish(job.id, "cancelled")
             self._retraining.clear(job.id)
         if "sha256" in job.parameters:
-            delete_if_unreferenced(self._database, self._files, job.parameters["sha256"])
+            self._files.delete_unused(job.parameters["sha256"])
 
     def _identify(self, job: Job, should_continue: Any) -> None:
         parameters = job.parameters

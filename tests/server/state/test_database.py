@@ -19,10 +19,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from filelock import FileLock
-from sqlalchemy import create_engine, text
+from sqlalchemy import UpdateBase, create_engine, delete, text, update
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.exc import OperationalError
 from tests.fixtures.server import Serve
+from tests.fixtures.stored_files import race_keep_against_sweep
+from tests.fixtures.waiting import wait_for
 
 from dawnchorus.errors import BusyError, InputError, MissingExtraError, OutputError
 from dawnchorus.models.bundle import Bundle
@@ -30,17 +32,18 @@ from dawnchorus.server.service import open_service
 from dawnchorus.server.settings import Settings
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import MIGRATIONS, Database, alembic_config
-from dawnchorus.server.state.retention import delete_if_unreferenced, is_referenced, referenced_files
 from dawnchorus.server.state.tables import (
     Base,
     DetectionRow,
     Identification,
     Job,
+    JobFile,
     LabeledRecording,
     Model,
     ModelActivation,
     Recording,
     SplitAssignment,
+    StoredFile,
     UtcTime,
 )
 
@@ -127,48 +130,57 @@ def test_new_job_waits_and_has_not_been_tried(tmp_path: Path) -> None:
     found.close()
 
 
+HERE = "the sha256"
+
+
+def expire_all(state: Database) -> None:
+    """Make the grace period of all files end."""
+    with state.write() as session:
+        session.execute(update(StoredFile).values(kept_at=datetime(2026, 1, 1, tzinfo=UTC)))
+
+
 @pytest.mark.parametrize(
-    "row",
+    ("kind", "row", "ending"),
     [
-        Recording(sha256="a" * 64, name="x", n_bytes=1),
-        LabeledRecording(sha256="a" * 64, name="x", n_bytes=1, duration_s=1.0, rate_hz=1, source="upload"),
-        Model(bundle_id="b", name="x", family="x", n_classes=1, storage_key="a" * 64, source="retrained"),
-        Job(id="j", kind="identify", parameters={"sha256": "a" * 64}),
+        (Recording, {"sha256": HERE, "name": "x", "n_bytes": 1}, delete(Recording)),
+        (
+            LabeledRecording,
+            {"sha256": HERE, "name": "x", "n_bytes": 1, "duration_s": 1.0, "rate_hz": 1, "source": "upload"},
+            delete(LabeledRecording),
+        ),
+        (
+            Model,
+            {"bundle_id": "b", "name": "x", "family": "x", "n_classes": 1, "storage_key": HERE, "source": "retrained"},
+            delete(Model),
+        ),
+        (Job, {"id": "j", "kind": "identify", "parameters": {}}, update(Job).values(status="done")),
+        (Job, {"id": "j", "kind": "retrain", "parameters": {}, "status": "running"}, delete(Job)),
     ],
-    ids=lambda row: type(row).__name__,
+    ids=["recording", "labeled recording", "model", "job that ends", "job that is deleted"],
 )
-def test_files_that_something_refers_to_are_needed(row: Base, tmp_path: Path) -> None:
-    found, files = database(tmp_path), BlobStore(tmp_path / "files", cache=tmp_path, scratch=tmp_path)
-    sha256 = "a" * 64
-    content = tmp_path / "files" / sha256[:2] / sha256
-    content.parent.mkdir(parents=True)
-    content.write_bytes(b"x")
-    with found.write() as session:
-        session.add(row)
-    with found.read() as session:
-        assert referenced_files(session) == {sha256}
-        assert is_referenced(session, sha256)
-        assert not is_referenced(session, "b" * 64)
-    delete_if_unreferenced(found, files, sha256)
-    assert content.exists()
-    with found.write() as session:
-        session.delete(session.merge(row))
-    with found.read() as session:
-        assert not is_referenced(session, sha256)
-    delete_if_unreferenced(found, files, sha256)
-    assert not content.exists()
-    found.close()
-
-
-@pytest.mark.parametrize(("kind", "status"), [("identify", "done"), ("retrain", "queued")])
-def test_files_of_other_jobs_are_not_needed(kind: str, status: str, tmp_path: Path) -> None:
-    found = database(tmp_path)
-    with found.write() as session:
-        session.add(Job(id="j", kind=kind, status=status, parameters={"sha256": "a" * 64}))
-    with found.read() as session:
-        assert referenced_files(session) == set()
-        assert not is_referenced(session, "a" * 64)
-    found.close()
+def test_files_stay_while_something_refers_to_them(
+    kind: type[Base], row: dict[str, Any], ending: UpdateBase, tmp_path: Path
+) -> None:
+    state = database(tmp_path)
+    files = BlobStore(state, tmp_path / "files", cache=tmp_path, scratch=tmp_path)
+    (tmp_path / "x.bin").write_bytes(b"x")
+    with files.keep(tmp_path / "x.bin") as (session, sha256):
+        values = {name: sha256 if value == HERE else value for name, value in row.items()}
+        session.add(kind(**values))
+        if kind is Job:
+            session.add(JobFile(job="j", sha256=sha256))
+    expire_all(state)
+    files.sweep()
+    files.delete_unused(sha256)
+    assert files.local(sha256).read_bytes() == b"x"
+    with state.write() as session:
+        session.execute(ending)
+    files.sweep()
+    assert files.size(sha256) is None
+    with state.read() as session:
+        assert not session.query(StoredFile).count()
+        assert not session.query(JobFile).count()
+    state.close()
 
 
 def test_tables_of_a_newer_version_are_left_alone(tmp_path: Path) -> None:
@@ -280,34 +292,50 @@ def test_a_block_that_fails_changes_nothing(tmp_path: Path) -> None:
     found.close()
 
 
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[Database]:
+    opened = database(tmp_path)
+    yield opened
+    opened.close()
+
+
 @pytest.mark.parametrize("root", ["folder", "memory://dawn"])
-def test_files_are_kept_by_what_is_in_them(root: str, tmp_path: Path) -> None:
-    files = BlobStore(tmp_path / root if "://" not in root else root, cache=tmp_path / "cache", scratch=tmp_path)
+def test_files_are_kept_by_their_content(root: str, tmp_path: Path, state: Database) -> None:
+    files = BlobStore(state, tmp_path / root if "://" not in root else root, cache=tmp_path / "cache", scratch=tmp_path)
     path = tmp_path / "x.bin"
     path.write_bytes(bytes(range(256)) * 8192)
-    sha256 = files.put(path)
-    assert files.put(path) == sha256
-    assert files.size(sha256) == 1 << 21
+    for _ in range(2):
+        with files.keep(path) as (_session, sha256):
+            assert files.size(sha256) == 1 << 21
     assert files.local(sha256).read_bytes() == path.read_bytes()
     assert not list(tmp_path.rglob("*.part"))
     if "://" in root:
         assert files.local(sha256) == tmp_path / "cache" / sha256
-        files.delete(sha256)
-        assert not (tmp_path / "cache" / sha256).exists()
-        assert files.size(sha256) is None
-        files.ensure(sha256, path)
-    files.ensure(sha256, tmp_path / "no such file")
-    files.collect_garbage(keep={sha256})
-    assert files.size(sha256)
-    files.collect_garbage(keep=())
+    files.sweep()
+    assert files.size(sha256), "it is in its grace period"
+    files.delete_unused(sha256)
     assert files.size(sha256) is None
-    files.delete(sha256)
+    assert not (tmp_path / "cache" / sha256).exists()
+    files.delete_unused(sha256)
     with pytest.raises(InputError, match="not in the store"):
         files.local(sha256)
 
 
-def test_a_store_that_is_full_keeps_nothing_that_looks_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = BlobStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
+def test_a_file_whose_rows_are_refused_does_not_stay(tmp_path: Path, state: Database) -> None:
+    files = BlobStore(state, tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
+    (tmp_path / "x.bin").write_bytes(b"x")
+    with pytest.raises(BusyError), files.keep(tmp_path / "x.bin") as (session, sha256):
+        session.add(Recording(sha256=sha256, name="x", n_bytes=1))
+        raise BusyError("the queue is full")
+    assert files.size(sha256) is None
+    with state.read() as session:
+        assert not session.query(Recording).count()
+
+
+def test_a_store_that_is_full_keeps_nothing_that_looks_whole(
+    tmp_path: Path, state: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = BlobStore(state, tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
     path = tmp_path / "x.bin"
     path.write_bytes(bytes(1000))
 
@@ -316,14 +344,21 @@ def test_a_store_that_is_full_keeps_nothing_that_looks_whole(tmp_path: Path, mon
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("fsspec.implementations.local.LocalFileSystem.put_file", full)
-    with pytest.raises(OutputError, match="No space left"):
-        files.put(path)
+    with pytest.raises(OutputError, match="No space left"), files.keep(path):
+        pass
     assert not [found for found in (tmp_path / "files").rglob("*") if found.is_file()]
 
 
-def test_an_unknown_store_is_refused(tmp_path: Path) -> None:
+def test_files_that_are_kept_and_swept_at_once_are_there_while_something_refers_to_them(
+    tmp_path: Path, state: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Servers upload, delete and sweep the same two files; the grace period is over at once."""
+    race_keep_against_sweep(state, tmp_path, monkeypatch)
+
+
+def test_an_unknown_store_is_refused(tmp_path: Path, state: Database) -> None:
     with pytest.raises(InputError, match="--files"):
-        BlobStore("nonsense://x", cache=tmp_path, scratch=tmp_path)
+        BlobStore(state, "nonsense://x", cache=tmp_path, scratch=tmp_path)
 
 
 def test_a_second_server_does_not_share_a_folder(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
@@ -351,21 +386,24 @@ def test_what_a_killed_server_left_is_cleared(level_bundle: Bundle, tmp_path: Pa
     assert not list((tmp_path / "server").glob("spool-abc*"))
 
 
-def test_what_was_cut_off_long_ago_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
-    files = BlobStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
+def test_parts_that_were_cut_off_long_ago_go_and_those_that_are_being_written_stay(
+    tmp_path: Path, state: Database
+) -> None:
+    files = BlobStore(state, tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
     path = tmp_path / "x.bin"
     path.write_bytes(b"x")
-    whole = files.local(files.put(path))
+    with files.keep(path) as (_session, sha256):
+        whole = files.local(sha256)
     parts = [whole.parent / f"{whole.name}.{digit * 32}.part" for digit in "12"]
     for part in parts:
         part.write_bytes(b"x")
     os.utime(parts[0], (0, 0))
     os.utime(whole, (0, 0))
-    files.delete_partial_files(older_than=timedelta(days=1))
+    files.sweep()
     assert [path.exists() for path in (whole, *parts)] == [True, False, True]
     assert {path.name for path in (tmp_path / "files").iterdir()} == {whole.parent.name}, "no file for the time stays"
-    files.now = lambda: datetime.fromtimestamp(0, UTC)  # type: ignore[method-assign] - the store's clock is far behind
-    files.delete_partial_files(older_than=timedelta(days=1))
+    files.store_now = lambda: datetime.fromtimestamp(0, UTC)  # type: ignore[method-assign] - its clock is far behind
+    files.sweep()
     assert parts[1].exists()
 
 
@@ -403,20 +441,23 @@ def test_what_ended_jobs_have_left_is_cleared(level_bundle: Bundle, tmp_path: Pa
         (folder / job_id / "log.txt").write_text("x")
     (folder / "sounds-of-all").mkdir()
     with open_service(settings):
-        assert sorted(path.name for path in folder.rglob("*")) == sorted([ended.id, "log.txt", "sounds-of-all"])
+        wait_for(
+            lambda: sorted(path.name for path in folder.rglob("*")) == sorted([ended.id, "log.txt", "sounds-of-all"])
+        )
 
 
-def test_a_sweep_leaves_what_is_not_ours(tmp_path: Path) -> None:
-    files = BlobStore(tmp_path, cache=tmp_path / "cache", scratch=tmp_path)
-    music = tmp_path / "Music" / "dear.wav"
-    music.parent.mkdir()
-    music.write_bytes(b"x")
-    left = tmp_path / "ab" / f"ab{'0' * 62}.{'1' * 32}.part"
-    left.parent.mkdir()
-    left.write_bytes(b"x")
-    files.collect_garbage(keep=())
-    assert music.exists()
-    assert not left.exists()
+def test_a_sweep_leaves_files_of_others(tmp_path: Path, state: Database) -> None:
+    """A folder of music, and the files of a server with another database."""
+    files = BlobStore(state, tmp_path, cache=tmp_path / "cache", scratch=tmp_path)
+    others = [tmp_path / "Music" / "dear.wav", tmp_path / "ab" / f"ab{'0' * 62}"]
+    part = tmp_path / "ab" / f"ab{'0' * 62}.{'1' * 32}.part"
+    for path in (*others, part):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+        os.utime(path, (0, 0))
+    files.sweep()
+    assert all(path.exists() for path in others)
+    assert not part.exists()
 
 
 def test_database_of_revision_0002_opens(tmp_path: Path) -> None:
@@ -446,6 +487,9 @@ def test_database_of_revision_0002_opens(tmp_path: Path) -> None:
         stored, counted = session.query(Identification).order_by(Identification.id)
         assert (stored.provenance, stored.latitude, stored.longitude, stored.week) == (None, 52.5, 13.4, None)
         assert counted.latitude is None
+        needed = {(row.job[0], row.sha256[0]) for row in session.query(JobFile)}
+        assert needed == {("2", "b"), ("2", "c"), ("3", "a")}, "of the jobs that have not ended"
+        assert {row.sha256 for row in session.query(StoredFile)} == {digit * 64 for digit in "abcd"}
     state.close()
     with closing(sqlite3.connect(tmp_path / "state.db")) as connection:
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []

@@ -164,7 +164,7 @@ def test_registry_serves_what_was_activated_last(bundles: list[Bundle], store: M
             self._scratch = tempfile.TemporaryDirectory()
             folder = Path(self._scratch.name)
             self.database = Database(f"sqlite:///{folder / 'state.db'}")
-            files = BlobStore(str(folder / "files"), cache=folder / "cache", scratch=folder)
+            files = BlobStore(self.database, folder / "files", cache=folder / "cache", scratch=folder)
             self.pools: list[InferencePool] = []
             self.servers: list[tuple[ModelCatalog, ModelSwitcher]] = []
             for k in range(2):

@@ -21,6 +21,7 @@ from dawnchorus.limits import Limits, ZipLimits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
+from dawnchorus.server.state.job_queue import JobQueue
 from dawnchorus.server.state.tables import LabeledRecording
 from dawnchorus.server.training.archives import unpack
 from dawnchorus.server.training.data import TrainingData
@@ -396,7 +397,7 @@ def test_labels_that_differ_in_case_and_spaces_are_one_class(tmp_path: Path) -> 
                     sha256=f"{k}", name="x", n_bytes=1, duration_s=1.0, rate_hz=1, scientific_name=name, source="upload"
                 )
             )
-    files = BlobStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
+    files = BlobStore(database, tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
     (row,) = TrainingData(database, files, Limits()).count_by_species()
     assert (row.scientific_name, row.n_recordings, row.duration_s) == ("Nova avis", 2, 2.0)
     database.close()
@@ -471,7 +472,7 @@ def test_a_species_that_cannot_be_written_is_refused(level_bundle: Bundle, serve
 def test_a_snapshot_does_not_change_with_what_comes_later(tmp_path: Path, level_bundle: Bundle) -> None:
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
     lessons = TrainingData(
-        database, BlobStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path), Limits()
+        database, BlobStore(database, tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path), Limits()
     )
 
     def teach(name: str, level: float) -> None:
@@ -483,7 +484,8 @@ def test_a_snapshot_does_not_change_with_what_comes_later(tmp_path: Path, level_
 
     teach("a.wav", 0.1)
     (tmp_path / "job").mkdir()
-    before = lessons.snapshot(tmp_path / "job").rows
+    job = JobQueue(database, worker_id="one").add("retrain", {})
+    before = lessons.snapshot(tmp_path / "job", job.id).rows
     teach("b.wav", 0.2)
     assert read_table(tmp_path / "job").rows == before
     assert len(before) == 1
@@ -495,7 +497,9 @@ def test_upload_lists_each_file_once_with_a_relative_data_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    data = TrainingData(database, BlobStore(tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path), Limits())
+    data = TrainingData(
+        database, BlobStore(database, tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path), Limits()
+    )
     folder = Path("upload")
     folder.mkdir()
     files = {"a.wav": sound(0.1), "b.wav": sound(0.2), "labels.csv": b"path,species\na.wav,Avis magna\n"}
@@ -576,23 +580,18 @@ def test_folders_of_a_review_are_noted(level_bundle: Bundle, serve: Serve) -> No
     assert any("folders of a review, faux positifs (1): the species is known not" in note for note in reply["notes"])
 
 
-@pytest.mark.parametrize(
-    ("species", "reason"),
-    [
+def test_a_field_is_one_label_and_not_a_folder_or_a_list(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+    for species, reason in (
         ("Corvus corone/cornix", "'Corvus corone/cornix': no such class"),
         ("Loud Bird, adult", "'Loud Bird, adult': no such class. Did you mean Avis magna (Loud Bird)?"),
         ("Avis magna, Avis parva", "species: expected the name of one species, got several: 'Avis magna, Avis parva'"),
         ("Avis parva/Loud Bird", "'Avis parva/Loud Bird': no such class"),
-    ],
-)
-def test_a_field_is_one_label_and_not_a_folder_or_a_list(
-    species: str, reason: str, level_bundle: Bundle, serve: Serve
-) -> None:
-    client = serve(model=level_bundle.folder)
-    files = {"audio": ("a.wav", sound(0.1))}
-    (refused,) = client.post("/api/v1/training-data", files=files, data={"species": species}).json()["files"]
-    assert (refused["status"], refused["species"]) == ("rejected", None)
-    assert refused["reason"].startswith(reason)
+    ):
+        given = {"files": {"audio": ("a.wav", sound(0.1))}, "data": {"species": species}}
+        (refused,) = client.post("/api/v1/training-data", **given).json()["files"]
+        assert (refused["status"], refused["species"]) == ("rejected", None)
+        assert refused["reason"].startswith(reason)
     assert client.get("/api/v1/training-data").json()["total"] == 0
 
 

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import logging
 import re
 import uuid
-from collections.abc import Callable, Container
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+from sqlalchemy import delete, exists, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from dawnchorus.errors import InputError, NotFoundError
+from dawnchorus.server.state.clock import now
+from dawnchorus.server.state.database import Database, lock
+from dawnchorus.server.state.tables import ACTIVE_STATUSES, FILE_REFERENCES, Job, JobFile, StoredFile
 from dawnchorus.storage.files import cannot_write
 
-_STORED = re.compile(r"/([0-9a-f]{2})/([0-9a-f]{64})(\.[0-9a-f]{32}\.part)?$")
+LOG = logging.getLogger(__name__)
+
+GRACE = timedelta(hours=1)
+"""Time for which a file without references stays, so that the next use of it needs no new copy."""
+
+PART_AGE = timedelta(days=1)
+"""Age from which a partly written file counts as abandoned."""
+
+_PART = re.compile(r"/([0-9a-f]{2})/([0-9a-f]{64})\.[0-9a-f]{32}\.part$")
 
 
 class BlobStore:
-    """Files by their sha256; each is complete or absent."""
+    """Files by their sha256, each complete or absent; they stay while `tables.FILE_REFERENCES` has them."""
 
-    def __init__(self, root: str | Path, *, cache: Path, scratch: Path) -> None:
+    def __init__(self, database: Database, root: str | Path, *, cache: Path, scratch: Path) -> None:
         """Open the store.
 
         Args:
+            database: The rows that refer to its files.
             root: A folder or a URL of fsspec.
             cache: Folder of local copies, if `root` is not on this machine.
             scratch: Folder of incomplete files, on the same drive as `cache`.
@@ -39,35 +55,59 @@ class BlobStore:
         except (ValueError, ImportError) as error:
             raise InputError(f"--files: {root}: {error}") from error
         self._is_local = isinstance(self._system, LocalFileSystem)
-        self._cache, self._scratch = cache, scratch
+        self._database, self._cache, self._scratch = database, cache, scratch
 
-    def put(self, path: Path) -> str:
-        """Store a copy of the file and return its sha256.
+    @contextmanager
+    def keep(self, path: Path) -> Iterator[tuple[Session, str]]:
+        """Store a copy of a file, and yield a transaction for the rows that refer to it, with its sha256.
+
+        The copy is complete when the block begins. If the block raises, it is deleted, unless something else refers to
+        it; after a kill, a sweep does that.
 
         Raises:
             OutputError: no space, no permission.
         """
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        stored_path = self._path(sha256)
-        if self._system.exists(stored_path):
-            return sha256
-        # Written under another name first, so that an interrupted write leaves no incomplete file.
-        partial_path = f"{stored_path}.{uuid.uuid4().hex}.part"
+        with self._database.write() as session:  # before the copy, so that a sweep knows of it, whatever happens
+            _record(session, sha256)
+        self._put(path, sha256)
         try:
-            self._system.makedirs(stored_path.rsplit("/", 1)[0], exist_ok=True)
-            self._system.put_file(str(path), partial_path)
-            self._system.mv(partial_path, stored_path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                self._system.rm_file(partial_path)
-            raise cannot_write(Path(self._root), error) from error
-        return sha256
+            with self._database.write() as session:
+                _record(session, sha256)
+                if self.size(sha256) is None:  # deleted in between
+                    self._put(path, sha256)
+                yield session, sha256
+        except Exception:
+            with suppress(SQLAlchemyError, OSError):
+                self.delete_unused(sha256)
+            raise
 
-    def ensure(self, sha256: str, path: Path) -> None:
-        """Store the file again if it was deleted since `put`."""
-        if self.size(sha256) is None:
-            self.put(path)
+    def sweep(self) -> None:
+        """Delete the files that nothing refers to and that were kept before the grace period, and abandoned parts."""
+        is_unused = StoredFile.sha256.not_in(select(FILE_REFERENCES.c.sha256))
+        with self._database.write() as session:
+            ended = select(Job.id).where(Job.status.not_in(ACTIVE_STATUSES))
+            session.execute(delete(JobFile).where(JobFile.job.in_(ended)))
+            old = select(StoredFile.sha256).where(StoredFile.kept_at < now() - GRACE, is_unused)
+            unused = list(session.scalars(old))
+        for sha256 in unused:
+            try:
+                self.delete_unused(sha256)
+            except OSError as error:
+                LOG.error("the file %s of the store cannot be deleted: %s", sha256, error)
+        self._delete_abandoned_parts()
+
+    def delete_unused(self, sha256: str) -> None:
+        """Delete a file at once if nothing refers to it."""
+        with self._database.write() as session:
+            lock(session, sha256)
+            if session.scalar(select(exists().where(FILE_REFERENCES.c.sha256 == sha256))):
+                return
+            (self._cache / sha256).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                self._system.rm_file(self._path(sha256))
+            session.execute(delete(StoredFile).where(StoredFile.sha256 == sha256))
 
     def size(self, sha256: str) -> int | None:
         """Return the size of a file in bytes, or None if it is absent."""
@@ -94,25 +134,36 @@ class BlobStore:
             partial_path.replace(copy)
         return copy
 
-    def delete(self, sha256: str) -> None:
-        """Delete a file and its local copy."""
-        (self._cache / sha256).unlink(missing_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            self._system.rm_file(self._path(sha256))
-
-    def collect_garbage(self, *, keep: Container[str]) -> None:
-        """Delete all files but those in `keep`, and partial files; only valid while no other server writes."""
-        self._delete_matching(lambda path: path.rsplit("/", 1)[1] not in keep)
-
-    def delete_partial_files(self, *, older_than: timedelta) -> None:
-        """Delete partial files of that age by the store's own clock; other servers may be writing."""
+    def _put(self, path: Path, sha256: str) -> None:
+        stored_path = self._path(sha256)
+        if self._system.exists(stored_path):
+            return
+        # Written under another name first, so that an interrupted write leaves no incomplete file.
+        partial_path = f"{stored_path}.{uuid.uuid4().hex}.part"
         try:
-            before = self.now() - older_than
+            self._system.makedirs(stored_path.rsplit("/", 1)[0], exist_ok=True)
+            self._system.put_file(str(path), partial_path)
+            self._system.mv(partial_path, stored_path)
+        except OSError as error:
+            with suppress(OSError):
+                self._system.rm_file(partial_path)
+            raise cannot_write(Path(self._root), error) from error
+
+    def _delete_abandoned_parts(self) -> None:
+        """Delete parts of files by age; other servers may be writing some."""
+        try:
+            before = self.store_now() - PART_AGE
         except NotImplementedError:  # a store without modification times
             return
-        self._delete_matching(lambda path: path.endswith(".part") and self._system.modified(path) < before)
+        for path in self._system.find(self._root):
+            match = _PART.search(path)
+            if match is not None and match[1] == match[2][:2]:
+                # Deleted by another server, or a store without modification times.
+                with suppress(OSError, NotImplementedError):
+                    if self._system.modified(path) < before:
+                        self._system.rm_file(path)
 
-    def now(self) -> datetime:
+    def store_now(self) -> datetime:
         """Return the time by the clock that dates the store's files, which may differ from this machine's.
 
         Raises:
@@ -128,14 +179,11 @@ class BlobStore:
             self._system.rm_file(probe)
         return moment
 
-    def _delete_matching(self, condition: Callable[[str], bool]) -> None:
-        for path in self._system.find(self._root):
-            match = _STORED.search(path)
-            if match is not None and match[1] == match[2][:2]:
-                # Deleted by another server, or a store without modification times.
-                with contextlib.suppress(OSError, NotImplementedError):
-                    if condition(path):
-                        self._system.rm_file(path)
-
     def _path(self, sha256: str) -> str:
         return f"{self._root}/{sha256[:2]}/{sha256}"
+
+
+def _record(session: Session, sha256: str) -> None:
+    """Write that a file is kept now; no other transaction records or deletes it until the end of this one."""
+    lock(session, sha256)
+    session.merge(StoredFile(sha256=sha256, kept_at=now()))

@@ -63,16 +63,20 @@ class Database:
             yield session
 
     @contextmanager
-    def write(self, *, lock_key: str | None = None) -> Iterator[Session]:
-        """Open an atomic transaction; transactions of the same `lock_key` run one at a time."""
+    def write(self) -> Iterator[Session]:
+        """Open an atomic transaction."""
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
-            if lock_key is not None and self.engine.dialect.name == "postgresql":  # SQLite has one writer at a time
-                session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(lock_key, 0))))
             yield session
 
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def lock(session: Session, key: str) -> None:
+    """Wait for other transactions that hold the lock `key`, and hold it until the end of this one."""
+    if session.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(key, 0))))
 
 
 def _engine(url: str | URL) -> Engine:

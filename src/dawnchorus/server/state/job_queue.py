@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from dawnchorus.errors import BusyError, NotFoundError
 from dawnchorus.server.state.clock import now
 from dawnchorus.server.state.database import Database
-from dawnchorus.server.state.tables import ACTIVE_STATUSES, Job, JobEvent
+from dawnchorus.server.state.tables import ACTIVE_STATUSES, Job, JobEvent, JobFile
 
 Kind = Literal["identify", "retrain"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -61,31 +61,30 @@ class JobQueue:
         self._last_check_s = monotonic()
         self._silences: dict[str, _Silence] = {}
 
-    def add(
-        self,
-        kind: Kind,
-        parameters: Mapping[str, Any],
-        *,
-        lock_key: str | None = None,
-        prepare: Callable[[], object] = bool,
+    def add(self, kind: Kind, parameters: Mapping[str, Any]) -> Job:
+        """Add a job; see `insert`."""
+        with self._database.write() as session:
+            return self.insert(session, kind, parameters)
+
+    def insert(
+        self, session: Session, kind: Kind, parameters: Mapping[str, Any], *, files: Collection[str] = ()
     ) -> Job:
-        """Add a job; `prepare` is called in the transaction that holds the lock of `lock_key`.
+        """Add a job in a transaction, with the sha256 of the stored files that it needs.
 
         Raises:
             BusyError: a retraining is in progress, or the queue is full.
         """
         job = Job(id=uuid.uuid4().hex, kind=kind, parameters=dict(parameters))
+        waiting = select(func.count()).select_from(Job).where(Job.status == "queued")
+        if (session.scalar(waiting) or 0) >= MAX_JOBS:
+            raise BusyError(f"the queue is full: {MAX_JOBS} jobs are waiting. Try again when some are done.")
+        session.add(job)
         try:
-            with self._database.write(lock_key=lock_key) as session:
-                prepare()
-                waiting = select(func.count()).select_from(Job).where(Job.status == "queued")
-                if (session.scalar(waiting) or 0) >= MAX_JOBS:
-                    raise BusyError(f"the queue is full: {MAX_JOBS} jobs are waiting. Try again when some are done.")
-                session.add(job)
-                session.flush()
-                session.add(JobEvent(job=job.id, data=_to_dict(job)))
+            session.flush()
         except IntegrityError as error:
             raise BusyError("a retraining is in progress. Wait for its end, or cancel it.") from error
+        session.add(JobEvent(job=job.id, data=_to_dict(job)))
+        session.add_all(JobFile(job=job.id, sha256=sha256) for sha256 in files)
         return job
 
     def get(self, job_id: str) -> Job:

@@ -17,7 +17,9 @@ from sqlalchemy import (
     String,
     Text,
     TypeDecorator,
+    select,
     text,
+    union_all,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -255,6 +257,15 @@ class Job(Base):
     ended_at: Mapped[datetime | None]
 
 
+class JobFile(Base):
+    """A file that a job needs until it ends."""
+
+    __tablename__ = "job_files"
+
+    job: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True, index=True)
+
+
 class JobEvent(Base):
     """An event of a job; a client that reconnects resumes after the last id that it received."""
 
@@ -267,6 +278,16 @@ class JobEvent(Base):
     data: Mapped[dict[str, Any]]
 
 
+class StoredFile(Base):
+    """A file of the file store; its row is written before the file, and deleted after it."""
+
+    __tablename__ = "stored_files"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kept_at: Mapped[datetime]
+    """Time of the last upload of it."""
+
+
 class EndedSession(Base):
     """A session that ended by logging out, kept for as long as its cookie would be valid."""
 
@@ -274,3 +295,12 @@ class EndedSession(Base):
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
     ended_at: Mapped[datetime]
+
+
+FILE_REFERENCES = union_all(
+    select(Recording.sha256.label("sha256")),
+    select(LabeledRecording.sha256),
+    select(Model.storage_key).where(Model.source == "retrained"),
+    select(JobFile.sha256).join(Job, Job.id == JobFile.job).where(Job.status.in_(ACTIVE_STATUSES)),
+).subquery("file_references")
+"""Files of the store that something refers to, in a column `sha256`."""

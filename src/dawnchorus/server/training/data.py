@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import and_, case, delete, exists, func, select
+from sqlalchemy import case, delete, func, insert, literal, select
 from sqlalchemy.orm import Session
 
 from dawnchorus.audio.decode import read_clip
@@ -25,11 +25,9 @@ from dawnchorus.models.bundle import file_sha256
 from dawnchorus.server.history import scored_channel
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
-from dawnchorus.server.state.retention import delete_if_unreferenced
 from dawnchorus.server.state.tables import (
-    ACTIVE_STATUSES,
     DetectionRow,
-    Job,
+    JobFile,
     LabeledRecording,
     Recording,
     Review,
@@ -177,9 +175,7 @@ class TrainingData:
             return UploadOutcome(name, "rejected", None, error.reason, error.suggestions)
         except (InputError, AudioTooLargeError) as error:
             return UploadOutcome(name, "rejected", None, error.reason)
-        sha256 = self._files.put(path)
         labeled = LabeledRecording(
-            sha256=sha256,
             name=upload.base_name,
             n_bytes=path.stat().st_size,
             duration_s=row.duration_s or 0.0,
@@ -187,16 +183,15 @@ class TrainingData:
             scientific_name=None if label is None else label.scientific_name,
             common_name=None if label is None else label.common_name,
             absent=None if absent is None else absent.scientific_name,
-            group=sha256,
             source="upload",
         )
         species = "no species" if label is None else label.common_name
         reason = None if absent is None else f"it is without {absent.common_name}"
-        is_same_upload = LabeledRecording.sha256 == sha256, LabeledRecording.source == "upload"
-        with self._database.write(lock_key=sha256) as session:
-            self._files.ensure(sha256, path)
+        with self._files.keep(path) as (session, sha256):
+            is_same_upload = LabeledRecording.sha256 == sha256, LabeledRecording.source == "upload"
             earlier = session.scalar(select(LabeledRecording).where(*is_same_upload))
             if earlier is None:
+                labeled.sha256 = labeled.group = sha256
                 session.add(labeled)
                 return UploadOutcome(name, "accepted", species, reason)
             if (earlier.scientific_name, earlier.absent) == (labeled.scientific_name, labeled.absent):
@@ -250,14 +245,12 @@ class TrainingData:
             source="review",
             detection=row.id,
         )
-        with self._cut_clip(row, channel) as path:
-            labeled.sha256, labeled.n_bytes = self._files.put(path), path.stat().st_size
-            with self._database.write(lock_key=labeled.sha256) as session:
-                self._files.ensure(labeled.sha256, path)
-                if session.get(DetectionRow, detection_id, with_for_update=True) is None:  # one review at a time
-                    raise NotFoundError(f"there is no detection {detection_id}.")
-                _delete_review(session, detection_id)
-                session.add_all([review, labeled])
+        with self._cut_clip(row, channel) as path, self._files.keep(path) as (session, sha256):
+            labeled.sha256, labeled.n_bytes = sha256, path.stat().st_size
+            if session.get(DetectionRow, detection_id, with_for_update=True) is None:  # one review at a time
+                raise NotFoundError(f"there is no detection {detection_id}.")
+            _delete_review(session, detection_id)
+            session.add_all([review, labeled])
         return review
 
     def delete_review(self, detection_id: int) -> None:
@@ -266,9 +259,8 @@ class TrainingData:
             sha256 = session.scalar(select(LabeledRecording.sha256).where(LabeledRecording.detection == detection_id))
         with self._database.write() as session:
             _delete_review(session, detection_id)
-            is_retraining = _is_retraining(session)
-        if sha256 is not None and not is_retraining:
-            delete_if_unreferenced(self._database, self._files, sha256)
+        if sha256 is not None:
+            self._files.delete_unused(sha256)
 
     @contextmanager
     def _cut_clip(self, row: DetectionRow, channel: ChannelSource) -> Iterator[Path]:
@@ -315,9 +307,15 @@ class TrainingData:
 
     # ------------------------------------------------------------------ retraining
 
-    def snapshot(self, folder: Path) -> RecordingsTable:
-        """Write all labeled recordings as a recordings table into `folder`; later uploads do not change it."""
-        with self._database.read() as session:
+    def snapshot(self, folder: Path, job_id: str) -> RecordingsTable:
+        """Write all labeled recordings as a recordings table into `folder`; later uploads do not change it.
+
+        Their files stay until the job has ended, even if their reviews are deleted.
+        """
+        with self._database.write() as session:
+            session.execute(delete(JobFile).where(JobFile.job == job_id))
+            needed = select(literal(job_id), LabeledRecording.sha256).distinct()
+            session.execute(insert(JobFile).from_select(["job", "sha256"], needed))
             labeled = list(session.scalars(select(LabeledRecording).order_by(LabeledRecording.id)))
             splits = {each.group: each.split for each in session.scalars(select(SplitAssignment))}
         table = RecordingsTable(folder, tuple(self._to_rows(labeled, splits)))
@@ -423,12 +421,6 @@ def _get_detection(session: Session, detection_id: int) -> tuple[DetectionRow, R
     if row is None:
         raise NotFoundError(f"there is no detection {detection_id}.")
     return row, session.get_one(Recording, row.recording)
-
-
-def _is_retraining(session: Session) -> bool:
-    """Return True while a retraining is queued or running: its snapshot refers to stored files."""
-    active = and_(Job.kind == "retrain", Job.status.in_(ACTIVE_STATUSES))
-    return bool(session.scalar(select(exists().where(active))))
 
 
 def _delete_review(session: Session, detection_id: int) -> None:

@@ -97,7 +97,7 @@ class RetrainingRunner:
         folder = self._folder / job.id
         if not (folder / "recordings.parquet").is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            self._training_data.snapshot(folder)
+            self._training_data.snapshot(folder, job.id)
         active = self._switcher.active
         outcome: dict[str, Any] | None = None
         error, last_report_s = None, 0.0

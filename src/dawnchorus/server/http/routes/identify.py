@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator, Field
 
-from dawnchorus.errors import BusyError, InputError
+from dawnchorus.errors import InputError
 from dawnchorus.formats.columns import build_json_schema, round_values
 from dawnchorus.formats.detection_columns import iterate_rows
 from dawnchorus.formats.registry import FORMATS, TableFormat
@@ -39,7 +39,6 @@ from dawnchorus.server.http.routes.replies import error_responses, job_fields
 from dawnchorus.server.scheduling import IdentifyResult
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
-from dawnchorus.server.state.retention import delete_if_unreferenced
 from dawnchorus.server.state.tables import Job
 from dawnchorus.tables import parse_latitude, parse_longitude
 from dawnchorus.types import ChannelOption
@@ -204,13 +203,9 @@ def enqueue(service: Service, path: Path, name: str, options: Options) -> Job:
         BusyError: the queue is full.
         OutputError: there is no space.
     """
-    files, sha256 = service.files, service.files.put(path)
-    parameters = {"sha256": sha256, "name": name, "options": asdict(options)}
-    try:
-        return service.jobs.add("identify", parameters, lock_key=sha256, prepare=lambda: files.ensure(sha256, path))
-    except BusyError:
-        delete_if_unreferenced(service.database, files, sha256)
-        raise
+    with service.files.keep(path) as (session, sha256):
+        parameters = {"sha256": sha256, "name": name, "options": asdict(options)}
+        return service.jobs.insert(session, "identify", parameters, files=[sha256])
 
 
 def _build_response(result: IdentifyResult, name: str, options: Options, output_format: TableFormat | None) -> Response:

@@ -16,7 +16,6 @@ from dawnchorus.server.http.dependencies import ServiceDependency
 from dawnchorus.server.http.routes.replies import Limit, Offset, error_responses, job_fields
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.job_queue import Kind
-from dawnchorus.server.state.retention import delete_if_unreferenced
 from dawnchorus.server.state.tables import ACTIVE_STATUSES, Job
 
 POLL_S = 0.3
@@ -50,10 +49,7 @@ def log(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
 @router.post("/{job_id}/cancel", dependencies=[require_role(Role.TRAIN)], responses=error_responses(404))
 def cancel(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
     """Request cancellation, which takes seconds."""
-    job = service.jobs.cancel(job_id)
-    if job.status == "cancelled" and "sha256" in job.parameters:
-        delete_if_unreferenced(service.database, service.files, job.parameters["sha256"])
-    return job_fields(job)
+    return job_fields(service.jobs.cancel(job_id))
 
 
 @router.delete(
