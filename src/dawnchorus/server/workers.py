@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from dawnchorus.errors import DawnChorusError
+from dawnchorus.errors import AudioError, DawnChorusError
 from dawnchorus.identification.options import Options
 from dawnchorus.server.history import DetectionStore
 from dawnchorus.server.model_switcher import ModelSwitcher

@@ -84,7 +84,7 @@ def claim_folder(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise BusyError(f"{folder}: another dawnchorus process fetches into it. Wait for its end.") from None
+        raise BusyError("another dawnchorus process fetches into it. Wait for its end.", subject=folder) from None
     except OSError as error:
         raise cannot_write(folder, error) from error
     try:

@@ -170,8 +170,7 @@ class RetrainingRunner:
                     self.clear(job.id)
 
     def _describe_crash(self, job_id: str, code: int | None) -> str:
-        last = next((line for line in reversed(self.log(job_id)) if line.strip()), "none")
-        return f"training ended with status {code}. The active model is unchanged. Last line of the log: {last[:200]}"
+        return f"training ended with status {code}. The active model is unchanged. Its log is at /api/v1/jobs/{job_id}/log."
 
 
 @contextmanager
