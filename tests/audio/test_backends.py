@@ -198,7 +198,7 @@ def test_a_film_without_sound_is_refused(tmp_path: Path) -> None:
         (OSError(5, "Input/output error"), "Input/output error"),
         (OSError("odd"), "odd"),
         (ValueError("bad"), "bad"),
-        (av.error.InvalidDataError(1, "Invalid data"), "[Errno 1] Invalid data"),
+        (av.error.InvalidDataError(1, "Invalid data", "/x"), "Invalid data"),
     ],
 )
 def test_all_that_ffmpeg_raises_is_an_audio_error(

@@ -226,8 +226,8 @@ class _AvBackend:
                 self._container = opened.enter_context(av.open(file, mode="r", container_options=NO_PLAYLISTS))
                 streams = self._container.streams.audio
             except (av.error.FFmpegError, OSError, ValueError) as error:
-                reason = error.strerror or error if isinstance(error, OSError) else error
-                raise AudioDecodeError(path, str(reason)) from error
+                # FFmpeg's own message names the file.
+                raise AudioDecodeError(path, str(getattr(error, "strerror", None) or error)) from error
             if not streams:
                 raise AudioDecodeError(path, "there is no sound in the file")
             self._stream = streams[0]

@@ -130,7 +130,7 @@ class Target:
         existing = next((out_path for out_path in self._table_paths(paths) if out_path.exists()), None)
         if existing is not None:
             raise OutputExistsError(
-                f"{existing} is there already. Use --overwrite to replace it, or choose another output."
+                "it is there already. Use --overwrite to replace it, or choose another output.", subject=existing
             )
 
     def _keep_layout(self, root: str | None, paths: Sequence[Path]) -> None:

@@ -170,7 +170,8 @@ class RetrainingRunner:
                     self.clear(job.id)
 
     def _describe_crash(self, job_id: str, code: int | None) -> str:
-        return f"training ended with status {code}. The active model is unchanged. Its log is at /api/v1/jobs/{job_id}/log."
+        log = f"/api/v1/jobs/{job_id}/log"  # its lines may name folders
+        return f"training ended with status {code}. The active model is unchanged. Its log is at {log}."
 
 
 @contextmanager
