@@ -101,7 +101,7 @@ def write_export(table: RecordingsTable, kind: ExportKind, *, convert: Convert =
     if metadata is not None and metadata["key"] == key:
         return Export(folder, metadata["n_items"], metadata["n_without_species"], is_new=False)
     if metadata is None and folder.exists():
-        raise OutputExistsError(f"{folder}: expected no folder, or an export of an earlier run. Move it away.")
+        raise OutputExistsError("expected no folder, or an export of an earlier run. Move it away.", subject=folder)
     try:
         with lock_clips(table.folder), _scratch_folder(table.folder) as scratch:
             unfinished = scratch / kind.folder_name

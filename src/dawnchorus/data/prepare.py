@@ -88,7 +88,7 @@ def prepare(
             results = map_recordings(work, tasks, n_workers=n_workers)
             for n, (task, result) in enumerate(zip(tasks, results, strict=True), 1):
                 if isinstance(result, AudioError):
-                    failures[task.recording_id] = str(result)
+                    failures[task.recording_id] = result.reason
                 else:
                     writer.add(task.recording_id, task.key, result.path, result.times, result.cuts)
                     result.path.unlink()

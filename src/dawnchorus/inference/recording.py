@@ -146,7 +146,9 @@ class RecordingWork:
         with opened as recording:
             if plan.limits is not None:
                 info = recording.info
-                plan.limits.check(n_channels=info.n_channels, rate_hz=info.rate_hz, duration_s=info.duration_s)
+                plan.limits.check(
+                    self.path, n_channels=info.n_channels, rate_hz=info.rate_hz, duration_s=info.duration_s
+                )
             analyses = {name: analysis.create() for name, analysis in plan.analyses.items()}
             signal = _Signal(source, recording, analyses, self._n_pulled)
             self._signals.append(signal)

@@ -115,17 +115,19 @@ class _OnnxSession:
         outputs = {o.name: o.shape for o in self._session.get_outputs()}
         if list(inputs) != ["waveform"] or "logits" not in outputs:
             raise InvalidBundleError(
-                f"{bundle.graph_path}: expected the input 'waveform' and the output 'logits', "
-                f"found {list(inputs)} and {list(outputs)}. Wrap outside models with `dawnchorus models wrap`."
+                f"expected the input 'waveform' and the output 'logits', "
+                f"found {list(inputs)} and {list(outputs)}. Wrap outside models with `dawnchorus models wrap`.",
+                subject=bundle.graph_path,
             )
         if outputs["logits"][-1] != len(bundle.labels):
             raise InvalidBundleError(
-                f"{bundle.folder}: the graph has {outputs['logits'][-1]} classes, labels.csv has {len(bundle.labels)}."
+                f"the graph has {outputs['logits'][-1]} classes, labels.csv has {len(bundle.labels)}.",
+                subject=bundle.folder,
             )
         if inputs["waveform"][-1] not in (bundle.window_samples, None) and not isinstance(inputs["waveform"][-1], str):
             raise InvalidBundleError(
-                f"{bundle.folder}: the graph takes {inputs['waveform'][-1]} samples, bundle.json says "
-                f"{bundle.window_samples}."
+                f"the graph takes {inputs['waveform'][-1]} samples, bundle.json says {bundle.window_samples}.",
+                subject=bundle.folder,
             )
         self._has_embeddings = "embeddings" in outputs
         batch = inputs["waveform"][0]

@@ -361,7 +361,7 @@ class InferencePool:
         """
         with self.decoder() as decoder:
             info = decoder.probe(path).info
-        self.limits.check(n_channels=info.n_channels, rate_hz=info.rate_hz, duration_s=info.duration_s)
+        self.limits.check(path, n_channels=info.n_channels, rate_hz=info.rate_hz, duration_s=info.duration_s)
         return info
 
     def decoder(self) -> AbstractContextManager[DecoderProcess]:

@@ -85,14 +85,6 @@ class Service:
     """Set when the server is asked to stop."""
     start_monotonic_s: float = field(default_factory=time.monotonic)
 
-    def redact_paths(self, message: str) -> str:
-        """Return the message without paths of this machine."""
-        settings = self.settings
-        model = Path(settings.model)
-        for folder in (settings.data, self.catalog.store.folder, *((model.parent,) if model.is_dir() else ())):
-            message = message.replace(f"{folder.absolute()}{os.sep}", "").replace(f"{folder}{os.sep}", "")
-        return message
-
     def spool_for(self, announced_bytes: int | None) -> Path:
         """Return the folder for an upload: in memory if the upload is small and memory is free."""
         is_small = announced_bytes is not None and announced_bytes <= MAX_IN_MEMORY

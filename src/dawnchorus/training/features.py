@@ -54,7 +54,7 @@ def fixed_features(network: Network, examples: LabeledClips, *, scratch: Path) -
     try:
         features = np.load(path, mmap_mode="r")
     except OSError as error:
-        raise OutputError(f"{path}: cannot be read ({error.strerror}). Remove it; it is made again.") from error
+        raise OutputError(f"cannot be read ({error.strerror}). Remove it; it is made again.", subject=path) from error
     try:
         yield features
     finally:

@@ -126,8 +126,9 @@ class EmbeddingHead(Network):
 def _embedding_dim(bundle: Bundle) -> int:
     if bundle.info.embedding_dim is None or bundle.info.graph != "model.onnx":
         raise ModelError(
-            f"{bundle.folder}: the model {bundle.info.name} has no embeddings in an ONNX graph, so no head can be "
-            f"trained on it. Take birdnet or yamnet, or wrap a graph with --embeddings-output."
+            f"the model {bundle.info.name} has no embeddings in an ONNX graph, so no head can be "
+            f"trained on it. Take birdnet or yamnet, or wrap a graph with --embeddings-output.",
+            subject=bundle.folder,
         )
     return bundle.info.embedding_dim
 
