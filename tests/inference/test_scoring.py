@@ -310,7 +310,7 @@ def test_recordings_are_read_a_few_ahead(
     results = run(decoders, n_workers=n_workers)
     for n_done in range(1, 30):
         assert levels(next(results)) == [0]
-        assert decoders.recordings.n_read <= n_done + 2 * n_workers  # type: ignore[attr-defined]
+        assert decoders.recordings.n_read <= n_done + 9 * n_workers  # type: ignore[attr-defined]
     results.close()  # type: ignore[attr-defined]
 
 

@@ -38,9 +38,6 @@ N_SPARE_DECODERS = 2
 CLOSING_S = 10.0
 """Longest time that a thread may need for its last batch when the engine closes."""
 
-_AHEAD = 2
-"""Recordings that `complete` submits before the first result is taken, for each active one."""
-
 
 @dataclass(frozen=True)
 class NumberedWindows:
@@ -201,9 +198,9 @@ class InferenceEngine:
         """
         done: SimpleQueue[WorkFuture[ResultT]] = SimpleQueue()
         left = iter(recordings)
-        n_out = 0
+        n_out, n_ahead = 0, self._max_active + BATCH_WINDOWS * len(self._threads)  # each window of another recording
         while True:
-            for work in islice(left, _AHEAD * self._max_active - n_out):
+            for work in islice(left, n_ahead - n_out):
                 self.submit(work).add_done_callback(cast(Callable[[Future[ResultT]], None], done.put))
                 n_out += 1
             if not n_out:

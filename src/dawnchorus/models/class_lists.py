@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -20,6 +21,8 @@ from dawnchorus.taxonomy.labels import (
     parse_label,
     with_common_name,
 )
+
+LOG = logging.getLogger(__name__)
 
 NAME_COLUMNS = (
     "scientific_name",
@@ -59,9 +62,7 @@ class _Row:
     index: str = ""
 
 
-def read_classes(
-    path: Path, *, kind: Kind | None = None, on_note: Callable[[str], None] = lambda _note: None
-) -> tuple[Label, ...]:
+def read_classes(path: Path, *, kind: Kind | None = None) -> tuple[Label, ...]:
     """Return labels in output order: one in a line, or a csv with a header that names a column of names.
 
     The rows of a csv are sorted by a column `index`, `idx` or `id`, if its values are whole numbers; lines that all
@@ -82,7 +83,7 @@ def read_classes(
     column, rows = _table_rows(path) if is_table else _line_rows(path)
     if not rows:
         raise InputError(f"{path}: expected one class per row, found none.")
-    rows = _in_output_order(path, rows, column, on_note)
+    rows = _in_output_order(path, rows, column)
     for row in rows:
         if not row.name:
             raise FormatError(f"{path}, line {row.line}: expected a name for each class, found none.")
@@ -90,7 +91,7 @@ def read_classes(
     _refuse_doubled(path, rows, labels)
     if kind is not None:
         return tuple(replace(label, kind=kind) for label in labels)
-    _say_other_sounds(path, labels, on_note)
+    _say_other_sounds(path, labels)
     return labels
 
 
@@ -250,7 +251,7 @@ def _refuse_other_order(path: Path, column: str, values: list[str], indices: lis
         )
 
 
-def _in_output_order(path: Path, rows: list[_Row], column: str, on_note: Callable[[str], None]) -> list[_Row]:
+def _in_output_order(path: Path, rows: list[_Row], column: str) -> list[_Row]:
     """Return the rows sorted by their indices, if they have a column of such.
 
     Raises:
@@ -269,7 +270,7 @@ def _in_output_order(path: Path, rows: list[_Row], column: str, on_note: Callabl
             f"them, or leave the column out if the rows are in the order of the outputs."
         )
     if first == 1:
-        on_note(f"{path}: '{column}' counts from 1: class 1 is taken as the model's first output.")
+        LOG.info(f"{path}: '{column}' counts from 1: class 1 is taken as the model's first output.")
     return sorted(rows, key=lambda row: int(row.index))
 
 
@@ -289,11 +290,11 @@ def _refuse_doubled(path: Path, rows: list[_Row], labels: tuple[Label, ...]) -> 
     )
 
 
-def _say_other_sounds(path: Path, labels: tuple[Label, ...], on_note: Callable[[str], None]) -> None:
+def _say_other_sounds(path: Path, labels: tuple[Label, ...]) -> None:
     """Name the classes that are no species."""
     others = [label.scientific_name for label in labels if label.kind == "sound"]
     if others:
-        on_note(
+        LOG.info(
             f"{path}: {len(others)} of {len(labels)} classes are not one species, and are never counted as species: "
             f"{', '.join(others[:MAX_NAMED])}{'...' if len(others) > MAX_NAMED else ''}."
         )

@@ -580,23 +580,18 @@ def test_folders_of_a_review_are_noted(level_bundle: Bundle, serve: Serve) -> No
     assert any("folders of a review, faux positifs (1): the species is known not" in note for note in reply["notes"])
 
 
-@pytest.mark.parametrize(
-    ("species", "reason"),
-    [
+def test_a_field_is_one_label_and_not_a_folder_or_a_list(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+    for species, reason in (
         ("Corvus corone/cornix", "'Corvus corone/cornix': no such class"),
         ("Loud Bird, adult", "'Loud Bird, adult': no such class. Did you mean Avis magna (Loud Bird)?"),
         ("Avis magna, Avis parva", "species: expected the name of one species, got several: 'Avis magna, Avis parva'"),
         ("Avis parva/Loud Bird", "'Avis parva/Loud Bird': no such class"),
-    ],
-)
-def test_a_field_is_one_label_and_not_a_folder_or_a_list(
-    species: str, reason: str, level_bundle: Bundle, serve: Serve
-) -> None:
-    client = serve(model=level_bundle.folder)
-    files = {"audio": ("a.wav", sound(0.1))}
-    (refused,) = client.post("/api/v1/training-data", files=files, data={"species": species}).json()["files"]
-    assert (refused["status"], refused["species"]) == ("rejected", None)
-    assert refused["reason"].startswith(reason)
+    ):
+        given = {"files": {"audio": ("a.wav", sound(0.1))}, "data": {"species": species}}
+        (refused,) = client.post("/api/v1/training-data", **given).json()["files"]
+        assert (refused["status"], refused["species"]) == ("rejected", None)
+        assert refused["reason"].startswith(reason)
     assert client.get("/api/v1/training-data").json()["total"] == 0
 
 

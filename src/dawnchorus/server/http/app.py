@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dawnchorus.server.http import error_handlers
-from dawnchorus.server.http.auth import SAFE_METHODS, Authorizer
+from dawnchorus.server.http.auth import SAFE_METHODS, STATIC, Authorizer, roles_by_path
 from dawnchorus.server.http.routes import (
     dashboard_compat,
     health,
@@ -38,6 +38,8 @@ CLIENT_GONE = 499
 """Status that nginx logs for clients that disconnect before the response."""
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
+
+ROUTE_MODULES = (pages, dashboard_compat, health, identify, inference, recordings, jobs, training_data, models)
 
 STATIC_FOLDERS: list[str | tuple[str, str]] = [("dawnchorus.server.http", "static"), ("dawnchorus.reports", "static")]
 
@@ -65,12 +67,13 @@ def create_app(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     sessions = SessionStore(service.database, service.settings.tokens)
-    app.state.service, app.state.authorizer = service, Authorizer(service.settings, sessions)
+    roles = roles_by_path(route for module in ROUTE_MODULES for route in module.router.routes)
+    app.state.service, app.state.authorizer = service, Authorizer(service.settings, sessions, roles)
     app.state.error_page = pages.error_page
     error_handlers.install(app)
-    for module in (pages, dashboard_compat, health, identify, inference, recordings, jobs, training_data, models):
+    for module in ROUTE_MODULES:
         app.include_router(module.router)
-    app.mount("/static", RevalidatedFiles(packages=STATIC_FOLDERS))
+    app.mount(STATIC, RevalidatedFiles(packages=STATIC_FOLDERS))
     app.add_middleware(HeadAsGet)
     app.add_middleware(RequestMiddleware, service=service, authorizer=app.state.authorizer)
     return app

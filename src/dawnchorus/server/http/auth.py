@@ -6,15 +6,17 @@ import hmac
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
 from fastapi import Depends, Request, Response, Security
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.routing import BaseRoute
 from starlette.types import Message
 
 from dawnchorus.server.http.error_handlers import problem_response
@@ -25,8 +27,8 @@ from dawnchorus.server.state.sessions import SessionStore
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
-FORM_ROUTES = ("/", "/login", "/logout")
-"""Pages with forms that work without scripts."""
+STATIC = "/static"
+"""Path of files that everybody may read."""
 
 COOKIE, CSRF_HEADER, CSRF_FIELD = "dawnchorus_session", "x-csrf-token", "csrf"
 
@@ -37,9 +39,6 @@ BURST_S = 5.0
 
 MAX_CLIENTS = 10_000
 
-HEALTH_ROUTES = ("/api/v1/health/live", "/api/v1/health/ready", "/v2/health/live", "/v2/health/ready")
-"""Routes that accept any Host header, for load balancers."""
-
 MAX_WRONG_TOKENS, WRONG_TOKENS_PER_S = 20, 20 / 60
 """Wrong tokens of one client at once and over time; more of them get 429, correct tokens are still accepted."""
 
@@ -48,10 +47,20 @@ BEARER = HTTPBearer(auto_error=False, description="One of the server's tokens; o
 
 
 class RouteRole:
-    """Route dependency that requires a role, and then rejects what the route does not read."""
+    """Route dependency that requires a role, and then rejects what the route does not read.
 
-    def __init__(self, role: Role) -> None:
+    `Authorizer` reads its other attributes, before the route is called.
+    """
+
+    def __init__(self, role: Role, *, is_probe: bool, is_form: bool) -> None:
         self.role = role
+        self.is_probe = is_probe
+        """True for a probe of load balancers, which may send any Host header."""
+        self.is_form = is_form
+        """True for a form that works without scripts and so without the CSRF header: the route calls `check_form`.
+
+        The form for logging in needs no CSRF token: it has a token of the server.
+        """
 
     async def __call__(self, request: Request) -> None:  # async, since sync dependencies run in a thread
         """Check a request."""
@@ -74,15 +83,25 @@ class TokenRole(RouteRole):
         await super().__call__(request)
 
 
-def require_role(role: Role) -> Any:
-    """Return the dependency of a route that requires a role."""
-    return Depends(RouteRole(role) if role is Role.PUBLIC else TokenRole(role))
+def require_role(role: Role, *, is_probe: bool = False, is_form: bool = False) -> Any:
+    """Return the dependency of a route that requires a role; see the attributes of `RouteRole`."""
+    kind = RouteRole if role is Role.PUBLIC else TokenRole
+    return Depends(kind(role, is_probe=is_probe, is_form=is_form))
 
 
-def required_role(route: Any) -> Role | None:
-    """Return the role that a route requires; None if it states none."""
-    roles = [each.call.role for each in route.dependant.dependencies if isinstance(each.call, RouteRole)]
-    return max(roles, default=None)
+def find_role(route: APIRoute) -> RouteRole | None:
+    """Return the dependency that `require_role` made for a route, or None."""
+    return next((each.dependency for each in route.dependencies if isinstance(each.dependency, RouteRole)), None)
+
+
+def roles_by_path(routes: Iterable[BaseRoute]) -> dict[tuple[str, str], RouteRole]:
+    """Return what the routes require, by method and path."""
+    return {
+        (method, route.path): role
+        for route in routes
+        if isinstance(route, APIRoute) and (role := find_role(route)) is not None
+        for method in route.methods or ()
+    }
 
 
 class RateLimiter:
@@ -114,8 +133,9 @@ class RateLimiter:
 class Authorizer:
     """Authorization of requests, with limits of their rate and of wrong tokens."""
 
-    def __init__(self, settings: Settings, sessions: SessionStore) -> None:
-        self._tokens, self._hosts, self._sessions = settings.tokens, settings.own_hosts, sessions
+    def __init__(self, settings: Settings, sessions: SessionStore, roles: Mapping[tuple[str, str], RouteRole]) -> None:
+        """Authorize requests to routes that require `roles`, see `roles_by_path`."""
+        self._tokens, self._hosts, self._sessions, self._roles = settings.tokens, settings.own_hosts, sessions, roles
         per_s = settings.requests_per_s
         self._requests = None if per_s is None else RateLimiter(per_s=per_s, burst=per_s * BURST_S)
         self._wrong_tokens = RateLimiter(per_s=WRONG_TOKENS_PER_S, burst=MAX_WRONG_TOKENS)
@@ -141,11 +161,20 @@ class Authorizer:
         if self.is_open:
             if await _is_host_trusted(self._hosts, request):
                 request.state.role = Role.ADMIN
-            elif own_path(request) not in HEALTH_ROUTES:
+            elif (route := self._find_route(request)) is None or not route.is_probe:
                 names = " or ".join(self._hosts)
                 return problem_response(421, f"expected the host {names}; another name needs a server with a token.")
             return self._check_rate(request)
         return await self._authenticate(request) or self._check_rate(request)
+
+    def _find_route(self, request: Request) -> RouteRole | None:
+        """Return what the request's route requires; None if its path has parameters, or is no route's."""
+        method = "GET" if request.method == "HEAD" else request.method
+        return self._roles.get((method, own_path(request)))
+
+    def _is_public(self, request: Request) -> bool:
+        route = self._find_route(request)
+        return route is not None and route.role is Role.PUBLIC
 
     def _check_rate(self, request: Request) -> Response | None:
         """Return the error response to a client that exceeds the rate."""
@@ -164,7 +193,7 @@ class Authorizer:
             return self._check_token(request, given.credentials)
         if COOKIE in request.cookies:
             return await self._check_cookie(request)
-        if request.method not in SAFE_METHODS and own_path(request) != "/login":
+        if request.method not in SAFE_METHODS and not self._is_public(request):
             return problem_response(401, LOG_IN, headers={"WWW-Authenticate": "Bearer"})
         return None
 
@@ -194,15 +223,15 @@ class Authorizer:
     async def _check_cookie(self, request: Request) -> Response | None:
         session = await run_in_threadpool(self._sessions.find, request.cookies[COOKIE])
         if session is None:
-            path = own_path(request)  # a client with an expired cookie must be able to log in
-            is_page = path in ("/login", "/logout") or path.startswith("/static/")
-            return None if is_page else self._count_wrong_token(request)
+            # A client with an expired cookie must be able to log in.
+            is_open = self._is_public(request) or own_path(request).startswith(f"{STATIC}/")
+            return None if is_open else self._count_wrong_token(request)
         request.state.role, request.state.csrf = self._tokens[session.token], session.csrf
         if request.method in SAFE_METHODS:
             return None
-        # A form that is sent without scripts has it as a field: see `check_form`.
+        route = self._find_route(request)
         is_valid = _is_same(request.headers.get(CSRF_HEADER, ""), session.csrf)
-        if is_valid or own_path(request) in FORM_ROUTES:
+        if is_valid or (route is not None and route.is_form):
             return None
         return problem_response(403, f"expected the header '{CSRF_HEADER}' of the page.")
 

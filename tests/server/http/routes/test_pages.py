@@ -111,6 +111,10 @@ def test_who_logs_in_may_do_what_the_token_allows(level_bundle: Bundle, serve: S
     assert "one-for" not in cookie
     csrf = re.search(r'data-csrf="(\w+)"', client.get("/").text)
     assert csrf is not None
+    again = client.post("/login", data={"token": "one-for-identifying"})
+    assert again.status_code == 303, "from a page that was loaded before"
+    csrf = re.search(r'data-csrf="(\w+)"', client.get("/").text)
+    assert csrf is not None
     audio = {"audio": (tone.name, tone.read_bytes())}
     assert client.post("/", files=audio).status_code == 403, "without the form's own field"
     assert client.post("/", files=audio, data={"csrf": "wrong"}).status_code == 403

@@ -13,13 +13,15 @@ from dawnchorus.server.state.tables import ACTIVE_STATUSES
 router = APIRouter(tags=["health"])
 
 
-@router.get("/api/v1/health/live", dependencies=[require_role(Role.PUBLIC)], responses=error_responses())
+@router.get("/api/v1/health/live", dependencies=[require_role(Role.PUBLIC, is_probe=True)], responses=error_responses())
 async def live() -> dict[str, str]:
     """Return 200 while the process answers."""
     return {"status": "live"}
 
 
-@router.get("/api/v1/health/ready", dependencies=[require_role(Role.PUBLIC)], responses=error_responses(503))
+@router.get(
+    "/api/v1/health/ready", dependencies=[require_role(Role.PUBLIC, is_probe=True)], responses=error_responses(503)
+)
 async def ready(service: ServiceDependency) -> dict[str, str]:
     """Return 200 while the model is loaded and the server is not shutting down."""
     service.check_ready()

@@ -76,13 +76,13 @@ async def server() -> dict[str, Any]:
     return {"name": "dawnchorus", "version": __version__, "extensions": []}
 
 
-@router.get("/health/live", dependencies=[require_role(Role.PUBLIC)], responses=error_responses())
+@router.get("/health/live", dependencies=[require_role(Role.PUBLIC, is_probe=True)], responses=error_responses())
 async def live() -> dict[str, bool]:
     """Return 200 while the process answers."""
     return {"live": True}
 
 
-@router.get("/health/ready", dependencies=[require_role(Role.PUBLIC)], responses=error_responses(503))
+@router.get("/health/ready", dependencies=[require_role(Role.PUBLIC, is_probe=True)], responses=error_responses(503))
 async def ready(service: ServiceDependency) -> dict[str, bool]:
     """Return 200 while the model is loaded and the server is not shutting down."""
     service.check_ready()

@@ -82,7 +82,7 @@ def _home(request: Request, service: ServiceDependency, **values: Any) -> Respon
     return _page("home.html", request, recordings=rows, **values)
 
 
-@router.post("/", dependencies=[require_role(Role.IDENTIFY)])
+@router.post("/", dependencies=[require_role(Role.IDENTIFY, is_form=True)])
 async def upload(request: Request, service: ServiceDependency) -> Response:
     """Identify and store an upload, and redirect to its page; redirect to the job of a long one."""
     options = Options(min_score=DEFAULT_MIN_SCORE, merge=True)
@@ -284,7 +284,7 @@ async def _form(request: Request) -> dict[str, str]:
     return dict(fields)
 
 
-@router.post("/login", dependencies=[require_role(Role.PUBLIC)])
+@router.post("/login", dependencies=[require_role(Role.PUBLIC, is_form=True)])
 async def log_in(request: Request) -> Response:
     """Log in with a token."""
     fields = await _form(request)
@@ -297,7 +297,7 @@ async def log_in(request: Request) -> Response:
     return reply
 
 
-@router.post("/logout", dependencies=[require_role(Role.PUBLIC)])
+@router.post("/logout", dependencies=[require_role(Role.PUBLIC, is_form=True)])
 async def log_out(request: Request) -> Response:
     """Log out: the session ends on the server."""
     fields = await _form(request)
