@@ -26,16 +26,14 @@ from typing import IO, Any, Self, cast
 from weakref import WeakSet
 
 import numpy as np
-import numpy.typing as npt
 
 from dawnchorus import errors
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.decode import MAX_DECODED_SAMPLES, clip_blocks, open_recording
 from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json
 from dawnchorus.audio.ring_buffer import N_SLOTS, SLOT_SAMPLES, SharedRingBuffer, reserve_file
 from dawnchorus.audio.sample_analyses import SampleAnalyses, SampleAnalysis, Table, table_from_json, table_to_json
 from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata
-
-FloatArray = npt.NDArray[np.float32]
 
 STALL_S = 60.0
 """A decoder that gives nothing for this long is taken for hung and ended."""

@@ -23,9 +23,10 @@ from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 import numpy as np
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.decoder_pool import DecoderPool
 from dawnchorus.errors import OverloadedError
-from dawnchorus.inference.analyses.windows import FloatArray, WindowOutput
+from dawnchorus.inference.analyses.windows import WindowOutput
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.models.runner import BATCH_WINDOWS
 
