@@ -90,9 +90,9 @@ def test_a_second_mp4_is_said(tmp_path: Path) -> None:
     (tmp_path / "x.m4a").write_bytes(MP4)
     assert find_remainder(tmp_path / "x.m4a") is None
     (tmp_path / "x.m4a").write_bytes(MP4 + MP4)
-    found = find_remainder(tmp_path / "x.m4a")
-    assert found is not None
-    assert (found.start, found.n_bytes, found.container) == (len(MP4), len(MP4), "MP4")
+    remainder = find_remainder(tmp_path / "x.m4a")
+    assert remainder is not None
+    assert (remainder.start, remainder.n_bytes, remainder.container) == (len(MP4), len(MP4), "MP4")
 
 
 def test_digits_behind_a_wave64_file_are_no_chunk(tmp_path: Path) -> None:
@@ -110,5 +110,5 @@ def test_damaged_headers_have_no_remainder(tmp_path: Path, start: bytes) -> None
     rng = np.random.default_rng(1)
     for rest in (b"", bytes(40), b"\xff" * 40, rng.bytes(4096), b"Xing\xff\xff\xff\xff", b"Info"):
         (tmp_path / "x").write_bytes(start + rest)
-        found = find_remainder(tmp_path / "x")
-        assert found is None or found.container is None
+        remainder = find_remainder(tmp_path / "x")
+        assert remainder is None or remainder.container is None

@@ -80,8 +80,8 @@ def recordings(tmp_path: Path) -> RecordingsTable:
 
 def test_every_problem_is_found_where_it_is(recordings: RecordingsTable) -> None:
     checked = {row.recording_id: row for row in check_table(recordings, n_workers=2).rows}
-    found = {name: row.problems for name, row in checked.items() if row.problems}
-    assert found == {
+    problems = {name: row.problems for name, row in checked.items() if row.problems}
+    assert problems == {
         "copy.flac": ("duplicate",),
         "near.mp3": ("near_duplicate",),
         "silent.wav": ("silent",),
@@ -115,16 +115,22 @@ def test_labels_that_a_model_does_not_hear_are_doubtful(recordings: RecordingsTa
 
 def model_scores(names: list[str], best: dict[str, dict[str, float]], kind: str = "species") -> ModelScores:
     """Return the result of a model with classes of these names, each score in the clip from 3 to 6 s."""
-    found = {
+    detections = {
         recording: {name: Detection(3.0, 6.0, name, name, kind, score) for name, score in scores.items()}
         for recording, scores in best.items()
     }
-    return ModelScores(KnownClasses(Label(name, name) for name in names), found)
+    return ModelScores(KnownClasses(Label(name, name) for name in names), detections)
 
 
 def heard(table: RecordingsTable, recording: str) -> tuple[object, ...]:
-    (found,) = (row for row in table.rows if row.recording_id == recording)
-    return found.label_check, found.heard_species, found.heard_score, found.heard_start_s, found.heard_end_s
+    (row_of_recording,) = (row for row in table.rows if row.recording_id == recording)
+    return (
+        row_of_recording.label_check,
+        row_of_recording.heard_species,
+        row_of_recording.heard_score,
+        row_of_recording.heard_start_s,
+        row_of_recording.heard_end_s,
+    )
 
 
 def test_other_species_under_a_label_that_the_model_does_not_know_is_reported(recordings: RecordingsTable) -> None:
@@ -274,10 +280,10 @@ def test_planted_leaks_are_found(recordings: RecordingsTable) -> None:
         for r in usable
     ]
     report = leak_report(planted, seed=1)
-    found = {(leak.relation, frozenset((leak.first.recording_id, leak.second.recording_id))) for leak in report.leaks}
-    assert ("the same sound", frozenset(("3-1.wav", "copy.flac"))) in found
-    assert ("nearly the same sound", frozenset(("4-2.wav", "near.mp3"))) in found
-    assert ("the same recordist, location and day", frozenset(together)) in found
+    leaks = {(leak.relation, frozenset((leak.first.recording_id, leak.second.recording_id))) for leak in report.leaks}
+    assert ("the same sound", frozenset(("3-1.wav", "copy.flac"))) in leaks
+    assert ("nearly the same sound", frozenset(("4-2.wav", "near.mp3"))) in leaks
+    assert ("the same recordist, location and day", frozenset(together)) in leaks
     assert (report.n_tested, report.n_leaking) == (3, 3)
     assert report.n_leaking_at_random < 3
     clean = split_table(table.with_rows(planted), {"train": 0.7, "test": 0.3}, seed=1)

@@ -31,9 +31,9 @@ def imported(folder: Path, content: str | bytes, *sounds: str) -> tuple[list[Rec
     table = folder / "mine.csv"
     table.write_bytes(content.encode() if isinstance(content, str) else content)
     with logged() as notes:
-        found = import_recordings(table, folder, read_annotations=read_annotations, n_workers=1)
+        result = import_recordings(table, folder, read_annotations=read_annotations, n_workers=1)
     prefix = f"{table}: "
-    return list(found.rows), [note.removeprefix(prefix) for note in notes if note.startswith(prefix)]
+    return list(result.rows), [note.removeprefix(prefix) for note in notes if note.startswith(prefix)]
 
 
 def german(text: str) -> str:

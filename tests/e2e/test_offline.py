@@ -54,9 +54,9 @@ def test_the_demo_the_server_and_training_ask_nobody(
     command = [*prefix, sys.executable, "-m", "tests.e2e.offline", how, str(tmp_path), str(folder), str(store.folder)]
     run = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True)
     assert run.returncode == 0, run.stderr.decode()
-    found = json.loads(run.stdout.splitlines()[-1])
-    assert found["demo"] == 0, found
-    assert found["taken"] == len(lessons)
-    assert found["job"] == "done", found
-    assert found["heard"]
+    result = json.loads(run.stdout.splitlines()[-1])
+    assert result["demo"] == 0, result
+    assert result["taken"] == len(lessons)
+    assert result["job"] == "done", result
+    assert result["heard"]
     assert not watched.exists(), watched.read_text()

@@ -96,9 +96,9 @@ def test_each_channel_has_the_scores_of_its_own_recording(
     table, *alone = run.tables()
     assert table.n_channels == n_channels
     for number, mono in enumerate(alone, start=1):
-        expected, found = detected(mono.detections, 1), detected(table.detections, number)
-        assert len(found) == len(expected) >= 6
-        for ours, theirs in zip(found, expected, strict=True):
+        expected, detections = detected(mono.detections, 1), detected(table.detections, number)
+        assert len(detections) == len(expected) >= 6
+        for ours, theirs in zip(detections, expected, strict=True):
             assert ours[:3] == theirs[:3]
             assert ours[3] == pytest.approx(theirs[3], abs=1e-6)
     assert run.progress.scored_s == pytest.approx(2 * n_channels * 2.5), "the last 0.1 s are in no window"
@@ -159,5 +159,5 @@ def test_the_command_says_which_tables_have_no_channel(
     rows = [line.split("\t") for line in table.read_text().splitlines()]
     assert [row[2] for row in rows if row[8] == "Avis magna"] == ["1", "2", "1", "2"]
     result = json.loads(command(*given, "--json", "-q").stdout)
-    assert {found["channel"] for found in result["detections"]} == {1, 2}
+    assert {detection["channel"] for detection in result["detections"]} == {1, 2}
     assert result["notes"] == []

@@ -172,10 +172,10 @@ def test_values_that_are_not_understood_are_named(tmp_path: Path, rows: str, mes
 
 def test_orders_of_day_and_month_that_cannot_be_told_are_said(tmp_path: Path) -> None:
     notes: list[str] = []
-    found = read_recordings(
+    table = read_recordings(
         written(tmp_path, "path,date,time\na.wav,5/3/2024,6:00\nb.wav,5/4/2024,6:00\n"), on_note=notes.append
     )
-    assert [metadata.start_time for metadata in found.values()] == [datetime(2024, 5, 3, 6), datetime(2024, 5, 4, 6)]
+    assert [metadata.start_time for metadata in table.values()] == [datetime(2024, 5, 3, 6), datetime(2024, 5, 4, 6)]
     assert "in 2 rows day and month could change places (as '5/3/2024')" in notes[0]
 
 

@@ -299,8 +299,8 @@ def run_of(bundle: Bundle, journal: Journal, paths: list[Path], *, n_failed: int
 
 
 def written(folder: Path) -> set[str]:
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix() for path in found if not path.name.startswith(".")}
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix() for path in paths if not path.name.startswith(".")}
 
 
 HEADER = "Start (s),End (s),Scientific name,Common name,Confidence,File\n"

@@ -83,9 +83,9 @@ def asks_store(
 ) -> bool:
     """Find the range filter; return whether there is one, which comes from the store."""
     store = Store(northern)
-    found = open_range_filter(Model(bundle, cast(ModelStore, store)), Options(**options), recordings)  # type: ignore[arg-type]
-    assert (found is not None) == (store.opened == ["birdnet"])
-    return found is not None
+    range_filter = open_range_filter(Model(bundle, cast(ModelStore, store)), Options(**options), recordings)  # type: ignore[arg-type]
+    assert (range_filter is not None) == (store.opened == ["birdnet"])
+    return range_filter is not None
 
 
 def test_range_model_is_asked_where_a_location_is_known(northern: Bundle, level_bundle: Bundle) -> None:
@@ -100,10 +100,10 @@ def test_range_model_is_asked_where_a_location_is_known(northern: Bundle, level_
 
 def test_own_range_model_of_a_bundle_is_asked(northern: Bundle) -> None:
     store = Store(northern)
-    found = open_range_filter(Model(northern, cast(ModelStore, store)), Options(range_threshold=0.75), None)
+    range_filter = open_range_filter(Model(northern, cast(ModelStore, store)), Options(range_threshold=0.75), None)
     assert store.opened == []
-    assert found is not None
-    assert found.expected(latitude=47, longitude=48, week=1)[:2] == [False, True]
+    assert range_filter is not None
+    assert range_filter.expected(latitude=47, longitude=48, week=1)[:2] == [False, True]
 
 
 def test_location_and_week_without_effect_are_said(tmp_path: Path, northern: Bundle, level_bundle: Bundle) -> None:
@@ -116,8 +116,8 @@ def test_location_and_week_without_effect_are_said(tmp_path: Path, northern: Bun
 
     def notes(**options: float) -> list[str]:
         asked = Options(**options)  # type: ignore[arg-type]
-        found = identify(tmp_path / "a.wav", asked, model=Model(level_bundle, Store(tmp_path)), workers=1).notes
-        return [note for note in found if not note.startswith("no time found")]
+        run = identify(tmp_path / "a.wav", asked, model=Model(level_bundle, Store(tmp_path)), workers=1).notes
+        return [note for note in run if not note.startswith("no time found")]
 
     assert notes() == []
     (note,) = notes(latitude=1.0, longitude=1.0)

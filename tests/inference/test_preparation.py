@@ -148,8 +148,8 @@ def test_wrapped_model_may_want_cleaning(quiet_ends: Path, tmp_path: Path, comma
     made = command("models", "wrap", graph, tmp_path / "own", *given, "--trim", "23")
     assert made.returncode == 0, made.stderr
     assert read_bundle(tmp_path / "own").info.cleaning == Cleaning(trim_db=23)
-    found = command("identify", quiet_ends, "--model", tmp_path / "own", "--min-score", "0", "--json", "-q")
-    assert min(row["start_s"] for row in json.loads(found.stdout)["detections"]) == pytest.approx(3.2, abs=0.1)
+    output = command("identify", quiet_ends, "--model", tmp_path / "own", "--min-score", "0", "--json", "-q")
+    assert min(row["start_s"] for row in json.loads(output.stdout)["detections"]) == pytest.approx(3.2, abs=0.1)
     assert command("models", "wrap", graph, tmp_path / "x", *given, "--trim", "-3").returncode == 2
 
 
@@ -163,8 +163,8 @@ def test_recording_of_which_nothing_is_left_is_named(
     n_kept = [Kept((), is_whole=False)]
 
     def remove_one(cleaner: Cleaner, *given: Any) -> Kept:
-        found = find_kept(cleaner, *given)
-        return n_kept.pop() if n_kept else found
+        kept = find_kept(cleaner, *given)
+        return n_kept.pop() if n_kept else kept
 
     monkeypatch.setattr(Cleaner, "_find_kept", remove_one)
     rows = [RecordingRow(recording_id=p.name, path=p.name, scientific_name="Avis magna") for p in (quiet_ends, second)]

@@ -16,8 +16,8 @@ from dawnchorus.types import Segment
 
 
 def segments(probabilities: list[float], *, duration_s: float = 60.0) -> list[tuple[float, float]]:
-    found = build_segments(np.array(probabilities, np.float32), duration_s=duration_s)
-    return [(round(segment.start_s, 6), round(segment.end_s, 6)) for segment in found]
+    built = build_segments(np.array(probabilities, np.float32), duration_s=duration_s)
+    return [(round(segment.start_s, 6), round(segment.end_s, 6)) for segment in built]
 
 
 def frames(*parts: tuple[int, float]) -> list[float]:

@@ -62,8 +62,8 @@ def test_what_is_silenced_is_neither_seen_nor_heard(recording: Path) -> None:
     silent = (Segment(3.5, 5.5),)
     whole = recording_spectrogram(recording, duration_s=10, silent=silent)
     assert whole.between(3.0, 5.4).levels_db.max() < whole.between(5.6, 5.9).levels_db.max() - 60
-    found = bird(3.0, human_voice=True)
-    spoken = replace(table(recording, found), speech=silent, is_silenced=True)
+    detection = bird(3.0, human_voice=True)
+    spoken = replace(table(recording, detection), speech=silent, is_silenced=True)
     (entry,) = summarise([(recording, spoken)]).of_kind("species")
     assert entry.best is not None
     assert entry.best.silent == silent
@@ -206,8 +206,8 @@ def page_of(*entries: tuple[Path, RecordingTable], **more: object) -> tuple[str,
 
 def test_the_page_has_counts_hours_pictures_and_sounds_and_asks_nothing_of_the_web(recording: Path) -> None:
     engine = Detection(0.0, 3.0, "Engine", "Engine", "sound", 0.9)
-    found = table(recording, bird(4.0), bird(7.0), bird(1.0, "Cuculus canorus", "Common Cuckoo"), engine)
-    page, reader = page_of((recording, found))
+    detections = table(recording, bird(4.0), bird(7.0), bird(1.0, "Cuculus canorus", "Common Cuckoo"), engine)
+    page, reader = page_of((recording, detections))
     assert "Great Tit" in reader.text
     assert "Engine" in reader.text
     sources = [value for _, attributes in reader.tags for key, value in attributes.items() if key in ("src", "href")]
@@ -218,8 +218,8 @@ def test_the_page_has_counts_hours_pictures_and_sounds_and_asks_nothing_of_the_w
 
 
 def test_the_best_clip_is_the_highest_score(recording: Path) -> None:
-    found = table(recording, bird(1.0, score=0.4), bird(4.0, score=0.95), bird(7.0, score=0.5))
-    best = summarise([(recording, found)]).classes["Parus major"].best
+    detections = table(recording, bird(1.0, score=0.4), bird(4.0, score=0.95), bird(7.0, score=0.5))
+    best = summarise([(recording, detections)]).classes["Parus major"].best
     assert best is not None
     assert best.detection.start_s == 4.0
     assert best.time == datetime(2026, 5, 1, 4, 30, 4)
@@ -250,13 +250,15 @@ def test_the_clip_of_a_species_is_of_the_channel_of_its_best_detection(tmp_path:
     path = tmp_path / "x.wav"
     sound = tone(3000, seconds=3, rate_hz=24_000)
     soundfile.write(path, np.column_stack([0 * sound, sound]), 24_000, subtype="FLOAT")
-    found = replace(table(path, bird(0, channel=1, score=0.4), bird(0, channel=2), duration_s=3.0), n_channels=2)
-    best = summarise([(path, found)]).classes["Parus major"].best
+    detections = replace(table(path, bird(0, channel=1, score=0.4), bird(0, channel=2), duration_s=3.0), n_channels=2)
+    best = summarise([(path, detections)]).classes["Parus major"].best
     assert best is not None
     assert best.channel == 2
-    first, second = (recording_spectrogram(path, duration_s=3, channel=each.channel) for each in found.by_channel())
+    first, second = (
+        recording_spectrogram(path, duration_s=3, channel=each.channel) for each in detections.by_channel()
+    )
     assert second.levels_db.max() > first.levels_db.max() + 60
-    page = render_page(summarise([(path, found)]), PROVENANCE, license_note="CC BY")
+    page = render_page(summarise([(path, detections)]), PROVENANCE, license_note="CC BY")
     assert "at 0.0 s, channel 2" in page
 
 

@@ -87,7 +87,7 @@ ROLES = {
 def test_every_route_asks_for_the_role_that_is_named_here(level_bundle: Bundle, tmp_path: Path) -> None:
     with open_service(Settings(data=tmp_path / "server", model=level_bundle.folder)) as service:
         app = create_app(service)
-    found: dict[Role | None, set[str]] = {}
+    routes_by_role: dict[Role | None, set[str]] = {}
     routes = list(app.routes)
     while routes:
         route = routes.pop()
@@ -97,8 +97,8 @@ def test_every_route_asks_for_the_role_that_is_named_here(level_bundle: Bundle, 
         elif hasattr(route, "dependant"):
             role = find_role(route)
             for method in route.methods:
-                found.setdefault(role and role.role, set()).add(f"{method} {route.path}")
-    assert found == ROLES
+                routes_by_role.setdefault(role and role.role, set()).add(f"{method} {route.path}")
+    assert routes_by_role == ROLES
 
 
 VALUES = {
@@ -160,9 +160,9 @@ def test_pages_of_other_sites_may_not_read_and_hosts_and_headers_cannot_be_made_
     assert "set-cookie" not in kept.headers
     (recording,) = client.get("/api/v1/recordings").json()["recordings"]
     for address in (recording["audio"], recording["spectrogram"], f"/recordings/{recording['sha256']}"):
-        found = client.get(address)
-        assert found.status_code == 200
-        assert "set-cookie" not in found.headers
+        response = client.get(address)
+        assert response.status_code == 200
+        assert "set-cookie" not in response.headers
     for path in ("/%0d%0aSet-Cookie:a=b", "/recordings/%0d%0aSet-Cookie:a=b", "//evil.example.org/%2e%2e"):
         reply = client.get(path)
         assert reply.status_code in (400, 404, 422)

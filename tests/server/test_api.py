@@ -30,12 +30,16 @@ def test_the_rows_are_those_of_the_command_line(
     with dawn.open("rb") as file:
         reply = client.post("/api/v1/identify?min_score=0.1", files={"audio": (dawn.name, file)})
     assert reply.status_code == 200, reply.text
-    found = reply.json()
-    assert found["bundle_id"] == birdnet.id
-    assert found["recording"] == dawn.name
+    reply_fields = reply.json()
+    assert reply_fields["bundle_id"] == birdnet.id
+    assert reply_fields["recording"] == dawn.name
     keys = ("start_s", "end_s", "scientific_name", "common_name")
-    assert [[row[k] for k in keys] for row in found["detections"]] == [[row[k] for k in keys] for row in expected]
-    assert [row["score"] for row in found["detections"]] == pytest.approx([r["score"] for r in expected], abs=1e-4)
+    assert [[row[k] for k in keys] for row in reply_fields["detections"]] == [
+        [row[k] for k in keys] for row in expected
+    ]
+    assert [row["score"] for row in reply_fields["detections"]] == pytest.approx(
+        [r["score"] for r in expected], abs=1e-4
+    )
     raven = client.post("/api/v1/identify?format=raven&min_score=0.1", content=dawn.read_bytes())
     assert raven.text.splitlines()[0].startswith("Selection\tView")
     assert len(raven.text.splitlines()) == 1 + len(expected)
@@ -52,12 +56,12 @@ def test_the_dashboards_interface(level_bundle: Bundle, serve: Serve, tone: Path
     for _ in range(3):
         reply = client.post("/api/predict", files={"audio": (tone.name, tone.read_bytes())})
         assert reply.status_code == 200, reply.text
-    found = reply.json()
-    assert found["predicted_species"] == "Quiet Bird"
-    assert found["confidence"] == pytest.approx(0.75, abs=1e-4)
-    assert found["confidence_percent"] == "75.00%"
-    assert list(found["top_5_predictions"]) == ["Quiet Bird", "Loud Bird", "Engine"], "the surest first"
-    assert found["top_5_predictions"]["Quiet Bird"] == found["confidence"]
+    reply_fields = reply.json()
+    assert reply_fields["predicted_species"] == "Quiet Bird"
+    assert reply_fields["confidence"] == pytest.approx(0.75, abs=1e-4)
+    assert reply_fields["confidence_percent"] == "75.00%"
+    assert list(reply_fields["top_5_predictions"]) == ["Quiet Bird", "Loud Bird", "Engine"], "the surest first"
+    assert reply_fields["top_5_predictions"]["Quiet Bird"] == reply_fields["confidence"]
     assert client.get("/api/health").json()["model_version"] == level_bundle.id
     assert client.get("/api/classes").json() == {"classes": ["Loud Bird", "Quiet Bird", "Engine"], "num_classes": 3}
     metrics = client.get("/api/metrics").json()

@@ -103,10 +103,10 @@ WORST: dict[str, tuple[str, ...]] = {
 
 def all_routes() -> list[APIRoute]:
     """Return every route of the server."""
-    found = [
+    modules = [
         importlib.import_module(f"{routes.__name__}.{each.name}") for each in pkgutil.iter_modules(routes.__path__)
     ]
-    return [route for module in found if hasattr(module, "router") for route in module.router.routes]
+    return [route for module in modules if hasattr(module, "router") for route in module.router.routes]
 
 
 def test_every_route_is_driven() -> None:
@@ -231,9 +231,9 @@ def ask(address: str, patience_s: float) -> tuple[int, bool]:
 def memory_bytes(server: Server, field: str) -> int:
     assert server.process is not None
     status = Path(f"/proc/{server.process.pid}/status").read_text()
-    found = re.search(rf"{field}:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found[1]) * 1024
+    match = re.search(rf"{field}:\s+(\d+) kB", status)
+    assert match is not None
+    return int(match[1]) * 1024
 
 
 @pytest.fixture

@@ -34,14 +34,14 @@ pytestmark = pytest.mark.usefixtures("own_decoders")
 
 
 def decoders(server: psutil.Process) -> list[psutil.Process]:
-    found = []
+    processes = []
     for child in server.children(recursive=True):
         try:
             if "dawnchorus.audio.process" in child.cmdline():
-                found.append(child)
+                processes.append(child)
         except psutil.NoSuchProcess:
             continue
-    return found
+    return processes
 
 
 @contextmanager

@@ -42,16 +42,16 @@ def load(server: Server, body: bytes, *, n_clients: int, seconds: float) -> Repl
     """Clients that ask again as soon as they have an answer, or shortly after a refusal."""
 
     def ask(_: int) -> Replies:
-        found: Replies = Counter()
+        replies: Replies = Counter()
         until = time.monotonic() + seconds
         with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
             while time.monotonic() < until:
                 connection.request("POST", "/api/predict", body, {"Content-Type": "audio/wav"})
                 reply = connection.getresponse()
                 reply.read()
-                found[reply.status, "Retry-After" in reply.headers] += 1
+                replies[reply.status, "Retry-After" in reply.headers] += 1
                 time.sleep(0.0 if reply.status == 200 else 0.02)
-        return found
+        return replies
 
     with ThreadPoolExecutor(n_clients) as pool:
         return sum(pool.map(ask, range(n_clients)), Counter())
@@ -157,13 +157,13 @@ def _rest(connection: socket.socket) -> bytes:
 
 def _answer(connection: socket.socket) -> bytes:
     """Return all that comes until the other side has had enough, or has answered."""
-    found = b""
+    content = b""
     try:
-        while b"\r\n\r\n{" not in found and (part := connection.recv(4096)):
-            found += part
+        while b"\r\n\r\n{" not in content and (part := connection.recv(4096)):
+            content += part
     except ConnectionResetError:
-        return found
-    return found
+        return content
+    return content
 
 
 def test_a_share_of_less_than_one_in_a_while_is_a_share() -> None:

@@ -48,8 +48,8 @@ def test_what_is_under_way_is_answered_when_the_server_is_ended(level_bundle: Bu
                     break
                 time.sleep(0.005)
             process.send_signal(signal.SIGTERM)
-            found = [reply.result() for reply in replies]
-        assert [reply.status_code for reply in found] == [200] * 8
+            results = [reply.result() for reply in replies]
+        assert [reply.status_code for reply in results] == [200] * 8
         errors = process.communicate(timeout=30)[1]
         assert process.returncode == 0, errors
         assert "Traceback" not in errors

@@ -44,9 +44,9 @@ def test_swaps_under_load_fail_no_request_and_mix_nothing(
             asked += [pool.submit(lambda: inference_pool.submit(tone, EVERYTHING).result(timeout=60)) for _ in range(6)]
             asked[-3].result()
             inference_pool.activate((other, level_bundle)[k % 2])
-        found = [each.result() for each in asked]
-    assert {f.bundle.id for f in found} == set(n_rows)
-    for each in found:
+        results = [each.result() for each in asked]
+    assert {f.bundle.id for f in results} == set(n_rows)
+    for each in results:
         assert len(each.table.detections) == n_rows[each.bundle.id]
 
 
@@ -157,8 +157,8 @@ def test_each_channel_has_the_detections_of_the_command_line(
     options = Options(min_score=0.0, channel="each", merge=True, top=2)
     with InferencePool(level_bundle, store=store, n_inference_threads=1) as inference_pool:
         future = inference_pool.submit(tmp_path / "x.wav", options)
-        found = future.result(timeout=60)
+        results = future.result(timeout=60)
         assert future.work.share_done == 1
     (table,) = identify(tmp_path / "x.wav", options, model=level_bundle.folder).tables()
-    assert found.table.detections == table.detections
+    assert results.table.detections == table.detections
     assert {d.channel for d in table.detections} == {1, 2, 3}

@@ -71,9 +71,9 @@ def test_a_detector_of_one_species_is_silent_in_noise(
         "optimizer.lr=0.03",
     )
     done = command("evaluate", run.folder, rails, "--json", "--out", tmp_path / "report")
-    (found,) = json.loads(done.stdout)["evaluations"]
-    assert found["by_recording"]["macro_roc_auc"]["value"] == 1.0
-    assert found["background"]["n_heard"] == 0, found["background"]
+    (evaluation,) = json.loads(done.stdout)["evaluations"]
+    assert evaluation["by_recording"]["macro_roc_auc"]["value"] == 1.0
+    assert evaluation["background"]["n_heard"] == 0, evaluation["background"]
     assert "Background" in (tmp_path / "report" / "evaluation.html").read_text()
     said = command("evaluate", run.folder, rails)
     assert b"One species: the best of one is always right" in said.stdout
@@ -118,8 +118,8 @@ def test_relatives_of_what_is_learned_are_named_before_training(birds: Path, sto
     for each, expected in ((rows, 0), (related, 1)):
         write_table(RecordingsTable(tmp_path, tuple(each)))
         config = compose_config([f"data={tmp_path}", "model=acoustic_mlp"])
-        found = load_labeled_clips(config.data, rate_hz=22_050, window_s=2.0, clips_folder=None, store=store)
-        said = [warning for warning in found.warnings if "belong together with some for training" in warning]
+        clips = load_labeled_clips(config.data, rate_hz=22_050, window_s=2.0, clips_folder=None, store=store)
+        said = [warning for warning in clips.warnings if "belong together with some for training" in warning]
         assert len(said) == expected
         assert all(warning.startswith("1 of ") and "the same group" in warning for warning in said)
 

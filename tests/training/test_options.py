@@ -35,12 +35,12 @@ def rates(config: SchedulerConfig, network: Network, *, n_epochs: int) -> list[f
     optimizer = build_optimizer(OptimizerConfig(lr=1.0), network)
     scheduler = build_scheduler(config, optimizer, n_steps=100)
     assert scheduler is not None
-    found = []
+    learning_rates = []
     for _ in range(n_epochs):
-        found.append(float(optimizer.param_groups[0]["lr"]))
+        learning_rates.append(float(optimizer.param_groups[0]["lr"]))
         optimizer.step()
         scheduler.step()
-    return found
+    return learning_rates
 
 
 def test_the_rate_falls_in_steps_or_starts_anew(store: ModelStore) -> None:

@@ -148,14 +148,14 @@ def test_a_model_that_does_as_well_is_promoted_and_a_little_worse_is_as_well(lev
 def test_a_model_that_does_worse_is_kept_and_not_promoted(
     changes: dict[str, Any], reason: str, level_bundle: Bundle
 ) -> None:
-    (found,) = find_regressions(level_bundle, level_bundle, report(**changes))
-    assert reason in found
+    (regression,) = find_regressions(level_bundle, level_bundle, report(**changes))
+    assert reason in regression
 
 
 def test_a_model_that_has_lost_a_class_is_not_promoted(level_bundle: Bundle) -> None:
     smaller = replace(level_bundle, labels=level_bundle.labels[1:])
-    (found,) = find_regressions(level_bundle, smaller, report())
-    assert "Loud Bird" in found
+    (regression,) = find_regressions(level_bundle, smaller, report())
+    assert "Loud Bird" in regression
     assert find_regressions(smaller, level_bundle, report()) == (), "it may know more"
 
 

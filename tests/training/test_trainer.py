@@ -451,11 +451,11 @@ def test_an_ensemble_is_the_average_of_its_members(run_training: Train, tmp_path
             average=average,
             weights=weights,
         )  # type: ignore[arg-type]
-        found = open_session(made).run(windows).logits
+        logits = open_session(made).run(windows).logits
         if average == "mean":
             share = 0.75 if weights else 0.5
-            np.testing.assert_allclose(found, share * each[0] + (1 - share) * each[1], atol=1e-5)
-        assert found.shape == (3, 3)
+            np.testing.assert_allclose(logits, share * each[0] + (1 - share) * each[1], atol=1e-5)
+        assert logits.shape == (3, 3)
     with pytest.raises(InputError, match="at least two bundles"):
         make_ensemble(bundles[:1], tmp_path / "one", name="x", license_name="CC0-1.0")
 
@@ -477,8 +477,8 @@ def test_the_commands_from_training_to_a_report(birds: Path, tmp_path: Path, com
     report = command("evaluate", *bundles, birds, "--out", tmp_path / "report", "--thresholds", tmp_path / "t.csv")
     assert report.returncode == 0, report.stderr
     assert b" minus acoustic_mlp, on what both know (" in report.stdout
-    found = json.loads((tmp_path / "report" / "evaluation.json").read_text())
-    first = found["evaluations"][0]
+    evaluations = json.loads((tmp_path / "report" / "evaluation.json").read_text())
+    first = evaluations["evaluations"][0]
     n_named = sum(row.split == "test" and row.scientific_name is not None for row in read_table(birds).rows)
     assert sum(map(sum, first["confusion"])) == n_named
     assert 0 <= first["by_recording"]["top_1"]["low"] <= first["by_recording"]["top_1"]["value"] <= 1

@@ -69,14 +69,16 @@ def test_birdnet_finds_the_birds_of_other_seeds_too(tmp_path: Path, seed: int) -
     options = Options(latitude=DAWN_LATITUDE, longitude=DAWN_LONGITUDE, week=17)
     (table,) = identify(tmp_path / "x.wav", options).tables()
     right, false = set(), set()
-    for found in table.detections:
-        if found.kind != "species":
+    for detection in table.detections:
+        if detection.kind != "species":
             continue
         hit = any(
-            e.scientific_name == found.scientific_name and e.start_s < found.end_s and found.start_s < e.end_s
+            e.scientific_name == detection.scientific_name
+            and e.start_s < detection.end_s
+            and detection.start_s < e.end_s
             for e in scene.events
         )
-        (right if hit else false).add(found.scientific_name)
+        (right if hit else false).add(detection.scientific_name)
     assert len(right) >= 5
     assert len(false) <= 2
 

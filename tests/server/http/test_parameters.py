@@ -253,7 +253,7 @@ def test_each_channel_is_told_kept_shown_and_taken_away(level_bundle: Bundle, se
     address = f"/api/v1/recordings/{row['sha256']}/detections"
     kept = client.get(address).json()["detections"]
     assert [(d["start_s"], d["channel"], d["score"]) for d in kept] == told
-    pictures = {client.get(found["spectrogram"]).content for found in kept[:2]}
+    pictures = {client.get(detection["spectrogram"]).content for detection in kept[:2]}
     assert len(pictures) == 2
     assert client.get(address, params={"format": "csv"}).text.splitlines()[1].endswith(",x.wav,1")
     assert client.get(address, params={"format": "raven"}).text.splitlines()[2].split("\t")[2] == "2"
@@ -325,8 +325,10 @@ def test_time_and_location_are_said_as_on_the_command_line(level_bundle: Bundle,
     client = serve(model=level_bundle.folder)
 
     def notes(address: str, name: str, **fields: str) -> list[str]:
-        found: list[str] = client.post(address, files={"audio": (name, tone.read_bytes())}, data=fields).json()["notes"]
-        return found
+        sentences: list[str] = client.post(address, files={"audio": (name, tone.read_bytes())}, data=fields).json()[
+            "notes"
+        ]
+        return sentences
 
     name = "20240501T060000+0200_REC [52.5000 13.4000].wav"
     assert notes(IDENTIFY, name) == notes(IDENTIFY, name, lat="52.5", lon="13.4") == []

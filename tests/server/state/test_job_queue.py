@@ -91,10 +91,10 @@ def test_a_server_that_is_gone_loses_its_jobs_to_others_and_a_poisonous_one_is_g
         look(here, clock)
         gone.update_progress(job.id, "too late", 0.5)
         gone.finish(job.id, "done")
-    found = here.get(job.id)
-    assert found.status == "failed"
-    assert "not retried" in (found.error or "")
-    assert found.progress == 0
+    job_here = here.get(job.id)
+    assert job_here.status == "failed"
+    assert "not retried" in (job_here.error or "")
+    assert job_here.progress == 0
 
 
 @pytest.mark.parametrize("offset", [timedelta(minutes=1), timedelta(days=-1), timedelta(days=400)])
@@ -192,7 +192,7 @@ def test_cancelling(database: Database) -> None:
 
 def heard(client: httpx.Client, address: str, after: str | None = None) -> list[tuple[str, dict[str, object]]]:
     """Return number and data of the events of a job, to its end."""
-    found, event = [], {}
+    updates, event = [], {}
     with client.stream("GET", address, headers={"Last-Event-ID": after} if after else {}) as reply:
         assert reply.headers["content-type"].startswith("text/event-stream")
         for line in reply.iter_lines():
@@ -201,9 +201,9 @@ def heard(client: httpx.Client, address: str, after: str | None = None) -> list[
             if line:
                 continue
             if event.get("event") == "end":
-                return found
+                return updates
             if "data" in event:
-                found.append((event["id"], json.loads(event["data"])))
+                updates.append((event["id"], json.loads(event["data"])))
             event = {}
     raise AssertionError("the stream ended before the job")
 
@@ -224,12 +224,12 @@ def test_a_long_recording_is_a_job_that_can_be_heard_again(level_bundle: Bundle,
     assert events[-1][1]["status"] == "done"
     assert heard(client, job["events"], after=events[1][0]) == events[2:]
     done = client.get(f"/api/v1/jobs/{job['id']}").json()
-    found = client.get(f"/api/v1/recordings/{done['result']['recording']}/detections").json()["detections"]
-    loud = [row for row in found if row["common_name"] == "Loud Bird"]
+    detections = client.get(f"/api/v1/recordings/{done['result']['recording']}/detections").json()["detections"]
+    loud = [row for row in detections if row["common_name"] == "Loud Bird"]
     assert [(row["start_s"], row["score"]) for row in loud] == [(500.0, pytest.approx(0.9, abs=1e-3))]
     assert loud[0]["clock_time"] == "2026-05-01T03:53:20"
     answered = client.post("/api/v1/identify?min_score=0.8&background=false", content=path.read_bytes()).json()
-    assert len(answered["detections"]) == len(found)
+    assert len(answered["detections"]) == len(detections)
     for name in ("csv", "raven", "audacity", "json"):
         table = client.get(f"/api/v1/recordings/{done['result']['recording']}/detections?format={name}")
         assert table.status_code == 200

@@ -84,19 +84,19 @@ def test_a_csv_in_a_zip_and_nested_folders_are_read_and_the_rest_is_said(level_b
         "/api/v1/training-data",
         files={"audio": ("set.zip", packed({**sounds, "set/labels.csv": table, "set/x.zip": b"PK"}))},
     )
-    found = {each["name"]: each for each in reply.json()["files"]}
-    assert {name: (each["status"], each["species"]) for name, each in found.items()} == {
+    outcomes = {each["name"]: each for each in reply.json()["files"]}
+    assert {name: (each["status"], each["species"]) for name, each in outcomes.items()} == {
         "set/a.wav": ("accepted", "Loud Bird"),
         "set/more/b.wav": ("accepted", "Quiet Bird"),
         "set/c.wav": ("rejected", None),
         "set/more/deep/d.wav": ("rejected", None),
         "set/x.zip": ("rejected", None),
     }
-    assert found["set/more/deep/d.wav"]["reason"] == "the csv does not name it"
+    assert outcomes["set/more/deep/d.wav"]["reason"] == "the csv does not name it"
     unread, untimed = reply.json()["notes"]
     assert unread == "the csv: columns that are not read: wind (as '3')."
     assert untimed.startswith("no time found for 2 of 2 recordings, as set/a.wav: ")
-    assert found["set/x.zip"]["reason"].startswith("a zip in a zip is not unpacked")
+    assert outcomes["set/x.zip"]["reason"].startswith("a zip in a zip is not unpacked")
     nested = {
         "2024/site/Loud Bird/e.wav": sound(0.4),
         "2024/Quiet Bird/f.wav": sound(0.5),
@@ -148,9 +148,9 @@ def test_a_flat_file_is_labelled_by_a_known_species_and_a_number_in_its_name(
 ) -> None:
     client = serve(model=level_bundle.folder)
     names = ("Loud Bird1.wav", "quiet_bird_12.WAV", "Avis magna (3).wav", "recording7.wav", "Lod Bird2.wav")
-    found = taught(client, *((name, sound(0.1 + 0.01 * k)) for k, name in enumerate(names)))
+    outcome = taught(client, *((name, sound(0.1 + 0.01 * k)) for k, name in enumerate(names)))
     expected = dict(zip(names, ("Loud Bird", "Quiet Bird", "Loud Bird", None, None), strict=True))
-    assert {name: species for name, (_, species) in found.items()} == expected
+    assert {name: species for name, (_, species) in outcome.items()} == expected
     reply = client.post("/api/v1/training-data", files={"files": ("recording7.wav", sound(0.2))})
     assert reply.status_code == 422
     assert "names its species" in reply.json()["detail"]
@@ -216,16 +216,16 @@ def test_what_cannot_be_learned_from_is_refused_by_name_and_the_rest_is_taken(
     level_bundle: Bundle, serve: Serve, tmp_path: Path
 ) -> None:
     client = serve(model=level_bundle.folder)
-    found = taught(client, ("bad.wav", b"RIFF no"), ("good.wav", sound()), species="Loud Bird")
-    assert found == {"bad.wav": ("rejected", None), "good.wav": ("accepted", "Loud Bird")}
-    found = taught(
+    outcome = taught(client, ("bad.wav", b"RIFF no"), ("good.wav", sound()), species="Loud Bird")
+    assert outcome == {"bad.wav": ("rejected", None), "good.wav": ("accepted", "Loud Bird")}
+    outcome = taught(
         client,
         ("x.txt", b"hello"),
         ("nobody.wav", sound(0.7)),
         ("loud bird/s.wav", sound(0.71)),
         ("Avis parva/s.wav", sound(0.72)),
     )
-    assert found == {
+    assert outcome == {
         "x.txt": ("rejected", None),
         "nobody.wav": ("rejected", None),
         "loud bird/s.wav": ("accepted", "Loud Bird"),
@@ -333,10 +333,10 @@ def test_names_that_people_write(name: str, expected: Label) -> None:
     ],
 )
 def test_unknown_name_is_asked_back_with_near_ones(name: str, suggestions: tuple[str, ...], hint: str) -> None:
-    with pytest.raises(UnknownClassError) as found:
+    with pytest.raises(UnknownClassError) as error:
         resolve_class(parse_species(name), KnownClasses(LABELS), is_new=False)
-    assert str(found.value).startswith(f"'{name}': no such class.{hint} Send it with the right name, or with new_class")
-    assert found.value.suggestions == suggestions
+    assert str(error.value).startswith(f"'{name}': no such class.{hint} Send it with the right name, or with new_class")
+    assert error.value.suggestions == suggestions
 
 
 @pytest.mark.parametrize("name", ["", "   ", "x" * 300, "a\x00b", "a\nb\x07"])
@@ -355,20 +355,20 @@ def test_upload_asks_back_for_unknown_names_and_takes_the_rest(level_bundle: Bun
         assert reply.status_code == 200, reply.text
         return {each["name"].rpartition("/")[2]: each for each in reply.json()["files"]}
 
-    found = send()
-    assert {name: each["status"] for name, each in found.items()} == {
+    answer = send()
+    assert {name: each["status"] for name, each in answer.items()} == {
         "a.wav": "accepted",
         "b.wav": "rejected",
         "c.wav": "rejected",
         "d.wav": "rejected",
     }
-    assert {name: each["suggestions"] for name, each in found.items()} == {
+    assert {name: each["suggestions"] for name, each in answer.items()} == {
         "a.wav": None,
         "b.wav": ["Avis magna_Loud Bird"],
         "c.wav": ["Avis parva_Quiet Bird"],
         "d.wav": [],
     }
-    assert "'Avis mgna': no such class. Did you mean Avis magna (Loud Bird)?" in found["b.wav"]["reason"]
+    assert "'Avis mgna': no such class. Did you mean Avis magna (Loud Bird)?" in answer["b.wav"]["reason"]
     assert client.get("/api/v1/training-data").json()["total"] == 1
     bulk = client.post("/api/upload_bulk", files={"audio": ("Avis mgna/b.wav", sound(0.2))}).json()
     assert (bulk["uploaded"], bulk["failed"]) == (0, 1)
@@ -406,9 +406,9 @@ def test_labels_that_differ_in_case_and_spaces_are_one_class(tmp_path: Path) -> 
 def test_a_review_becomes_a_lesson_and_can_be_changed(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
     client.post("/api/v1/identify?store=true&min_score=0.7", files={"audio": (tone.name, tone.read_bytes())})
-    found = client.get("/api/v1/detections").json()
-    assert found["total"] == 3
-    first, second, third = (row["id"] for row in found["detections"])
+    page = client.get("/api/v1/detections").json()
+    assert page["total"] == 3
+    first, second, third = (row["id"] for row in page["detections"])
     assert client.put(f"/api/v1/detections/{first}/review", json={"verdict": "right"}).status_code == 200
     said = {"verdict": "other", "species": "Avis mgna"}
     refused = client.put(f"/api/v1/detections/{second}/review", json=said)
@@ -520,9 +520,9 @@ def test_a_table_reads_nothing_but_what_was_sent_with_it(level_bundle: Bundle, s
     secret.write_bytes(sound(0.3))
     for name in (str(secret), "../../../secret.wav", "/etc/passwd", "x.m3u8", "ok.wav"):
         table = f"path,species\n{name},Avis magna\n".encode()
-        found = taught(client, ("ok.wav", sound(0.4)), ("labels.csv", table))
+        outcome = taught(client, ("ok.wav", sound(0.4)), ("labels.csv", table))
         expected = ("accepted", "Loud Bird") if name == "ok.wav" else ("rejected", None)
-        assert set(found.values()) == {expected}, name
+        assert set(outcome.values()) == {expected}, name
     reply = client.post("/api/v1/training-data", files=[("audio", ("x.csv", "p\u00e9th".encode("latin-1")))])
     assert reply.status_code == 400
     assert client.get("/api/v1/training-data").json()["total"] == 1

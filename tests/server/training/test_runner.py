@@ -80,9 +80,9 @@ def ended(client: httpx.Client, job_id: str, within_s: float = 120) -> dict[str,
         job = client.get(f"/api/v1/jobs/{job_id}").json()
         return job if job["status"] in ("done", "failed", "cancelled") else None
 
-    found = wait_for(look, within_s=within_s)
-    assert isinstance(found, dict)
-    return found
+    ended_job = wait_for(look, within_s=within_s)
+    assert isinstance(ended_job, dict)
+    return ended_job
 
 
 def reaches(client: httpx.Client, job_id: str, stage: str) -> None:
@@ -95,15 +95,15 @@ def hears(client: httpx.Client, path: Path) -> str:
 
 def trainers(folder: Path) -> list[int]:
     """Return the training processes of servers whose data are in `folder`: others may train on this machine as well."""
-    found = []
+    processes = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
         if b"--supervised" in words and any(word.startswith(os.fsencode(folder)) for word in words):
-            found.append(int(process.name))
-    return found
+            processes.append(int(process.name))
+    return processes
 
 
 def test_from_lessons_to_a_model_that_serves_and_back(band_bundle: Bundle, serve: Serve, songs: list[Path]) -> None:
@@ -159,14 +159,14 @@ def test_from_lessons_to_a_model_that_serves_and_back(band_bundle: Bundle, serve
 def test_the_same_lessons_make_the_same_model(
     band_bundle: Bundle, songs: list[Path], serve: Serve, tmp_path: Path
 ) -> None:
-    found = []
+    models = []
     for k in range(2):
         client = serve(model=band_bundle.folder, data=tmp_path / f"server{k}")
         teach(client, songs)
         result = ended(client, client.post("/api/v1/retrain").json()["id"])["result"]
         assert isinstance(result, dict)
-        found.append(result["bundle_id"])
-    assert found[0] == found[1]
+        models.append(result["bundle_id"])
+    assert models[0] == models[1]
 
 
 @pytest.mark.parametrize("stage", ["checking", "training", "comparing"])

@@ -48,9 +48,9 @@ PREDICTION = {
 UPLOAD = {"message": str, "uploaded_count": int, "skipped_count": int, "total_files_in_folder": int}
 
 
-def check_shape(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    wrong = {key: found.get(key, "nothing") for key, kind in expected.items() if not isinstance(found.get(key), kind)}
-    assert found.keys() >= expected.keys(), expected.keys() - found.keys()
+def check_shape(reply: dict[str, Any], expected: dict[str, Any]) -> None:
+    wrong = {key: reply.get(key, "nothing") for key, kind in expected.items() if not isinstance(reply.get(key), kind)}
+    assert reply.keys() >= expected.keys(), expected.keys() - reply.keys()
     assert not wrong
 
 
@@ -65,11 +65,11 @@ def test_replies_have_the_keys_that_the_page_reads_before_and_after_predictions(
     client = serve(model=level_bundle.folder)
     check_all(client)
     for _ in range(22):
-        found = client.post("/api/predict", files={"audio": ("x.wav", tone.read_bytes())}).json()
-    check_shape(found, PREDICTION)
-    scores = list(found["top_5_predictions"].values())
+        reply = client.post("/api/predict", files={"audio": ("x.wav", tone.read_bytes())}).json()
+    check_shape(reply, PREDICTION)
+    scores = list(reply["top_5_predictions"].values())
     assert scores == sorted(scores, reverse=True)
-    assert next(iter(found["top_5_predictions"].items())) == (found["predicted_species"], found["confidence"])
+    assert next(iter(reply["top_5_predictions"].items())) == (reply["predicted_species"], reply["confidence"])
     check_all(client)
     metrics = client.get("/api/metrics").json()
     times = [datetime.fromisoformat(each["timestamp"]) for each in metrics["recent_predictions"]]
