@@ -33,7 +33,7 @@ def discovered(folder: Path, *names: str) -> list[str]:
     return [os.path.relpath(path, folder) for path in find_recordings([folder / name for name in names])]
 
 
-def test_a_folder_gives_its_sounds_and_folders_named_like_them(folder: Path) -> None:
+def test_folder_lists_recordings_and_folders_named_like_them(folder: Path) -> None:
     assert discovered(folder, "") == ["a.FLAC", "b.wav", "odd.wav", "odd.wav/e.ogg", "sub/c.mp3", "sub/deep/f.aac"]
 
 

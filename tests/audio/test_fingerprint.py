@@ -30,7 +30,7 @@ def test_the_fingerprint_of_noise_is_as_recorded() -> None:
     assert (len(fingerprints), zlib.crc32(fingerprints.tobytes())) == (50, 2_205_580_234)
 
 
-def test_sound_shorter_than_a_frame_has_no_fingerprint() -> None:
+def test_audio_shorter_than_a_frame_has_no_fingerprint() -> None:
     for n in (0, 1023, 1024):
         assert len(fingerprint(np.ones(n, np.float32))) == 0
     assert len(fingerprint(np.zeros(16_000, np.float32))) == 0
@@ -114,7 +114,7 @@ def test_copies_share_five_hashes_and_a_25th(n: int, size: int, is_copy: bool) -
     assert pairs == ([(0, 1, n / size)] if is_copy else [])
 
 
-def test_pairs_of_several_recordings_are_told_apart() -> None:
+def test_pairs_of_several_recordings_are_kept_separate() -> None:
     a, b = common(8, of=20, first_own=1000), common(8, of=16, first_own=2000)
     earlier = b.copy()
     earlier["frame"] -= 7

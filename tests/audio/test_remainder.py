@@ -56,7 +56,7 @@ def test_a_second_file_behind_the_first_is_said(tmp_path: Path, suffix: str, nam
 
 
 @pytest.mark.parametrize("suffix", ["wav", "aiff", "ogg", "mp3"])
-def test_junk_behind_the_sound_is_said_if_it_is_large(tmp_path: Path, suffix: str) -> None:
+def test_large_data_behind_the_audio_is_reported(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"x.{suffix}"
     content = sound(path)
     path.write_bytes(content + NOT_IN_HEADER[:-1])
@@ -66,7 +66,7 @@ def test_junk_behind_the_sound_is_said_if_it_is_large(tmp_path: Path, suffix: st
     assert decode(path)[1] == [expected]
 
 
-def test_a_second_file_that_was_cut_is_no_sound_of_the_first(tmp_path: Path) -> None:
+def test_truncated_second_file_is_not_part_of_the_first(tmp_path: Path) -> None:
     content = sound(tmp_path / "x.wav")
     (tmp_path / "x.wav").write_bytes(content + content[:-500])
     length_s, (warning,) = decode(tmp_path / "x.wav")

@@ -58,7 +58,7 @@ def test_events_cover_their_windows_and_nothing_else(rows: list[Detection]) -> N
     rate_out_hz=st.sampled_from([16_000, 22_050, 32_000, 48_000]),
     block=st.integers(1, 7_000),
 )
-def test_resampled_sound_keeps_its_length_however_it_arrives(
+def test_resampled_audio_keeps_its_length_for_any_block_sizes(
     n: int, rate_in_hz: int, rate_out_hz: int, block: int
 ) -> None:
     sound = np.sin(np.arange(n, dtype=np.float32) / 7)

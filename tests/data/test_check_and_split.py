@@ -105,7 +105,7 @@ def test_checking_again_changes_nothing(recordings: RecordingsTable) -> None:
     assert check_table(once, n_workers=1) == once
 
 
-def test_labels_that_a_model_does_not_hear_are_doubtful(recordings: RecordingsTable) -> None:
+def test_labels_that_a_model_does_not_detect_are_doubtful(recordings: RecordingsTable) -> None:
     best = {"3-1.wav": {"B b": 0.9}, "3-2.wav": {"A 3": 0.2, "B b": 0.9}, "4-1.wav": {"B b": 0.3}, "4-2.wav": {}}
     checked = check_table(recordings, n_workers=2, scores=model_scores(["A 3", "A 4", "B b"], best))
     assert [row.recording_id for row in checked.rows if "doubtful_label" in row.problems] == ["3-1.wav"]
@@ -155,9 +155,7 @@ def test_other_species_under_a_label_that_the_model_does_not_know_is_reported(re
     assert heard(check_table(checked, n_workers=2), "3-2.wav") == (None,) * 5, "of the last check only"
 
 
-def test_what_is_heard_is_kept_in_the_table_and_older_tables_are_read(
-    recordings: RecordingsTable, tmp_path: Path
-) -> None:
+def test_detected_species_are_stored_and_older_tables_are_read(recordings: RecordingsTable, tmp_path: Path) -> None:
     row = replace(recordings.rows[0], label_check="unknown_label", heard_species="C c", heard_score=0.9)
     path = write_table(recordings.with_rows([replace(row, heard_start_s=3.0, heard_end_s=6.0)]))
     assert heard(read_table(tmp_path), row.recording_id) == ("unknown_label", "C c", 0.9, 3.0, 6.0)
@@ -206,7 +204,7 @@ def test_a_data_set_without_labels_has_nothing_to_compare(
 
 
 @pytest.mark.ops
-def test_copies_of_real_recordings_are_told_from_other_recordings(shared_audio: Path, tmp_path: Path) -> None:
+def test_copies_of_real_recordings_are_distinguished_from_others(shared_audio: Path, tmp_path: Path) -> None:
     paths = sorted(p for p in (shared_audio / "focal" / "Vireo_griseus").iterdir() if p.suffix != ".txt")[::2]
     paths += sorted((shared_audio / "focal_longtail").rglob("*.mp3"))[::6]
     prints = [fingerprint(read_mono(path, rate_hz=RATE_HZ)[0]) for path in paths]
@@ -417,7 +415,7 @@ def test_rows_of_one_file_stay_together(tmp_path: Path) -> None:
     assert len(parts) == 8, "a file is in one part, whatever its rows say"
 
 
-def test_unusable_recordings_and_copies_are_told_from_the_rest() -> None:
+def test_unusable_recordings_and_copies_are_separated() -> None:
     problems = ("missing", "unreadable", "silent", "duplicate", "near_duplicate", "clipped", "short")
     rows = [RecordingRow(recording_id=problem, path=f"{problem}.wav", problems=(problem,)) for problem in problems]
     assert [row.recording_id for row in usable(rows, copies=True)] == [*problems[3:]]

@@ -34,7 +34,7 @@ def test_labels_get_the_names_of_the_classes_that_they_mean() -> None:
     assert labeled[4].secondary == ("Parus major", "Nobody knows")
 
 
-def test_unknown_labels_are_asked_back_all_at_once() -> None:
+def test_unknown_labels_are_reported_all_at_once() -> None:
     rows = [row(f"{k}", "Parus mjor") for k in range(3)] + [row("x", "Nova avis"), row("y", "nova  avis")]
     with pytest.raises(UnknownClassError) as error:
         with_known_classes([*rows, row("z", "Great Tit")], LABELS, ())

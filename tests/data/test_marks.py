@@ -56,7 +56,7 @@ def marks(source: Path, layout: str = "auto") -> tuple[dict[str, Times | None], 
     return marks_read, notes
 
 
-def test_a_table_of_several_sounds_gives_each_its_own(tmp_path: Path) -> None:
+def test_table_of_several_recordings_gives_each_its_marks(tmp_path: Path) -> None:
     for name in ("a", "b"):
         sound(tmp_path / "in" / f"{name}.wav")
     table(
@@ -163,7 +163,7 @@ def test_tables_in_folders_of_their_own(folder: str, tmp_path: Path) -> None:
     assert marks(tmp_path / "in")[0] == {"audio/a.wav": [(0.5, 1.5, "Avis una")]}
 
 
-def test_recordings_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+def test_recordings_of_one_name_are_distinguished_by_folder(tmp_path: Path) -> None:
     for site in ("s1", "s2"):
         sound(tmp_path / "in" / "audio" / site / "a.wav")
         (tmp_path / "in" / "labels" / site).mkdir(parents=True)
@@ -228,7 +228,7 @@ RAVEN_OF_BIRDNET = (
 )
 
 
-def test_a_table_of_a_model_is_no_truth_unless_asked(tmp_path: Path) -> None:
+def test_model_output_is_no_ground_truth_by_default(tmp_path: Path) -> None:
     source = tmp_path / "in"
     for name in ("a", "b", "c", "d"):
         sound(source / f"{name}.wav")
@@ -328,7 +328,7 @@ def test_a_table_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path) ->
          "b.wav,0.5,1.5,Avis altera,positive", "c.wav,0,1,Avis una,negative"),
     ],
 )  # fmt: skip
-def test_one_list_for_many_sounds(lines: tuple[str, ...], tmp_path: Path) -> None:
+def test_one_list_for_many_recordings(lines: tuple[str, ...], tmp_path: Path) -> None:
     for name in "abcd":
         sound(tmp_path / "in" / f"{name}.wav")
     (tmp_path / "in" / "annotations.csv").write_text("\n".join(lines))

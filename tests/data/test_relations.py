@@ -304,7 +304,7 @@ def test_recordings_that_are_named_by_their_class_and_a_number_stay_apart_on_a_s
     assert len(set(assign_groups(rows))) == len(rows)
 
 
-def test_names_that_a_server_keeps_beside_its_own_are_known() -> None:
+def test_original_names_stored_by_a_server_are_known() -> None:
     rows = [row(f"{k}", path=f"/store/{k:064x}", locality=name) for k, name in enumerate(("XC7_1.wav", "xc7_2.mp3"))]
     rows += [row(f"{k}", path=f"/store/{k:064x}", locality=f"creek.wav {3 * k}.0 s") for k in (5, 6)]
     rows.append(row("9", path=f"/store/{9:064x}", locality="Parus, XC7"))
@@ -426,7 +426,7 @@ def test_the_command_splits_clips_by_recording_and_states_what_was_not_looked_fo
     assert [name for name, splits in sides.items() if len(splits) > 1] == []
 
 
-def test_two_excerpts_of_a_longer_recording_are_known_by_sound(tmp_path: Path) -> None:
+def test_two_excerpts_of_a_recording_are_matched_by_audio(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     time_s = np.arange(16_000 * 20) / 16_000
     tones = sum(np.sin(2 * np.pi * hz * time_s) * (rng.random(200) > 0.7).repeat(1600) for hz in range(500, 7000, 370))

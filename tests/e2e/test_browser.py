@@ -201,7 +201,7 @@ def test_every_page_is_accessible_and_fits(browser: Browser, server: str, dawn: 
     context.close()
 
 
-def test_the_microphone_is_heard(page: Page) -> None:
+def test_microphone_recording_is_identified(page: Page) -> None:
     page.context.grant_permissions(["microphone"])
     page.goto("/")
     page.get_by_role("button", name="Record from the microphone").click()
@@ -232,7 +232,7 @@ def test_names_run_no_scripts(page: Page, dawn: Path) -> None:
         assert "Dawn Chorus" in page.title()
 
 
-def test_review_asks_back_for_an_unknown_name(browser: Browser, server: str, dawn: Path) -> None:
+def test_review_reports_an_unknown_name(browser: Browser, server: str, dawn: Path) -> None:
     page = browser.new_page(base_url=server)
     sound = {"name": dawn.name, "mimeType": "audio/wav", "buffer": dawn.read_bytes() + b"2"}
     kept = page.request.post("/api/v1/identify?store=true", multipart={"audio": sound})
@@ -320,7 +320,7 @@ def test_the_charts_of_the_system_keep_current_and_can_be_read_by_pointer_and_ke
         assert not wrong
 
 
-def test_flat_files_are_taught_by_their_names(browser: Browser, level_bundle: Bundle, tmp_path: Path) -> None:
+def test_flat_files_are_labeled_by_their_names(browser: Browser, level_bundle: Bundle, tmp_path: Path) -> None:
     with running(Settings(model=level_bundle.folder, data=tmp_path / "server")) as client:
         page = browser.new_page(base_url=str(client.base_url))
         page.goto("/training")

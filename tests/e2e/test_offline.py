@@ -34,7 +34,7 @@ sys.addaudithook(watch)
 """Run by every Python process at its start: writes down who wants to reach whom."""
 
 
-def test_the_demo_the_server_and_training_ask_nobody(
+def test_demo_server_and_training_open_no_connection(
     birdnet: Bundle, store: ModelStore, lessons: list[Path], tmp_path: Path
 ) -> None:
     assert birdnet.folder.is_dir()

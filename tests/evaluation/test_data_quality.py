@@ -29,7 +29,7 @@ def recording(name: str, **more: object) -> RecordingRow:
     return RecordingRow(recording_id=name, path=f"{name}.wav", **more)  # type: ignore[arg-type]
 
 
-def test_clips_of_recordings_that_were_learned_from_are_found(band_bundle: Bundle, tmp_path: Path) -> None:
+def test_clips_of_training_recordings_are_detected(band_bundle: Bundle, tmp_path: Path) -> None:
     names = ("XC7#2", "SITE_20240501_060000_0", "creek_0.0s_3.0s", "XC9")
     own = [replace(recording(name), path="", split="train") for name in names]
     bundle = learned(band_bundle, tmp_path / "bundle", *own, replace(recording("XC11"), split="test"))

@@ -31,7 +31,7 @@ MADE = Detections(
 )
 
 
-def test_a_table_read_again_has_its_rows_times_places_and_provenance(tmp_path: Path) -> None:
+def test_table_round_trip_keeps_rows_times_locations_and_provenance(tmp_path: Path) -> None:
     write_detections(MADE, tmp_path / "x.parquet")
     read = read_detections(tmp_path / "x.parquet")
     assert [table.detections for table in read] == [table.detections for table in MADE]

@@ -239,7 +239,7 @@ def test_json_lines_are_rounded_and_readable() -> None:
     assert "Grünfink" in line
 
 
-def test_csv_says_whether_a_voice_was_heard(tmp_path: Path) -> None:
+def test_csv_has_the_human_voice_column(tmp_path: Path) -> None:
     provenance = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"speech": "flag", "range_filter": True})
     detections = [detection(0.0, in_range=in_range, human_voice=voice) for in_range in (True, False, None) for voice in
              (True, False, None)]  # fmt: skip

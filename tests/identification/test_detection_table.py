@@ -167,7 +167,7 @@ def test_location_without_a_range_model_flags_nothing(level_bundle: Bundle) -> N
     assert detection.in_range is None
 
 
-def test_range_is_asked_for_the_week(northern: Bundle) -> None:
+def test_range_filter_uses_the_week(northern: Bundle) -> None:
     """Class 2 has minus the week as its probability: expected where no week is known, which is asked for as -1."""
     filtered = replace(builder(northern), range_filter=range_filter(northern))
     for metadata, expected in ((replace(BERLIN, start_time=None), True), (BERLIN, False)):
@@ -242,7 +242,7 @@ def test_events_are_ordered_by_start_score_and_name() -> None:
     ]  # fmt: skip
 
 
-def test_merging_is_asked_for(level_bundle: Bundle) -> None:
+def test_merging_is_off_by_default(level_bundle: Bundle) -> None:
     hits = scored((0, 0, 0.5), (1, 0, 0.75), (6, 0, 0.5))
     assert len(builder(level_bundle).build(hits).detections) == 3
     merged = builder(level_bundle, merge=True).build(hits).detections

@@ -33,7 +33,7 @@ def test_locations_are_rounded_to_a_hundredth_of_a_degree(source: Bundle) -> Non
 
 
 @pytest.mark.parametrize(("threshold", "is_expected"), [(0.5, True), (1.0, True), (1.5, False)])
-def test_no_week_is_asked_for_as_minus_one(source: Bundle, threshold: float, is_expected: bool) -> None:
+def test_missing_week_is_passed_as_minus_one(source: Bundle, threshold: float, is_expected: bool) -> None:
     expected = RangeFilter(source, bundle=source, threshold=threshold).expected(latitude=0, longitude=0, week=None)
     assert expected[2] is is_expected
 

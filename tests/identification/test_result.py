@@ -88,7 +88,7 @@ def asks_store(
     return range_filter is not None
 
 
-def test_range_model_is_asked_where_a_location_is_known(northern: Bundle, level_bundle: Bundle) -> None:
+def test_range_model_runs_where_a_location_is_known(northern: Bundle, level_bundle: Bundle) -> None:
     somewhere, nowhere = RecordingMetadata(latitude=0.0, longitude=0.0), RecordingMetadata()
     assert asks_store(northern, level_bundle, latitude=0.0, longitude=0.0)
     assert asks_store(northern, level_bundle, {Path("/a"): nowhere, Path("/b"): somewhere})
@@ -98,7 +98,7 @@ def test_range_model_is_asked_where_a_location_is_known(northern: Bundle, level_
     assert not asks_store(northern, level_bundle, {Path("/a"): nowhere})
 
 
-def test_own_range_model_of_a_bundle_is_asked(northern: Bundle) -> None:
+def test_bundles_own_range_model_is_used(northern: Bundle) -> None:
     store = Store(northern)
     range_filter = open_range_filter(Model(northern, cast(ModelStore, store)), Options(range_threshold=0.75), None)
     assert store.opened == []
@@ -173,7 +173,7 @@ def test_run_has_a_table_of_each_scored_recording(level_bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize(("has_model", "has_location"), [(False, False), (False, True), (True, False), (True, True)])
-def test_range_filter_is_noted_where_it_was_asked(
+def test_range_filter_is_noted_where_it_was_used(
     northern: Bundle, level_bundle: Bundle, has_model: bool, has_location: bool
 ) -> None:
     asked = RangeFilter(northern, bundle=level_bundle, threshold=0.5) if has_model else None

@@ -49,7 +49,7 @@ def quiet_ends(tmp_path: Path) -> Path:
     return path
 
 
-def test_trimmed_recording_is_scored_from_its_sound_on(
+def test_trimmed_recording_is_scored_from_the_first_audible_sample(
     level_bundle: Bundle, quiet_ends: Path, tmp_path: Path, store: ModelStore
 ) -> None:
     bundle = with_cleaning(level_bundle, tmp_path / "trimming", trim_db=23)
@@ -79,7 +79,7 @@ def test_each_channel_is_trimmed_by_itself(level_bundle: Bundle, quiet_ends: Pat
     assert alone[1].detections[0].start_s == pytest.approx(4.7, abs=0.1)
 
 
-def test_speech_is_removed_and_windows_beside_it_have_times_of_the_recording(
+def test_speech_is_removed_and_adjacent_windows_keep_recording_times(
     level_bundle: Bundle, voice: np.ndarray, tmp_path: Path
 ) -> None:
     bundle = with_cleaning(level_bundle, tmp_path / "cutting", cut_speech=True, denoise="stationary")

@@ -240,7 +240,7 @@ def test_bundle_that_cannot_be_run_is_an_error(
 
 
 @pytest.mark.parametrize(("given", "tta_shifts"), [({}, 1), ({"tta_shifts": 4}, 4)])
-def test_windows_are_turned_as_often_as_asked(
+def test_windows_are_shifted_the_requested_number_of_times(
     run: Callable[..., Iterator[ScoredRecording | FailedRecording]],
     monkeypatch: pytest.MonkeyPatch,
     given: dict[str, int],

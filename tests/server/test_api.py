@@ -127,7 +127,7 @@ def test_bad_uploads_are_refused_by_name_and_leave_nothing(
     assert client.post("/api/predict", files={"audio": tone.read_bytes()}).status_code == 200
 
 
-def test_a_client_that_goes_away_leaves_nothing(level_bundle: Bundle, serve: Serve, tone: Path, tmp_path: Path) -> None:
+def test_disconnected_client_leaves_nothing(level_bundle: Bundle, serve: Serve, tone: Path, tmp_path: Path) -> None:
     client = serve(model=level_bundle.folder)
     head = b"POST /api/v1/identify HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
     assert client.post("/api/predict", files={"audio": tone.read_bytes()}).status_code == 200
@@ -142,7 +142,7 @@ def test_a_client_that_goes_away_leaves_nothing(level_bundle: Bundle, serve: Ser
     assert client.get("/api/metrics").json()["waiting"] == 0
 
 
-def test_a_token_is_asked_for_everywhere_but_by_load_balancers(level_bundle: Bundle, serve: Serve) -> None:
+def test_token_is_required_except_for_health_checks(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder, tokens={"operator-secret": Role.ADMIN})
     assert client.get("/api/v1/health/live").status_code == 200
     for path in ("/api/health", "/api/metrics", "/metrics", "/docs", "/api/openapi.json", "/api/v1/recordings"):
@@ -155,7 +155,7 @@ def test_a_token_is_asked_for_everywhere_but_by_load_balancers(level_bundle: Bun
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "birds.example.org", "::"])
-def test_an_address_that_others_reach_needs_a_token(host: str, tmp_path: Path) -> None:
+def test_public_host_requires_a_token(host: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a token is needed"):
         Settings(data=tmp_path, host=host)
     settings = Settings(data=tmp_path, host=host, tokens={"operator-secret": Role.ADMIN})
@@ -164,7 +164,7 @@ def test_an_address_that_others_reach_needs_a_token(host: str, tmp_path: Path) -
         Settings(data=tmp_path, host=host, tokens={"short": Role.ADMIN})
 
 
-def test_every_route_asks_for_a_token_unless_it_is_named_here(level_bundle: Bundle, serve: Serve) -> None:
+def test_every_route_requires_a_token_unless_listed(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder, tokens={"operator-secret": Role.ADMIN})
     paths = client.get("/api/openapi.json", headers={"Authorization": "Bearer operator-secret"}).json()["paths"]
     routes = {(method.upper(), path) for path, methods in paths.items() for method in methods}
@@ -194,7 +194,9 @@ def test_pages_of_other_sites_are_refused(
     assert client.post("/api/predict", content=tone.read_bytes(), headers=headers).status_code == status
 
 
-def test_multipart_bodies_that_mean_no_good(level_bundle: Bundle, serve: Serve, tmp_path: Path, tone: Path) -> None:
+def test_malicious_multipart_bodies_are_rejected(
+    level_bundle: Bundle, serve: Serve, tmp_path: Path, tone: Path
+) -> None:
     client = serve(model=level_bundle.folder)
     kind = "multipart/form-data; boundary=b"
     part = b'--b\r\nContent-Disposition: form-data; name="f%d"\r\n\r\nx\r\n'
@@ -246,7 +248,7 @@ def test_tables_that_are_read_in_pages_are_whole_and_in_order(
     assert [float(line.split("\t")[0]) for line in lines] == list(range(20))
 
 
-def test_a_picture_is_drawn_once_and_goes_with_its_recording(
+def test_spectrogram_is_drawn_once_and_deleted_with_its_recording(
     level_bundle: Bundle, serve: Serve, tone: Path, tmp_path: Path
 ) -> None:
     client = serve(model=level_bundle.folder)

@@ -248,7 +248,7 @@ def filled(level_bundle: Bundle, tmp_path: Path) -> Iterator[tuple[Server, Fille
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 @pytest.mark.ops
-def test_forty_at_once_on_any_route_take_500_mb_at_most(filled: tuple[Server, Filled]) -> None:
+def test_forty_requests_on_any_route_use_at_most_500_mb(filled: tuple[Server, Filled]) -> None:
     server, names = filled
     before = memory_bytes(server, "VmRSS")
     with ThreadPoolExecutor(N_AT_ONCE) as pool:

@@ -97,7 +97,7 @@ def test_full_queue_returns_503_before_reading_body(level_bundle: Bundle, tone: 
 
 
 @pytest.mark.ops
-def test_slow_senders_are_cut_off_and_keep_nobody_waiting(
+def test_slow_uploads_time_out_and_block_no_client(
     level_bundle: Bundle, serve: Serve, clip: bytes, tmp_path: Path
 ) -> None:
     client = serve(model=level_bundle.folder, limits=Limits(body_timeout_s=1.0, headers_timeout_s=1.0))
@@ -187,7 +187,7 @@ def test_a_burst_is_given_back_over_time() -> None:
     assert [limiter.acquire("a") > 0 for _ in range(3)] == [False, False, True]
 
 
-def test_one_client_may_not_send_more_than_its_share(level_bundle: Bundle, serve: Serve, clip: bytes) -> None:
+def test_rate_limit_per_client(level_bundle: Bundle, serve: Serve, clip: bytes) -> None:
     client = serve(model=level_bundle.folder, requests_per_s=1e-3)
     replies = [client.post("/api/predict", content=clip) for _ in range(2)]
     assert [reply.status_code for reply in replies] == [200, 429]

@@ -22,7 +22,7 @@ from dawnchorus.models.bundle import Bundle
 
 
 @pytest.mark.ops
-def test_what_is_under_way_is_answered_when_the_server_is_ended(level_bundle: Bundle, tmp_path: Path) -> None:
+def test_sigterm_finishes_running_requests(level_bundle: Bundle, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     long = tmp_path / "long.wav"

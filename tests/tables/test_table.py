@@ -26,7 +26,7 @@ def rows(table: Table) -> list[list[str]]:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_encoding_delimiter_and_line_ends_are_told(tmp_path: Path, encoding: str, delimiter: str, end: str) -> None:
+def test_encoding_delimiter_and_line_ends_are_detected(tmp_path: Path, encoding: str, delimiter: str, end: str) -> None:
     parsed = table(tmp_path, TEXT.replace(",", delimiter).replace("\n", end).encode(encoding))
     assert (parsed.delimiter, parsed.header, rows(parsed)) == (delimiter, ["path", "species", "recordist"], ROWS)
     assert [note[:12] for note in parsed.notes.sentences()] == (["not in UTF-8"] if encoding == "cp1252" else [])
@@ -37,7 +37,7 @@ def test_encoding_delimiter_and_line_ends_are_told(tmp_path: Path, encoding: str
     [("cp1250", "Łódź, żółw"), ("cp1251", "Синиця велика"), ("cp1253", "είδος αρχείο Καλόγερος"),
      ("cp1250", "Sýkora koňadra, Žluva hajní"), ("cp932", "シジュウカラ"), ("gb18030", "大山雀"), ("big5", "大山雀")],
 )  # fmt: skip
-def test_code_pages_are_told_by_their_letters_and_said(tmp_path: Path, encoding: str, name: str) -> None:
+def test_code_pages_are_detected_by_their_letters_and_reported(tmp_path: Path, encoding: str, name: str) -> None:
     parsed = table(tmp_path, f"path;name\na.wav;{name}\n".encode(encoding))
     assert rows(parsed) == [["a.wav", name]]
     assert encoding in parsed.notes.sentences()[0]

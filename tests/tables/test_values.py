@@ -51,7 +51,7 @@ def test_dates_are_as_exact_as_they_are_known(text: str, date: str | None) -> No
     assert dates(text) == ([date], [])
 
 
-def test_the_order_of_day_and_month_is_told_by_the_column() -> None:
+def test_day_month_order_is_inferred_from_the_column() -> None:
     assert dates("1/2/2024", "13/2/2024") == (["2024-02-01", "2024-02-13"], [])
     assert dates("1/2/2024", "1/13/2024") == (["2024-01-02", "2024-01-13"], [])
     assert dates("5/5/2024") == (["2024-05-05"], [])
@@ -67,7 +67,7 @@ def test_the_order_of_day_and_month_is_told_by_the_column() -> None:
         ("0{}-05-2024", "day/month/year", "the first number varies more"),
     ],
 )
-def test_an_order_that_cannot_be_told_is_said(pattern: str, order: str, reason: str) -> None:
+def test_ambiguous_day_month_order_is_reported(pattern: str, order: str, reason: str) -> None:
     values = [pattern.format(day) for day in (1, 2, 3)]
     dates_read, (note,) = dates(*values)
     assert dates_read == ["2024-05-01", "2024-05-02", "2024-05-03"]

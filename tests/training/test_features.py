@@ -97,7 +97,7 @@ def test_embeddings_of_noise_are_computed_once(tmp_path: Path, store: ModelStore
     assert torch.equal(birdless_features(network, sounds, tmp_path), sounds[:, :2])
 
 
-def test_a_run_goes_on_only_with_its_own_data(own: Path, run_training: Train) -> None:
+def test_run_resumes_only_with_its_own_data(own: Path, run_training: Train) -> None:
     run = run_training(*MLP, f"data={own}")
     run.update(status="running")
     table = read_table(own)

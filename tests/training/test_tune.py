@@ -20,7 +20,7 @@ from dawnchorus.types import Progress
 MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0]", "trainer.epochs=1")
 
 
-def test_trials_are_runs_and_a_study_goes_on(birds: Path, tmp_path: Path, command: Command) -> None:
+def test_trials_are_runs_and_a_study_resumes(birds: Path, tmp_path: Path, command: Command) -> None:
     runs = tmp_path / "runs"
     settings = [
         *MLP, f"data={birds}", f"paths.runs={runs}", "optimizer.lr=tag(log,interval(1e-4,1e-1))",

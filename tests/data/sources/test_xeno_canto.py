@@ -296,7 +296,7 @@ def test_best_quality_first_and_licences_and_limits(archive: XenoCanto) -> None:
     assert great_tits == ["A", "A"], "XC6 and XC12, not XC3"
 
 
-def test_a_fetch_writes_sound_table_and_attribution(archive: XenoCanto, fetch: Fetch, tmp_path: Path) -> None:
+def test_fetch_writes_audio_table_and_attribution(archive: XenoCanto, fetch: Fetch, tmp_path: Path) -> None:
     code, _, errors = fetch(tmp_path / "set")
     assert code == 0, errors
     assert "sounds of another length than the archive lists: 1" in " ".join(errors.split())
@@ -375,7 +375,7 @@ def test_five_hundred_recordings_and_five_kills(tmp_path: Path) -> None:
     assert {path.name for path in (data_set / "audio").iterdir()} == {Path(row.path).name for row in table.rows}
 
 
-def test_without_a_good_key_the_way_to_one_is_told_and_the_key_is_never_shown(fetch: Fetch, tmp_path: Path) -> None:
+def test_invalid_key_error_says_how_to_get_one_and_hides_the_key(fetch: Fetch, tmp_path: Path) -> None:
     code, _, advice = fetch(tmp_path / "set", key="")
     assert (code, "export XENO_CANTO_API_KEY=" in advice) == (2, True)
     wrong = fetch(tmp_path / "set", key="wrong-key-9876")

@@ -20,7 +20,7 @@ from dawnchorus.identification import Options, identify
 PLAN = SyntheticPlan(n_species=2, n_clips=2, n_soundscapes=1, soundscape_s=6)
 
 
-def test_the_same_seed_makes_the_same_sounds() -> None:
+def test_same_seed_makes_the_same_audio() -> None:
     first, again = (list(synthetic_recordings(PLAN, seed=4)) for _ in range(2))
     other = list(synthetic_recordings(PLAN, seed=5))
     assert [path for path, _ in first] == [path for path, _ in again]

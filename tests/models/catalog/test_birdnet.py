@@ -68,7 +68,7 @@ def test_logits_and_scores_equal_litert(birdnet: Bundle, published: Path) -> Non
     assert output.embeddings.shape == (8, 1024)
 
 
-def test_empty_bands_beside_a_constant_are_computed_exactly(birdnet: Bundle, published: Path) -> None:
+def test_empty_bands_next_to_a_constant_are_computed_exactly(birdnet: Bundle, published: Path) -> None:
     """A faint tone below 4 kHz, resampled from 8 kHz, beside one loud click: most bands then hold only rounding."""
     time = np.arange(24_000) / 8_000
     tone = 0.02 * np.sin(2 * np.pi * 2_000 * time)

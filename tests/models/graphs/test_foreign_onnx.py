@@ -134,7 +134,7 @@ def write_tail(path: Path, *nodes: onnx.NodeProto, dtype: int = TensorProto.FLOA
     return path
 
 
-def test_percent_is_told_from_logits(tmp_path: Path) -> None:
+def test_percent_is_distinguished_from_logits(tmp_path: Path) -> None:
     def wrap(factor: float, activation: str) -> list[str]:
         shares = helper.make_node("Sigmoid", ["sums"], ["shares"])
         constant = helper.make_node("Constant", [], ["factor"], value_float=float(factor))

@@ -215,7 +215,7 @@ def test_two_files_are_refused_by_name(level_bundle: Bundle, serve: Serve, tone:
     assert (reply.status_code, reply.json()["detail"]) == (400, "expected at most 8 files in a request, got more.")
 
 
-def test_sound_is_judged_over_http_as_on_the_command_line(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+def test_audio_quality_over_http_equals_command_line(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
     client = serve(model=level_bundle.folder)
     sound = np.zeros((32_000, 2), np.float32)
     soundfile.write(tmp_path / "x.wav", sound, 16_000)
@@ -240,7 +240,7 @@ def test_sound_is_judged_over_http_as_on_the_command_line(level_bundle: Bundle, 
     )
 
 
-def test_each_channel_is_told_kept_shown_and_taken_away(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+def test_each_channel_is_reported_stored_shown_and_deleted(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
     """The channels cancel out in their mean, of which there is nothing to see or hear."""
     client = serve(model=level_bundle.folder)
     left = np.repeat([0.9, 0.6], 16_000) * np.tile([1.0, -1.0], 16_000)

@@ -221,7 +221,7 @@ def rows(path: Path, query: str) -> list[tuple[object, ...]]:
         return connection.execute(query).fetchall()
 
 
-def test_tables_of_an_older_version_are_brought_up_to_date_and_kept_beside(tmp_path: Path) -> None:
+def test_older_database_is_migrated_and_backed_up(tmp_path: Path) -> None:
     db = database(tmp_path)
     with db.write() as session:
         session.add(Recording(sha256="x" * 64, name="kept", n_bytes=1))
@@ -372,7 +372,7 @@ def test_a_second_server_does_not_share_a_folder(level_bundle: Bundle, serve: Se
         pass
 
 
-def test_what_a_killed_server_left_is_cleared(level_bundle: Bundle, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_server_are_removed(level_bundle: Bundle, tmp_path: Path) -> None:
     left = tmp_path / "server" / "spool-abc"
     left.mkdir(parents=True)
     (left / "upload-1").write_bytes(b"x")
@@ -409,7 +409,7 @@ def test_parts_that_were_cut_off_long_ago_go_and_those_that_are_being_written_st
     assert parts[1].exists()
 
 
-def test_a_sound_stays_when_its_removal_cannot_be_written_down(
+def test_audio_is_kept_when_its_deletion_cannot_be_recorded(
     level_bundle: Bundle, serve: Serve, tone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = serve(model=level_bundle.folder)

@@ -79,7 +79,7 @@ def look(jobs: JobQueue, clock: Clock, n_looks: int = 1) -> None:
         jobs.heartbeat(())
 
 
-def test_a_server_that_is_gone_loses_its_jobs_to_others_and_a_poisonous_one_is_given_up(database: Database) -> None:
+def test_jobs_of_a_dead_server_are_requeued_and_crashing_jobs_fail(database: Database) -> None:
     clock = Clock()
     gone, here = JobQueue(database, worker_id="gone"), JobQueue(database, worker_id="here", monotonic=clock)
     job = gone.add("identify", {})
@@ -124,7 +124,7 @@ def test_a_server_with_another_clock_takes_no_job_and_loses_none(
         assert (worker.get(job.id).status, worker.get(job.id).attempts) == ("done", 1)
 
 
-def test_a_server_that_could_not_look_learns_nothing_from_that_time(database: Database) -> None:
+def test_server_requeues_nothing_after_its_own_database_outage(database: Database) -> None:
     """Both were asleep for an hour, or the database was away: who looks first finds an old heartbeat."""
     clock = Clock()
     mine, other = (
@@ -208,7 +208,7 @@ def heard(client: httpx.Client, address: str, after: str | None = None) -> list[
     raise AssertionError("the stream ended before the job")
 
 
-def test_a_long_recording_is_a_job_that_can_be_heard_again(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+def test_long_recording_is_a_job_with_stored_audio(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
     path = tmp_path / "LONG_20260501_034500.wav"
     sound = np.full(1_000 * 16_000, 0.1, np.float32)
     sound[500 * 16_000 : 501 * 16_000] = 0.9
@@ -236,7 +236,7 @@ def test_a_long_recording_is_a_job_that_can_be_heard_again(level_bundle: Bundle,
         assert table.content
 
 
-def test_a_recording_that_cannot_be_heard_is_named_as_its_sender_did_and_does_not_stay(
+def test_undecodable_recording_is_reported_by_upload_name_and_deleted(
     level_bundle: Bundle, serve: Serve, tmp_path: Path
 ) -> None:
     client = serve(model=level_bundle.folder)

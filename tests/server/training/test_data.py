@@ -130,7 +130,7 @@ def test_a_csv_in_a_zip_and_nested_folders_are_read_and_the_rest_is_said(level_b
     assert [each["reason"] for each in reply if each["name"].startswith("rejected")] == ["it is without Quiet Bird"]
 
 
-def test_one_sound_under_two_species_is_a_conflict_and_not_taken(level_bundle: Bundle, serve: Serve) -> None:
+def test_upload_rejects_one_recording_with_two_species(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
     members = {"Loud Bird/a.wav": sound(0.1), "Quiet Bird/b.wav": sound(0.1), "Quiet Bird/c.wav": sound(0.2)}
     members |= {"Avis magna/d.wav": sound(0.3), "Loud Bird/d.wav": sound(0.3)}
@@ -203,7 +203,7 @@ def test_contradicting_labels_are_counted_and_named(level_bundle: Bundle, serve:
     assert note("a.wav", species="noise", table=table) == []
 
 
-def test_the_same_sound_is_one_lesson_and_its_label_can_be_changed(level_bundle: Bundle, serve: Serve) -> None:
+def test_same_audio_is_stored_once_and_can_be_relabeled(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
     assert taught(client, ("a.wav", sound()), species="Avis magna") == {"a.wav": ("accepted", "Loud Bird")}
     assert taught(client, ("again.wav", sound()), species="Loud Bird") == {"again.wav": ("duplicate", "Loud Bird")}
@@ -212,9 +212,7 @@ def test_the_same_sound_is_one_lesson_and_its_label_can_be_changed(level_bundle:
     assert (row["common_name"], row["n_recordings"]) == ("Quiet Bird", 1)
 
 
-def test_what_cannot_be_learned_from_is_refused_by_name_and_the_rest_is_taken(
-    level_bundle: Bundle, serve: Serve, tmp_path: Path
-) -> None:
+def test_upload_rejects_unusable_files_and_accepts_the_rest(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
     client = serve(model=level_bundle.folder)
     outcome = taught(client, ("bad.wav", b"RIFF no"), ("good.wav", sound()), species="Loud Bird")
     assert outcome == {"bad.wav": ("rejected", None), "good.wav": ("accepted", "Loud Bird")}
@@ -263,7 +261,7 @@ def link(name: str) -> zipfile.ZipInfo:
     return info
 
 
-def test_zips_that_mean_no_good_are_refused_and_leave_nothing_outside(tmp_path: Path) -> None:
+def test_malicious_zips_are_rejected_and_write_nothing_outside(tmp_path: Path) -> None:
     names = ["../x.wav", "a/../../x.wav", "/etc/x.wav", "C:\\x.wav", "..\\x.wav", "a/" + "b" * 300, "\\\\server\\share"]
     cases: list[tuple[type[Exception], dict[str, bytes]]] = [(InputError, {name: b"x"}) for name in names]
     cases.append((InputError, {"a.wav": b"x", "A.WAV": b"y"}))
@@ -289,7 +287,7 @@ def test_zips_that_mean_no_good_are_refused_and_leave_nothing_outside(tmp_path: 
     assert not (tmp_path / "x.wav").exists()
 
 
-def test_a_zip_that_lies_about_its_size_is_stopped(tmp_path: Path) -> None:
+def test_zip_with_false_size_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "lie.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.wav", bytes(3_000_000))
@@ -332,7 +330,7 @@ def test_names_that_people_write(name: str, expected: Label) -> None:
         ("Kohlmeise", (), ""),
     ],
 )
-def test_unknown_name_is_asked_back_with_near_ones(name: str, suggestions: tuple[str, ...], hint: str) -> None:
+def test_unknown_species_error_suggests_near_names(name: str, suggestions: tuple[str, ...], hint: str) -> None:
     with pytest.raises(UnknownClassError) as error:
         resolve_class(parse_species(name), KnownClasses(LABELS), is_new=False)
     assert str(error.value).startswith(f"'{name}': no such class.{hint} Send it with the right name, or with new_class")
@@ -345,7 +343,7 @@ def test_names_that_are_none(name: str) -> None:
         parse_species(name)
 
 
-def test_upload_asks_back_for_unknown_names_and_takes_the_rest(level_bundle: Bundle, serve: Serve) -> None:
+def test_upload_returns_unknown_names_and_accepts_the_rest(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
 
     def send(**texts: str) -> dict[str, Any]:
@@ -403,7 +401,9 @@ def test_labels_that_differ_in_case_and_spaces_are_one_class(tmp_path: Path) -> 
     database.close()
 
 
-def test_a_review_becomes_a_lesson_and_can_be_changed(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+def test_reviewed_detection_becomes_training_data_and_can_change(
+    level_bundle: Bundle, serve: Serve, tone: Path
+) -> None:
     client = serve(model=level_bundle.folder)
     client.post("/api/v1/identify?store=true&min_score=0.7", files={"audio": (tone.name, tone.read_bytes())})
     page = client.get("/api/v1/detections").json()
@@ -564,7 +564,7 @@ def test_new_class_must_be_one_species(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Parus major?", "Parus major_FP", "Parus major_Common Cuckoo"])
-def test_doubted_and_contradictory_species_are_asked_back(name: str) -> None:
+def test_uncertain_and_contradictory_species_are_rejected(name: str) -> None:
     with pytest.raises(UnknownClassError):
         resolve_class(parse_species(name), KnownClasses(LABELS), is_new=False)
 
@@ -623,7 +623,7 @@ def test_a_field_says_what_is_there_and_a_folder_also_what_is_not(level_bundle: 
     assert taught(client, ("-Avis magna/a.wav", sound())) == {"-Avis magna/a.wav": ("accepted", "no species")}
 
 
-def test_files_keep_their_folders_in_their_names_beside_a_field(level_bundle: Bundle, serve: Serve) -> None:
+def test_uploaded_files_keep_folder_names_next_to_a_field(level_bundle: Bundle, serve: Serve) -> None:
     """Two files of one name are two recordings, and a name without an ending is one of a recording."""
     client = serve(model=level_bundle.folder)
     sent = [("x/a.wav", sound(0.1)), ("y/a.wav", sound(0.2)), ("y/a.wav", sound(0.3)), ("z~1 b", sound(0.4))]
