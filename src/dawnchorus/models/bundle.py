@@ -18,7 +18,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -116,8 +116,8 @@ class Bundle:
     """An opened and validated bundle."""
 
     folder: Path
-    info: BundleInfo
-    labels: tuple[Label, ...]
+    info: BundleInfo = field(repr=False)
+    labels: tuple[Label, ...] = field(repr=False)
 
     @property
     def id(self) -> str:
