@@ -202,7 +202,7 @@ def test_what_was_wrong_comes_through(tmp_path: Path) -> None:
     ("value", "platform", "shares"),
     [(None, "linux", True), ("1", "linux", True), ("", "linux", True), ("0", "linux", False), (None, "win32", False)],
 )
-def test_memory_is_shared_unless_told_otherwise(
+def test_decoder_shares_memory_by_environment_and_platform(
     value: str | None, platform: str, shares: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DAWNCHORUS_SHARED_MEMORY", raising=False)
@@ -273,7 +273,7 @@ def test_replies_are_read_to_their_last_byte_and_no_further() -> None:
             child.receive_bytes(path, 20)
 
 
-def test_closing_goes_on_where_a_pipe_is_broken() -> None:
+def test_closing_continues_after_a_broken_pipe() -> None:
     broken, stdout = Pipe(BrokenPipeError()), io.BytesIO()
     child = child_of(broken, stdout)
     child.close()
