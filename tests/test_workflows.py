@@ -32,7 +32,7 @@ def data_set(tmp_path: Path) -> Path:
 def test_a_data_set_is_imported_once_and_replaced_on_request(data_set: Path) -> None:
     birds = data_set.with_name("birds")
     assert len(read_table(data_set).rows) == 8
-    with pytest.raises(OutputExistsError, match="Set append or overwrite"):
+    with pytest.raises(OutputExistsError, match="Append to it, overwrite it"):
         import_recordings(birds, data_set)
     (birds / "Avis magna" / "Avis magna 3.wav").unlink()
     models = data_set.with_name("models")

@@ -13,20 +13,17 @@ from typing import TYPE_CHECKING, Any
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.sounds import Sound, open_sound
 from dawnchorus.cores import usable_cores
-from dawnchorus.data import importing
 from dawnchorus.data import prepare as preparing
 from dawnchorus.data.attribution import write_attribution
 from dawnchorus.data.clips import write_prepared_table
-from dawnchorus.data.identity import merge
-from dawnchorus.data.labels import LabelReader, collect_labels
+from dawnchorus.data.data_set_import import import_data_set
 from dawnchorus.data.layout_detection import parse_layout
 from dawnchorus.data.model_check import HEARD_NAME, call_times
-from dawnchorus.data.name_lists import open_name_lists
 from dawnchorus.data.prepare import PrepareSummary
 from dawnchorus.data.recipes import Recipe
-from dawnchorus.data.recordings import SPLITS, RecordingsTable, read_table, select_split, table_path, write_table
+from dawnchorus.data.recordings import SPLITS, RecordingsTable, read_table, select_split, write_table
 from dawnchorus.data.split import split_table
-from dawnchorus.errors import InputError, MissingExtraError, OutputExistsError
+from dawnchorus.errors import InputError, MissingExtraError
 from dawnchorus.evaluation.evaluation import Evaluation
 from dawnchorus.evaluation.evaluation import evaluate as evaluate_scores
 from dawnchorus.evaluation.scoring import Pool, score_data_set
@@ -44,7 +41,7 @@ if TYPE_CHECKING:
 
 StrPath = str | os.PathLike[str]
 
-DEFAULT_RATIOS = dict(zip(SPLITS, (0.7, 0.15, 0.15), strict=True))
+DEFAULT_RATIOS: dict[str, float] = dict(zip(SPLITS, (0.7, 0.15, 0.15), strict=True))
 
 
 def import_recordings(
@@ -62,6 +59,8 @@ def import_recordings(
     workers: int | None = None,
 ) -> RecordingsTable:
     """Make the recordings table of a data set from a folder or table, and write it; recordings stay where they are.
+
+    What could not be read goes to the log `dawnchorus.data`.
 
     Args:
         source: a folder per species, a Kaggle or BirdCLEF folder, a csv, results of xeno-canto's API, annotated
@@ -82,29 +81,20 @@ def import_recordings(
         InputError: no such source, or no recordings in it, or two layouts are as likely.
         FormatError: a table is not as it should be.
     """
-    source, folder = Path(source), Path(data_set)
-    if table_path(folder).exists() and not (append or overwrite):
-        raise OutputExistsError(
-            f"{table_path(folder)} is there already. Set append or overwrite, or choose another folder."
-        )
-    before = read_table(folder) if append and table_path(folder).exists() else None
-    own = collect_labels(before.rows) if before else ()
-    names = open_name_lists(_store(models_folder), source, checklists=[Path(path) for path in checklists], own=own)
-    table = importing.import_recordings(
-        source,
-        folder,
+    imported = import_data_set(
+        Path(source),
+        Path(data_set),
+        store=_store(models_folder),
         layout=parse_layout(layout),
         columns=columns,
         audio=None if audio is None else Path(audio),
         per_species=per_species,
-        labels=LabelReader(names.known),
+        checklists=[Path(path) for path in checklists],
+        append=append,
+        overwrite=overwrite,
         n_workers=workers or usable_cores(),
     )
-    if before is not None:
-        table = merge(before, table).table
-    folder.mkdir(parents=True, exist_ok=True)
-    write_table(table)
-    return table
+    return imported.table
 
 
 def split(data_set: StrPath, *, ratios: Mapping[str, float] = DEFAULT_RATIOS, seed: int = 1) -> RecordingsTable:
@@ -153,7 +143,7 @@ def prepare(
     """
     table, out = read_table(Path(data_set)), Path(folder)
     if out.resolve() == table.folder.resolve():
-        raise InputError(f"{out}: expected another folder than the data set's own, for the clips.")
+        raise InputError("expected another folder than the data set's own, for the clips.", subject=out)
     chosen = _change_recipe(_find_recipe(recipe), changes)
     n_workers = workers or usable_cores()
     calls = {}

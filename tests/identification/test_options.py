@@ -39,6 +39,8 @@ AT_THE_LIMITS: list[dict[str, Any]] = [
 ]
 
 BEYOND_THE_LIMITS: list[tuple[dict[str, Any], str]] = [
+    ({"min_score": "0.5"}, "min_score: expected 0 to 1, got '0.5'"),
+    ({"min_score": float("nan")}, "min_score: expected 0 to 1, got nan"),
     ({"min_score": -0.01}, "min_score: expected 0 to 1, got -0.01"),
     ({"min_score": 1.01}, "min_score: expected 0 to 1, got 1.01"),
     ({"overlap_s": -0.01}, "overlap_s: expected 0 or more, got -0.01"),
@@ -62,7 +64,7 @@ BEYOND_THE_LIMITS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize("given", AT_THE_LIMITS, ids=str)
-def test_options_at_their_limits_are_taken(given: dict[str, Any]) -> None:
+def test_options_at_their_limits_are_accepted(given: dict[str, Any]) -> None:
     options = Options(**given)
     assert {name: getattr(options, name) for name in given} == given
 
@@ -95,7 +97,7 @@ def test_options_are_named_and_cannot_be_changed_later() -> None:
         Options().min_score = 7  # type: ignore[misc]
 
 
-def test_options_that_are_off_unless_asked_for() -> None:
+def test_options_that_are_off_by_default() -> None:
     options = Options()
     off = {name for name in (field.name for field in fields(options)) if not getattr(options, name)}
     assert off == {

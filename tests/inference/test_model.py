@@ -43,9 +43,11 @@ def test_a_model_says_what_it_is(model: Model, level_bundle: Bundle) -> None:
     with pytest.raises(ModelNotFoundError, match="Did you mean 'birdnet'"):
         load_model("birdnett")
     assert "3: Loud Bird, Quiet Bird, Engine" in model._repr_html_()
+    assert repr(model).endswith(": 3 classes, windows of 1 s at 16000 Hz>"), "not a line for each class"
+    assert "Loud Bird" not in repr(model.bundle)
 
 
-def test_every_kind_of_sound_has_the_same_scores(model: Model, recording: Path) -> None:
+def test_every_audio_input_type_has_the_same_scores(model: Model, recording: Path) -> None:
     expected = [[0.25, 0.75, 0], [0.5, 0.5, 0], [0.75, 0.25, 0]]
     stereo = np.stack([LEVELS, LEVELS], axis=1)
     content = recording.read_bytes()

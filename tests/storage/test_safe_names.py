@@ -6,7 +6,7 @@ import os
 from pathlib import Path, PureWindowsPath
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dawnchorus.storage.safe_names import MAX_NAME_BYTES, safe_name
@@ -29,6 +29,7 @@ def test_what_a_name_cannot_have_is_replaced(text: str, expected: str) -> None:
     assert safe_name(text) == expected
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.text(max_size=300), st.sampled_from([60, MAX_NAME_BYTES]))
 def test_any_text_gives_a_name_of_one_file(text: str, max_bytes: int) -> None:
     name = safe_name(text, max_bytes=max_bytes)

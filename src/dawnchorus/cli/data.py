@@ -17,14 +17,12 @@ from dawnchorus.cli.options import model_options, models_folder_option, workers_
 from dawnchorus.cli.present import MAX_LISTED, console
 from dawnchorus.cli.progress import progress_bar
 from dawnchorus.data.attribution import write_attribution
-from dawnchorus.data.audio_notes import list_audio_notes
 from dawnchorus.data.check import ISSUES, LABEL_CHECKS, ModelScores, check_table, count_issues
+from dawnchorus.data.data_set_import import ImportedDataSet, import_data_set
 from dawnchorus.data.given_split import split_by_counts, split_by_tables
-from dawnchorus.data.identity import merge
-from dawnchorus.data.import_notes import describe_labels, list_import_notes, list_label_notes, list_name_notes
-from dawnchorus.data.importing import import_recordings
+from dawnchorus.data.import_notes import describe_labels
 from dawnchorus.data.label_check import label_doubts
-from dawnchorus.data.labels import LabelReader, collect_labels
+from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.layout_detection import LAYOUTS, parse_layout
 from dawnchorus.data.layouts.voices import read_voice_recordings
 from dawnchorus.data.model_check import model_scores
@@ -38,9 +36,9 @@ from dawnchorus.data.recordings import (
     write_table,
 )
 from dawnchorus.data.split import LeakReport, fold_ratios, leak_report, split_gaps, split_table
-from dawnchorus.errors import InputError, OutputExistsError
+from dawnchorus.errors import InputError
 from dawnchorus.inference.model import Model
-from dawnchorus.models.store import ModelStore
+from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.tables.notes import counted
 from dawnchorus.taxonomy.labels import Label
 
@@ -110,36 +108,29 @@ def import_(
     English names and codes are looked up in --checklist, in the labels of birdnet, if that model is on this machine, in
     a taxonomy.csv or eBird taxonomy in SOURCE or above it, and in AviList, if the extra [taxonomy] is installed.
     """
-    if table_path(data_set).exists() and not (append or overwrite):
-        raise OutputExistsError(
-            f"{table_path(data_set)} is there already. Use --append or --overwrite, or name another folder."
-        )
-    before = read_table(data_set) if append and table_path(data_set).exists() else None
-    own = collect_labels(before.rows) if before else ()
-    names = open_name_lists(models_folder, source, checklists=checklists, own=own)
-    labels = LabelReader(names.known)
     notes = collect_log()
-    table = import_recordings(
+    imported = import_data_set(
         source,
         data_set,
+        store=ModelStore(models_folder or default_folder()),
         layout=layout,
         columns=columns,
         audio=audio,
         per_species=per_species,
-        labels=labels,
+        checklists=checklists,
+        append=append,
+        overwrite=overwrite,
         n_workers=workers,
     )
-    notes += (*list_label_notes(labels), *list_name_notes(labels, sources=names.editions))
-    notes += (*list_import_notes(table.rows), *list_audio_notes(table))
-    if before is not None:
-        merged = merge(before, table)
-        table = merged.table
-        notes += merged.notes()
-    data_set.mkdir(parents=True, exist_ok=True)
-    click.echo(write_table(table))
-    describe(table, console())
-    print_labels(labels, names.editions, console())
-    print_notes(notes, console())
+    show_imported(imported, notes, console())
+
+
+def show_imported(imported: ImportedDataSet, notes: Iterable[str], screen: Console) -> None:
+    """Print the path of a new table, and a summary of it."""
+    click.echo(imported.path)
+    describe(imported.table, screen)
+    print_labels(imported.labels, imported.editions, screen)
+    print_notes(notes, screen)
 
 
 def print_notes(notes: Iterable[str], screen: Console) -> None:
@@ -193,7 +184,7 @@ def show(*, data_set: Path, recording: str | None) -> None:
         return
     row = next((row for row in table.rows if recording in (row.recording_id, row.path)), None)
     if row is None:
-        raise InputError(f"{table_path(data_set)}: there is no recording '{recording}'.")
+        raise InputError(f"there is no recording '{recording}'.", subject=table_path(data_set))
     for name, value in asdict(row).items():
         if value not in (None, (), []):
             click.echo(f"{name}: {value}")

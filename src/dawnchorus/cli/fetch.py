@@ -10,18 +10,14 @@ from pathlib import Path
 
 import click
 
-from dawnchorus.cli.data import describe, print_labels, print_notes
+from dawnchorus.cli.data import describe, print_notes, show_imported
 from dawnchorus.cli.log import collect_log
-from dawnchorus.cli.names import open_name_lists
 from dawnchorus.cli.options import workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, console
 from dawnchorus.cli.progress import progress_bar
 from dawnchorus.data.attribution import write_attribution
-from dawnchorus.data.audio_notes import list_audio_notes
+from dawnchorus.data.data_set_import import import_data_set
 from dawnchorus.data.identity import merge
-from dawnchorus.data.import_notes import list_import_notes, list_label_notes, list_name_notes
-from dawnchorus.data.importing import import_recordings
-from dawnchorus.data.labels import LabelReader, collect_labels
 from dawnchorus.data.licenses import DEFAULT_ALLOWED, describe_unmatched
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path, write_table
 from dawnchorus.data.sources.archive_changes import EarlierSearch, compare_with_archive, read_search, write_search
@@ -40,6 +36,7 @@ from dawnchorus.data.sources.xeno_canto import (
     search,
 )
 from dawnchorus.errors import InputError, OutputExistsError
+from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.storage.http_client import HttpClient
 from dawnchorus.tables.notes import counted
 
@@ -186,24 +183,13 @@ def kaggle(*, handle: str, data_set: Path, append: bool, workers: int) -> None:
     (~/.cache/kagglehub).
     """
     if table_path(data_set).exists() and not append:
-        raise OutputExistsError(f"{table_path(data_set)} is there already. Use --append, or name another folder.")
+        raise OutputExistsError(
+            "it is there already. Use --append, or name another folder.", subject=table_path(data_set)
+        )
     screen = console()
     source = find_source(handle)
     folder = download(source)
     screen.print(f"Fetched {source.name}: {folder}", markup=False)
-    before = read_table(data_set) if table_path(data_set).exists() else None
-    names = open_name_lists(None, folder, own=collect_labels(before.rows) if before else ())
-    labels = LabelReader(names.known)
     notes = collect_log()
-    table = import_recordings(folder, data_set, labels=labels, n_workers=workers)
-    notes += (*list_label_notes(labels), *list_name_notes(labels, sources=names.editions))
-    notes += (*list_import_notes(table.rows), *list_audio_notes(table))
-    if before is not None:
-        merged = merge(before, table)
-        table = merged.table
-        notes += merged.notes()
-    data_set.mkdir(parents=True, exist_ok=True)
-    click.echo(write_table(table))
-    describe(table, screen)
-    print_labels(labels, names.editions, screen)
-    print_notes(notes, screen)
+    imported = import_data_set(folder, data_set, store=ModelStore(default_folder()), append=append, n_workers=workers)
+    show_imported(imported, notes, screen)

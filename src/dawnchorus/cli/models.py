@@ -10,6 +10,7 @@ import click
 from rich.table import Table
 
 from dawnchorus.audio.noise import NoiseKind
+from dawnchorus.cli.log import LinesHandler, show_log
 from dawnchorus.cli.names import open_name_lists
 from dawnchorus.cli.options import TRIM_DB, models_folder_option
 from dawnchorus.cli.present import print_table
@@ -148,8 +149,9 @@ def wrap(
     recordings wants --trim, --denoise or --cut-speech: whoever scores with the bundle then hears the same.
     """
     if folder.exists() and not overwrite:
-        raise OutputExistsError(f"{folder} is there already. Choose another folder, or use --overwrite.")
-    labels = read_classes(labels_path, on_note=_say)
+        raise OutputExistsError("it is there already. Choose another folder, or use --overwrite.", subject=folder)
+    show_log(LinesHandler())
+    labels = read_classes(labels_path)
     note_one_species(labels, open_name_lists(store.folder, labels_path).known)
     bundle = wrap_model(
         graph,
@@ -167,7 +169,6 @@ def wrap(
         ),
         scores_output=scores_output,
         embeddings_output=embeddings_output,
-        on_note=_say,
     )
     click.echo(f"{folder}: bundle {bundle.id}, {len(bundle.labels)} classes. Use it with --model {folder}")
 
@@ -180,14 +181,11 @@ def note_one_species(labels: Sequence[Label], known: KnownClasses) -> None:
             given.setdefault(species, []).append(label_text(label))
     several = [names for names in given.values() if len(names) > 1]
     if several:
-        _say(
+        click.echo(
             f"labels: by the names on this machine, {len(several)} species have more than one class, as "
-            f"{' and '.join(map(repr, several[0]))}. Each class keeps scores of its own."
+            f"{' and '.join(map(repr, several[0]))}. Each class keeps scores of its own.",
+            err=True,
         )
-
-
-def _say(note: str) -> None:
-    click.echo(note, err=True)
 
 
 @command.command("quantize")
@@ -208,7 +206,7 @@ def quantize_model(
     from dawnchorus.evaluation.quantization import quantize_bundle
 
     if folder.exists() and not overwrite:
-        raise OutputExistsError(f"{folder} is there already. Choose another folder, or use --overwrite.")
+        raise OutputExistsError("it is there already. Choose another folder, or use --overwrite.", subject=folder)
     bundle = quantize_bundle(store.open(model), folder, precision, read_table(data_set), split=split, store=store)
     click.echo((folder / "MODEL_CARD.md").read_text(encoding="utf-8").rpartition("## What")[2], err=True)
     click.echo(f"{folder}: bundle {bundle.id}. Use it with --model {folder}")
@@ -238,7 +236,7 @@ def ensemble(
     A training run's folder stands for its bundle.
     """
     if folder.exists() and not overwrite:
-        raise OutputExistsError(f"{folder} is there already. Choose another folder, or use --overwrite.")
+        raise OutputExistsError("it is there already. Choose another folder, or use --overwrite.", subject=folder)
     bundles = [store.open(member) for member in members]
     try:
         shares = None if weights is None else [float(part) for part in weights.split(",")]

@@ -47,8 +47,11 @@ class TableFormat:
     read: Read | None = None
     kept: tuple[str, ...] = ()
     """Fields of a detection, and `recording`, that come back from a table as they were written to it."""
-    has_channel: bool = True
-    """False where a table has no place for the channel of a detection."""
+
+    @property
+    def has_channel(self) -> bool:
+        """True if a table has a place for the channel of a detection."""
+        return "channel" in self.kept
 
 
 _TIMES = ("start_s", "end_s", "score")
@@ -73,9 +76,7 @@ FORMATS = Registry(
             raven.read,
             kept=(*_NAMES, *_TIMES, "channel"),
         ),
-        TableFormat(
-            "audacity", ".labels.txt", "Audacity labels", audacity.write, audacity.read, kept=_TIMES, has_channel=False
-        ),
+        TableFormat("audacity", ".labels.txt", "Audacity labels", audacity.write, audacity.read, kept=_TIMES),
         TableFormat(
             "kaleidoscope",
             ".kaleidoscope.csv",
@@ -107,7 +108,6 @@ FORMATS = Registry(
             birdnet_package.write,
             birdnet_package.read,
             kept=(*_NAMES, *_TIMES),
-            has_channel=False,
         ),
         TableFormat(
             "opensoundscape",
@@ -116,7 +116,6 @@ FORMATS = Registry(
             opensoundscape.write,
             opensoundscape.read,
             kept=("recording", "scientific_name", *_TIMES),
-            has_channel=False,
         ),
     ),
     noun="format",
@@ -162,8 +161,9 @@ def detect_format(path: Path) -> TableFormat:
     if path.name.lower().endswith(".txt"):
         return FORMATS["raven"]
     raise InputError(
-        f"{path}: no table format has this suffix; expected one of "
-        f"{', '.join(entry.suffix for entry in FORMATS.values())}, or name a format."
+        f"no table format has this suffix; expected one of "
+        f"{', '.join(entry.suffix for entry in FORMATS.values())}, or name a format.",
+        subject=path,
     )
 
 
@@ -238,7 +238,7 @@ def choose_reader(path: Path, *, format_name: str | None = None) -> Read:
     if format_name is None and (chosen is None or chosen.suffix in MARK_SUFFIXES):
         return _read_marks
     if chosen is None or chosen.read is None:
-        raise InputError(f"{path}: tables of this format cannot be read.")
+        raise InputError("tables of this format cannot be read.", subject=path)
     return chosen.read
 
 
@@ -259,9 +259,10 @@ def read_annotations(path: Path, notes: MarkNotes | None = None) -> list[Mark]:
     if kind is None:
         missing = describe_missing_columns(path)
         raise FormatError(
-            f"{path}: expected a selection table of Raven ('Begin Time (s)' in its first line), a table of "
+            f"expected a selection table of Raven ('Begin Time (s)' in its first line), a table of "
             f"BirdNET-Analyzer ('Start (s)'), a list with columns for recording, start, end and label, labels of "
-            f"Audacity ('start TAB end TAB label'), or a .data file of AviaNZ.{missing and f' It has {missing}.'}"
+            f"Audacity ('start TAB end TAB label'), or a .data file of AviaNZ.{missing and f' It has {missing}.'}",
+            subject=path,
         )
     if kind == "Raven":
         raven.require_names(path)

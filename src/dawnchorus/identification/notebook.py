@@ -17,7 +17,7 @@ class NotebookProgress:
 
     def __init__(self) -> None:
         try:
-            from IPython import display
+            from IPython import display  # pyright: ignore[reportMissingImports] - an extra
         except ImportError as error:
             raise MissingExtraError("ipython", extra="notebook", purpose="A progress bar in a notebook") from error
         self._display = display

@@ -35,13 +35,17 @@ from dawnchorus.types import ChannelSource
 MAX_SHOWN_LABELS = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A model that scores sound; threads can share one, and other processes get it by pickling or forking."""
 
     bundle: Bundle
-    store: ModelStore = field(default_factory=lambda: ModelStore(default_folder()), repr=False)
+    store: ModelStore = field(default_factory=lambda: ModelStore(default_folder()))
     """Folder of built-in models, which have the range model and the speech detector."""
+
+    def __repr__(self) -> str:
+        facts = f"{len(self.labels)} classes, windows of {self.window_s:g} s at {self.sample_rate_hz} Hz"
+        return f"<Model {self.name} {self.bundle.info.version}: {facts}>"
 
     def __reduce__(self) -> tuple[type[Model], tuple[Bundle, ModelStore]]:
         return Model, (self.bundle, self.store)  # what is in memory stays there

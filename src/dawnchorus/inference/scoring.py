@@ -15,7 +15,7 @@ from dawnchorus.inference.results import FailedRecording, ScoredRecording
 PROGRESS_S = 0.2
 """Time after which `on_windows` is called though no recording has finished."""
 
-MAX_BATCH_DELAY_S = 0.02
+MAX_BATCH_DELAY_S = 0.1
 """Time for which a batch waits for windows of other recordings: nobody waits for a single one."""
 
 
@@ -51,4 +51,4 @@ def _take_result(future: WorkFuture[ScoredRecording]) -> ScoredRecording | Faile
     try:
         return future.result()
     except AudioError as error:
-        return FailedRecording(cast(RecordingWork, future.work).path, str(error))
+        return FailedRecording(cast(RecordingWork, future.work).path, error.reason)

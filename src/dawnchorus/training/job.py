@@ -148,7 +148,7 @@ def printed_failure() -> Iterator[None]:
     try:
         yield
     except DawnChorusError as error:
-        print_event(RetrainEvent(stage="failed", error=str(error)))
+        print_event(RetrainEvent(stage="failed", error=error.reason))
         raise
 
 

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests.fixtures.foreign_models import N_CLASSES, N_WINDOW, RATE_HZ, WEIGHTS, Foreign
+from tests.fixtures.logs import logged
 from tests.fixtures.models import LEVEL_LABELS, level_graph
 
 from dawnchorus.errors import FormatError, InputError, InvalidBundleError, ModelError
@@ -34,12 +35,12 @@ def about(foreign: Foreign) -> ModelDescription:
 def check(foreign: Foreign, path: Path) -> None:
     """Wrap a graph, and compare scores and embeddings of 11 windows with the reference."""
     bundle = wrap_model(foreign.write(path), path.with_suffix(""), labels=LABELS, description=about(foreign))
-    found, expected = open_session(bundle).run(WINDOWS, embeddings=True), foreign.reference(WINDOWS)
+    outputs, expected = open_session(bundle).run(WINDOWS, embeddings=True), foreign.reference(WINDOWS)
     tolerance = TOLERANCES[foreign.dtype]
-    np.testing.assert_allclose(found.logits, expected["label"], atol=tolerance, err_msg=f"{foreign}")
-    assert (found.embeddings is None) == (foreign.n_outputs == 1)
-    if found.embeddings is not None:
-        np.testing.assert_allclose(found.embeddings, expected["embedding"], atol=tolerance, err_msg=f"{foreign}")
+    np.testing.assert_allclose(outputs.logits, expected["label"], atol=tolerance, err_msg=f"{foreign}")
+    assert (outputs.embeddings is None) == (foreign.n_outputs == 1)
+    if outputs.embeddings is not None:
+        np.testing.assert_allclose(outputs.embeddings, expected["embedding"], atol=tolerance, err_msg=f"{foreign}")
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
@@ -111,11 +112,11 @@ def test_activation_that_the_scores_do_not_have_is_refused(suffix: str, tmp_path
 
 
 def test_doubts_and_choices_are_said(tmp_path: Path) -> None:
-    notes: list[str] = []
     graph = level_graph(tmp_path / "level.onnx", window_samples=N_WINDOW)
-    wrap_model(graph, tmp_path / "a", labels=LEVEL_LABELS, description=ABOUT, on_note=notes.append)
     path = Foreign(n_outputs=4).write(tmp_path / "x.onnx")
-    wrap_model(path, tmp_path / "b", labels=LABELS, description=ABOUT, on_note=notes.append)
+    with logged() as notes:
+        wrap_model(graph, tmp_path / "a", labels=LEVEL_LABELS, description=ABOUT)
+        wrap_model(path, tmp_path / "b", labels=LABELS, description=ABOUT)
     doubt, choice = notes
     assert "Activation sigmoid: on silence, noise and a tone the graph gives 0 to 1, as scores" in doubt
     assert "scores are label; embeddings are embedding; not used: spectrogram [2, 4, 4] float32, index" in choice
@@ -133,22 +134,23 @@ def write_tail(path: Path, *nodes: onnx.NodeProto, dtype: int = TensorProto.FLOA
     return path
 
 
-def test_percent_is_told_from_logits(tmp_path: Path) -> None:
-    def wrap(factor: float, activation: str, notes: list[str]) -> None:
+def test_percent_is_distinguished_from_logits(tmp_path: Path) -> None:
+    def wrap(factor: float, activation: str) -> list[str]:
         shares = helper.make_node("Sigmoid", ["sums"], ["shares"])
         constant = helper.make_node("Constant", [], ["factor"], value_float=float(factor))
         times = helper.make_node("Mul", ["shares", "factor"], ["scores"])
         path = write_tail(tmp_path / "x.onnx", shares, constant, times)
         description = ModelDescription(**{**vars(ABOUT), "activation": activation})
-        wrap_model(path, tmp_path / "x", labels=LABELS, description=description, on_note=notes.append)
+        with logged() as notes:
+            wrap_model(path, tmp_path / "x", labels=LABELS, description=description)
+        return notes
 
     percent = "sigmoid would give 0.5 or more everywhere. They look like percent: divide them by 100"
     with pytest.raises(InvalidBundleError, match=percent):
-        wrap(100, "identity", [])
+        wrap(100, "identity")
     with pytest.raises(InvalidBundleError, match="None is negative, .* Export the values before the last step"):
-        wrap(3, "identity", [])
-    notes: list[str] = []
-    wrap(100, "sigmoid", notes)
+        wrap(3, "identity")
+    notes = wrap(100, "sigmoid")
     assert percent in notes[0]
 
 
@@ -187,9 +189,9 @@ def test_random_operators_are_refused_however_small_or_hidden(tmp_path: Path) ->
 
 def test_values_of_which_none_is_positive_are_said(tmp_path: Path) -> None:
     def note(*nodes: onnx.NodeProto) -> str:
-        notes: list[str] = []
         path = write_tail(tmp_path / "low.onnx", *nodes)
-        wrap_model(path, tmp_path / "x", labels=LABELS, description=ABOUT, on_note=notes.append)
+        with logged() as notes:
+            wrap_model(path, tmp_path / "x", labels=LABELS, description=ABOUT)
         return notes[0]
 
     shares = helper.make_node("Softmax", ["sums"], ["shares"], axis=1)
@@ -209,9 +211,9 @@ def test_the_only_output_is_not_scores_and_embedding(tmp_path: Path) -> None:
 
 
 def test_ends_that_a_sigmoid_makes_no_scores_of_are_said(tmp_path: Path) -> None:
-    notes: list[str] = []
     path = write_tail(tmp_path / "tanh.onnx", helper.make_node("Tanh", ["sums"], ["scores"]))
-    wrap_model(path, tmp_path / "x", labels=LABELS, description=ABOUT, on_note=notes.append)
+    with logged() as notes:
+        wrap_model(path, tmp_path / "x", labels=LABELS, description=ABOUT)
     assert "ends in Tanh. From -1 to 1, a sigmoid gives no less than 0.27" in notes[0]
 
 
@@ -325,11 +327,12 @@ LISTS: dict[str, tuple[str, list[str] | str]] = {
 
 
 def test_classes_that_are_no_species_are_named_and_marked(tmp_path: Path) -> None:
-    path, notes = tmp_path / "x.txt", list[str]()
+    path = tmp_path / "x.txt"
     path.write_text(
         "Avis a\nunknown bird\nAvis b, Avis c\nParus sp.\nnoise\nAvis d (Linnaeus, 1758)\nA a_One\nB b_One\n"
     )
-    kinds = [label.kind for label in read_classes(path, on_note=notes.append)]
+    with logged() as notes:
+        kinds = [label.kind for label in read_classes(path)]
     assert kinds == ["species", *["sound"] * 4, *["species"] * 3]
     (note,) = notes
     assert note.endswith(
@@ -343,10 +346,10 @@ def test_lists_of_classes_are_read_in_order_or_refused(name: str, tmp_path: Path
     path = tmp_path / name
     text, expected = LISTS[name]
     path.write_text(text)
-    notes: list[str] = []
     if isinstance(expected, str):
         with pytest.raises((FormatError, InputError), match=expected):
             read_classes(path)
     else:
-        assert [label.scientific_name for label in read_classes(path, on_note=notes.append)] == expected
+        with logged() as notes:
+            assert [label.scientific_name for label in read_classes(path)] == expected
         assert len(notes) == (name in ("from one.txt", "behind from one.txt", "tabs.tsv"))

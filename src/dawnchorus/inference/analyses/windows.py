@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.sample_analyses import Table as Table  # noqa: PLC0414 - analyses take it from here
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -51,10 +47,8 @@ class SignalAnalysis(Protocol):
 class WindowAnalysis(Protocol):
     """A computation on windows with its settings; threads share it."""
 
-    @property
-    def needs_embeddings(self) -> bool:
-        """True if the model has to give embeddings."""
-        ...
+    needs_embeddings: ClassVar[bool]
+    """True if the model has to give embeddings."""
 
     def create(self) -> SignalAnalysis:
         """Return the state for another signal."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 
 import numpy as np
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import InvalidBundleError
 from dawnchorus.models.bundle import Activation, Bundle
-from dawnchorus.models.graphs.ports import FloatArray
 from dawnchorus.models.runner import open_session
+
+LOG = logging.getLogger(__name__)
 
 NOISE_LEVELS = (0.001, 0.03, 0.3)
 TONE_LEVELS = (0.03, 0.9)
@@ -35,7 +37,7 @@ _NO_LOGITS = {
 """Operators of which a sigmoid makes no scores over the whole range, with the reason."""
 
 
-def try_scores(bundle: Bundle, last_operator: str, on_note: Callable[[str], None]) -> None:
+def try_scores(bundle: Bundle, last_operator: str) -> None:
     """Run the bundle on some sounds, and hold its scores against its activation.
 
     `last_operator` is the operator of ONNX that makes them.
@@ -60,9 +62,9 @@ def try_scores(bundle: Bundle, last_operator: str, on_note: Callable[[str], None
             )
     _check_repeated(session.run(np.stack(list(inputs.values()))).logits, logits)
     _check_batch(np.concatenate([session.run(waveform[None]).logits for waveform in inputs.values()]), logits)
-    _check_activation(bundle.info.activation, last_operator, logits, on_note)
+    _check_activation(bundle.info.activation, last_operator, logits)
     if len(logits) > 1 and np.ptp(logits, axis=0).max() <= ROUNDING:
-        on_note(
+        LOG.info(
             "The model gives the same scores for silence, noise and a tone. It is given samples from -1 to 1: does it "
             "expect others, such as whole numbers up to 32767?"
         )
@@ -97,9 +99,7 @@ def _check_batch(alone: FloatArray, together: FloatArray) -> None:
         )
 
 
-def _check_activation(
-    activation: Activation, last_operator: str, logits: FloatArray, on_note: Callable[[str], None]
-) -> None:
+def _check_activation(activation: Activation, last_operator: str, logits: FloatArray) -> None:
     lowest, highest = float(logits.min()), float(logits.max())
     is_inside = lowest >= -ROUNDING and highest <= 1 + ROUNDING
     came = f"on silence, noise and a tone the graph gives {lowest:.4g} to {highest:.4g}"
@@ -117,13 +117,13 @@ def _check_activation(
         advice = _advice_on_positive(highest) if is_positive else advice
         raise InvalidBundleError(f"Expected scores from 0 to 1 with activation identity: {came}. {advice}")
     if activation == "sigmoid" and last_operator in _NO_LOGITS:
-        on_note(f"Activation sigmoid: {came}, and ends in {last_operator}. {_NO_LOGITS[last_operator]}")
+        LOG.info(f"Activation sigmoid: {came}, and ends in {last_operator}. {_NO_LOGITS[last_operator]}")
     if activation == "sigmoid" and is_positive:
-        on_note(f"Activation sigmoid: {came}. {_advice_on_positive(highest)}")
+        LOG.info(f"Activation sigmoid: {came}. {_advice_on_positive(highest)}")
     if activation == "sigmoid" and right is None and highest <= 0 and not is_inside:
-        on_note(f"Activation sigmoid: {came}. {_advice_on_negative(logits)}")
+        LOG.info(f"Activation sigmoid: {came}. {_advice_on_negative(logits)}")
     if activation != "identity" and right is None and is_inside:
-        on_note(
+        LOG.info(
             f"Activation {activation}: {came}, as scores would that need none. If they are scores already, use "
             f"--activation identity."
         )

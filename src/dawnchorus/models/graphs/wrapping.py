@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from dawnchorus.models.graphs.trial import try_scores
 from dawnchorus.models.litert import LiteRtGraph
 from dawnchorus.taxonomy.labels import Label, doubled_class, label_text
 from dawnchorus.version import __version__
+
+LOG = logging.getLogger(__name__)
 
 KERAS_SUFFIXES = frozenset((".h5", ".hdf5", ".keras"))
 KERAS_HINT = (
@@ -96,7 +99,6 @@ def wrap_model(
     description: ModelDescription,
     scores_output: str | None = None,
     embeddings_output: str | None = None,
-    on_note: Callable[[str], None] = lambda _note: None,
 ) -> Bundle:
     """Write the bundle to `folder` and try it on silence, noise and a tone.
 
@@ -104,7 +106,7 @@ def wrap_model(
     are labels that is not called an embedding); `embeddings_output` the one with an embedding (default: the one that
     is called so, if any). Numbers in half or double precision, and quantised ones, are converted; a fixed number of
     windows is filled up. A bundle that does not run, or whose scores are not what `activation` says, is not written.
-    `on_note` takes a sentence for each choice and doubt.
+    The log says each choice and doubt.
 
     Raises:
         InputError: no such file, or it is neither ONNX nor TFLite, or a number of the description is out of range.
@@ -125,9 +127,9 @@ def wrap_model(
         adapt = _adapt_tflite if is_tflite else _adapt_onnx
         adapted = adapt(graph, window_samples, outputs=outputs, folder=draft.folder)
         if adapted.choice:
-            on_note(f"{graph}: {adapted.choice}")
+            LOG.info(f"{graph}: {adapted.choice}")
         bundle = draft.describe(_describe(graph, description, adapted), labels)
-        try_scores(bundle, adapted.last_operator, on_note)
+        try_scores(bundle, adapted.last_operator)
         return draft.finish(_card(description, len(labels)))
 
 

@@ -27,6 +27,7 @@ from dawnchorus.server.model_switcher import ModelSwitcher
 from dawnchorus.server.state.job_queue import JobQueue
 from dawnchorus.server.state.tables import ACTIVE_STATUSES, Job
 from dawnchorus.server.training.data import TrainingData
+from dawnchorus.storage.files import cannot_write
 
 LOG_NAME, REQUEST_NAME = "log.txt", "request.json"
 N_LOG_LINES = 50
@@ -112,7 +113,7 @@ class RetrainingRunner:
             return
         if outcome is None:
             message = error or self._describe_crash(job.id, process.returncode)
-            self._jobs.finish(job.id, "failed", error=message.replace(f"{folder}: ", "").replace(str(folder), "it"))
+            self._jobs.finish(job.id, "failed", error=message)
             self.clear(job.id)
         else:
             self._register(job, outcome)
@@ -168,15 +169,18 @@ class RetrainingRunner:
                     self.clear(job.id)
 
     def _describe_crash(self, job_id: str, code: int | None) -> str:
-        last = next((line for line in reversed(self.log(job_id)) if line.strip()), "none")
-        return f"training ended with status {code}. The active model is unchanged. Last line of the log: {last[:200]}"
+        log = f"/api/v1/jobs/{job_id}/log"  # its lines may name folders
+        return f"training ended with status {code}. The active model is unchanged. Its log is at {log}."
 
 
 @contextmanager
 def _start_process(request: RetrainRequest, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Start the process and kill its process group at the end of the block; it exits by itself if this server dies."""
     path = folder / REQUEST_NAME
-    path.write_text(request.model_dump_json(), encoding="utf-8")
+    try:
+        path.write_text(request.model_dump_json(), encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(path, error) from error
     command = [sys.executable, "-P", "-m", "dawnchorus.training.job", str(path)]
     with (folder / LOG_NAME).open("ab") as log:
         process = subprocess.Popen(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -108,10 +107,3 @@ def find_faults(row: Row) -> dict[str, str]:
 def verdict(words: list[str]) -> str:
     """Return one sentence of all faults."""
     return "; ".join(words) or OK
-
-
-def median(values: list[float]) -> float:
-    """Return the median of the finite values; NaN of none."""
-    finite = sorted(value for value in values if math.isfinite(value))
-    n = len(finite)
-    return (finite[(n - 1) // 2] + finite[n // 2]) / 2 if n else math.nan

@@ -14,7 +14,7 @@ import numpy as np
 from dawnchorus.audio.sample_analyses import Table, build_table
 from dawnchorus.inference.analyses.base import AnalyzedRecording, Tables
 from dawnchorus.inference.analyses.health.clock import TimedRecording, find_jumps
-from dawnchorus.inference.analyses.health.faults import NO_SOUND, QUIET_DB, Row, find_faults, median, verdict
+from dawnchorus.inference.analyses.health.faults import NO_SOUND, QUIET_DB, Row, find_faults, verdict
 
 MIN_RECORDINGS, MIN_RECORDERS = 5, 3
 """Fewer have no median that one of them could be compared with."""
@@ -33,7 +33,7 @@ class _Recorder:
     recordings: list[str]
 
     def level_db(self) -> float:
-        return median([row["level_dbfs"] for row in self.rows])
+        return _median([row["level_dbfs"] for row in self.rows])
 
 
 def summarize(recordings: Iterable[AnalyzedRecording]) -> Tables:
@@ -76,13 +76,13 @@ def _compare_levels(recorder: _Recorder) -> None:
     """Add the difference of each row's level to the median of its channel."""
     for channel in {row["channel"] for row in recorder.rows}:
         rows = [row for row in recorder.rows if row["channel"] == channel]
-        usual_db = median([row["level_dbfs"] for row in rows]) if len(rows) >= MIN_RECORDINGS else math.nan
+        usual_db = _median([row["level_dbfs"] for row in rows]) if len(rows) >= MIN_RECORDINGS else math.nan
         for row in rows:
             row["level_difference_db"] = row["level_dbfs"] - usual_db
 
 
 def _recorder_rows(recorders: list[_Recorder]) -> list[Row]:
-    all_db = median([recorder.level_db() for recorder in recorders]) if len(recorders) >= MIN_RECORDERS else math.nan
+    all_db = _median([recorder.level_db() for recorder in recorders]) if len(recorders) >= MIN_RECORDERS else math.nan
     return [_recorder_row(recorder, recorder.level_db() - all_db) for recorder in recorders]
 
 
@@ -143,3 +143,10 @@ def _rows(table: Table) -> list[Row]:
 
 def _build_table(rows: list[Row]) -> Table:
     return build_table({name: [row[name] for row in rows] for name in (rows[0] if rows else ())})
+
+
+def _median(values: list[float]) -> float:
+    """Return the median of the finite values; NaN of none."""
+    finite = sorted(value for value in values if math.isfinite(value))
+    n = len(finite)
+    return (finite[(n - 1) // 2] + finite[n // 2]) / 2 if n else math.nan

@@ -1,0 +1,88 @@
+"""Making or extending a data set's recordings table from a folder or table."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dawnchorus.data.audio_notes import list_audio_notes
+from dawnchorus.data.identity import merge
+from dawnchorus.data.import_notes import list_import_notes, list_label_notes, list_name_notes
+from dawnchorus.data.importing import import_recordings
+from dawnchorus.data.labels import LabelReader, collect_labels
+from dawnchorus.data.layout_detection import Layout
+from dawnchorus.data.name_lists import open_name_lists
+from dawnchorus.data.recordings import RecordingsTable, read_table, table_path, write_table
+from dawnchorus.errors import OutputExistsError
+from dawnchorus.models.store import ModelStore
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ImportedDataSet:
+    """A data set whose table was written."""
+
+    table: RecordingsTable
+    path: Path
+    """The table's file."""
+    labels: LabelReader
+    """Labels that were read, with the class of each."""
+    editions: tuple[str, ...]
+    """Lists in which names were looked up."""
+
+
+def import_data_set(
+    source: Path,
+    folder: Path,
+    *,
+    store: ModelStore,
+    layout: Layout = "auto",
+    columns: Mapping[str, str] | None = None,
+    audio: Path | None = None,
+    per_species: int | None = None,
+    checklists: Sequence[Path] = (),
+    append: bool = False,
+    overwrite: bool = False,
+    n_workers: int,
+) -> ImportedDataSet:
+    """Import the recordings of `source` as the data set `folder`, and write its table; sentences go to the log.
+
+    With `append`, they are added to the table that is there; `overwrite` replaces it. Names are looked up in the
+    `checklists`, and in the lists of this machine. The other arguments are those of `import_recordings`.
+
+    Raises:
+        OutputExistsError: there is a table, and neither `append` nor `overwrite` was given.
+        InputError: no such source, no recordings in it, two layouts are as likely, or all its species have one name.
+        FormatError: a table is not as it should be.
+    """
+    has_table = table_path(folder).exists()
+    if has_table and not (append or overwrite):
+        raise OutputExistsError(
+            "it is there already. Append to it, overwrite it (--append, --overwrite), or name another folder.",
+            subject=table_path(folder),
+        )
+    before = read_table(folder) if append and has_table else None
+    own = collect_labels(before.rows) if before else ()
+    names = open_name_lists(store, source, checklists=checklists, own=own)
+    labels = LabelReader(names.known)
+    _log(names.notes)
+    table = import_recordings(
+        source, folder, layout=layout, columns=columns, audio=audio, per_species=per_species, labels=labels,
+        n_workers=n_workers,
+    )  # fmt: skip
+    _log((*list_label_notes(labels), *list_name_notes(labels, sources=names.editions)))
+    _log((*list_import_notes(table.rows), *list_audio_notes(table)))
+    if before is not None:
+        merged = merge(before, table)
+        table = merged.table
+        _log(merged.notes())
+    folder.mkdir(parents=True, exist_ok=True)
+    return ImportedDataSet(table, write_table(table), labels, names.editions)
+
+
+def _log(notes: Iterable[str]) -> None:
+    for note in notes:
+        LOG.info(note)
