@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.cores import usable_cores
 from dawnchorus.data.clips import FULL_SCALE, Clips
 from dawnchorus.data.prepare import prepare
@@ -25,7 +26,6 @@ from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
 
-FloatArray = npt.NDArray[np.float32]
 Read = Callable[[npt.NDArray[np.int64]], FloatArray]
 
 N_RECORDINGS, N_ROUNDS, BATCH = 60, 3, 32

@@ -19,7 +19,7 @@ import soundfile
 from tests.fixtures.sounds import tone
 
 from dawnchorus.audio import process
-from dawnchorus.audio.decode import open_recording
+from dawnchorus.audio.decode import open_recording, read_clip
 from dawnchorus.audio.process import (
     DecoderProcess,
     IsolatedRecording,
@@ -109,6 +109,18 @@ def test_a_hung_decoder_is_ended(recording: Path) -> None:
     assert read(decoder.open(recording)) == 20, "another process took its place"
     decoder.close()
     other.close()
+
+
+@pytest.mark.parametrize("shares_memory", [True, False])
+def test_a_clip_is_that_of_this_process(recording: Path, shares_memory: bool) -> None:
+    decoder = DecoderProcess(shares_memory=shares_memory)
+    times = {"start_s": 3.0, "end_s": 4.5, "rate_hz": 24_000}
+    np.testing.assert_array_equal(decoder.read_clip(recording, **times), read_clip(recording, **times))  # type: ignore[arg-type]
+    process = running(decoder)
+    with pytest.raises(AudioDecodeError, match=r"no sound at 30\.000 s"):
+        decoder.read_clip(recording, start_s=30.0, end_s=31.0, rate_hz=24_000)
+    assert running(decoder) is process
+    decoder.close()
 
 
 def test_errors_come_through_with_their_kind(tmp_path: Path) -> None:
@@ -330,7 +342,7 @@ def test_requests_are_answered_one_after_another(tmp_path: Path) -> None:
     soundfile.write(path, np.array([0.5, -0.5, 0.25, 0.0], np.float32), 16_000, subtype="FLOAT")
     lines = Caller(request(tmp_path / "none.wav"), 3, request(path)).lines()
     assert [line["kind"] for line in lines] == ["AudioNotFoundError", "opened", "ended"]
-    assert "no such file" in str(lines[0]["message"])
+    assert "no such file" in str(lines[0]["reason"])
     assert lines[2] == {"kind": "ended", "duration_s": 0.0, "warnings": [], "tables": {}}
     content = Caller(request(path, rate_hz=16_000, max_samples=4)).replies.getvalue()
     _, _, rest = content.partition(b"\n")
@@ -348,8 +360,8 @@ def test_failing_drives_and_callers_that_are_gone(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(process, "open_recording", fail)
     assert Caller(*[request(tmp_path)] * 4).lines() == [
-        {"kind": "AudioDecodeError", "message": "/x: Input/output error"},
-        {"kind": "AudioDecodeError", "message": "reading: odd"},
+        {"kind": "AudioDecodeError", "reason": "it cannot be read (Input/output error)"},
+        {"kind": "AudioDecodeError", "reason": "it cannot be read (odd)"},
     ]
 
 

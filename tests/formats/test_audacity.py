@@ -60,7 +60,7 @@ def test_frequencies_below_zero_are_open(
 
 @pytest.mark.parametrize("line", ["1.0", "soon\t2\ta", "1\tsoon\ta", "\\\t100", "\\\tlow\t200", "no labels here"])
 def test_line_that_is_no_label_is_refused(tmp_path: Path, line: str) -> None:
-    with pytest.raises(FormatError, match=r"x\.txt, line 3: expected 'start TAB end TAB label', found"):
+    with pytest.raises(FormatError, match=r"x\.txt: line 3: expected 'start TAB end TAB label', found"):
         read(tmp_path, f"0\t1\ta\n\n{line}\n")
 
 

@@ -118,7 +118,7 @@ def test_raven_tables_of_others(tmp_path: Path) -> None:
     ):
         list(raven.read(path))
     path.write_text("Begin Time (s)\tEnd Time (s)\n1\tsoon\n")
-    with pytest.raises(FormatError, match="x.txt, line 2: expected a number in 'End Time .s.', found 'soon'"):
+    with pytest.raises(FormatError, match="x.txt: line 2: expected a number in 'End Time .s.', found 'soon'"):
         list(raven.read(path))
 
 

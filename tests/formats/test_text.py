@@ -57,7 +57,7 @@ def test_fields_may_be_quoted_by_default(tmp_path: Path) -> None:
 
 def test_row_with_more_fields_than_columns_is_named(tmp_path: Path) -> None:
     rows = columns(tmp_path, "a,b\n1,2\n1,2,\n1,2,3\n")
-    with pytest.raises(FormatError, match=r"x\.csv, line 4: expected 2 fields as in the header, found more"):
+    with pytest.raises(FormatError, match=r"x\.csv: line 4: expected 2 fields as in the header, found more"):
         list(rows)
 
 

@@ -93,7 +93,7 @@ def test_a_bad_file_is_one_failure(tmp_path: Path, level_bundle: Bundle, case: s
     name, make, reason = FAILING[case]
     run = run_with(tmp_path, level_bundle, name, make)
     assert [Path(f.recording).name for f in run.failures] == [name]
-    assert str(tmp_path / name) in run.failures[0].reason
+    assert str(tmp_path) not in run.failures[0].reason
     assert any(part in run.failures[0].reason for part in reason.split("|"))
     assert "0x" not in run.failures[0].reason
     assert_neighbours_are_whole(run, tmp_path)

@@ -49,7 +49,7 @@ def test_thresholds_are_accepted_from_0_to_1(tmp_path: Path) -> None:
 @pytest.mark.parametrize("row", ["Parus major,-0.01", "Parus major,1.01", ",0.5"])
 def test_thresholds_beyond_0_to_1_are_refused(tmp_path: Path, row: str) -> None:
     table = written(tmp_path, f"species,min_score\nStrix aluco,0.5\n{row}\n")
-    with pytest.raises(FormatError, match=r"list\.csv, line 3: expected a species and a score from 0 to 1"):
+    with pytest.raises(FormatError, match=r"list\.csv: line 3: expected a species and a score from 0 to 1"):
         read_thresholds(table)
 
 
@@ -62,7 +62,7 @@ def test_extreme_coordinates_are_accepted(tmp_path: Path, location: tuple[float,
 @pytest.mark.parametrize("location", ["-90.1,0", "90.1,0", "0,-180.1", "0,180.1", "1,", ",1"])
 def test_locations_beyond_the_earth_are_refused(tmp_path: Path, location: str) -> None:
     table = written(tmp_path, f"path,lat,lon\nb.wav,1,1\na.wav,{location}\n")
-    with pytest.raises(FormatError, match=r"list\.csv, line 3: expected a latitude from -90 to 90 and a longitude"):
+    with pytest.raises(FormatError, match=r"list\.csv: line 3: expected a latitude from -90 to 90 and a longitude"):
         read_recordings(table)
 
 

@@ -39,6 +39,8 @@ AT_THE_LIMITS: list[dict[str, Any]] = [
 ]
 
 BEYOND_THE_LIMITS: list[tuple[dict[str, Any], str]] = [
+    ({"min_score": "0.5"}, "min_score: expected 0 to 1, got '0.5'"),
+    ({"min_score": float("nan")}, "min_score: expected 0 to 1, got nan"),
     ({"min_score": -0.01}, "min_score: expected 0 to 1, got -0.01"),
     ({"min_score": 1.01}, "min_score: expected 0 to 1, got 1.01"),
     ({"overlap_s": -0.01}, "overlap_s: expected 0 or more, got -0.01"),

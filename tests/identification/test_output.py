@@ -168,7 +168,7 @@ def test_run_with_other_settings_is_refused_and_left_as_it_is(out: Path, paths: 
     output = target(out / "x.csv")
     started(output, paths)
     changed = {"bundle_id": "0123456789ab", "min_score": 0.5, "tta_shifts": 2}
-    with pytest.raises(InputError, match=r"x\.csv was begun with other settings \(min_score, tta_shifts changed\)"):
+    with pytest.raises(InputError, match=r"x\.csv: it was begun with other settings \(min_score, tta_shifts changed\)"):
         opened(output, paths, changed)
     with closing(opened(output, paths)) as journal:
         assert journal.paths() == paths[:1]
@@ -208,7 +208,7 @@ def test_tables_of_someone_else_are_in_the_way(
         (out / name).touch()
         with pytest.raises(OutputExistsError) as refused:
             opened(output, paths)
-        assert str(refused.value).startswith(f"{out / name} is there already. Use --overwrite")
+        assert str(refused.value).startswith(f"{out / name}: it is there already. Use --overwrite")
         assert not output.journal_path.exists()
         (out / name).unlink()
     (out / "other.csv").touch()
@@ -259,7 +259,9 @@ def test_recordings_elsewhere_do_not_fit_a_folder_of_tables(out: Path, paths: li
     each.path.mkdir()
     started(each, paths)
     opened(each, [paths[1], paths[0].with_name("d.wav")]).close()
-    with pytest.raises(InputError, match=rf"each was begun with recordings below .*sounds, and {added[2]} is elsewher"):
+    with pytest.raises(
+        InputError, match=rf"each: it was begun with recordings below .*sounds, and {added[2]} is elsewher"
+    ):
         opened(each, added)
 
 

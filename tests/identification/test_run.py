@@ -334,10 +334,10 @@ def test_lists_as_people_write_them(tmp_path: Path) -> None:
     assert read_thresholds(thresholds, on_note=notes.append) == {}
     assert "no threshold in it" in notes[0]
     thresholds.write_text("species,threshold\nParus major,0.5\nGreat Tit,0.7\n")
-    with pytest.raises(FormatError, match=r"thresholds.csv, lines 2 and 3: expected one score for Great Tit"):
+    with pytest.raises(FormatError, match=r"thresholds.csv: lines 2 and 3: expected one score for Great Tit"):
         read_thresholds(thresholds, labels=[Label("Parus major", "Great Tit")])
     thresholds.write_text("species,threshold\nParus major,7\n")
-    with pytest.raises(FormatError, match=r"thresholds.csv, line 2: expected a species and a score from 0 to 1"):
+    with pytest.raises(FormatError, match=r"thresholds.csv: line 2: expected a species and a score from 0 to 1"):
         read_thresholds(thresholds)
 
 
@@ -412,7 +412,7 @@ def test_tables_in_a_folder_are_left_alone_where_nothing_changed(tmp_path: Path,
         soundfile.write(audio_folder / name, tone(), 16_000)
     out.mkdir()
     (out / "a.wav.csv").write_text("mine")
-    with pytest.raises(OutputExistsError, match=r"a\.wav\.csv is there already"):
+    with pytest.raises(OutputExistsError, match=r"a\.wav\.csv: it is there already"):
         identify(audio_folder, model=model, out=out)
     (out / "a.wav.csv").unlink()
     identify(audio_folder, model=model, out=out)

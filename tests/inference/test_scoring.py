@@ -171,11 +171,11 @@ def test_recording_without_a_window_has_no_hits(
 def test_recording_that_fails_touches_no_other(run: Callable[..., Iterator[ScoredRecording | FailedRecording]]) -> None:
     def broken() -> Blocks:
         yield make_audio([0.5])
-        raise AudioError("b: broken")
+        raise AudioError("b", "broken")
 
     decoders = Decoders({"a": lambda: recording(2), "b": broken, "c": lambda: recording(3)})
     results = {result.path.name: result for result in run(decoders)}
-    assert results["b"] == FailedRecording(Path("b"), "b: broken")
+    assert results["b"] == FailedRecording(Path("b"), "broken")
     assert (levels(results["a"]), levels(results["c"])) == ([0, 1], [0, 1, 2])
     with pytest.raises(FrozenInstanceError):
         results["b"].reason = ""  # type: ignore[union-attr,misc]

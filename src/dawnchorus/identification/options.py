@@ -6,9 +6,11 @@ if it decides scores.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
+from numbers import Real
 from types import NoneType
 from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
@@ -193,7 +195,9 @@ class OptionSpec:
             return self.is_optional
         if self.choices:
             return value in self.choices
-        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+        if self.low is None:
+            return True
+        return isinstance(value, Real) and self.low <= float(value) <= (math.inf if self.high is None else self.high)
 
     def _expected(self) -> str:
         if self.choices:
