@@ -48,9 +48,9 @@ def _scored_with(bundle: Bundle, cleaning: Cleaning, folder: Path) -> Bundle:
     """Copy the bundle, with another cleaning."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(bundle.folder, folder)
-    about = json.loads((folder / "bundle.json").read_text())
-    about["cleaning"] = cleaning.model_dump() if cleaning else None
-    (folder / "bundle.json").write_text(json.dumps(about))
+    metadata = json.loads((folder / "bundle.json").read_text())
+    metadata["cleaning"] = cleaning.model_dump() if cleaning else None
+    (folder / "bundle.json").write_text(json.dumps(metadata))
     return read_bundle(folder)
 
 

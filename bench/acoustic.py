@@ -51,10 +51,10 @@ def _librosas(librosa: Any, y: FloatArray, **chroma: float) -> npt.NDArray[np.fl
 
 def _clips() -> list[FloatArray]:
     n = round(CLIP_S * RATE_HZ)
-    sound = np.concatenate(
+    signal = np.concatenate(
         [resampler(48_000, RATE_HZ).resample_chunk(dawn_chorus(seed=k).samples, last=True)[: 4 * n] for k in range(6)]
     )
-    return [sound[k * n : (k + 1) * n] for k in range(N_CLIPS)]
+    return [signal[k * n : (k + 1) * n] for k in range(N_CLIPS)]
 
 
 def measure() -> dict[str, Any]:

@@ -350,7 +350,7 @@ def _changed_line(source: str, mutated: str) -> tuple[str, str]:
 def _equivalent() -> set[str]:
     if not EQUIVALENT.exists():
         return set()
-    return {line.partition(" # ")[0].strip() for line in EQUIVALENT.read_text(encoding="utf-8").splitlines()}
+    return {line.rpartition(" # ")[0].strip() for line in EQUIVALENT.read_text(encoding="utf-8").splitlines()}
 
 
 def report(done: list[Mutant], seed: int) -> None:

@@ -138,9 +138,10 @@ def _agreement(result: dict[str, Any]) -> str:
         "| --- | ---: | ---: | ---: |",
     ]
     for name, count in result["focal"].items():
-        right, heard, total = count["right"], count["heard"], count["all"]
+        right, detected, total = count["right"], count["heard"], count["all"]
         lines.append(
-            f"| {name} | {right} | {100 * right / heard:.0f} % of {heard} | {100 * right / total:.0f} % of {total} |"
+            f"| {name} | {right} | {100 * right / detected:.0f} % of {detected} "
+            f"| {100 * right / total:.0f} % of {total} |"
         )
     return "\n".join(lines) + "\n"
 

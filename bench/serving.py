@@ -61,8 +61,8 @@ def clip() -> bytes:
     """Five seconds of the dawn chorus as a WAV file of 480 KB."""
     scene = dawn_chorus(seed=1)
     out = io.BytesIO()
-    sound = scene.samples[40 * scene.rate_hz :][: CLIP_S * scene.rate_hz]
-    soundfile.write(out, sound, scene.rate_hz, format="WAV", subtype="PCM_16")
+    audio = scene.samples[40 * scene.rate_hz :][: CLIP_S * scene.rate_hz]
+    soundfile.write(out, audio, scene.rate_hz, format="WAV", subtype="PCM_16")
     return out.getvalue()
 
 

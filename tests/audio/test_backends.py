@@ -38,9 +38,9 @@ def write(path: Path, *, codec: str, n: int = 32_000, layout: str = "mono") -> P
     """Write a tone at 16 kHz with FFmpeg."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=16_000, layout=layout)
-        sound = np.tile((tone(seconds=n / 16_000) * 32_767).astype(np.int16), (1, 1))
+        samples = np.tile((tone(seconds=n / 16_000) * 32_767).astype(np.int16), (1, 1))
         for start in range(0, n, 1024):
-            frame = av.AudioFrame.from_ndarray(sound[:, start : start + 1024], format="s16", layout=layout)
+            frame = av.AudioFrame.from_ndarray(samples[:, start : start + 1024], format="s16", layout=layout)
             frame.sample_rate, frame.pts, frame.time_base = 16_000, start, Fraction(1, 16_000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))

@@ -147,13 +147,13 @@ def test_zeros_that_were_set_aside_are_left_out_and_counted(tmp_path: Path) -> N
 
 
 def test_zeros_at_the_end_of_a_written_length_are_kept_and_said(tmp_path: Path) -> None:
-    sound = np.concatenate([tone(seconds=1.0)[:-1], np.zeros(32_000, np.float32)])
-    soundfile.write(tmp_path / "x.wav", sound, 16_000)
+    signal = np.concatenate([tone(seconds=1.0)[:-1], np.zeros(32_000, np.float32)])
+    soundfile.write(tmp_path / "x.wav", signal, 16_000)
     samples, warnings = decoded(tmp_path / "x.wav")
-    assert len(samples) == len(sound)
+    assert len(samples) == len(signal)
     assert warnings == ["zeros at the end: the last 2.000 s are exactly zero, as space that a recorder set aside"]
-    soundfile.write(tmp_path / "x.flac", sound, 16_000)
-    soundfile.write(tmp_path / "y.wav", sound[:-16_500], 16_000)
+    soundfile.write(tmp_path / "x.flac", signal, 16_000)
+    soundfile.write(tmp_path / "y.wav", signal[:-16_500], 16_000)
     assert [decoded(tmp_path / name)[1] for name in ("x.flac", "y.wav")] == [[], []]
 
 

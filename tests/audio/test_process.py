@@ -387,10 +387,10 @@ def test_slots_are_filled_one_after_another(tmp_path: Path, n: int, sizes: list[
 
 def test_a_slot_is_used_again_when_the_caller_has_read_it(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", np.zeros(5 * 2**18 + 5, np.int16), 48_000)
-    asked = request(tmp_path / "x.wav", rate_hz=48_000, max_samples=10**7)
+    decode_request = request(tmp_path / "x.wav", rate_hz=48_000, max_samples=10**7)
     with reserve_file() as file:
         ring = SharedRingBuffer(file.fileno())
-    lines = Caller(asked, 2, 0, ring=ring).lines()
+    lines = Caller(decode_request, 2, 0, ring=ring).lines()
     assert [line.get("slot") for line in lines] == [None, 0, 1, 2, 3, 2, 0, None]
-    gone = Caller(asked, 2, ring=ring).lines()
+    gone = Caller(decode_request, 2, ring=ring).lines()
     assert [line.get("slot") for line in gone] == [None, 0, 1, 2, 3, 2], "it ends when the caller does"

@@ -61,11 +61,11 @@ def test_events_cover_their_windows_and_nothing_else(rows: list[Detection]) -> N
 def test_resampled_audio_keeps_its_length_for_any_block_sizes(
     n: int, rate_in_hz: int, rate_out_hz: int, block: int
 ) -> None:
-    sound = np.sin(np.arange(n, dtype=np.float32) / 7)
+    samples = np.sin(np.arange(n, dtype=np.float32) / 7)
 
     def resampled(size: int) -> np.ndarray:
         stream = resampler(rate_in_hz, rate_out_hz)
-        parts = [stream.resample_chunk(sound[k : k + size], last=k + size >= n) for k in range(0, n, size)]
+        parts = [stream.resample_chunk(samples[k : k + size], last=k + size >= n) for k in range(0, n, size)]
         return np.concatenate(parts)
 
     whole, in_blocks = resampled(n), resampled(block)

@@ -109,8 +109,8 @@ def test_labels_that_a_model_does_not_detect_are_doubtful(recordings: Recordings
     best = {"3-1.wav": {"B b": 0.9}, "3-2.wav": {"A 3": 0.2, "B b": 0.9}, "4-1.wav": {"B b": 0.3}, "4-2.wav": {}}
     checked = check_table(recordings, n_workers=2, scores=model_scores(["A 3", "A 4", "B b"], best))
     assert [row.recording_id for row in checked.rows if "doubtful_label" in row.problems] == ["3-1.wav"]
-    assert heard(checked, "3-1.wav") == ("checked", "B b", 0.9, 3.0, 6.0)
-    assert heard(checked, "3-2.wav") == ("checked", None, None, None, None)
+    assert detected(checked, "3-1.wav") == ("checked", "B b", 0.9, 3.0, 6.0)
+    assert detected(checked, "3-2.wav") == ("checked", None, None, None, None)
 
 
 def model_scores(names: list[str], best: dict[str, dict[str, float]], kind: str = "species") -> ModelScores:
@@ -122,7 +122,7 @@ def model_scores(names: list[str], best: dict[str, dict[str, float]], kind: str 
     return ModelScores(KnownClasses(Label(name, name) for name in names), detections)
 
 
-def heard(table: RecordingsTable, recording: str) -> tuple[object, ...]:
+def detected(table: RecordingsTable, recording: str) -> tuple[object, ...]:
     (row_of_recording,) = (row for row in table.rows if row.recording_id == recording)
     return (
         row_of_recording.label_check,
@@ -142,28 +142,28 @@ def test_other_species_under_a_label_that_the_model_does_not_know_is_reported(re
     best |= {"3-1.wav": {"B b": 0.7}, "3-2.wav": {"B b": 0.85, "C c": 0.9}, "7-1.wav": {"B b": 0.9}}
     checked = check_table(recordings, n_workers=2, scores=model_scores(["B b", "C c"], best))
     assert {row.recording_id for row in checked.rows if "other_species" in row.problems} == {"3-2.wav"}
-    assert heard(checked, "3-2.wav") == ("unknown_label", "C c", 0.9, 3.0, 6.0)
-    assert heard(checked, "3-1.wav")[:2] == ("unknown_label", None), "it may be a relative of what it sounds like"
-    assert heard(checked, "7-1.wav")[:2] == ("checked", None), "a name in another spelling is known"
-    assert heard(checked, "gone.wav")[:2] == ("failed", None)
-    assert heard(checked, "nameless.wav")[:2] == ("unlabelled", None)
+    assert detected(checked, "3-2.wav") == ("unknown_label", "C c", 0.9, 3.0, 6.0)
+    assert detected(checked, "3-1.wav")[:2] == ("unknown_label", None), "it may be a relative of what it sounds like"
+    assert detected(checked, "7-1.wav")[:2] == ("checked", None), "a name in another spelling is known"
+    assert detected(checked, "gone.wav")[:2] == ("failed", None)
+    assert detected(checked, "nameless.wav")[:2] == ("unlabelled", None)
     secondary = checked.with_rows(replace(row, secondary=("C c",)) for row in checked.rows)
     again = check_table(secondary, n_workers=2, scores=model_scores(["B b", "C c"], best))
-    assert heard(again, "3-2.wav")[1] == "B b", "a species that is known to be in the background is not reported"
+    assert detected(again, "3-2.wav")[1] == "B b", "a species that is known to be in the background is not reported"
     noise = check_table(recordings, n_workers=2, scores=model_scores(["B b", "C c"], best, kind="sound"))
-    assert heard(noise, "3-2.wav")[1] is None
-    assert heard(check_table(checked, n_workers=2), "3-2.wav") == (None,) * 5, "of the last check only"
+    assert detected(noise, "3-2.wav")[1] is None
+    assert detected(check_table(checked, n_workers=2), "3-2.wav") == (None,) * 5, "of the last check only"
 
 
 def test_detected_species_are_stored_and_older_tables_are_read(recordings: RecordingsTable, tmp_path: Path) -> None:
     row = replace(recordings.rows[0], label_check="unknown_label", heard_species="C c", heard_score=0.9)
     path = write_table(recordings.with_rows([replace(row, heard_start_s=3.0, heard_end_s=6.0)]))
-    assert heard(read_table(tmp_path), row.recording_id) == ("unknown_label", "C c", 0.9, 3.0, 6.0)
+    assert detected(read_table(tmp_path), row.recording_id) == ("unknown_label", "C c", 0.9, 3.0, 6.0)
     older = pq.read_table(path)
     new = [name for name in older.column_names if name.startswith(("label_check", "heard_"))]
     assert len(new) == 5
     pq.write_table(older.drop_columns(new), path)
-    assert heard(read_table(tmp_path), row.recording_id) == (None,) * 5
+    assert detected(read_table(tmp_path), row.recording_id) == (None,) * 5
 
 
 def test_the_command_says_of_each_label_whether_it_was_checked(

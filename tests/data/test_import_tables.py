@@ -24,8 +24,8 @@ from dawnchorus.taxonomy.labels import Label
 ISO = "filename,species,recordist,latitude,longitude,date\na.wav,Parus major,Jörg Müller,52.5,13.4,2024-05-03\n"
 
 
-def imported(folder: Path, content: str | bytes, *sounds: str) -> tuple[list[RecordingRow], list[str]]:
-    for name in sounds or ("a.wav",):
+def imported(folder: Path, content: str | bytes, *audio_folder: str) -> tuple[list[RecordingRow], list[str]]:
+    for name in audio_folder or ("a.wav",):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(folder / name, own_tone(folder / name, seconds=0.1), 16_000)
     table = folder / "mine.csv"
@@ -213,8 +213,8 @@ def test_locations_in_the_other_order_half_locations_and_none_are_read_or_said(t
 def test_a_folder_that_contradicts_the_table_is_said(tmp_path: Path) -> None:
     rows = ("Parus major/1.wav,Parus major", "Parus major/2.wav,Strix aluco", "Lower creek/3.wav,Strix aluco")
     content = "\n".join(["filename,species", *rows])
-    sounds = [row.partition(",")[0] for row in rows]
-    for name in sounds:
+    audio_folder = [row.partition(",")[0] for row in rows]
+    for name in audio_folder:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         soundfile.write(tmp_path / name, own_tone(tmp_path / name, seconds=0.1), 16_000)
     (tmp_path / "metadata.csv").write_text(content)

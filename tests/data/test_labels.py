@@ -147,7 +147,7 @@ def test_equal_marks_of_one_class_under_two_names_are_counted_once() -> None:
 def test_one_rule_for_lists_in_folders_tables_and_marks(tmp_path: Path) -> None:
     names = ("Parus major (Linnaeus, 1758)", "Avis una, Avis altera", "Avis una, noise", "-Avis una, Avis altera")
     for k, name in enumerate(names):
-        sound(tmp_path / "in" / name / f"{k}.wav")
+        make_audio(tmp_path / "in" / name / f"{k}.wav")
     with logged() as notes:
         table = import_recordings(tmp_path / "in", tmp_path, n_workers=1)
     result = {Path(each.path).stem: (each.scientific_name, each.secondary, each.absent) for each in table.rows}
@@ -286,22 +286,22 @@ def test_near_names_are_found_among_thousands() -> None:
     ]
 
 
-def sound(path: Path) -> None:
+def make_audio(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, own_tone(path, seconds=0.5), 16_000)
 
 
 def test_folders_with_english_names_third_parts_and_unknown_are_each_their_own_class(tmp_path: Path) -> None:
     for name in ("American_Robin", "American_Crow", "Strix aluco_Tawny Owl_male", "Strix aluco_Tawny Owl_female", "?"):
-        sound(tmp_path / name / "a.wav")
+        make_audio(tmp_path / name / "a.wav")
     table = import_recordings(tmp_path, tmp_path, read_annotations=read_annotations, n_workers=1)
     assert species_of(table.rows) == ["American Crow", "American Robin", "Strix aluco (female)", "Strix aluco (male)"]
 
 
 def test_import_says_the_class_of_each_label_and_adding_keeps_it(tmp_path: Path, command: Command) -> None:
-    sound(tmp_path / "one" / "merle noir" / "a.wav")
-    sound(tmp_path / "two" / "Merle_Noir" / "b.wav")
-    sound(tmp_path / "two" / "amerob" / "c.wav")
+    make_audio(tmp_path / "one" / "merle noir" / "a.wav")
+    make_audio(tmp_path / "two" / "Merle_Noir" / "b.wav")
+    make_audio(tmp_path / "two" / "amerob" / "c.wav")
     (tmp_path / "names.csv").write_text("species_code,sci_name,common_name\namerob,Turdus migratorius,American Robin\n")
     models = ["--models-folder", str(tmp_path / "none")]
     command("data", "import", "one", "set", *models, cwd=tmp_path)

@@ -430,8 +430,8 @@ def test_two_excerpts_of_a_recording_are_matched_by_audio(tmp_path: Path) -> Non
     rng = np.random.default_rng(5)
     time_s = np.arange(16_000 * 20) / 16_000
     tones = sum(np.sin(2 * np.pi * hz * time_s) * (rng.random(200) > 0.7).repeat(1600) for hz in range(500, 7000, 370))
-    sound = 0.02 * tones + 0.001 * rng.normal(size=len(time_s))
-    for name, samples in (("first", sound[16_000:80_000]), ("second", sound[160_000:240_000]), ("whole", sound)):
+    audio = 0.02 * tones + 0.001 * rng.normal(size=len(time_s))
+    for name, samples in (("first", audio[16_000:80_000]), ("second", audio[160_000:240_000]), ("whole", audio)):
         soundfile.write(tmp_path / f"{name}x.wav", samples, 16_000)
     rows = [row(f"{name}x.wav", duration_s=None) for name in ("first", "second", "whole")]
     checked = check_table(RecordingsTable(tmp_path, tuple(rows)), n_workers=1)

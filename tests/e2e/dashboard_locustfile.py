@@ -20,8 +20,8 @@ class DashboardUser(HttpUser):
     @task(10)
     def predict(self) -> None:
         """Send a recording."""
-        with SOUND.open("rb") as sound:
-            files = {"audio": (SOUND.name, sound, "audio/wav")}
+        with SOUND.open("rb") as audio:
+            files = {"audio": (SOUND.name, audio, "audio/wav")}
             with self.client.post("/api/predict", files=files, catch_response=True) as reply:
                 prediction = reply.json()
                 best = next(iter(prediction["top_5_predictions"].items()))

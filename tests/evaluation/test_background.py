@@ -86,12 +86,12 @@ def test_windows_between_the_marks_of_an_annotated_recording_count_and_no_others
 
 
 def test_high_scores_are_a_warning_with_what_to_do_and_no_background_is_said() -> None:
-    heard = measure_background(scores([background("rain")], [[[0.9, 0.1]]]))
-    (softmax,) = describe_background(heard, model="mine", activation="softmax")
+    detected = measure_background(scores([background("rain")], [[[0.9, 0.1]]]))
+    (softmax,) = describe_background(detected, model="mine", activation="softmax")
     assert softmax.startswith("warning: mine detects species in background: highest score 0.900 (Avis magna in rain)")
     assert "in 1 of 1 background recording" in softmax
     assert "train with loss=bce" in softmax
-    (sigmoid,) = describe_background(heard, model="mine", activation="sigmoid")
+    (sigmoid,) = describe_background(detected, model="mine", activation="sigmoid")
     assert "Add recordings like these" in sigmoid
     quiet = measure_background(scores([background("rain")], [[[0.1, 0.1]]]))
     assert next(describe_background(quiet, model="mine", activation="sigmoid")).startswith("background: mine: highest")

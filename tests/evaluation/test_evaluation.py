@@ -91,17 +91,17 @@ def test_a_run_keeps_what_was_measured_with_it(
         done = command("evaluate", model, duet.folder, *options)
         assert done.returncode == 0, done.stderr
     assert Path(command("models", "path", run).stdout.decode().strip()) == run / "bundle", "a run is its bundle"
-    about = json.loads((run / "run.json").read_text())
-    assert [each["part"] for each in about["evaluations"]] == ["all", "test"], "one for each part, the latest last"
-    latest = about["evaluations"][-1]
+    metadata = json.loads((run / "run.json").read_text())
+    assert [each["part"] for each in metadata["evaluations"]] == ["all", "test"], "one for each part, the latest last"
+    latest = metadata["evaluations"][-1]
     assert (latest["data_set"], latest["bundle_id"], latest["pool"]) == (
         str(duet.folder.resolve()),
         band_bundle.id,
         "max",
     )
     assert latest["metrics"]["accuracy"].keys() == {"value", "low", "high"}
-    assert about["metrics"]["test_accuracy"] == latest["metrics"]["accuracy"]["value"]
-    assert about["metrics"].keys() >= {"val_auc", "all_accuracy"}
+    assert metadata["metrics"]["test_accuracy"] == latest["metrics"]["accuracy"]["value"]
+    assert metadata["metrics"].keys() >= {"val_auc", "all_accuracy"}
 
 
 @pytest.mark.parametrize(
@@ -167,12 +167,12 @@ def test_annotated_and_empty_counts_as_none_and_unlabelled_does_not_count(
 ) -> None:
     marks = (Annotation(start_s=0, end_s=1, scientific_name=DEEP),)
     unknown = (Annotation(start_s=0, end_s=2, scientific_name=""),)
-    about = {"kind": "soundscape", "split": "test"}
+    metadata = {"kind": "soundscape", "split": "test"}
     rows = (
-        RecordingRow(recording_id="marked", path="marked.wav", annotations=marks, **about),  # type: ignore[arg-type]
-        RecordingRow(recording_id="empty", path="empty.wav", is_annotated=True, **about),  # type: ignore[arg-type]
-        RecordingRow(recording_id="what", path="what.wav", annotations=unknown, **about),  # type: ignore[arg-type]
-        RecordingRow(recording_id="silence", path="quiet.wav", **about),  # type: ignore[arg-type]
+        RecordingRow(recording_id="marked", path="marked.wav", annotations=marks, **metadata),  # type: ignore[arg-type]
+        RecordingRow(recording_id="empty", path="empty.wav", is_annotated=True, **metadata),  # type: ignore[arg-type]
+        RecordingRow(recording_id="what", path="what.wav", annotations=unknown, **metadata),  # type: ignore[arg-type]
+        RecordingRow(recording_id="silence", path="quiet.wav", **metadata),  # type: ignore[arg-type]
         RecordingRow(recording_id="not it", path="not.wav", kind="background", absent=(HUMMING,), split="test"),
     )
     rng = np.random.default_rng(1)

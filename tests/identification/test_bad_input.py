@@ -168,13 +168,13 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 def test_full_disk_stops_with_a_message_and_the_run_can_resume(
     tmp_path: Path, level_bundle: Bundle, command: Command, disk: Path
 ) -> None:
-    sounds = tmp_path / "sounds"
-    sounds.mkdir()
+    recordings = tmp_path / "sounds"
+    recordings.mkdir()
     for k in range(20):
-        soundfile.write(sounds / f"{k:02d}.wav", tone(seconds=60), 16_000)
+        soundfile.write(recordings / f"{k:02d}.wav", tone(seconds=60), 16_000)
     ballast = disk / "ballast"
     ballast.write_bytes(b"x" * 150_000)
-    arguments = ("identify", sounds, "--model", level_bundle.folder, "--out", disk / "all.csv")
+    arguments = ("identify", recordings, "--model", level_bundle.folder, "--out", disk / "all.csv")
     done = command(*arguments)
     assert done.returncode == 4
     assert b"Check free space" in done.stderr

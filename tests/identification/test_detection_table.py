@@ -198,8 +198,8 @@ def test_voice_is_in_windows_that_overlap_it(level_bundle: Bundle, window: int, 
 
 
 def test_uses_of_a_voice(level_bundle: Bundle) -> None:
-    heard = scored((0, 0, 0.5), (2, 0, 0.5), (4, 0, 0.5), speech=VOICE)
-    tables = {use: builder(level_bundle, speech=use).build(heard) for use in (None, "flag", "blank", "drop")}
+    detected = scored((0, 0, 0.5), (2, 0, 0.5), (4, 0, 0.5), speech=VOICE)
+    tables = {use: builder(level_bundle, speech=use).build(detected) for use in (None, "flag", "blank", "drop")}
     assert {use: [detection.human_voice for detection in table.detections] for use, table in tables.items()} == {
         None: [None, None, None],
         "flag": [False, True, False],

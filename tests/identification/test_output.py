@@ -131,7 +131,7 @@ def opened(
     return output.open_journal(key, paths, resume=resume, overwrite=overwrite)
 
 
-def begun(output: Target, paths: list[Path]) -> None:
+def started(output: Target, paths: list[Path]) -> None:
     """Return a run that was interrupted after its first recording."""
     with closing(opened(output, paths)) as journal:
         journal.add(FailedRecording(paths[0], "broken"), MARK)
@@ -158,7 +158,7 @@ def out(tmp_path: Path) -> Path:
 
 def test_interrupted_run_resumes_with_the_same_settings(out: Path, paths: list[Path]) -> None:
     output = target(out / "x.csv")
-    begun(output, paths)
+    started(output, paths)
     with closing(opened(output, paths)) as journal:
         assert journal.paths() == paths[:1]
         assert journal.parameters() == KEY
@@ -166,7 +166,7 @@ def test_interrupted_run_resumes_with_the_same_settings(out: Path, paths: list[P
 
 def test_run_with_other_settings_is_refused_and_left_as_it_is(out: Path, paths: list[Path]) -> None:
     output = target(out / "x.csv")
-    begun(output, paths)
+    started(output, paths)
     changed = {"bundle_id": "0123456789ab", "min_score": 0.5, "tta_shifts": 2}
     with pytest.raises(InputError, match=r"x\.csv: it was begun with other settings \(min_score, tta_shifts changed\)"):
         opened(output, paths, changed)
@@ -253,11 +253,11 @@ def test_recordings_elsewhere_do_not_fit_a_folder_of_tables(out: Path, paths: li
     added = [*paths, tmp_path / "elsewhere.wav"]
     for output in (target(out / "x.csv"), target(out / "all", combined=True)):
         output.journal_path.parent.mkdir(exist_ok=True)
-        begun(output, paths)
+        started(output, paths)
         opened(output, added).close()
     each = target(out / "each")
     each.path.mkdir()
-    begun(each, paths)
+    started(each, paths)
     opened(each, [paths[1], paths[0].with_name("d.wav")]).close()
     with pytest.raises(
         InputError, match=rf"each: it was begun with recordings below .*sounds, and {added[2]} is elsewher"

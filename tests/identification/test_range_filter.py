@@ -20,16 +20,16 @@ def source(tmp_path: Path, level_bundle: Bundle) -> Bundle:
 
 
 def test_species_are_expected_from_the_threshold_on(source: Bundle) -> None:
-    ask = RangeFilter(source, bundle=source, threshold=0.5).expected
-    assert ask(latitude=32, longitude=0, week=1) == [True, False, False, None]
-    assert ask(latitude=31.99, longitude=32.01, week=1) == [False, True, False, None]
-    assert ask(latitude=33, longitude=33, week=1) == [True, True, False, None]
+    expected_at = RangeFilter(source, bundle=source, threshold=0.5).expected
+    assert expected_at(latitude=32, longitude=0, week=1) == [True, False, False, None]
+    assert expected_at(latitude=31.99, longitude=32.01, week=1) == [False, True, False, None]
+    assert expected_at(latitude=33, longitude=33, week=1) == [True, True, False, None]
 
 
 def test_locations_are_rounded_to_a_hundredth_of_a_degree(source: Bundle) -> None:
-    ask = RangeFilter(source, bundle=source, threshold=0.5).expected
-    assert ask(latitude=31.996, longitude=31.996, week=1) == [True, True, False, None]
-    assert ask(latitude=31.994, longitude=31.994, week=1) == [False, False, False, None]
+    expected_at = RangeFilter(source, bundle=source, threshold=0.5).expected
+    assert expected_at(latitude=31.996, longitude=31.996, week=1) == [True, True, False, None]
+    assert expected_at(latitude=31.994, longitude=31.994, week=1) == [False, False, False, None]
 
 
 @pytest.mark.parametrize(("threshold", "is_expected"), [(0.5, True), (1.0, True), (1.5, False)])

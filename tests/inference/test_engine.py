@@ -122,11 +122,11 @@ def test_model_that_fails_fails_all_that_share_its_call(
 
 
 def test_cancelled_recording_is_closed_and_makes_room(model: LoadedModel, engine: InferenceEngine) -> None:
-    is_begun = threading.Event()
-    endless = Steps(model, *[is_begun.set] * 1_000_000)
+    is_started = threading.Event()
+    endless = Steps(model, *[is_started.set] * 1_000_000)
     waits = Steps(model, nothing)
     first, second = engine.submit(endless), engine.submit(waits)
-    assert is_begun.wait(60)
+    assert is_started.wait(60)
     assert first.cancel()
     assert second.result(60) == 1
     wait_for(lambda: endless.is_closed)
@@ -135,14 +135,14 @@ def test_cancelled_recording_is_closed_and_makes_room(model: LoadedModel, engine
 def test_recordings_that_wait_too_long_or_are_cancelled_are_not_begun(
     model: LoadedModel, engine: InferenceEngine
 ) -> None:
-    is_begun, is_over = threading.Event(), threading.Event()
+    is_started, is_over = threading.Event(), threading.Event()
 
     def wait() -> None:
-        is_begun.set()
+        is_started.set()
         is_over.wait()
 
     blocking = engine.submit(Steps(model, wait))
-    assert is_begun.wait(60)
+    assert is_started.wait(60)
     late = engine.submit(Steps(model, pytest.fail), work_s=5, wait_s=0)
     left = engine.submit(Steps(model, pytest.fail), work_s=3)
     assert engine.waiting_s == 8
@@ -155,17 +155,17 @@ def test_recordings_that_wait_too_long_or_are_cancelled_are_not_begun(
 
 
 def test_closing_finishes_what_it_can_and_cancels_the_rest(model: LoadedModel) -> None:
-    is_begun, is_over = threading.Event(), threading.Event()
+    is_started, is_over = threading.Event(), threading.Event()
 
     def wait() -> None:
-        is_begun.set()
+        is_started.set()
         is_over.wait()
 
     engine = InferenceEngine(n_threads=1, max_active=1)
     done = engine.submit(Steps(model, nothing))
     assert done.result(60) == 1
     pulled, waiting = engine.submit(Steps(model, wait, nothing)), engine.submit(Steps(model, nothing))
-    assert is_begun.wait(60)
+    assert is_started.wait(60)
     closing = threading.Thread(target=engine.close)
     closing.start()
     for future in (pulled, waiting):

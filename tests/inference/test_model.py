@@ -52,9 +52,17 @@ def test_every_audio_input_type_has_the_same_scores(model: Model, recording: Pat
     stereo = np.stack([LEVELS, LEVELS], axis=1)
     content = recording.read_bytes()
     with recording.open("rb") as stream:
-        sounds = [recording, str(recording), content, io.BytesIO(content), stream, (LEVELS, RATE_HZ), (stereo, RATE_HZ)]
-        for sound in sounds:
-            scores = model.predict(sound)
+        recordings = [
+            recording,
+            str(recording),
+            content,
+            io.BytesIO(content),
+            stream,
+            (LEVELS, RATE_HZ),
+            (stereo, RATE_HZ),
+        ]
+        for audio in recordings:
+            scores = model.predict(audio)
             assert scores.dtype == np.float32
             assert scores.tolist() == pytest.approx(np.array(expected), abs=1e-6)
     assert model.predict(LEVELS, RATE_HZ).tolist() == scores.tolist()

@@ -40,14 +40,14 @@ Blocks = Iterable[FloatArray]
 INFO, METADATA = AudioInfo("WAV", "PCM_16", RATE_HZ, 1, None), RecordingMetadata(recorder="AudioMoth")
 
 
-def sound(levels: Iterable[float]) -> FloatArray:
+def make_audio(levels: Iterable[float]) -> FloatArray:
     """Return one window for each level."""
     return np.repeat(np.array(list(levels), np.float32), PLAN.window_samples)
 
 
 def recording(n: int, *, first_level: float = 0.0) -> list[FloatArray]:
     """Return the block of a recording whose `n` windows are louder by 1/64 from one to the next."""
-    return [sound(first_level + k / 64 for k in range(n))]
+    return [make_audio(first_level + k / 64 for k in range(n))]
 
 
 class FakeRecording:
@@ -170,7 +170,7 @@ def test_recording_without_a_window_has_no_hits(
 
 def test_recording_that_fails_touches_no_other(run: Callable[..., Iterator[ScoredRecording | FailedRecording]]) -> None:
     def broken() -> Blocks:
-        yield sound([0.5])
+        yield make_audio([0.5])
         raise AudioError("b", "broken")
 
     decoders = Decoders({"a": lambda: recording(2), "b": broken, "c": lambda: recording(3)})
@@ -214,7 +214,7 @@ def test_voices_are_listened_for_in_every_part(
             return (Segment(0.0, self.n / RATE_HZ),)
 
     monkeypatch.setattr(recording_module, "VadStream", VadStream)
-    parts = {"a": lambda: [sound([0.1]), sound([0.2, 0.3])]}
+    parts = {"a": lambda: [make_audio([0.1]), make_audio([0.2, 0.3])]}
     (result,) = run(Decoders(parts), speech_detector="detector")
     assert isinstance(result, ScoredRecording)
     assert result.speech == (Segment(0.0, 48.0),)
@@ -340,7 +340,7 @@ def test_run_that_is_given_up_ends_decoders_and_threads(
 ) -> None:
     def endless() -> Blocks:
         while True:
-            yield sound([0.5])
+            yield make_audio([0.5])
 
     before = threading.active_count()
     decoders = Decoders({"a": lambda: recording(1), "b": endless, "c": endless})

@@ -42,9 +42,9 @@ def table(path: Path, *detections: Detection, duration_s: float = 10.0) -> Recor
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
     """Silence with a 3 kHz tone from 4 to 6 s."""
-    sound = np.zeros(240_000, np.float32)
-    sound[96_000:144_000] = tone(3000, seconds=2, rate_hz=24_000)
-    soundfile.write(tmp_path / "tone.wav", sound, 24_000)
+    signal = np.zeros(240_000, np.float32)
+    signal[96_000:144_000] = tone(3000, seconds=2, rate_hz=24_000)
+    soundfile.write(tmp_path / "tone.wav", signal, 24_000)
     return tmp_path / "tone.wav"
 
 
@@ -69,16 +69,16 @@ def test_silenced_speech_is_neither_drawn_nor_audible(recording: Path) -> None:
     assert entry.best.silent == silent
     _, mp3 = clip_png_and_mp3(entry.best)
     (recording.parent / "clip.mp3").write_bytes(mp3)
-    heard, rate_hz = soundfile.read(recording.parent / "clip.mp3")  # from 2 to 7 s
-    assert np.abs(heard[: round(3.4 * rate_hz)]).max() < 0.01
-    assert np.abs(heard[round(3.7 * rate_hz) : round(3.9 * rate_hz)]).max() > 0.3
+    detected, rate_hz = soundfile.read(recording.parent / "clip.mp3")  # from 2 to 7 s
+    assert np.abs(detected[: round(3.4 * rate_hz)]).max() < 0.01
+    assert np.abs(detected[round(3.7 * rate_hz) : round(3.9 * rate_hz)]).max() > 0.3
 
 
 def test_waveform_is_flat_in_silence_and_as_high_as_the_signal(recording: Path) -> None:
     waveform = recording_waveform(recording, duration_s=10, silent=(Segment(3.5, 5.5),))
-    is_heard = (waveform.times_s > 5.51) & (waveform.times_s < 5.99)
-    assert waveform.high[is_heard].min() == pytest.approx(0.5, abs=0.1)
-    assert waveform.low[is_heard].max() == pytest.approx(-0.5, abs=0.1)
+    is_detected = (waveform.times_s > 5.51) & (waveform.times_s < 5.99)
+    assert waveform.high[is_detected].min() == pytest.approx(0.5, abs=0.1)
+    assert waveform.low[is_detected].max() == pytest.approx(-0.5, abs=0.1)
     assert not waveform.high[waveform.times_s < 5.49].any()
     assert len(waveform.low) <= MAX_COLUMNS + 1
 
@@ -90,21 +90,23 @@ def test_plots_and_clips_follow_the_channel(tmp_path: Path) -> None:
     for channel, hz in (("left", 3000), ("right", 6000)):
         levels = recording_spectrogram(path, duration_s=2, channel=channel).levels_db  # type: ignore[arg-type]
         assert levels.mean(axis=1).argmax() / levels.shape[0] * 12_000 == pytest.approx(hz, abs=50)
-        heard = replace(table(path, bird(0.5), duration_s=2.0), channel=channel)
-        best = summarise([(path, heard)]).classes[bird(0.5).scientific_name].best
+        detected = replace(table(path, bird(0.5), duration_s=2.0), channel=channel)
+        best = summarise([(path, detected)]).classes[bird(0.5).scientific_name].best
         assert best is not None
         assert best.channel == channel
         clip = read_clip(path, start_s=0.5, end_s=1.0, rate_hz=24_000, channel=best.channel)
         assert np.abs(np.fft.rfft(clip)).argmax() * 2 == hz
-    assert (pixels(draw_recording(path, heard)) != pixels(draw_recording(path, replace(heard, channel="left")))).any()
+    assert (
+        pixels(draw_recording(path, detected)) != pixels(draw_recording(path, replace(detected, channel="left")))
+    ).any()
 
 
 def test_a_waveform_stands_above_each_row(tmp_path: Path) -> None:
     path = tmp_path / "tone.wav"
     for seconds in (0.01, 10.0, 90.0):
         soundfile.write(path, tone(3000, seconds=seconds, rate_hz=24_000), 24_000)
-        about = table(path, bird(4.0), duration_s=seconds)
-        plain, both = pixels(draw_recording(path, about)), pixels(draw_recording_with_waveform(path, about))
+        description = table(path, bird(4.0), duration_s=seconds)
+        plain, both = pixels(draw_recording(path, description)), pixels(draw_recording_with_waveform(path, description))
         n_rows = 3 if seconds > 30 else 1
         assert both.shape[0] - plain.shape[0] == pytest.approx(n_rows * WAVEFORM_IN * DPI, abs=2)
 
@@ -117,9 +119,9 @@ def test_no_clip_is_made_where_a_voice_is_only_flagged(recording: Path) -> None:
 
 
 def test_long_recordings_keep_the_loudest_of_what_shares_a_column(tmp_path: Path) -> None:
-    sound = np.zeros(24_000 * 600, np.float32)
-    sound[24_000 * 300 : 24_000 * 300 + 1200] = tone(3000, seconds=0.05, rate_hz=24_000)
-    soundfile.write(tmp_path / "long.flac", sound, 24_000)
+    signal = np.zeros(24_000 * 600, np.float32)
+    signal[24_000 * 300 : 24_000 * 300 + 1200] = tone(3000, seconds=0.05, rate_hz=24_000)
+    soundfile.write(tmp_path / "long.flac", signal, 24_000)
     spectrogram = recording_spectrogram(tmp_path / "long.flac", duration_s=600)
     assert spectrogram.levels_db.shape[1] <= 15_000
     _, column = np.unravel_index(spectrogram.levels_db.argmax(), spectrogram.levels_db.shape)
@@ -142,9 +144,9 @@ def test_segment_equals_that_part_of_the_audio(recording: Path) -> None:
 
 
 def test_a_long_stretch_has_few_columns_and_shows_the_loudest(tmp_path: Path) -> None:
-    sound = np.zeros(16_000 * 500, np.float32)
-    sound[16_000 * 300 : 16_000 * 300 + 1600] = tone(3000, seconds=0.1, rate_hz=16_000)
-    soundfile.write(tmp_path / "long.flac", sound, 16_000)
+    signal = np.zeros(16_000 * 500, np.float32)
+    signal[16_000 * 300 : 16_000 * 300 + 1600] = tone(3000, seconds=0.1, rate_hz=16_000)
+    soundfile.write(tmp_path / "long.flac", signal, 16_000)
     stretch = stretch_spectrogram(tmp_path / "long.flac", start_s=100.0, end_s=1000.0)
     assert stretch.levels_db.shape[1] <= MAX_COLUMNS
     assert (stretch.start_s, stretch.top_hz) == (100.0, 12_000)
@@ -248,8 +250,8 @@ def test_a_page_of_a_run_without_birds(recording: Path) -> None:
 def test_the_clip_of_a_species_is_of_the_channel_of_its_best_detection(tmp_path: Path) -> None:
     """The first channel is silent, and the mean half as loud."""
     path = tmp_path / "x.wav"
-    sound = tone(3000, seconds=3, rate_hz=24_000)
-    soundfile.write(path, np.column_stack([0 * sound, sound]), 24_000, subtype="FLOAT")
+    signal = tone(3000, seconds=3, rate_hz=24_000)
+    soundfile.write(path, np.column_stack([0 * signal, signal]), 24_000, subtype="FLOAT")
     detections = replace(table(path, bird(0, channel=1, score=0.4), bird(0, channel=2), duration_s=3.0), n_channels=2)
     best = summarise([(path, detections)]).classes["Parus major"].best
     assert best is not None

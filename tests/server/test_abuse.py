@@ -146,9 +146,9 @@ def test_changes_require_csrf_token_and_same_origin(token: str, level_bundle: Bu
 
 def test_cross_origin_reads_and_forged_hosts_are_rejected(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
-    asked = {"Origin": "https://evil.example.org", "Access-Control-Request-Method": "POST"}
+    preflight = {"Origin": "https://evil.example.org", "Access-Control-Request-Method": "POST"}
     for path in ("/api/predict", "/api/v1/identify", "/api/v1/models/rollback"):
-        reply = client.options(path, headers=asked)
+        reply = client.options(path, headers=preflight)
         assert not [name for name in reply.headers if name.startswith("access-control")], path
     assert client.get("/", headers={"Host": "evil.example.org"}).status_code == 421
     name = "x\r\nSet-Cookie: a=b\r\n.wav"
@@ -212,13 +212,13 @@ def test_internal_errors_reveal_no_details(
     ]
     replies = []
     for error in kinds:
-        for owner, method, ask in (
+        for owner, method, request_once in (
             (InferencePool, "submit", partial(client.post, "/api/predict", content=good)),
             (DetectionStore, "list_recordings", partial(client.get, "/api/v1/recordings")),
         ):
             with monkeypatch.context() as patch:
                 patch.setattr(owner, method, Mock(side_effect=error))
-                replies.append(ask())
+                replies.append(request_once())
     assert len(replies) == 20
     assert {reply.status_code for reply in replies} <= {500, 503, 507}
     replies += [
@@ -273,7 +273,7 @@ def test_replies_match_the_openapi_schema_for_any_request(
         "response_schema_conformance",
     )
     checks = CHECKS.get_by_names(wanted)
-    n_asked = 0
+    n_requests = 0
     for result in schema.get_all_operations():
         operation = result.ok()
         if operation.path.endswith("/events"):
@@ -288,13 +288,13 @@ def test_replies_match_the_openapi_schema_for_any_request(
             suppress_health_check=list(HealthCheck),
         )
         @given(case=operation.as_strategy())
-        def ask(case: schemathesis.Case) -> None:
-            nonlocal n_asked
-            n_asked += 1
+        def request_once(case: schemathesis.Case) -> None:
+            nonlocal n_requests
+            n_requests += 1
             case.call_and_validate(checks=checks, timeout=30)
 
-        ask()
-    assert n_asked > 15 * n_examples
+        request_once()
+    assert n_requests > 15 * n_examples
     assert client.post("/api/predict", content=tone.read_bytes()).status_code == 200
 
 
@@ -476,11 +476,11 @@ def _memory(process: psutil.Process) -> int:
 
 
 def test_playlists_open_no_connection(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
-    asked: list[str] = []
+    requests: list[str] = []
 
     class Listener(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            requests.append(self.path)
             self.send_error(404)
 
     listener = HTTPServer(("127.0.0.1", 0), Listener)
@@ -499,11 +499,11 @@ def test_playlists_open_no_connection(level_bundle: Bundle, serve: Serve, tmp_pa
         for path in ("/api/predict", "/api/v1/identify"):
             assert client.post(path, files={"audio": (name, body.encode())}).status_code == 422, name
         files = [("audio", (name, body.encode())), ("audio", ("t.csv", f"path,species\n{name},Avis magna\n".encode()))]
-        taken = client.post("/api/v1/training-data", files=files).json()["files"]
-        assert {each["status"] for each in taken} == {"rejected"}
+        files_sent = client.post("/api/v1/training-data", files=files).json()["files"]
+        assert {each["status"] for each in files_sent} == {"rejected"}
     listener.shutdown()
     listener.server_close()
-    assert not asked
+    assert not requests
 
 
 def test_secrets_appear_in_no_reply_or_log(
@@ -523,12 +523,12 @@ def test_counts_equal_those_of_the_clients(level_bundle: Bundle, serve: Serve, t
     client = serve(model=level_bundle.folder)
     statuses: list[int] = []
 
-    def ask() -> None:
+    def request_once() -> None:
         for k in range(20):
             body = tone.read_bytes() if k % 4 else b"no sound"
             statuses.append(client.post("/api/predict", content=body).status_code)
 
-    threads = [threading.Thread(target=ask) for _ in range(4)]
+    threads = [threading.Thread(target=request_once) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

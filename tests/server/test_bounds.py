@@ -213,7 +213,7 @@ def fill(service: Service, folder: Path) -> Filled:
     return Filled(sha256, job_id, bundle.id, bundle.info.name)
 
 
-def ask(address: str, patience_s: float) -> tuple[int, bool]:
+def request_once(address: str, patience_s: float) -> tuple[int, bool]:
     """Return the status, and if the answer says when to come again; status 0: nothing came in time."""
     limits = httpx.Timeout(60, read=patience_s)
     try:
@@ -255,7 +255,7 @@ def test_forty_requests_on_any_route_use_at_most_500_mb(filled: tuple[Server, Fi
         for path, templates in WORST.items():
             addresses = [names.address(templates[k % len(templates)], k) for k in range(N_AT_ONCE)]
             patience_s = [10 * PATIENCE_S] + [PATIENCE_S] * (N_AT_ONCE - 1)
-            replies = Counter(pool.map(ask, [server.address + address for address in addresses], patience_s))
+            replies = Counter(pool.map(request_once, [server.address + address for address in addresses], patience_s))
             assert set(replies) <= {(200, False), (503, True), (0, False)}, (path, replies)
             assert replies[200, False], (path, replies)
             growth = memory_bytes(server, "VmHWM") - before

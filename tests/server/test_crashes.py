@@ -107,11 +107,11 @@ def test_what_health_says_from_the_start_to_the_end(
         stop = threading.Event()
         statuses: list[int] = []
 
-        def ask() -> None:
+        def request_once() -> None:
             while not stop.is_set():
                 statuses.append(httpx.post(f"{client.base_url}/api/predict", content=tone.read_bytes()).status_code)
 
-        threads = [threading.Thread(target=ask) for _ in range(4)]
+        threads = [threading.Thread(target=request_once) for _ in range(4)]
         for thread in threads:
             thread.start()
         try:

@@ -106,12 +106,12 @@ def test_a_clip_has_the_channel_that_was_scored(server: tuple[httpx.Client, Serv
     left = np.tile([0.9, -0.9], 16_000)
     soundfile.write(tmp_path / "x.wav", np.column_stack([left, -left]), 16_000, subtype="FLOAT")
     given = {"content": (tmp_path / "x.wav").read_bytes(), "params": {"min_score": "0.5", "store": "true"}}
-    pictures = {}
+    plots = {}
     for channel in ("left", "each"):
         client.post(f"/api/v1/identify?channel={channel}", **given)
         first = client.get("/api/v1/detections").json()["detections"][0]
-        pictures[channel] = client.get(first["spectrogram"]).content
-    assert pictures["left"] == pictures["each"]
+        plots[channel] = client.get(first["spectrogram"]).content
+    assert plots["left"] == plots["each"]
 
 
 def test_rows_of_an_older_version_have_the_options_that_are_known(

@@ -41,7 +41,7 @@ def clip(tmp_path: Path) -> bytes:
 def load(server: Server, body: bytes, *, n_clients: int, seconds: float) -> Replies:
     """Clients that ask again as soon as they have an answer, or shortly after a refusal."""
 
-    def ask(_: int) -> Replies:
+    def request_once(_: int) -> Replies:
         replies: Replies = Counter()
         until = time.monotonic() + seconds
         with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
@@ -54,7 +54,7 @@ def load(server: Server, body: bytes, *, n_clients: int, seconds: float) -> Repl
         return replies
 
     with ThreadPoolExecutor(n_clients) as pool:
-        return sum(pool.map(ask, range(n_clients)), Counter())
+        return sum(pool.map(request_once, range(n_clients)), Counter())
 
 
 @pytest.mark.ops

@@ -39,12 +39,14 @@ def test_model_switch_under_load_keeps_requests_consistent(
         InferencePool(level_bundle, store=store, n_inference_threads=2) as inference_pool,
         ThreadPoolExecutor(4) as pool,
     ):
-        asked = []
+        requests = []
         for k in range(10):
-            asked += [pool.submit(lambda: inference_pool.submit(tone, EVERYTHING).result(timeout=60)) for _ in range(6)]
-            asked[-3].result()
+            requests += [
+                pool.submit(lambda: inference_pool.submit(tone, EVERYTHING).result(timeout=60)) for _ in range(6)
+            ]
+            requests[-3].result()
             inference_pool.activate((other, level_bundle)[k % 2])
-        results = [each.result() for each in asked]
+        results = [each.result() for each in requests]
     assert {f.bundle.id for f in results} == set(n_rows)
     for each in results:
         assert len(each.table.detections) == n_rows[each.bundle.id]

@@ -33,13 +33,13 @@ DATE = "Fri, 27 Nov 2026 01:00:00 GMT"
 OLD, NEW = "Wed, 01 Apr 2026 01:00:00 GMT", "Thu, 02 Apr 2026 01:00:00 GMT"
 
 
-def sound(seed: int, n: int = 1000) -> bytes:
+def make_audio(seed: int, n: int = 1000) -> bytes:
     out = io.BytesIO()
     soundfile.write(out, np.random.default_rng(seed).normal(0, 0.1, n), 8000, format="WAV")
     return out.getvalue()
 
 
-A, B, LONGER = sound(1), sound(2), sound(3, 1500)
+A, B, LONGER = make_audio(1), make_audio(2), make_audio(3, 1500)
 N = len(A)
 HALF = N // 2
 PAGE = b"<!DOCTYPE html><html><body>Too many requests</body></html>"

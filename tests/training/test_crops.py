@@ -130,12 +130,12 @@ def test_unannotated_species_are_not_trained_as_absent(tmp_path: Path, store: Mo
     mark = Annotation(start_s=0, end_s=1, scientific_name="Avis una")
     other = Annotation(start_s=0, end_s=1, scientific_name="Avis altera")
     unknown = Annotation(start_s=0, end_s=1, scientific_name="")
-    about = {"kind": "soundscape", "split": "train"}
+    description = {"kind": "soundscape", "split": "train"}
     rows = (
-        RecordingRow(recording_id="a", path="a.wav", annotations=(mark,), **about),  # type: ignore[arg-type]
-        RecordingRow(recording_id="b", path="b.wav", annotations=(other, unknown), **about),  # type: ignore[arg-type]
-        RecordingRow(recording_id="empty", path="c.wav", is_annotated=True, **about),  # type: ignore[arg-type]
-        RecordingRow(recording_id="never", path="d.wav", **about),  # type: ignore[arg-type]
+        RecordingRow(recording_id="a", path="a.wav", annotations=(mark,), **description),  # type: ignore[arg-type]
+        RecordingRow(recording_id="b", path="b.wav", annotations=(other, unknown), **description),  # type: ignore[arg-type]
+        RecordingRow(recording_id="empty", path="c.wav", is_annotated=True, **description),  # type: ignore[arg-type]
+        RecordingRow(recording_id="never", path="d.wav", **description),  # type: ignore[arg-type]
     )
     for row in rows:
         soundfile.write(tmp_path / row.path, np.full(RATE_HZ, 0.1), RATE_HZ)

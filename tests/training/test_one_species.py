@@ -79,15 +79,15 @@ def test_a_detector_of_one_species_is_silent_in_noise(
     assert b"One species: the best of one is always right" in said.stdout
     (rails.parent / "raw" / "silence").mkdir()
     soundfile.write(rails.parent / "raw" / "silence" / "r1.wav", np.zeros(48_000), 16_000)
-    for label, is_heard in (
+    for label, is_detected in (
         ("noise", False),
         ("silence", False),
         (f"-{RAIL}_Water Rail", False),
         (f"{RAIL}_Water Rail", True),
     ):
-        heard = command("identify", "--model", run.folder, "--json", rails.parent / "raw" / label / "r1.wav")
-        assert heard.returncode == 0, heard.stderr
-        assert bool(json.loads(heard.stdout)["detections"]) == is_heard, label
+        detected = command("identify", "--model", run.folder, "--json", rails.parent / "raw" / label / "r1.wav")
+        assert detected.returncode == 0, detected.stderr
+        assert bool(json.loads(detected.stdout)["detections"]) == is_detected, label
 
 
 def test_one_species_without_background_is_refused_and_leaves_no_run(
@@ -105,9 +105,9 @@ def test_one_class_of_several_is_separated_from_the_others(birds: Path, run_trai
     name = next(row.scientific_name for row in read_table(birds).rows if row.scientific_name)
     run = run_training(*TINY["acoustic_mlp"], f"data.classes=[{name}]", "trainer.epochs=1")
     n_all = sum(row.split == "train" for row in read_table(birds).rows)
-    learned = read_table(run.bundle).rows
-    assert sum(row.split == "train" for row in learned) == n_all
-    assert {row.scientific_name for row in learned} > {name}
+    trained_on = read_table(run.bundle).rows
+    assert sum(row.split == "train" for row in trained_on) == n_all
+    assert {row.scientific_name for row in trained_on} > {name}
 
 
 def test_relatives_of_training_recordings_are_named_before_training(

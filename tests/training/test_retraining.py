@@ -215,9 +215,9 @@ def test_a_model_of_ones_own_is_trained_again_by_its_own_recipe(level_bundle: Bu
     others = training_settings(level_bundle, [], backbone="birdnet")
     assert others.is_default
     assert compose_config([*others.overrides, "data=lessons"]).model["init_from_backbone_mean"]
-    taught = training.model_copy(update={"recipe": compose_config([*others.overrides, "data=x"]).recipe()})
+    recipe_info = training.model_copy(update={"recipe": compose_config([*others.overrides, "data=x"]).recipe()})
     again = training_settings(
-        replace(own, info=own.info.model_copy(update={"training": taught})), [], backbone="birdnet"
+        replace(own, info=own.info.model_copy(update={"training": recipe_info})), [], backbone="birdnet"
     )
     assert again.is_default, "what was taught before is taught again, on the same backbone"
 

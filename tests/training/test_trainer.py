@@ -118,11 +118,11 @@ class _Ear(Network):
 
     def __init__(self, store: ModelStore) -> None:
         super().__init__(Context(("Avis a", "Avis b"), store))
-        self.heard: list[torch.Tensor] = []
+        self.waveforms: list[torch.Tensor] = []
         self.head = torch.nn.Linear(1, 2)
 
     def features(self, waveform: torch.Tensor) -> torch.Tensor:
-        self.heard.append(waveform)
+        self.waveforms.append(waveform)
         return waveform.mean(1, keepdim=True)
 
     def classify(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -146,7 +146,7 @@ def test_processes_draw_different_reproducible_noise(monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(ClassifierModule, "global_rank", rank)
         monkeypatch.setattr(ClassifierModule, "global_step", step)
         learner.training_step(batch, 0)
-    first, other, later, again = ear.heard
+    first, other, later, again = ear.waveforms
     assert not torch.equal(first, other)
     assert not torch.equal(first, later)
     assert not torch.equal(other, later)
@@ -178,7 +178,7 @@ def test_silence_and_some_noise_are_in_every_batch_with_none_of_the_classes(
         )  # fmt: skip
         monkeypatch.setattr(ClassifierModule, "global_step", step)
         losses[share] = learner.training_step(batch, 0).item()
-        values = ear.heard[0][4:, 0].tolist()
+        values = ear.waveforms[0][4:, 0].tolist()
         assert drawn.setdefault((share, step), values) == values, "the same step draws the same"
     assert [values[0] for values in drawn.values()] == [0, 0, 0], "silence"
     assert [len(values) for values in drawn.values()] == [3, 3, 2]
@@ -300,50 +300,50 @@ def rng() -> torch.Generator:
 
 
 def test_augmentation_does_what_it_says() -> None:
-    sound = torch.randn(6, 8000, generator=rng()) * 0.1
+    audio = torch.randn(6, 8000, generator=rng()) * 0.1
     targets = torch.eye(6)
 
     def changed(**options: object) -> tuple[torch.Tensor, torch.Tensor]:
-        return Augment(AugmentConfig(**options), backgrounds=torch.ones(2, 8000)).augment_audio(sound, targets, rng())  # type: ignore[arg-type]
+        return Augment(AugmentConfig(**options), backgrounds=torch.ones(2, 8000)).augment_audio(audio, targets, rng())  # type: ignore[arg-type]
 
     same, same_targets = changed()
-    assert torch.equal(same, sound)
+    assert torch.equal(same, audio)
     assert torch.equal(same_targets, targets)
     louder, _ = changed(gain_db=6.0)
-    gains_db = 20 * torch.log10(louder.std(1) / sound.std(1))
+    gains_db = 20 * torch.log10(louder.std(1) / audio.std(1))
     assert gains_db.abs().max() <= 6.01
     assert gains_db.std() > 1
     shifted, _ = changed(time_roll=1.0)
-    assert torch.equal(shifted.sort(1).values, sound.sort(1).values)
-    assert not torch.equal(shifted, sound)
+    assert torch.equal(shifted.sort(1).values, audio.sort(1).values)
+    assert not torch.equal(shifted, audio)
     noisy, _ = changed(noise_p=1.0, noise_snr_db=(10.0, 10.0))
-    snr_db = 20 * torch.log10(sound.std(1) / (noisy - sound).std(1))
+    snr_db = 20 * torch.log10(audio.std(1) / (noisy - audio).std(1))
     assert snr_db.numpy() == pytest.approx(np.full(6, 10), abs=0.3)
     laid, _ = changed(background_p=1.0, background_snr_db=(0.0, 0.0))
-    assert (laid - sound).std(1).max() < 1e-3, "the background is constant"
+    assert (laid - audio).std(1).max() < 1e-3, "the background is constant"
     mixed, shares = changed(mixup_p=1.0)
     assert shares.sum(1).numpy() == pytest.approx(np.ones(6), abs=1e-5)
     assert (shares.max(1).values >= 0.5).all()
     k = int(shares.max(1).values.argmin())
     own, other = int(shares[k].argmax()), int(shares[k].argsort()[-2])
-    alike = sound[other] * sound[own].std() / sound[other].std()
-    expected = shares[k, own].sqrt() * sound[own] + shares[k, other].sqrt() * alike
+    alike = audio[other] * audio[own].std() / audio[other].std()
+    expected = shares[k, own].sqrt() * audio[own] + shares[k, other].sqrt() * alike
     assert torch.allclose(mixed[k], expected, atol=0.02), "energies are in the shares, however loud each was"
     _, both = changed(mixup_p=1.0, mixup_target="both")
     assert set(both.unique().tolist()) == {0.0, 1.0}
     tilted, _ = changed(tilt_db=12.0)
-    assert not torch.allclose(tilted, sound)
-    assert tilted.shape == sound.shape
+    assert not torch.allclose(tilted, audio)
+    assert tilted.shape == audio.shape
 
 
 def test_masks_hide_and_bands_move() -> None:
-    picture = torch.arange(40.0).reshape(1, 1, 40, 1).expand(4, 1, 40, 100).clone()
-    masked = Augment(AugmentConfig(time_masks=2, freq_masks=1, n_cutouts=1)).augment_spectrogram(picture, rng())
-    hidden = masked != picture
+    spectrogram = torch.arange(40.0).reshape(1, 1, 40, 1).expand(4, 1, 40, 100).clone()
+    masked = Augment(AugmentConfig(time_masks=2, freq_masks=1, n_cutouts=1)).augment_spectrogram(spectrogram, rng())
+    hidden = masked != spectrogram
     assert 0 < hidden.float().mean() < 0.6
     assert torch.allclose(masked[hidden], torch.full_like(masked[hidden], 19.5)), "behind the mean"
-    moved = Augment(AugmentConfig(freq_shift=3)).augment_spectrogram(picture, rng())
-    steps = (moved - picture)[:, 0, 20, 0]
+    moved = Augment(AugmentConfig(freq_shift=3)).augment_spectrogram(spectrogram, rng())
+    steps = (moved - spectrogram)[:, 0, 20, 0]
     assert steps.abs().max() <= 3
     assert len(steps.unique()) > 1
 

@@ -224,7 +224,7 @@ def test_rows_that_the_archive_has_changed_are_named_and_updated(
     (data_set / "audio" / "XC12.mp3").write_bytes(bytes(range(256)))
     archive.removed = {2}
     archive.outside = {3}
-    archive.sounds = {12: bytes(range(256)) * 4}
+    archive.recordings = {12: bytes(range(256)) * 4}
     archive.changed = {
         3: {"gen": "Cyanistes", "sp": "caeruleus", "en": "Blue Tit"},
         4: {"gen": "Mystery", "sp": "mystery", "en": "Identity unknown"},

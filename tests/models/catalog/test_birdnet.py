@@ -53,13 +53,13 @@ def test_logits_and_scores_equal_litert(birdnet: Bundle, published: Path) -> Non
 
     interpreter = Interpreter(str(next(published.glob("*FP32.tflite"))), num_threads=1)
     interpreter.allocate_tensors()
-    sounds = windows(8)
+    recordings = windows(8)
     expected = []
-    for sound in sounds:
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], sound[np.newaxis])
+    for audio in recordings:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], audio[np.newaxis])
         interpreter.invoke()
         expected.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0].copy())
-    output = open_session(birdnet).run(sounds, embeddings=True)
+    output = open_session(birdnet).run(recordings, embeddings=True)
     np.testing.assert_allclose(output.logits, np.stack(expected), atol=5e-3)
     np.testing.assert_allclose(
         apply_activation(output.logits, "sigmoid"), apply_activation(np.stack(expected), "sigmoid"), atol=1e-3

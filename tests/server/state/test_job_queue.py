@@ -190,7 +190,7 @@ def test_cancelling(database: Database) -> None:
         jobs.get(running.id)
 
 
-def heard(client: httpx.Client, address: str, after: str | None = None) -> list[tuple[str, dict[str, object]]]:
+def detected(client: httpx.Client, address: str, after: str | None = None) -> list[tuple[str, dict[str, object]]]:
     """Return number and data of the events of a job, to its end."""
     updates, event = [], {}
     with client.stream("GET", address, headers={"Last-Event-ID": after} if after else {}) as reply:
@@ -210,19 +210,19 @@ def heard(client: httpx.Client, address: str, after: str | None = None) -> list[
 
 def test_long_recording_is_a_job_with_stored_audio(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
     path = tmp_path / "LONG_20260501_034500.wav"
-    sound = np.full(1_000 * 16_000, 0.1, np.float32)
-    sound[500 * 16_000 : 501 * 16_000] = 0.9
-    soundfile.write(path, sound, 16_000)
+    audio = np.full(1_000 * 16_000, 0.1, np.float32)
+    audio[500 * 16_000 : 501 * 16_000] = 0.9
+    soundfile.write(path, audio, 16_000)
     client = serve(model=level_bundle.folder)
     with path.open("rb") as file:
         reply = client.post("/api/v1/identify?min_score=0.8", files={"audio": (path.name, file)})
     assert reply.status_code == 202, reply.text
     job = reply.json()
     assert reply.headers["location"] == f"/api/v1/jobs/{job['id']}"
-    events = heard(client, job["events"])
+    events = detected(client, job["events"])
     assert [data["progress"] for _, data in events] == sorted(data["progress"] for _, data in events)
     assert events[-1][1]["status"] == "done"
-    assert heard(client, job["events"], after=events[1][0]) == events[2:]
+    assert detected(client, job["events"], after=events[1][0]) == events[2:]
     done = client.get(f"/api/v1/jobs/{job['id']}").json()
     detections = client.get(f"/api/v1/recordings/{done['result']['recording']}/detections").json()["detections"]
     loud = [row for row in detections if row["common_name"] == "Loud Bird"]

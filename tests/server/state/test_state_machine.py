@@ -150,8 +150,8 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
     made = []
     for k in range(4):
         graph = level_graph(folder / f"{k}.onnx", window_samples=4_000 * (k + 1))
-        about = replace(LEVEL, name=f"model-{k}", window_s=0.25 * (k + 1))
-        made.append(wrap_model(graph, folder / f"{k}", labels=LEVEL_LABELS, description=about))
+        metadata = replace(LEVEL, name=f"model-{k}", window_s=0.25 * (k + 1))
+        made.append(wrap_model(graph, folder / f"{k}", labels=LEVEL_LABELS, description=metadata))
     return made
 
 

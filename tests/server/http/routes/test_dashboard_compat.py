@@ -116,10 +116,10 @@ def test_upload_succeeds_only_if_a_file_is_accepted(level_bundle: Bundle, serve:
         assert [each["status"] for each in refused.json()["files"]] == ["rejected"]
     check_shape(refused := client.post("/api/upload_bulk", files=[bad]).json(), UPLOAD)
     assert (refused["uploaded_count"], refused["skipped_count"]) == (0, 1)
-    taken = client.post("/api/upload_bulk", files=[good, bad])
-    assert taken.status_code == 200
-    check_shape(taken.json(), UPLOAD)
-    counts = [taken.json()[key] for key in ("uploaded_count", "skipped_count", "total_files_in_folder")]
+    reply = client.post("/api/upload_bulk", files=[good, bad])
+    assert reply.status_code == 200
+    check_shape(reply.json(), UPLOAD)
+    counts = [reply.json()[key] for key in ("uploaded_count", "skipped_count", "total_files_in_folder")]
     assert counts == [1, 1, 1]
     again = client.post("/api/upload_bulk", files=[good])
     assert (again.status_code, again.json()["uploaded_count"]) == (200, 0), "an upload may be repeated"
@@ -129,20 +129,20 @@ def test_retraining_is_reported_while_running_and_when_done(level_bundle: Bundle
     settings = Settings(model=level_bundle.folder, data=tmp_path / "server", job_kinds=("identify",))
     with running_service(settings) as (client, service):
 
-        def told() -> list[dict[str, Any]]:
+        def reported() -> list[dict[str, Any]]:
             check_all(client)
             return [client.get(f"/api/{route}").json() for route in ("health", "retrain_status")]
 
         begin, times = datetime.now(UTC) - timedelta(seconds=1), set()
         for status, progress in (("done", 100), ("failed", 30)):
             service.jobs.add("retrain", {})
-            assert [each["is_retraining"] for each in told()] == [True, True]
+            assert [each["is_retraining"] for each in reported()] == [True, True]
             job = service.jobs.claim("retrain")
             assert job is not None
             service.jobs.update_progress(job.id, "training", 0.3)
-            assert told()[1]["progress"] == 30
+            assert reported()[1]["progress"] == 30
             service.jobs.finish(job.id, status)
-            health, state = told()
+            health, state = reported()
             assert (health["is_retraining"], state["is_retraining"], state["progress"]) == (False, False, progress)
             assert health["last_retrain"] == state["last_retrain"]
             times.add(state["last_retrain"])

@@ -35,11 +35,11 @@ def test_recording_page_has_spectrograms_audio_and_table(
     for page in (reply.text, client.get("/history").text, client.get("/").text):
         assert "<script>." not in page
         assert "&lt;script&gt;.wav" in page
-    pictures = re.findall(r'src="(/api/v1/[^"]+/spectrogram[^"]*)"', reply.text)
-    sounds = re.findall(r'src="(/api/v1/[^"]+/audio)"', reply.text)
-    assert len(pictures) == len(sounds) >= 3
-    assert all(client.get(path.replace("&amp;", "&")).content.startswith(b"\x89PNG") for path in pictures)
-    assert all(client.get(path).headers["content-type"] in ("audio/mpeg", "audio/wav") for path in sounds)
+    plots = re.findall(r'src="(/api/v1/[^"]+/spectrogram[^"]*)"', reply.text)
+    recordings = re.findall(r'src="(/api/v1/[^"]+/audio)"', reply.text)
+    assert len(plots) == len(recordings) >= 3
+    assert all(client.get(path.replace("&amp;", "&")).content.startswith(b"\x89PNG") for path in plots)
+    assert all(client.get(path).headers["content-type"] in ("audio/mpeg", "audio/wav") for path in recordings)
     rows = client.post("/api/v1/identify?merge=true", content=dawn.read_bytes()).json()["detections"]
     assert reply.text.count("<tr data-span") == len(rows)
     for page in PAGES:
