@@ -48,9 +48,9 @@ def _scored_with(bundle: Bundle, cleaning: Cleaning, folder: Path) -> Bundle:
     """Copy the bundle, with another cleaning."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(bundle.folder, folder)
-    about = json.loads((folder / "bundle.json").read_text())
-    about["cleaning"] = cleaning.model_dump() if cleaning else None
-    (folder / "bundle.json").write_text(json.dumps(about))
+    metadata = json.loads((folder / "bundle.json").read_text())
+    metadata["cleaning"] = cleaning.model_dump() if cleaning else None
+    (folder / "bundle.json").write_text(json.dumps(metadata))
     return read_bundle(folder)
 
 
@@ -64,13 +64,13 @@ def measure() -> dict[str, Any] | None:
     backbone = ModelStore(KEPT / "models").pull("yamnet", source=graph).folder
     table = data_sets(KEPT / "sets")["focal"]
     rows = [row for row in table.rows if row.split == "test"]
-    found = []
+    measured = []
     for name, cleaning in STEPS.items():
         bundle = _train(table, cleaning, backbone)
         for scored, steps in {name: cleaning, "none": Cleaning()}.items():
             scores = score_data_set(_scored_with(bundle, steps, KEPT / "bundle"), table, rows, store=store)
             values, truth = scores.by_recording("mean")
             each = {metric: str(interval(METRICS[metric], truth, values)) for metric in MEASURED}
-            found.append({"trained": name, "scored": scored, **each})
+            measured.append({"trained": name, "scored": scored, **each})
             print(f"  {name}, scored with {scored}: {each}", flush=True)
-    return {"n_test": len(rows), "rows": found}
+    return {"n_test": len(rows), "rows": measured}

@@ -16,12 +16,11 @@ import onnx
 import onnxruntime
 import torch
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.decode import resampler
 from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
 from dawnchorus.training.acoustic import FEATURES, RATE_HZ, AcousticFeatures
 from dawnchorus.training.families.base import export_onnx
-
-FloatArray = npt.NDArray[np.float32]
 
 N_CLIPS, CLIP_S, N_ROUNDS = 24, 5.0, 3
 
@@ -52,10 +51,10 @@ def _librosas(librosa: Any, y: FloatArray, **chroma: float) -> npt.NDArray[np.fl
 
 def _clips() -> list[FloatArray]:
     n = round(CLIP_S * RATE_HZ)
-    sound = np.concatenate(
+    signal = np.concatenate(
         [resampler(48_000, RATE_HZ).resample_chunk(dawn_chorus(seed=k).samples, last=True)[: 4 * n] for k in range(6)]
     )
-    return [sound[k * n : (k + 1) * n] for k in range(N_CLIPS)]
+    return [signal[k * n : (k + 1) * n] for k in range(N_CLIPS)]
 
 
 def measure() -> dict[str, Any]:

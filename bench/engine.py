@@ -45,18 +45,18 @@ def measure(old: Path) -> dict[str, Any]:
     sources = {"old": old.absolute() / "src", "new": ROOT / "src"}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        sounds = make_sounds(folder)
-        found = {
+        recordings = make_sounds(folder)
+        comparisons = {
             name: _compare(lambda side, path=path: _identify(sources[side], path, folder / "out.csv"))  # type: ignore[misc]
-            for name, path in sounds.items()
+            for name, path in recordings.items()
         }
-        found |= _compare_servers(sources, sounds["one hour-long file"], folder)
-    return {"n_pairs": N_PAIRS, "minutes": MINUTES, "ratios": found}
+        comparisons |= _compare_servers(sources, recordings["one hour-long file"], folder)
+    return {"n_pairs": N_PAIRS, "minutes": MINUTES, "ratios": comparisons}
 
 
 def make_sounds(folder: Path) -> dict[str, Path]:
     """Write long files, one alone, and short clips at two rates."""
-    sounds: dict[str, Path] = {}
+    recordings: dict[str, Path] = {}
     for rate_hz in (48_000, 24_000):
         scene = dawn_chorus(seed=1)
         samples = scene.samples if scene.rate_hz == rate_hz else scene.samples[:: scene.rate_hz // rate_hz]
@@ -69,10 +69,10 @@ def make_sounds(folder: Path) -> dict[str, Path]:
         for k in range(MINUTES * 10):
             start = round(k * 1.7 * rate_hz) % (len(minute) - round(CLIPS_S * rate_hz))
             write_recording(short / f"{k}.wav", minute[start : start + round(CLIPS_S * rate_hz)], rate_hz=rate_hz)
-        sounds |= {f"6 files at {rate_hz} Hz": few, f"{MINUTES * 10} clips at {rate_hz} Hz": short}
+        recordings |= {f"6 files at {rate_hz} Hz": few, f"{MINUTES * 10} clips at {rate_hz} Hz": short}
     one = folder / "hour.wav"
     write_recording(one, np.tile(np.resize(dawn_chorus(seed=1).samples, 60 * 48_000), MINUTES), rate_hz=48_000)
-    return {**sounds, "one hour-long file": one}
+    return {**recordings, "one hour-long file": one}
 
 
 def _compare(run: Callable[[str], Cost]) -> dict[str, Any]:
@@ -101,8 +101,8 @@ def _environment(source: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(source)}
 
 
-def _identify(source: Path, sound: Path, out: Path) -> Cost:
-    command = [sys.executable, "-m", "dawnchorus", "identify", str(sound), "--out", str(out), "--overwrite", "-q"]
+def _identify(source: Path, recording: Path, out: Path) -> Cost:
+    command = [sys.executable, "-m", "dawnchorus", "identify", str(recording), "--out", str(out), "--overwrite", "-q"]
     return _time(lambda: subprocess.run(command, env=_environment(source), check=True, capture_output=True))
 
 
@@ -139,10 +139,10 @@ def _compare_servers(sources: dict[str, Path], hour: Path, folder: Path) -> dict
             shutil.rmtree(folder / f"server-{side}", ignore_errors=True)
 
 
-def _request(pid: int, port: int, sound: Path) -> Cost:
+def _request(pid: int, port: int, recording: Path) -> Cost:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=3600)
     before_s, start_s = _cpu_s(pid), time.perf_counter()
-    with sound.open("rb") as file:
+    with recording.open("rb") as file:
         connection.request("POST", "/api/predict", file, {"Content-Type": "audio/wav"})
         reply = connection.getresponse()
         reply.read()

@@ -45,12 +45,12 @@ def measure() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         sets = data_sets(Path(scratch, "sets"))
         for draw in range(N_DRAWS):
-            taught, held_out, others = _draw(sets["focal"], sets["open"], draw)
+            training_rows, held_out, others = _draw(sets["focal"], sets["open"], draw)
             for name, recipe in RECIPES.items():
                 folder = Path(scratch, f"{draw}-{name}")
                 folder.mkdir()
                 outcome = retrain(
-                    RecordingsTable(folder, tuple(taught)),
+                    RecordingsTable(folder, tuple(training_rows)),
                     store.open("birdnet"),
                     folder,
                     backbone="birdnet",
@@ -63,12 +63,12 @@ def measure() -> dict[str, Any]:
                 _count(counts[name], outcome.bundle, held_out, others, store)
     return {
         name: {
-            **found,
-            "recall": found["heard"] / found["held_out"],
-            "false_window_share": found["false_windows"] / found["windows"],
-            "false_recording_share": found["false_recordings"] / found["others"],
+            **counted,
+            "recall": counted["heard"] / counted["held_out"],
+            "false_window_share": counted["false_windows"] / counted["windows"],
+            "false_recording_share": counted["false_recordings"] / counted["others"],
         }
-        for name, found in counts.items()
+        for name, counted in counts.items()
     }
 
 
@@ -82,18 +82,18 @@ def _draw(
     """Return recordings to teach, those of the same species that are held out, and others."""
     rng = random.Random(draw)  # noqa: S311 - a choice, not a secret
     chosen = rng.sample(species_of(focal.rows), N_TAUGHT)
-    taught: list[RecordingRow] = []
+    training_rows: list[RecordingRow] = []
     held_out: list[RecordingRow] = []
     for species in chosen:
         rows = [row for row in focal.rows if row.scientific_name == species]
-        learned = set(rng.sample(range(len(rows)), N_EACH))
+        trained_on = set(rng.sample(range(len(rows)), N_EACH))
         for k, row in enumerate(rows):
             renamed = replace(row, scientific_name=_new_name(species), common_name=_new_name(species))
             # One is kept back for the comparison that every retraining makes.
-            part = "test" if k == min(learned) else "train"
-            (taught if k in learned else held_out).append(replace(renamed, split=part))
+            part = "test" if k == min(trained_on) else "train"
+            (training_rows if k in trained_on else held_out).append(replace(renamed, split=part))
     others = [row for row in focal.rows if row.scientific_name not in chosen]
-    return taught, held_out, [*others, *(row for row in strangers.rows if row.scientific_name not in chosen)]
+    return training_rows, held_out, [*others, *(row for row in strangers.rows if row.scientific_name not in chosen)]
 
 
 def _count(
@@ -111,12 +111,12 @@ def _count(
         table = run.table(path)
         if table is None:
             continue
-        heard = [d for d in table.detections if d.score >= SCORE]
+        detected = [d for d in table.detections if d.score >= SCORE]
         if (row.scientific_name or "").startswith("Nova "):
             counts["held_out"] += 1
-            counts["heard"] += any(d.scientific_name == row.scientific_name for d in heard)
+            counts["heard"] += any(d.scientific_name == row.scientific_name for d in detected)
         else:
             counts["others"] += 1
-            counts["false_recordings"] += bool(heard)
+            counts["false_recordings"] += bool(detected)
             counts["windows"] += max(round(table.duration_s / bundle.info.window_s), 1)
-            counts["false_windows"] += len({d.start_s for d in heard})
+            counts["false_windows"] += len({d.start_s for d in detected})

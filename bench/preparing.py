@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.cores import usable_cores
 from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import Recipe
@@ -22,8 +22,6 @@ from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
 from dawnchorus.inference.preparation import open_cleaner
 from dawnchorus.models.store import default_folder
 from dawnchorus.training.clip_recipes import known_recipes
-
-FloatArray = npt.NDArray[np.float32]
 
 N_RECORDINGS = 24
 TASKS: dict[str, tuple[str, Recipe]] = {
@@ -46,30 +44,31 @@ print(json.dumps({"n_clips": done.n_clips, "peak_mb": int(status["VmHWM"].split(
 """
 
 
-def _data_set(folder: Path, suffix: str, n: int, sounds: list[FloatArray]) -> tuple[RecordingsTable, float]:
+def _data_set(folder: Path, suffix: str, n: int, audio_folder: list[FloatArray]) -> tuple[RecordingsTable, float]:
     """`n` recordings (48 kHz), which are `sounds` again and again, and their seconds together."""
     folder.mkdir()
-    for k, samples in enumerate(sounds):
+    for k, samples in enumerate(audio_folder):
         soundfile.write(folder / f"{k}.{suffix}", samples, 48_000)
     rows = [
-        RecordingRow(recording_id=str(k), path=f"{k % len(sounds)}.{suffix}", scientific_name="A a") for k in range(n)
+        RecordingRow(recording_id=str(k), path=f"{k % len(audio_folder)}.{suffix}", scientific_name="A a")
+        for k in range(n)
     ]
     table = RecordingsTable(folder, tuple(rows))
     write_table(table)
-    return table, sum(len(sounds[k % len(sounds)]) for k in range(n)) / 48_000
+    return table, sum(len(audio_folder[k % len(audio_folder)]) for k in range(n)) / 48_000
 
 
 def measure() -> dict[str, Any]:
     """x real time on all cores for each task, and peak memory for a data set and one ten times as large."""
     speeds = {}
-    sounds = [
+    audio_folder = [
         np.concatenate([dawn_chorus(seed=2 * k + part).samples for part in range(2)]) for k in range(N_RECORDINGS)
     ]
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         for name, (suffix, recipe) in TASKS.items():
             folder = scratch / name.replace(", ", "-").replace(" ", "-")
-            table, total_s = _data_set(folder, suffix, N_RECORDINGS, sounds)
+            table, total_s = _data_set(folder, suffix, N_RECORDINGS, audio_folder)
             prepare(
                 table.with_rows(table.rows[:2]),
                 folder / "warm",
@@ -93,7 +92,7 @@ def measure() -> dict[str, Any]:
         peaks = {}
         for n in (N_RECORDINGS, 10 * N_RECORDINGS) if sys.platform == "linux" else ():
             folder = scratch / f"memory-{n}"
-            _data_set(folder, "mp3", n, sounds)
+            _data_set(folder, "mp3", n, audio_folder)
             done = subprocess.run(
                 [sys.executable, "-c", RUN, str(folder), str(folder / "out")],
                 capture_output=True,

@@ -138,9 +138,10 @@ def _agreement(result: dict[str, Any]) -> str:
         "| --- | ---: | ---: | ---: |",
     ]
     for name, count in result["focal"].items():
-        right, heard, total = count["right"], count["heard"], count["all"]
+        right, detected, total = count["right"], count["heard"], count["all"]
         lines.append(
-            f"| {name} | {right} | {100 * right / heard:.0f} % of {heard} | {100 * right / total:.0f} % of {total} |"
+            f"| {name} | {right} | {100 * right / detected:.0f} % of {detected} "
+            f"| {100 * right / total:.0f} % of {total} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -271,11 +272,11 @@ def _leaderboard(result: dict[str, Any]) -> str:
     )
 
 
-def _scenes(found: dict[str, dict[str, dict[str, float]]]) -> str:
+def _scenes(scenes: dict[str, dict[str, dict[str, float]]]) -> str:
     rows = [
         f"| {recipe} | {threshold} | {c['precision']:.2f} of {c['n_predicted']} | "
         f"{c['recall']:.2f} of {c['n_annotated']} |"
-        for recipe, counts in found.items()
+        for recipe, counts in scenes.items()
         for threshold, c in counts.items()
         if c["n_predicted"]
     ]

@@ -38,8 +38,8 @@ def save(name: str, result: dict[str, Any] | None) -> None:
         path.unlink(missing_ok=True)
         return
     RESULTS.mkdir(exist_ok=True)
-    about = {"machine": machine(), "date": date.today().isoformat()}  # noqa: DTZ011 - for readers
-    path.write_text(json.dumps({**about, **result}, indent=2) + "\n", encoding="utf-8")
+    metadata = {"machine": machine(), "date": date.today().isoformat()}  # noqa: DTZ011 - for readers
+    path.write_text(json.dumps({**metadata, **result}, indent=2) + "\n", encoding="utf-8")
 
 
 def load(name: str) -> dict[str, Any] | None:
@@ -47,5 +47,5 @@ def load(name: str) -> dict[str, Any] | None:
     path = RESULTS / f"{name}.json"
     if not path.exists():
         return None
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return result

@@ -61,8 +61,8 @@ def clip() -> bytes:
     """Five seconds of the dawn chorus as a WAV file of 480 KB."""
     scene = dawn_chorus(seed=1)
     out = io.BytesIO()
-    sound = scene.samples[40 * scene.rate_hz :][: CLIP_S * scene.rate_hz]
-    soundfile.write(out, sound, scene.rate_hz, format="WAV", subtype="PCM_16")
+    audio = scene.samples[40 * scene.rate_hz :][: CLIP_S * scene.rate_hz]
+    soundfile.write(out, audio, scene.rate_hz, format="WAV", subtype="PCM_16")
     return out.getvalue()
 
 
@@ -165,12 +165,12 @@ def measure() -> dict[str, Any]:
             for process in processes:
                 process.terminate()
                 process.wait()
-    found: dict[str, Any] = {
+    medians: dict[str, Any] = {
         name: {key: statistics.median(each[key] for each in values) for key in values[0]}
         for name, values in rounds.items()
     }
     return {
-        **found,
+        **medians,
         "bare_per_s": {name: statistics.median(values) for name, values in bare.items()},
         "n_clients": N_CLIENTS,
     }

@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.results import SHARED_AUDIO
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.decode import read_mono
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
 from dawnchorus.inference.speech import RATE_HZ, VoiceActivityDetector
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import default_folder
-
-FloatArray = npt.NDArray[np.float32]
 
 LEVELS_DB = (0.0, -6.0, -12.0)
 """Level of the speech, relative to the birds around it."""
@@ -93,15 +91,15 @@ def measure() -> dict[str, Any] | None:
             start = (len(bird) - len(voice)) // 2
             with_voice[start : start + len(voice)] += voice * 10 ** (level_db / 20)
             # Pure bird before and behind, so that what is lost there can be told.
-            sound = np.concatenate([birds[(k + 1) % len(birds)], with_voice, birds[(k + 2) % len(birds)]])
+            signal = np.concatenate([birds[(k + 1) % len(birds)], with_voice, birds[(k + 2) % len(birds)]])
             first = len(bird) + start
-            cut = np.zeros(len(sound), bool)
-            for segment in detector.find(sound):
+            cut = np.zeros(len(signal), bool)
+            for segment in detector.find(signal):
                 cut[round(segment.start_s * RATE_HZ) : round(segment.end_s * RATE_HZ)] = True
-            is_speech = np.zeros(len(sound), bool)
+            is_speech = np.zeros(len(signal), bool)
             is_speech[first : first + len(voice)] = True
             n_speech, n_cut = n_speech + is_speech.sum(), n_cut + (cut & is_speech).sum()
             n_bird, n_lost = n_bird + (~is_speech).sum(), n_lost + (cut & ~is_speech).sum()
         results.append({"level_db": level_db, "cut": float(n_cut / n_speech), "lost": float(n_lost / n_bird)})
-    about = {"speech": what_speech, "birds": what_birds}
-    return {**about, "n_mixtures": len(birds), "n_voices": len(speech), "speed_x": speed, "levels": results}
+    metadata = {"speech": what_speech, "birds": what_birds}
+    return {**metadata, "n_mixtures": len(birds), "n_voices": len(speech), "speed_x": speed, "levels": results}

@@ -1,4 +1,4 @@
-"""A thousand hot swaps during a hundred thousand requests: none fails, and each reply is from exactly one model."""
+"""A thousand hot swaps during a hundred thousand n_sent: none fails, and each reply is from exactly one model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _model(folder: Path, names: tuple[str, str, str]) -> Bundle:
     labels = tuple(Label(name, f"{name} of {folder.name}") for name in names)
     # Another window makes it another graph, and so another id.
     window_samples = 16_000 if folder.name == "one" else 8_000
-    about = ModelDescription(
+    metadata = ModelDescription(
         name=folder.name,
         version="1",
         sample_rate_hz=16_000,
@@ -44,7 +44,7 @@ def _model(folder: Path, names: tuple[str, str, str]) -> Bundle:
         level_graph(folder / "x.onnx", window_samples=window_samples),
         folder / "bundle",
         labels=labels,
-        description=about,
+        description=metadata,
     )
 
 
@@ -52,8 +52,8 @@ def measure() -> dict[str, Any]:
     """Count replies by what is wrong with them."""
     with tempfile.TemporaryDirectory() as scratch:
         one, two = (_model(Path(scratch, name), ("loud", "quiet", "engine")) for name in ("one", "two"))
-        sound = Path(scratch, "x.wav")
-        soundfile.write(sound, np.full(16_000, 0.25, np.float32), 16_000)
+        audio = Path(scratch, "x.wav")
+        soundfile.write(audio, np.full(16_000, 0.25, np.float32), 16_000)
         data = Path(scratch, "server")
         _register(data, one, two)
         command = [
@@ -71,7 +71,7 @@ def measure() -> dict[str, Any]:
         process = subprocess.Popen([sys.executable, *command], stdout=log, stderr=log)
         try:
             _wait_for(PORT)
-            return _measure_swaps(sound.read_bytes(), {one.id: "one", two.id: "two"})
+            return _measure_swaps(audio.read_bytes(), {one.id: "one", two.id: "two"})
         finally:
             process.terminate()
             process.wait()
@@ -92,7 +92,7 @@ def _measure_swaps(body: bytes, names: dict[str, str]) -> dict[str, Any]:
     lock, left = threading.Lock(), [N_REQUESTS]
     done = threading.Event()
 
-    def ask() -> None:
+    def request_once() -> None:
         connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=60)
         while True:
             with lock:
@@ -117,8 +117,8 @@ def _measure_swaps(body: bytes, names: dict[str, str]) -> dict[str, Any]:
         ids = sorted(names)
         while not done.is_set():
             with lock:
-                asked = N_REQUESTS - left[0]
-            if counts["swaps"] >= asked * N_SWAPS / N_REQUESTS:
+                n_sent = N_REQUESTS - left[0]
+            if counts["swaps"] >= n_sent * N_SWAPS / N_REQUESTS:
                 time.sleep(0.005)
                 continue
             connection.request("POST", f"/api/v1/models/{ids[counts['swaps'] % 2]}/activate")
@@ -128,7 +128,7 @@ def _measure_swaps(body: bytes, names: dict[str, str]) -> dict[str, Any]:
                 counts["swaps" if reply.status == 200 else f"swap {reply.status}"] += 1
 
     begin = time.perf_counter()
-    threads = [threading.Thread(target=ask) for _ in range(N_CLIENTS)]
+    threads = [threading.Thread(target=request_once) for _ in range(N_CLIENTS)]
     swapper = threading.Thread(target=swap)
     for thread in (swapper, *threads):
         thread.start()
@@ -139,9 +139,9 @@ def _measure_swaps(body: bytes, names: dict[str, str]) -> dict[str, Any]:
     return {**counts, "seconds": round(time.perf_counter() - begin, 1)}
 
 
-def _verdict(found: dict[str, Any], names: dict[str, str]) -> str:
+def _verdict(result: dict[str, Any], names: dict[str, str]) -> str:
     """Check that names and scores are those of the model that the reply names."""
-    name = names[found["model_version"]]
-    is_right = found["predicted_species"] == f"quiet of {name}" and abs(found["confidence"] - 0.75) < 1e-3
-    is_whole = all(species.endswith(f" of {name}") for species in found["top_5_predictions"])
+    name = names[result["model_version"]]
+    is_right = result["predicted_species"] == f"quiet of {name}" and abs(result["confidence"] - 0.75) < 1e-3
+    is_whole = all(species.endswith(f" of {name}") for species in result["top_5_predictions"])
     return f"from {name}" if is_right and is_whole else "mixed"

@@ -39,11 +39,11 @@ def spectrum_peak_hz(samples: np.ndarray, rate_hz: int) -> float:
 
 @pytest.mark.parametrize(("name", "container", "codec"), LOSSLESS)
 def test_lossless_formats_give_their_samples(tmp_path: Path, name: str, container: str, codec: str) -> None:
-    sound = tone(rate_hz=48_000)
-    soundfile.write(tmp_path / name, sound, 48_000, format=container, subtype=codec)
+    signal = tone(rate_hz=48_000)
+    soundfile.write(tmp_path / name, signal, 48_000, format=container, subtype=codec)
     samples, rate_hz = read_mono(tmp_path / name)
     assert rate_hz == 48_000
-    np.testing.assert_allclose(samples, sound, atol=1e-2 if codec == "PCM_U8" else 1e-4)
+    np.testing.assert_allclose(samples, signal, atol=1e-2 if codec == "PCM_U8" else 1e-4)
 
 
 @pytest.mark.parametrize(("name", "container", "codec"), LOSSY)
@@ -57,11 +57,11 @@ def test_lossy_formats_keep_pitch_length_and_level(tmp_path: Path, name: str, co
 
 @pytest.mark.parametrize(("name", "codec"), [("x.m4a", "aac"), ("x.wma", "wmav2"), ("x.wv", "wavpack")])
 def test_formats_of_ffmpeg(tmp_path: Path, name: str, codec: str) -> None:
-    sound = tone(rate_hz=44_100)
+    signal = tone(rate_hz=44_100)
     with av.open(str(tmp_path / name), "w") as container:
         stream = container.add_stream(codec, rate=44_100, layout="mono")
         stream.bit_rate = 96_000
-        frame = av.AudioFrame.from_ndarray(sound[np.newaxis], format="fltp", layout="mono")
+        frame = av.AudioFrame.from_ndarray(signal[np.newaxis], format="fltp", layout="mono")
         frame.sample_rate = 44_100
         fifo = av.AudioFifo()
         fifo.write(frame)
@@ -139,10 +139,10 @@ def test_digital_silence_is_said(tmp_path: Path, suffix: str, level: int) -> Non
 
 
 def test_nan_becomes_silence_with_a_warning(tmp_path: Path) -> None:
-    sound = tone()
-    sound[100:110] = np.nan
-    sound[200] = np.inf
-    soundfile.write(tmp_path / "x.wav", sound, 16_000, subtype="FLOAT")
+    signal = tone()
+    signal[100:110] = np.nan
+    signal[200] = np.inf
+    soundfile.write(tmp_path / "x.wav", signal, 16_000, subtype="FLOAT")
     with open_recording(tmp_path / "x.wav") as recording:
         samples = np.concatenate(list(recording.blocks()))
     assert np.isfinite(samples).all()
@@ -161,13 +161,13 @@ def test_a_decompression_bomb_is_stopped_early(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["x.wav", "x.flac", "x.mp3", "x.m4a"])
 def test_a_clip_is_the_same_part_of_the_whole(tmp_path: Path, name: str) -> None:
     rng = np.random.default_rng(2)
-    sound = np.cumsum(rng.normal(0, 0.01, 48_000 * 4)).astype(np.float32) % 0.5
+    signal = np.cumsum(rng.normal(0, 0.01, 48_000 * 4)).astype(np.float32) % 0.5
     if name == "x.m4a":
         pytest.importorskip("av")
         with av.open(str(tmp_path / name), "w") as container:
             stream = container.add_stream("alac", rate=48_000, layout="mono")
             frame = av.AudioFrame.from_ndarray(
-                (sound * 32767).astype(np.int16)[np.newaxis], format="s16p", layout="mono"
+                (signal * 32767).astype(np.int16)[np.newaxis], format="s16p", layout="mono"
             )
             frame.sample_rate = 48_000
             fifo = av.AudioFifo()
@@ -176,7 +176,7 @@ def test_a_clip_is_the_same_part_of_the_whole(tmp_path: Path, name: str) -> None
                 container.mux(stream.encode(part))
             container.mux(stream.encode(None))
     else:
-        soundfile.write(tmp_path / name, sound, 48_000)
+        soundfile.write(tmp_path / name, signal, 48_000)
     whole, _ = read_mono(tmp_path / name)
     clip = read_clip(tmp_path / name, start_s=1.0, end_s=2.5, rate_hz=48_000)
     np.testing.assert_allclose(clip, whole[48_000:120_000], atol=2e-2 if name == "x.mp3" else 1e-4)
@@ -257,8 +257,8 @@ def test_half_a_second_may_be_missing_at_the_end(tmp_path: Path, n_promised: int
     assert recording.warnings == (expected if is_truncated else [])
 
 
-def test_damage_ends_the_sound_and_is_one_warning(tmp_path: Path) -> None:
-    damage = AudioDecodeError("lost")
+def test_damage_ends_the_audio_with_one_warning(tmp_path: Path) -> None:
+    damage = AudioDecodeError("x.wav", "lost")
     recording = recording_of(tmp_path / "x", frames(*[0.5] * 1600), error=damage, n_frames=64_000)
     assert len(np.concatenate(list(recording.blocks()))) == 1600
     assert recording.warnings == ["damaged: decoding stopped at 0.100 s (lost)"]
@@ -289,15 +289,15 @@ def test_a_recording_closes_its_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("rate_in_hz", "rate_out_hz"), [(16_000, 48_000), (48_000, 16_000), (16_000, 16_000)])
-def test_resampled_sound_has_its_exact_length_and_position(tmp_path: Path, rate_in_hz: int, rate_out_hz: int) -> None:
-    sound = tone(rate_hz=rate_in_hz)
-    soundfile.write(tmp_path / "x.wav", sound, rate_in_hz, subtype="FLOAT")
+def test_resampled_audio_has_exact_length_and_position(tmp_path: Path, rate_in_hz: int, rate_out_hz: int) -> None:
+    signal = tone(rate_hz=rate_in_hz)
+    soundfile.write(tmp_path / "x.wav", signal, rate_in_hz, subtype="FLOAT")
     samples, rate_hz = read_mono(tmp_path / "x.wav", rate_hz=rate_out_hz)
     assert (len(samples), rate_hz) == (2 * rate_out_hz, rate_out_hz)
     np.testing.assert_allclose(samples[1000:-1000], tone(rate_hz=rate_out_hz)[1000:-1000], atol=2e-3)
     own, rate_hz = read_mono(tmp_path / "x.wav")
     assert rate_hz == rate_in_hz
-    np.testing.assert_array_equal(own, sound)
+    np.testing.assert_array_equal(own, signal)
     clip = read_clip(tmp_path / "x.wav", start_s=0.5, end_s=1.0, rate_hz=rate_out_hz)
     assert len(clip) == rate_out_hz // 2
     np.testing.assert_allclose(
@@ -312,7 +312,7 @@ def clip(fake: Fake, monkeypatch: pytest.MonkeyPatch, start_s: float, end_s: flo
 
 @pytest.mark.parametrize("n_frames", [16_000, None])
 def test_a_clip_begins_and_ends_at_its_samples(monkeypatch: pytest.MonkeyPatch, n_frames: int | None) -> None:
-    sound = np.arange(16_000, dtype=np.float32)[:, None]
+    signal = np.arange(16_000, dtype=np.float32)[:, None]
     for start_s, end_s, expected in (
         (0.25, 0.2502, [4000, 4001, 4002]),
         (0.25, 0.25, [4000]),
@@ -320,18 +320,18 @@ def test_a_clip_begins_and_ends_at_its_samples(monkeypatch: pytest.MonkeyPatch, 
         (-1.0, 0.0001, [0, 1]),
         (0.99995, 5.0, [15_999]),
     ):
-        fake = Fake(sound, info=info(n_frames=n_frames))
+        fake = Fake(signal, info=info(n_frames=n_frames))
         assert clip(fake, monkeypatch, start_s, end_s) == expected
         assert fake.n_closed == 1
     for start_s in (1.0, 7.0):
-        fake = Fake(sound, info=info(n_frames=n_frames))
+        fake = Fake(signal, info=info(n_frames=n_frames))
         with pytest.raises(AudioDecodeError, match=f"there is no sound at {start_s:.3f} s"):
             clip(fake, monkeypatch, start_s, 9.0)
         assert fake.n_closed == 1
 
 
 def test_a_clip_of_several_blocks_stops_where_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    damage = AudioDecodeError("lost")
+    damage = AudioDecodeError("x.wav", "lost")
     fake = Fake(frames(1, 2), frames(3, 4), frames(5, 6), info=info(rate_hz=4_000), error=damage)
     assert clip(fake, monkeypatch, 0.0, 0.00075) == [1, 2, 3]
     assert clip(fake, monkeypatch, 0.0, 0.001) == [1, 2, 3, 4]

@@ -104,7 +104,7 @@ UNPADDED = b"QLIST\x40\x1f\0\0" + b"INFO\1\2\3\4" * 1_000
 
 
 @pytest.mark.parametrize("rest", [*BEHIND, UNPADDED, GUANO + LIST + b"\0", LIST + b"\0" + b"\7" * 9_000])
-def test_what_is_no_sound_behind_a_length_is_left_alone(tmp_path: Path, rest: bytes) -> None:
+def test_bytes_behind_the_samples_that_are_no_audio_are_ignored(tmp_path: Path, rest: bytes) -> None:
     samples, warnings = decoded(wav(tmp_path / "x.wav", rest=rest))
     np.testing.assert_array_equal(samples, SOUND)
     assert warnings == []
@@ -125,7 +125,7 @@ def test_samples_that_look_like_a_chunk_are_samples(tmp_path: Path) -> None:
     assert len(decoded(tmp_path / "x.wav")[0]) == len(SOUND) + 4
 
 
-def test_chunks_behind_the_samples_are_no_sound(tmp_path: Path) -> None:
+def test_chunks_behind_the_samples_are_no_audio(tmp_path: Path) -> None:
     """agfline/wavfix#12: a recorder may write others before it fails to write the length."""
     guano = b"guan\x16\0\0\0GUANO|Version: 1.0\nab\n"
     samples, _ = decoded(wav(tmp_path / "x.wav", (40, ZERO), rest=guano + b"LIST\4\0\0\0INFO"))
@@ -147,13 +147,13 @@ def test_zeros_that_were_set_aside_are_left_out_and_counted(tmp_path: Path) -> N
 
 
 def test_zeros_at_the_end_of_a_written_length_are_kept_and_said(tmp_path: Path) -> None:
-    sound = np.concatenate([tone(seconds=1.0)[:-1], np.zeros(32_000, np.float32)])
-    soundfile.write(tmp_path / "x.wav", sound, 16_000)
+    signal = np.concatenate([tone(seconds=1.0)[:-1], np.zeros(32_000, np.float32)])
+    soundfile.write(tmp_path / "x.wav", signal, 16_000)
     samples, warnings = decoded(tmp_path / "x.wav")
-    assert len(samples) == len(sound)
+    assert len(samples) == len(signal)
     assert warnings == ["zeros at the end: the last 2.000 s are exactly zero, as space that a recorder set aside"]
-    soundfile.write(tmp_path / "x.flac", sound, 16_000)
-    soundfile.write(tmp_path / "y.wav", sound[:-16_500], 16_000)
+    soundfile.write(tmp_path / "x.flac", signal, 16_000)
+    soundfile.write(tmp_path / "y.wav", signal[:-16_500], 16_000)
     assert [decoded(tmp_path / name)[1] for name in ("x.flac", "y.wav")] == [[], []]
 
 
@@ -170,7 +170,7 @@ def test_codecs_of_dependent_samples_are_left_to_ffmpeg(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"RIFF", b"FORM", b".snd", b"caff", b"riff", b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0"])
 @pytest.mark.parametrize("rest", [b"", bytes(40), b"\xff" * 40, b"data" * 12, b"COMM" + b"\xff" * 40])
-def test_damaged_headers_hold_no_unwritten_sound(tmp_path: Path, content: bytes, rest: bytes) -> None:
+def test_damaged_headers_yield_no_unwritten_audio(tmp_path: Path, content: bytes, rest: bytes) -> None:
     (tmp_path / "x.wav").write_bytes(content + rest)
     assert find_unwritten(tmp_path / "x.wav") is None
 

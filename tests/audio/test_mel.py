@@ -66,9 +66,9 @@ def test_levels_of_noise_are_as_recorded() -> None:
 
 
 def test_levels_end_80_db_below_the_loudest() -> None:
-    sound = noise(4800)
-    sound[2400:] = 0
-    levels = MelImage(n_mels=20).levels(sound, rate_hz=16_000)
+    samples = noise(4800)
+    samples[2400:] = 0
+    levels = MelImage(n_mels=20).levels(samples, rate_hz=16_000)
     assert (levels.max(), levels.min()) == (0.0, -80.0)
     assert not MelImage(n_mels=20).levels(np.zeros(480, np.float32), rate_hz=16_000).any(), "silence is all one level"
 

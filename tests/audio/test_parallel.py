@@ -51,29 +51,29 @@ def test_results_come_in_order_and_decoders_are_closed(n_workers: int, decoder: 
 
 
 @pytest.mark.parametrize(("n_workers", "n_taken"), [(1, 4), (2, 8), (3, 12)])
-def test_four_items_are_taken_for_each_worker(n_workers: int, n_taken: int, decoder: type[Decoder]) -> None:
-    taken = []
+def test_four_items_are_submitted_per_worker(n_workers: int, n_taken: int, decoder: type[Decoder]) -> None:
+    accepted = []
 
     def items() -> Iterator[int]:
         for item in range(100):
-            taken.append(item)
+            accepted.append(item)
             yield item
 
     results = map_recordings(lambda _own, item: item, items(), n_workers=n_workers)
     assert next(results) == 0
-    assert len(taken) == n_taken
+    assert len(accepted) == n_taken
     assert next(results) == 1
-    assert len(taken) == n_taken + 1
+    assert len(accepted) == n_taken + 1
     results.close()  # type: ignore[attr-defined]
     assert decoder.made
     assert all(own.is_closed for own in decoder.made)
 
 
 def test_a_failure_cancels_what_has_not_begun(decoder: type[Decoder]) -> None:
-    begun = []
+    started = []
 
     def work(_own: Decoder, item: int) -> int:
-        begun.append(item)
+        started.append(item)
         if item == 0:
             raise ValueError("the first")
         decoder.closing.wait(60)
@@ -81,6 +81,6 @@ def test_a_failure_cancels_what_has_not_begun(decoder: type[Decoder]) -> None:
 
     with pytest.raises(ValueError, match="the first"):
         list(map_recordings(work, range(3), n_workers=1))  # type: ignore[arg-type]
-    assert 2 not in begun
+    assert 2 not in started
     assert len(decoder.made) == 1
     assert decoder.made[0].is_closed

@@ -18,7 +18,7 @@ BOX = (16).to_bytes(4, "big")
 MP4 = BOX + b"ftypM4A \0\0\0\0" + BOX + b"mdatabcdefgh"
 
 
-def sound(path: Path, **options: str) -> bytes:
+def make_audio(path: Path, **options: str) -> bytes:
     soundfile.write(path, tone(seconds=0.3), RATE_HZ, **options)
     return path.read_bytes()
 
@@ -43,10 +43,10 @@ CASES = [
 @pytest.mark.parametrize(("suffix", "name"), CASES)
 def test_a_second_file_behind_the_first_is_said(tmp_path: Path, suffix: str, name: str) -> None:
     path = tmp_path / f"x.{suffix}"
-    content = sound(path)
+    content = make_audio(path)
     length_s, warnings = decode(path)
     assert warnings == []
-    second = sound(path)  # of another serial number, if it is Ogg
+    second = make_audio(path)  # of another serial number, if it is Ogg
     path.write_bytes(content + second)
     expected = (
         f"rest of the file: {len(second)} bytes with another {name} file follow the sound and are not read: cut the "
@@ -56,9 +56,9 @@ def test_a_second_file_behind_the_first_is_said(tmp_path: Path, suffix: str, nam
 
 
 @pytest.mark.parametrize("suffix", ["wav", "aiff", "ogg", "mp3"])
-def test_junk_behind_the_sound_is_said_if_it_is_large(tmp_path: Path, suffix: str) -> None:
+def test_large_data_behind_the_audio_is_reported(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"x.{suffix}"
-    content = sound(path)
+    content = make_audio(path)
     path.write_bytes(content + NOT_IN_HEADER[:-1])
     assert decode(path)[1] == []
     path.write_bytes(content + NOT_IN_HEADER)
@@ -66,8 +66,8 @@ def test_junk_behind_the_sound_is_said_if_it_is_large(tmp_path: Path, suffix: st
     assert decode(path)[1] == [expected]
 
 
-def test_a_second_file_that_was_cut_is_no_sound_of_the_first(tmp_path: Path) -> None:
-    content = sound(tmp_path / "x.wav")
+def test_truncated_second_file_is_not_part_of_the_first(tmp_path: Path) -> None:
+    content = make_audio(tmp_path / "x.wav")
     (tmp_path / "x.wav").write_bytes(content + content[:-500])
     length_s, (warning,) = decode(tmp_path / "x.wav")
     assert length_s == pytest.approx(0.3)
@@ -76,7 +76,7 @@ def test_a_second_file_that_was_cut_is_no_sound_of_the_first(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("flags", [0, 1, 2])
 def test_an_mp3_without_counts_has_no_end(tmp_path: Path, flags: int) -> None:
-    content = bytearray(sound(tmp_path / "x.mp3"))
+    content = bytearray(make_audio(tmp_path / "x.mp3"))
     at = max(content.find(b"Xing"), content.find(b"Info")) + 7
     content[at] = flags
     (tmp_path / "x.mp3").write_bytes(content + NOT_IN_HEADER)
@@ -90,15 +90,15 @@ def test_a_second_mp4_is_said(tmp_path: Path) -> None:
     (tmp_path / "x.m4a").write_bytes(MP4)
     assert find_remainder(tmp_path / "x.m4a") is None
     (tmp_path / "x.m4a").write_bytes(MP4 + MP4)
-    found = find_remainder(tmp_path / "x.m4a")
-    assert found is not None
-    assert (found.start, found.n_bytes, found.container) == (len(MP4), len(MP4), "MP4")
+    remainder = find_remainder(tmp_path / "x.m4a")
+    assert remainder is not None
+    assert (remainder.start, remainder.n_bytes, remainder.container) == (len(MP4), len(MP4), "MP4")
 
 
 def test_digits_behind_a_wave64_file_are_no_chunk(tmp_path: Path) -> None:
     """A chunk's size of eight printable bytes leads beyond any file."""
     path = tmp_path / "x.w64"
-    content = sound(path, format="W64")
+    content = make_audio(path, format="W64")
     path.write_bytes(content + b"0123456789 " * 20)
     assert decode(path)[0] == pytest.approx(0.3, abs=0.1)
 
@@ -110,5 +110,5 @@ def test_damaged_headers_have_no_remainder(tmp_path: Path, start: bytes) -> None
     rng = np.random.default_rng(1)
     for rest in (b"", bytes(40), b"\xff" * 40, rng.bytes(4096), b"Xing\xff\xff\xff\xff", b"Info"):
         (tmp_path / "x").write_bytes(start + rest)
-        found = find_remainder(tmp_path / "x")
-        assert found is None or found.container is None
+        remainder = find_remainder(tmp_path / "x")
+        assert remainder is None or remainder.container is None

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def sounds(tmp_path: Path) -> Path:
+def recordings(tmp_path: Path) -> Path:
     folder = tmp_path / "sounds"
     folder.mkdir()
     for name in ("a.wav", "b.wav"):
@@ -58,43 +58,55 @@ def test_every_verb_has_help(command: Command, verb: str) -> None:
     assert done.stdout.decode().startswith(f"Usage: dawnchorus {verb}")
 
 
-def test_identify_loads_no_training_or_web_framework(sounds: Path, level_bundle: Bundle) -> None:
+def test_identify_loads_no_training_or_web_framework(recordings: Path, level_bundle: Bundle) -> None:
     code = (
         "import sys; from dawnchorus.identification import identify; identify(sys.argv[1], model=sys.argv[2]);"
         "print(sorted({'torch', 'tensorflow', 'fastapi', 'matplotlib', 'librosa', 'requests'} & set(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, sounds, level_bundle.folder], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, recordings, level_bundle.folder], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
 
 
-def test_the_table_goes_to_stdout_and_progress_to_stderr(sounds: Path, level_bundle: Bundle, command: Command) -> None:
-    done = command("identify", sounds, "--model", level_bundle.folder)
+def test_the_table_goes_to_stdout_and_progress_to_stderr(
+    recordings: Path, level_bundle: Bundle, command: Command
+) -> None:
+    done = command("identify", recordings, "--model", level_bundle.folder)
     assert done.returncode == 0
     lines = done.stdout.decode().splitlines()
     assert lines[0] == "Start (s),End (s),Scientific name,Common name,Confidence,File"
     assert len(lines) == 9
     assert "2 recordings" in done.stderr.decode()
-    assert command("identify", sounds, "--model", level_bundle.folder, "-q").stderr == b""
-    (sounds / "broken.wav").write_bytes(b"RIFF")
-    quiet = command("identify", sounds, "--model", level_bundle.folder, "-q")
+    assert command("identify", recordings, "--model", level_bundle.folder, "-q").stderr == b""
+    (recordings / "broken.wav").write_bytes(b"RIFF")
+    quiet = command("identify", recordings, "--model", level_bundle.folder, "-q")
     assert (quiet.returncode, quiet.stderr.count(b"\n")) == (3, 1), "what failed is named all the same"
     assert b"failed: " in quiet.stderr
 
 
-def test_a_list_of_files_on_stdin(sounds: Path, level_bundle: Bundle, command: Command) -> None:
+def test_a_list_of_files_on_stdin(recordings: Path, level_bundle: Bundle, command: Command) -> None:
     for listed in (b"sounds/b.wav\r\nsounds/a.wav\r\n", b"sounds/b.wav\0sounds/a.wav\0"):
         done = command(
-            "identify", "-", "--model", level_bundle.folder, "--format", "jsonl", "-q", cwd=sounds.parent, input=listed
+            "identify",
+            "-",
+            "--model",
+            level_bundle.folder,
+            "--format",
+            "jsonl",
+            "-q",
+            cwd=recordings.parent,
+            input=listed,
         )
         names = [json.loads(line)["recording"] for line in done.stdout.splitlines()]
         assert names == ["sounds/b.wav"] * 4 + ["sounds/a.wav"] * 4
 
 
-def test_json_for_machines_has_failures_and_counts(sounds: Path, level_bundle: Bundle, command: Command) -> None:
-    (sounds / "bad.wav").write_text("no sound")
-    done = command("identify", sounds, "--model", level_bundle.folder, "--json", "--out", sounds.parent / "x.parquet")
+def test_json_for_machines_has_failures_and_counts(recordings: Path, level_bundle: Bundle, command: Command) -> None:
+    (recordings / "bad.wav").write_text("no sound")
+    done = command(
+        "identify", recordings, "--model", level_bundle.folder, "--json", "--out", recordings.parent / "x.parquet"
+    )
     assert done.returncode == 3
     printed = json.loads(done.stdout)
     assert (printed["schema"], printed["n_files"], printed["n_done"], printed["n_failed"]) == (1, 3, 2, 1)
@@ -102,15 +114,17 @@ def test_json_for_machines_has_failures_and_counts(sounds: Path, level_bundle: B
     assert {s["common_name"]: s["n_detections"] for s in printed["species"]} == {"Loud Bird": 4, "Quiet Bird": 4}
     assert "detections" not in printed
     assert b"Kept for --resume: " in done.stderr
-    assert (sounds.parent / "x.parquet.failures.csv").read_text().startswith("recording,reason\n")
+    assert (recordings.parent / "x.parquet.failures.csv").read_text().startswith("recording,reason\n")
 
 
-def test_a_dry_run_writes_nothing(sounds: Path, level_bundle: Bundle, command: Command) -> None:
-    before = sorted(sounds.parent.rglob("*"))
-    done = command("identify", sounds, "--model", level_bundle.folder, "--out", sounds.parent / "x.csv", "--dry-run")
+def test_a_dry_run_writes_nothing(recordings: Path, level_bundle: Bundle, command: Command) -> None:
+    before = sorted(recordings.parent.rglob("*"))
+    done = command(
+        "identify", recordings, "--model", level_bundle.folder, "--out", recordings.parent / "x.csv", "--dry-run"
+    )
     assert done.returncode == 0
     assert b"2 recordings, 4 seconds of sound" in done.stderr
-    assert sorted(sounds.parent.rglob("*")) == before
+    assert sorted(recordings.parent.rglob("*")) == before
 
 
 @pytest.mark.parametrize(
@@ -135,10 +149,10 @@ def test_a_dry_run_writes_nothing(sounds: Path, level_bundle: Bundle, command: C
     ],
 )
 def test_wrong_requests_end_with_one_clear_line(
-    sounds: Path, level_bundle: Bundle, command: Command, arguments: list[str], code: int, message: str
+    recordings: Path, level_bundle: Bundle, command: Command, arguments: list[str], code: int, message: str
 ) -> None:
     given = [str(level_bundle.folder) if a == "LEVEL" else a for a in arguments]
-    done = command(*given, cwd=sounds.parent)
+    done = command(*given, cwd=recordings.parent)
     assert done.returncode == code
     assert message in done.stderr.decode()
     assert "Traceback" not in done.stderr.decode()
@@ -146,40 +160,40 @@ def test_wrong_requests_end_with_one_clear_line(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_output_that_is_full_is_one_line(sounds: Path, level_bundle: Bundle, program: Command) -> None:
+def test_output_that_is_full_is_one_line(recordings: Path, level_bundle: Bundle, program: Command) -> None:
     with Path("/dev/full").open("wb") as full:
         options = {"capture_output": False, "stdout": full, "stderr": subprocess.PIPE}
-        done = program("identify", sounds, "--model", level_bundle.folder, "-q", **options)
+        done = program("identify", recordings, "--model", level_bundle.folder, "-q", **options)
     assert done.returncode == 4
     assert done.stderr == b"Error: standard output: No space left on device. Check free space and access rights.\n"
 
 
-def test_debug_shows_where_an_error_is_from(sounds: Path, program: Command) -> None:
-    done = program("identify", sounds, "--model", "nothing", "--debug")
+def test_debug_shows_where_an_error_is_from(recordings: Path, program: Command) -> None:
+    done = program("identify", recordings, "--model", "nothing", "--debug")
     assert b"Traceback" in done.stderr
 
 
-def test_a_list_may_come_from_windows(sounds: Path, level_bundle: Bundle, command: Command) -> None:
+def test_a_list_may_come_from_windows(recordings: Path, level_bundle: Bundle, command: Command) -> None:
     listed = "\ufeffa.wav \r\nb.wav\r\n".encode()
-    done = command("identify", "-", "--model", level_bundle.folder, "-q", cwd=sounds, input=listed)
+    done = command("identify", "-", "--model", level_bundle.folder, "-q", cwd=recordings, input=listed)
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_a_glob_without_match_is_reported(sounds: Path, level_bundle: Bundle, command: Command) -> None:
-    done = command("identify", sounds / "a.wav", sounds / "gone [1].wav", "--model", level_bundle.folder)
+def test_a_glob_without_match_is_reported(recordings: Path, level_bundle: Bundle, command: Command) -> None:
+    done = command("identify", recordings / "a.wav", recordings / "gone [1].wav", "--model", level_bundle.folder)
     assert done.returncode == 3
     assert b"gone [1].wav: no such file" in done.stderr
 
 
-def test_a_range_without_a_location_is_said(sounds: Path, level_bundle: Bundle, command: Command) -> None:
-    done = command("identify", sounds, "--model", level_bundle.folder, "--drop-out-of-range")
+def test_a_range_without_a_location_is_said(recordings: Path, level_bundle: Bundle, command: Command) -> None:
+    done = command("identify", recordings, "--model", level_bundle.folder, "--drop-out-of-range")
     assert b"no recording was checked for range: none has a location" in done.stderr
 
 
-def test_options_that_are_given_twice_are_said(sounds: Path, level_bundle: Bundle, command: Command) -> None:
+def test_options_that_are_given_twice_are_said(recordings: Path, level_bundle: Bundle, command: Command) -> None:
     """As asked for in pallets/click#2340, anntzer/defopt#110 and rachis-org/rachis-cli#143."""
     options = ("--min-score", "0.9", "-q", "-q", "--format", "csv", "--min-score=0.95", "--format", "raven")
-    done = command("identify", sounds, "--model", level_bundle.folder, *options)
+    done = command("identify", recordings, "--model", level_bundle.folder, *options)
     assert done.stderr.splitlines()[0] == b"note: --min-score is given 2 times; the last one counts"
     assert b"--format" not in done.stderr
     below = command("models", "wrap", "x.onnx", "y", "--version", "1", "--version", "2")
@@ -196,17 +210,19 @@ def test_labels_of_one_species_are_named(capsys: pytest.CaptureFixture[str]) -> 
     )
 
 
-def test_nearest_species_are_named(sounds: Path, level_bundle: Bundle, command: Command) -> None:
-    (sounds.parent / "list.txt").write_text("Avis magna\nAvis parvaa\n")
-    done = command("identify", sounds, "--model", level_bundle.folder, "--species-list", sounds.parent / "list.txt")
+def test_nearest_species_are_named(recordings: Path, level_bundle: Bundle, command: Command) -> None:
+    (recordings.parent / "list.txt").write_text("Avis magna\nAvis parvaa\n")
+    done = command(
+        "identify", recordings, "--model", level_bundle.folder, "--species-list", recordings.parent / "list.txt"
+    )
     assert "'Avis parvaa' is not a class of the model. Did you mean 'Avis parva'?" in done.stderr.decode()
 
 
-def test_a_reader_that_goes_away_ends_the_run_quietly(sounds: Path, level_bundle: Bundle) -> None:
+def test_a_reader_that_goes_away_ends_the_run_quietly(recordings: Path, level_bundle: Bundle) -> None:
     for k in range(200):
-        (sounds / f"c{k}.wav").symlink_to("a.wav")
+        (recordings / f"c{k}.wav").symlink_to("a.wav")
     process = subprocess.Popen(
-        [sys.executable, "-m", "dawnchorus", "identify", sounds, "--model", level_bundle.folder, "-q"],
+        [sys.executable, "-m", "dawnchorus", "identify", recordings, "--model", level_bundle.folder, "-q"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -250,11 +266,11 @@ main.main()
     [(1, b"What was scored is kept: the same command goes on from here."), (2, b"Stopped at once.")],
 )
 def test_ctrl_c_keeps_what_was_scored(
-    n_presses: int, message: bytes, tmp_path: Path, sounds: Path, level_bundle: Bundle, command: Command
+    n_presses: int, message: bytes, tmp_path: Path, recordings: Path, level_bundle: Bundle, command: Command
 ) -> None:
     for k in range(30):
-        (sounds / f"c{k:02d}.wav").symlink_to("a.wav")
-    arguments = ["identify", sounds, "--model", level_bundle.folder, "--out", tmp_path / "x.csv"]
+        (recordings / f"c{k:02d}.wav").symlink_to("a.wav")
+    arguments = ["identify", recordings, "--model", level_bundle.folder, "--out", tmp_path / "x.csv"]
     done = subprocess.run([sys.executable, "-c", N_PRESSES, *arguments, str(n_presses)], capture_output=True)
     assert done.returncode == 130
     assert message in done.stderr

@@ -28,13 +28,20 @@ def runs(tmp_path: Path) -> Path:
     for name, n_mels in zip(NAMES, (64, 128), strict=True):
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
-        about = {"status": "done", "metrics": {"val_accuracy": 0.5, "val_auc": 0.75}, "devices": "1 x CPU (2 threads)"}
-        (folder / "run.json").write_text(json.dumps(about))
+        metadata = {
+            "status": "done",
+            "metrics": {"val_accuracy": 0.5, "val_auc": 0.75},
+            "devices": "1 x CPU (2 threads)",
+        }
+        (folder / "run.json").write_text(json.dumps(metadata))
         (folder / "config.yaml").write_text(f"model: {{mel: {{n_mels: {n_mels}}}}}\nseed: {n_mels}\n")
         (folder / "metrics.csv").write_text("epoch,loss,val_loss\n1,0.9,0.9\n2,0.5,0.6\n")
     result = {"data_set": "/x/birds", "part": "test", "date": "2026-05-03T04:30:00"}
-    measured = {**about, "evaluations": [{**result, "metrics": {"accuracy": {"value": 0.7, "low": 0.6, "high": 0.8}}}]}
-    measured["metrics"] = {**about["metrics"], "test_accuracy": 0.7}
+    measured = {
+        **metadata,
+        "evaluations": [{**result, "metrics": {"accuracy": {"value": 0.7, "low": 0.6, "high": 0.8}}}],
+    }
+    measured["metrics"] = {**metadata["metrics"], "test_accuracy": 0.7}
     (folder / "run.json").write_text(json.dumps(measured))
     return tmp_path / "runs"
 
@@ -77,7 +84,7 @@ def test_a_narrow_terminal_gets_fewer_columns_not_cut_ones(monkeypatch: pytest.M
         assert "a-name-of-22-characters" in "".join(line.strip() for line in shown.splitlines())
 
 
-def test_the_picture_of_a_study_names_runs_by_what_was_varied(runs: Path, command: Command, tmp_path: Path) -> None:
+def test_study_plot_names_runs_by_varied_settings(runs: Path, command: Command, tmp_path: Path) -> None:
     assert command("runs", "plot", "--runs", runs, "--out", tmp_path / "runs.png").returncode == 0
     assert (tmp_path / "runs.png").read_bytes().startswith(b"\x89PNG")
     points = {"loss": [(1.0, 0.9), (2.0, 0.5)]}

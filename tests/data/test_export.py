@@ -86,8 +86,8 @@ def test_clips_as_arrays_by_split_with_labels_and_groups(data_set: Path, folder:
         k for k, clip in enumerate(clips.index.to_pylist()) if clip["split"] == "train" and clip["scientific_name"]
     ]
     np.testing.assert_array_equal(x, np.stack([clips.samples(k) for k in members]))
-    about = json.loads((out / "export.json").read_text())
-    assert (about["sample_rate_hz"], about["window_s"], about["n_items"]) == (RATE_HZ, 1.0, 7)
+    metadata = json.loads((out / "export.json").read_text())
+    assert (metadata["sample_rate_hz"], metadata["window_s"], metadata["n_items"]) == (RATE_HZ, 1.0, 7)
     with pytest.raises(InputError, match=f"{out}: this is a folder of the data set {folder}. Name that one."):
         read_table(out)
 

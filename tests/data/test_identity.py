@@ -25,7 +25,7 @@ from dawnchorus.data.importing import import_recordings, merge_tables
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, read_table, write_table
 
 
-def sound(path: Path, frequency_hz: float) -> Path:
+def make_audio(path: Path, frequency_hz: float) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, tone(frequency_hz, seconds=0.2), 16_000)
     return path
@@ -43,15 +43,15 @@ def sites(tmp_path: Path) -> list[Path]:
     """Three sites whose recorders name their files alike."""
     for k, site in enumerate(("siteA", "siteB", "siteC")):
         for n in range(2):
-            sound(tmp_path / site / "Avis una" / f"2024050{n}_060000.wav", 500 + 100 * k + 10 * n)
+            make_audio(tmp_path / site / "Avis una" / f"2024050{n}_060000.wav", 500 + 100 * k + 10 * n)
     return [tmp_path / site for site in ("siteA", "siteB", "siteC")]
 
 
-def test_no_row_takes_the_place_of_another_files_in_any_order(sites: list[Path], tmp_path: Path) -> None:
-    found = [added(tmp_path, *order).rows for order in itertools.permutations(sites)]
-    assert len(found[0]) == 6
-    assert all(set(rows) == set(found[0]) for rows in found)
-    assert len({row.recording_id for row in found[0]}) == 6
+def test_no_row_replaces_that_of_another_file_in_any_order(sites: list[Path], tmp_path: Path) -> None:
+    tables = [added(tmp_path, *order).rows for order in itertools.permutations(sites)]
+    assert len(tables[0]) == 6
+    assert all(set(rows) == set(tables[0]) for rows in tables)
+    assert len({row.recording_id for row in tables[0]}) == 6
 
 
 def test_the_same_again_changes_nothing(sites: list[Path], tmp_path: Path) -> None:
@@ -77,17 +77,17 @@ def test_the_command_says_what_was_added_and_what_replaced(sites: list[Path], co
     command("data", "import", "siteA", "set", cwd=tmp_path)
     done = command("data", "import", "siteB", "set", "--append", cwd=tmp_path)
     assert b"added to the table: 2 recordings; there already: 0." in done.stderr
-    sound(sites[1] / "Avis una" / "20240500_060000.wav", 3000)
+    make_audio(sites[1] / "Avis una" / "20240500_060000.wav", 3000)
     done = command("data", "import", "siteB", "set", "--append", cwd=tmp_path)
     assert b"rows updated, of the same file: 1" in done.stderr
     assert len(read_table(tmp_path / "set").rows) == 4
 
 
 def test_a_number_of_an_archive_is_one_recording_and_parts_of_it_are_others(tmp_path: Path) -> None:
-    sound(tmp_path / "a" / "Avis una" / "XC1.wav", 500)
-    sound(tmp_path / "b" / "Avis una" / "XC1 - Una - Avis una.wav", 600)
+    make_audio(tmp_path / "a" / "Avis una" / "XC1.wav", 500)
+    make_audio(tmp_path / "b" / "Avis una" / "XC1 - Una - Avis una.wav", 600)
     for k in range(3):
-        sound(tmp_path / "b" / "Avis una" / f"XC1_{k}.wav", 700 + k)
+        make_audio(tmp_path / "b" / "Avis una" / f"XC1_{k}.wav", 700 + k)
     orders = [added(tmp_path, tmp_path / one, tmp_path / other) for one, other in ("ab", "ba")]
     for table in orders:
         parts = [f"Avis una/XC1_{k}.wav" for k in range(3)]
@@ -98,7 +98,7 @@ def test_a_number_of_an_archive_is_one_recording_and_parts_of_it_are_others(tmp_
 
 
 def test_a_file_that_was_moved_is_the_same_and_a_copy_is_another(tmp_path: Path) -> None:
-    old = sound(tmp_path / "a" / "Avis una" / "1.wav", 500)
+    old = make_audio(tmp_path / "a" / "Avis una" / "1.wav", 500)
     first = added(tmp_path, tmp_path / "a")
     copy = tmp_path / "b" / "Avis una" / "other.wav"
     copy.parent.mkdir(parents=True)
@@ -111,7 +111,7 @@ def test_a_file_that_was_moved_is_the_same_and_a_copy_is_another(tmp_path: Path)
 
 
 def test_the_same_bytes_in_two_folders_of_an_import_are_said(tmp_path: Path) -> None:
-    sound(tmp_path / "in" / "Avis una" / "1.wav", 500)
+    make_audio(tmp_path / "in" / "Avis una" / "1.wav", 500)
     shutil.copy(tmp_path / "in" / "Avis una" / "1.wav", tmp_path / "in" / "Avis una" / "2.wav")
     with logged() as notes:
         table = import_recordings(tmp_path / "in", tmp_path, n_workers=1)
@@ -233,8 +233,8 @@ def test_contradictions_are_named_and_the_new_source_counts(
 
 
 def test_adding_a_source_without_marks_or_persons_keeps_them(tmp_path: Path) -> None:
-    sound(tmp_path / "in" / "Avis una" / "XC1.wav", 500)
-    sound(tmp_path / "in" / "Avis una" / "XC2.wav", 600)
+    make_audio(tmp_path / "in" / "Avis una" / "XC1.wav", 500)
+    make_audio(tmp_path / "in" / "Avis una" / "XC2.wav", 600)
     (tmp_path / "own.csv").write_text(
         "path,species,recordist,license,lat,lon\nin/Avis una/XC1.wav,Avis altera,A,CC0-1.0,48.1,11.5\n"
     )
@@ -255,9 +255,9 @@ def test_adding_a_source_without_marks_or_persons_keeps_them(tmp_path: Path) -> 
 def test_one_file_under_two_species_is_one_recording_without_a_label(tmp_path: Path) -> None:
     source, other = tmp_path / "in", tmp_path / "other"
     for path in (source / "Avis una" / "1.wav", source / "Avis altera" / "2.wav", other / "noise" / "3.wav"):
-        sound(path, 500)
-    sound(source / "Avis una" / "4.wav", 600)
-    sound(source / "-Avis altera" / "5.wav", 600)
+        make_audio(path, 500)
+    make_audio(source / "Avis una" / "4.wav", 600)
+    make_audio(source / "-Avis altera" / "5.wav", 600)
     with logged() as notes:
         table = import_recordings(source, tmp_path, n_workers=1)
     assert {row.recording_id: (row.scientific_name, row.problems) for row in table.rows} == {

@@ -24,16 +24,16 @@ from dawnchorus.taxonomy.labels import Label
 ISO = "filename,species,recordist,latitude,longitude,date\na.wav,Parus major,Jörg Müller,52.5,13.4,2024-05-03\n"
 
 
-def imported(folder: Path, content: str | bytes, *sounds: str) -> tuple[list[RecordingRow], list[str]]:
-    for name in sounds or ("a.wav",):
+def imported(folder: Path, content: str | bytes, *audio_folder: str) -> tuple[list[RecordingRow], list[str]]:
+    for name in audio_folder or ("a.wav",):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(folder / name, own_tone(folder / name, seconds=0.1), 16_000)
     table = folder / "mine.csv"
     table.write_bytes(content.encode() if isinstance(content, str) else content)
     with logged() as notes:
-        found = import_recordings(table, folder, read_annotations=read_annotations, n_workers=1)
+        result = import_recordings(table, folder, read_annotations=read_annotations, n_workers=1)
     prefix = f"{table}: "
-    return list(found.rows), [note.removeprefix(prefix) for note in notes if note.startswith(prefix)]
+    return list(result.rows), [note.removeprefix(prefix) for note in notes if note.startswith(prefix)]
 
 
 def german(text: str) -> str:
@@ -169,7 +169,7 @@ def test_splits_are_read_from_such_tables(tmp_path: Path) -> None:
     assert notes == [f"{tmp_path / 'b.csv'}: 1 row without the name of a recording."]
 
 
-def test_misspelt_columns_and_fields_are_asked_about(tmp_path: Path) -> None:
+def test_misspelt_columns_and_fields_are_reported(tmp_path: Path) -> None:
     rows, notes = imported(tmp_path, "path,species,lattitude,longitude\na.wav,Avis una,0,0\n", "a.wav")
     assert any("Did you mean --column latitude=lattitude?" in note for note in notes)
     for columns, near in (({"locallity": "species"}, "locality"), ({"path": "pth"}, "path")):
@@ -213,8 +213,8 @@ def test_locations_in_the_other_order_half_locations_and_none_are_read_or_said(t
 def test_a_folder_that_contradicts_the_table_is_said(tmp_path: Path) -> None:
     rows = ("Parus major/1.wav,Parus major", "Parus major/2.wav,Strix aluco", "Lower creek/3.wav,Strix aluco")
     content = "\n".join(["filename,species", *rows])
-    sounds = [row.partition(",")[0] for row in rows]
-    for name in sounds:
+    audio_folder = [row.partition(",")[0] for row in rows]
+    for name in audio_folder:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         soundfile.write(tmp_path / name, own_tone(tmp_path / name, seconds=0.1), 16_000)
     (tmp_path / "metadata.csv").write_text(content)
@@ -255,7 +255,7 @@ def test_a_row_of_totals_is_no_recording(tmp_path: Path) -> None:
     assert "a row of totals, which is no recording: left out in 1 row (as 'Summe')" in " ".join(notes)
 
 
-def test_a_list_of_codes_beside_a_species_is_said_and_is_no_code(tmp_path: Path) -> None:
+def test_list_of_codes_next_to_a_species_is_reported_and_no_code(tmp_path: Path) -> None:
     table = "file,primary_label,scientific_name\na.wav,one1;two1,Avis una\nb.wav,one1,Avis una\n"
     rows, notes = imported(tmp_path, table, "a.wav", "b.wav")
     assert [row.ebird_code for row in rows] == [None, "one1"]

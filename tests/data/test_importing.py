@@ -34,7 +34,7 @@ from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
 
 
-def sound(path: Path, seconds: float = 1.0) -> Path:
+def make_audio(path: Path, seconds: float = 1.0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, own_tone(path, seconds=seconds), 16_000)
     return path
@@ -62,7 +62,7 @@ def test_a_folder_per_species_by_birdnet_analyzers_rules(tmp_path: Path) -> None
         "Background/d.wav",
         "mockingbird/e.wav",
     ):
-        sound(tmp_path / path)
+        make_audio(tmp_path / path)
     rows = imported(tmp_path, tmp_path)
     one = rows["XC123"]
     assert (one.scientific_name, one.common_name, one.url) == ("Parus major", "Great Tit", "https://xeno-canto.org/123")
@@ -77,18 +77,18 @@ def test_a_folder_per_species_by_birdnet_analyzers_rules(tmp_path: Path) -> None
 
 
 def test_birdclef(tmp_path: Path) -> None:
-    sound(tmp_path / "train_audio" / "gretit1" / "XC7.wav")
-    sound(tmp_path / "train_audio" / "41663" / "iNat8.wav")
-    about = {"latitude": "52.5", "longitude": "13.4", "author": "A. Bird", "rating": "4.5", "url": "https://x.org/7"}
+    make_audio(tmp_path / "train_audio" / "gretit1" / "XC7.wav")
+    make_audio(tmp_path / "train_audio" / "41663" / "iNat8.wav")
+    metadata = {"latitude": "52.5", "longitude": "13.4", "author": "A. Bird", "rating": "4.5", "url": "https://x.org/7"}
     cc = (
         "Creative Commons Attribution-NonCommercial-ShareAlike 4.0 (https://creativecommons.org/licenses/by-nc-sa/4.0/)"
     )
     write_csv(
         tmp_path / "train_metadata.csv",
         {"primary_label": "gretit1", "secondary_labels": "['eurbla', 'cowpig1']", "filename": "gretit1/XC7.wav",
-         "scientific_name": "Parus major", "common_name": "Great Tit", "license": cc, **about},
+         "scientific_name": "Parus major", "common_name": "Great Tit", "license": cc, **metadata},
         {"primary_label": "41663", "secondary_labels": "[]", "filename": "41663/iNat8.wav", "scientific_name": "",
-         "common_name": "", "license": "cc0 1.0", **about, "latitude": ""},
+         "common_name": "", "license": "cc0 1.0", **metadata, "latitude": ""},
     )  # fmt: skip
     write_csv(
         tmp_path / "taxonomy.csv",
@@ -106,7 +106,7 @@ def test_birdclef(tmp_path: Path) -> None:
 
 
 def test_cornell_2020_has_folders_by_code(tmp_path: Path) -> None:
-    sound(tmp_path / "train_audio" / "aldfly" / "XC134874.wav")
+    make_audio(tmp_path / "train_audio" / "aldfly" / "XC134874.wav")
     write_csv(
         tmp_path / "train.csv",
         {"ebird_code": "aldfly", "filename": "XC134874.wav", "species": "Alder Flycatcher", "date": "2013-05-25",
@@ -119,8 +119,8 @@ def test_cornell_2020_has_folders_by_code(tmp_path: Path) -> None:
 
 
 def test_kaggles_114_species(tmp_path: Path) -> None:
-    sound(tmp_path / "Voice of Birds" / "Voice of Birds" / "Andean Guan_sound" / "Andean Guan2.wav")
-    sound(tmp_path / "Voice of Birds" / "Voice of Birds" / "Brushland Tinamou_sound" / "1.wav")
+    make_audio(tmp_path / "Voice of Birds" / "Voice of Birds" / "Andean Guan_sound" / "Andean Guan2.wav")
+    make_audio(tmp_path / "Voice of Birds" / "Voice of Birds" / "Brushland Tinamou_sound" / "1.wav")
     write_csv(
         tmp_path / "Birds Voice.csv",
         {"common_name": "Andean Guan", "scientific_name": "Penelope montagnii atrogularis", "recordist_name": "J. Doe",
@@ -144,10 +144,10 @@ def test_the_table_of_the_114_species_is_found_below_and_names_are_read_however_
     guan = {"Common_Name": "Andean Guan", "scientific_name": "Penelope montagnii brooki"}
     (tmp_path / "raw").mkdir()
     write_csv(tmp_path / "raw" / "Birds_Voice.csv", guan, {"Common_Name": "", "scientific_name": ""})
-    sound(tmp_path / "Voice of Birds" / "Andean_Guan_sound" / "Andean_Guan1.WAV")
-    sound(tmp_path / "retrain_data" / "Andean Guan12.wav")
-    sound(tmp_path / "Nova_Avis" / "Nova_Avis2.wav")
-    sound(tmp_path / "test_audio" / "sample_bird.wav")
+    make_audio(tmp_path / "Voice of Birds" / "Andean_Guan_sound" / "Andean_Guan1.WAV")
+    make_audio(tmp_path / "retrain_data" / "Andean Guan12.wav")
+    make_audio(tmp_path / "Nova_Avis" / "Nova_Avis2.wav")
+    make_audio(tmp_path / "test_audio" / "sample_bird.wav")
     rows = imported(tmp_path, tmp_path)
     assert {name: row.scientific_name for name, row in rows.items()} == {
         "Voice of Birds/Andean_Guan_sound/Andean_Guan1.WAV": "Penelope montagnii",
@@ -164,9 +164,14 @@ def test_the_table_of_the_114_species_is_found_below_and_names_are_read_however_
 
 
 def test_the_recordings_of_the_114_species_are_listed_by_number(tmp_path: Path, command: Command) -> None:
-    sound(tmp_path / "Andean Guan_sound" / "Andean Guan1.wav")
-    about = {"common_name": "Andean Guan", "scientific_name": "Penelope montagnii", "recordist_name": "Ana Example"}
-    write_csv(tmp_path / "Birds Voice.csv", {**about, "xc_id": "XC1"}, {**about, "xc_id": "2"}, {**about, "xc_id": ""})
+    make_audio(tmp_path / "Andean Guan_sound" / "Andean Guan1.wav")
+    metadata = {"common_name": "Andean Guan", "scientific_name": "Penelope montagnii", "recordist_name": "Ana Example"}
+    write_csv(
+        tmp_path / "Birds Voice.csv",
+        {**metadata, "xc_id": "XC1"},
+        {**metadata, "xc_id": "2"},
+        {**metadata, "xc_id": ""},
+    )
     done = command("data", "import", ".", "set", cwd=tmp_path)
     assert b"belong to no file: files carry no numbers" in done.stderr
     done = command("data", "attribution", "set", "--voices", "Birds Voice.csv", cwd=tmp_path)
@@ -185,7 +190,7 @@ def test_english_names_are_looked_up_and_unknown_ones_are_said_once(tmp_path: Pa
         "field_0430.wav",
         "-Andean_Guan/5.wav",
     ):
-        sound(tmp_path / path)
+        make_audio(tmp_path / path)
     reader = LabelReader(KnownClasses((Label("Penelope montagnii", "Andean Guan"),)))
     rows = imported(tmp_path, tmp_path, labels=reader)
     assert {name: (row.scientific_name, row.common_name) for name, row in rows.items()} == {
@@ -204,23 +209,23 @@ def test_english_names_are_looked_up_and_unknown_ones_are_said_once(tmp_path: Pa
 
 
 def test_species_that_all_have_one_name_are_refused(tmp_path: Path) -> None:
-    sound(tmp_path / "Black Phoebe_recordings" / "1.wav")
-    sound(tmp_path / "Andean Guan_recordings" / "1.wav")
+    make_audio(tmp_path / "Black Phoebe_recordings" / "1.wav")
+    make_audio(tmp_path / "Andean Guan_recordings" / "1.wav")
     with pytest.raises(InputError, match="all 2 species are called 'recordings'"):
         imported(tmp_path, tmp_path)
 
 
 def test_all_columns_of_cornell_2020(tmp_path: Path) -> None:
-    sound(tmp_path / "train_audio" / "aldfly" / "XC900021.wav")
-    about = {"ebird_code": "aldfly", "species": "Alder Flycatcher", "sci_name": "Empidonax alnorum"}
+    make_audio(tmp_path / "train_audio" / "aldfly" / "XC900021.wav")
+    metadata = {"ebird_code": "aldfly", "species": "Alder Flycatcher", "sci_name": "Empidonax alnorum"}
     words = "Creative Commons Attribution-ShareAlike 3.0"
     write_csv(
         tmp_path / "train.csv",
-        {**about, "filename": "XC900021.wav", "xc_id": "900021.0",
+        {**metadata, "filename": "XC900021.wav", "xc_id": "900021.0",
          "primary_label": "Empidonax alnorum_Alder Flycatcher",
          "secondary_labels": "['Empidonax minimus_Least Flycatcher']", "type": "call, song", "license": words,
          "background": "['Least Flycatcher (Empidonax minimus)', 'Veery (Catharus fuscescens)']"},
-        {**about, "filename": "gone.wav", "xc_id": "", "primary_label": "", "secondary_labels": "", "type": "",
+        {**metadata, "filename": "gone.wav", "xc_id": "", "primary_label": "", "secondary_labels": "", "type": "",
          "license": "", "background": ""},
     )  # fmt: skip
     rows = imported(tmp_path, tmp_path)
@@ -271,7 +276,7 @@ def test_codes_of_secondary_species_without_a_taxonomy(tmp_path: Path) -> None:
 
 def test_paths_of_another_machine(tmp_path: Path) -> None:
     for name in ("asbfly/XC1.wav", "asbfly/iNat2.wav"):
-        sound(tmp_path / "set" / "train_audio" / name)
+        make_audio(tmp_path / "set" / "train_audio" / name)
     (tmp_path / "set" / "train-val").mkdir()
     table = write_csv(
         tmp_path / "set" / "train-val" / "train.csv",
@@ -293,7 +298,7 @@ def test_paths_of_another_machine(tmp_path: Path) -> None:
 
 
 def test_a_table_that_a_spreadsheet_wrote_with_semicolons(tmp_path: Path) -> None:
-    sound(tmp_path / "a, b.wav")
+    make_audio(tmp_path / "a, b.wav")
     table = tmp_path / "mine.csv"
     table.write_bytes("\ufeffpath;species;lat;lon\r\na, b.WAV;Parus major;44,5;11,5\r\n;;;\r\n".encode())
     ((name, row),) = imported(table, tmp_path).items()
@@ -313,9 +318,9 @@ def results(*recordings: dict[str, object]) -> str:
 
 
 @pytest.mark.parametrize("source", ["xc.json", "xeno-canto"])
-def test_results_of_xeno_cantos_api_beside_the_sound(source: str, tmp_path: Path) -> None:
-    sound(tmp_path / "xeno-canto" / "XC25.wav")
-    sound(tmp_path / "xeno-canto" / "26.WAV")
+def test_xeno_canto_api_results_next_to_the_audio(source: str, tmp_path: Path) -> None:
+    make_audio(tmp_path / "xeno-canto" / "XC25.wav")
+    make_audio(tmp_path / "xeno-canto" / "26.WAV")
     (tmp_path / "xc.json").write_text(
         f"[{results({'id': 25, 'length': '0:02'})}, "
         f"{results({'id': '26', 'length': '1:05'}, {'id': '25', 'length': '0:02'}, {'id': '27'}, {'id': ''})}]"
@@ -336,9 +341,9 @@ def test_results_of_xeno_cantos_api_beside_the_sound(source: str, tmp_path: Path
 
 
 def test_a_recording_of_two_sources_is_one_and_keeps_its_file(tmp_path: Path) -> None:
-    sound(tmp_path / "Empidonax alnorum" / "XC25.wav")
+    make_audio(tmp_path / "Empidonax alnorum" / "XC25.wav")
     (tmp_path / "sound").mkdir()
-    sound(tmp_path / "sound" / "XC26.wav")
+    make_audio(tmp_path / "sound" / "XC26.wav")
     (tmp_path / "xc.json").write_text(results({"id": "25"}, {"id": "26"}))
     old = RecordingsTable(tmp_path, tuple(imported(tmp_path / "Empidonax alnorum", tmp_path).values()))
     new = imported(tmp_path / "xc.json", tmp_path, audio=tmp_path / "sound")
@@ -347,7 +352,7 @@ def test_a_recording_of_two_sources_is_one_and_keeps_its_file(tmp_path: Path) ->
 
 
 def test_results_without_a_number_or_a_genus_are_counted(tmp_path: Path) -> None:
-    sound(tmp_path / "XC1.wav")
+    make_audio(tmp_path / "XC1.wav")
     page = json.loads(results({"id": "1"}, {"id": "x7"}, {"id": ""}))
     page["recordings"] += [{"id": "8", "en": "Alder Flycatcher"}, "XC9"]
     (tmp_path / "xc.json").write_text(json.dumps(page))
@@ -359,7 +364,7 @@ def test_results_without_a_number_or_a_genus_are_counted(tmp_path: Path) -> None
 
 
 def test_other_json_is_refused(tmp_path: Path) -> None:
-    sound(tmp_path / "XC1.wav")
+    make_audio(tmp_path / "XC1.wav")
     for text, message in (("{", "expected JSON"), ('{"error": "no"}', "expected results of xeno-canto's API")):
         (tmp_path / "xc.json").write_text(text)
         with pytest.raises(FormatError, match=message):
@@ -377,7 +382,7 @@ def test_only_species_are_limited_and_the_labels_that_are_left_are_counted(tmp_p
     for folder in folders:
         (tmp_path / folder).mkdir()
         for k in range(3):
-            sound(tmp_path / folder / f"{k}.wav", 0.1)
+            make_audio(tmp_path / folder / f"{k}.wav", 0.1)
     labels = LabelReader(KnownClasses(()))
     with logged() as notes:
         table = import_recordings(tmp_path, tmp_path, per_species=1, labels=labels, n_workers=1)
@@ -400,7 +405,7 @@ def test_marked_soundscapes_count_for_each_species_in_them() -> None:
 
 
 def test_a_csv_with_columns_of_any_name(tmp_path: Path) -> None:
-    sound(tmp_path / "x.wav")
+    make_audio(tmp_path / "x.wav")
     table = write_csv(tmp_path / "mine.csv", {"Klang": "x.wav", "Vogel": "Parus major", "split": "VAL"})
     with pytest.raises(FormatError, match=r"expected a column with paths .*it has \['Klang', 'Vogel', 'split'\]"):
         imported(table, tmp_path)
@@ -413,12 +418,12 @@ def test_a_csv_with_columns_of_any_name(tmp_path: Path) -> None:
 
 
 def test_annotated_soundscapes(tmp_path: Path) -> None:
-    sound(tmp_path / "a_20260501_043000.wav", 10)
+    make_audio(tmp_path / "a_20260501_043000.wav", 10)
     (tmp_path / "a_20260501_043000.Table.1.selections.txt").write_text(
         "Selection\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\tSpecies\n"
         "1\t1\t2\t3000\t5000\tParus major\n"
     )
-    sound(tmp_path / "b.wav", 10)
+    make_audio(tmp_path / "b.wav", 10)
     (tmp_path / "b.txt").write_text("0.5\t1.5\tCuculus canorus\n")
     assert detect_layout(tmp_path) == "annotations"
     rows = imported(tmp_path, tmp_path)
@@ -440,7 +445,7 @@ def test_missing_and_broken_recordings_stay_in_the_table(tmp_path: Path) -> None
 
 
 def test_the_table_keeps_everything(tmp_path: Path) -> None:
-    sound(tmp_path / "Parus major" / "a.wav")
+    make_audio(tmp_path / "Parus major" / "a.wav")
     table = import_recordings(tmp_path, tmp_path, read_annotations=read_annotations, n_workers=1)
     write_table(table)
     assert read_table(tmp_path) == table

@@ -20,7 +20,7 @@ from dawnchorus.taxonomy.labels import Label
 PARUS, TURDUS = "Parus major", "Turdus merula"
 
 
-def sounds(folder: Path, *names: str) -> Path:
+def make_recordings(folder: Path, *names: str) -> Path:
     for number, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(folder / name, tone(500 + 20 * number, seconds=0.2), 16_000)
@@ -58,7 +58,7 @@ def imported(source: Path, **more: object) -> tuple[dict[str, RecordingRow], str
     ],
 )  # fmt: skip
 def test_species_are_found_at_any_depth(names: tuple[str, ...], species: list[str | None], tmp_path: Path) -> None:
-    rows, notes = imported(sounds(tmp_path / "in", *names), known=(Label(PARUS, "Great Tit"),))
+    rows, notes = imported(make_recordings(tmp_path / "in", *names), known=(Label(PARUS, "Great Tit"),))
     assert [rows[name].scientific_name for name in names] == species
     assert "layout: folders, because" in notes
     n_unlabelled = sum(row.is_unlabelled for row in rows.values())
@@ -67,26 +67,26 @@ def test_species_are_found_at_any_depth(names: tuple[str, ...], species: list[st
 
 def test_what_is_read_as_a_label_and_what_is_not_is_said(tmp_path: Path) -> None:
     names = ("Parus major/2019/1.wav", "Parus major/2.wav", "siteA/Turdus merula/3.wav")
-    _, notes = imported(sounds(tmp_path / "in", *names))
+    _, notes = imported(make_recordings(tmp_path / "in", *names))
     assert "labels read from folders of level 1: 2 recordings (Parus major)" in notes
     assert "labels read from folders of level 2: 1 recording (Turdus merula)" in notes
     assert "folders that are not read as labels: 2019 (1), siteA (1)" in notes
 
 
-def test_two_readings_that_are_as_good_are_refused_and_either_can_be_asked_for(tmp_path: Path) -> None:
-    source = sounds(tmp_path / "in", "robin/meadow/1.wav", "wren/wood/2.wav")
+def test_ambiguous_layout_is_rejected_and_either_can_be_chosen(tmp_path: Path) -> None:
+    source = make_recordings(tmp_path / "in", "robin/meadow/1.wav", "wren/wood/2.wav")
     with pytest.raises(InputError, match=r"'robin' \(--layout species/folder2\) or 'meadow' \(--layout folder1/sp"):
         imported(source)
     assert species_of(list(imported(source, layout="species/place")[0].values())) == ["robin", "wren"]
     assert species_of(list(imported(source, layout="place/species")[0].values())) == ["meadow", "wood"]
-    source = sounds(tmp_path / "taxa", "Parus/major/1.wav", "Turdus/merula/2.wav")
+    source = make_recordings(tmp_path / "taxa", "Parus/major/1.wav", "Turdus/merula/2.wav")
     with pytest.raises(InputError, match="'Parus major' .--layout genus/species"):
         imported(source)
     assert species_of(list(imported(source, layout="genus/species")[0].values())) == [PARUS, TURDUS]
 
 
 def test_folders_of_species_with_tables_for_some_are_refused(tmp_path: Path) -> None:
-    source = sounds(tmp_path / "in", "Parus major/1.wav", "Turdus merula/2.wav")
+    source = make_recordings(tmp_path / "in", "Parus major/1.wav", "Turdus merula/2.wav")
     (source / "Parus major" / "1.txt").write_text("0\t0.1\tParus major\n")
     with pytest.raises(InputError, match="two layouts are as likely.*--layout annotations.*--layout folders"):
         imported(source)
@@ -98,7 +98,7 @@ def test_folders_of_species_with_tables_for_some_are_refused(tmp_path: Path) -> 
 
 def test_a_zip_that_was_sent_is_read_by_the_same_rule(tmp_path: Path) -> None:
     names = ("Parus major_Great Tit/2019/1.wav", "set/robin/2.wav", "robin/meadow/3.wav")
-    source = sounds(tmp_path / "in", *names, "wren/wood/4.wav", "wren/5.wav")
+    source = make_recordings(tmp_path / "in", *names, "wren/wood/4.wav", "wren/5.wav")
     rows = {row.recording_id: row.scientific_name for row in read_folder_rows(source, find_recordings([source]))}
     assert [rows[name] for name in names] == [PARUS, "robin", None]
     assert rows["wren/wood/4.wav"] == "wren"
@@ -107,7 +107,7 @@ def test_a_zip_that_was_sent_is_read_by_the_same_rule(tmp_path: Path) -> None:
 def test_folders_of_a_review_say_if_the_species_is_there(tmp_path: Path) -> None:
     names = ("Parus major/Positive/1.wav", "Parus major/negative/2.wav", "false_positives/Parus major/3.wav")
     names += ("robin/Confirmed clips/4.wav", "robin/rejected/site7/5.wav", "robin/unsure/6.wav", "neg/7.wav")
-    rows, notes = imported(sounds(tmp_path / "in", *names))
+    rows, notes = imported(make_recordings(tmp_path / "in", *names))
     read = [(rows[name].scientific_name, rows[name].absent, rows[name].is_unlabelled) for name in names]
     absent = (None, (PARUS,), False)
     assert read[:3] == [(PARUS, (), False), absent, absent]
@@ -119,9 +119,9 @@ def test_folders_of_a_review_say_if_the_species_is_there(tmp_path: Path) -> None
         "folders of a review without a species: 1 recording (as neg/7.wav), which are unlabelled.",
     ):
         assert note in notes, notes
-    rows, _ = imported(sounds(tmp_path / "Parus major_Great Tit", "pos/1.wav", "incorrect/2.wav"))
+    rows, _ = imported(make_recordings(tmp_path / "Parus major_Great Tit", "pos/1.wav", "incorrect/2.wav"))
     assert [(row.scientific_name, row.absent) for row in rows.values()] == [(None, (PARUS,)), (PARUS, ())]
-    source = sounds(tmp_path / "zip", "~zip 0/Parus major_Great Tit/Negative/1.wav")
+    source = make_recordings(tmp_path / "zip", "~zip 0/Parus major_Great Tit/Negative/1.wav")
     (row,) = read_folder_rows(source, find_recordings([source]))
     assert (row.scientific_name, row.absent) == (None, (PARUS,)), "a zip that was sent"
 
@@ -136,27 +136,27 @@ def test_folders_of_a_review_say_if_the_species_is_there(tmp_path: Path) -> None
     ],
 )  # fmt: skip
 def test_reviews_in_names_of_folders(tmp_path: Path, name: str, absent: tuple[str, ...], is_unlabelled: bool) -> None:
-    source = sounds(tmp_path / "in", name)
+    source = make_recordings(tmp_path / "in", name)
     (row,) = read_folder_rows(source, find_recordings([source]))
     assert (row.scientific_name, row.absent, row.is_unlabelled) == (None, absent, is_unlabelled)
 
 
-def test_yes_and_no_are_a_review_beside_each_other(tmp_path: Path) -> None:
-    source = sounds(tmp_path / "in", "Parus major/1/a.wav", "Parus major/0/b.wav", "no/Turdus merula/c.wav")
+def test_yes_and_no_folders_together_are_a_review(tmp_path: Path) -> None:
+    source = make_recordings(tmp_path / "in", "Parus major/1/a.wav", "Parus major/0/b.wav", "no/Turdus merula/c.wav")
     rows = {Path(row.path).name: row for row in read_folder_rows(source, find_recordings([source]))}
     assert [rows[name].scientific_name for name in ("a.wav", "b.wav", "c.wav")] == [PARUS, None, TURDUS]
     assert rows["b.wav"].absent == (PARUS,)
 
 
-def test_folders_beside_those_of_a_review_are_noted(tmp_path: Path) -> None:
-    _, notes = imported(sounds(tmp_path / "in", "Parus major/positive/1.wav", "Parus major/hmm/2.wav"))
+def test_folders_next_to_those_of_a_review_are_noted(tmp_path: Path) -> None:
+    _, notes = imported(make_recordings(tmp_path / "in", "Parus major/positive/1.wav", "Parus major/hmm/2.wav"))
     assert (
         "folders beside those of a review, hmm (1): not understood, so their recordings count as the species" in notes
     )
 
 
 def test_the_command_takes_a_layout_of_folders(tmp_path: Path, command: Command) -> None:
-    sounds(tmp_path / "in", "meadow/robin/1.wav", "wood/wren/2.wav")
+    make_recordings(tmp_path / "in", "meadow/robin/1.wav", "wood/wren/2.wav")
     done = command("data", "import", "in", "set", "--layout", "place/species", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert species_of(read_table(tmp_path / "set").rows) == ["robin", "wren"]
@@ -166,8 +166,8 @@ def test_the_command_takes_a_layout_of_folders(tmp_path: Path, command: Command)
 
 
 def test_what_is_passed_over_is_counted_with_an_example(tmp_path: Path) -> None:
-    source = sounds(tmp_path / "in", "Avis una/1.wav", "Avis una/._1.wav", ".old/2.wav")
-    sounds(tmp_path / "elsewhere", "3.wav")
+    source = make_recordings(tmp_path / "in", "Avis una/1.wav", "Avis una/._1.wav", ".old/2.wav")
+    make_recordings(tmp_path / "elsewhere", "3.wav")
     (source / "Avis altera").symlink_to(tmp_path / "elsewhere")
     for name in ("a.amr", "b.amr", "README", "metadata.csv"):
         (source / name).touch()
@@ -181,7 +181,7 @@ def test_what_is_passed_over_is_counted_with_an_example(tmp_path: Path) -> None:
 
 
 def test_tables_of_kinds_that_are_not_read_are_counted(tmp_path: Path) -> None:
-    source = sounds(tmp_path / "in", "Avis una/1.wav")
+    source = make_recordings(tmp_path / "in", "Avis una/1.wav")
     for name in ("annotations.xlsx", "a.json", "b.pdf", "recordings.parquet"):
         (source / "Avis una" / name).touch()
     _, notes = imported(source)
@@ -189,7 +189,7 @@ def test_tables_of_kinds_that_are_not_read_are_counted(tmp_path: Path) -> None:
 
 
 def test_recordings_that_a_table_does_not_name_are_counted(tmp_path: Path) -> None:
-    source = sounds(tmp_path / "in", "a.wav", "more/b.wav")
+    source = make_recordings(tmp_path / "in", "a.wav", "more/b.wav")
     (source / "metadata.csv").write_text("path,species\na.wav,Avis una\n")
     rows, notes = imported(source)
     assert list(rows) == ["a.wav"]
@@ -198,7 +198,7 @@ def test_recordings_that_a_table_does_not_name_are_counted(tmp_path: Path) -> No
 
 def test_dates_of_folders_count_where_nothing_else_tells(tmp_path: Path) -> None:
     names = ("2021-05-01/Avis una/1.wav", "20210502/Avis una/2.wav", "2021-13-01/Avis una/3.wav")
-    source = sounds(tmp_path / "in", *names, "2021-05-01/Avis una/20200304_050607.wav")
+    source = make_recordings(tmp_path / "in", *names, "2021-05-01/Avis una/20200304_050607.wav")
     rows, notes = imported(source)
     assert [rows[name].date for name in names] == ["2021-05-01", "2021-05-02", None]
     assert rows["2021-05-01/Avis una/20200304_050607.wav"].date == "2020-03-04"
@@ -206,7 +206,7 @@ def test_dates_of_folders_count_where_nothing_else_tells(tmp_path: Path) -> None
 
 
 def test_the_file_that_clips_are_cut_from_is_their_group(tmp_path: Path) -> None:
-    sounds(tmp_path, "1.wav", "2.wav")
+    make_recordings(tmp_path, "1.wav", "2.wav")
     for column in ("Begin File", "source_file"):
         (tmp_path / "own.csv").write_text(f"path,species,{column}\n1.wav,Avis una,x.wav\n2.wav,Avis una,x.wav\n")
         table = import_recordings(tmp_path / "own.csv", tmp_path, n_workers=1)

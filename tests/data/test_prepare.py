@@ -198,8 +198,8 @@ def test_speech_is_cut_and_its_position_remembered(
     starts = [r["start_s"] for r in clips.index.to_pylist()]
     assert starts[:9] == [float(k) for k in range(9)]
     assert starts[-1] > 20, "times are those of the recording, not of what is left of it"
-    heard, _ = soundfile.read(tmp_path / "x.speech.wav")
-    assert len(heard) / RATE_HZ == pytest.approx(done.cut_s["x"], abs=0.01)
+    detected, _ = soundfile.read(tmp_path / "x.speech.wav")
+    assert len(detected) / RATE_HZ == pytest.approx(done.cut_s["x"], abs=0.01)
 
 
 def test_birds_are_no_speech(detector: VoiceActivityDetector, dawn: Path) -> None:
@@ -250,7 +250,7 @@ def test_the_prepare_command(table: RecordingsTable, command: Command) -> None:
     assert b"autobird" in command("prepare", "--list-recipes").stdout
 
 
-def test_clips_are_taken_where_the_species_calls(table: RecordingsTable) -> None:
+def test_clips_are_selected_where_the_species_calls(table: RecordingsTable) -> None:
     recipe = Recipe(rate_hz=RATE_HZ, window_s=2.0, clip_selection="scored", n_clips=2)
     _, clips = made(table, "scored", recipe, calls={"long": [7.5, 8.0, 0.2]})
     starts = {r["recording_id"]: [] for r in clips.index.to_pylist()}
@@ -317,8 +317,8 @@ def test_prepare_with_scores_and_images_from_the_command_line(tmp_path: Path, da
     done = command("prepare", tmp_path, tmp_path / "clips", "--recipe", "scored-5s", "--images", "--n-mels", "64")
     assert done.returncode == 0, done.stderr
     (row,) = Clips(tmp_path / "clips").index.to_pylist()
-    heard = command("identify", dawn, "--min-score", "0.3", "--format", "csv").stdout.decode()
-    cuckoo = [line.split(",") for line in heard.splitlines() if "Cuculus" in line]
+    detected = command("identify", dawn, "--min-score", "0.3", "--format", "csv").stdout.decode()
+    cuckoo = [line.split(",") for line in detected.splitlines() if "Cuculus" in line]
     best = max(cuckoo, key=lambda fields: float(fields[4]))
     assert row["start_s"] <= float(best[0]) < float(best[1]) <= row["end_s"]
     assert len(list((tmp_path / "clips" / "images" / "Cuculus canorus").iterdir())) == 1

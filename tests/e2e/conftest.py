@@ -12,7 +12,7 @@ from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
 
 
 @pytest.fixture(scope="session")
-def lessons(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def labeled_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two birds that nobody knows, and the same background without them: a folder for each."""
     folder = tmp_path_factory.mktemp("lessons")
     plan = SyntheticPlan(n_species=2, n_clips=8, n_soundscapes=0, clip_s=3)

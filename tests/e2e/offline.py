@@ -25,7 +25,7 @@ def raise_loopback() -> None:
         fcntl.ioctl(any_socket, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
 
 
-def main(folder: Path, lessons: Path, models: Path) -> dict[str, object]:
+def main(folder: Path, labeled_files: Path, models: Path) -> dict[str, object]:
     """Return the outcome of each."""
     command = [
         sys.executable,
@@ -40,22 +40,22 @@ def main(folder: Path, lessons: Path, models: Path) -> dict[str, object]:
     demo = subprocess.run(command, capture_output=True, cwd=folder)
     server = Server(folder / "server", "--models-folder", models)
     with serving(server), server.client() as client:
-        files = [("audio", (f"{p.parent.name}/{p.name}", p.read_bytes())) for p in sorted(lessons.glob("*/*.*"))]
-        taken = client.post("/api/v1/training-data", files=files, data={"new_class": "yes"}).json()["n_accepted"]
+        files = [("audio", (f"{p.parent.name}/{p.name}", p.read_bytes())) for p in sorted(labeled_files.glob("*/*.*"))]
+        accepted = client.post("/api/v1/training-data", files=files, data={"new_class": "yes"}).json()["n_accepted"]
         job = client.post("/api/v1/retrain").json()["id"]
         until = time.monotonic() + 400
         while (row := client.get(f"/api/v1/jobs/{job}").json())["status"] in ("queued", "running"):
             assert time.monotonic() < until, row
             time.sleep(0.5)
-        heard = wait_for(lambda: client.post("/api/predict", files={"audio": files[0][1][1]}).json())
-    assert isinstance(heard, dict)
+        detected = wait_for(lambda: client.post("/api/predict", files={"audio": files[0][1][1]}).json())
+    assert isinstance(detected, dict)
     return {
         "demo": demo.returncode,
         "demo_errors": demo.stderr.decode()[-500:],
-        "taken": taken,
+        "taken": accepted,
         "job": row["status"],
         "error": row["error"],
-        "heard": heard.get("predicted_species"),
+        "heard": detected.get("predicted_species"),
     }
 
 

@@ -38,9 +38,9 @@ def browser() -> Iterator[Browser]:
         pytest.skip("no chromium on this machine: apt install chromium")
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-        found = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        yield found
-        found.close()
+        launched = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield launched
+        launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -54,19 +54,19 @@ def server(birdnet: Bundle, store: ModelStore, tmp_path_factory: pytest.TempPath
 def page(browser: Browser, server: str) -> Iterator[Page]:
     """A page on which no script fails and nothing is blocked."""
     context = browser.new_context(base_url=server, viewport={"width": 1280, "height": 900}, color_scheme="dark")
-    found = context.new_page()
-    found.set_default_timeout(60_000)
+    new_page = context.new_page()
+    new_page.set_default_timeout(60_000)
     wrong: list[str] = []
-    found.on("pageerror", lambda error: wrong.append(str(error)))
-    found.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    yield found
+    new_page.on("pageerror", lambda error: wrong.append(str(error)))
+    new_page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    yield new_page
     wrong = [text for text in wrong if REFUSED not in text]
     context.close()
     assert not wrong
 
 
 def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way, step by step
-    page: Page, dawn: Path, lessons: list[Path], browser: Browser, server: str
+    page: Page, dawn: Path, labeled_files: list[Path], browser: Browser, server: str
 ) -> None:
     page.goto("/")
     page.set_input_files("#audio", dawn)
@@ -109,7 +109,7 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
 
     # teach, species by species
     page.goto("/training")
-    for folder in sorted({path.parent for path in lessons}):
+    for folder in sorted({path.parent for path in labeled_files}):
         page.get_by_label("Species (empty").fill(folder.name)
         page.set_input_files("#recordings", sorted(folder.iterdir()))
         if folder.name == "noise":
@@ -135,13 +135,13 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     expect(page.get_by_text("The new model requires your approval: too few held-out recordings")).to_be_visible()
     expect(page.get_by_role("row").filter(has_text="Synthetic Bird 001").nth(1)).to_contain_text("no class")
     if SCREENSHOTS:
-        _take_pictures(browser, server, Path(SCREENSHOTS))
+        _take_screenshots(browser, server, Path(SCREENSHOTS))
 
     # promote it, and identify again
     page.get_by_role("button", name="Activate", exact=True).click()
     expect(page.get_by_role("button", name="Roll back")).to_be_visible()
     page.goto("/")
-    page.set_input_files("#audio", next(path for path in lessons if "ficta001" in path.name))
+    page.set_input_files("#audio", next(path for path in labeled_files if "ficta001" in path.name))
     page.get_by_role("button", name="Identify", exact=True).click()
     page.wait_for_url("**/recordings/*")
     expect(page.get_by_role("heading", level=1)).to_contain_text("Synthetic Bird 001")
@@ -153,7 +153,7 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     expect(page.get_by_role("row").nth(1)).to_contain_text("rolled back")
     expect(page.locator("footer")).to_contain_text("birdnet 2.4")
     page.goto("/")
-    page.set_input_files("#audio", next(path for path in lessons if "ficta001" in path.name))
+    page.set_input_files("#audio", next(path for path in labeled_files if "ficta001" in path.name))
     page.get_by_role("button", name="Identify", exact=True).click()
     page.wait_for_url("**/recordings/*")
     expect(page.get_by_role("heading", level=1)).not_to_contain_text("Synthetic")
@@ -165,7 +165,7 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     expect(page.locator("main")).not_to_contain_text("Avis_ficta")
 
 
-def _take_pictures(browser: Browser, server: str, folder: Path) -> None:
+def _take_screenshots(browser: Browser, server: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for scheme in ("light", "dark"):
         for name, width in (("desktop", 1280), ("phone", 390)):
@@ -195,13 +195,13 @@ def test_every_page_is_accessible_and_fits(browser: Browser, server: str, dawn: 
     for path in ("", *PAGES):
         if path:
             page.goto(path)
-        found = Axe().run(page)
-        assert found.violations_count == 0, f"{path}: {found.generate_report()}"
+        result = Axe().run(page)
+        assert result.violations_count == 0, f"{path}: {result.generate_report()}"
         assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{path} is wider than the screen"
     context.close()
 
 
-def test_the_microphone_is_heard(page: Page) -> None:
+def test_microphone_recording_is_identified(page: Page) -> None:
     page.context.grant_permissions(["microphone"])
     page.goto("/")
     page.get_by_role("button", name="Record from the microphone").click()
@@ -232,10 +232,10 @@ def test_names_run_no_scripts(page: Page, dawn: Path) -> None:
         assert "Dawn Chorus" in page.title()
 
 
-def test_review_asks_back_for_an_unknown_name(browser: Browser, server: str, dawn: Path) -> None:
+def test_review_reports_an_unknown_name(browser: Browser, server: str, dawn: Path) -> None:
     page = browser.new_page(base_url=server)
-    sound = {"name": dawn.name, "mimeType": "audio/wav", "buffer": dawn.read_bytes() + b"2"}
-    kept = page.request.post("/api/v1/identify?store=true", multipart={"audio": sound})
+    audio = {"name": dawn.name, "mimeType": "audio/wav", "buffer": dawn.read_bytes() + b"2"}
+    kept = page.request.post("/api/v1/identify?store=true", multipart={"audio": audio})
     assert kept.ok
     recording = page.request.get("/api/v1/recordings").json()["recordings"][0]["sha256"]
     page.goto("/review")
@@ -277,7 +277,7 @@ def test_the_charts_of_the_system_keep_current_and_can_be_read_by_pointer_and_ke
         expect(charts.first).to_be_hidden()
         for k in range(25):
             level = 0.05 + 0.035 * k
-            client.post("/api/predict", content=_steady_sound(level)).raise_for_status()
+            client.post("/api/predict", content=_steady_tone(level)).raise_for_status()
         # the numbers come by themselves
         expect(charts.first).to_be_visible(timeout=20_000)
         expect(page.locator("#facts")).to_contain_text("25")
@@ -286,14 +286,14 @@ def test_the_charts_of_the_system_keep_current_and_can_be_read_by_pointer_and_ke
         scores.focus()
         page.keyboard.press("ArrowRight")
         oldest, newest = page.locator("#latest [data-value]").last, page.locator("#latest [data-value]").first
-        expect(scores.get_by_role("status")).to_contain_text(_told(oldest))
+        expect(scores.get_by_role("status")).to_contain_text(_reported(oldest))
         page.keyboard.press("ArrowLeft")
-        expect(scores.get_by_role("status")).to_contain_text(_told(oldest))
+        expect(scores.get_by_role("status")).to_contain_text(_reported(oldest))
         canvas = scores.locator(".u-over")
         box = canvas.bounding_box()
         assert box is not None
         canvas.hover(position={"x": box["width"] - 3, "y": box["height"] / 2})
-        expect(scores.get_by_role("status")).to_contain_text(_told(newest))
+        expect(scores.get_by_role("status")).to_contain_text(_reported(newest))
         species = page.get_by_role("group", name="Most frequent species")
         species.locator(".u-over").hover(position={"x": 5, "y": 3})
         expect(species.get_by_role("status")).to_contain_text(re.compile(r"(Loud|Quiet) Bird: \d+ times"))
@@ -302,17 +302,17 @@ def test_the_charts_of_the_system_keep_current_and_can_be_read_by_pointer_and_ke
         page.mouse.wheel(0, 300)
         page.wait_for_function("scrollY > 100")
         scroll_y = page.evaluate("scrollY")
-        client.post("/api/predict", content=_steady_sound(0.25)).raise_for_status()
+        client.post("/api/predict", content=_steady_tone(0.25)).raise_for_status()
         expect(page.locator("#facts")).to_contain_text("26", timeout=20_000)
         assert page.evaluate("scrollY") == scroll_y
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        found = Axe().run(page)
-        assert found.violations_count == 0, found.generate_report()
+        result = Axe().run(page)
+        assert result.violations_count == 0, result.generate_report()
         if SCREENSHOTS:
             Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
             page.screenshot(path=Path(SCREENSHOTS, f"charts-{width}-{scheme}.png"), full_page=True)
         page.get_by_role("button", name="Pause").click()
-        client.post("/api/predict", content=_steady_sound(0.25)).raise_for_status()
+        client.post("/api/predict", content=_steady_tone(0.25)).raise_for_status()
         with page.expect_response("**/system"):
             page.get_by_role("button", name="Pause").click()
         expect(page.locator("#facts")).to_contain_text("27")
@@ -320,37 +320,37 @@ def test_the_charts_of_the_system_keep_current_and_can_be_read_by_pointer_and_ke
         assert not wrong
 
 
-def test_flat_files_are_taught_by_their_names(browser: Browser, level_bundle: Bundle, tmp_path: Path) -> None:
+def test_flat_files_are_labeled_by_their_names(browser: Browser, level_bundle: Bundle, tmp_path: Path) -> None:
     with running(Settings(model=level_bundle.folder, data=tmp_path / "server")) as client:
         page = browser.new_page(base_url=str(client.base_url))
         page.goto("/training")
         names = ("Loud Bird1.wav", "New Recording 3.wav")
-        sounds = [
-            {"name": name, "mimeType": "audio/wav", "buffer": _steady_sound(0.1 + 0.1 * k)}
+        audio_folder = [
+            {"name": name, "mimeType": "audio/wav", "buffer": _steady_tone(0.1 + 0.1 * k)}
             for k, name in enumerate(names)
         ]
-        page.set_input_files("#recordings", sounds)  # type: ignore[arg-type]
+        page.set_input_files("#recordings", audio_folder)  # type: ignore[arg-type]
         page.get_by_role("button", name="Send", exact=True).click()
         expect(page.get_by_text("1 accepted, 1 rejected")).to_be_visible()
         expect(page.get_by_role("listitem").filter(has_text="Loud Bird1.wav")).to_contain_text("accepted, Loud Bird")
         expect(page.get_by_role("listitem").filter(has_text="New Recording")).to_contain_text("names its species")
         # a name that no class has is asked about, although nothing was taken
         page.get_by_label("Species (empty").fill("Lod Bird")
-        page.set_input_files("#recordings", sounds[1:])  # type: ignore[arg-type]
+        page.set_input_files("#recordings", audio_folder[1:])  # type: ignore[arg-type]
         page.get_by_role("button", name="Send", exact=True).click()
         questions = page.get_by_role("group", name="Unknown names")
         expect(questions.get_by_role("listitem")).to_contain_text("Did you mean")
         page.context.close()
 
 
-def _steady_sound(level: float) -> bytes:
+def _steady_tone(level: float) -> bytes:
     """Return a second at a level, at 16 kHz."""
     out = io.BytesIO()
     soundfile.write(out, np.full(16_000, level, np.float32), 16_000, format="WAV")
     return out.getvalue()
 
 
-def _told(row: Locator) -> str:
+def _reported(row: Locator) -> str:
     """Return the words of a chart for a row of its table."""
     return f"{row.get_attribute('data-name')}, score {float(row.get_attribute('data-value') or 0):.2f}"
 

@@ -34,8 +34,8 @@ sys.addaudithook(watch)
 """Run by every Python process at its start: writes down who wants to reach whom."""
 
 
-def test_the_demo_the_server_and_training_ask_nobody(
-    birdnet: Bundle, store: ModelStore, lessons: list[Path], tmp_path: Path
+def test_demo_server_and_training_open_no_connection(
+    birdnet: Bundle, store: ModelStore, labeled_files: list[Path], tmp_path: Path
 ) -> None:
     assert birdnet.folder.is_dir()
     (tmp_path / "watch").mkdir()
@@ -50,13 +50,13 @@ def test_the_demo_the_server_and_training_ask_nobody(
     # Where this user may, in a namespace without any network.
     alone = subprocess.run(["unshare", "-n", "true"], capture_output=True).returncode == 0
     prefix, how = (["unshare", "-n"], "alone") if alone else ([], "watched")
-    folder = lessons[0].parents[1]
+    folder = labeled_files[0].parents[1]
     command = [*prefix, sys.executable, "-m", "tests.e2e.offline", how, str(tmp_path), str(folder), str(store.folder)]
     run = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True)
     assert run.returncode == 0, run.stderr.decode()
-    found = json.loads(run.stdout.splitlines()[-1])
-    assert found["demo"] == 0, found
-    assert found["taken"] == len(lessons)
-    assert found["job"] == "done", found
-    assert found["heard"]
+    result = json.loads(run.stdout.splitlines()[-1])
+    assert result["demo"] == 0, result
+    assert result["taken"] == len(labeled_files)
+    assert result["job"] == "done", result
+    assert result["heard"]
     assert not watched.exists(), watched.read_text()

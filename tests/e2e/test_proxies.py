@@ -112,10 +112,10 @@ def test_all_is_there_behind_a_proxy(kind: str, level_bundle: Bundle, tmp_path: 
         assert logged_in.status_code == 303
         assert "Secure" in logged_in.headers["set-cookie"]
         for path in ("/", "/history", "/review", "/training", "/models", "/system", "/docs"):
-            found = client.get(path, headers=page)
-            assert found.status_code == 200, path
-            assert 'src="/static' not in found.text
-            assert 'href="/history' not in found.text
+            response = client.get(path, headers=page)
+            assert response.status_code == 200, path
+            assert 'src="/static' not in response.text
+            assert 'href="/history' not in response.text
         assert client.get("/static/page.js").status_code == 200
         csrf = {"X-CSRF-Token": page_token(client)}
 
@@ -123,10 +123,10 @@ def test_all_is_there_behind_a_proxy(kind: str, level_bundle: Bundle, tmp_path: 
         soundfile.write(long, np.full(25_000_000, 0.25, np.float32), 16_000, subtype="FLOAT")
         reply = client.post("/api/v1/identify?top=1", files={"audio": ("long.wav", long.read_bytes())}, headers=csrf)
         assert reply.status_code == 202, reply.text
-        told = []
+        reported = []
         with client.stream("GET", reply.json()["events"]) as stream:
-            told = [line for line in stream.iter_lines() if line.startswith("data:")]
-        assert any('"done"' in line for line in told)
+            reported = [line for line in stream.iter_lines() if line.startswith("data:")]
+        assert any('"done"' in line for line in reported)
         recording = client.get("/api/v1/recordings").json()["recordings"][0]
         part = client.get(recording["audio"], headers={"Range": "bytes=100-199"})
         assert (part.status_code, len(part.content)) == (206, 100)

@@ -31,8 +31,8 @@ pytestmark = pytest.mark.ops
 TOKEN = "a-token-of-this-test"  # noqa: S105
 
 
-def send(client: httpx.Client, lessons: list[Path]) -> None:
-    files = [("audio", (f"{path.parent.name}/{path.name}", path.read_bytes())) for path in lessons]
+def send(client: httpx.Client, labeled_files: list[Path]) -> None:
+    files = [("audio", (f"{path.parent.name}/{path.name}", path.read_bytes())) for path in labeled_files]
     reply = client.post("/api/v1/training-data", files=files, data={"new_class": "yes"})
     assert reply.status_code == 200, reply.text
     assert {each["status"] for each in reply.json()["files"]} <= {"accepted", "duplicate"}, reply.text
@@ -48,7 +48,7 @@ NOISE = noise()
 
 
 def test_two_servers_are_one(
-    birdnet: Bundle, store: ModelStore, lessons: list[Path], dawn: Path, tmp_path: Path
+    birdnet: Bundle, store: ModelStore, labeled_files: list[Path], dawn: Path, tmp_path: Path
 ) -> None:
     shared = ["--models-folder", store.folder, "--files", tmp_path / "files", "--trusted-proxy", "127.0.0.1"]
     with Postgres(tmp_path / "postgres") as database:
@@ -69,8 +69,8 @@ def test_two_servers_are_one(
             (recording,) = second.get("/api/v1/recordings").json()["recordings"]
             assert second.get(recording["audio"]).content == dawn.read_bytes()
             with ThreadPoolExecutor(6) as pool:  # at the same moment, of both
-                list(pool.map(partial(send, lessons=lessons), [first, second] * 3))
-            assert second.get("/api/v1/training-data").json()["total"] == len(lessons)
+                list(pool.map(partial(send, labeled_files=labeled_files), [first, second] * 3))
+            assert second.get("/api/v1/training-data").json()["total"] == len(labeled_files)
             with ThreadPoolExecutor(2) as pool:
                 kept_again = list(
                     pool.map(lambda c: c.post("/api/v1/identify?store=true", content=NOISE), [first, second])
@@ -96,9 +96,9 @@ def test_two_servers_are_one(
             assert first.post(f"/api/v1/models/{new}/activate").status_code == 200
             for client in (first, second):
                 wait_for(lambda c=client: c.get("/api/v1/models/active").json()["bundle_id"] == new, within_s=20)
-            bird = next(path for path in lessons if "ficta001" in path.name).read_bytes()
+            bird = next(path for path in labeled_files if "ficta001" in path.name).read_bytes()
             scores = [c.post("/api/predict", files={"audio": bird}).json() for c in (first, second)]
-            assert [found["predicted_species"] for found in scores] == ["Synthetic Bird 001"] * 2
+            assert [score["predicted_species"] for score in scores] == ["Synthetic Bird 001"] * 2
             assert scores[0]["confidence"] == scores[1]["confidence"]
 
             # one is killed under load: its own requests, at most, are lost
@@ -160,7 +160,7 @@ def _load_and_kill(address: str, body: bytes, victim: Server) -> tuple[Counter[i
     lock = threading.Lock()
     until = time.monotonic() + 6
 
-    def ask() -> None:
+    def request_once() -> None:
         with httpx.Client(base_url=address, timeout=60, headers=victim.headers) as client:
             while time.monotonic() < until:
                 try:
@@ -170,7 +170,7 @@ def _load_and_kill(address: str, body: bytes, victim: Server) -> tuple[Counter[i
                 with lock:
                     statuses[status] += 1
 
-    threads = [threading.Thread(target=ask) for _ in range(N_CLIENTS)]
+    threads = [threading.Thread(target=request_once) for _ in range(N_CLIENTS)]
     for thread in threads:
         thread.start()
     time.sleep(2)

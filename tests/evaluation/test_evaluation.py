@@ -58,10 +58,10 @@ def test_secondary_species_count_or_are_masked(
     assert truth[:, 0].all()
     assert truth[:, 1].tolist() == [False, secondary == "count", False]
     assert np.isnan(values[:, 1]).tolist() == [False, secondary == "mask", False]
-    found = evaluate(band_bundle, scores)
-    assert found.secondary == secondary
-    assert 0 < found.by_recording["multilabel_log_loss"].value < 20
-    assert sum(n for _, _, n in found.reliability) == (10 if secondary == "mask" else 12), "windows and species"
+    evaluation = evaluate(band_bundle, scores)
+    assert evaluation.secondary == secondary
+    assert 0 < evaluation.by_recording["multilabel_log_loss"].value < 20
+    assert sum(n for _, _, n in evaluation.reliability) == (10 if secondary == "mask" else 12), "windows and species"
 
 
 def test_species_that_are_only_secondary_are_looked_at_where_they_count(
@@ -91,17 +91,17 @@ def test_a_run_keeps_what_was_measured_with_it(
         done = command("evaluate", model, duet.folder, *options)
         assert done.returncode == 0, done.stderr
     assert Path(command("models", "path", run).stdout.decode().strip()) == run / "bundle", "a run is its bundle"
-    about = json.loads((run / "run.json").read_text())
-    assert [each["part"] for each in about["evaluations"]] == ["all", "test"], "one for each part, the latest last"
-    latest = about["evaluations"][-1]
+    metadata = json.loads((run / "run.json").read_text())
+    assert [each["part"] for each in metadata["evaluations"]] == ["all", "test"], "one for each part, the latest last"
+    latest = metadata["evaluations"][-1]
     assert (latest["data_set"], latest["bundle_id"], latest["pool"]) == (
         str(duet.folder.resolve()),
         band_bundle.id,
         "max",
     )
     assert latest["metrics"]["accuracy"].keys() == {"value", "low", "high"}
-    assert about["metrics"]["test_accuracy"] == latest["metrics"]["accuracy"]["value"]
-    assert about["metrics"].keys() >= {"val_auc", "all_accuracy"}
+    assert metadata["metrics"]["test_accuracy"] == latest["metrics"]["accuracy"]["value"]
+    assert metadata["metrics"].keys() >= {"val_auc", "all_accuracy"}
 
 
 @pytest.mark.parametrize(
@@ -141,12 +141,12 @@ def test_species_that_the_model_does_not_know_are_named_first_and_counted_as_wro
         b"does not know 2 of the 3 species of these recordings: Avis ignota (2), Avis nova (1). In 3 of 5 recordings"
     )
     assert warning in done.stderr.splitlines()[0]
-    found = json.loads((tmp_path / "report" / "evaluation.json").read_text())["evaluations"][0]
-    assert found["by_recording"]["accuracy"]["value"] == 1.0
-    assert found["counted"]["accuracy"] == {"n_recordings": 2, "n_species": 1}
-    assert found["with_unknown"]["accuracy"]["value"] == pytest.approx(2 / 5)
-    assert found["with_unknown"]["macro_f1"]["value"] == pytest.approx(1 / 3)
-    assert found["counted"]["cmap"]["n_recordings"] == 5, "recordings of unknown species are negatives already"
+    evaluation = json.loads((tmp_path / "report" / "evaluation.json").read_text())["evaluations"][0]
+    assert evaluation["by_recording"]["accuracy"]["value"] == 1.0
+    assert evaluation["counted"]["accuracy"] == {"n_recordings": 2, "n_species": 1}
+    assert evaluation["with_unknown"]["accuracy"]["value"] == pytest.approx(2 / 5)
+    assert evaluation["with_unknown"]["macro_f1"]["value"] == pytest.approx(1 / 3)
+    assert evaluation["counted"]["cmap"]["n_recordings"] == 5, "recordings of unknown species are negatives already"
     assert "5 recordings, 3 species" in next(
         line for line in done.stdout.decode().splitlines()[7:] if "counted as wrong" in line
     )
@@ -167,12 +167,12 @@ def test_annotated_and_empty_counts_as_none_and_unlabelled_does_not_count(
 ) -> None:
     marks = (Annotation(start_s=0, end_s=1, scientific_name=DEEP),)
     unknown = (Annotation(start_s=0, end_s=2, scientific_name=""),)
-    about = {"kind": "soundscape", "split": "test"}
+    metadata = {"kind": "soundscape", "split": "test"}
     rows = (
-        RecordingRow(recording_id="marked", path="marked.wav", annotations=marks, **about),  # type: ignore[arg-type]
-        RecordingRow(recording_id="empty", path="empty.wav", is_annotated=True, **about),  # type: ignore[arg-type]
-        RecordingRow(recording_id="what", path="what.wav", annotations=unknown, **about),  # type: ignore[arg-type]
-        RecordingRow(recording_id="silence", path="quiet.wav", **about),  # type: ignore[arg-type]
+        RecordingRow(recording_id="marked", path="marked.wav", annotations=marks, **metadata),  # type: ignore[arg-type]
+        RecordingRow(recording_id="empty", path="empty.wav", is_annotated=True, **metadata),  # type: ignore[arg-type]
+        RecordingRow(recording_id="what", path="what.wav", annotations=unknown, **metadata),  # type: ignore[arg-type]
+        RecordingRow(recording_id="silence", path="quiet.wav", **metadata),  # type: ignore[arg-type]
         RecordingRow(recording_id="not it", path="not.wav", kind="background", absent=(HUMMING,), split="test"),
     )
     rng = np.random.default_rng(1)
@@ -255,13 +255,13 @@ def test_bundles_that_know_other_species_and_background_alone_are_reported(
     assert "nothing, because every draw of 3 recordings gives the same." in page
     write_table(RecordingsTable(tmp_path, rows[2:]))
     done = command("evaluate", level_bundle.folder, tmp_path, "--split", "all", "--json")
-    (found,) = json.loads(done.stdout)["evaluations"]
-    assert found["background"]["n_recordings"] == 1
-    assert found["background"]["n_species"] == 2, "all that the model knows"
-    assert found["by_recording"]["padded_cmap"]["value"] is None, "padding is no evidence"
+    (evaluation,) = json.loads(done.stdout)["evaluations"]
+    assert evaluation["background"]["n_recordings"] == 1
+    assert evaluation["background"]["n_species"] == 2, "all that the model knows"
+    assert evaluation["by_recording"]["padded_cmap"]["value"] is None, "padding is no evidence"
     assert b"NaN" not in done.stdout
     kept = command("evaluate", level_bundle.folder, tmp_path, "--split", "all", "--out", tmp_path / "report")
-    assert b"evaluation.json is there already. Choose another name, or use --overwrite." in kept.stderr
+    assert b"evaluation.json: it is there already. Choose another name, or use --overwrite." in kept.stderr
     doubled = command("evaluate", level_bundle.folder, level_bundle.folder, tmp_path, "--split", "all")
     assert b"are the same bundle" in doubled.stderr
     turned = command("evaluate", tmp_path, level_bundle.folder)

@@ -71,10 +71,10 @@ def test_a_column_for_each_class_as_since_2023(command: Command, trained: Path, 
 def test_rows_for_windows_and_species_as_in_2022(
     command: Command, trained: Path, test_set: Path, tmp_path: Path
 ) -> None:
-    asked = [f"soundscape_7_{code}_{end}" for code in ("deebir1", "unknow1") for end in (5, 10)]
-    sample = "row_id,target\n" + "".join(f"{row},False\n" for row in asked)
+    wanted_rows = [f"soundscape_7_{code}_{end}" for code in ("deebir1", "unknow1") for end in (5, 10)]
+    sample = "row_id,target\n" + "".join(f"{row},False\n" for row in wanted_rows)
     lines, _ = submit(command, trained, test_set, tmp_path, sample)
-    assert lines == ["row_id,target", f"{asked[0]},True", *(f"{row},False" for row in asked[1:])]
+    assert lines == ["row_id,target", f"{wanted_rows[0]},True", *(f"{row},False" for row in wanted_rows[1:])]
 
 
 def test_a_list_of_species_for_each_window_as_in_2021(

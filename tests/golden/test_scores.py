@@ -232,7 +232,7 @@ def test_a_model_gives_these_scores_for_files_and_for_samples(
     signal, path = SIGNALS[name], next(path for path in recordings if path.name == name)
     model = load_model(level_bundle.folder)
     samples, rate_hz = soundfile.read(path, dtype="float32")
-    for sound in (path, (samples, rate_hz)):
-        assert model.predict(sound)[:, 0] == pytest.approx(signal.loud, abs=1e-4)
+    for audio in (path, (samples, rate_hz)):
+        assert model.predict(audio)[:, 0] == pytest.approx(signal.loud, abs=1e-4)
         for number, scores in enumerate(signal.overlapping, start=1):
-            assert model.predict(sound, overlap_s=0.5, channel=number)[:, 0] == pytest.approx(scores, abs=1e-4)
+            assert model.predict(audio, overlap_s=0.5, channel=number)[:, 0] == pytest.approx(scores, abs=1e-4)

@@ -38,19 +38,19 @@ identify(
 
 
 def test_identify_resumes_after_sigkill(tmp_path: Path, level_bundle: Bundle) -> None:
-    sounds, out = tmp_path / "sounds", tmp_path / "killed.csv"
-    sounds.mkdir()
+    recordings, out = tmp_path / "sounds", tmp_path / "killed.csv"
+    recordings.mkdir()
     for k in range(12):
-        write_recording(sounds / f"{k:02d}.wav", tone(seconds=2 + k % 3, level=0.3 + 0.05 * k), rate_hz=16_000)
-    (sounds / "broken.wav").write_text("no sound")
+        write_recording(recordings / f"{k:02d}.wav", tone(seconds=2 + k % 3, level=0.3 + 0.05 * k), rate_hz=16_000)
+    (recordings / "broken.wav").write_text("no sound")
     analyses = ("health", "indices")
-    identify(sounds, model=level_bundle.folder, out=tmp_path / "whole.csv", analyses=analyses)
+    identify(recordings, model=level_bundle.folder, out=tmp_path / "whole.csv", analyses=analyses)
     before = set(Path("/dev/shm").glob("dawnchorus-*"))
     for n in (1, 2, 4):
-        killed = subprocess.run([sys.executable, "-c", KILLED, sounds, level_bundle.folder, out, str(n)])
+        killed = subprocess.run([sys.executable, "-c", KILLED, recordings, level_bundle.folder, out, str(n)])
         assert killed.returncode == -signal.SIGKILL
         assert not out.exists()
-    run = identify(sounds, model=level_bundle.folder, out=out, analyses=analyses)
+    run = identify(recordings, model=level_bundle.folder, out=out, analyses=analyses)
     assert run.progress.n_resumed >= 5
     for end in (".csv", ".health.csv", ".health.recorders.csv", ".indices.csv"):
         assert (tmp_path / f"killed{end}").read_bytes() == (tmp_path / f"whole{end}").read_bytes()

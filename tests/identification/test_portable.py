@@ -36,7 +36,7 @@ HIDE_SHARED_MEMORY = 'mount -t tmpfs -o size=0,ro tmpfs /dev/shm 2> /dev/null ||
 
 
 @pytest.fixture
-def sounds(tmp_path: Path) -> Path:
+def recordings(tmp_path: Path) -> Path:
     folder = tmp_path / "sounds"
     folder.mkdir()
     for k in range(4):
@@ -46,10 +46,10 @@ def sounds(tmp_path: Path) -> Path:
     return folder
 
 
-def test_identify_gives_the_same_table_without_unix(sounds: Path, level_bundle: Bundle, tmp_path: Path) -> None:
+def test_identify_gives_the_same_table_without_unix(recordings: Path, level_bundle: Bundle, tmp_path: Path) -> None:
     expected, out = tmp_path / "expected.csv", tmp_path / "portable.csv"
-    identify(sounds, model=level_bundle.folder, out=expected)
-    arguments = ["identify", sounds, "--model", level_bundle.folder, "--out", out, "--workers", "2", "-q"]
+    identify(recordings, model=level_bundle.folder, out=expected)
+    arguments = ["identify", recordings, "--model", level_bundle.folder, "--out", out, "--workers", "2", "-q"]
     command = [sys.executable, "-c", WITHOUT_UNIX, *map(str, arguments)]
     if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode == 0:
         command = ["unshare", "-m", "sh", "-c", HIDE_SHARED_MEMORY, "sh", *command]

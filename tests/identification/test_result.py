@@ -79,32 +79,32 @@ def northern(tmp_path: Path, level_bundle: Bundle) -> Bundle:
     return range_bundle(tmp_path, level_bundle)
 
 
-def asks_store(
+def opens_range_model(
     northern: Bundle, bundle: Bundle, recordings: dict[Path, RecordingMetadata] | None = None, **options: float
 ) -> bool:
     """Find the range filter; return whether there is one, which comes from the store."""
     store = Store(northern)
-    found = open_range_filter(Model(bundle, cast(ModelStore, store)), Options(**options), recordings)  # type: ignore[arg-type]
-    assert (found is not None) == (store.opened == ["birdnet"])
-    return found is not None
+    range_filter = open_range_filter(Model(bundle, cast(ModelStore, store)), Options(**options), recordings)  # type: ignore[arg-type]
+    assert (range_filter is not None) == (store.opened == ["birdnet"])
+    return range_filter is not None
 
 
-def test_range_model_is_asked_where_a_location_is_known(northern: Bundle, level_bundle: Bundle) -> None:
+def test_range_model_runs_where_a_location_is_known(northern: Bundle, level_bundle: Bundle) -> None:
     somewhere, nowhere = RecordingMetadata(latitude=0.0, longitude=0.0), RecordingMetadata()
-    assert asks_store(northern, level_bundle, latitude=0.0, longitude=0.0)
-    assert asks_store(northern, level_bundle, {Path("/a"): nowhere, Path("/b"): somewhere})
-    assert asks_store(northern, level_bundle, {Path("/a"): nowhere}, latitude=0.0, longitude=0.0)
-    assert not asks_store(northern, level_bundle)
-    assert not asks_store(northern, level_bundle, {})
-    assert not asks_store(northern, level_bundle, {Path("/a"): nowhere})
+    assert opens_range_model(northern, level_bundle, latitude=0.0, longitude=0.0)
+    assert opens_range_model(northern, level_bundle, {Path("/a"): nowhere, Path("/b"): somewhere})
+    assert opens_range_model(northern, level_bundle, {Path("/a"): nowhere}, latitude=0.0, longitude=0.0)
+    assert not opens_range_model(northern, level_bundle)
+    assert not opens_range_model(northern, level_bundle, {})
+    assert not opens_range_model(northern, level_bundle, {Path("/a"): nowhere})
 
 
-def test_own_range_model_of_a_bundle_is_asked(northern: Bundle) -> None:
+def test_bundles_own_range_model_is_used(northern: Bundle) -> None:
     store = Store(northern)
-    found = open_range_filter(Model(northern, cast(ModelStore, store)), Options(range_threshold=0.75), None)
+    range_filter = open_range_filter(Model(northern, cast(ModelStore, store)), Options(range_threshold=0.75), None)
     assert store.opened == []
-    assert found is not None
-    assert found.expected(latitude=47, longitude=48, week=1)[:2] == [False, True]
+    assert range_filter is not None
+    assert range_filter.expected(latitude=47, longitude=48, week=1)[:2] == [False, True]
 
 
 def test_location_and_week_without_effect_are_said(tmp_path: Path, northern: Bundle, level_bundle: Bundle) -> None:
@@ -116,9 +116,9 @@ def test_location_and_week_without_effect_are_said(tmp_path: Path, northern: Bun
             return northern
 
     def notes(**options: float) -> list[str]:
-        asked = Options(**options)  # type: ignore[arg-type]
-        found = identify(tmp_path / "a.wav", asked, model=Model(level_bundle, Store(tmp_path)), workers=1).notes
-        return [note for note in found if not note.startswith("no time found")]
+        given = Options(**options)  # type: ignore[arg-type]
+        run = identify(tmp_path / "a.wav", given, model=Model(level_bundle, Store(tmp_path)), workers=1).notes
+        return [note for note in run if not note.startswith("no time found")]
 
     assert notes() == []
     (note,) = notes(latitude=1.0, longitude=1.0)
@@ -174,12 +174,12 @@ def test_run_has_a_table_of_each_scored_recording(level_bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize(("has_model", "has_location"), [(False, False), (False, True), (True, False), (True, True)])
-def test_range_filter_is_noted_where_it_was_asked(
+def test_range_filter_is_noted_where_it_was_used(
     northern: Bundle, level_bundle: Bundle, has_model: bool, has_location: bool
 ) -> None:
-    asked = RangeFilter(northern, bundle=level_bundle, threshold=0.5) if has_model else None
+    given = RangeFilter(northern, bundle=level_bundle, threshold=0.5) if has_model else None
     location = {"latitude": 0.0, "longitude": 0.0} if has_location else {}
-    run = run_of(level_bundle, range_filter=asked, **location)
+    run = run_of(level_bundle, range_filter=given, **location)
     assert run.has_location is (has_model and has_location)
     assert run.provenance.parameters["range_filter"] is (has_model and has_location)
     assert run.provenance is run.provenance
@@ -198,18 +198,18 @@ def test_provenance_names_model_and_every_option(level_bundle: Bundle) -> None:
 
 def test_progress_counts_recordings_windows_and_seconds(tmp_path: Path, level_bundle: Bundle) -> None:
     """Of two recordings of two seconds, three windows each with half a second of overlap, and two hits in a window."""
-    sounds = tmp_path / "sounds"
-    sounds.mkdir()
+    audio_folder = tmp_path / "sounds"
+    audio_folder.mkdir()
     for name in ("a.wav", "b.wav"):
-        soundfile.write(sounds / name, np.full(32_000, 0.5), 16_000)
-    (sounds / "broken.wav").write_text("no sound")
-    (sounds / "empty.wav").write_bytes(b"")
+        soundfile.write(audio_folder / name, np.full(32_000, 0.5), 16_000)
+    (audio_folder / "broken.wav").write_text("no sound")
+    (audio_folder / "empty.wav").write_bytes(b"")
     seen: list[Progress] = []
 
     def scored(**more: bool) -> Run:
         seen.clear()
         return identify(
-            sounds,
+            audio_folder,
             Options(overlap_s=0.5),
             model=level_bundle.folder,
             out=tmp_path / "x.csv",

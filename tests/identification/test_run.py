@@ -124,10 +124,10 @@ def test_the_command_and_the_function_give_the_numbers_of_the_bare_model(
     expected = apply_activation(open_session(birdnet).run(windows).logits, "sigmoid")
     run = identify(dawn, Options(min_score=0.1))
     (table,) = run.tables()
-    found = np.zeros_like(expected)
+    scores = np.zeros_like(expected)
     for d in table.detections:
-        found[round(d.start_s / 3), birdnet.class_by_scientific_name[d.scientific_name]] = d.score
-    np.testing.assert_allclose(found, np.where(expected >= 0.1, expected, 0), atol=1e-4)
+        scores[round(d.start_s / 3), birdnet.class_by_scientific_name[d.scientific_name]] = d.score
+    np.testing.assert_allclose(scores, np.where(expected >= 0.1, expected, 0), atol=1e-4)
     done = command("identify", dawn, "--min-score", "0.1", "--json", "-q")
     printed = json.loads(done.stdout)
     assert printed["schema"] == 1
@@ -198,26 +198,26 @@ def test_weeks_are_four_to_a_month(day: str, week: int) -> None:
 
 
 def test_a_finished_run_is_kept_added_to_or_replaced(tmp_path: Path, level_bundle: Bundle) -> None:
-    sounds, out = tmp_path / "sounds", tmp_path / "all.csv"
-    sounds.mkdir()
-    soundfile.write(sounds / "a.wav", tone(), 16_000)
+    audio_folder, out = tmp_path / "sounds", tmp_path / "all.csv"
+    audio_folder.mkdir()
+    soundfile.write(audio_folder / "a.wav", tone(), 16_000)
     model = level_bundle.folder
-    identify(sounds, model=model, out=out)
+    identify(audio_folder, model=model, out=out)
     before = out.read_bytes()
     with pytest.raises(OutputExistsError, match="holds a finished run. Use --resume"):
-        identify(sounds, model=model, out=out)
-    soundfile.write(sounds / "b.wav", tone(), 16_000)
-    run = identify(sounds, model=model, out=out, resume=True)
+        identify(audio_folder, model=model, out=out)
+    soundfile.write(audio_folder / "b.wav", tone(), 16_000)
+    run = identify(audio_folder, model=model, out=out, resume=True)
     assert (run.progress.n_resumed, run.progress.n_done) == (1, 1)
     assert out.read_bytes().startswith(before)
     assert len(out.read_bytes().splitlines()) == 9
-    soundfile.write(sounds / "a.wav", tone(seconds=3), 16_000)
-    run = identify(sounds, model=model, out=out, resume=True)
+    soundfile.write(audio_folder / "a.wav", tone(seconds=3), 16_000)
+    run = identify(audio_folder, model=model, out=out, resume=True)
     assert (run.progress.n_resumed, run.progress.n_done) == (1, 1), "a changed recording is scored again"
     with pytest.raises(InputError, match=r"begun with other settings \(min_score changed\)"):
-        identify(sounds, Options(min_score=0.4), model=model, out=out, resume=True)
+        identify(audio_folder, Options(min_score=0.4), model=model, out=out, resume=True)
     assert out.exists()
-    run = identify(sounds, Options(min_score=0.4), model=model, out=out, overwrite=True)
+    run = identify(audio_folder, Options(min_score=0.4), model=model, out=out, overwrite=True)
     assert run.progress.n_done == 2
 
 
@@ -228,8 +228,8 @@ def test_resume_refuses_a_bundle_of_the_same_graph_with_another_activation(
     model = tmp_path / "model"
     shutil.copytree(level_bundle.folder, model)
     identify(tmp_path / "a.wav", model=model, out=tmp_path / "x.csv")
-    about = json.loads((model / "bundle.json").read_text())
-    (model / "bundle.json").write_text(json.dumps({**about, "activation": "softmax"}))
+    description = json.loads((model / "bundle.json").read_text())
+    (model / "bundle.json").write_text(json.dumps({**description, "activation": "softmax"}))
     with pytest.raises(InputError, match=r"begun with other settings \(activation changed\)"):
         identify(tmp_path / "a.wav", model=model, out=tmp_path / "x.csv", resume=True)
 
@@ -311,8 +311,8 @@ def test_recordings_are_found_once_in_any_case_and_depth(tmp_path: Path) -> None
         (tmp_path / relative).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / relative).touch()
     (tmp_path / "loop").symlink_to(tmp_path)
-    found = find_recordings([tmp_path, tmp_path / "a.mp3", str(tmp_path / "b" / "*.Flac")])
-    assert [str(p.relative_to(tmp_path)) for p in found] == ["a.mp3", "b/y.Flac", "b/c/x.WAV"]
+    paths = find_recordings([tmp_path, tmp_path / "a.mp3", str(tmp_path / "b" / "*.Flac")])
+    assert [str(p.relative_to(tmp_path)) for p in paths] == ["a.mp3", "b/y.Flac", "b/c/x.WAV"]
     with pytest.raises(InputError, match="No recordings found"):
         find_recordings([tmp_path / "b" / "c" / "*.mp3"])
 
@@ -334,10 +334,10 @@ def test_lists_as_people_write_them(tmp_path: Path) -> None:
     assert read_thresholds(thresholds, on_note=notes.append) == {}
     assert "no threshold in it" in notes[0]
     thresholds.write_text("species,threshold\nParus major,0.5\nGreat Tit,0.7\n")
-    with pytest.raises(FormatError, match=r"thresholds.csv, lines 2 and 3: expected one score for Great Tit"):
+    with pytest.raises(FormatError, match=r"thresholds.csv: lines 2 and 3: expected one score for Great Tit"):
         read_thresholds(thresholds, labels=[Label("Parus major", "Great Tit")])
     thresholds.write_text("species,threshold\nParus major,7\n")
-    with pytest.raises(FormatError, match=r"thresholds.csv, line 2: expected a species and a score from 0 to 1"):
+    with pytest.raises(FormatError, match=r"thresholds.csv: line 2: expected a species and a score from 0 to 1"):
         read_thresholds(thresholds)
 
 
@@ -347,8 +347,8 @@ def test_a_recordings_table_gives_time_and_location(levels: Path, level_bundle: 
     origins = read_recordings(table)
     assert list(origins) == [levels]
     run = identify(levels, model=level_bundle.folder, recordings=origins)
-    (found,) = run.tables()
-    assert (found.metadata.latitude, found.metadata.longitude, found.week) == (62, 15, 17)
+    (identified,) = run.tables()
+    assert (identified.metadata.latitude, identified.metadata.longitude, identified.week) == (62, 15, 17)
     table.write_text("file,lat,lon\nlevels.wav,620,15\n")
     with pytest.raises(FormatError, match="line 2: expected a latitude from -90 to 90"):
         read_recordings(table)
@@ -406,22 +406,22 @@ def test_a_drive_that_is_away_takes_nothing_with_it(tmp_path: Path, level_bundle
 
 
 def test_tables_in_a_folder_are_left_alone_where_nothing_changed(tmp_path: Path, level_bundle: Bundle) -> None:
-    sounds, out, model = tmp_path / "sounds", tmp_path / "out", level_bundle.folder
-    sounds.mkdir()
+    audio_folder, out, model = tmp_path / "sounds", tmp_path / "out", level_bundle.folder
+    audio_folder.mkdir()
     for name in ("a.wav", "b.wav"):
-        soundfile.write(sounds / name, tone(), 16_000)
+        soundfile.write(audio_folder / name, tone(), 16_000)
     out.mkdir()
     (out / "a.wav.csv").write_text("mine")
-    with pytest.raises(OutputExistsError, match=r"a\.wav\.csv is there already"):
-        identify(sounds, model=model, out=out)
+    with pytest.raises(OutputExistsError, match=r"a\.wav\.csv: it is there already"):
+        identify(audio_folder, model=model, out=out)
     (out / "a.wav.csv").unlink()
-    identify(sounds, model=model, out=out)
+    identify(audio_folder, model=model, out=out)
     (out / "a.wav.csv").write_text("reviewed by hand")
-    soundfile.write(sounds / "b.wav", tone(seconds=3), 16_000)
-    identify(sounds, model=model, out=out, resume=True)
+    soundfile.write(audio_folder / "b.wav", tone(seconds=3), 16_000)
+    identify(audio_folder, model=model, out=out, resume=True)
     assert (out / "a.wav.csv").read_text() == "reviewed by hand"
     assert len((out / "b.wav.csv").read_text().splitlines()) == 7
-    identify(sounds, Options(merge=True), model=model, out=out, resume=True)
+    identify(audio_folder, Options(merge=True), model=model, out=out, resume=True)
     assert len((out / "a.wav.csv").read_text().splitlines()) == 3, "another presentation writes all of them again"
     with pytest.raises(InputError, match="is elsewhere"):
         soundfile.write(tmp_path / "c.wav", tone(), 16_000)
@@ -459,10 +459,10 @@ def test_locations_of_a_table_are_found_whatever_way_the_recording_is_named(
     table.write_text("file,lat,lon\nlevels.wav,62,15\n")
     (levels.parent / "here").mkdir()
     monkeypatch.chdir(levels.parent / "here")
-    (found,) = identify(
+    (identified,) = identify(
         "../levels.wav", model=level_bundle.folder, recordings=read_recordings(Path("../recordings.csv"))
     ).tables()
-    assert found.metadata.latitude == 62
+    assert identified.metadata.latitude == 62
 
 
 def test_modules_in_the_current_folder_are_not_run(
@@ -499,29 +499,29 @@ def damage(journal: Path) -> None:
 
 
 def test_damaged_journal_is_set_aside_and_the_run_starts_again(tmp_path: Path, level_bundle: Bundle) -> None:
-    sounds, out, journal = tmp_path / "sounds", tmp_path / "all.csv", tmp_path / ".all.csv.journal"
-    sounds.mkdir()
-    soundfile.write(sounds / "a.wav", tone(), 16_000)
-    identify(sounds, model=level_bundle.folder, out=out)
+    audio_folder, out, journal = tmp_path / "sounds", tmp_path / "all.csv", tmp_path / ".all.csv.journal"
+    audio_folder.mkdir()
+    soundfile.write(audio_folder / "a.wav", tone(), 16_000)
+    identify(audio_folder, model=level_bundle.folder, out=out)
     before = out.read_bytes()
     for k in (1, 2):
         damage(journal)
         broken = journal.read_bytes()
         with pytest.raises(OutputExistsError, match="is there already"):
-            identify(sounds, model=level_bundle.folder, out=out)
+            identify(audio_folder, model=level_bundle.folder, out=out)
         with pytest.raises(JournalDamagedError, match=r"all\.csv\.journal.*is damaged.*--overwrite"):
-            identify(sounds, model=level_bundle.folder, out=out, resume=True)
+            identify(audio_folder, model=level_bundle.folder, out=out, resume=True)
         assert journal.read_bytes() == broken, "it is touched only where it is replaced"
-        warnings = identify(sounds, model=level_bundle.folder, out=out, overwrite=True).warnings
+        warnings = identify(audio_folder, model=level_bundle.folder, out=out, overwrite=True).warnings
         kept = tmp_path / f".all.csv.journal.damaged-{k}"
         assert [warning.recording for warning in warnings] == [str(kept)]
         assert kept.read_bytes() == broken
         assert out.read_bytes() == before
     out.unlink()
     damage(journal)
-    run = identify(sounds, model=level_bundle.folder, out=out)
+    run = identify(audio_folder, model=level_bundle.folder, out=out)
     assert (run.progress.n_done, len(run.warnings)) == (1, 1)
-    assert identify(sounds, model=level_bundle.folder, out=out, resume=True).progress.n_resumed == 1
+    assert identify(audio_folder, model=level_bundle.folder, out=out, resume=True).progress.n_resumed == 1
 
 
 def test_run_without_output_leaves_no_file(

@@ -55,16 +55,16 @@ def test_block_by_block_is_the_same_as_at_once(detector: VoiceActivityDetector, 
 
 
 def test_silence_is_silent_inside_and_touches_nothing_outside() -> None:
-    sound = np.ones(1000, np.float32)
+    signal = np.ones(1000, np.float32)
     segments = (Segment(0.2, 0.4), Segment(0.9, 5.0))
-    quiet = silence(sound, segments, rate_hz=1000)
+    quiet = silence(signal, segments, rate_hz=1000)
     assert not quiet[200:401].any()
     assert not quiet[900:].any()
     before, after = round((0.2 - RAMP_S) * 1000), round((0.4 + RAMP_S) * 1000)
     assert (quiet[: before + 1] == 1).all()
     assert (quiet[after:880] == 1).all()
-    assert (sound == 1).all(), "the caller's samples stay as they are"
-    blocks = list(silence_blocks([sound[:250], sound[250:300], sound[300:]], segments, rate_hz=1000))
+    assert (signal == 1).all(), "the caller's samples stay as they are"
+    blocks = list(silence_blocks([signal[:250], signal[250:300], signal[300:]], segments, rate_hz=1000))
     np.testing.assert_allclose(np.concatenate(blocks), quiet, atol=1e-5)
 
 

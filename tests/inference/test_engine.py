@@ -17,11 +17,12 @@ from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import AudioDecodeError, OverloadedError
 from dawnchorus.inference.analyses.hits import ScoreFilter
 from dawnchorus.inference.analyses.windows import WindowOutput
-from dawnchorus.inference.engine import InferenceEngine, NumberedWindows
+from dawnchorus.inference.engine import InferenceEngine
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.preparation import Cleaner
 from dawnchorus.inference.recording import RecordingWork, ScoringPlan
 from dawnchorus.inference.sessions import SessionPool
+from dawnchorus.inference.work import NumberedWindows
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.cleaning import Cleaning
 
@@ -96,7 +97,7 @@ def test_recordings_are_admitted_in_their_order_up_to_a_limit(model: LoadedModel
 
 def test_error_is_that_of_its_own_recording(model: LoadedModel, engine: InferenceEngine) -> None:
     def fail() -> None:
-        raise AudioDecodeError("broken")
+        raise AudioDecodeError("b.wav", "broken")
 
     works = [Steps(model, nothing, fail), Steps(model, nothing, nothing)]
     failed, other = [engine.submit(work) for work in works]
@@ -122,11 +123,11 @@ def test_model_that_fails_fails_all_that_share_its_call(
 
 
 def test_cancelled_recording_is_closed_and_makes_room(model: LoadedModel, engine: InferenceEngine) -> None:
-    is_begun = threading.Event()
-    endless = Steps(model, *[is_begun.set] * 1_000_000)
+    is_started = threading.Event()
+    endless = Steps(model, *[is_started.set] * 1_000_000)
     waits = Steps(model, nothing)
     first, second = engine.submit(endless), engine.submit(waits)
-    assert is_begun.wait(60)
+    assert is_started.wait(60)
     assert first.cancel()
     assert second.result(60) == 1
     wait_for(lambda: endless.is_closed)
@@ -135,14 +136,14 @@ def test_cancelled_recording_is_closed_and_makes_room(model: LoadedModel, engine
 def test_recordings_that_wait_too_long_or_are_cancelled_are_not_begun(
     model: LoadedModel, engine: InferenceEngine
 ) -> None:
-    is_begun, is_over = threading.Event(), threading.Event()
+    is_started, is_over = threading.Event(), threading.Event()
 
     def wait() -> None:
-        is_begun.set()
+        is_started.set()
         is_over.wait()
 
     blocking = engine.submit(Steps(model, wait))
-    assert is_begun.wait(60)
+    assert is_started.wait(60)
     late = engine.submit(Steps(model, pytest.fail), work_s=5, wait_s=0)
     left = engine.submit(Steps(model, pytest.fail), work_s=3)
     assert engine.waiting_s == 8
@@ -155,17 +156,17 @@ def test_recordings_that_wait_too_long_or_are_cancelled_are_not_begun(
 
 
 def test_closing_finishes_what_it_can_and_cancels_the_rest(model: LoadedModel) -> None:
-    is_begun, is_over = threading.Event(), threading.Event()
+    is_started, is_over = threading.Event(), threading.Event()
 
     def wait() -> None:
-        is_begun.set()
+        is_started.set()
         is_over.wait()
 
     engine = InferenceEngine(n_threads=1, max_active=1)
     done = engine.submit(Steps(model, nothing))
     assert done.result(60) == 1
     pulled, waiting = engine.submit(Steps(model, wait, nothing)), engine.submit(Steps(model, nothing))
-    assert is_begun.wait(60)
+    assert is_started.wait(60)
     closing = threading.Thread(target=engine.close)
     closing.start()
     for future in (pulled, waiting):

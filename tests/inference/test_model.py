@@ -47,14 +47,22 @@ def test_a_model_says_what_it_is(model: Model, level_bundle: Bundle) -> None:
     assert "Loud Bird" not in repr(model.bundle)
 
 
-def test_every_kind_of_sound_has_the_same_scores(model: Model, recording: Path) -> None:
+def test_every_audio_input_type_has_the_same_scores(model: Model, recording: Path) -> None:
     expected = [[0.25, 0.75, 0], [0.5, 0.5, 0], [0.75, 0.25, 0]]
     stereo = np.stack([LEVELS, LEVELS], axis=1)
     content = recording.read_bytes()
     with recording.open("rb") as stream:
-        sounds = [recording, str(recording), content, io.BytesIO(content), stream, (LEVELS, RATE_HZ), (stereo, RATE_HZ)]
-        for sound in sounds:
-            scores = model.predict(sound)
+        recordings = [
+            recording,
+            str(recording),
+            content,
+            io.BytesIO(content),
+            stream,
+            (LEVELS, RATE_HZ),
+            (stereo, RATE_HZ),
+        ]
+        for audio in recordings:
+            scores = model.predict(audio)
             assert scores.dtype == np.float32
             assert scores.tolist() == pytest.approx(np.array(expected), abs=1e-6)
     assert model.predict(LEVELS, RATE_HZ).tolist() == scores.tolist()

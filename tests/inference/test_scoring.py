@@ -41,14 +41,14 @@ Blocks = Iterable[FloatArray]
 INFO, METADATA = AudioInfo("WAV", "PCM_16", RATE_HZ, 1, None), RecordingMetadata(recorder="AudioMoth")
 
 
-def sound(levels: Iterable[float]) -> FloatArray:
+def make_audio(levels: Iterable[float]) -> FloatArray:
     """Return one window for each level."""
     return np.repeat(np.array(list(levels), np.float32), PLAN.window_samples)
 
 
 def recording(n: int, *, first_level: float = 0.0) -> list[FloatArray]:
     """Return the block of a recording whose `n` windows are louder by 1/64 from one to the next."""
-    return [sound(first_level + k / 64 for k in range(n))]
+    return [make_audio(first_level + k / 64 for k in range(n))]
 
 
 class FakeRecording:
@@ -176,12 +176,12 @@ def test_recording_without_a_window_has_no_hits(
 
 def test_recording_that_fails_touches_no_other(run: Callable[..., Iterator[ScoredRecording | FailedRecording]]) -> None:
     def broken() -> Blocks:
-        yield sound([0.5])
-        raise AudioError("b: broken")
+        yield make_audio([0.5])
+        raise AudioError("b", "broken")
 
     decoders = Decoders({"a": lambda: recording(2), "b": broken, "c": lambda: recording(3)})
     results = {result.path.name: result for result in run(decoders)}
-    assert results["b"] == FailedRecording(Path("b"), "b: broken")
+    assert results["b"] == FailedRecording(Path("b"), "broken")
     assert (levels(results["a"]), levels(results["c"])) == ([0, 1], [0, 1, 2])
     with pytest.raises(FrozenInstanceError):
         results["b"].reason = ""  # type: ignore[union-attr,misc]
@@ -194,8 +194,8 @@ def test_there_are_no_more_decoders_than_workers(
     run: Callable[..., Iterator[ScoredRecording | FailedRecording]], n_workers: int
 ) -> None:
     decoders = Decoders({str(k): lambda k=k: recording(1, first_level=k / 64) for k in range(9)})  # type: ignore[misc]
-    found = {result.path.name: levels(result) for result in run(decoders, n_workers=n_workers)}
-    assert found == {str(k): [k] for k in range(9)}
+    results = {result.path.name: levels(result) for result in run(decoders, n_workers=n_workers)}
+    assert results == {str(k): [k] for k in range(9)}
     assert len(decoders.made) <= n_workers
     assert all(made.is_closed for made in decoders.made)
     assert all(thread.daemon for thread in decoders.threads), "one that hangs does not keep the program from ending"
@@ -220,7 +220,7 @@ def test_voices_are_listened_for_in_every_part(
             return (Segment(0.0, self.n / RATE_HZ),)
 
     monkeypatch.setattr(recording_module, "VadStream", VadStream)
-    parts = {"a": lambda: [sound([0.1]), sound([0.2, 0.3])]}
+    parts = {"a": lambda: [make_audio([0.1]), make_audio([0.2, 0.3])]}
     (result,) = run(Decoders(parts), speech_detector="detector")
     assert isinstance(result, ScoredRecording)
     assert result.speech == (Segment(0.0, 48.0),)
@@ -246,7 +246,7 @@ def test_bundle_that_cannot_be_run_is_an_error(
 
 
 @pytest.mark.parametrize(("given", "tta_shifts"), [({}, 1), ({"tta_shifts": 4}, 4)])
-def test_windows_are_turned_as_often_as_asked(
+def test_windows_are_shifted_the_requested_number_of_times(
     run: Callable[..., Iterator[ScoredRecording | FailedRecording]],
     monkeypatch: pytest.MonkeyPatch,
     given: dict[str, int],
@@ -295,8 +295,8 @@ def test_short_recordings_share_a_call_of_the_model(
     first, second = sizes
     decoders = Decoders({"a": lambda: recording(first), "b": lambda: recording(second, first_level=20 / 64)})
     monkeypatch.setattr(sessions, "open_session", session.open)
-    found = {result.path.name: levels(result) for result in run(decoders)}
-    assert found == {"a": list(range(first)), "b": [20 + k for k in range(second)]}
+    results = {result.path.name: levels(result) for result in run(decoders)}
+    assert results == {"a": list(range(first)), "b": [20 + k for k in range(second)]}
     assert session.calls == calls
 
 
@@ -346,7 +346,7 @@ def test_run_that_is_given_up_ends_decoders_and_threads(
 ) -> None:
     def endless() -> Blocks:
         while True:
-            yield sound([0.5])
+            yield make_audio([0.5])
 
     before = threading.active_count()
     decoders = Decoders({"a": lambda: recording(1), "b": endless, "c": endless})

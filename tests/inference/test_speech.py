@@ -16,8 +16,8 @@ from dawnchorus.types import Segment
 
 
 def segments(probabilities: list[float], *, duration_s: float = 60.0) -> list[tuple[float, float]]:
-    found = build_segments(np.array(probabilities, np.float32), duration_s=duration_s)
-    return [(round(segment.start_s, 6), round(segment.end_s, 6)) for segment in found]
+    built = build_segments(np.array(probabilities, np.float32), duration_s=duration_s)
+    return [(round(segment.start_s, 6), round(segment.end_s, 6)) for segment in built]
 
 
 def frames(*parts: tuple[int, float]) -> list[float]:
@@ -93,7 +93,7 @@ def test_frames_of_512_see_64_samples_before_them(n: int, n_block: int) -> None:
     ("n_block", "parts"),
     [(2_000_000, [1024, 1024]), (524_288, [1024, 1024]), (524_287, [1024, 1023]), (100_000, [1024, 147])],
 )
-def test_long_sound_is_listened_to_in_parts(n_block: int, parts: list[int]) -> None:
+def test_speech_detection_processes_long_audio_in_blocks(n_block: int, parts: list[int]) -> None:
     """Memory for frames is bounded by 1024 of them, and a block with less than these waits for the next."""
     samples = np.zeros(1_200_000, np.float32)
     samples[1_000_000:1_010_000] = 1
@@ -107,7 +107,7 @@ def test_long_sound_is_listened_to_in_parts(n_block: int, parts: list[int]) -> N
     assert sum(map(len, detector.given)) == -(-len(samples) // 512)
 
 
-def test_the_callers_samples_may_change_after_they_were_heard() -> None:
+def test_callers_samples_may_change_after_processing() -> None:
     detector = Loudness()
     vad_stream = VadStream(detector, rate_hz=16_000)
     samples = np.full(16_000, 0.9, np.float32)
@@ -116,12 +116,12 @@ def test_the_callers_samples_may_change_after_they_were_heard() -> None:
     assert vad_stream.finish() == (Segment(0.0, 1.0),)
 
 
-def test_nothing_heard_is_no_speech() -> None:
+def test_empty_audio_has_no_speech() -> None:
     assert VadStream(Loudness(), rate_hz=16_000).finish() == ()
 
 
 @pytest.mark.parametrize("rate_hz", [16_000, 8_000, 48_000])
-def test_a_graph_is_run_on_sound_of_any_rate(tmp_path: Path, rate_hz: int) -> None:
+def test_graph_runs_on_audio_of_any_rate(tmp_path: Path, rate_hz: int) -> None:
     """A graph with Silero's inputs and outputs whose probability is the loudest sample."""
     graph = helper.make_graph(
         [
@@ -143,41 +143,41 @@ def test_a_graph_is_run_on_sound_of_any_rate(tmp_path: Path, rate_hz: int) -> No
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), tmp_path / "x.onnx")
     detector = VoiceActivityDetector(tmp_path / "x.onnx")
-    sound = np.concatenate([np.zeros(2 * rate_hz), tone(seconds=2, rate_hz=rate_hz, level=0.9)]).astype(np.float32)
-    (segment,) = detector.find(sound, rate_hz=rate_hz)
+    signal = np.concatenate([np.zeros(2 * rate_hz), tone(seconds=2, rate_hz=rate_hz, level=0.9)]).astype(np.float32)
+    (segment,) = detector.find(signal, rate_hz=rate_hz)
     assert (segment.start_s, segment.end_s) == (pytest.approx(1.7, abs=0.035), 4.0)
     if rate_hz == 16_000:
-        assert detector.find(sound) == (segment,)
+        assert detector.find(signal) == (segment,)
 
 
 def test_silence_begins_and_ends_within_10_ms() -> None:
-    sound = np.full(1000, 2.0, np.float32)
-    quiet = silence(sound, [Segment(0.2, 0.4)], rate_hz=1000)
+    signal = np.full(1000, 2.0, np.float32)
+    quiet = silence(signal, [Segment(0.2, 0.4)], rate_hz=1000)
     expected = np.full(1000, 2.0)
     expected[190:200] = np.linspace(2, 0, 11)[:10]
     expected[200:401] = 0
     expected[401:410] = np.linspace(0, 2, 11)[1:10]
     np.testing.assert_allclose(quiet, expected, atol=1e-5)
-    later = silence(sound, [Segment(7.2, 7.4)], rate_hz=1000, start_s=7.0)
+    later = silence(signal, [Segment(7.2, 7.4)], rate_hz=1000, start_s=7.0)
     np.testing.assert_allclose(later, expected, atol=1e-5)
-    assert (sound == 2).all()
+    assert (signal == 2).all()
 
 
 def test_silence_reaches_both_ends_and_skips_spans_elsewhere() -> None:
-    sound = np.ones(1000, np.float32)
+    signal = np.ones(1000, np.float32)
     elsewhere = [Segment(0.0, 4.0), Segment(9.0, 9.5)]
-    assert silence(sound, elsewhere, rate_hz=1000, start_s=5.0) is sound
-    assert silence(sound, [], rate_hz=1000) is sound
-    quiet = silence(sound, [Segment(1.0, 2.0), Segment(4.5, 5.1), Segment(5.9, 7.0)], rate_hz=1000, start_s=5.0)
+    assert silence(signal, elsewhere, rate_hz=1000, start_s=5.0) is signal
+    assert silence(signal, [], rate_hz=1000) is signal
+    quiet = silence(signal, [Segment(1.0, 2.0), Segment(4.5, 5.1), Segment(5.9, 7.0)], rate_hz=1000, start_s=5.0)
     assert not quiet[:101].any()
     assert (quiet[110:890] == 1).all()
     assert not quiet[900:].any()
-    assert not silence(sound, [Segment(0.0, 5.0)], rate_hz=1000).any()
+    assert not silence(signal, [Segment(0.0, 5.0)], rate_hz=1000).any()
 
 
 def test_blocks_are_silenced_by_their_own_times() -> None:
-    sound = np.ones(3000, np.float32)
+    signal = np.ones(3000, np.float32)
     marked = [Segment(0.5, 0.6), Segment(1.7, 2.2)]
-    blocks = list(silence_blocks([sound[:700], sound[700:1900], sound[1900:]], marked, rate_hz=1000))
+    blocks = list(silence_blocks([signal[:700], signal[700:1900], signal[1900:]], marked, rate_hz=1000))
     assert [len(block) for block in blocks] == [700, 1200, 1100]
-    np.testing.assert_allclose(np.concatenate(blocks), silence(sound, marked, rate_hz=1000), atol=1e-4)
+    np.testing.assert_allclose(np.concatenate(blocks), silence(signal, marked, rate_hz=1000), atol=1e-4)

@@ -125,7 +125,7 @@ def test_range_model_is_verified_too(bundle: Path) -> None:
     change(bundle, range_sha256=file_sha256(bundle / "range.onnx"))
     verify_bundle(read_bundle(bundle))
     (bundle / "range.onnx").write_bytes(b"another one")
-    with pytest.raises(InvalidBundleError, match=r"range\.onnx is damaged or was replaced"):
+    with pytest.raises(InvalidBundleError, match=r"range\.onnx: it is damaged or was replaced"):
         verify_bundle(read_bundle(bundle))
     (bundle / "range.onnx").unlink()
     with pytest.raises(InvalidBundleError, match=r"range\.onnx.*found no file"):
@@ -272,8 +272,8 @@ def test_activations_give_scores(activation: str) -> None:
 def test_a_graph_that_takes_one_window_at_a_time(tmp_path: Path) -> None:
     graph = level_graph(tmp_path / "one.onnx", window_samples=16_000, batch=1)
     bundle = wrap_model(graph, tmp_path / "bundle", labels=LEVEL_LABELS, description=LEVEL)
-    sounds = np.array([[0.1], [0.2], [0.3]], np.float32).repeat(16_000, axis=1)
-    np.testing.assert_allclose(open_session(bundle).run(sounds).logits[:, 0], [0.1, 0.2, 0.3], atol=1e-4)
+    recordings = np.array([[0.1], [0.2], [0.3]], np.float32).repeat(16_000, axis=1)
+    np.testing.assert_allclose(open_session(bundle).run(recordings).logits[:, 0], [0.1, 0.2, 0.3], atol=1e-4)
 
 
 def test_a_graph_that_does_not_fit_is_refused_with_what_came(tmp_path: Path) -> None:
@@ -337,12 +337,12 @@ def test_names_inside_the_graph_may_be_ours(tmp_path: Path) -> None:
 
 
 def test_a_wrapped_graph_can_be_wrapped_again(tmp_path: Path, band_bundle: Bundle) -> None:
-    about = replace(LEVEL, window_s=band_bundle.info.window_s, activation=band_bundle.info.activation)
+    metadata = replace(LEVEL, window_s=band_bundle.info.window_s, activation=band_bundle.info.activation)
     bundle = band_bundle
     windows = np.random.default_rng(1).normal(0, 0.1, (2, band_bundle.window_samples)).astype(np.float32)
     expected = open_session(band_bundle).run(windows, embeddings=True)
     for name in ("again", "once more"):
-        bundle = wrap_model(bundle.graph_path, tmp_path / name, labels=band_bundle.labels, description=about)
+        bundle = wrap_model(bundle.graph_path, tmp_path / name, labels=band_bundle.labels, description=metadata)
         output = open_session(bundle).run(windows, embeddings=True)
         assert output.logits == pytest.approx(expected.logits)
         assert output.embeddings == pytest.approx(expected.embeddings)

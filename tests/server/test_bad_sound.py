@@ -22,8 +22,8 @@ RATE_HZ = 16_000
 
 def written(kind: str, subtype: str | None = None, samples: np.ndarray | None = None, rate_hz: int = RATE_HZ) -> bytes:
     out = io.BytesIO()
-    sound = np.sin(np.arange(5 * rate_hz) / 9) / 2 if samples is None else samples
-    soundfile.write(out, sound, rate_hz, format=kind, subtype=subtype)
+    audio = np.sin(np.arange(5 * rate_hz) / 9) / 2 if samples is None else samples
+    soundfile.write(out, audio, rate_hz, format=kind, subtype=subtype)
     return out.getvalue()
 
 
@@ -49,9 +49,9 @@ def zipped(data: bytes) -> bytes:
 
 
 def inf_wav() -> bytes:
-    sound = np.zeros(RATE_HZ, np.float32)
-    sound[10], sound[20] = np.inf, np.nan
-    return written("WAV", "FLOAT", sound)
+    audio = np.zeros(RATE_HZ, np.float32)
+    audio[10], audio[20] = np.inf, np.nan
+    return written("WAV", "FLOAT", audio)
 
 
 WAV, FLAC, MP3, OGG = written("WAV"), written("FLAC"), written("MP3", "MPEG_LAYER_III"), written("OGG", "VORBIS")
@@ -97,7 +97,9 @@ EITHER = {
 }
 
 
-def test_bad_sound_is_refused_or_heard_as_far_as_it_goes(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+def test_damaged_audio_is_rejected_or_identified_up_to_the_damage(
+    level_bundle: Bundle, serve: Serve, tmp_path: Path
+) -> None:
     assert len(REFUSED) + len(EITHER) > 30
     client = serve(model=level_bundle.folder)
     assert client.post("/api/predict", content=WAV).status_code == 200
@@ -113,11 +115,11 @@ def test_bad_sound_is_refused_or_heard_as_far_as_it_goes(level_bundle: Bundle, s
                 assert reply.headers["content-type"] == "application/problem+json", name
                 assert says_nothing_inner(reply.text, tmp_path), f"{name}: {reply.text}"
     files = [("audio", (f"A_a/{name}.wav", body)) for name, body in {**REFUSED, **EITHER}.items()]
-    taken = client.post("/api/v1/training-data", files=files, data={"new_class": "yes"})
-    assert taken.status_code == 200, taken.text
-    assert says_nothing_inner(taken.text, tmp_path), taken.text
+    uploaded = client.post("/api/v1/training-data", files=files, data={"new_class": "yes"})
+    assert uploaded.status_code == 200, uploaded.text
+    assert says_nothing_inner(uploaded.text, tmp_path), uploaded.text
     statuses = {
-        file["name"].removeprefix("A_a/").removesuffix(".wav"): file["status"] for file in taken.json()["files"]
+        file["name"].removeprefix("A_a/").removesuffix(".wav"): file["status"] for file in uploaded.json()["files"]
     }
     assert statuses.keys() == {**REFUSED, **EITHER}.keys()
     assert {name for name, status in statuses.items() if status == "rejected"} >= REFUSED.keys()

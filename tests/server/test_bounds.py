@@ -103,10 +103,10 @@ WORST: dict[str, tuple[str, ...]] = {
 
 def all_routes() -> list[APIRoute]:
     """Return every route of the server."""
-    found = [
+    modules = [
         importlib.import_module(f"{routes.__name__}.{each.name}") for each in pkgutil.iter_modules(routes.__path__)
     ]
-    return [route for module in found if hasattr(module, "router") for route in module.router.routes]
+    return [route for module in modules if hasattr(module, "router") for route in module.router.routes]
 
 
 def test_every_route_is_driven() -> None:
@@ -213,7 +213,7 @@ def fill(service: Service, folder: Path) -> Filled:
     return Filled(sha256, job_id, bundle.id, bundle.info.name)
 
 
-def ask(address: str, patience_s: float) -> tuple[int, bool]:
+def request_once(address: str, patience_s: float) -> tuple[int, bool]:
     """Return the status, and if the answer says when to come again; status 0: nothing came in time."""
     limits = httpx.Timeout(60, read=patience_s)
     try:
@@ -231,9 +231,9 @@ def ask(address: str, patience_s: float) -> tuple[int, bool]:
 def memory_bytes(server: Server, field: str) -> int:
     assert server.process is not None
     status = Path(f"/proc/{server.process.pid}/status").read_text()
-    found = re.search(rf"{field}:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found[1]) * 1024
+    match = re.search(rf"{field}:\s+(\d+) kB", status)
+    assert match is not None
+    return int(match[1]) * 1024
 
 
 @pytest.fixture
@@ -248,14 +248,14 @@ def filled(level_bundle: Bundle, tmp_path: Path) -> Iterator[tuple[Server, Fille
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 @pytest.mark.ops
-def test_forty_at_once_on_any_route_take_500_mb_at_most(filled: tuple[Server, Filled]) -> None:
+def test_forty_requests_on_any_route_use_at_most_500_mb(filled: tuple[Server, Filled]) -> None:
     server, names = filled
     before = memory_bytes(server, "VmRSS")
     with ThreadPoolExecutor(N_AT_ONCE) as pool:
         for path, templates in WORST.items():
             addresses = [names.address(templates[k % len(templates)], k) for k in range(N_AT_ONCE)]
             patience_s = [10 * PATIENCE_S] + [PATIENCE_S] * (N_AT_ONCE - 1)
-            replies = Counter(pool.map(ask, [server.address + address for address in addresses], patience_s))
+            replies = Counter(pool.map(request_once, [server.address + address for address in addresses], patience_s))
             assert set(replies) <= {(200, False), (503, True), (0, False)}, (path, replies)
             assert replies[200, False], (path, replies)
             growth = memory_bytes(server, "VmHWM") - before

@@ -16,7 +16,7 @@ from dawnchorus.server.settings import Role, Settings
 TOKEN = "operator-secret"  # noqa: S105 - of these tests
 
 
-def ask(client: httpx.Client, target: str, *headers: str) -> int:
+def request_once(client: httpx.Client, target: str, *headers: str) -> int:
     """Return the status of a GET whose request line and headers are sent as they are."""
     lines = "".join(f"{line}\r\n" for line in (f"GET {target} HTTP/1.1", *headers, "Connection: close"))
     with socket.create_connection((client.base_url.host, client.base_url.port), timeout=30) as connection:
@@ -49,16 +49,16 @@ def test_nothing_in_a_request_for_another_name_makes_it_local(
     request_lines: tuple[str, ...], level_bundle: Bundle, serve: Serve
 ) -> None:
     client = serve(model=level_bundle.folder)
-    assert ask(client, *request_lines) in (400, 421)
+    assert request_once(client, *request_lines) in (400, 421)
 
 
 def test_a_server_without_tokens_knows_its_own_names(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder, host="127.0.0.2")
     for name in ("localhost", "LOCALHOST:5000", "127.0.0.1", "[::1]:80", "127.0.0.2:5000"):
-        assert ask(client, "/api/v1/models", f"Host: {name}") == 200, name
-    assert ask(client, "//evil.example.org/../api/v1/models", "Host: localhost") == 404
+        assert request_once(client, "/api/v1/models", f"Host: {name}") == 200, name
+    assert request_once(client, "//evil.example.org/../api/v1/models", "Host: localhost") == 404
     # Load balancers and probes ask by any name, for what needs no right.
-    assert ask(client, "/api/v1/health/live", "Host: probe.example.org") == 200
+    assert request_once(client, "/api/v1/health/live", "Host: probe.example.org") == 200
     refused = client.get("/api/v1/models", headers={"Host": "evil.example.org"})
     assert refused.headers["content-type"] == "application/problem+json"
     assert "127.0.0.2" in refused.json()["detail"]
@@ -68,9 +68,9 @@ def test_local_names_and_addresses_are_no_token(level_bundle: Bundle, serve: Ser
     client = serve(model=level_bundle.folder, tokens={TOKEN: Role.ADMIN}, trusted_proxy="127.0.0.1")
     for target in ("/api/v1/models", "http://localhost/api/v1/models", "/api/v1/models?host=localhost"):
         for said in ("X-Forwarded-For: 127.0.0.1", "X-Forwarded-Host: localhost", "Forwarded: for=127.0.0.1"):
-            assert ask(client, target, "Host: localhost", said) == 401, (target, said)
-    assert ask(client, "//localhost/api/v1/models", "Host: localhost") in (401, 404)
-    assert ask(client, "/api/v1/models", "Host: birds.example.org", f"Authorization: Bearer {TOKEN}") == 200
+            assert request_once(client, target, "Host: localhost", said) == 401, (target, said)
+    assert request_once(client, "//localhost/api/v1/models", "Host: localhost") in (401, 404)
+    assert request_once(client, "/api/v1/models", "Host: birds.example.org", f"Authorization: Bearer {TOKEN}") == 200
 
 
 def test_a_proxy_lets_others_in_so_it_needs_a_token(tmp_path: Path) -> None:

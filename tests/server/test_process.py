@@ -22,7 +22,7 @@ from dawnchorus.models.bundle import Bundle
 
 
 @pytest.mark.ops
-def test_what_is_under_way_is_answered_when_the_server_is_ended(level_bundle: Bundle, tmp_path: Path) -> None:
+def test_sigterm_finishes_running_requests(level_bundle: Bundle, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     long = tmp_path / "long.wav"
@@ -48,8 +48,8 @@ def test_what_is_under_way_is_answered_when_the_server_is_ended(level_bundle: Bu
                     break
                 time.sleep(0.005)
             process.send_signal(signal.SIGTERM)
-            found = [reply.result() for reply in replies]
-        assert [reply.status_code for reply in found] == [200] * 8
+            results = [reply.result() for reply in replies]
+        assert [reply.status_code for reply in results] == [200] * 8
         errors = process.communicate(timeout=30)[1]
         assert process.returncode == 0, errors
         assert "Traceback" not in errors
@@ -67,22 +67,22 @@ def test_wrong_requests_to_serve_end_with_advice(tmp_path: Path, command: Comman
     unknown = command("serve", "--model", "nothing", "--data-dir", tmp_path, "--port", "0")
     assert unknown.returncode == 5
     assert b"nothing" in unknown.stderr
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
         refused = command("serve", "--port", str(port), "--data-dir", tmp_path)
     assert refused.returncode == 6
     assert f"port {port}".encode() in refused.stderr
 
 
 def test_a_proxy_may_show_it_below_a_path(level_bundle: Bundle, tmp_path: Path) -> None:
-    sound = tmp_path / "x.wav"
-    soundfile.write(sound, np.full(16_000, 0.5, np.float32), 16_000)
+    audio = tmp_path / "x.wav"
+    soundfile.write(audio, np.full(16_000, 0.5, np.float32), 16_000)
     server = Server(tmp_path / "server", "--model", level_bundle.folder, "--root-path", "/birds")
     with serving(server), server.client() as client:
         page = client.get("/history").text
         assert 'href="/birds/history" aria-current="page"' in page
         assert 'src="/birds/static/page.js"' in page
-        reply = client.post("/", files={"audio": ("x.wav", sound.read_bytes())})
+        reply = client.post("/", files={"audio": ("x.wav", audio.read_bytes())})
         assert reply.headers["location"].startswith("/birds/recordings/")
         assert client.get(reply.headers["location"].removeprefix("/birds")).status_code == 200
         assert client.get("/api/v1/recordings").json()["total"] == 1

@@ -29,12 +29,12 @@ class Gate:
 
     def __init__(self) -> None:
         self.is_open = threading.Event()
-        self.n_begun, self.n_now, self.n_most = 0, 0, 0
+        self.n_started, self.n_now, self.n_most = 0, 0, 0
         self._lock = threading.Lock()
 
     def write(self, file: BinaryIO) -> None:
         with self._lock:
-            self.n_begun, self.n_now = self.n_begun + 1, self.n_now + 1
+            self.n_started, self.n_now = self.n_started + 1, self.n_now + 1
             self.n_most = max(self.n_most, self.n_now)
         assert self.is_open.wait(timeout=60)
         with self._lock:
@@ -71,41 +71,41 @@ async def content(file: BinaryIO) -> bytes:
         return file.read()
 
 
-def test_few_run_at_once_a_few_wait_and_more_are_refused(tmp_path: Path, gate: Gate) -> None:
+def test_rendering_bounds_running_and_waiting_requests(tmp_path: Path, gate: Gate) -> None:
     async def use(renderer: Renderer) -> None:
         tasks = [asyncio.create_task(renderer.get_or_render(SOME, k, gate.write)) for k in range(5)]
-        await until(lambda: gate.n_begun == 2)
+        await until(lambda: gate.n_started == 2)
         for refused in (renderer.get_or_render(OTHER, 0, gate.write), renderer.render_once(gate.write)):
             with pytest.raises(OverloadedError) as error:
                 await refused
             assert error.value.retry_after_s >= 1
         gate.is_open.set()
         assert [await content(file) for file in await asyncio.gather(*tasks)] == [b"done"] * 5
-        assert (gate.n_begun, gate.n_most) == (5, 2)
+        assert (gate.n_started, gate.n_most) == (5, 2)
         assert await content(await renderer.render_once(writing(b"room again"))) == b"room again"
 
     with_renderer(tmp_path, use, max_running=2, max_waiting=3)
 
 
-def test_the_same_answer_is_made_once_for_all_who_ask(tmp_path: Path, gate: Gate) -> None:
+def test_concurrent_requests_share_one_rendering(tmp_path: Path, gate: Gate) -> None:
     async def use(renderer: Renderer) -> None:
         tasks = [asyncio.create_task(renderer.get_or_render(SOME, "spectrogram", gate.write)) for _ in range(20)]
-        await until(lambda: gate.n_begun)
+        await until(lambda: gate.n_started)
         tasks[0].cancel()
         gate.is_open.set()
         assert [await content(await task) for task in tasks[1:]] == [b"done"] * 19
         assert await content(await renderer.get_or_render(SOME, "spectrogram", gate.write)) == b"done"
-        assert gate.n_begun == 1
+        assert gate.n_started == 1
         renderer.discard(SOME)
         assert not list(tmp_path.iterdir())
 
     with_renderer(tmp_path, use, max_running=1, max_waiting=0)
 
 
-def test_who_leaves_gives_up_the_place_in_the_queue(tmp_path: Path, gate: Gate) -> None:
+def test_disconnected_client_frees_its_queue_slot(tmp_path: Path, gate: Gate) -> None:
     async def use(renderer: Renderer) -> None:
         running = asyncio.create_task(renderer.render_once(gate.write))
-        await until(lambda: gate.n_begun == 1)
+        await until(lambda: gate.n_started == 1)
         waiting = [asyncio.create_task(renderer.get_or_render(SOME, k, gate.write)) for k in range(2)]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -118,18 +118,18 @@ def test_who_leaves_gives_up_the_place_in_the_queue(tmp_path: Path, gate: Gate) 
         gate.is_open.set()
         assert await content(await again) == b"new"
         await content(await running)
-        assert gate.n_begun == 1, "what nobody waited for was not begun"
+        assert gate.n_started == 1, "what nobody waited for was not begun"
 
     with_renderer(tmp_path, use, max_running=1, max_waiting=2)
 
 
-def test_who_leaves_while_it_is_rendered_leaves_nothing_behind(tmp_path: Path, gate: Gate) -> None:
+def test_disconnect_during_rendering_leaves_nothing_behind(tmp_path: Path, gate: Gate) -> None:
     async def use(renderer: Renderer) -> None:
         tasks = [
             asyncio.create_task(renderer.get_or_render(SOME, 0, gate.write)),
             asyncio.create_task(renderer.render_once(gate.write)),
         ]
-        await until(lambda: gate.n_begun == 2)
+        await until(lambda: gate.n_started == 2)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -163,14 +163,14 @@ def test_the_cache_keeps_the_latest_within_its_bytes(tmp_path: Path) -> None:
     with_renderer(tmp_path, use, max_cache_bytes=300)
 
 
-def test_a_failure_reaches_all_who_wait_and_is_not_kept(tmp_path: Path) -> None:
+def test_rendering_failure_reaches_all_waiting_and_is_not_cached(tmp_path: Path) -> None:
     def fail(file: BinaryIO) -> None:
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
     async def use(renderer: Renderer) -> None:
-        asked = [renderer.get_or_render(SOME, 0, fail) for _ in range(3)]
-        for error in await asyncio.gather(*asked, renderer.render_once(fail), return_exceptions=True):
+        requested = [renderer.get_or_render(SOME, 0, fail) for _ in range(3)]
+        for error in await asyncio.gather(*requested, renderer.render_once(fail), return_exceptions=True):
             assert isinstance(error, OutputError)
         assert not list(tmp_path.iterdir())
         assert await content(await renderer.get_or_render(SOME, 0, writing(b"whole"))) == b"whole"
@@ -178,11 +178,11 @@ def test_a_failure_reaches_all_who_wait_and_is_not_kept(tmp_path: Path) -> None:
     with_renderer(tmp_path, use)
 
 
-def test_work_for_a_client_who_leaves_is_cancelled(tmp_path: Path, gate: Gate) -> None:
+def test_rendering_is_cancelled_when_its_client_disconnects(tmp_path: Path, gate: Gate) -> None:
     messages = iter(({"type": "http.request", "body": b""}, {"type": "http.disconnect"}))
 
     async def receive() -> dict[str, Any]:
-        await until(lambda: gate.n_begun)
+        await until(lambda: gate.n_started)
         return next(messages)
 
     async def use(renderer: Renderer) -> None:

@@ -54,23 +54,23 @@ def test_the_script_of_the_page_joins_features_and_model_to_one_bundle(tmp_path:
     arguments = [tmp_path / word if "." in word or word == "dashboard-model" else word for word in line.split()]
     wrapped = command(*arguments)
     assert wrapped.returncode == 0, wrapped.stderr
-    sound = np.random.default_rng(2).normal(0, 0.1, (2, WINDOW_S * RATE_HZ)).astype(np.float32)
-    features = AcousticFeatures(window_samples=sound.shape[1])(torch.from_numpy(sound)).numpy()
+    audio = np.random.default_rng(2).normal(0, 0.1, (2, WINDOW_S * RATE_HZ)).astype(np.float32)
+    features = AcousticFeatures(window_samples=audio.shape[1])(torch.from_numpy(audio)).numpy()
     expected = np.exp(features @ weights)
     expected /= expected.sum(1, keepdims=True)
-    scores = open_session(read_bundle(tmp_path / "dashboard-model")).run(sound).logits
+    scores = open_session(read_bundle(tmp_path / "dashboard-model")).run(audio).logits
     np.testing.assert_allclose(scores, expected, atol=1e-5)
-    soundfile.write(tmp_path / "bird.wav", sound[0], RATE_HZ)
-    heard = command("identify", tmp_path / "bird.wav", "--model", tmp_path / "dashboard-model", "--json", "-q")
-    assert heard.returncode == 0, heard.stderr
-    assert b"Andean" in heard.stdout
+    soundfile.write(tmp_path / "bird.wav", audio[0], RATE_HZ)
+    detected = command("identify", tmp_path / "bird.wav", "--model", tmp_path / "dashboard-model", "--json", "-q")
+    assert detected.returncode == 0, detected.stderr
+    assert b"Andean" in detected.stdout
 
 
 @pytest.mark.parametrize("name", ["final_model.h5", "MODEL.KERAS"])
 def test_a_keras_file_is_refused_with_the_way_to_onnx(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"\x89HDF\r\n")
-    about = ModelDescription(
+    metadata = ModelDescription(
         name="x", version="1", sample_rate_hz=RATE_HZ, window_s=WINDOW_S, activation="identity", license="CC0-1.0"
     )
     with pytest.raises(InputError, match=r"tf2onnx.*scaler.*label encoder.*--labels.*docs/KERAS.md"):
-        wrap_model(tmp_path / name, tmp_path / "bundle", labels=[Label("A a", "A")], description=about)
+        wrap_model(tmp_path / name, tmp_path / "bundle", labels=[Label("A a", "A")], description=metadata)

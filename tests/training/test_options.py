@@ -35,12 +35,12 @@ def rates(config: SchedulerConfig, network: Network, *, n_epochs: int) -> list[f
     optimizer = build_optimizer(OptimizerConfig(lr=1.0), network)
     scheduler = build_scheduler(config, optimizer, n_steps=100)
     assert scheduler is not None
-    found = []
+    learning_rates = []
     for _ in range(n_epochs):
-        found.append(float(optimizer.param_groups[0]["lr"]))
+        learning_rates.append(float(optimizer.param_groups[0]["lr"]))
         optimizer.step()
         scheduler.step()
-    return found
+    return learning_rates
 
 
 def test_the_rate_falls_in_steps_or_starts_anew(store: ModelStore) -> None:
@@ -95,8 +95,8 @@ def test_what_this_machine_or_program_has_not_is_one_sentence(
 
 def test_what_begins_at_random_is_never_frozen_and_is_said(store: ModelStore) -> None:
     wave = build(store, *TINY["wav2vec2"], "model.freeze_transformer=true")
-    pictures = build(store, *TINY["efficientnet"], "model.freeze=3")
-    for network, words in ((wave, "Wav2Vec2 begins at random"), (pictures, "the backbone begins at random")):
+    image_network = build(store, *TINY["efficientnet"], "model.freeze=3")
+    for network, words in ((wave, "Wav2Vec2 begins at random"), (image_network, "the backbone begins at random")):
         frozen = [
             name for name, w in network.named_parameters() if not w.requires_grad and not name.startswith("front_end")
         ]
@@ -105,9 +105,7 @@ def test_what_begins_at_random_is_never_frozen_and_is_said(store: ModelStore) ->
 
 
 @pytest.mark.parametrize(("hidden", "sizes"), [("null", []), ("5", [5]), ("[6,4]", [6, 4])], ids=["none", "one", "two"])
-def test_a_head_has_the_layers_that_were_asked_for(
-    hidden: str, sizes: list[int], band_bundle: Bundle, store: ModelStore
-) -> None:
+def test_head_has_the_configured_layers(hidden: str, sizes: list[int], band_bundle: Bundle, store: ModelStore) -> None:
     network = build(store, "model=embedding_head", f"model.backbone={band_bundle.folder}", f"model.hidden={hidden}")
     layers = [module for module in network.modules() if isinstance(module, torch.nn.Linear)]
     assert [layer.out_features for layer in layers] == [*sizes, 3]
@@ -162,10 +160,10 @@ def test_pitch_and_stretch_are_drawn_for_each_clip_and_again_the_same() -> None:
     augment = Augment(AugmentConfig(pitch_shift=2.0, time_stretch=0.2))
     first, again = (augment.augment_audio(tones, torch.eye(5), torch.Generator().manual_seed(7))[0] for _ in range(2))
     assert torch.equal(first, again)
-    heard_hz = [peak_hz(wave) for wave in first]
-    assert len({round(hz) for hz in heard_hz}) > 3
-    assert min(heard_hz) > 2000 * 2 ** (-2.1 / 12)
-    assert max(heard_hz) < 2000 * 2 ** (2.1 / 12)
+    cut_off_hz = [peak_hz(wave) for wave in first]
+    assert len({round(hz) for hz in cut_off_hz}) > 3
+    assert min(cut_off_hz) > 2000 * 2 ** (-2.1 / 12)
+    assert max(cut_off_hz) < 2000 * 2 ** (2.1 / 12)
 
 
 def test_features_are_computed_anew_where_pitch_changes(run_training: Train) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +18,12 @@ from tests.fixtures.commands import Command
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, write_table
 from dawnchorus.data.split import split_table
+from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import Bundle, TrainingSummary, read_bundle
 from dawnchorus.models.store import ModelStore
+from dawnchorus.retraining_messages import RetrainEvent, RetrainOutcome
 from dawnchorus.training.compose import compose_config
+from dawnchorus.training.job import EventPrinter, print_event, printed_failure
 from dawnchorus.training.retraining import (
     KNOWN,
     MAX_FEWER_RIGHT,
@@ -32,6 +37,7 @@ from dawnchorus.training.retraining import (
     too_few_held_out,
     training_settings,
 )
+from dawnchorus.types import Progress
 
 
 def recordings(name: str, *, n_train: int, n_test: int) -> list[RecordingRow]:
@@ -78,7 +84,7 @@ def test_fewer_held_out_recordings_cannot_rule_out_that_half_are_guessed() -> No
     assert 0.05 ** (1 / MIN_HELD_OUT) > 0.5 > 0.05 ** (1 / (MIN_HELD_OUT - 1))
 
 
-def test_as_many_recordings_as_are_asked_for_are_enough(tmp_path: Path) -> None:
+def test_required_number_of_recordings_is_enough(tmp_path: Path) -> None:
     rows = [replace(row, split=None) for row in recordings("New", n_train=3, n_test=0)]
     n_needed = too_few_held_out([replace(row, split="train") for row in rows])[0]["n_needed"]
     rows += [replace(row, recording_id=f"more {k}", path=f"more {k}.wav") for k, row in enumerate(rows[:1] * n_needed)]
@@ -148,14 +154,14 @@ def test_a_model_that_does_as_well_is_promoted_and_a_little_worse_is_as_well(lev
 def test_a_model_that_does_worse_is_kept_and_not_promoted(
     changes: dict[str, Any], reason: str, level_bundle: Bundle
 ) -> None:
-    (found,) = find_regressions(level_bundle, level_bundle, report(**changes))
-    assert reason in found
+    (regression,) = find_regressions(level_bundle, level_bundle, report(**changes))
+    assert reason in regression
 
 
 def test_a_model_that_has_lost_a_class_is_not_promoted(level_bundle: Bundle) -> None:
     smaller = replace(level_bundle, labels=level_bundle.labels[1:])
-    (found,) = find_regressions(level_bundle, smaller, report())
-    assert "Loud Bird" in found
+    (regression,) = find_regressions(level_bundle, smaller, report())
+    assert "Loud Bird" in regression
     assert find_regressions(smaller, level_bundle, report()) == (), "it may know more"
 
 
@@ -164,7 +170,7 @@ def test_a_species_that_was_not_known_before_cannot_be_lost(level_bundle: Bundle
     assert find_regressions(level_bundle, level_bundle, report(species=[unknown])) == ()
 
 
-def test_held_out_recordings_that_the_active_model_learned_from_are_counted(
+def test_held_out_recordings_in_the_active_models_training_are_counted(
     level_bundle: Bundle, store: ModelStore, tmp_path: Path
 ) -> None:
     write_recording(tmp_path / "XC1.wav", np.full(16_000, 0.3, np.float32), rate_hz=16_000)
@@ -179,9 +185,7 @@ def test_held_out_recordings_that_the_active_model_learned_from_are_counted(
         assert report["false_alarm_hours"]["new"] == pytest.approx(1 / 3600, abs=1e-4)
 
 
-def test_a_misspelt_label_ends_the_command_before_anything_is_trained(
-    level_bundle: Bundle, tmp_path: Path, command: Command
-) -> None:
+def test_misspelt_label_fails_before_training(level_bundle: Bundle, tmp_path: Path, command: Command) -> None:
     for k, name in enumerate(("Avis mgna", "Nova avis", "quiet bird")):
         (tmp_path / "data" / name).mkdir(parents=True)
         soundfile.write(tmp_path / "data" / name / "a.wav", np.full(1600, 0.1 + 0.1 * k, np.float32), 16_000)
@@ -211,9 +215,9 @@ def test_a_model_of_ones_own_is_trained_again_by_its_own_recipe(level_bundle: Bu
     others = training_settings(level_bundle, [], backbone="birdnet")
     assert others.is_default
     assert compose_config([*others.overrides, "data=lessons"]).model["init_from_backbone_mean"]
-    taught = training.model_copy(update={"recipe": compose_config([*others.overrides, "data=x"]).recipe()})
+    recipe_info = training.model_copy(update={"recipe": compose_config([*others.overrides, "data=x"]).recipe()})
     again = training_settings(
-        replace(own, info=own.info.model_copy(update={"training": taught})), [], backbone="birdnet"
+        replace(own, info=own.info.model_copy(update={"training": recipe_info})), [], backbone="birdnet"
     )
     assert again.is_default, "what was taught before is taught again, on the same backbone"
 
@@ -262,3 +266,29 @@ def test_prepare_table_says_both_reasons_of_a_recording_once(
     rows[0] = replace(rows[0], problems=("silent", "duplicate"))
     prepare_table(RecordingsTable(tmp_path, tuple(rows)), n_workers=1)
     assert [message for message in caplog.messages if "r0" in message] == ["left out: r0 is silent and duplicate"]
+
+
+def test_events_of_a_retraining_are_read_as_they_were_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    printer = EventPrinter()
+    printer.report(Progress("training", 3, 10, "epochs", {"loss": 0.1234567, "nan": math.nan}, left_s=8.0))
+    printer.emit(logging.LogRecord("x", logging.WARNING, "", 0, "%s is silent", ("r1",), None))
+    outcome = RetrainOutcome(
+        bundle="b",
+        bundle_id="0" * 12,
+        meets_promotion_rule=False,
+        reasons=("worse",),
+        report={"species": [{"new_average_precision": None}]},
+        splits={"a": "test"},
+    )
+    print_event(RetrainEvent(stage="done", outcome=outcome))
+    with pytest.raises(InputError), printed_failure():
+        raise InputError("no recordings")
+    lines = capsys.readouterr().out.splitlines()
+    epoch, sentence, done, failed = map(RetrainEvent.model_validate_json, lines)
+    assert epoch.progress == pytest.approx(0.3 + 0.45 * 0.3)
+    assert (epoch.epoch, epoch.n_epochs, epoch.left_s, epoch.metrics) == (3, 10, 8.0, {"loss": 0.12346})
+    assert (sentence.stage, sentence.message) == ("training", "warning: r1 is silent")
+    assert sentence.epoch is None, "a sentence is no epoch"
+    assert done.outcome == outcome
+    assert (failed.stage, failed.error) == ("failed", "no recordings")
+    assert json.loads(lines[3]) == {"stage": "failed", "error": "no recordings"}

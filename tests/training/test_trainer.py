@@ -74,7 +74,7 @@ def test_interrupted_run_resumes_to_the_same_metrics(run_training: Train, tmp_pa
 
 
 @pytest.mark.ops
-def test_a_killed_run_goes_on_to_the_same_end(birds: Path, tmp_path: Path, program: Command) -> None:
+def test_killed_run_resumes_to_the_same_result(birds: Path, tmp_path: Path, program: Command) -> None:
     settings = [*SMALL, "augment=light", "trainer.epochs=8", "trainer.accelerator=cpu", f"data={birds}"]
     done = program("train", *settings, f"paths.runs={tmp_path / 'whole'}")
     whole = read_run(Path(done.stdout.decode().strip()).parent)
@@ -100,7 +100,7 @@ def test_a_killed_run_goes_on_to_the_same_end(birds: Path, tmp_path: Path, progr
 
 
 @pytest.mark.ops
-def test_two_processes_learn_what_one_learns(run_training: Train, caplog: pytest.LogCaptureFixture) -> None:
+def test_two_processes_train_the_same_weights_as_one(run_training: Train, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "dawnchorus")
     settings = (*MLP[:-2], "model.dropout=[0]", "trainer.epochs=3")
     one = run_training(*settings, "trainer.batch_size=8")
@@ -118,20 +118,18 @@ class _Ear(Network):
 
     def __init__(self, store: ModelStore) -> None:
         super().__init__(Context(("Avis a", "Avis b"), store))
-        self.heard: list[torch.Tensor] = []
+        self.waveforms: list[torch.Tensor] = []
         self.head = torch.nn.Linear(1, 2)
 
     def features(self, waveform: torch.Tensor) -> torch.Tensor:
-        self.heard.append(waveform)
+        self.waveforms.append(waveform)
         return waveform.mean(1, keepdim=True)
 
     def classify(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.head(features), features
 
 
-def test_processes_hear_different_noise_and_each_the_same_again(
-    monkeypatch: pytest.MonkeyPatch, store: ModelStore
-) -> None:
+def test_processes_draw_different_reproducible_noise(monkeypatch: pytest.MonkeyPatch, store: ModelStore) -> None:
     declare_vision_operators()
     from dawnchorus.training.classifier_module import ClassifierModule
 
@@ -148,7 +146,7 @@ def test_processes_hear_different_noise_and_each_the_same_again(
         monkeypatch.setattr(ClassifierModule, "global_rank", rank)
         monkeypatch.setattr(ClassifierModule, "global_step", step)
         learner.training_step(batch, 0)
-    first, other, later, again = ear.heard
+    first, other, later, again = ear.waveforms
     assert not torch.equal(first, other)
     assert not torch.equal(first, later)
     assert not torch.equal(other, later)
@@ -180,7 +178,7 @@ def test_silence_and_some_noise_are_in_every_batch_with_none_of_the_classes(
         )  # fmt: skip
         monkeypatch.setattr(ClassifierModule, "global_step", step)
         losses[share] = learner.training_step(batch, 0).item()
-        values = ear.heard[0][4:, 0].tolist()
+        values = ear.waveforms[0][4:, 0].tolist()
         assert drawn.setdefault((share, step), values) == values, "the same step draws the same"
     assert [values[0] for values in drawn.values()] == [0, 0, 0], "silence"
     assert [len(values) for values in drawn.values()] == [3, 3, 2]
@@ -220,7 +218,7 @@ def test_settings_that_are_none_are_named_with_the_nearest_and_leave_no_run(
     assert list(tmp_path.glob("runs/*")) == []
 
 
-def test_data_that_cannot_be_learned_from_is_named(tmp_path: Path, birds: Path, store: ModelStore) -> None:
+def test_unusable_training_data_is_named(tmp_path: Path, birds: Path, store: ModelStore) -> None:
     table = read_table(birds)
 
     def refused(rows: list[RecordingRow], message: str, *more: str) -> None:
@@ -302,50 +300,50 @@ def rng() -> torch.Generator:
 
 
 def test_augmentation_does_what_it_says() -> None:
-    sound = torch.randn(6, 8000, generator=rng()) * 0.1
+    audio = torch.randn(6, 8000, generator=rng()) * 0.1
     targets = torch.eye(6)
 
     def changed(**options: object) -> tuple[torch.Tensor, torch.Tensor]:
-        return Augment(AugmentConfig(**options), backgrounds=torch.ones(2, 8000)).augment_audio(sound, targets, rng())  # type: ignore[arg-type]
+        return Augment(AugmentConfig(**options), backgrounds=torch.ones(2, 8000)).augment_audio(audio, targets, rng())  # type: ignore[arg-type]
 
     same, same_targets = changed()
-    assert torch.equal(same, sound)
+    assert torch.equal(same, audio)
     assert torch.equal(same_targets, targets)
     louder, _ = changed(gain_db=6.0)
-    gains_db = 20 * torch.log10(louder.std(1) / sound.std(1))
+    gains_db = 20 * torch.log10(louder.std(1) / audio.std(1))
     assert gains_db.abs().max() <= 6.01
     assert gains_db.std() > 1
     shifted, _ = changed(time_roll=1.0)
-    assert torch.equal(shifted.sort(1).values, sound.sort(1).values)
-    assert not torch.equal(shifted, sound)
+    assert torch.equal(shifted.sort(1).values, audio.sort(1).values)
+    assert not torch.equal(shifted, audio)
     noisy, _ = changed(noise_p=1.0, noise_snr_db=(10.0, 10.0))
-    snr_db = 20 * torch.log10(sound.std(1) / (noisy - sound).std(1))
+    snr_db = 20 * torch.log10(audio.std(1) / (noisy - audio).std(1))
     assert snr_db.numpy() == pytest.approx(np.full(6, 10), abs=0.3)
     laid, _ = changed(background_p=1.0, background_snr_db=(0.0, 0.0))
-    assert (laid - sound).std(1).max() < 1e-3, "the background is constant"
+    assert (laid - audio).std(1).max() < 1e-3, "the background is constant"
     mixed, shares = changed(mixup_p=1.0)
     assert shares.sum(1).numpy() == pytest.approx(np.ones(6), abs=1e-5)
     assert (shares.max(1).values >= 0.5).all()
     k = int(shares.max(1).values.argmin())
     own, other = int(shares[k].argmax()), int(shares[k].argsort()[-2])
-    alike = sound[other] * sound[own].std() / sound[other].std()
-    expected = shares[k, own].sqrt() * sound[own] + shares[k, other].sqrt() * alike
+    alike = audio[other] * audio[own].std() / audio[other].std()
+    expected = shares[k, own].sqrt() * audio[own] + shares[k, other].sqrt() * alike
     assert torch.allclose(mixed[k], expected, atol=0.02), "energies are in the shares, however loud each was"
     _, both = changed(mixup_p=1.0, mixup_target="both")
     assert set(both.unique().tolist()) == {0.0, 1.0}
     tilted, _ = changed(tilt_db=12.0)
-    assert not torch.allclose(tilted, sound)
-    assert tilted.shape == sound.shape
+    assert not torch.allclose(tilted, audio)
+    assert tilted.shape == audio.shape
 
 
 def test_masks_hide_and_bands_move() -> None:
-    picture = torch.arange(40.0).reshape(1, 1, 40, 1).expand(4, 1, 40, 100).clone()
-    masked = Augment(AugmentConfig(time_masks=2, freq_masks=1, n_cutouts=1)).augment_spectrogram(picture, rng())
-    hidden = masked != picture
+    spectrogram = torch.arange(40.0).reshape(1, 1, 40, 1).expand(4, 1, 40, 100).clone()
+    masked = Augment(AugmentConfig(time_masks=2, freq_masks=1, n_cutouts=1)).augment_spectrogram(spectrogram, rng())
+    hidden = masked != spectrogram
     assert 0 < hidden.float().mean() < 0.6
     assert torch.allclose(masked[hidden], torch.full_like(masked[hidden], 19.5)), "behind the mean"
-    moved = Augment(AugmentConfig(freq_shift=3)).augment_spectrogram(picture, rng())
-    steps = (moved - picture)[:, 0, 20, 0]
+    moved = Augment(AugmentConfig(freq_shift=3)).augment_spectrogram(spectrogram, rng())
+    steps = (moved - spectrogram)[:, 0, 20, 0]
     assert steps.abs().max() <= 3
     assert len(steps.unique()) > 1
 
@@ -381,7 +379,7 @@ def test_trackers_and_profilers_write_into_the_run(run_training: Train) -> None:
 
 
 @pytest.mark.ops
-def test_wandb_writes_offline_into_the_run_and_mlflow_beside_it(run_training: Train, program: Command) -> None:
+def test_wandb_writes_offline_into_the_run_and_mlflow_next_to_it(run_training: Train, program: Command) -> None:
     pytest.importorskip("wandb", reason="pip install 'dawnchorus[track]'")
     pytest.importorskip("mlflow", reason="pip install 'dawnchorus[track]'")
     settings = [*MLP, "trainer.epochs=1", "trainer.accelerator=cpu", "optimizer.lr=0.0123"]
@@ -399,7 +397,7 @@ def test_wandb_writes_offline_into_the_run_and_mlflow_beside_it(run_training: Tr
     assert {"loss", "val_auc"} <= set(metrics)
 
 
-def test_the_profiler_traces_the_steps_that_were_asked_for(run_training: Train) -> None:
+def test_profiler_traces_the_configured_steps(run_training: Train) -> None:
     settings = (*MLP, "trainer.epochs=1", "profiler=torch", "profiler.wait=2", "profiler.active=2")
     run = run_training(*settings, "profiler.record_shapes=true", "profiler.profile_memory=true")
     trace = json.loads((run.folder / "reports" / "trace.json").read_text())["traceEvents"]
@@ -412,7 +410,7 @@ def test_the_profiler_traces_the_steps_that_were_asked_for(run_training: Train) 
         run_training(*settings, "profiler.wait=30")
 
 
-def test_auxiliary_species_are_learned_and_not_told(run_training: Train, birds: Path, tmp_path: Path) -> None:
+def test_auxiliary_species_are_trained_and_not_reported(run_training: Train, birds: Path, tmp_path: Path) -> None:
 
     table = read_table(birds)
     others = [
@@ -451,11 +449,11 @@ def test_an_ensemble_is_the_average_of_its_members(run_training: Train, tmp_path
             average=average,
             weights=weights,
         )  # type: ignore[arg-type]
-        found = open_session(made).run(windows).logits
+        logits = open_session(made).run(windows).logits
         if average == "mean":
             share = 0.75 if weights else 0.5
-            np.testing.assert_allclose(found, share * each[0] + (1 - share) * each[1], atol=1e-5)
-        assert found.shape == (3, 3)
+            np.testing.assert_allclose(logits, share * each[0] + (1 - share) * each[1], atol=1e-5)
+        assert logits.shape == (3, 3)
     with pytest.raises(InputError, match="at least two bundles"):
         make_ensemble(bundles[:1], tmp_path / "one", name="x", license_name="CC0-1.0")
 
@@ -477,8 +475,8 @@ def test_the_commands_from_training_to_a_report(birds: Path, tmp_path: Path, com
     report = command("evaluate", *bundles, birds, "--out", tmp_path / "report", "--thresholds", tmp_path / "t.csv")
     assert report.returncode == 0, report.stderr
     assert b" minus acoustic_mlp, on what both know (" in report.stdout
-    found = json.loads((tmp_path / "report" / "evaluation.json").read_text())
-    first = found["evaluations"][0]
+    evaluations = json.loads((tmp_path / "report" / "evaluation.json").read_text())
+    first = evaluations["evaluations"][0]
     n_named = sum(row.split == "test" and row.scientific_name is not None for row in read_table(birds).rows)
     assert sum(map(sum, first["confusion"])) == n_named
     assert 0 <= first["by_recording"]["top_1"]["low"] <= first["by_recording"]["top_1"]["value"] <= 1
@@ -584,7 +582,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(run_training: Train, tmp_path
     assert not run.folder.exists()
 
 
-def test_an_interrupted_run_says_how_to_go_on(
+def test_interrupted_run_says_how_to_resume(
     run_training: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "dawnchorus")

@@ -68,7 +68,7 @@ class LabelReader:
         return self._count(rows)
 
     def count(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
-        """Return some of the rows that were read under the names of their classes, and count only these."""
+        """Count the labels of `rows`, some of those read, and return them under the names of their classes."""
         self.lists = Counter()
         return self._count([_with_single_labels(row, self.lists, self.known) for row in rows])
 

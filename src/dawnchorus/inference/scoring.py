@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import cast
 
 from dawnchorus.errors import AudioError
-from dawnchorus.inference.engine import InferenceEngine, WorkFuture
+from dawnchorus.inference.engine import InferenceEngine
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.recording import RecordingWork, ScoringPlan
 from dawnchorus.inference.results import FailedRecording, ScoredRecording
+from dawnchorus.inference.work import WorkFuture
 
 PROGRESS_S = 0.2
 """Time after which a step is yielded though no recording has finished."""
@@ -58,4 +59,4 @@ def _take_result(future: WorkFuture[ScoredRecording]) -> ScoredRecording | Faile
     try:
         return future.result()
     except AudioError as error:
-        return FailedRecording(cast(RecordingWork, future.work).path, str(error))
+        return FailedRecording(cast(RecordingWork, future.work).path, error.reason)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,8 +17,10 @@ from typing import Literal, Self
 
 import numpy as np
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.metadata import with_name
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.windows import RestReport, WindowPlan
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError, OverloadedError
@@ -25,11 +28,12 @@ from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, Options
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.run import build_scoring_plan, open_range_filter
-from dawnchorus.inference.analyses.windows import FloatArray, WindowOutput
-from dawnchorus.inference.engine import InferenceEngine, NumberedWindows, WorkFuture
+from dawnchorus.inference.analyses.windows import WindowOutput
+from dawnchorus.inference.engine import InferenceEngine
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.model import Model
 from dawnchorus.inference.recording import RecordingWork
+from dawnchorus.inference.work import NumberedWindows, WorkFuture
 from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS
@@ -106,7 +110,7 @@ class ServedModel:
 
 
 class Upload:
-    """An upload in the inference engine (`engine.Work`): a recording whose result is a table."""
+    """An upload in the inference engine (`work.Work`): a recording whose result is a table."""
 
     def __init__(
         self, recording: RecordingWork, builder: TableBuilder, options: Options, name: str, costs: CostEstimate
@@ -172,7 +176,7 @@ class Upload:
 
 
 class DecodedWindows:
-    """Windows [n, samples] in the inference engine (`engine.Work`), whose result are scores [n, classes]."""
+    """Windows [n, samples] in the inference engine (`work.Work`), whose result are scores [n, classes]."""
 
     needs_embeddings = False
 
@@ -357,10 +361,14 @@ class InferencePool:
         Raises:
             AudioError: it cannot be opened, or exceeds the limits.
         """
-        with self.engine.decoders.decoder() as decoder:
+        with self.decoder() as decoder:
             info = decoder.probe(path).info
-        self.limits.check(n_channels=info.n_channels, rate_hz=info.rate_hz, duration_s=info.duration_s)
+        self.limits.check(path, n_channels=info.n_channels, rate_hz=info.rate_hz, duration_s=info.duration_s)
         return info
+
+    def decoder(self) -> AbstractContextManager[DecoderProcess]:
+        """Borrow a decoder for a `with` block; it is waited for while all are in use."""
+        return self.engine.decoders.decoder()
 
     def close(self, *, grace_s: float = 30.0) -> None:
         """Finish the recordings in progress and in the queue within `grace_s`, and stop."""

@@ -39,9 +39,9 @@ def birdclef_zip() -> bytes:
     with zipfile.ZipFile(out, "w") as archive:
         lines = ["primary_label,secondary_labels,scientific_name,common_name,author,license,rating,url,filename"]
         for code, name in (("gretit1", "Parus major"), ("comcuc", "Cuculus canorus")):
-            sound = io.BytesIO()
-            soundfile.write(sound, tone(3000), 16_000, format="OGG")
-            archive.writestr(f"train_audio/{code}/XC1.ogg", sound.getvalue())
+            audio = io.BytesIO()
+            soundfile.write(audio, tone(3000), 16_000, format="OGG")
+            archive.writestr(f"train_audio/{code}/XC1.ogg", audio.getvalue())
             lines.append(f"{code},[],{name},{name},A. Uthor,cc-by-nc-sa 4.0,4.0,https://x.y,{code}/XC1.ogg")
         archive.writestr("train_metadata.csv", "\n".join(lines))
     return out.getvalue()

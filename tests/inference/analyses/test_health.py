@@ -27,8 +27,8 @@ def clean(*, seconds: float = 8.0, level: float = 0.02, seed: int = 0) -> FloatA
     n = round(seconds * RATE_HZ)
     time_s = np.arange(n) / RATE_HZ
     song = np.sin(2 * np.pi * 3000 * time_s) * (np.sin(2 * np.pi * 2 * time_s) > 0.5)
-    sound = level * (np.random.default_rng(seed).standard_normal(n) * 0.3 + song)
-    return (np.round(sound * 32768) / 32768).astype(np.float32)[:, np.newaxis]
+    signal = level * (np.random.default_rng(seed).standard_normal(n) * 0.3 + song)
+    return (np.round(signal * 32768) / 32768).astype(np.float32)[:, np.newaxis]
 
 
 def measure(samples: FloatArray, *, block: int = 1 << 16) -> Table:
@@ -131,7 +131,7 @@ def test_a_recorder_far_below_the_others_is_named() -> None:
     assert recorders(*recordings) == {"(A)": "ok", "(B)": "ok", "(C)": "ok", "(D)": "26 dB below the other recorders"}
 
 
-def test_recorders_are_told_apart_by_prefix_and_folder() -> None:
+def test_recorders_are_distinguished_by_prefix_and_folder() -> None:
     names = ["site/S4A01_20260501_050000.wav", "site/S4A02_20260501_050000.wav", "other/20260501_050000.WAV"]
     assert list(recorders(*(analyzed(clean(seconds=1), name=name) for name in names))) == [
         "S4A01 (site)",

@@ -28,19 +28,19 @@ WINDOWS = np.random.default_rng(3).uniform(-0.9, 0.9, (11, N_WINDOW)).astype(np.
 TOLERANCES = {"float64": 1e-5, "float32": 1e-5, "float16": 0.01, "int8": 0.15, "uint8": 0.15}
 
 
-def about(foreign: Foreign) -> ModelDescription:
+def describe(foreign: Foreign) -> ModelDescription:
     return ModelDescription(**{**vars(ABOUT), "activation": "identity" if foreign.has_sigmoid else "sigmoid"})
 
 
 def check(foreign: Foreign, path: Path) -> None:
     """Wrap a graph, and compare scores and embeddings of 11 windows with the reference."""
-    bundle = wrap_model(foreign.write(path), path.with_suffix(""), labels=LABELS, description=about(foreign))
-    found, expected = open_session(bundle).run(WINDOWS, embeddings=True), foreign.reference(WINDOWS)
+    bundle = wrap_model(foreign.write(path), path.with_suffix(""), labels=LABELS, description=describe(foreign))
+    outputs, expected = open_session(bundle).run(WINDOWS, embeddings=True), foreign.reference(WINDOWS)
     tolerance = TOLERANCES[foreign.dtype]
-    np.testing.assert_allclose(found.logits, expected["label"], atol=tolerance, err_msg=f"{foreign}")
-    assert (found.embeddings is None) == (foreign.n_outputs == 1)
-    if found.embeddings is not None:
-        np.testing.assert_allclose(found.embeddings, expected["embedding"], atol=tolerance, err_msg=f"{foreign}")
+    np.testing.assert_allclose(outputs.logits, expected["label"], atol=tolerance, err_msg=f"{foreign}")
+    assert (outputs.embeddings is None) == (foreign.n_outputs == 1)
+    if outputs.embeddings is not None:
+        np.testing.assert_allclose(outputs.embeddings, expected["embedding"], atol=tolerance, err_msg=f"{foreign}")
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
@@ -74,7 +74,7 @@ def test_two_outputs_of_the_size_are_refused_until_one_is_named(suffix: str, tmp
             path,
             tmp_path / "x",
             labels=LABELS,
-            description=about(foreign),
+            description=describe(foreign),
             scores_output=scores_output,
             embeddings_output=embeddings_output,
         )
@@ -85,8 +85,8 @@ def test_two_outputs_of_the_size_are_refused_until_one_is_named(suffix: str, tmp
         ({"scores_output": "one", "embeddings_output": "two"}, "expected an output two with one embedding"),
         ({"scores_output": "one", "embeddings_output": "one"}, r"beside the scores \(one\)"),
     )
-    for options, told in refused:
-        with pytest.raises(ModelError, match=told):
+    for options, message in refused:
+        with pytest.raises(ModelError, match=message):
             wrap(**options)
     assert wrap(scores_output="label").info.embedding_dim is None
     assert wrap(embeddings_output="one").info.embedding_dim == N_CLASSES
@@ -100,14 +100,14 @@ def test_two_outputs_of_the_size_are_refused_until_one_is_named(suffix: str, tmp
 
 @pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
 def test_activation_that_the_scores_do_not_have_is_refused(suffix: str, tmp_path: Path) -> None:
-    for has_sigmoid, activation, told in (
+    for has_sigmoid, activation, message in (
         (False, "identity", "Expected scores from 0 to 1 with activation identity: .* Use --activation sigmoid"),
         (True, "sigmoid", "The graph ends in Sigmoid, .* Use --activation identity"),
         (True, "softmax", "The graph ends in Sigmoid"),
     ):
         path = Foreign(has_sigmoid=has_sigmoid, dtype="uint8").write(tmp_path / f"x{suffix}")
         description = ModelDescription(**{**vars(ABOUT), "activation": activation})
-        with pytest.raises(InvalidBundleError, match=told):
+        with pytest.raises(InvalidBundleError, match=message):
             wrap_model(path, tmp_path / "x", labels=LABELS, description=description)
 
 
@@ -124,17 +124,17 @@ def test_doubts_and_choices_are_said(tmp_path: Path) -> None:
 
 def write_tail(path: Path, *nodes: onnx.NodeProto, dtype: int = TensorProto.FLOAT) -> Path:
     """Write a graph of linear sums, which `nodes` turn into scores."""
-    sound = helper.make_tensor_value_info("sound", TensorProto.FLOAT, ["n", N_WINDOW])
+    audio = helper.make_tensor_value_info("sound", TensorProto.FLOAT, ["n", N_WINDOW])
     scores = helper.make_tensor_value_info("scores", dtype, ["n", N_CLASSES])
     first = helper.make_node("MatMul", ["sound", "weights"], ["sums"])
     graph = helper.make_graph(
-        [first, *nodes], "tail", [sound], [scores], [numpy_helper.from_array(WEIGHTS.T.copy(), "weights")]
+        [first, *nodes], "tail", [audio], [scores], [numpy_helper.from_array(WEIGHTS.T.copy(), "weights")]
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
     return path
 
 
-def test_percent_is_told_from_logits(tmp_path: Path) -> None:
+def test_percent_is_distinguished_from_logits(tmp_path: Path) -> None:
     def wrap(factor: float, activation: str) -> list[str]:
         shares = helper.make_node("Sigmoid", ["sums"], ["shares"])
         constant = helper.make_node("Constant", [], ["factor"], value_float=float(factor))
@@ -218,17 +218,17 @@ def test_ends_that_a_sigmoid_makes_no_scores_of_are_said(tmp_path: Path) -> None
 
 
 def test_whole_numbers_without_a_scale_are_refused(tmp_path: Path) -> None:
-    sound = helper.make_tensor_value_info("sound", TensorProto.INT16, ["n", N_WINDOW])
+    audio = helper.make_tensor_value_info("sound", TensorProto.INT16, ["n", N_WINDOW])
     scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", N_WINDOW])
     cast = helper.make_node("Cast", ["sound"], ["scores"], to=TensorProto.FLOAT)
-    graph = helper.make_graph([cast], "pcm", [sound], [scores])
+    graph = helper.make_graph([cast], "pcm", [audio], [scores])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "x.onnx")
     with pytest.raises(ModelError, match=r"found sound \[any, 16\] int16. .* Export it with a float input"):
         wrap_model(tmp_path / "x.onnx", tmp_path / "x", labels=LABELS, description=ABOUT)
 
 
 def test_graph_that_mixes_the_windows_of_a_batch_is_refused(tmp_path: Path) -> None:
-    sound = helper.make_tensor_value_info("sound", TensorProto.FLOAT, ["n", N_WINDOW])
+    audio = helper.make_tensor_value_info("sound", TensorProto.FLOAT, ["n", N_WINDOW])
     scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", N_CLASSES])
     nodes = [
         helper.make_node("Abs", ["sound"], ["level"]),
@@ -241,14 +241,14 @@ def test_graph_that_mixes_the_windows_of_a_batch_is_refused(tmp_path: Path) -> N
         numpy_helper.from_array(WEIGHTS.T.copy(), "weights"),
         numpy_helper.from_array(np.array(1e-6, np.float32), "tiny"),
     ]
-    graph = helper.make_graph(nodes, "peak", [sound], [scores], constants)
+    graph = helper.make_graph(nodes, "peak", [audio], [scores], constants)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "x.onnx")
     with pytest.raises(InvalidBundleError, match="change by up to .* with the windows that are scored with it"):
         wrap_model(tmp_path / "x.onnx", tmp_path / "x", labels=LABELS, description=ABOUT)
 
 
 def test_missing_zero_point_of_the_input_is_0_of_its_own_type(tmp_path: Path) -> None:
-    sound = helper.make_tensor_value_info("sound", TensorProto.INT8, ["n", N_WINDOW])
+    audio = helper.make_tensor_value_info("sound", TensorProto.INT8, ["n", N_WINDOW])
     scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", N_CLASSES])
     nodes = [
         helper.make_node("DequantizeLinear", ["sound", "scale"], ["wave"]),
@@ -258,7 +258,7 @@ def test_missing_zero_point_of_the_input_is_0_of_its_own_type(tmp_path: Path) ->
         numpy_helper.from_array(WEIGHTS.T.copy(), "weights"),
         numpy_helper.from_array(np.array(1 / 128, np.float32), "scale"),
     ]
-    graph = helper.make_graph(nodes, "int8", [sound], [scores], constants)
+    graph = helper.make_graph(nodes, "int8", [audio], [scores], constants)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "x.onnx")
     bundle = wrap_model(tmp_path / "x.onnx", tmp_path / "x", labels=LABELS, description=ABOUT)
     windows = np.random.default_rng(1).integers(-120, 120, (3, N_WINDOW)).astype(np.float32) / 128

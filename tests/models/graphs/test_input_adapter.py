@@ -30,15 +30,15 @@ def chirp(rate_hz: int, seconds: float, *, up_to_hz: float) -> np.ndarray:
 
 @pytest.mark.parametrize(("from_hz", "to_hz"), [(48_000, 32_000), (48_000, 22_050), (48_000, 16_000)])
 def test_resampling_in_the_graph_is_soxrs(from_hz: int, to_hz: int) -> None:
-    sound = chirp(from_hz, 1.0, up_to_hz=0.42 * to_hz)
+    audio = chirp(from_hz, 1.0, up_to_hz=0.42 * to_hz)
     filters, n_step, n_before = resampling_filters(from_hz, to_hz)
     n_blocks = -(-to_hz // len(filters))
-    padded = np.pad(sound, (n_before, n_step * n_blocks))
+    padded = np.pad(audio, (n_before, n_step * n_blocks))
     blocks = [padded[k * n_step : k * n_step + filters.shape[2]] @ filters[:, 0].T for k in range(n_blocks)]
-    expected = soxr.resample(sound, from_hz, to_hz, "VHQ")
+    expected = soxr.resample(audio, from_hz, to_hz, "VHQ")
     middle = slice(to_hz // 20, -to_hz // 20)
-    found = np.concatenate(blocks)[:to_hz]
-    assert np.abs(found[middle] - expected[:to_hz][middle]).max() < 3e-4
+    resampled = np.concatenate(blocks)[:to_hz]
+    assert np.abs(resampled[middle] - expected[:to_hz][middle]).max() < 3e-4
 
 
 def test_windows_cover_a_longer_one_evenly() -> None:
@@ -51,12 +51,12 @@ def test_a_bundle_fits_a_longer_window_at_a_higher_rate(birdnet: Bundle) -> None
     graph = adapt_input(birdnet, rate_hz=96_000, window_s=5.0)
     high = chirp(96_000, 5.0, up_to_hz=9_000)
     session = onnxruntime.InferenceSession(graph.SerializeToString())
-    found = session.run(["logits"], {"waveform": np.stack([high, high[::-1]])})[0]
+    logits = session.run(["logits"], {"waveform": np.stack([high, high[::-1]])})[0]
     own = soxr.resample(high, 96_000, 48_000, "VHQ")
     expected = open_session(birdnet).run(np.stack([own[:144_000], own[-144_000:]])).logits.max(0)
-    assert found.shape == (2, len(birdnet.labels))
+    assert logits.shape == (2, len(birdnet.labels))
     best = expected.argsort()[-20:]
-    np.testing.assert_allclose(found[0, best], expected[best], atol=0.1)
+    np.testing.assert_allclose(logits[0, best], expected[best], atol=0.1)
 
 
 def test_an_ensemble_of_unlike_members_hears_with_each(level_bundle: Bundle, tmp_path: Path) -> None:
@@ -71,17 +71,17 @@ def test_an_ensemble_of_unlike_members_hears_with_each(level_bundle: Bundle, tmp
         make_ensemble([level_bundle, low, level_bundle], tmp_path / "twice", name="twice", license_name="CC0-1.0")
     with pytest.raises(InputError, match="expected 2 numbers above 0, got 0, 1. A bundle of weight 0 would not count"):
         make_ensemble([level_bundle, low], tmp_path / "one", name="one", license_name="CC0-1.0", weights=[0, 1])
-    sound = np.repeat(np.array([0.1, 0.6, 0.2], np.float32), 16_000)[None]  # a second each of three levels
-    found = open_session(made).run(sound).logits[0]
+    audio = np.repeat(np.array([0.1, 0.6, 0.2], np.float32), 16_000)[None]  # a second each of three levels
+    logits = open_session(made).run(audio).logits[0]
     # The one takes the best of its three seconds for each class, the other hears their mean level.
     own = np.array(
         [
             apply_activation(open_session(level_bundle).run(part[None]).logits, "identity")[0]
-            for part in sound.reshape(3, -1)
+            for part in audio.reshape(3, -1)
         ]
     )
     others = open_session(low).run(np.full((1, 24_000), 0.3, np.float32)).logits[0]
-    np.testing.assert_allclose(found, 0.75 * own.max(0) + 0.25 * others, atol=0.01)
+    np.testing.assert_allclose(logits, 0.75 * own.max(0) + 0.25 * others, atol=0.01)
 
 
 def test_a_member_may_take_no_batch_and_no_class_twice(level_bundle: Bundle, tmp_path: Path) -> None:

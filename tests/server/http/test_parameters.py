@@ -77,7 +77,7 @@ def test_what_is_not_understood_is_refused_by_name(
 
 def test_a_body_that_says_two_things_is_refused(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
-    ask, retrain = f"/v2/models/{level_bundle.info.name}/infer", "/api/v1/retrain"
+    request_once, retrain = f"/v2/models/{level_bundle.info.name}/infer", "/api/v1/retrain"
     for path, body, message in (
         (
             retrain,
@@ -96,8 +96,8 @@ def test_a_body_that_says_two_things_is_refused(level_bundle: Bundle, serve: Ser
             "overrides 'seed': expected one value, got 2: '1' and '2'.",
         ),
         (retrain, b'{"overrides": ["optimizer.lr=nan"]}', "got 'optimizer.lr=nan'"),
-        (ask, b'{"id": "1", "id": "2"}', "field 'id': expected one value, got 2"),
-        (ask, b'{"id": NaN}', "expected a number or null, got NaN"),
+        (request_once, b'{"id": "1", "id": "2"}', "field 'id': expected one value, got 2"),
+        (request_once, b'{"id": NaN}', "expected a number or null, got NaN"),
     ):
         reply = client.post(path, content=body, headers={"content-type": "application/json"})
         assert reply.status_code == 400, reply.text
@@ -149,8 +149,8 @@ def test_every_route_refuses_parameters_that_it_does_not_read(level_bundle: Bund
     twice = client.post("/api/v1/training-data", files=files, data={"species": ["Loud Bird", "Quiet Bird"]})
     assert (twice.status_code, "field 'species': expected one value" in twice.text) == (400, True)
     tensor = {"name": "waveform", "shape": [1, 3], "datatype": "FP32", "data": [0, 0, 0]}
-    asked = {"inputs": [tensor], "outputs": [{"name": "embeddings"}]}
-    reply = client.post(f"/v2/models/{level_bundle.info.name}/infer", json=asked)
+    body = {"inputs": [tensor], "outputs": [{"name": "embeddings"}]}
+    reply = client.post(f"/v2/models/{level_bundle.info.name}/infer", json=body)
     assert reply.status_code == 400
     assert "outputs.0.name" in reply.json()["detail"]
 
@@ -200,31 +200,31 @@ def test_names_of_files_are_read_as_clients_write_them(level_bundle: Bundle, ser
 
 def test_two_files_are_refused_by_name(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
-    sound = tone.read_bytes()
+    audio = tone.read_bytes()
     for second, expected in (("audio", "'b.wav' in 'audio'. Send a request for each"), ("photo", "'b.wav' in 'photo'")):
-        reply = client.post(IDENTIFY, files=[("audio", ("a.wav", sound)), (second, ("b.wav", sound))])
+        reply = client.post(IDENTIFY, files=[("audio", ("a.wav", audio)), (second, ("b.wav", audio))])
         assert reply.status_code == 400
         assert (
             f"expected one file in the field 'audio', got 2: 'a.wav' in 'audio', {expected}" in reply.json()["detail"]
         )
-    other = client.post(IDENTIFY, files={"Audio": ("a.wav", sound)}).json()["detail"]
+    other = client.post(IDENTIFY, files={"Audio": ("a.wav", audio)}).json()["detail"]
     assert other == "expected a file in the field 'audio', got the fields ['Audio']. Did you mean 'audio'?"
     text = client.post(IDENTIFY, files={"audio": (None, b"a.wav")}).json()["detail"]
     assert text.startswith("expected a file in the field 'audio', got a text. Send it with a file name")
-    reply = client.post(IDENTIFY, files=[("audio", (f"{k}.wav", sound)) for k in range(9)])
+    reply = client.post(IDENTIFY, files=[("audio", (f"{k}.wav", audio)) for k in range(9)])
     assert (reply.status_code, reply.json()["detail"]) == (400, "expected at most 8 files in a request, got more.")
 
 
-def test_sound_is_judged_over_http_as_on_the_command_line(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+def test_audio_quality_over_http_equals_command_line(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
     client = serve(model=level_bundle.folder)
-    sound = np.zeros((32_000, 2), np.float32)
-    soundfile.write(tmp_path / "x.wav", sound, 16_000)
+    audio = np.zeros((32_000, 2), np.float32)
+    soundfile.write(tmp_path / "x.wav", audio, 16_000)
     silence = ["silence: no sample of 2.000 s is above one step of 16 bits; what a model names in it is not there"]
     content = {"audio": ("x.wav", (tmp_path / "x.wav").read_bytes())}
     assert client.post(IDENTIFY, files=content).json()["warnings"] == silence
     assert client.post("/api/predict", files=content).json()["warnings"] == silence
-    sound[:, 1] = 0.5 * np.sin(np.arange(32_000))
-    soundfile.write(tmp_path / "x.wav", sound, 16_000)
+    audio[:, 1] = 0.5 * np.sin(np.arange(32_000))
+    soundfile.write(tmp_path / "x.wav", audio, 16_000)
     content = {"audio": ("x.wav", (tmp_path / "x.wav").read_bytes())}
     (warning,) = client.post(IDENTIFY, files=content).json()["warnings"]
     assert "left is silent; it weakens the mean of all" in warning
@@ -240,21 +240,21 @@ def test_sound_is_judged_over_http_as_on_the_command_line(level_bundle: Bundle, 
     )
 
 
-def test_each_channel_is_told_kept_shown_and_taken_away(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+def test_each_channel_is_reported_stored_shown_and_deleted(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
     """The channels cancel out in their mean, of which there is nothing to see or hear."""
     client = serve(model=level_bundle.folder)
     left = np.repeat([0.9, 0.6], 16_000) * np.tile([1.0, -1.0], 16_000)
     soundfile.write(tmp_path / "x.wav", np.column_stack([left, -0.9 * left]), 16_000, subtype="FLOAT")
     given = {"files": {"audio": ("x.wav", (tmp_path / "x.wav").read_bytes())}, "params": {"min_score": "0.5"}}
     reply = client.post(IDENTIFY, **given, data={"channel": "each", "store": "yes"})
-    told = [(d["start_s"], d["channel"], d["score"]) for d in reply.json()["detections"]]
-    assert told == [(0, 1, 0.9), (0, 2, 0.81), (1, 1, 0.6), (1, 2, 0.54)]
+    reported = [(d["start_s"], d["channel"], d["score"]) for d in reply.json()["detections"]]
+    assert reported == [(0, 1, 0.9), (0, 2, 0.81), (1, 1, 0.6), (1, 2, 0.54)]
     (row,) = client.get("/api/v1/recordings").json()["recordings"]
     address = f"/api/v1/recordings/{row['sha256']}/detections"
     kept = client.get(address).json()["detections"]
-    assert [(d["start_s"], d["channel"], d["score"]) for d in kept] == told
-    pictures = {client.get(found["spectrogram"]).content for found in kept[:2]}
-    assert len(pictures) == 2
+    assert [(d["start_s"], d["channel"], d["score"]) for d in kept] == reported
+    plots = {client.get(detection["spectrogram"]).content for detection in kept[:2]}
+    assert len(plots) == 2
     assert client.get(address, params={"format": "csv"}).text.splitlines()[1].endswith(",x.wav,1")
     assert client.get(address, params={"format": "raven"}).text.splitlines()[2].split("\t")[2] == "2"
     assert '<th scope="col">channel</th>' in client.get(f"/recordings/{row['sha256']}").text
@@ -325,8 +325,10 @@ def test_time_and_location_are_said_as_on_the_command_line(level_bundle: Bundle,
     client = serve(model=level_bundle.folder)
 
     def notes(address: str, name: str, **fields: str) -> list[str]:
-        found: list[str] = client.post(address, files={"audio": (name, tone.read_bytes())}, data=fields).json()["notes"]
-        return found
+        sentences: list[str] = client.post(address, files={"audio": (name, tone.read_bytes())}, data=fields).json()[
+            "notes"
+        ]
+        return sentences
 
     name = "20240501T060000+0200_REC [52.5000 13.4000].wav"
     assert notes(IDENTIFY, name) == notes(IDENTIFY, name, lat="52.5", lon="13.4") == []

@@ -128,9 +128,9 @@ class Queue(RuleBasedStateMachine):
     def every_job_is_where_it_should_be(self) -> None:
         if not hasattr(self, "expected"):
             return
-        n, found = self.servers["one"].find(limit=1000)
-        assert n == len(found) == len(self.expected)
-        for job in found:
+        n, recordings = self.servers["one"].find(limit=1000)
+        assert n == len(recordings) == len(self.expected)
+        for job in recordings:
             mine = self.expected[job.id]
             assert (job.status, job.attempts) == (mine["status"], mine["attempts"]), mine
             wanted = mine["status"] == "running" and not mine["cancelled"]
@@ -150,8 +150,8 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Bundle]:
     made = []
     for k in range(4):
         graph = level_graph(folder / f"{k}.onnx", window_samples=4_000 * (k + 1))
-        about = replace(LEVEL, name=f"model-{k}", window_s=0.25 * (k + 1))
-        made.append(wrap_model(graph, folder / f"{k}", labels=LEVEL_LABELS, description=about))
+        metadata = replace(LEVEL, name=f"model-{k}", window_s=0.25 * (k + 1))
+        made.append(wrap_model(graph, folder / f"{k}", labels=LEVEL_LABELS, description=metadata))
     return made
 
 

@@ -30,7 +30,7 @@ from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
 
 
-def sound(level: float = 0.25, seconds: float = 1.0) -> bytes:
+def make_audio(level: float = 0.25, seconds: float = 1.0) -> bytes:
     out = io.BytesIO()
     soundfile.write(out, np.full(round(seconds * 16_000), level, np.float32), 16_000, format="WAV")
     return out.getvalue()
@@ -44,7 +44,7 @@ def packed(members: dict[str, bytes]) -> bytes:
     return out.getvalue()
 
 
-def taught(client: httpx.Client, *files: tuple[str, bytes], **texts: str) -> dict[str, tuple[str, str | None]]:
+def upload(client: httpx.Client, *files: tuple[str, bytes], **texts: str) -> dict[str, tuple[str, str | None]]:
     """Return status and species of the files by name."""
     reply = client.post("/api/v1/training-data", files=[("audio", file) for file in files], data=texts)
     is_refused = all(each["status"] == "rejected" for each in reply.json()["files"])
@@ -54,24 +54,28 @@ def taught(client: httpx.Client, *files: tuple[str, bytes], **texts: str) -> dic
 
 def test_labels_come_from_the_form_the_folder_a_zip_or_a_table(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
-    assert taught(client, ("a.wav", sound(0.1)), ("b.wav", sound(0.2)), species="loud bird") == {
+    assert upload(client, ("a.wav", make_audio(0.1)), ("b.wav", make_audio(0.2)), species="loud bird") == {
         "a.wav": ("accepted", "Loud Bird"),
         "b.wav": ("accepted", "Loud Bird"),
     }
-    assert taught(client, ("birds/Avis parva_Quiet Bird/c.wav", sound(0.3))) == {
+    assert upload(client, ("birds/Avis parva_Quiet Bird/c.wav", make_audio(0.3))) == {
         "birds/Avis parva_Quiet Bird/c.wav": ("accepted", "Quiet Bird")
     }
-    assert taught(client, ("noise/n.wav", sound(0.01))) == {"noise/n.wav": ("accepted", "no species")}
+    assert upload(client, ("noise/n.wav", make_audio(0.01))) == {"noise/n.wav": ("accepted", "no species")}
     bundle = packed(
-        {"set/Avis nova_New Bird/d.wav": sound(0.4), "set/noise/e.wav": sound(0.5), "set/readme.txt": b"hello"}
+        {
+            "set/Avis nova_New Bird/d.wav": make_audio(0.4),
+            "set/noise/e.wav": make_audio(0.5),
+            "set/readme.txt": b"hello",
+        }
     )
-    assert taught(client, ("set.zip", bundle), new_class="yes") == {
+    assert upload(client, ("set.zip", bundle), new_class="yes") == {
         "set/Avis nova_New Bird/d.wav": ("accepted", "New Bird"),
         "set/noise/e.wav": ("accepted", "no species"),
         "set/readme.txt": ("rejected", None),
     }
     table = b"filename,primary_label,scientific_name,common_name\nf.wav,x,Avis magna,Loud Bird\n"
-    assert taught(client, ("f.wav", sound(0.6)), ("labels.csv", table)) == {"f.wav": ("accepted", "Loud Bird")}
+    assert upload(client, ("f.wav", make_audio(0.6)), ("labels.csv", table)) == {"f.wav": ("accepted", "Loud Bird")}
     balance = {row["common_name"]: row["n_recordings"] for row in client.get("/api/v1/training-data").json()["species"]}
     assert balance == {"Loud Bird": 3, "Quiet Bird": 1, "New Bird": 1, "no species, or unknown": 2}
 
@@ -79,34 +83,38 @@ def test_labels_come_from_the_form_the_folder_a_zip_or_a_table(level_bundle: Bun
 def test_a_csv_in_a_zip_and_nested_folders_are_read_and_the_rest_is_said(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
     table = b"filename,scientific_name,wind\na.wav,Avis magna,3\nset/more/b.wav,Avis parva\nc.wav,Avis magna\n"
-    sounds = {"set/a.wav": sound(0.1), "set/more/b.wav": sound(0.2), "set/more/deep/d.wav": sound(0.3)}
+    audio_folder = {
+        "set/a.wav": make_audio(0.1),
+        "set/more/b.wav": make_audio(0.2),
+        "set/more/deep/d.wav": make_audio(0.3),
+    }
     reply = client.post(
         "/api/v1/training-data",
-        files={"audio": ("set.zip", packed({**sounds, "set/labels.csv": table, "set/x.zip": b"PK"}))},
+        files={"audio": ("set.zip", packed({**audio_folder, "set/labels.csv": table, "set/x.zip": b"PK"}))},
     )
-    found = {each["name"]: each for each in reply.json()["files"]}
-    assert {name: (each["status"], each["species"]) for name, each in found.items()} == {
+    outcomes = {each["name"]: each for each in reply.json()["files"]}
+    assert {name: (each["status"], each["species"]) for name, each in outcomes.items()} == {
         "set/a.wav": ("accepted", "Loud Bird"),
         "set/more/b.wav": ("accepted", "Quiet Bird"),
         "set/c.wav": ("rejected", None),
         "set/more/deep/d.wav": ("rejected", None),
         "set/x.zip": ("rejected", None),
     }
-    assert found["set/more/deep/d.wav"]["reason"] == "the csv does not name it"
+    assert outcomes["set/more/deep/d.wav"]["reason"] == "the csv does not name it"
     unread, untimed = reply.json()["notes"]
     assert unread == "the csv: columns that are not read: wind (as '3')."
     assert untimed.startswith("no time found for 2 of 2 recordings, as set/a.wav: ")
-    assert found["set/x.zip"]["reason"].startswith("a zip in a zip is not unpacked")
+    assert outcomes["set/x.zip"]["reason"].startswith("a zip in a zip is not unpacked")
     nested = {
-        "2024/site/Loud Bird/e.wav": sound(0.4),
-        "2024/Quiet Bird/f.wav": sound(0.5),
+        "2024/site/Loud Bird/e.wav": make_audio(0.4),
+        "2024/Quiet Bird/f.wav": make_audio(0.5),
         "notes.csv": b"day,rain\n1,2\n",
         "readme.txt": b"x",
         "2024/g.wav.part": b"x",
         "2024/._e.wav": b"x",
         ".DS_Store": b"x",
     }
-    assert taught(client, ("nested.zip", packed(nested))) == {
+    assert upload(client, ("nested.zip", packed(nested))) == {
         "2024/site/Loud Bird/e.wav": ("accepted", "Loud Bird"),
         "2024/Quiet Bird/f.wav": ("accepted", "Quiet Bird"),
         "notes.csv": ("rejected", None),
@@ -114,13 +122,15 @@ def test_a_csv_in_a_zip_and_nested_folders_are_read_and_the_rest_is_said(level_b
         "2024/g.wav.part": ("rejected", None),
         "2024/._e.wav": ("rejected", None),
     }
-    other = packed({"Quiet Bird/o.wav": sound(0.55), "labels.csv": b"filename,species\nQuiet Bird/o.wav,Avis magna\n"})
+    other = packed(
+        {"Quiet Bird/o.wav": make_audio(0.55), "labels.csv": b"filename,species\nQuiet Bird/o.wav,Avis magna\n"}
+    )
     reply = client.post("/api/v1/training-data", files={"audio": ("other.zip", other)}).json()
     assert "in a folder of another species than the table names: 1 (Quiet Bird/o.wav as Avis magna)" in str(
         reply["notes"]
     )
-    reviewed = {"Quiet Bird/Positive/g.wav": sound(0.6), "Quiet Bird/Negative/h.wav": sound(0.7)}
-    reviewed |= {"rejected/Quiet Bird7.wav": sound(0.8), "Quiet Bird/unsure/Quiet Bird8.wav": sound(0.9)}
+    reviewed = {"Quiet Bird/Positive/g.wav": make_audio(0.6), "Quiet Bird/Negative/h.wav": make_audio(0.7)}
+    reviewed |= {"rejected/Quiet Bird7.wav": make_audio(0.8), "Quiet Bird/unsure/Quiet Bird8.wav": make_audio(0.9)}
     reply = client.post("/api/v1/training-data", files={"audio": ("reviewed.zip", packed(reviewed))}).json()["files"]
     assert [(each["species"], each["reason"]) for each in sorted(reply, key=lambda each: each["name"])][:3] == [
         ("no species", "it is without Quiet Bird"),
@@ -130,10 +140,14 @@ def test_a_csv_in_a_zip_and_nested_folders_are_read_and_the_rest_is_said(level_b
     assert [each["reason"] for each in reply if each["name"].startswith("rejected")] == ["it is without Quiet Bird"]
 
 
-def test_one_sound_under_two_species_is_a_conflict_and_not_taken(level_bundle: Bundle, serve: Serve) -> None:
+def test_upload_rejects_one_recording_with_two_species(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
-    members = {"Loud Bird/a.wav": sound(0.1), "Quiet Bird/b.wav": sound(0.1), "Quiet Bird/c.wav": sound(0.2)}
-    members |= {"Avis magna/d.wav": sound(0.3), "Loud Bird/d.wav": sound(0.3)}
+    members = {
+        "Loud Bird/a.wav": make_audio(0.1),
+        "Quiet Bird/b.wav": make_audio(0.1),
+        "Quiet Bird/c.wav": make_audio(0.2),
+    }
+    members |= {"Avis magna/d.wav": make_audio(0.3), "Loud Bird/d.wav": make_audio(0.3)}
     reply = client.post("/api/v1/training-data", files={"audio": ("x.zip", packed(members))}).json()["files"]
     assert sorted((each["name"], each["status"]) for each in reply) == [
         *(("Avis magna/d.wav", "accepted"), ("Loud Bird/a.wav", "rejected"), ("Loud Bird/d.wav", "duplicate")),
@@ -148,31 +162,42 @@ def test_a_flat_file_is_labelled_by_a_known_species_and_a_number_in_its_name(
 ) -> None:
     client = serve(model=level_bundle.folder)
     names = ("Loud Bird1.wav", "quiet_bird_12.WAV", "Avis magna (3).wav", "recording7.wav", "Lod Bird2.wav")
-    found = taught(client, *((name, sound(0.1 + 0.01 * k)) for k, name in enumerate(names)))
+    outcome = upload(client, *((name, make_audio(0.1 + 0.01 * k)) for k, name in enumerate(names)))
     expected = dict(zip(names, ("Loud Bird", "Quiet Bird", "Loud Bird", None, None), strict=True))
-    assert {name: species for name, (_, species) in found.items()} == expected
-    reply = client.post("/api/v1/training-data", files={"files": ("recording7.wav", sound(0.2))})
+    assert {name: species for name, (_, species) in outcome.items()} == expected
+    reply = client.post("/api/v1/training-data", files={"files": ("recording7.wav", make_audio(0.2))})
     assert reply.status_code == 422
     assert "names its species" in reply.json()["detail"]
     # a folder that names no class, as when a whole folder is sent, and a zip of flat files
-    assert taught(client, ("retrain_data/Loud Bird4.wav", sound(0.21))) == {
+    assert upload(client, ("retrain_data/Loud Bird4.wav", make_audio(0.21))) == {
         "retrain_data/Loud Bird4.wav": ("accepted", "Loud Bird")
     }
-    members = {"Loud Bird5.wav": sound(0.22), "retrain_data/Quiet Bird6.wav": sound(0.23), "some.wav": sound(0.24)}
+    members = {
+        "Loud Bird5.wav": make_audio(0.22),
+        "retrain_data/Quiet Bird6.wav": make_audio(0.23),
+        "some.wav": make_audio(0.24),
+    }
     for consent, level in (({}, 0.0), ({"new_class": "yes"}, 0.1)):
-        members = {name: sound(0.22 + level + 0.01 * k) for k, name in enumerate(members)}
-        assert taught(client, ("flat.zip", packed(members)), **consent) == {
+        members = {name: make_audio(0.22 + level + 0.01 * k) for k, name in enumerate(members)}
+        assert upload(client, ("flat.zip", packed(members)), **consent) == {
             "Loud Bird5.wav": ("accepted", "Loud Bird"),
             "retrain_data/Quiet Bird6.wav": ("accepted", "retrain data" if consent else "Quiet Bird"),
             "some.wav": ("rejected", None),
         }
     # what is said of a file counts more than its name
-    assert taught(client, ("Loud Bird7.wav", sound(0.4)), species="Quiet Bird")["Loud Bird7.wav"][1] == "Quiet Bird"
-    assert taught(client, ("Loud Bird8.wav", sound(0.41)), species="Unheard Bird")["Loud Bird8.wav"][0] == "rejected"
-    nobody = {"files": {"audio": ("Loud Bird8.wav", sound(0.41))}, "data": {"species": "Unknown Bird"}}
+    assert (
+        upload(client, ("Loud Bird7.wav", make_audio(0.4)), species="Quiet Bird")["Loud Bird7.wav"][1] == "Quiet Bird"
+    )
+    assert (
+        upload(client, ("Loud Bird8.wav", make_audio(0.41)), species="Unheard Bird")["Loud Bird8.wav"][0] == "rejected"
+    )
+    nobody = {"files": {"audio": ("Loud Bird8.wav", make_audio(0.41))}, "data": {"species": "Unknown Bird"}}
     assert client.post("/api/v1/training-data", **nobody).status_code == 400
-    assert taught(client, ("noise/Loud Bird9.wav", sound(0.42)))["noise/Loud Bird9.wav"] == ("accepted", "no species")
-    assert taught(client, ("Quiet Bird/Loud Bird9.wav", sound(0.43)))["Quiet Bird/Loud Bird9.wav"] == (
+    assert upload(client, ("noise/Loud Bird9.wav", make_audio(0.42)))["noise/Loud Bird9.wav"] == (
+        "accepted",
+        "no species",
+    )
+    assert upload(client, ("Quiet Bird/Loud Bird9.wav", make_audio(0.43)))["Quiet Bird/Loud Bird9.wav"] == (
         "accepted",
         "Quiet Bird",
     )
@@ -182,7 +207,7 @@ def test_contradicting_labels_are_counted_and_named(level_bundle: Bundle, serve:
     client = serve(model=level_bundle.folder)
 
     def note(*names: str, species: str = "", table: bytes = b"") -> list[str]:
-        files = [(name, sound(0.1 + 0.01 * k)) for k, name in enumerate(names)]
+        files = [(name, make_audio(0.1 + 0.01 * k)) for k, name in enumerate(names)]
         files += [("labels.csv", table)] if table else []
         sent = [("audio", file) for file in files]
         notes = client.post("/api/v1/training-data", files=sent, data={"species": species}).json()["notes"]
@@ -203,37 +228,35 @@ def test_contradicting_labels_are_counted_and_named(level_bundle: Bundle, serve:
     assert note("a.wav", species="noise", table=table) == []
 
 
-def test_the_same_sound_is_one_lesson_and_its_label_can_be_changed(level_bundle: Bundle, serve: Serve) -> None:
+def test_same_audio_is_stored_once_and_can_be_relabeled(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
-    assert taught(client, ("a.wav", sound()), species="Avis magna") == {"a.wav": ("accepted", "Loud Bird")}
-    assert taught(client, ("again.wav", sound()), species="Loud Bird") == {"again.wav": ("duplicate", "Loud Bird")}
-    assert taught(client, ("a.wav", sound()), species="Quiet Bird") == {"a.wav": ("accepted", "Quiet Bird")}
+    assert upload(client, ("a.wav", make_audio()), species="Avis magna") == {"a.wav": ("accepted", "Loud Bird")}
+    assert upload(client, ("again.wav", make_audio()), species="Loud Bird") == {"again.wav": ("duplicate", "Loud Bird")}
+    assert upload(client, ("a.wav", make_audio()), species="Quiet Bird") == {"a.wav": ("accepted", "Quiet Bird")}
     (row,) = client.get("/api/v1/training-data").json()["species"]
     assert (row["common_name"], row["n_recordings"]) == ("Quiet Bird", 1)
 
 
-def test_what_cannot_be_learned_from_is_refused_by_name_and_the_rest_is_taken(
-    level_bundle: Bundle, serve: Serve, tmp_path: Path
-) -> None:
+def test_upload_rejects_unusable_files_and_accepts_the_rest(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
     client = serve(model=level_bundle.folder)
-    found = taught(client, ("bad.wav", b"RIFF no"), ("good.wav", sound()), species="Loud Bird")
-    assert found == {"bad.wav": ("rejected", None), "good.wav": ("accepted", "Loud Bird")}
-    found = taught(
+    outcome = upload(client, ("bad.wav", b"RIFF no"), ("good.wav", make_audio()), species="Loud Bird")
+    assert outcome == {"bad.wav": ("rejected", None), "good.wav": ("accepted", "Loud Bird")}
+    outcome = upload(
         client,
         ("x.txt", b"hello"),
-        ("nobody.wav", sound(0.7)),
-        ("loud bird/s.wav", sound(0.71)),
-        ("Avis parva/s.wav", sound(0.72)),
+        ("nobody.wav", make_audio(0.7)),
+        ("loud bird/s.wav", make_audio(0.71)),
+        ("Avis parva/s.wav", make_audio(0.72)),
     )
-    assert found == {
+    assert outcome == {
         "x.txt": ("rejected", None),
         "nobody.wav": ("rejected", None),
         "loud bird/s.wav": ("accepted", "Loud Bird"),
         "Avis parva/s.wav": ("accepted", "Quiet Bird"),
     }
     assert client.get("/api/v1/training-data").json()["total"] == 3, "two files of one name are two lessons"
-    negative = taught(
-        client, ("-Avis magna_Loud Bird/n.wav", sound(0.73)), ("Avis magna,Avis parva/two.wav", sound(0.74))
+    negative = upload(
+        client, ("-Avis magna_Loud Bird/n.wav", make_audio(0.73)), ("Avis magna,Avis parva/two.wav", make_audio(0.74))
     )
     assert negative == {
         "-Avis magna_Loud Bird/n.wav": ("accepted", "no species"),
@@ -248,7 +271,9 @@ def test_what_cannot_be_learned_from_is_refused_by_name_and_the_rest_is_taken(
         assert reply.status_code == status, reply.text
         assert message in reply.json()["detail"]
         assert str(tmp_path) not in reply.text
-    reply = client.post("/api/v1/training-data", files={"audio": ("x.wav", sound(0.9))}, data={"species": "x" * 1000})
+    reply = client.post(
+        "/api/v1/training-data", files={"audio": ("x.wav", make_audio(0.9))}, data={"species": "x" * 1000}
+    )
     assert reply.status_code == 400
     reply = client.post("/api/upload_bulk", files={"audio": ("bad.wav", b"no")})
     assert (reply.status_code, reply.json()["failed"], reply.json()["skipped_count"]) == (422, 1, 1)
@@ -263,7 +288,7 @@ def link(name: str) -> zipfile.ZipInfo:
     return info
 
 
-def test_zips_that_mean_no_good_are_refused_and_leave_nothing_outside(tmp_path: Path) -> None:
+def test_malicious_zips_are_rejected_and_write_nothing_outside(tmp_path: Path) -> None:
     names = ["../x.wav", "a/../../x.wav", "/etc/x.wav", "C:\\x.wav", "..\\x.wav", "a/" + "b" * 300, "\\\\server\\share"]
     cases: list[tuple[type[Exception], dict[str, bytes]]] = [(InputError, {name: b"x"}) for name in names]
     cases.append((InputError, {"a.wav": b"x", "A.WAV": b"y"}))
@@ -289,7 +314,7 @@ def test_zips_that_mean_no_good_are_refused_and_leave_nothing_outside(tmp_path: 
     assert not (tmp_path / "x.wav").exists()
 
 
-def test_a_zip_that_lies_about_its_size_is_stopped(tmp_path: Path) -> None:
+def test_zip_with_false_size_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "lie.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.wav", bytes(3_000_000))
@@ -332,11 +357,11 @@ def test_names_that_people_write(name: str, expected: Label) -> None:
         ("Kohlmeise", (), ""),
     ],
 )
-def test_unknown_name_is_asked_back_with_near_ones(name: str, suggestions: tuple[str, ...], hint: str) -> None:
-    with pytest.raises(UnknownClassError) as found:
+def test_unknown_species_error_suggests_near_names(name: str, suggestions: tuple[str, ...], hint: str) -> None:
+    with pytest.raises(UnknownClassError) as error:
         resolve_class(parse_species(name), KnownClasses(LABELS), is_new=False)
-    assert str(found.value).startswith(f"'{name}': no such class.{hint} Send it with the right name, or with new_class")
-    assert found.value.suggestions == suggestions
+    assert str(error.value).startswith(f"'{name}': no such class.{hint} Send it with the right name, or with new_class")
+    assert error.value.suggestions == suggestions
 
 
 @pytest.mark.parametrize("name", ["", "   ", "x" * 300, "a\x00b", "a\nb\x07"])
@@ -345,32 +370,32 @@ def test_names_that_are_none(name: str) -> None:
         parse_species(name)
 
 
-def test_upload_asks_back_for_unknown_names_and_takes_the_rest(level_bundle: Bundle, serve: Serve) -> None:
+def test_upload_returns_unknown_names_and_accepts_the_rest(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
 
     def send(**texts: str) -> dict[str, Any]:
         members = {"Loud Bird/a.wav": 0.1, "Avis mgna/b.wav": 0.2, "-Quiet Brd/c.wav": 0.3, "Xy/d.wav": 0.4}
-        files = [("audio", (name, sound(level))) for name, level in members.items()]
+        files = [("audio", (name, make_audio(level))) for name, level in members.items()]
         reply = client.post("/api/v1/training-data", files=files, data=texts)
         assert reply.status_code == 200, reply.text
         return {each["name"].rpartition("/")[2]: each for each in reply.json()["files"]}
 
-    found = send()
-    assert {name: each["status"] for name, each in found.items()} == {
+    answer = send()
+    assert {name: each["status"] for name, each in answer.items()} == {
         "a.wav": "accepted",
         "b.wav": "rejected",
         "c.wav": "rejected",
         "d.wav": "rejected",
     }
-    assert {name: each["suggestions"] for name, each in found.items()} == {
+    assert {name: each["suggestions"] for name, each in answer.items()} == {
         "a.wav": None,
         "b.wav": ["Avis magna_Loud Bird"],
         "c.wav": ["Avis parva_Quiet Bird"],
         "d.wav": [],
     }
-    assert "'Avis mgna': no such class. Did you mean Avis magna (Loud Bird)?" in found["b.wav"]["reason"]
+    assert "'Avis mgna': no such class. Did you mean Avis magna (Loud Bird)?" in answer["b.wav"]["reason"]
     assert client.get("/api/v1/training-data").json()["total"] == 1
-    bulk = client.post("/api/upload_bulk", files={"audio": ("Avis mgna/b.wav", sound(0.2))}).json()
+    bulk = client.post("/api/upload_bulk", files={"audio": ("Avis mgna/b.wav", make_audio(0.2))}).json()
     assert (bulk["uploaded"], bulk["failed"]) == (0, 1)
     assert bulk["files"][0]["suggestions"] == ["Avis magna_Loud Bird"]
     again = send(new_class="yes")
@@ -381,8 +406,10 @@ def test_upload_asks_back_for_unknown_names_and_takes_the_rest(level_bundle: Bun
         "d.wav": "Xy",
     }
     # what was taught once is known from then on
-    assert taught(client, ("e.wav", sound(0.5)), species="xY") == {"e.wav": ("accepted", "Xy")}
-    wrong = client.post("/api/v1/training-data", files={"audio": ("x.wav", sound())}, data={"new_class": "perhaps"})
+    assert upload(client, ("e.wav", make_audio(0.5)), species="xY") == {"e.wav": ("accepted", "Xy")}
+    wrong = client.post(
+        "/api/v1/training-data", files={"audio": ("x.wav", make_audio())}, data={"new_class": "perhaps"}
+    )
     assert wrong.status_code == 400
     assert "new_class: expected yes or no, got 'perhaps'" in wrong.json()["detail"]
 
@@ -403,12 +430,14 @@ def test_labels_that_differ_in_case_and_spaces_are_one_class(tmp_path: Path) -> 
     database.close()
 
 
-def test_a_review_becomes_a_lesson_and_can_be_changed(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+def test_reviewed_detection_becomes_training_data_and_can_change(
+    level_bundle: Bundle, serve: Serve, tone: Path
+) -> None:
     client = serve(model=level_bundle.folder)
     client.post("/api/v1/identify?store=true&min_score=0.7", files={"audio": (tone.name, tone.read_bytes())})
-    found = client.get("/api/v1/detections").json()
-    assert found["total"] == 3
-    first, second, third = (row["id"] for row in found["detections"])
+    page = client.get("/api/v1/detections").json()
+    assert page["total"] == 3
+    first, second, third = (row["id"] for row in page["detections"])
     assert client.put(f"/api/v1/detections/{first}/review", json={"verdict": "right"}).status_code == 200
     said = {"verdict": "other", "species": "Avis mgna"}
     refused = client.put(f"/api/v1/detections/{second}/review", json=said)
@@ -471,22 +500,24 @@ def test_a_species_that_cannot_be_written_is_refused(level_bundle: Bundle, serve
 
 def test_a_snapshot_does_not_change_with_what_comes_later(tmp_path: Path, level_bundle: Bundle) -> None:
     database = Database(f"sqlite:///{tmp_path / 'state.db'}")
-    lessons = TrainingData(
+    labeled_files = TrainingData(
         database, BlobStore(database, tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path), Limits()
     )
 
-    def teach(name: str, level: float) -> None:
+    def upload_files(name: str, level: float) -> None:
         folder = tmp_path / name
         folder.mkdir()
         path = folder / "upload"
-        path.write_bytes(sound(level))
-        lessons.add_files(folder, {"species": "Loud Bird"}, [(name, path)], level_bundle.labels, max_bytes=1 << 20)
+        path.write_bytes(make_audio(level))
+        labeled_files.add_files(
+            folder, {"species": "Loud Bird"}, [(name, path)], level_bundle.labels, max_bytes=1 << 20
+        )
 
-    teach("a.wav", 0.1)
+    upload_files("a.wav", 0.1)
     (tmp_path / "job").mkdir()
     job = JobQueue(database, worker_id="one").add("retrain", {})
-    before = lessons.snapshot(tmp_path / "job", job.id).rows
-    teach("b.wav", 0.2)
+    before = labeled_files.snapshot(tmp_path / "job", job.id).rows
+    upload_files("b.wav", 0.2)
     assert read_table(tmp_path / "job").rows == before
     assert len(before) == 1
     database.close()
@@ -502,7 +533,7 @@ def test_upload_lists_each_file_once_with_a_relative_data_folder(
     )
     folder = Path("upload")
     folder.mkdir()
-    files = {"a.wav": sound(0.1), "b.wav": sound(0.2), "labels.csv": b"path,species\na.wav,Avis magna\n"}
+    files = {"a.wav": make_audio(0.1), "b.wav": make_audio(0.2), "labels.csv": b"path,species\na.wav,Avis magna\n"}
     for k, content in enumerate(files.values()):
         (folder / f"{k}").write_bytes(content)
     sent = [(name, folder / f"{k}") for k, name in enumerate(files)]
@@ -517,12 +548,12 @@ def test_upload_lists_each_file_once_with_a_relative_data_folder(
 def test_a_table_reads_nothing_but_what_was_sent_with_it(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
     client = serve(model=level_bundle.folder)
     secret = tmp_path / "secret.wav"
-    secret.write_bytes(sound(0.3))
+    secret.write_bytes(make_audio(0.3))
     for name in (str(secret), "../../../secret.wav", "/etc/passwd", "x.m3u8", "ok.wav"):
         table = f"path,species\n{name},Avis magna\n".encode()
-        found = taught(client, ("ok.wav", sound(0.4)), ("labels.csv", table))
+        outcome = upload(client, ("ok.wav", make_audio(0.4)), ("labels.csv", table))
         expected = ("accepted", "Loud Bird") if name == "ok.wav" else ("rejected", None)
-        assert set(found.values()) == {expected}, name
+        assert set(outcome.values()) == {expected}, name
     reply = client.post("/api/v1/training-data", files=[("audio", ("x.csv", "p\u00e9th".encode("latin-1")))])
     assert reply.status_code == 400
     assert client.get("/api/v1/training-data").json()["total"] == 1
@@ -546,10 +577,10 @@ def test_what_is_said_survives_another_listening_and_other_recordings(
     client.put(f"/api/v1/detections/{again['detections'][0]['id']}/review", json={"verdict": "wrong"})
     assert client.get("/api/v1/training-data").json()["total"] == 3, "another word replaces the first"
     # the recording goes; numbers of its detections are not given to others, so nothing is said of those
-    taught(client, ("same.wav", tone.read_bytes()), species="Quiet Bird")
+    upload(client, ("same.wav", tone.read_bytes()), species="Quiet Bird")
     sha256 = client.get("/api/v1/recordings").json()["recordings"][0]["sha256"]
     client.delete(f"/api/v1/recordings/{sha256}")
-    listen(sound(0.2, 3))
+    listen(make_audio(0.2, 3))
     new = client.get("/api/v1/detections").json()["detections"]
     assert not {row["id"] for row in new} & {row["id"] for row in again["detections"]}
     for row in new:
@@ -564,14 +595,14 @@ def test_new_class_must_be_one_species(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Parus major?", "Parus major_FP", "Parus major_Common Cuckoo"])
-def test_doubted_and_contradictory_species_are_asked_back(name: str) -> None:
+def test_uncertain_and_contradictory_species_are_rejected(name: str) -> None:
     with pytest.raises(UnknownClassError):
         resolve_class(parse_species(name), KnownClasses(LABELS), is_new=False)
 
 
 def test_folders_of_a_review_are_noted(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
-    reviewed = {"Quiet Bird/faux positifs/g.wav": sound(0.6), "Quiet Bird_maybe/h.wav": sound(0.7)}
+    reviewed = {"Quiet Bird/faux positifs/g.wav": make_audio(0.6), "Quiet Bird_maybe/h.wav": make_audio(0.7)}
     reply = client.post("/api/v1/training-data", files={"audio": ("reviewed.zip", packed(reviewed))}).json()
     assert {each["name"]: each["species"] for each in reply["files"]} == {
         "Quiet Bird/faux positifs/g.wav": "no species",
@@ -588,7 +619,7 @@ def test_a_field_is_one_label_and_not_a_folder_or_a_list(level_bundle: Bundle, s
         ("Avis magna, Avis parva", "species: expected the name of one species, got several: 'Avis magna, Avis parva'"),
         ("Avis parva/Loud Bird", "'Avis parva/Loud Bird': no such class"),
     ):
-        given = {"files": {"audio": ("a.wav", sound(0.1))}, "data": {"species": species}}
+        given = {"files": {"audio": ("a.wav", make_audio(0.1))}, "data": {"species": species}}
         (refused,) = client.post("/api/v1/training-data", **given).json()["files"]
         assert (refused["status"], refused["species"]) == ("rejected", None)
         assert refused["reason"].startswith(reason)
@@ -598,10 +629,10 @@ def test_a_field_is_one_label_and_not_a_folder_or_a_list(level_bundle: Bundle, s
 def test_a_new_class_has_the_whole_name_of_the_field(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
     given = {"species": "Loud Bird, adult", "new_class": "yes"}
-    assert taught(client, ("a.wav", sound(0.1)), **given) == {"a.wav": ("accepted", "Loud Bird, adult")}
-    refused = taught(client, ("b.wav", sound(0.2)), species="Corvus corone/cornix", new_class="yes")
+    assert upload(client, ("a.wav", make_audio(0.1)), **given) == {"a.wav": ("accepted", "Loud Bird, adult")}
+    refused = upload(client, ("b.wav", make_audio(0.2)), species="Corvus corone/cornix", new_class="yes")
     assert refused == {"b.wav": ("rejected", None)}, "nobody can tell which of the two it is"
-    refused = taught(client, ("c.wav", sound(0.3)), species="Avis magna; Avis parva", new_class="yes")
+    refused = upload(client, ("c.wav", make_audio(0.3)), species="Avis magna; Avis parva", new_class="yes")
     assert refused == {"c.wav": ("rejected", None)}
     assert [row["common_name"] for row in client.get("/api/v1/training-data").json()["species"]] == ["Loud Bird, adult"]
 
@@ -617,16 +648,23 @@ def test_a_class_whose_name_has_a_slash_is_known_by_it() -> None:
 
 def test_a_field_says_what_is_there_and_a_folder_also_what_is_not(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
-    reply = client.post("/api/v1/training-data", files={"audio": ("a.wav", sound())}, data={"species": "-Avis magna"})
+    reply = client.post(
+        "/api/v1/training-data", files={"audio": ("a.wav", make_audio())}, data={"species": "-Avis magna"}
+    )
     assert reply.status_code == 400
     assert "species: expected the species that is there, got '-Avis magna'" in reply.json()["detail"]
-    assert taught(client, ("-Avis magna/a.wav", sound())) == {"-Avis magna/a.wav": ("accepted", "no species")}
+    assert upload(client, ("-Avis magna/a.wav", make_audio())) == {"-Avis magna/a.wav": ("accepted", "no species")}
 
 
-def test_files_keep_their_folders_in_their_names_beside_a_field(level_bundle: Bundle, serve: Serve) -> None:
+def test_uploaded_files_keep_folder_names_next_to_a_field(level_bundle: Bundle, serve: Serve) -> None:
     """Two files of one name are two recordings, and a name without an ending is one of a recording."""
     client = serve(model=level_bundle.folder)
-    sent = [("x/a.wav", sound(0.1)), ("y/a.wav", sound(0.2)), ("y/a.wav", sound(0.3)), ("z~1 b", sound(0.4))]
+    sent = [
+        ("x/a.wav", make_audio(0.1)),
+        ("y/a.wav", make_audio(0.2)),
+        ("y/a.wav", make_audio(0.3)),
+        ("z~1 b", make_audio(0.4)),
+    ]
     reply = client.post(
         "/api/v1/training-data", files=[("audio", each) for each in sent], data={"species": "Loud Bird"}
     )

@@ -55,7 +55,7 @@ def songs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sounds that are taught beside lessons; they take a while to make."""
     folder = tmp_path_factory.mktemp("sounds")
     make_negatives(folder)
@@ -63,13 +63,13 @@ def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def with_sounds(sounds: Path, tmp_path: Path) -> None:
+def with_sounds(recordings: Path, tmp_path: Path) -> None:
     """Make them before the servers of a test look for them."""
     for name in ("server", "server0", "server1"):
-        shutil.copytree(sounds, tmp_path / name / "retraining")
+        shutil.copytree(recordings, tmp_path / name / "retraining")
 
 
-def teach(client: httpx.Client, paths: list[Path]) -> None:
+def upload_files(client: httpx.Client, paths: list[Path]) -> None:
     files = [("audio", (f"{path.parent.name}/{path.name}", path.read_bytes())) for path in paths]
     reply = client.post("/api/upload_bulk", files=files, data={"new_class": "yes"})
     assert reply.json()["uploaded"] == len(paths)
@@ -80,37 +80,37 @@ def ended(client: httpx.Client, job_id: str, within_s: float = 120) -> dict[str,
         job = client.get(f"/api/v1/jobs/{job_id}").json()
         return job if job["status"] in ("done", "failed", "cancelled") else None
 
-    found = wait_for(look, within_s=within_s)
-    assert isinstance(found, dict)
-    return found
+    ended_job = wait_for(look, within_s=within_s)
+    assert isinstance(ended_job, dict)
+    return ended_job
 
 
 def reaches(client: httpx.Client, job_id: str, stage: str) -> None:
     wait_for(lambda: client.get(f"/api/v1/jobs/{job_id}").json()["stage"] == stage)
 
 
-def hears(client: httpx.Client, path: Path) -> str:
+def predicted_name(client: httpx.Client, path: Path) -> str:
     return str(client.post("/api/predict", content=path.read_bytes()).json()["predicted_species"])
 
 
 def trainers(folder: Path) -> list[int]:
     """Return the training processes of servers whose data are in `folder`: others may train on this machine as well."""
-    found = []
+    processes = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"--supervised" in words and any(word.startswith(os.fsencode(folder)) for word in words):
-            found.append(int(process.name))
-    return found
+        if b"dawnchorus.training.job" in words and any(word.startswith(os.fsencode(folder)) for word in words):
+            processes.append(int(process.name))
+    return processes
 
 
-def test_from_lessons_to_a_model_that_serves_and_back(band_bundle: Bundle, serve: Serve, songs: list[Path]) -> None:
+def test_upload_retrain_activate_and_roll_back(band_bundle: Bundle, serve: Serve, songs: list[Path]) -> None:
     client = serve(model=band_bundle.folder)
     assert client.get("/api/retrain_status").json()["status"] == "idle"
     assert client.post("/api/trigger_retrain").status_code == 400
-    teach(client, songs)
+    upload_files(client, songs)
     job = client.post("/api/trigger_retrain").json()
     assert client.post("/api/trigger_retrain").status_code == 409
     assert client.get("/api/retrain_status").json()["is_training"]
@@ -126,7 +126,7 @@ def test_from_lessons_to_a_model_that_serves_and_back(band_bundle: Bundle, serve
     new = result["bundle_id"]
     active = client.get("/api/v1/models/active").json()
     assert (active["bundle_id"], active["n_classes"]) == (new, 4)
-    assert {hears(client, path): path.parent.name.split("_")[1] for path in songs} == {
+    assert {predicted_name(client, path): path.parent.name.split("_")[1] for path in songs} == {
         name: name for name in ("Deep Bird", "Middle Bird", "High Bird")
     }
     assert "Middle Bird" in client.get("/api/classes").json()["classes"]
@@ -138,7 +138,7 @@ def test_from_lessons_to_a_model_that_serves_and_back(band_bundle: Bundle, serve
     begin = time.monotonic()
     assert client.post("/api/v1/models/rollback").json() == {"active": band_bundle.id}
     assert time.monotonic() - begin < 5
-    assert hears(client, songs[N_EACH]) != "Middle Bird"
+    assert predicted_name(client, songs[N_EACH]) != "Middle Bird"
     assert client.post(f"/api/v1/models/{new}/activate").json() == {"active": new}
     assert client.post("/api/predict", content=songs[0].read_bytes()).json()["top_5_predictions"] == before
     client.post("/api/v1/identify?store=true", files={"audio": ("x.wav", songs[N_EACH].read_bytes())})
@@ -156,25 +156,25 @@ def test_from_lessons_to_a_model_that_serves_and_back(band_bundle: Bundle, serve
     assert result["bundle_id"] in {row["bundle_id"] for row in client.get("/api/v1/models").json()["models"]}
 
 
-def test_the_same_lessons_make_the_same_model(
+def test_same_training_data_makes_the_same_model(
     band_bundle: Bundle, songs: list[Path], serve: Serve, tmp_path: Path
 ) -> None:
-    found = []
+    models = []
     for k in range(2):
         client = serve(model=band_bundle.folder, data=tmp_path / f"server{k}")
-        teach(client, songs)
+        upload_files(client, songs)
         result = ended(client, client.post("/api/v1/retrain").json()["id"])["result"]
         assert isinstance(result, dict)
-        found.append(result["bundle_id"])
-    assert found[0] == found[1]
+        models.append(result["bundle_id"])
+    assert models[0] == models[1]
 
 
 @pytest.mark.parametrize("stage", ["checking", "training", "comparing"])
-def test_a_trainer_that_is_killed_leaves_the_model_serving_and_its_last_words(
+def test_killed_trainer_keeps_the_active_model_and_its_log(
     stage: str, band_bundle: Bundle, serve: Serve, songs: list[Path], tmp_path: Path
 ) -> None:
     client = serve(model=band_bundle.folder)
-    teach(client, songs)
+    upload_files(client, songs)
     job = client.post("/api/v1/retrain").json()
     reaches(client, job["id"], stage)
     for pid in trainers(tmp_path):
@@ -183,7 +183,7 @@ def test_a_trainer_that_is_killed_leaves_the_model_serving_and_its_last_words(
     assert done["status"] == "failed"
     assert "training ended with status -9. The active model is unchanged" in str(done["error"])
     assert client.get("/api/v1/models/active").json()["bundle_id"] == band_bundle.id
-    assert hears(client, songs[0]) == "Deep Bird"
+    assert predicted_name(client, songs[0]) == "Deep Bird"
     assert ended(client, client.post("/api/v1/retrain").json()["id"])["status"] == "done"
 
 
@@ -192,7 +192,7 @@ def test_cancelling_ends_all_processes_within_seconds(
     stage: str, band_bundle: Bundle, serve: Serve, songs: list[Path], tmp_path: Path
 ) -> None:
     client = serve(model=band_bundle.folder)
-    teach(client, songs)
+    upload_files(client, songs)
     job = client.post("/api/v1/retrain").json()
     if stage != "waiting":
         reaches(client, job["id"], stage)
@@ -203,17 +203,17 @@ def test_cancelling_ends_all_processes_within_seconds(
     assert len(client.get("/api/v1/models").json()["models"]) == 1
 
 
-def test_a_disk_that_fills_up_costs_the_training_and_nothing_else(
-    band_bundle: Bundle, sounds: Path, songs: list[Path], tmp_path: Path
+def test_full_disk_fails_only_the_training(
+    band_bundle: Bundle, recordings: Path, songs: list[Path], tmp_path: Path
 ) -> None:
     """The disk of what training writes; the database and the sounds are on another."""
     small = tmp_path / "server" / "retraining"
     shutil.rmtree(small)
     with small_disk(small, "64m"):
-        shutil.copytree(sounds, small, dirs_exist_ok=True)
+        shutil.copytree(recordings, small, dirs_exist_ok=True)
         server = Server(tmp_path / "server", "--model", band_bundle.folder)
         with serving(server), server.client() as client:
-            teach(client, songs)
+            upload_files(client, songs)
             job = client.post("/api/v1/retrain").json()
             reaches(client, job["id"], "training")
             ballast = small / "ballast"
@@ -226,10 +226,10 @@ def test_a_disk_that_fills_up_costs_the_training_and_nothing_else(
             assert "space" in str(done["error"]).lower(), done
             assert "/tmp" not in str(done["error"])
             assert client.get("/api/v1/models/active").json()["bundle_id"] == band_bundle.id
-            assert hears(client, songs[0]) == "Deep Bird"
+            assert predicted_name(client, songs[0]) == "Deep Bird"
             ballast.unlink()
             assert ended(client, client.post("/api/v1/retrain").json()["id"])["status"] == "done"
-            assert hears(client, songs[N_EACH]) == "Middle Bird"
+            assert predicted_name(client, songs[N_EACH]) == "Middle Bird"
 
 
 READ_ONLY = """
@@ -241,7 +241,7 @@ exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all "$@"
 """
 
 
-def test_without_rights_on_a_read_only_system_it_serves_and_learns(
+def test_server_serves_and_trains_unprivileged_on_read_only_system(
     band_bundle: Bundle, songs: list[Path], tmp_path: Path
 ) -> None:
     """As in a container: only its data and a folder for temporary files can be written to."""
@@ -254,18 +254,18 @@ def test_without_rights_on_a_read_only_system_it_serves_and_learns(
     folders = {"HOME": "/nonexistent", "TMPDIR": str(scratch), "PYTHONDONTWRITEBYTECODE": "1"}
     server = Server(data, "--model", band_bundle.folder, through=through, **folders)
     with serving(server), server.client() as client:
-        teach(client, songs)
+        upload_files(client, songs)
         done = ended(client, client.post("/api/v1/retrain").json()["id"])
         assert done["status"] == "done", done
-        assert hears(client, songs[N_EACH]) == "Middle Bird"
+        assert predicted_name(client, songs[N_EACH]) == "Middle Bird"
         kept = client.post("/api/v1/identify?store=true", content=songs[N_EACH].read_bytes())
         assert kept.status_code == 200
         assert server.end() == 0
 
 
-def test_too_little_to_learn_from_is_said_by_name(band_bundle: Bundle, serve: Serve, songs: list[Path]) -> None:
+def test_retraining_names_species_with_too_few_recordings(band_bundle: Bundle, serve: Serve, songs: list[Path]) -> None:
     client = serve(model=band_bundle.folder)
-    teach(client, songs[:1] + songs[N_EACH : N_EACH + 1])
+    upload_files(client, songs[:1] + songs[N_EACH : N_EACH + 1])
     done = ended(client, client.post("/api/v1/retrain").json()["id"])
     assert done["status"] == "failed"
     assert "at least two recordings" in str(done["error"])
@@ -275,12 +275,12 @@ def test_too_little_to_learn_from_is_said_by_name(band_bundle: Bundle, serve: Se
 
 
 @pytest.mark.parametrize("stage", ["training", "comparing"])
-def test_a_server_that_is_killed_goes_on_with_its_jobs_after_its_next_start(
+def test_killed_server_resumes_jobs_after_restart(
     stage: str, band_bundle: Bundle, songs: list[Path], tmp_path: Path
 ) -> None:
     server = Server(tmp_path / "server", "--model", band_bundle.folder)
     with serving(server), server.client() as client:
-        teach(client, songs)
+        upload_files(client, songs)
         long = tmp_path / "long.flac"
         soundfile.write(long, np.zeros(6 * 3600 * 8_000, np.int16), 8_000)
         listening = client.post("/api/v1/identify", content=long.read_bytes()).json()
@@ -295,15 +295,13 @@ def test_a_server_that_is_killed_goes_on_with_its_jobs_after_its_next_start(
         assert done["attempts"] == 2
         assert not list((tmp_path / "server").rglob("*.part"))
         assert client.get("/api/v1/training-data").json()["total"] == len(songs)
-        assert hears(client, songs[N_EACH]) == "Middle Bird"
+        assert predicted_name(client, songs[N_EACH]) == "Middle Bird"
 
 
-def test_who_asks_twice_ends_it_at_once_and_jobs_go_on_later(
-    band_bundle: Bundle, songs: list[Path], tmp_path: Path
-) -> None:
+def test_second_sigterm_exits_at_once_and_jobs_resume(band_bundle: Bundle, songs: list[Path], tmp_path: Path) -> None:
     server = Server(tmp_path / "server", "--model", band_bundle.folder)
     with serving(server), server.client() as client:
-        teach(client, songs)
+        upload_files(client, songs)
         job = client.post("/api/v1/retrain").json()
         reaches(client, job["id"], "training")
         assert server.process is not None
@@ -319,12 +317,10 @@ def test_who_asks_twice_ends_it_at_once_and_jobs_go_on_later(
         assert ended(client, job["id"])["status"] == "done"
 
 
-def test_a_model_folder_that_is_broken_is_passed_over_at_the_start(
-    band_bundle: Bundle, songs: list[Path], tmp_path: Path
-) -> None:
+def test_damaged_model_folder_is_skipped_at_startup(band_bundle: Bundle, songs: list[Path], tmp_path: Path) -> None:
     server = Server(tmp_path / "server", "--model", band_bundle.folder)
     with serving(server), server.client() as client:
-        teach(client, songs)
+        upload_files(client, songs)
         result = ended(client, client.post("/api/v1/retrain").json()["id"])["result"]
         assert isinstance(result, dict)
         assert server.end() == 0
@@ -343,15 +339,15 @@ def test_a_model_folder_that_is_broken_is_passed_over_at_the_start(
         refused = client.post(f"/api/v1/models/{result['bundle_id']}/activate")
         assert refused.status_code == 409
         assert str(tmp_path) not in refused.text
-        assert hears(client, songs[0]) == "Deep Bird"
+        assert predicted_name(client, songs[0]) == "Deep Bird"
         assert client.get("/api/v1/models").json()["history"][0]["bundle_id"] == band_bundle.id
 
 
 def test_the_command_does_the_same_without_a_server(
-    band_bundle: Bundle, songs: list[Path], sounds: Path, command: Command, tmp_path: Path
+    band_bundle: Bundle, songs: list[Path], recordings: Path, command: Command, tmp_path: Path
 ) -> None:
     data = songs[0].parents[1]
-    options = ["--dataset", data, "--model", band_bundle.folder, "--out", tmp_path / "out", "--negatives", sounds]
+    options = ["--dataset", data, "--model", band_bundle.folder, "--out", tmp_path / "out", "--negatives", recordings]
     options += ["--new-class", "Avis media", "--new-class", "High Bird"]
     run = command("retrain", *options)
     assert run.returncode == 0, run.stderr

@@ -62,7 +62,7 @@ def test_weights_of_a_folder_are_what_is_trained_on(published: Path, run_trainin
         run_training("model=wav2vec2", f"model.source={tmp_path / 'none'}", "model.window_s=2")
 
 
-def test_weights_that_the_folder_lacks_are_learned_and_named(published: Path, tmp_path: Path) -> None:
+def test_weights_missing_from_the_folder_are_trained_and_named(published: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     folder = tmp_path / "partly"
@@ -80,9 +80,9 @@ def test_weights_that_the_folder_lacks_are_learned_and_named(published: Path, tm
     logging.getLogger("transformers").addHandler(handler)
     network = family.build(shape, Context(("Avis a", "Avis b"), store))
     logging.getLogger("transformers").removeHandler(handler)
-    learned = {name for name, weights in network.named_parameters() if weights.requires_grad}
-    assert f"body.{lacking}" in learned
-    assert "body.feature_extractor.conv_layers.5.conv.weight" not in learned
+    trained_on = {name for name, weights in network.named_parameters() if weights.requires_grad}
+    assert f"body.{lacking}" in trained_on
+    assert "body.feature_extractor.conv_layers.5.conv.weight" not in trained_on
     assert f"lacks 1 weights of Wav2Vec2 ({lacking}, ...)" in (network.start_note or "")
     assert lines == [], "transformers' own table of the same"
 

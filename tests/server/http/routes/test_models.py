@@ -36,7 +36,7 @@ def other(tmp_path: Path) -> Bundle:
 
 
 @pytest.mark.ops
-def test_eight_who_switch_at_once_leave_one_model_and_no_memory_behind(
+def test_eight_concurrent_switches_leave_one_model_and_no_memory(
     level_bundle: Bundle, other: Bundle, tmp_path: Path
 ) -> None:
     with open_service(Settings(data=tmp_path / "server", model=level_bundle.folder)) as service:
@@ -211,9 +211,9 @@ def odd_graph(kind: str, folder: Path) -> Path:
         weight = numpy_helper.from_array(np.zeros(shape, np.float32), "w")
     domain = "evil.example.org" if kind == "domain" else ""
     node = helper.make_node("MatMul", ["sound", "w"], ["scores"], domain=domain)
-    sound = helper.make_tensor_value_info("sound", TensorProto.FLOAT, ["n", 16_000])
+    audio = helper.make_tensor_value_info("sound", TensorProto.FLOAT, ["n", 16_000])
     scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", shape[1]])
-    graph = helper.make_graph([node], "odd", [sound], [scores], [weight])
+    graph = helper.make_graph([node], "odd", [audio], [scores], [weight])
     imports = [helper.make_opsetid("", 18), helper.make_opsetid("evil.example.org", 1)]
     path = folder / "in" / "odd.onnx" if kind == "outside" else folder / "odd.onnx"
     path.write_bytes(helper.make_model(graph, opset_imports=imports, ir_version=9).SerializeToString())
@@ -249,10 +249,10 @@ def test_windows_are_scored_by_the_protocol_of_other_servers(level_bundle: Bundl
     client.headers["Authorization"] = "Bearer one-for-identifying"
     assert client.get("/v2").json()["name"] == "dawnchorus"
     name, version = level_bundle.info.name, level_bundle.id
-    about = client.get(f"/v2/models/{name}").json()
-    assert about == client.get(f"/v2/models/{name}/versions/{version}").json()
-    assert about["inputs"] == [{"name": "waveform", "datatype": "FP32", "shape": [-1, 16_000]}]
-    assert about["outputs"] == [{"name": "scores", "datatype": "FP32", "shape": [-1, 3]}]
+    metadata = client.get(f"/v2/models/{name}").json()
+    assert metadata == client.get(f"/v2/models/{name}/versions/{version}").json()
+    assert metadata["inputs"] == [{"name": "waveform", "datatype": "FP32", "shape": [-1, 16_000]}]
+    assert metadata["outputs"] == [{"name": "scores", "datatype": "FP32", "shape": [-1, 3]}]
     assert client.get(f"/v2/models/{name}/versions/{version}/ready").json() == {"name": name, "ready": True}
     samples, _ = soundfile.read(tone, dtype="float32")
     tensor = {"name": "waveform", "shape": [3, 16_000], "datatype": "FP32", "data": samples.tolist()}

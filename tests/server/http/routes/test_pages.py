@@ -17,7 +17,7 @@ from dawnchorus.server.settings import Role
 PAGES = ("/", "/history", "/review", "/training", "/models", "/system", "/docs")
 
 
-def test_a_recording_becomes_pictures_sounds_and_a_table(
+def test_recording_page_has_spectrograms_audio_and_table(
     dawn: Path, birdnet: Bundle, store: ModelStore, serve: Serve
 ) -> None:
     del birdnet  # it is made
@@ -35,11 +35,11 @@ def test_a_recording_becomes_pictures_sounds_and_a_table(
     for page in (reply.text, client.get("/history").text, client.get("/").text):
         assert "<script>." not in page
         assert "&lt;script&gt;.wav" in page
-    pictures = re.findall(r'src="(/api/v1/[^"]+/spectrogram[^"]*)"', reply.text)
-    sounds = re.findall(r'src="(/api/v1/[^"]+/audio)"', reply.text)
-    assert len(pictures) == len(sounds) >= 3
-    assert all(client.get(path.replace("&amp;", "&")).content.startswith(b"\x89PNG") for path in pictures)
-    assert all(client.get(path).headers["content-type"] in ("audio/mpeg", "audio/wav") for path in sounds)
+    plots = re.findall(r'src="(/api/v1/[^"]+/spectrogram[^"]*)"', reply.text)
+    recordings = re.findall(r'src="(/api/v1/[^"]+/audio)"', reply.text)
+    assert len(plots) == len(recordings) >= 3
+    assert all(client.get(path.replace("&amp;", "&")).content.startswith(b"\x89PNG") for path in plots)
+    assert all(client.get(path).headers["content-type"] in ("audio/mpeg", "audio/wav") for path in recordings)
     rows = client.post("/api/v1/identify?merge=true", content=dawn.read_bytes()).json()["detections"]
     assert reply.text.count("<tr data-span") == len(rows)
     for page in PAGES:
@@ -96,7 +96,7 @@ def test_the_charts_of_others_are_as_published_and_have_what_they_draw_on_the_pa
     assert 'are counted on the page <a href="/system">' in history, "what was only predicted is not listed"
 
 
-def test_who_logs_in_may_do_what_the_token_allows(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+def test_login_grants_the_role_of_its_token(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     tokens = {"the-operators-one": Role.ADMIN, "one-for-identifying": Role.IDENTIFY}
     client = serve(model=level_bundle.folder, tokens=tokens)
     client.headers["Accept"] = "text/html"
@@ -128,7 +128,7 @@ def test_who_logs_in_may_do_what_the_token_allows(level_bundle: Bundle, serve: S
     assert client.get("/").headers["location"] == "/login"
 
 
-def test_who_guesses_is_not_listened_to(level_bundle: Bundle, serve: Serve) -> None:
+def test_repeated_wrong_tokens_are_rate_limited(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder, tokens={"the-operators-one": Role.ADMIN})
     replies = [client.get("/api/health", headers={"Authorization": f"Bearer guess-{k}"}) for k in range(100)]
     assert [reply.status_code for reply in replies[:20]] == [401] * 20
