@@ -236,3 +236,26 @@ def test_journal_of_a_run_is_closed_with_it(level_bundle: Bundle, tmp_path: Path
     gc.collect()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         database.execute("SELECT 1")
+
+
+def test_journal_is_closed_when_a_run_is_interrupted(
+    level_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full(16_000, 0.5), 16_000)
+    closed: list[Journal] = []
+    monkeypatch.setattr(Journal, "close", lambda self: closed.append(self))  # noqa: PLW0108 - as a method
+
+    def interrupt(_progress: Progress) -> None:
+        raise KeyboardInterrupt
+
+    for out in (None, tmp_path / "x.csv"):
+        with pytest.raises(KeyboardInterrupt):
+            identify(tmp_path / "a.wav", model=level_bundle.folder, out=out, on_progress=interrupt)
+    assert [journal.path for journal in closed] == [None, tmp_path / ".x.csv.journal"]
+
+
+def test_tables_are_read_though_only_they_are_kept(level_bundle: Bundle, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full(16_000, 0.5), 16_000)
+    tables = identify(tmp_path / "a.wav", model=level_bundle.folder, workers=1).tables()
+    gc.collect()
+    assert len(list(tables)) == 1

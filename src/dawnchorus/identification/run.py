@@ -86,6 +86,7 @@ def identify(
     analyses = tuple(dict.fromkeys(ANALYSES.lookup(name).name for name in analyses))
     model = load_model(model)
     with _list_recordings(audio) as (listed, names):
+        loaded = _load_sessions(model, options)
         plan = _build_plan(model, options, analyses)
         range_filter = open_range_filter(model, options, recordings)
         builder = TableBuilder(model.bundle, plan.windows, options, range_filter, recordings or {}, names)
@@ -97,8 +98,7 @@ def identify(
             done = {path for path in paths if journal.is_done(path, marks[path])}
             progress = Progress(len(paths), n_resumed=len(done))
             waiting = {path: marks[path] for path in paths if path not in done}
-            loaded, n_workers = _load_sessions(model, options), workers or usable_cores()
-            steps = _score(waiting, journal, loaded, plan, progress, n_workers=n_workers)
+            steps = _score(waiting, journal, loaded, plan, progress, n_workers=workers or usable_cores())
             # Also where `on_progress` raises: threads and decoders end now, not with the exception.
             with closing(steps):
                 for progress in steps:
