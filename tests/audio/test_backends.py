@@ -68,7 +68,7 @@ def test_what_is_no_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("content", "reason"), [(b"", "the file is empty"), (b"x", "libsndfile: .*; FFmpeg: .*copy is")]
 )
-def test_what_is_no_sound_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_files_without_audio_are_rejected(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "x.wav").write_bytes(content)
     with pytest.raises(AudioDecodeError, match=reason) as caught:
         open_backend(tmp_path / "x.wav")
@@ -182,7 +182,7 @@ def test_a_length_that_ffmpeg_does_not_know_is_none() -> None:
         backend._read_info()
 
 
-def test_a_film_without_sound_is_refused(tmp_path: Path) -> None:
+def test_video_without_audio_is_rejected(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "x.mp4"), "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
         stream.width = stream.height = 16

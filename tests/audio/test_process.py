@@ -19,7 +19,7 @@ import soundfile
 from tests.fixtures.sounds import tone
 
 from dawnchorus.audio import process
-from dawnchorus.audio.decode import open_recording
+from dawnchorus.audio.decode import open_recording, read_clip
 from dawnchorus.audio.process import (
     DecoderProcess,
     IsolatedRecording,
@@ -111,6 +111,18 @@ def test_a_hung_decoder_is_ended(recording: Path) -> None:
     other.close()
 
 
+@pytest.mark.parametrize("shares_memory", [True, False])
+def test_a_clip_is_that_of_this_process(recording: Path, shares_memory: bool) -> None:
+    decoder = DecoderProcess(shares_memory=shares_memory)
+    times = {"start_s": 3.0, "end_s": 4.5, "rate_hz": 24_000}
+    np.testing.assert_array_equal(decoder.read_clip(recording, **times), read_clip(recording, **times))  # type: ignore[arg-type]
+    process = running(decoder)
+    with pytest.raises(AudioDecodeError, match=r"no sound at 30\.000 s"):
+        decoder.read_clip(recording, start_s=30.0, end_s=31.0, rate_hz=24_000)
+    assert running(decoder) is process
+    decoder.close()
+
+
 def test_errors_come_through_with_their_kind(tmp_path: Path) -> None:
     decoder = DecoderProcess()
     with pytest.raises(AudioNotFoundError, match="no such file"):
@@ -190,7 +202,7 @@ def test_what_was_wrong_comes_through(tmp_path: Path) -> None:
     ("value", "platform", "shares"),
     [(None, "linux", True), ("1", "linux", True), ("", "linux", True), ("0", "linux", False), (None, "win32", False)],
 )
-def test_memory_is_shared_unless_told_otherwise(
+def test_decoder_shares_memory_by_environment_and_platform(
     value: str | None, platform: str, shares: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DAWNCHORUS_SHARED_MEMORY", raising=False)
@@ -261,7 +273,7 @@ def test_replies_are_read_to_their_last_byte_and_no_further() -> None:
             child.receive_bytes(path, 20)
 
 
-def test_closing_goes_on_where_a_pipe_is_broken() -> None:
+def test_closing_continues_after_a_broken_pipe() -> None:
     broken, stdout = Pipe(BrokenPipeError()), io.BytesIO()
     child = child_of(broken, stdout)
     child.close()

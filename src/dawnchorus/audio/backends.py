@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.header_lengths import UnwrittenAudio, find_unwritten, open_unwritten
 from dawnchorus.errors import AudioDecodeError, AudioNotFoundError
 from dawnchorus.types import AudioInfo
-
-FloatArray = npt.NDArray[np.float32]
 
 BLOCK_FRAMES = 1 << 16
 """Frames read at a time; bounds memory whatever the header promises."""

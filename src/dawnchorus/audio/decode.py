@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import soxr
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.backends import Backend, open_backend
 from dawnchorus.audio.channels import ChannelStatistics, find_best_channel, mix_to_mono
 from dawnchorus.audio.header_lengths import find_unwritten
@@ -23,8 +23,6 @@ from dawnchorus.audio.riff import missing_data_bytes
 from dawnchorus.audio.sample_analyses import SampleAnalyses
 from dawnchorus.errors import AudioDecodeError, AudioTooLargeError
 from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata
-
-FloatArray = npt.NDArray[np.float32]
 
 MAX_SAMPLE = 1e12
 """Larger ones are no sound, whatever its scale, and overflow in models."""

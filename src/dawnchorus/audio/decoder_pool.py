@@ -10,18 +10,18 @@ from contextlib import contextmanager
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.errors import OverloadedError
 
-IDLE_S = 10.0
-"""A process that was not used for this long is ended, when another one is given back."""
+IDLE_S = 60.0
+"""A surplus decoder that was not used for this long is closed, when another one is given back."""
 
 
 class DecoderPool:
-    """At most `limit` decoders, for exclusive use by one thread at a time."""
+    """At most `limit` decoders, for exclusive use by one thread at a time; of idle ones, `n_kept` are kept open."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, limit: int, *, n_kept: int) -> None:
+        self.limit, self._n_kept = limit, n_kept
         self._changed = threading.Condition()
         self._idle: list[tuple[float, DecoderProcess]] = []
-        """Decoders with the time of their last use; the last one comes first."""
+        """Decoders with the time of their last use, in its order; the last one is borrowed first."""
         self._borrowed: set[DecoderProcess] = set()
         self._is_closed = False
 
@@ -44,13 +44,15 @@ class DecoderPool:
         """Return a decoder that was borrowed; a recording that is still open is given up."""
         decoder.abandon()
         now = time.monotonic()
+        surplus: list[DecoderProcess] = []
         with self._changed:
             self._borrowed.discard(decoder)
-            if not self._is_closed:
+            if self._is_closed:
+                surplus.append(decoder)
+            else:
                 self._idle.append((now, decoder))
-            surplus = [each for used_s, each in self._idle if self._is_closed or now - used_s > IDLE_S]
-            self._idle = [(used_s, each) for used_s, each in self._idle if each not in surplus]
-            surplus += [decoder] if self._is_closed else []
+            while len(self._idle) > self._n_kept and now - self._idle[0][0] > IDLE_S:
+                surplus.append(self._idle.pop(0)[1])
             self._changed.notify()
         for each in surplus:
             each.close()

@@ -26,16 +26,14 @@ from typing import IO, Any, Self, cast
 from weakref import WeakSet
 
 import numpy as np
-import numpy.typing as npt
 
 from dawnchorus import errors
-from dawnchorus.audio.decode import MAX_DECODED_SAMPLES, open_recording
+from dawnchorus.arrays import FloatArray
+from dawnchorus.audio.decode import MAX_DECODED_SAMPLES, clip_blocks, open_recording
 from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json
 from dawnchorus.audio.ring_buffer import N_SLOTS, SLOT_SAMPLES, SharedRingBuffer, reserve_file
 from dawnchorus.audio.sample_analyses import SampleAnalyses, SampleAnalysis, Table, table_from_json, table_to_json
 from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata
-
-FloatArray = npt.NDArray[np.float32]
 
 STALL_S = 60.0
 """A decoder that gives nothing for this long is taken for hung and ended."""
@@ -94,6 +92,18 @@ class DecoderProcess:
         if analyses:
             decoding["analyses"] = pickle.dumps(dict(analyses)).hex()
         return self._request(path, **decoding)
+
+    def read_clip(
+        self, path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean"
+    ) -> FloatArray:
+        """Read the part of a recording between two times; see `decode.read_clip`.
+
+        Raises:
+            AudioError: the recording cannot be decoded there, or the decoder crashed or hung on it.
+        """
+        request = {"rate_hz": rate_hz, "channel": channel, "start_s": start_s, "end_s": end_s}
+        with self._request(path, **request) as recording:
+            return np.concatenate([np.zeros(0, np.float32), *(block.copy() for block in recording.blocks())])
 
     def is_ready(self, *, within_s: float = 0.0) -> bool:
         """Return True if the process has replied, or has ended; where one cannot ask (Windows), always."""
@@ -435,7 +445,10 @@ class _DecoderServer:
             # The caller is our parent, which made these bytes itself.
             new = pickle.loads(bytes.fromhex(request["analyses"])) if "analyses" in request else {}  # noqa: S301
             analyses = SampleAnalyses(new)
-            if "rate_hz" in request:
+            if "start_s" in request:
+                clip = {name: request[name] for name in ("start_s", "end_s", "rate_hz", "channel")}
+                self._send_samples(clip_blocks(path, **clip))
+            elif "rate_hz" in request:
                 self._send_samples(
                     recording.blocks(
                         rate_hz=request["rate_hz"],

@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import OutputError
 from dawnchorus.storage.files import atomic_file
-
-FloatArray = npt.NDArray[np.float32]
 
 MAX_WAV_BYTES = (1 << 32) - 64
 """Sizes in a WAV file's header have 32 bits."""

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.mel import MelImage
 from dawnchorus.audio.write import write_wav
 from dawnchorus.data.clips import Clips, as_float, lock_clips
@@ -31,7 +31,6 @@ from dawnchorus.errors import InputError, OutputExistsError
 from dawnchorus.storage.files import atomic_file, cannot_write
 from dawnchorus.storage.safe_names import safe_name
 
-FloatArray = npt.NDArray[np.float32]
 ExportFormat = Literal["wav", "npy", "pt"]
 Convert = Callable[[Path], None]
 

@@ -13,11 +13,12 @@ from types import MappingProxyType
 
 import numpy as np
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.parallel import map_recordings
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.clips import FULL_SCALE, SAMPLE, ClipWriter
-from dawnchorus.data.cutting import FloatArray, cut_clips
+from dawnchorus.data.cutting import cut_clips
 from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, usable
 from dawnchorus.errors import AudioError

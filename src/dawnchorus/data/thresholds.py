@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.mel import MelImage
 from dawnchorus.data.clips import Clips, replace_index
 from dawnchorus.errors import InputError
 
-FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
 

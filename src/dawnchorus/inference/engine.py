@@ -23,9 +23,10 @@ from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 import numpy as np
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.decoder_pool import DecoderPool
 from dawnchorus.errors import OverloadedError
-from dawnchorus.inference.analyses.windows import FloatArray, WindowOutput
+from dawnchorus.inference.analyses.windows import WindowOutput
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.models.runner import BATCH_WINDOWS
 
@@ -136,7 +137,7 @@ class InferenceEngine:
     """
 
     def __init__(self, *, n_threads: int, max_active: int, max_batch_delay_s: float = 0.0) -> None:
-        self.decoders = DecoderPool(max_active + N_SPARE_DECODERS)
+        self.decoders = DecoderPool(max_active + N_SPARE_DECODERS, n_kept=n_threads)
         self.n_windows = 0
         """Number of windows scored so far."""
         self._max_active, self._max_batch_delay_s = max_active, max_batch_delay_s
@@ -319,7 +320,7 @@ class InferenceEngine:
         with self._changed:
             self._pulled.discard(entry)
             entry.n_out += windows is not None
-            entry.is_decoded = was_open and (windows is None or windows.is_last)
+            entry.is_decoded = was_open and failure is None and (windows is None or windows.is_last)
             if failure is None and not entry.is_decoded and not entry.is_over:
                 self._active.append(entry)
             is_complete = entry.is_decoded and not entry.n_out

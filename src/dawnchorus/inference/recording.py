@@ -7,12 +7,13 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.decode import MAX_DECODED_SAMPLES
 from dawnchorus.audio.decoder_pool import DecoderPool
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.inference.analyses.base import Analysis
-from dawnchorus.inference.analyses.windows import FloatArray, SignalAnalysis, WindowAnalysis, WindowBatch, WindowOutput
+from dawnchorus.inference.analyses.windows import SignalAnalysis, WindowAnalysis, WindowBatch, WindowOutput
 from dawnchorus.inference.engine import NumberedWindows
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.preparation import CleanedRecording

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import InvalidBundleError, MissingExtraError, ModelError
-from dawnchorus.models.graphs.ports import FloatArray, Port, Scale, find_layout, with_measured_width
+from dawnchorus.models.graphs.ports import Port, Scale, find_layout, with_measured_width
 from dawnchorus.models.graphs.tflite_file import TfliteFile
 
 _OPERATORS = {"LOGISTIC": "Sigmoid", "SOFTMAX": "Softmax", "LOG_SOFTMAX": "LogSoftmax", "TANH": "Tanh", "LOG": "Log"}

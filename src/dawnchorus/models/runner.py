@@ -11,12 +11,11 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import InvalidBundleError
 from dawnchorus.models.bundle import Activation, Bundle, Calibration
 from dawnchorus.models.graphs.onnx_files import open_onnx_session
 from dawnchorus.models.graphs.ports import choose_outputs, run_in_batches
-
-FloatArray = npt.NDArray[np.float32]
 
 BATCH_WINDOWS = 8
 """Windows in one call of a session; more bring nothing on a CPU."""

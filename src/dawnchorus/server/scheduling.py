@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,8 +17,10 @@ from typing import Literal, Self
 
 import numpy as np
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.metadata import with_name
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.windows import RestReport, WindowPlan
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError, OverloadedError
@@ -25,7 +28,7 @@ from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, Options
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.run import build_scoring_plan, open_range_filter
-from dawnchorus.inference.analyses.windows import FloatArray, WindowOutput
+from dawnchorus.inference.analyses.windows import WindowOutput
 from dawnchorus.inference.engine import InferenceEngine, NumberedWindows, WorkFuture
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.model import Model
@@ -357,10 +360,14 @@ class InferencePool:
         Raises:
             AudioError: it cannot be opened, or exceeds the limits.
         """
-        with self.engine.decoders.decoder() as decoder:
+        with self.decoder() as decoder:
             info = decoder.probe(path).info
         self.limits.check(path, n_channels=info.n_channels, rate_hz=info.rate_hz, duration_s=info.duration_s)
         return info
+
+    def decoder(self) -> AbstractContextManager[DecoderProcess]:
+        """Borrow a decoder for a `with` block; it is waited for while all are in use."""
+        return self.engine.decoders.decoder()
 
     def close(self, *, grace_s: float = 30.0) -> None:
         """Finish the recordings in progress and in the queue within `grace_s`, and stop."""

@@ -17,10 +17,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from sqlalchemy import URL
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import BusyError, DecoderCrashError, OverloadedError
 from dawnchorus.identification.options import Options
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.runner import FloatArray
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.server.history import DetectionStore
 from dawnchorus.server.model_catalog import ModelCatalog

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.cores import usable_cores
 from dawnchorus.data.clips import Clips, WholeRecording, has_clips
 from dawnchorus.data.identity import is_same_recording
@@ -33,7 +34,6 @@ from dawnchorus.taxonomy.labels import Label, doubled_class, label_text
 from dawnchorus.training.config import DataConfig
 from dawnchorus.training.losses import IGNORED
 
-FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 Item = TypeVar("Item")
 

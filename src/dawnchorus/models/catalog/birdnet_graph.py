@@ -16,11 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import tflite
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import ModelError
 from dawnchorus.models.graphs.onnx_writer import OnnxWriter
 from dawnchorus.models.graphs.tflite_file import Operator, TfliteFile
-
-FloatArray = npt.NDArray[np.float32]
 
 LOW_RANK_TOLERANCE = 1e-5
 """Largest relative error (Frobenius norm) allowed when a branch's kernel is factored."""

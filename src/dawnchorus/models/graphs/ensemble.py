@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 from onnx import TensorProto
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import InputError, ModelError
 from dawnchorus.models.bundle import (
     RECORDINGS_NAME,
@@ -30,7 +30,6 @@ from dawnchorus.models.graphs.surgery import declare_ends, join_graphs, opset_ve
 from dawnchorus.models.runner import apply_activation
 from dawnchorus.version import __version__
 
-FloatArray = npt.NDArray[np.float32]
 Average = Literal["mean", "geometric", "rank"]
 
 PARITY, N_PARITY = 1e-5, 3

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import ModelError
-
-FloatArray = npt.NDArray[np.float32]
 
 FLOATS = frozenset(("float16", "float32", "float64"))
 QUANTISED = frozenset(("int8", "uint8", "int16", "uint16"))

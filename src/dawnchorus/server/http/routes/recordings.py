@@ -15,7 +15,6 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
-from dawnchorus.audio.decode import read_clip
 from dawnchorus.audio.write import encode_mp3
 from dawnchorus.errors import InputError
 from dawnchorus.formats.registry import FORMATS, TableFormat
@@ -268,7 +267,8 @@ def _read_clip(service: Service, row: DetectionRow, channel: ChannelSource) -> t
     start_s = max(row.start_s - CLIP_MARGIN_S, 0.0)
     end_s = min(row.end_s, row.start_s + MAX_CLIP_S) + CLIP_MARGIN_S
     path = service.files.local(row.recording)
-    return read_clip(path, start_s=start_s, end_s=end_s, rate_hz=RATE_HZ, channel=channel), start_s
+    with service.pool.decoder() as decoder:
+        return decoder.read_clip(path, start_s=start_s, end_s=end_s, rate_hz=RATE_HZ, channel=channel), start_s
 
 
 class ReviewRequest(BaseModel):
