@@ -14,7 +14,7 @@ import psutil
 import pytest
 import soundfile
 from starlette.requests import Request
-from tests.fixtures.commands import InProcess
+from tests.fixtures.commands import Command
 from tests.fixtures.server import Serve
 from tests.fixtures.waiting import wait_for
 
@@ -170,10 +170,10 @@ def test_a_file_of_the_machine_is_not_named() -> None:
     assert error_message(request, broken) == "night.wav: the file is empty (0 bytes)."
 
 
-def test_a_retraining_that_fails_names_no_folder(level_bundle: Bundle, in_process: InProcess, tmp_path: Path) -> None:
+def test_a_retraining_that_fails_names_no_folder(level_bundle: Bundle, command: Command, tmp_path: Path) -> None:
     """The server copies the reason from the process's last line into the job."""
     (tmp_path / "recordings.parquet").write_bytes(b"no table")
-    done = in_process("retrain", "--dataset", tmp_path, "--model", level_bundle.folder, "--json")
+    done = command("retrain", "--dataset", tmp_path, "--model", level_bundle.folder, "--json")
     line = json.loads(done.stdout.splitlines()[-1])
     assert line["stage"] == "failed", done
     assert says_nothing_inner(line["error"], tmp_path), line
