@@ -224,7 +224,9 @@ class BundleDraft:
         """
         graph, range_graph = self.folder / description.graph, self.folder / RANGE_NAME
         if not graph.is_file():
-            raise InvalidBundleError(f"{self.out_folder}: expected {graph.name} to be written first, got no such file.")
+            raise InvalidBundleError(
+                f"expected {graph.name} to be written first, got no such file.", subject=self.out_folder
+            )
         checksums = {
             "sha256": file_sha256(graph),
             "range_sha256": file_sha256(range_graph) if range_graph.is_file() else None,

@@ -91,7 +91,7 @@ class EmbeddingHead(Network):
         session: Session = self._sessions.own
         embeddings = session.run(self.framing(waveform.cpu()).numpy(), embeddings=True).embeddings
         if embeddings is None:
-            raise ModelError(f"{self.bundle.folder}: the model gives no embeddings.")
+            raise ModelError("the model gives no embeddings.", subject=self.bundle.folder)
         return torch.from_numpy(embeddings.reshape(len(waveform), -1, self.head.pooling.n_dim)).to(waveform.device)
 
     def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
