@@ -58,8 +58,11 @@ PATHS = re.compile(r'"(?=(?:recordings|detections|birds|my-set|my-clips|dawn)[./
 @pytest.mark.parametrize(
     "title", [pytest.param(title, marks=[pytest.mark.ops] if title.startswith("Train") else []) for title in EXAMPLES]
 )
-def test_examples_run(title: str, workplace: Path, request: pytest.FixtureRequest) -> None:
+def test_examples_run(
+    title: str, workplace: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if title == "Train and evaluate":
+        monkeypatch.chdir(workplace)  # for the folder of runs
         (workplace / "my-set").mkdir()
         write_prepared_table(read_table(request.getfixturevalue("birds")), workplace / "my-set")
     names: dict[str, object] = {}

@@ -17,11 +17,12 @@ from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import AudioDecodeError, OverloadedError
 from dawnchorus.inference.analyses.hits import ScoreFilter
 from dawnchorus.inference.analyses.windows import WindowOutput
-from dawnchorus.inference.engine import InferenceEngine, NumberedWindows
+from dawnchorus.inference.engine import InferenceEngine
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.preparation import Cleaner
 from dawnchorus.inference.recording import RecordingWork, ScoringPlan
 from dawnchorus.inference.sessions import SessionPool
+from dawnchorus.inference.work import NumberedWindows
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.cleaning import Cleaning
 

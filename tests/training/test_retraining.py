@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +18,12 @@ from tests.fixtures.commands import Command
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, write_table
 from dawnchorus.data.split import split_table
+from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import Bundle, TrainingSummary, read_bundle
 from dawnchorus.models.store import ModelStore
+from dawnchorus.retraining_messages import RetrainEvent, RetrainOutcome
 from dawnchorus.training.compose import compose_config
+from dawnchorus.training.job import EventPrinter, print_event, printed_failure
 from dawnchorus.training.retraining import (
     KNOWN,
     MAX_FEWER_RIGHT,
@@ -32,6 +37,7 @@ from dawnchorus.training.retraining import (
     too_few_held_out,
     training_settings,
 )
+from dawnchorus.types import Progress
 
 
 def recordings(name: str, *, n_train: int, n_test: int) -> list[RecordingRow]:
@@ -260,3 +266,29 @@ def test_prepare_table_says_both_reasons_of_a_recording_once(
     rows[0] = replace(rows[0], problems=("silent", "duplicate"))
     prepare_table(RecordingsTable(tmp_path, tuple(rows)), n_workers=1)
     assert [message for message in caplog.messages if "r0" in message] == ["left out: r0 is silent and duplicate"]
+
+
+def test_events_of_a_retraining_are_read_as_they_were_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    printer = EventPrinter()
+    printer.report(Progress("training", 3, 10, "epochs", {"loss": 0.1234567, "nan": math.nan}, left_s=8.0))
+    printer.emit(logging.LogRecord("x", logging.WARNING, "", 0, "%s is silent", ("r1",), None))
+    outcome = RetrainOutcome(
+        bundle="b",
+        bundle_id="0" * 12,
+        meets_promotion_rule=False,
+        reasons=("worse",),
+        report={"species": [{"new_average_precision": None}]},
+        splits={"a": "test"},
+    )
+    print_event(RetrainEvent(stage="done", outcome=outcome))
+    with pytest.raises(InputError), printed_failure():
+        raise InputError("no recordings")
+    lines = capsys.readouterr().out.splitlines()
+    epoch, sentence, done, failed = map(RetrainEvent.model_validate_json, lines)
+    assert epoch.progress == pytest.approx(0.3 + 0.45 * 0.3)
+    assert (epoch.epoch, epoch.n_epochs, epoch.left_s, epoch.metrics) == (3, 10, 8.0, {"loss": 0.12346})
+    assert (sentence.stage, sentence.message) == ("training", "warning: r1 is silent")
+    assert sentence.epoch is None, "a sentence is no epoch"
+    assert done.outcome == outcome
+    assert (failed.stage, failed.error) == ("failed", "no recordings")
+    assert json.loads(lines[3]) == {"stage": "failed", "error": "no recordings"}

@@ -19,88 +19,22 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from queue import Empty, SimpleQueue
-from typing import Any, Generic, Protocol, Self, TypeVar, cast
+from typing import Any, Generic, Self, cast
 
 import numpy as np
 
-from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.decoder_pool import DecoderPool
 from dawnchorus.errors import OverloadedError
 from dawnchorus.inference.analyses.windows import WindowOutput
 from dawnchorus.inference.loaded_model import LoadedModel
+from dawnchorus.inference.work import NumberedWindows, ResultT, Work, WorkFuture
 from dawnchorus.models.runner import BATCH_WINDOWS
-
-ResultT = TypeVar("ResultT")
-ResultT_co = TypeVar("ResultT_co", covariant=True)
 
 N_SPARE_DECODERS = 2
 """Decoders for other uses than scoring, such as reading headers."""
 
 CLOSING_S = 10.0
 """Longest time that a thread may need for its last batch when the engine closes."""
-
-
-@dataclass(frozen=True)
-class NumberedWindows:
-    """Windows [n, samples] of a recording from number `first` on; `is_last` if no others follow."""
-
-    first: int
-    samples: FloatArray
-    is_last: bool = False
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-
-class Work(Protocol[ResultT_co]):
-    """A recording under way; all but `add` are called by one thread at a time."""
-
-    @property
-    def model(self) -> LoadedModel:
-        """Model that scores its windows."""
-        ...
-
-    @property
-    def needs_embeddings(self) -> bool:
-        """True if the model has to give embeddings."""
-        ...
-
-    @property
-    def share_done(self) -> float:
-        """Share of its windows that were scored, from 0 to 1, as far as their number is known."""
-        ...
-
-    def open(self) -> None:
-        """Start decoding ahead; called once, before anything else."""
-        ...
-
-    def is_ready(self, *, within_s: float) -> bool:
-        """Return True if windows can be had with little waiting, or can be in this time."""
-        ...
-
-    def next_windows(self) -> NumberedWindows | None:
-        """Return the next windows, at most `BATCH_WINDOWS`; None if there are no others."""
-        ...
-
-    def add(self, first_window: int, output: WindowOutput) -> None:
-        """Add the output for windows; from any thread, in any order."""
-        ...
-
-    def result(self) -> ResultT_co:
-        """Return the result, after the last output."""
-        ...
-
-    def close(self) -> None:
-        """Give up what is left to decode."""
-        ...
-
-
-class WorkFuture(Future[ResultT]):
-    """Result of work in the engine; to cancel it ends the work."""
-
-    def __init__(self, work: Work[ResultT]) -> None:
-        super().__init__()
-        self.work = work
 
 
 @dataclass(eq=False)

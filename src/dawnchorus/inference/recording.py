@@ -14,11 +14,11 @@ from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.inference.analyses.base import Analysis
 from dawnchorus.inference.analyses.windows import SignalAnalysis, WindowAnalysis, WindowBatch, WindowOutput
-from dawnchorus.inference.engine import NumberedWindows
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.preparation import CleanedRecording
 from dawnchorus.inference.results import ScoredChannel, ScoredRecording
 from dawnchorus.inference.speech import VadStream, VoiceActivityDetector, join_overlapping
+from dawnchorus.inference.work import NumberedWindows
 from dawnchorus.limits import Limits
 from dawnchorus.models.runner import BATCH_WINDOWS
 from dawnchorus.types import ChannelOption, ChannelSource, Segment
@@ -73,7 +73,7 @@ class _Signal:
 
 
 class RecordingWork:
-    """A recording in the inference engine (`engine.Work`)."""
+    """A recording in the inference engine (`work.Work`)."""
 
     def __init__(self, path: Path, model: LoadedModel, plan: ScoringPlan, *, decoders: DecoderPool) -> None:
         self.path, self.model, self.plan = path, model, plan

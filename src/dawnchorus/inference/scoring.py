@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import cast
 
 from dawnchorus.errors import AudioError
-from dawnchorus.inference.engine import InferenceEngine, WorkFuture
+from dawnchorus.inference.engine import InferenceEngine
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.recording import RecordingWork, ScoringPlan
 from dawnchorus.inference.results import FailedRecording, ScoredRecording
+from dawnchorus.inference.work import WorkFuture
 
 PROGRESS_S = 0.2
 """Time after which `on_windows` is called though no recording has finished."""

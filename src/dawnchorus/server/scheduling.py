@@ -29,10 +29,11 @@ from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, Options
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.run import build_scoring_plan, open_range_filter
 from dawnchorus.inference.analyses.windows import WindowOutput
-from dawnchorus.inference.engine import InferenceEngine, NumberedWindows, WorkFuture
+from dawnchorus.inference.engine import InferenceEngine
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.model import Model
 from dawnchorus.inference.recording import RecordingWork
+from dawnchorus.inference.work import NumberedWindows, WorkFuture
 from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS
@@ -109,7 +110,7 @@ class ServedModel:
 
 
 class Upload:
-    """An upload in the inference engine (`engine.Work`): a recording whose result is a table."""
+    """An upload in the inference engine (`work.Work`): a recording whose result is a table."""
 
     def __init__(
         self, recording: RecordingWork, builder: TableBuilder, options: Options, name: str, costs: CostEstimate
@@ -175,7 +176,7 @@ class Upload:
 
 
 class DecodedWindows:
-    """Windows [n, samples] in the inference engine (`engine.Work`), whose result are scores [n, classes]."""
+    """Windows [n, samples] in the inference engine (`work.Work`), whose result are scores [n, classes]."""
 
     needs_embeddings = False
 

@@ -97,7 +97,7 @@ def test_the_synth_command_writes_folders_and_truth(tmp_path: Path, command: Com
     assert all(0 <= event.start_s < event.end_s <= 60 and event.high_hz for _, event in truth)
     again = command(*arguments, cwd=tmp_path)
     assert again.returncode == 4
-    assert b"birds is not empty" in again.stderr
+    assert b"birds: it is not empty" in again.stderr
 
 
 def test_a_plan_out_of_bounds_is_refused() -> None:

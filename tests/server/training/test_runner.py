@@ -101,7 +101,7 @@ def trainers(folder: Path) -> list[int]:
             words = (process / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"--supervised" in words and any(word.startswith(os.fsencode(folder)) for word in words):
+        if b"dawnchorus.training.job" in words and any(word.startswith(os.fsencode(folder)) for word in words):
             processes.append(int(process.name))
     return processes
 

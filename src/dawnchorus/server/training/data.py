@@ -17,8 +17,7 @@ from dawnchorus.audio.decode import read_clip
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.audio_notes import list_audio_notes
 from dawnchorus.data.importing import build_table
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
-from dawnchorus.data.synthesis.negatives import SOURCE as GENERATED
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.errors import AudioTooLargeError, InputError, NotFoundError, UnknownClassError
 from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import file_sha256
@@ -343,11 +342,10 @@ class TrainingData:
                 duration_s=recording.duration_s,
             )
 
-    def save_split(self, folder: Path) -> None:
-        """Store the split of the table in `folder`, so that no later model is trained on held-out recordings."""
-        rows = [row for row in read_table(folder).rows if row.split and row.given_group and row.source != GENERATED]
+    def save_splits(self, splits: Mapping[str, str]) -> None:
+        """Store the splits of new groups, so that no later model is trained on held-out recordings."""
         with self._database.write() as session:
-            for group, split in {row.given_group: row.split for row in rows}.items():
+            for group, split in splits.items():
                 if session.get(SplitAssignment, group) is None:
                     session.add(SplitAssignment(group=group, split=split))
 

@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
 
 from dawnchorus.data.classes import label_names
 from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import InputError, NotFoundError
 from dawnchorus.models.bundle import read_bundle
+from dawnchorus.retraining_messages import RetrainEvent, RetrainOutcome, RetrainRequest
 from dawnchorus.server.model_catalog import ModelCatalog
 from dawnchorus.server.model_switcher import ModelSwitcher
 from dawnchorus.server.state.job_queue import JobQueue
 from dawnchorus.server.state.tables import ACTIVE_STATUSES, Job
 from dawnchorus.server.training.data import TrainingData
+from dawnchorus.storage.files import cannot_write
 
-LOG_NAME = "log.txt"
+LOG_NAME, REQUEST_NAME = "log.txt", "request.json"
 N_LOG_LINES = 50
 
 PROGRESS_INTERVAL_S = 0.5
@@ -76,13 +77,13 @@ class RetrainingRunner:
         Raises:
             InputError: they cannot be used with the active model.
         """
-        options = ["--model", self._switcher.active.folder, "--backbone", self._backbone]
-        options += ["--models-folder", self._models, "--check"]
-        command = [sys.executable, "-P", "-m", "dawnchorus", "retrain", *map(str, options), "--", *overrides]
-        completed = subprocess.run(command, capture_output=True, check=False)
-        if completed.returncode:
-            message = completed.stderr.decode(errors="replace").strip().removeprefix("Error: ")
-            raise InputError(f"--override: {message or 'the settings cannot be checked'}")
+        request = self._request(None, overrides).model_copy(update={"only_check": True})
+        error = None
+        with tempfile.TemporaryDirectory() as folder, _start_process(request, Path(folder)) as process:
+            for event in _read_events(process, lambda: True):
+                error = event.error
+        if process.returncode:
+            raise InputError(f"--override: {error or 'the settings cannot be checked'}")
 
     def log(self, job_id: str) -> list[str]:
         """Return the last lines of the process's log."""
@@ -98,19 +99,16 @@ class RetrainingRunner:
         if not (folder / "recordings.parquet").is_file():
             folder.mkdir(parents=True, exist_ok=True)
             self._training_data.snapshot(folder, job.id)
-        active = self._switcher.active
-        outcome: dict[str, Any] | None = None
+        request = self._request(folder, job.parameters["overrides"])
+        outcome: RetrainOutcome | None = None
         error, last_report_s = None, 0.0
-        with _start_process(self._build_command(folder, active.folder, job), folder) as process:
-            for fields in _read_lines(process, should_continue):
-                stage = fields.pop("stage")
-                if stage == "done":
-                    outcome = fields["outcome"]
-                elif stage == "failed":
-                    error = fields["error"]
-                elif fields.keys() - {"progress"} or time.monotonic() - last_report_s > PROGRESS_INTERVAL_S:
+        with _start_process(request, folder) as process:
+            for event in _read_events(process, should_continue):
+                outcome, error = event.outcome, event.error
+                details = event.model_dump(exclude={"stage", "progress"}, exclude_defaults=True)
+                if event.progress is not None and (details or time.monotonic() - last_report_s > PROGRESS_INTERVAL_S):
                     last_report_s = time.monotonic()
-                    self._jobs.update_progress(job.id, stage, fields.pop("progress"), fields)
+                    self._jobs.update_progress(job.id, event.stage, event.progress, details)
         if not should_continue():
             return
         if outcome is None:
@@ -118,30 +116,31 @@ class RetrainingRunner:
             self._jobs.finish(job.id, "failed", error=message)
             self.clear(job.id)
         else:
-            self._register(job, outcome, folder)
+            self._register(job, outcome)
 
-    def _build_command(self, folder: Path, active: Path, job: Job) -> list[str]:
-        options = {
-            "--dataset": folder,
-            "--model": active,
-            "--backbone": self._backbone,
-            "--out": folder,
-            "--negatives": self._folder,
-        }
-        arguments = [str(argument) for option in options.items() for argument in option]
-        # New classes were confirmed at upload.
-        arguments += [f"--new-class={name}" for name in label_names(read_table(folder).rows)]
-        arguments += ["--models-folder", str(self._models), "--workers", "1", "--json", "--supervised"]
-        return [sys.executable, "-P", "-m", "dawnchorus", "retrain", *arguments, "--", *job.parameters["overrides"]]
+    def _request(self, folder: Path | None, overrides: Sequence[str]) -> RetrainRequest:
+        """Return the request for a retraining in `folder`, which has the training data; None for no training data."""
+        return RetrainRequest(
+            dataset=folder,
+            model=str(self._switcher.active.folder),
+            backbone=self._backbone,
+            # New classes were confirmed at upload.
+            new_classes=() if folder is None else tuple(label_names(read_table(folder).rows)),
+            overrides=tuple(overrides),
+            folder=folder,
+            negatives_folder=self._folder,
+            models_folder=self._models,
+            n_workers=1,
+        )
 
-    def _register(self, job: Job, outcome: Mapping[str, Any], folder: Path) -> None:
+    def _register(self, job: Job, outcome: RetrainOutcome) -> None:
         """Add the new bundle to the catalog, and activate it if the promotion rule is met and no approval required."""
         self._jobs.update_progress(job.id, "promoting", 0.98)
-        bundle = read_bundle(Path(outcome["bundle"]))
-        self._training_data.save_split(folder)
-        report = {name: outcome[name] for name in ("meets_promotion_rule", "reasons", "report")}
+        bundle = read_bundle(Path(outcome.bundle))
+        self._training_data.save_splits(outcome.splits)
+        report = outcome.model_dump(mode="json", include={"meets_promotion_rule", "reasons", "report"})
         self._catalog.add(bundle, job=job.id, report=report)
-        is_promoted = outcome["meets_promotion_rule"] and not job.parameters["require_approval"]
+        is_promoted = outcome.meets_promotion_rule and not job.parameters["require_approval"]
         if is_promoted:
             self._switcher.activate(bundle.id, "promoted by the rule after retraining")
         self._jobs.finish(job.id, "done", result={"bundle_id": bundle.id, "is_promoted": is_promoted, **report})
@@ -149,7 +148,7 @@ class RetrainingRunner:
 
     def clear(self, job_id: str) -> None:
         """Delete the files that only an unfinished job needs; the log stays."""
-        for name in ("runs", "bundle", "clips", "recordings.parquet"):
+        for name in ("runs", "bundle", "clips", "recordings.parquet", REQUEST_NAME):
             path = self._folder / job_id / name
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
@@ -175,8 +174,14 @@ class RetrainingRunner:
 
 
 @contextmanager
-def _start_process(command: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def _start_process(request: RetrainRequest, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Start the process and kill its process group at the end of the block; it exits by itself if this server dies."""
+    path = folder / REQUEST_NAME
+    try:
+        path.write_text(request.model_dump_json(), encoding="utf-8")
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    command = [sys.executable, "-P", "-m", "dawnchorus.training.job", str(path)]
     with (folder / LOG_NAME).open("ab") as log:
         process = subprocess.Popen(
             command,
@@ -218,8 +223,8 @@ def _suppress_exited() -> Iterator[None]:
         return
 
 
-def _read_lines(process: subprocess.Popen[bytes], should_continue: Callable[[], bool]) -> Iterator[dict[str, Any]]:
-    """Yield the JSON lines of the process until it ends or `should_continue` returns False."""
+def _read_events(process: subprocess.Popen[bytes], should_continue: Callable[[], bool]) -> Iterator[RetrainEvent]:
+    """Yield the events of the process until it ends or `should_continue` returns False."""
     lines: SimpleQueue[bytes | None] = SimpleQueue()
 
     def read() -> None:
@@ -240,6 +245,6 @@ def _read_lines(process: subprocess.Popen[bytes], should_continue: Callable[[], 
             process.wait()
             return
         if line.startswith(b"{"):
-            yield json.loads(line)
+            yield RetrainEvent.model_validate_json(line)
         if not should_continue():
             return

@@ -1,0 +1,192 @@
+"""A retraining as a process: `python -m dawnchorus.training.job REQUEST.json` prints its events as lines of JSON.
+
+The process ends when its standard input is closed, so it never outlives the one that started it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from dawnchorus.data.classes import with_known_classes
+from dawnchorus.data.recordings import RecordingsTable, read_table
+from dawnchorus.data.synthesis.negatives import SOURCE as GENERATED
+from dawnchorus.errors import DawnChorusError, InputError, MissingExtraError
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.store import ModelStore
+from dawnchorus.retraining_messages import RetrainEvent, RetrainOutcome, RetrainRequest
+from dawnchorus.storage.files import cannot_write
+from dawnchorus.taxonomy.labels import parse_label
+from dawnchorus.training.retraining_folder import copy_table, load_labeled_recordings, write_report
+from dawnchorus.types import Progress, Report
+
+PARENT_GONE = 75
+
+SHARES = {"checking": (0.0, 0.1), "training": (0.3, 0.45), "comparing": (0.8, 0.1)}
+"""Start and length of each stage, as shares of a retraining."""
+
+
+def check_request(request: RetrainRequest) -> None:
+    """Check the settings, and the labels of the data set if there is one.
+
+    Raises:
+        InputError: an unknown setting or label, or a value out of range.
+        ModelError: a model cannot be opened.
+    """
+    with _training_extra():
+        from dawnchorus.training.retraining import check_settings
+
+    store = ModelStore(request.models_folder)
+    active = store.open(request.model)
+    check_settings(active, request.overrides, backbone=request.backbone or request.model, store=store)
+    if request.dataset is not None:
+        _load(request, request.dataset, active, store)
+
+
+def run_request(request: RetrainRequest, *, report: Report) -> RetrainOutcome:
+    """Retrain a model, and write the report into the folder; see `retraining.retrain`.
+
+    Raises:
+        InputError: an unknown setting or label, or too few recordings.
+        ModelError: a model cannot be opened.
+        TrainingError, OutputError: see `trainer.train`.
+    """
+    with _training_extra():
+        from dawnchorus.training.retraining import retrain
+
+    if request.dataset is None:
+        raise InputError("expected a data set to retrain on.")
+    store = ModelStore(request.models_folder)
+    active = store.open(request.model)
+    source = _load(request, request.dataset, active, store)
+    folder = request.folder or source.folder / "retrained"
+    result = retrain(
+        copy_table(source, folder),
+        active,
+        folder,
+        backbone=request.backbone or request.model,
+        store=store,
+        negatives_folder=request.negatives_folder or store.folder,
+        started=datetime.now(),  # noqa: DTZ005 - a folder's name, in the user's own time
+        overrides=request.overrides,
+        n_workers=request.n_workers,
+        report=report,
+    )
+    outcome = RetrainOutcome(
+        bundle=str(result.bundle.folder.absolute()),
+        bundle_id=result.bundle.id,
+        meets_promotion_rule=result.meets_promotion_rule,
+        reasons=result.reasons,
+        report=result.report,
+        splits=_splits_of_groups(read_table(folder)),
+    )
+    write_report(folder, outcome.model_dump(exclude={"splits"}))
+    return outcome
+
+
+def _load(request: RetrainRequest, dataset: Path, active: Bundle, store: ModelStore) -> RecordingsTable:
+    """Return the recordings with the names of the classes that their labels mean."""
+    labels = [*active.labels, *(store.open(request.backbone).labels if request.backbone else ())]
+    known = [*labels, *map(parse_label, request.new_classes)]
+    source = load_labeled_recordings(dataset, known, n_workers=request.n_workers)
+    return source.with_rows(with_known_classes(source.rows, labels, request.new_classes))
+
+
+def _splits_of_groups(table: RecordingsTable) -> dict[str, str]:
+    rows = (row for row in table.rows if row.source != GENERATED)
+    return {row.given_group: row.split for row in rows if row.given_group and row.split}
+
+
+class EventPrinter(logging.Handler):
+    """Prints stages, epochs and sentences of the log as events."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = RetrainEvent(stage="checking", progress=0.0)
+
+    def report(self, progress: Progress) -> None:
+        """Print the progress, with the epoch where one has ended."""
+        start, length = SHARES[progress.stage]
+        share = start + length * progress.done / max(progress.total, 1)
+        self._last = RetrainEvent.model_validate({"stage": progress.stage, "progress": share})
+        if not progress.metrics:
+            print_event(self._last)
+            return
+        epoch = {
+            "epoch": int(progress.done),
+            "n_epochs": int(progress.total),
+            "left_s": progress.left_s,
+            "metrics": {name: round(value, 5) for name, value in progress.metrics.items() if math.isfinite(value)},
+        }
+        print_event(self._last.model_copy(update=epoch))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "warning: " if record.levelno == logging.WARNING else ""
+        print_event(self._last.model_copy(update={"message": prefix + record.getMessage()}))
+
+
+def print_event(event: RetrainEvent) -> None:
+    """Print an event to the standard output, at once."""
+    sys.stdout.write(f"{event.to_json()}\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def printed_failure() -> Iterator[None]:
+    """Print an error of the block as the last event.
+
+    Raises:
+        DawnChorusError: the error.
+    """
+    try:
+        yield
+    except DawnChorusError as error:
+        print_event(RetrainEvent(stage="failed", error=error.reason))
+        raise
+
+
+@contextmanager
+def _training_extra() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(error.name or "torch", extra="train", purpose="Retraining") from error
+
+
+def _end_with_parent() -> None:
+    """End with the parent process, also if that is killed."""
+    sys.stdin.buffer.read()
+    os._exit(PARENT_GONE)
+
+
+def main() -> None:
+    """Work on the request in the file that the first argument names."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    request = RetrainRequest.model_validate_json(Path(sys.argv[1]).read_bytes())
+    printer = EventPrinter()
+    log = logging.getLogger("dawnchorus")
+    log.addHandler(printer)
+    log.setLevel(logging.INFO)
+    try:
+        with printed_failure():
+            try:
+                if request.only_check:
+                    check_request(request)
+                else:
+                    print_event(RetrainEvent(stage="done", outcome=run_request(request, report=printer.report)))
+            except OSError as error:
+                raise cannot_write(Path(error.filename or request.folder or "."), error) from error
+    except DawnChorusError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
