@@ -67,7 +67,7 @@ def _analyses(_context: click.Context, _option: click.Parameter, value: str | No
 @click.option(
     "--analyses",
     callback=_analyses,
-    help=f"Analyses of the recordings' own sound, written beside the table: any of {', '.join(ANALYSES)}, with commas.",
+    help=f"Analyses of the recordings, written next to the table: any of {', '.join(ANALYSES)}, with commas.",
 )
 @click.option("--recordings", type=click.Path(path_type=Path), help="csv: path, latitude, longitude, start_time.")
 @click.option(
@@ -248,7 +248,7 @@ def _saying_what_is_kept(out: Path | None) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if out is not None:
-            click.echo("What was scored is kept: the same command goes on from here.", err=True)
+            click.echo("What was scored is kept: run the same command again to resume.", err=True)
         raise
 
 

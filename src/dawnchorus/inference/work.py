@@ -45,7 +45,7 @@ class Work(Protocol[ResultT_co]):
         ...
 
     def open(self) -> None:
-        """Begin to decode ahead; called once, before anything else."""
+        """Start decoding ahead; called once, before anything else."""
         ...
 
     def is_ready(self, *, within_s: float) -> bool:

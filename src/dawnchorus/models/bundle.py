@@ -73,7 +73,7 @@ class TrainingSummary(BaseModel):
 
 
 class BundleDescription(BaseModel):
-    """Facts on a bundle apart from the checksums of its files. Unknown keys are refused."""
+    """Description of a bundle, without the checksums of its files. Unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -212,7 +212,7 @@ class BundleDraft:
     """A bundle that is being written: its files go into `folder`, and nothing is at its path before `finish`."""
 
     folder: Path
-    """A temporary folder beside the bundle's path."""
+    """A temporary folder next to the bundle's path."""
     out_folder: Path
     """The path of the bundle."""
 

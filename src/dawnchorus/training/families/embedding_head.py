@@ -48,7 +48,7 @@ class EmbeddingHeadConfig(FamilyConfig):
     """Begin with the backbone's own classifier for the classes that it knows."""
     init_from_backbone_mean: bool = False
     """Classes that the backbone does not know begin at the mean of those that it knows, each of which was learned
-    against all the others, so that a sound that nobody taught is none of them. What is learned is one layer of small
+    against all the others, so that a sound of no training class is none of them. What is learned is one layer of small
     departures from there, of embeddings as they are."""
 
 
