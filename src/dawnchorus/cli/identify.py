@@ -366,7 +366,9 @@ def _read_verdicts(run: Run) -> list[dict[str, Any]]:
     """Return the verdict on each recorder, those with a fault first."""
     rows = run.analysis_tables("health")["recorders"]
     names = ("recorder", "n_recordings", "verdict")
-    verdicts = [dict(zip(names, row, strict=True)) for row in rows[[*names]].tolist()] if len(rows) else []
+    verdicts: list[dict[str, Any]] = []
+    if len(rows):
+        verdicts = [dict(zip(names, row, strict=True)) for row in rows[[*names]].tolist()]
     return sorted(verdicts, key=lambda verdict: verdict["verdict"] == OK)
 
 
