@@ -154,7 +154,7 @@ class RecordingTable:
 
     @property
     def silenced(self) -> tuple[Segment, ...]:
-        """Segments that must be silent in clips and pictures."""
+        """Segments that must be silent in clips and plots."""
         return self.speech if self.is_silenced else ()
 
     def clock_time(self, start_s: float) -> datetime | None:

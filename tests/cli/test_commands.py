@@ -263,7 +263,7 @@ main.main()
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is another event there")
 @pytest.mark.parametrize(
     ("n_presses", "message"),
-    [(1, b"What was scored is kept: the same command goes on from here."), (2, b"Stopped at once.")],
+    [(1, b"What was scored is kept: run the same command again to resume."), (2, b"Stopped at once.")],
 )
 def test_ctrl_c_keeps_what_was_scored(
     n_presses: int, message: bytes, tmp_path: Path, recordings: Path, level_bundle: Bundle, command: Command

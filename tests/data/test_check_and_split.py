@@ -184,8 +184,8 @@ def test_the_command_says_of_each_label_whether_it_was_checked(
     ) in said
     assert "    'Avis mgna': no such class. Did you mean Avis magna (Loud Bird)? (1 recording)\n" in said
     assert "    'Nova avis': no such class. (1 recording)\n" in said
-    assert "Avis mgna/x.wav: labelled Avis mgna, heard Avis magna (0.90 at 0.0-1.0 s)\n" in said
-    assert "Quiet Bird/x.wav: labelled Quiet Bird, heard Avis magna (0.96 at 0.0-1.0 s)\n" in said
+    assert "Avis mgna/x.wav: labeled Avis mgna, detected Avis magna (0.90 at 0.0-1.0 s)\n" in said
+    assert "Quiet Bird/x.wav: labeled Quiet Bird, detected Avis magna (0.96 at 0.0-1.0 s)\n" in said
     assert "Nova avis/x.wav: labelled" not in said
     rows = {row.recording_id: row.label_check for row in read_table(tmp_path / "set").rows}
     assert rows["Nova avis/broken.wav"] == "failed"

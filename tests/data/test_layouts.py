@@ -151,7 +151,7 @@ def test_yes_and_no_folders_together_are_a_review(tmp_path: Path) -> None:
 def test_folders_next_to_those_of_a_review_are_noted(tmp_path: Path) -> None:
     _, notes = imported(make_recordings(tmp_path / "in", "Parus major/positive/1.wav", "Parus major/hmm/2.wav"))
     assert (
-        "folders beside those of a review, hmm (1): not understood, so their recordings count as the species" in notes
+        "folders next to those of a review, hmm (1): not understood, so their recordings count as the species" in notes
     )
 
 

@@ -13,9 +13,15 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
+from starlette.requests import Request
+from tests.fixtures.commands import Command
 from tests.fixtures.server import Serve
+from tests.fixtures.waiting import wait_for
 
+from dawnchorus.errors import AudioDecodeError, InvalidBundleError
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.server.http.error_handlers import error_message
+from dawnchorus.storage.files import cannot_write
 
 RATE_HZ = 16_000
 
@@ -125,6 +131,52 @@ def test_damaged_audio_is_rejected_or_identified_up_to_the_damage(
     assert {name for name, status in statuses.items() if status == "rejected"} >= REFUSED.keys()
     assert here.memory_info().rss - before < 200e6
     assert client.post("/api/predict", content=WAV).status_code == 200
+
+
+BROKEN = {
+    "no samples": REFUSED["no samples"],
+    "only NaN": written("WAV", "FLOAT", np.full(RATE_HZ, np.nan, np.float32)),
+    "noise": REFUSED["noise"],
+}
+
+
+def test_no_page_job_or_event_names_a_folder(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    for name, body in BROKEN.items():
+        files = {"audio": (f"{name}.wav", body)}
+        page = client.post("/", files=files)
+        assert f"{name}.wav: " in page.text
+        assert says_nothing_inner(re.sub(r"/static/\S+", "", page.text), tmp_path), page.text
+        reply = client.post("/api/v1/identify?background=true", files=files)
+        assert says_nothing_inner(reply.text, tmp_path), reply.text
+        if reply.status_code == 202:
+            address = f"/api/v1/jobs/{reply.json()['id']}"
+            job = wait_for(lambda address=address: (row := client.get(address).json())["status"] == "failed" and row)
+            assert job["error"].startswith(f"{name}.wav: "), job
+            for text in (str(job), client.get(f"{address}/events").text, client.get("/api/v1/jobs").text):
+                assert says_nothing_inner(text, tmp_path), text
+            assert says_nothing_inner(
+                re.sub(r"/static/\S+", "", client.get(address.removeprefix("/api/v1")).text), tmp_path
+            )
+
+
+def test_a_file_of_the_machine_is_not_named() -> None:
+    request = Request({"type": "http", "state": {"upload_names": {Path("/spool/upload-1"): "night.wav"}}})
+    full = cannot_write(Path("/spool"), OSError(28, "No space left on device", "/spool/x"))
+    assert error_message(request, full).startswith("cannot be written (No space left on device).")
+    damaged = InvalidBundleError("it is not complete: labels.csv is missing.", subject=Path("/models/x"))
+    assert error_message(request, damaged) == "it is not complete: labels.csv is missing."
+    broken = AudioDecodeError(Path("/spool/upload-1"), "the file is empty (0 bytes).")
+    assert error_message(request, broken) == "night.wav: the file is empty (0 bytes)."
+
+
+def test_a_retraining_that_fails_names_no_folder(level_bundle: Bundle, command: Command, tmp_path: Path) -> None:
+    """The server copies the reason from the process's last line into the job."""
+    (tmp_path / "recordings.parquet").write_bytes(b"no table")
+    done = command("retrain", "--dataset", tmp_path, "--model", level_bundle.folder, "--json")
+    line = json.loads(done.stdout.splitlines()[-1])
+    assert line["stage"] == "failed", done
+    assert says_nothing_inner(line["error"], tmp_path), line
 
 
 def says_nothing_inner(text: str, folder: Path) -> bool:

@@ -139,7 +139,7 @@ def test_a_model_that_does_as_well_is_promoted_and_a_little_worse_is_as_well(lev
         ({"top_1": {"active": 0.8, "new": 0.7}}, "it names 70% of the held-out recordings"),
         ({"top_1": {"active": 0.8, "new": None}}, "it names none"),
         ({"top_1": {"active": 0.0, "new": 0.0}}, "it names none of the held-out recordings right"),
-        ({"too_few_held_out": too_few_held_out(HELD_OUT)}, "to tell: Rare Bird 4 of 5 (add 3 recordings);"),
+        ({"too_few_held_out": too_few_held_out(HELD_OUT)}, "to compare: Rare Bird 4 of 5 (add 3 recordings);"),
         ({"false_alarms": {"active": 0.0, "new": 0.2}}, "it detects absent species in 20%"),
         (
             {"species": [{"common_name": "Loud Bird", "active_average_precision": 0.9, "new_average_precision": 0.4}]},

@@ -36,7 +36,7 @@ COMPANIONS = frozenset(
         ".xml",
     }
 )
-"""Endings of tables, texts and pictures that lie beside recordings; nobody takes them for sound."""
+"""Endings of tables, texts and pictures that lie next to recordings; nobody takes them for sound."""
 
 _MAX_NAMED = 5
 
@@ -87,7 +87,7 @@ def describe_skipped(
                 elif suffix not in SUFFIXES and companions.isdisjoint((suffix, name)) and not name.startswith("."):
                     others.setdefault(suffix or "no suffix", []).append(os.path.join(parent, name))
     if linked:
-        yield f"linked folders, which are not followed: {len(linked)} (as {linked[0]}). Name them beside the folder."
+        yield f"linked folders, which are not followed: {len(linked)} (as {linked[0]}). Name them next to the folder."
     if hidden:
         yield f"hidden files and folders, left out: {len(hidden)} (as {hidden[0]})."
     if others:

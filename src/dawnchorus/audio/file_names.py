@@ -55,7 +55,7 @@ class NamePattern:
     used_by: str
     regex: re.Pattern[str]
     read_date: Callable[[re.Match[str]], tuple[int, int, int] | None]
-    """Year, month and day of a match; None where their order cannot be told."""
+    """Year, month and day of a match; None where their order is ambiguous."""
 
 
 def _year_first(match: re.Match[str]) -> tuple[int, int, int]:

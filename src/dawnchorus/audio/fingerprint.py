@@ -33,7 +33,7 @@ _MAX_STEP, _MAX_JUMP = 63, 127
 """A pair's peaks are at most so many frames and bins apart."""
 
 _MAX_SHARED = 200
-"""A hash that more recordings have tells nothing."""
+"""A hash that more recordings have is no evidence."""
 
 MIN_COMMON, MIN_PART = 5, 0.04
 """At least so many hashes, and so much of the shorter recording's, must agree. A test holds that against copies of
@@ -88,7 +88,7 @@ def _pairs(peaks: IntArray) -> npt.NDArray[np.void]:
 def near_pairs(prints: Iterable[npt.NDArray[np.void]]) -> list[tuple[int, int, float]]:
     """Return pairs of recordings with the same sound: their indices, and the share of the shorter one's hashes in both.
 
-    Hashes that very many recordings have are left out: they tell nothing.
+    Hashes that very many recordings have are left out: they are no evidence.
     """
     each = list(prints)
     sizes = np.array([len(p) for p in each], np.int64)

@@ -59,7 +59,7 @@ class UnwrittenAudio:
     """libsndfile's name of the encoding; None for one whose samples do not stand alone."""
     endian: str = "LITTLE"
     is_short: bool = False
-    """True if the header has a length, and samples go on behind it."""
+    """True if the header has a length, and samples continue behind it."""
     zeros_s: float = 0.0
     """Seconds of zeros behind the samples that are left out."""
 
@@ -76,7 +76,7 @@ class UnwrittenAudio:
 def find_unwritten(path: Path) -> UnwrittenAudio | None:
     """Return the samples of a WAV, AIFF, AU or CAF file whose header does not say how many; None for any other.
 
-    Of a WAV file, samples that go on behind the length in its header are found as well.
+    Of a WAV file, samples that continue behind the length in its header are found as well.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -158,7 +158,7 @@ def _in_wav(file: BinaryIO, size: int) -> UnwrittenAudio | None:
 def _behind_length(
     file: BinaryIO, form: UnwrittenAudio, data: Chunk, others: list[Chunk], size: int
 ) -> UnwrittenAudio | None:
-    """Find samples that go on behind a length; None where chunks, padding, zeros or text follow, or nothing."""
+    """Find samples that continue behind a length; None where chunks, padding, zeros or text follow, or nothing."""
     end = data.start + data.size
     min_bytes = _MIN_BEHIND_S * form.rate_hz * form.frame_bytes
     if size - end < min_bytes:

@@ -339,7 +339,7 @@ class _Watchdog:
         self._thread: threading.Thread | None = None
 
     def watch(self, child: _Child) -> None:
-        """Look at a decoder from now on."""
+        """Start watching a decoder."""
         with self._changed:
             self._children.add(child)
             if self._thread is None:
@@ -348,7 +348,7 @@ class _Watchdog:
             self._changed.notify()
 
     def forget(self, child: _Child) -> None:
-        """Look at a decoder no more."""
+        """Stop watching a decoder."""
         with self._changed:
             self._children.discard(child)
             self._changed.notify()
@@ -381,7 +381,7 @@ def can_share_memory() -> bool:
 
 
 def _start_child(*descriptors: int) -> subprocess.Popen[bytes]:
-    """Start a decoder, which inherits the open files and is told their numbers."""
+    """Start a decoder, which inherits the open files and receives their numbers."""
     return subprocess.Popen(
         # -P: the current folder holds the user's data, not modules.
         [sys.executable, "-P", "-m", "dawnchorus.audio.process", *map(str, descriptors)],

@@ -46,7 +46,7 @@ _BEXT = struct.Struct("<256s32s32s10s8s")
 
 
 def read_notes(path: Path) -> Notes:
-    """Return what the file holds beside its samples; nothing where it is neither WAV nor FLAC, or cannot be read."""
+    """Return what the file holds next to its samples; nothing where it is neither WAV nor FLAC, or cannot be read."""
     try:
         with path.open("rb") as file:
             return dict(_iter_flac_notes(file) if _is_flac(file) else _iter_wav_notes(file))

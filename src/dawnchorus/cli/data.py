@@ -103,7 +103,7 @@ def import_(
     """Make DATA_SET's recordings table from SOURCE; the recordings stay where they are.
 
     SOURCE is a folder with a folder per species, a Kaggle or BirdCLEF folder, a csv, results of xeno-canto's API
-    (xc.json), a folder of annotated soundscapes (Raven or Audacity beside each), or a table of detections.
+    (xc.json), a folder of annotated soundscapes (Raven or Audacity next to each), or a table of detections.
 
     English names and codes are looked up in --checklist, in the labels of birdnet, if that model is on this machine, in
     a taxonomy.csv or eBird taxonomy in SOURCE or above it, and in AviList, if the extra [taxonomy] is installed.
@@ -253,7 +253,7 @@ def _detail(row: RecordingRow, issue: str) -> str:
         return f" = {row.duplicate_of}"
     if issue in ("doubtful_label", "other_species"):
         clip = f"{row.heard_start_s:.1f}-{row.heard_end_s:.1f} s"
-        return f": labelled {row.scientific_name}, heard {row.heard_species} ({row.heard_score:.2f} at {clip})"
+        return f": labeled {row.scientific_name}, detected {row.heard_species} ({row.heard_score:.2f} at {clip})"
     return ""
 
 

@@ -67,7 +67,7 @@ def _analyses(_context: click.Context, _option: click.Parameter, value: str | No
 @click.option(
     "--analyses",
     callback=_analyses,
-    help=f"Analyses of the recordings' own sound, written beside the table: any of {', '.join(ANALYSES)}, with commas.",
+    help=f"Analyses of the recordings, written next to the table: any of {', '.join(ANALYSES)}, with commas.",
 )
 @click.option("--recordings", type=click.Path(path_type=Path), help="csv: path, latitude, longitude, start_time.")
 @click.option(
@@ -250,7 +250,7 @@ def _saying_what_is_kept(out: Path | None) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         if out is not None:
-            click.echo("What was scored is kept: the same command goes on from here.", err=True)
+            click.echo("What was scored is kept: run the same command again to resume.", err=True)
         raise
 
 
@@ -372,7 +372,9 @@ def _read_verdicts(run: Run) -> list[dict[str, Any]]:
     """Return the verdict on each recorder, those with a fault first."""
     rows = run.analysis_tables("health")["recorders"]
     names = ("recorder", "n_recordings", "verdict")
-    verdicts = [dict(zip(names, row, strict=True)) for row in rows[[*names]].tolist()] if len(rows) else []
+    verdicts: list[dict[str, Any]] = []
+    if len(rows):
+        verdicts = [dict(zip(names, row, strict=True)) for row in rows[[*names]].tolist()]
     return sorted(verdicts, key=lambda verdict: verdict["verdict"] == OK)
 
 

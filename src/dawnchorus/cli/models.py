@@ -33,7 +33,7 @@ from dawnchorus.taxonomy.labels import Label, label_text
 @models_folder_option
 @click.pass_context
 def command(ctx: click.Context, *, models_folder: Path | None) -> None:
-    """List, make, check and wrap models; roll a server back to its model before."""
+    """List, make, check and wrap models; roll a server back to its previous model."""
     ctx.obj = ModelStore(models_folder or default_folder())
 
 

@@ -107,7 +107,7 @@ def command(
 ) -> None:
     """Make clips of one length of DATA_SET's recordings in FOLDER, by a recipe, for training.
 
-    What is there already stays; an interrupted run is continued by the same command. ATTRIBUTION.md is written beside
+    What is there already stays; an interrupted run is continued by the same command. ATTRIBUTION.md is written next to
     the clips, and the recordings table with its labels and split: `dawnchorus train data=FOLDER` learns from exactly
     these clips, `dawnchorus evaluate RUN FOLDER` measures on the recordings. After DATA_SET was split or corrected, the
     same command brings labels and split up to date.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--new-class", "new_classes", multiple=True, metavar="NAME", help="A label that is a new class; repeatable."
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Its folder.  [default: retrained, beside the data]")
+@click.option("--out", type=click.Path(path_type=Path), help="Its folder.  [default: retrained, next to the data]")
 @click.option("--json", "as_json", is_flag=True, help="Print every step, and the outcome, as a line of JSON.")
 @click.option(
     "--check",
@@ -54,8 +54,8 @@ def command(
 ) -> None:
     """Train a new model on labelled recordings, and compare it with the current one.
 
-    A quarter of each species' recordings is kept back, and both models are compared on it. KEY=VALUE are settings of
-    `dawnchorus train`, such as model=efficientnet. What was interrupted goes on where it stopped.
+    A quarter of each species' recordings is held out, and both models are compared on it. KEY=VALUE are settings of
+    `dawnchorus train`, such as model=efficientnet. An interrupted run is resumed.
 
     Labels must be classes of the model in use or of the backbone, by either name, or be named by --new-class.
     """
@@ -114,7 +114,7 @@ class _Lines(LinesHandler):
 def _present(outcome: RetrainOutcome) -> None:
     report = outcome.report
     table = Table(box=None)
-    for column in ("species", "learned from", "kept back", "in use", "new"):
+    for column in ("species", "trained on", "held out", "in use", "new"):
         table.add_column(column, justify="left" if column == "species" else "right")
     for row in report["species"]:
         values = [row[f"{name}_average_precision"] for name in ("active", "new")]

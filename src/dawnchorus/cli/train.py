@@ -63,7 +63,7 @@ def command(
     show_log(LinesHandler())
     if resumed is not None:
         if overrides or config_dir is not None:
-            raise InputError("--resume: the run goes on as it was begun; expected no other settings.")
+            raise InputError("--resume: the run resumes with its own settings; expected no others.")
         _done(trainer.resume(resumed, report=partial(print_epoch, screen)), screen)
         return
     compose.refuse_contradictions(overrides)

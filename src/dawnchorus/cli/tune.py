@@ -52,7 +52,7 @@ def command(
     Example: dawnchorus tune model=mel_cnn data=my-set 'optimizer.lr=tag(log,interval(1e-4,1e-2))'
     'model.mel.n_mels=choice(32,64,128)'
 
-    What `train` would take for the best is printed in the end. A tuning that was stopped goes on by the same command.
+    What `train` would take for the best is printed in the end. The same command resumes a tuning that was stopped.
     Settings given here win over those of a sweep file.
     """
     try:

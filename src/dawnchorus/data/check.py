@@ -240,7 +240,7 @@ def _strongest(detections: Iterable[Detection]) -> Detection | None:
 
 
 def _report_issue(row: RecordingRow, problem: str, other: Detection | None) -> RecordingRow:
-    """Return the row with the problem and the other species that is heard, if there is one."""
+    """Return the row with the problem and the other species that is detected, if there is one."""
     if other is None:
         return row
     return replace(

@@ -340,7 +340,7 @@ def cut_from(stem: str, duration_s: float | None) -> Cut | None:
 
 
 def _get_part_base(stem: str, after_moment: int) -> str | None:
-    """Return the text beside the words or the offset that name a part of a recording; None without them."""
+    """Return the text next to the words or the offset that name a part of a recording; None without them."""
     if match := _PART_OF.match(stem):
         return match["base"]
     match = _CLOCK_END.match(stem)

@@ -214,7 +214,7 @@ def lock_clips(folder: Path) -> Iterator[None]:
 
 
 def write_prepared_table(table: RecordingsTable, folder: Path) -> Path:
-    """Write the recordings table of prepared clips beside them, with absolute paths, and return its path.
+    """Write the recordings table of prepared clips next to them, with absolute paths, and return its path.
 
     Raises:
         OutputError: no space, or no permission.
@@ -366,7 +366,7 @@ class Clips:
             try:
                 return _rows(f"{database_uri}?mode=ro", statement)
             except sqlite3.OperationalError:
-                # SQLite wants to write beside a database even to read it; where it may not, nobody else does.
+                # SQLite wants to write next to a database even to read it; where it may not, nobody else does.
                 return _rows(f"{database_uri}?immutable=1", statement)
         except sqlite3.Error as error:
             raise FormatError(

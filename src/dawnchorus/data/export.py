@@ -1,6 +1,6 @@
 """Prepared clips, or whole recordings, in formats for training code of one's own.
 
-An export is a folder beside the clips, named by what it holds: `wav`, `npy`, `mel-npy`, `whole-wav`... Sound files and
+An export is a folder next to the clips, named by what it holds: `wav`, `npy`, `mel-npy`, `whole-wav`... Sound files and
 whole recordings are in a folder per species; clips as arrays are one `<split>_x.npy` [clips, ...] and `<split>_y.npy`
 [clips] for each part of the split, with `labels.json` (the species in the order of y) and `groups.json` (for each part,
 what must stay together, clip by clip). `export.json` says how it was made; it is written last.

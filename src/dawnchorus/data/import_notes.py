@@ -97,7 +97,7 @@ def list_import_notes(rows: Sequence[RecordingRow]) -> Iterator[str]:
         )
     others = Counter(name for row in rows for name in row.secondary if " " not in name)
     if others:
-        yield f"secondary species under codes that no taxonomy beside the table has: {_format_counts(others)}."
+        yield f"secondary species under codes that no taxonomy next to the table has: {_format_counts(others)}."
     if any(row.source == VOICES for row in rows):
         yield (
             "the table's recordist, date, time, country, type and xeno-canto number belong to no file: files carry no "

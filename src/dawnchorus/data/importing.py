@@ -62,7 +62,7 @@ from dawnchorus.types import Detection, Mark
 LOG = logging.getLogger(__name__)
 
 _READ_BESIDE = frozenset((*MARK_SUFFIXES, TABLE_NAME, RESULTS, SEARCHES_NAME))
-"""Endings and names of files beside recordings that imports read or write themselves."""
+"""Endings and names of files next to recordings that imports read or write themselves."""
 
 
 def import_recordings(
@@ -127,7 +127,7 @@ def import_recordings(
         LOG.info(
             f"unlabelled: {len(unlabelled)} of {count_recordings(table.rows)} ({list_some(unlabelled)}). "
             f"Nothing says what is in them, so neither training nor evaluation uses them. "
-            f"An empty table beside a recording says that nothing is there."
+            f"An empty table next to a recording says that nothing is there."
         )
     same = Counter(row.content_hash for row in table.rows if row.content_hash)
     again = [row.recording_id for row in table.rows if row.content_hash and same[row.content_hash] > 1]
@@ -327,7 +327,7 @@ def import_detections(
         paths.setdefault(name, _locate_recording(name, audio or source.parent))
     if marks and not paths:
         raise InputError(
-            "expected rows that name their recording, found none. Import such a table as a file beside its recording.",
+            "expected rows that name their recording, found none. Import such a table as a file next to its recording.",
             subject=source,
         )
     files = list(dict.fromkeys(paths.values()))

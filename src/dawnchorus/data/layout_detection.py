@@ -24,7 +24,7 @@ Layout = str
 LAYOUTS = ("auto", "folders", "csv", "voices", "xeno-canto", "annotations", "detections")
 
 KNOWN_TABLES = ("train_metadata.csv", "train.csv", "metadata.csv")
-"""Tables that describe the recordings beside them: BirdCLEF's, the Cornell set's, and the usual name."""
+"""Tables that describe the recordings next to them: BirdCLEF's, the Cornell set's, and the usual name."""
 
 LOG = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def _consider_naming_tables(source: Path, files: Sequence[Path], reading: Folder
     if readable:
         evidence = list_some([table.evidence() for table in readable])
         LOG.info(
-            f"tables of recordings and their species, not read beside folders: {len(readable)} ({evidence}). To read "
+            f"tables of recordings and their species, not read next to folders: {len(readable)} ({evidence}). To read "
             f"one instead: `{readable[0].command()}`."
         )
     others = [table for table in tables if not table.has_known_columns]
@@ -155,7 +155,7 @@ def _detect_file_layout(source: Path) -> tuple[Layout, str]:
 
 
 def find_known_table(source: Path) -> Path | None:
-    """Return the table with a usual name in a folder that describes the recordings beside it; None if there is none."""
+    """Return the table with a usual name that describes the recordings next to it; None if there is none."""
     return next((source / name for name in KNOWN_TABLES if (source / name).is_file()), None)
 
 

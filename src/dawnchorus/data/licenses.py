@@ -95,7 +95,7 @@ _PUBLIC_DOMAIN = {
 
 
 def deed_url(spdx: str) -> str | None:
-    """Return the address of a Creative Commons licence's deed."""
+    """Return the URL of a Creative Commons license's deed."""
     match = re.fullmatch(r"CC-(BY[A-Z-]*)-(\d\.\d)", spdx)
     if match:
         return f"https://creativecommons.org/licenses/{match[1].lower()}/{match[2]}/"

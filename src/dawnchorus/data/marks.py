@@ -42,7 +42,7 @@ _FATES = {
     "no bird": "of other sounds or of none (nocall, noise): no species, but somebody listened",
     "effort": "without times and name: somebody listened",
 }
-"""Everything that becomes of a row beside being kept as it is, in words."""
+"""Everything that becomes of a row next to being kept as it is, in words."""
 
 
 Kept = dict[Path, list[tuple[Annotation, NamedMark]]]

@@ -20,7 +20,7 @@ CALL_SCORE = 0.3
 
 
 HEARD_NAME = "heard.parquet"
-"""File of a model's detections beside clips that its scores chose."""
+"""File of a model's detections next to clips that its scores chose."""
 
 
 def model_scores(table: RecordingsTable, model: Model, workers: int) -> ModelScores:

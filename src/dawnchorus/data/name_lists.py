@@ -27,7 +27,7 @@ class NameLists:
 def open_name_lists(
     store: ModelStore, source: Path, *, checklists: Sequence[Path] = (), own: Iterable[Label] = ()
 ) -> NameLists:
-    """Return the names of given checklists, the default model, those beside `source`, installed ones, and `own` ones.
+    """Return the names of given checklists, the default model, those next to `source`, installed ones, and `own` ones.
 
     Raises:
         InputError, FormatError: a given checklist is not there, or is none.

@@ -18,7 +18,7 @@ PRESENT, ABSENT, NOT_KNOWN = 1, 0, -1
 PresenceArray = npt.NDArray[np.int8]
 
 Secondary = Literal["count", "mask"]
-"""Secondary species of a recording are present ("count"), or it is not known whether they can be heard ("mask")."""
+"""Secondary species of a recording are present ("count"), or it is not known whether they are audible ("mask")."""
 
 MIN_OVERLAP_S = 0.25
 """A marked sound is present where at least so much of it is, or half of a shorter one; with less it is not known."""

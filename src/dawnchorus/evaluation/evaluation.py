@@ -186,7 +186,7 @@ class Evaluation:
 
     @property
     def background_notes(self) -> tuple[str, ...]:
-        """Say what the scores in background mean."""
+        """Return sentences that explain the scores in background."""
         return tuple(describe_background(self.background, model=self.model, activation=self.activation))
 
     def counted_with_unknown(self, name: str) -> SampleSize:

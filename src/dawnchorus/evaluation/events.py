@@ -28,12 +28,12 @@ class EventCounts:
 
     @property
     def precision(self) -> float:
-        """The share of events found that are right."""
+        """The share of predicted events that are right."""
         return self.n_correct / self.n_predicted if self.n_predicted else float("nan")
 
     @property
     def recall(self) -> float:
-        """The share of marked sounds that are found."""
+        """The share of marked sounds that are detected."""
         return self.n_recalled / self.n_annotated if self.n_annotated else float("nan")
 
     def as_json(self) -> dict[str, Any]:

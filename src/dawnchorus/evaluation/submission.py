@@ -102,7 +102,7 @@ def write_submission(
 ) -> Submission:
     """Write the file; with a sample, its rows in its order and shape, from those of `rows` that it names.
 
-    Classes are known by the codes in the bundle's own recordings, in `rows`, and in a taxonomy beside the sample, and
+    Classes are known by the codes in the bundle's own recordings, in `rows`, and in a taxonomy next to the sample, and
     by their scientific names. A window's score counts for the 5 seconds that its middle is in, and for those whose
     middle is in it. Where a shape asks for decisions, a species is there from its threshold in the bundle, or else
     `min_score`.
@@ -242,7 +242,7 @@ def _check_classes(bundle: Bundle, sample: Sample, names: Mapping[str, str]) -> 
         raise InputError(
             f"the model {bundle.info.name} knows none of its {len(unknown)} classes (as "
             f"{', '.join(unknown[:N_SHOWN])}). Codes are those of the recordings that the model was trained on, and of "
-            f"taxonomy.csv or eBird_Taxonomy*.csv beside the sample. A sample has {HEADERS}.",
+            f"taxonomy.csv or eBird_Taxonomy*.csv next to the sample. A sample has {HEADERS}.",
             subject=sample.path,
         )
     if not unknown:

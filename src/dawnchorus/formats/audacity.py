@@ -16,7 +16,7 @@ from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
     """Write one line per detection; several recordings follow each other in time, as when joined in one track."""
-    del provenance  # labels have no place for it; it goes into the file beside the table
+    del provenance  # labels have no place for it; it goes into the file next to the table
     before_s = 0.0
     with text_stream(stream) as text:
         for table in tables:

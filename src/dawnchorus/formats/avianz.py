@@ -1,4 +1,4 @@
-"""Annotations of AviaNZ: one `.data` file beside each recording, a JSON list of facts and segments.
+"""Annotations of AviaNZ: one `.data` file next to each recording, a JSON list of facts and segments.
 
 A segment is `[start, end, lowest, highest, [{"species": ..., "certainty": ...}, ...]]` in seconds and Hz; certainty 100
 is a species that somebody is sure of, less one that is possible, and 0 (`Don't Know`) none.

@@ -16,7 +16,7 @@ COLUMNS = ("input", "start_time", "end_time", "species_name", "confidence")
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
     """Write the header and one row per detection."""
-    del provenance  # there are no columns for it; it goes into the file beside the table
+    del provenance  # there are no columns for it; it goes into the file next to the table
     with text_stream(stream) as text:
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(COLUMNS)

@@ -23,7 +23,7 @@ def read_crowsetta(annotations: Iterable[Any]) -> Iterator[tuple[str, Detection]
     """
     for annotation in annotations:
         if annotation.notated_path is None:
-            raise InputError(f"{annotation.annot_path}: expected annotations with a `notated_path`, got None.")
+            raise InputError("expected annotations with a `notated_path`, got None.", subject=annotation.annot_path)
         recording = str(annotation.notated_path)
         for box in getattr(annotation, "bboxes", ()):
             yield recording, _annotation(box.label, box.onset, box.offset, box.low_freq, box.high_freq)

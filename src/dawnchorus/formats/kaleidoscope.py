@@ -22,7 +22,7 @@ _BEFORE_CHANNEL = 3
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
     """Write the header and one row per detection."""
-    # Kaleidoscope has no place for the provenance; it goes into the file beside the table
+    # Kaleidoscope has no place for the provenance; it goes into the file next to the table
     channel = ["CHANNEL"] if has_channels(provenance) else []
     with text_stream(stream) as text:
         rows = csv.writer(text, lineterminator="\n")

@@ -78,7 +78,7 @@ _MIN_KNOWN = 2
 
 _DELIMITERS = ",;\t"
 _N_ROWS = 20
-"""Rows that tell a column of a class."""
+"""Rows from which a column of a class is inferred."""
 
 
 def detect_list_kind(text: str) -> str | None:
@@ -234,7 +234,7 @@ class _ClassColumns:
 def _class_columns(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
     """Return the columns of classes: all but those of recording, start and end, if every cell says there or not there.
 
-    Numbers of another kind, as of channels, are told from classes by cells that say not there.
+    Numbers of another kind, as of channels, are distinguished from classes by cells that say not there.
     """
     span = _spans(header)
     used = {_column(header, _RECORDING), *(span[:2] if span else ())}

@@ -22,7 +22,7 @@ INDEX = ("file", "start_time", "end_time")
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
     """Write the header and one row per window; rows wait on disk until all classes are known."""
-    del provenance  # there are no columns for it; it goes into the file beside the table
+    del provenance  # there are no columns for it; it goes into the file next to the table
     classes: dict[str, None] = {}
     with tempfile.TemporaryFile("w+", encoding="utf-8") as waiting:
         for table in tables:

@@ -52,7 +52,7 @@ CODE_COLUMNS = ("Species Code", "eBird Code", "Tags", "Type")
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
     """Write the header and one row per detection."""
-    del provenance  # Raven has no place for it; it goes into the file beside the table
+    del provenance  # Raven has no place for it; it goes into the file next to the table
     with text_stream(stream) as text:
         text.write("\t".join(COLUMNS) + "\n")
         number, before_s = 0, 0.0

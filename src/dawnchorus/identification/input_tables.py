@@ -299,7 +299,7 @@ class _Moments:
         return all(is_blank(cell) or self._times.parse(cell) for cell in self._rows.table.column(self._time))
 
     def read(self, line: int, fields: list[str]) -> datetime | date | None:
-        """Return the moment, or the day where no time of day is told.
+        """Return the moment, or the day where no time of day is given.
 
         Raises:
             FormatError: it is no time, or a date is not known to the day.

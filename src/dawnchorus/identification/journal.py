@@ -1,7 +1,7 @@
 """The journal of a run: what is done, skipped or failed, on disk before it is counted.
 
 One SQLite file. A recording's hits are committed in one transaction, so a run that is killed at any moment loses at
-most the recordings that were being scored, and the same command goes on from there.
+most the recordings that were being scored, and the same command resumes from there.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ NO_FILE: FileMark = (None, None)
 
 @dataclass(frozen=True)
 class RecordingSummary:
-    """Facts on a scored recording besides its hits."""
+    """Summary of a scored recording, without its hits."""
 
     path: Path
     metadata: RecordingMetadata
@@ -112,7 +112,7 @@ class Journal:
         except sqlite3.OperationalError as error:
             raise OutputError(
                 f"{name}: cannot write the journal of this run ({error}). Check free space and access rights; "
-                f"the same command then goes on where it stopped."
+                f"then run the same command again to resume."
             ) from error
         except sqlite3.Error as error:
             raise JournalDamagedError(
@@ -280,7 +280,7 @@ class Journal:
 
 
 def _pack(channels: Sequence[ScoredChannel]) -> tuple[bytes, dict[str, Any]]:
-    """Return the hits of all channels, one channel after the other, and the fields that tell them apart."""
+    """Return the hits of all channels, one channel after the other, and the fields that distinguish them."""
     hits = b"".join(each.hits.tobytes() for each in channels)
     if len(channels) == 1 and channels[0].channel is None:
         return hits, _kept_fields(channels[0].kept)
@@ -312,7 +312,7 @@ def _read_kept(fields: dict[str, Any]) -> Kept:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged journal, with the files that SQLite keeps beside it, and return its new name."""
+    """Rename a damaged journal, with the files that SQLite keeps next to it, and return its new name."""
     names = (path.with_name(f"{path.name}.damaged-{k}") for k in count(1))
     kept = next(name for name in names if not name.exists())
     for suffix in ("-wal", "-shm", ""):

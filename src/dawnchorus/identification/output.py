@@ -61,7 +61,7 @@ class Target:
 
     @property
     def _state(self) -> Path:
-        """Journal and lock lie beside the file, or in the folder, under this name."""
+        """Journal and lock lie next to the file, or in the folder, under this name."""
         return self.path / ".dawnchorus" if self.is_folder else self.path.with_name(f".{self.path.name}")
 
     @property
@@ -224,7 +224,7 @@ class Target:
                         WRITERS[kind](stream, pieces)
 
     def _analysis_path(self, *names: str) -> Path:
-        """Return `detections.health.csv` beside `detections.csv`, for the names "health", "" and "csv"."""
+        """Return `detections.health.csv` next to `detections.csv`, for the names "health", "" and "csv"."""
         if self.is_folder:
             stem = self.path / "detections"
         else:

@@ -66,7 +66,7 @@ def identify(
         combined: with a folder as `out`, one table of all recordings in each format, instead of one per recording.
         recordings: location and time by absolute path, stronger than the files' own metadata.
         analyses: names of analyses of the recordings' own samples ("health", "indices", or another package's), whose
-            tables `Run.analysis_tables` has; they are written beside `out`.
+            tables `Run.analysis_tables` has; they are written next to `out`.
         workers: cores to use; default: all that this process may use.
         resume: add to a finished run: new and changed recordings, and those that failed. What it had stays.
         overwrite: replace a finished or interrupted run.

@@ -126,7 +126,7 @@ class RecordingWork:
         return None if self._windows is None else next(self._windows, None)
 
     def close(self) -> None:
-        """Give up what is left to decode."""
+        """Cancel the decoding that is left."""
         if self._windows is not None:
             self._windows.close()
         self._release_decoder()
@@ -190,7 +190,7 @@ class RecordingWork:
     # ------------------------------------------------------------------ output
 
     def add(self, first_window: int, output: WindowOutput) -> None:
-        """Analyze the output for windows, and that for later ones that has waited for it: analyses get it in order."""
+        """Pass the outputs of windows to the analyses in the order of time; outputs of later windows wait."""
         with self._lock:
             self._outputs[first_window] = output
             while (following := self._outputs.pop(self._n_scored, None)) is not None:

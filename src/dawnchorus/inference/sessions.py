@@ -47,7 +47,7 @@ class SessionPool:
         for _ in range(n_threads):
             session = self._open()
             if not np.isfinite(session.run(silence).logits).all():
-                raise ModelError(f"{self._bundle.folder}: on silence the model gives numbers that are not finite.")
+                raise ModelError("on silence the model gives numbers that are not finite.", subject=self._bundle.folder)
             self._idle.append(session)
 
     def run(self, windows: Windows, *, embeddings: bool = False) -> Output:

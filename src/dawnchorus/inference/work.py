@@ -6,7 +6,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from dawnchorus.inference.analyses.windows import FloatArray, WindowOutput
+from dawnchorus.arrays import FloatArray
+from dawnchorus.inference.analyses.windows import WindowOutput
 from dawnchorus.inference.loaded_model import LoadedModel
 
 ResultT = TypeVar("ResultT")
@@ -44,7 +45,7 @@ class Work(Protocol[ResultT_co]):
         ...
 
     def open(self) -> None:
-        """Begin to decode ahead; called once, before anything else."""
+        """Start decoding ahead; called once, before anything else."""
         ...
 
     def is_ready(self, *, within_s: float) -> bool:

@@ -73,7 +73,7 @@ class TrainingSummary(BaseModel):
 
 
 class BundleDescription(BaseModel):
-    """Facts on a bundle apart from the checksums of its files. Unknown keys are refused."""
+    """Description of a bundle, without the checksums of its files. Unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -212,7 +212,7 @@ class BundleDraft:
     """A bundle that is being written: its files go into `folder`, and nothing is at its path before `finish`."""
 
     folder: Path
-    """A temporary folder beside the bundle's path."""
+    """A temporary folder next to the bundle's path."""
     out_folder: Path
     """The path of the bundle."""
 
@@ -224,7 +224,9 @@ class BundleDraft:
         """
         graph, range_graph = self.folder / description.graph, self.folder / RANGE_NAME
         if not graph.is_file():
-            raise InvalidBundleError(f"{self.out_folder}: expected {graph.name} to be written first, got no such file.")
+            raise InvalidBundleError(
+                f"expected {graph.name} to be written first, got no such file.", subject=self.out_folder
+            )
         checksums = {
             "sha256": file_sha256(graph),
             "range_sha256": file_sha256(range_graph) if range_graph.is_file() else None,

@@ -51,7 +51,7 @@ UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)
 
 @dataclass(frozen=True)
 class DetectionQuery:
-    """Filter of detections; None means all."""
+    """Filter of detections; None selects all."""
 
     species: str | None = None
     """Substring of the common or scientific name."""

@@ -195,7 +195,7 @@ class DecodedWindows:
         """Nothing is to be decoded."""
 
     def is_ready(self, *, within_s: float) -> bool:
-        """Return True, at once."""
+        """Return True: there is nothing to wait for."""
         return within_s >= 0
 
     def next_windows(self) -> NumberedWindows | None:

@@ -1,4 +1,4 @@
-"""Asking web servers politely: a rate, retries, and downloads that go on where they stopped."""
+"""HTTP client with rate limiting, retries and resumable downloads."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class HttpClient:
     ) -> None:
         """Download the content at `url` as a file, which has its name only when it is whole and of its kind.
 
-        A broken download goes on if the server still has the same content, by its ETag or time of last modification,
+        A broken download resumes if the server still has the same content, by its ETag or time of last modification,
         and begins again otherwise.
 
         Args:
@@ -281,7 +281,7 @@ def _check_length(part: PartialFile, known: ContentVersion | None, *, is_told: b
         raise ConnectionError(f"the connection ended after {got} of {expected} bytes")
     if not is_told and (known is None or known.n_bytes_read != got):
         part.start(ContentVersion(None, None, n_bytes_read=got))
-        raise ConnectionError("the server did not tell the length; reading again to compare")
+        raise ConnectionError("the server did not give the length; reading again to compare")
 
 
 def check_sha256(path: Path, expected: str, *, source: str) -> None:

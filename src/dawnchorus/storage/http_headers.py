@@ -54,7 +54,7 @@ def _validator(headers: Mapping[str, str]) -> str | None:
 
 
 def parse_content_range(content_range: str) -> tuple[int, int, int | None]:
-    """Return first and last byte of a part, and the length of the whole if it is told; -1 for what is no range."""
+    """Return first and last byte of a part, and the length of the whole if it is given; -1 for what is no range."""
     match = _CONTENT_RANGE.fullmatch(content_range.strip())
     if match is None:
         return -1, -1, None
@@ -69,7 +69,7 @@ def _range_fault(content_range: str, known: ContentVersion | None, n_before: int
     if first != n_before or last < first:
         return f"asked for the bytes from {n_before}, got {content_range!r}"
     if expected is None and whole is None:
-        return f"the length of the whole is not told: {content_range!r}"
+        return f"the length of the whole is not given: {content_range!r}"
     if whole is not None and (last >= whole or expected not in (None, whole)):
         return f"expected {whole if expected is None else expected} bytes in all, got {content_range!r}"
     return None

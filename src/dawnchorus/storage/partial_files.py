@@ -15,13 +15,13 @@ class ContentVersion:
     validator: str | None
     """A strong ETag, or else a time of last modification: the same bytes have the same one."""
     n_bytes: int | None
-    """Length of the whole content; None where it is not told."""
+    """Length of the whole content; None where it is unknown."""
     n_bytes_read: int | None = None
-    """Bytes up to the end of the connection, of content whose length was not told."""
+    """Bytes up to the end of the connection, of content of unknown length."""
 
 
 class PartialFile:
-    """The bytes of a download before it has its name, with a note of their origin beside them.
+    """The bytes of a download before it has its name, with a note of their origin next to them.
 
     Bytes without a note, or from another address, are not resumed.
     """

@@ -1,4 +1,4 @@
-"""Dates, as people and spreadsheets write them; the order of day and month is told by a whole column."""
+"""Dates, as people and spreadsheets write them; the order of day and month is inferred from a whole column."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Stamp:
 
 @dataclass(frozen=True)
 class _Pair:
-    """A date of three numbers whose order the column must tell, because the first is no year of four digits."""
+    """A date of three numbers whose order the column decides, because the first is no year of four digits."""
 
     first: int
     second: int
@@ -133,7 +133,7 @@ def _stamp(year: int, month: int | None, day: int | None, at: time_of_day | None
 
 
 def parse_date(text: str) -> Stamp | _Pair | None:
-    """Return a date, or a pair whose order the column must tell; None for anything else."""
+    """Return a date, or a pair whose order the column decides; None for anything else."""
     text = _plain(text)
     day_only = _without_time(text)
     if day_only is not None:

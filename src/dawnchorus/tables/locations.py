@@ -195,7 +195,7 @@ def leave_out_no_fix(latitude: float, longitude: float, notes: Notes) -> tuple[f
 
 
 class LocationColumn:
-    """The locations of a column that has latitude and longitude in one cell, in the order that it tells."""
+    """The locations of a column that has latitude and longitude in one cell, in the order that it shows."""
 
     def __init__(self, name: str, values: Iterable[str], notes: Notes) -> None:
         given = [value for value in values if not is_blank(value)]

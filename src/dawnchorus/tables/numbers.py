@@ -1,4 +1,4 @@
-"""Numbers with a decimal point or a decimal comma, which a column tells."""
+"""Numbers with a decimal point or a decimal comma, as its column shows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SIGNS = re.compile(r"[.,]")
 def parse_number(text: str, *, comma: bool = False) -> float | None:
     """Return the number that `text` is; None if it is none.
 
-    `comma` says how to read `1,234` and `1.234`, which alone do not tell: with a decimal comma.
+    `comma` says how to read `1,234` and `1.234`, which alone are ambiguous: with a decimal comma.
     """
     text = _SPACES.sub("", text.strip().translate(_MINUS))
     sign = decimal_sign(text) or ("," if comma else ".")
@@ -38,7 +38,7 @@ def _is_grouped(text: str, sign: str) -> bool:
 
 
 def decimal_sign(text: str) -> str | None:
-    """Return the decimal sign that the number itself tells; None for `12`, `1,234`, `1.234`."""
+    """Return the decimal sign that the number itself shows; None for `12`, `1,234`, `1.234`."""
     signs = _SIGNS.findall(text)
     if len(set(signs)) == 2:
         return signs[-1] if signs.count(signs[-1]) == 1 else None
@@ -52,7 +52,7 @@ def decimal_sign(text: str) -> str | None:
 
 
 class NumberColumn:
-    """The numbers of a column, with the decimal sign that its values tell."""
+    """The numbers of a column, with the decimal sign that its values show."""
 
     def __init__(self, name: str, values: Iterable[str], notes: Notes, *, prefer_comma: bool = False) -> None:
         self.name = name

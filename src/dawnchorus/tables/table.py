@@ -33,7 +33,7 @@ _QUOTED_COMMA = re.compile(r'"[^"\n]*,\d[^"\n]*"')
 _FORMULA = re.compile(r'^="([^"]*)"$')
 """Text that is written as a formula, so that a spreadsheet leaves it as it is."""
 _N_LOOKED_AT = 200
-"""Rows that tell the delimiter."""
+"""Rows from which the delimiter is inferred."""
 _N_NAMED = 3
 
 
@@ -287,7 +287,7 @@ class _CellError:
 
 
 class _Lines:
-    """The text of a table without the line before the header that tells the delimiter to Excel."""
+    """The text of a table without the line before the header that gives Excel the delimiter."""
 
     def __init__(self, text: str, *, n_skipped: int, delimiter: str | None) -> None:
         self.text = text

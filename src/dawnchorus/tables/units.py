@@ -21,7 +21,7 @@ HERTZ = {"": 1.0, "hz": 1.0, "khz": 1000.0}
 
 _OTHER_COUNTS = frozenset(("samples", "sample", "frames", "frame", "ticks", "px", "pixels"))
 _CLOCK = re.compile(r"(?:hh?|mm?|ss?|[:.\s,])+", re.IGNORECASE)
-"""Formats of clocks, of which each cell tells its own: `mm:ss`."""
+"""Formats of clocks, of which each cell shows its own: `mm:ss`."""
 
 _DIRECTIONS = {
     **dict.fromkeys(("n", "north", "nord", "norte"), "N"),

@@ -77,7 +77,7 @@ def read_checklist(path: Path, *, edition: str | None = None) -> Checklist:
 
 
 def checklists_beside(source: Path) -> list[Path]:
-    """Return the checklists that lie in a folder, beside a table, or in the folder above."""
+    """Return the checklists that lie in a folder, next to a table, or in the folder above."""
     folder = source.absolute() if source.is_dir() else source.absolute().parent
     return [
         path for directory in (folder, folder.parent) for pattern in _FILES for path in sorted(directory.glob(pattern))

@@ -366,7 +366,7 @@ def _label_clips(
         if split == "train" and is_without_birds(row, clip["start_s"], clip["end_s"]):
             chosen["background"].append(k)
         has_own = bool((targets[k] > 0).any())
-        # One class has no other to be told from: recordings of other species are what it is not.
+        # One class has no other to be separated from: recordings of other species are what it is not.
         if has_own or row.kind != "focal" or row.is_annotated or len(number) == 1:
             chosen[split].append(k)
     loud = {split: [k for k in members if np.abs(clips.samples(k)).max() > SILENT] for split, members in chosen.items()}

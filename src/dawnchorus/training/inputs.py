@@ -110,7 +110,7 @@ def open_inputs(network: Network, config: TrainConfig, examples: LabeledClips, *
     """Yield features where the network's front end gives the same for a clip in every epoch, and else waveforms.
 
     Raises:
-        OutputError: features cannot be written to `scratch`, or beside the clips.
+        OutputError: features cannot be written to `scratch`, or next to the clips.
     """
     if not _has_fixed_features(network, config):
         yield AudioInputs(network, examples)

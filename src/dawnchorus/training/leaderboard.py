@@ -28,7 +28,7 @@ ENSEMBLE_NAME = "ensemble"
 
 @dataclass(frozen=True)
 class LeaderboardRow:
-    """A line of the table."""
+    """One model in the leaderboard."""
 
     recipe: str
     runs: tuple[TrainingRun, ...]
@@ -42,7 +42,7 @@ class LeaderboardRow:
     open_set_auroc: float | None
     """ROC AUC of the best score, for recordings of known species against those of species that were not trained on."""
     random_split_accuracy: float | None
-    """The share of clips that are right where clips, not recordings, are drawn at random for validation; beside it
+    """The share of clips that are right where clips, not recordings, are drawn at random for validation; next to it
     stands `grouped_split_accuracy`, the same for clips of recordings that were held out whole."""
     grouped_split_accuracy: float | None
 
@@ -52,7 +52,7 @@ class LeaderboardRow:
 
     @property
     def bundle_mb(self) -> float:
-        """Size of the graph."""
+        """Size of the graph in megabytes."""
         return self.bundle.graph_path.stat().st_size / 1e6
 
     def as_json(self) -> dict[str, Any]:

@@ -49,7 +49,7 @@ ALARM, MAX_MORE_ALARMS = 0.5, 0.1
 """From this score on a species is said to be there; so many more recordings may have one that is not."""
 
 KNOWN = 0.5
-"""A species with at least this average precision is known; a model that tells it half as well has lost it."""
+"""A species with at least this average precision is known; a model with half of that has lost it."""
 
 MIN_HELD_OUT = 5
 """Held-out recordings of each trained class that a promotion needs.
@@ -293,7 +293,7 @@ def find_regressions(
     for row in report["species"]:
         old, own = row["active_average_precision"], row["new_average_precision"] or 0.0
         if old is not None and old >= KNOWN and own < old / 2:
-            reasons.append(f"it tells {row['common_name']} much worse ({own:.2f}, was {old:.2f})")
+            reasons.append(f"it detects {row['common_name']} much worse ({own:.2f}, was {old:.2f})")
     if report["too_few_held_out"]:
         reasons.append(_too_few(report["too_few_held_out"]))
     return tuple(reasons)
@@ -335,7 +335,7 @@ def _too_few(classes: Sequence[Mapping[str, Any]]) -> str:
     ]
     more = [f"{len(classes) - MAX_LISTED} more classes"] if len(classes) > MAX_LISTED else []
     return (
-        f"too few held-out recordings to tell: {', '.join(named + more)}; add recordings from other occasions, or "
+        f"too few held-out recordings to compare: {', '.join(named + more)}; add recordings from other occasions, or "
         f"decide yourself"
     )
 

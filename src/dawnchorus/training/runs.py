@@ -43,7 +43,7 @@ class TrainingRun:
 
     @property
     def lock(self) -> FileLock:
-        """Held by the process that trains the run."""
+        """Lock held by the process that trains the run."""
         return FileLock(self.folder / ".lock", timeout=0)
 
     @property

@@ -51,7 +51,7 @@ def check_tracker(config: TrackerConfig) -> TrackerConfig:
 
 
 def build_loggers(run: TrainingRun, config: TrackerConfig) -> list[Logger]:
-    """Make the log of the tracker; the run's own log is `callbacks.Progress`'s."""
+    """Return the Lightning loggers of the configured tracker, apart from the run's own log."""
     if config.name == "tensorboard":
         return [TensorBoardLogger(run.folder, name="", version="tensorboard")]
     if config.name == "wandb":

@@ -57,7 +57,7 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """All trials of a study, and what its best one was told."""
+    """All trials of a study, and the parameters of its best one."""
 
     trials: tuple[TrialResult, ...]
     best: TrialResult

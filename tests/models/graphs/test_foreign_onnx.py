@@ -83,7 +83,7 @@ def test_two_outputs_of_the_size_are_refused_until_one_is_named(suffix: str, tmp
         ({}, "expected one output with 3 classes, found one .* label .*--scores-output"),
         ({"scores_output": "two"}, "expected an output two with 3 classes"),
         ({"scores_output": "one", "embeddings_output": "two"}, "expected an output two with one embedding"),
-        ({"scores_output": "one", "embeddings_output": "one"}, r"beside the scores \(one\)"),
+        ({"scores_output": "one", "embeddings_output": "one"}, r"next to the scores \(one\)"),
     )
     for options, message in refused:
         with pytest.raises(ModelError, match=message):

@@ -2,7 +2,7 @@
 
 A row that names a recording (`Begin Path`, `Begin File`, `File`) is of that one, wherever the table lies. Other rows
 are of the recording that the table is named after: `a.Table.1.selections.txt` of `a.wav`, in the same folder, in a
-folder of tables beside it or above it (`annotations/`, `labels/`...), or elsewhere, if no other recording has that
+folder of tables next to it or above it (`annotations/`, `labels/`...), or elsewhere, if no other recording has that
 name.
 
 The folders of a relative path in a row must all agree with those of the recording. Of a path of another machine, the
@@ -282,7 +282,7 @@ def _best(paths: Sequence[T], value: Callable[[T], tuple[int, ...]]) -> list[T]:
 
 
 def _nearness(path: Path, table: Path) -> tuple[int, ...]:
-    """Return how near a recording is to a table: in its folder, above or beside it, or in folders of the same names."""
+    """Return how near a recording is to a table: in its folder, above or next to it, or in folders of its name."""
     audio, here = path.absolute().parent, table.absolute().parent
     if audio == here:
         return 3, 0, 0

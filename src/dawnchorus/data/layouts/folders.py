@@ -104,7 +104,7 @@ class FolderReading:
     reviews: dict[Path, tuple[str, Review]] = field(default_factory=dict)
     """Folders that say whether the species is there, by recording."""
     beside_reviews: Counter[str] = field(default_factory=Counter)
-    """Labeled recordings by folders that are none of a review, and lie beside one that is."""
+    """Labeled recordings by folders that are none of a review, and lie next to one that is."""
     tape_clips: list[Path] = field(default_factory=list)
     """Recordings labelled by a name of ANIMAL-SPOT's form."""
 
@@ -137,7 +137,7 @@ class FolderReading:
             )
 
     def list_review_notes(self) -> Iterator[str]:
-        """Yield which folders were taken for outcomes of a review, and which beside them were not, in sentences."""
+        """Yield which folders were taken for outcomes of a review, and which next to them were not, in sentences."""
         outcomes = {
             "present": "the species is there",
             "absent": "the species is known not to be there",
@@ -152,7 +152,7 @@ class FolderReading:
         if self.beside_reviews:
             listed = ", ".join(f"{name} ({n})" for name, n in self.beside_reviews.most_common(_MAX_NAMED))
             yield (
-                f"folders beside those of a review, {listed}: not understood, so their recordings count as the "
+                f"folders next to those of a review, {listed}: not understood, so their recordings count as the "
                 "species. Name them positive, negative or uncertain."
             )
 
@@ -224,7 +224,7 @@ def _read_reviewed_label(
 
 
 def _count_beside_reviews(reading: FolderReading, reviews: Mapping[Path, Review]) -> None:
-    """Count labeled recordings in folders that lie beside one of a review, and are none."""
+    """Count labeled recordings in folders that lie next to one of a review, and are none."""
     parents = {folder.parent for folder in reviews}
     for path, label in reading.labels.items():
         if path not in reading.reviews:

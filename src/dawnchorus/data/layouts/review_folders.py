@@ -19,7 +19,7 @@ _PAIRS: tuple[dict[str, Review], ...] = tuple(
 def parse_folder_review(name: str, siblings: frozenset[str] = frozenset()) -> Review | None:
     """Return the outcome of a review that a folder's name is, in any spelling; None for other names.
 
-    `siblings` are the folders beside it, which prove that `no` or `0` is one.
+    `siblings` are the folders next to it, which prove that `no` or `0` is one.
     """
     folded = {sibling.strip().casefold() for sibling in siblings}
     pair = next((pair for pair in _PAIRS if name.strip().casefold() in pair and folded >= set(pair)), {})

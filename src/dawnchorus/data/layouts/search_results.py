@@ -26,7 +26,7 @@ _LISTS = ("recordings", "results")
 def find_search_results(source: Path) -> Path | None:
     """Return the results that describe `source`: a JSON file itself, or `xc.json` in the folder.
 
-    For a folder with files named by xeno-canto's numbers, `xc.json` can also lie beside the folder.
+    For a folder with files named by xeno-canto's numbers, `xc.json` can also lie next to the folder.
     """
     if source.is_file():
         return source if source.suffix.lower() == ".json" else None
@@ -49,7 +49,7 @@ def read_search_results(results: Path | None, folder: Path, files: Sequence[Path
     """
     if results is None:
         raise InputError(
-            f"expected '{RESULTS}' in this folder or beside it, found none. Name the JSON file.", subject=folder
+            f"expected '{RESULTS}' in this folder or next to it, found none. Name the JSON file.", subject=folder
         )
     by_id = {name: path for path in reversed(files) if (name := _recording_id(path))}
     notes = Notes()

@@ -111,7 +111,7 @@ class TableLayout:
             FormatError: there is no column with paths, or none that names species.
         """
         if not os.path.exists(csv_path) or csv_path.is_dir():
-            raise InputError(f"{csv_path}: no such file.")
+            raise InputError("no such file.", subject=csv_path)
         table = Table(csv_path)
         columns = _given_columns(table, given)
         for field, names in COLUMNS.items():

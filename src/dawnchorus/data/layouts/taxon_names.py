@@ -25,7 +25,7 @@ class TaxonNames:
 
     @classmethod
     def beside(cls, table: Path, *, own: Iterable[Taxon]) -> TaxonNames:
-        """Return the codes of `taxonomy.csv` beside a table or above it, those of the table, and those of eBird's.
+        """Return the codes of `taxonomy.csv` next to a table or above it, those of the table, and those of eBird's.
 
         The first that knows a code counts.
         """

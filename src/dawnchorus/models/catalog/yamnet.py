@@ -19,7 +19,7 @@ SAMPLE_RATE_HZ, N_WINDOW = 16_000, 15_600
 def make_yamnet(source: Path, folder: Path) -> Bundle:
     """Write the bundle to `folder` from an ONNX or TFLite file of YAMNet, or a folder with one.
 
-    The labels are those inside a TFLite file with metadata, or else `yamnet_class_map.csv` beside the file.
+    The labels are those inside a TFLite file with metadata, or else `yamnet_class_map.csv` next to the file.
 
     Raises:
         ModelNotFoundError: there is no such file, or there are no labels.
@@ -65,7 +65,7 @@ def _labels(source: Path) -> tuple[Label, ...]:
             lines = archive.read(names[0]).decode("utf-8").splitlines() if names else []
         return tuple(Label(line.strip(), line.strip(), "sound") for line in lines if line.strip())
     raise ModelNotFoundError(
-        f"expected the labels in {CLASS_MAP} beside it. The file is in tensorflow/models, research/audioset/yamnet.",
+        f"expected the labels in {CLASS_MAP} next to it. The file is in tensorflow/models, research/audioset/yamnet.",
         subject=source,
     )
 

@@ -77,7 +77,7 @@ class ForeignOnnx:
         return [with_measured_width(self._with_scale(_port(info)), values) for info, values in ports]
 
     def _with_scale(self, port: Port) -> Port:
-        """Return the port with the scale that the nodes beside it use, if its numbers are quantised."""
+        """Return the port with the scale that the nodes next to it use, if its numbers are quantised."""
         for node in self._model.graph.node:
             is_next_to = (node.op_type == "DequantizeLinear" and node.input[0] == port.name) or (
                 node.op_type == "QuantizeLinear" and node.output[0] == port.name

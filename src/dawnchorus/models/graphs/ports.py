@@ -178,7 +178,7 @@ def choose_outputs(
         embeddings = [port for port in others if port.is_named(embeddings_output)]
     if embeddings_output and not embeddings:
         raise ModelError(
-            f"expected an output {embeddings_output} with one embedding for each window, beside the scores "
+            f"expected an output {embeddings_output} with one embedding for each window, next to the scores "
             f"({scores.name}), found {_describe_ports(outputs)}. Name it with --embeddings-output, or leave that out.",
             subject=path,
         )

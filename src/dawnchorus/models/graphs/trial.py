@@ -24,7 +24,7 @@ MIN_PERCENT = 10.0
 """Largest of values from 0 to 100 above which they look like percent."""
 
 MAX_BATCH_EFFECT = 0.02
-"""Change of a window's scores by the windows beside it, as a share of the scores' range, that a scale of quantized
+"""Change of a window's scores by the windows next to it, as a share of the scores' range, that a scale of quantized
 numbers explains which is chosen for the whole batch."""
 
 _ACTIVATION_BEHIND: dict[str, Activation] = {"Sigmoid": "identity", "Softmax": "identity", "LogSoftmax": "softmax"}
@@ -85,7 +85,7 @@ def _check_repeated(again: FloatArray, logits: FloatArray) -> None:
 
 
 def _check_batch(alone: FloatArray, together: FloatArray) -> None:
-    """Refuse a graph that scores a window differently with others beside it.
+    """Refuse a graph that scores a window differently with others next to it.
 
     Raises:
         InvalidBundleError: it does.

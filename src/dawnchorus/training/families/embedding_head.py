@@ -48,7 +48,7 @@ class EmbeddingHeadConfig(FamilyConfig):
     """Begin with the backbone's own classifier for the classes that it knows."""
     init_from_backbone_mean: bool = False
     """Classes that the backbone does not know begin at the mean of those that it knows, each of which was learned
-    against all the others, so that a sound that nobody taught is none of them. What is learned is one layer of small
+    against all the others, so that a sound of no training class is none of them. What is learned is one layer of small
     departures from there, of embeddings as they are."""
 
 
@@ -91,7 +91,7 @@ class EmbeddingHead(Network):
         session: Session = self._sessions.own
         embeddings = session.run(self.framing(waveform.cpu()).numpy(), embeddings=True).embeddings
         if embeddings is None:
-            raise ModelError(f"{self.bundle.folder}: the model gives no embeddings.")
+            raise ModelError("the model gives no embeddings.", subject=self.bundle.folder)
         return torch.from_numpy(embeddings.reshape(len(waveform), -1, self.head.pooling.n_dim)).to(waveform.device)
 
     def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:

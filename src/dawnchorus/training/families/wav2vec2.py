@@ -36,7 +36,7 @@ class Wav2Vec2Config(FamilyConfig):
 
 
 class Wav2Vec2(Network):
-    """The network; the sound is brought to mean 0 and deviation 1, as the published weights expect."""
+    """wav2vec 2.0; audio is normalized to mean 0 and deviation 1, as the published weights expect."""
 
     def __init__(
         self, config: Wav2Vec2Config, context: Context, body: nn.Module, *, random: frozenset[str] = frozenset()

@@ -1,4 +1,4 @@
-"""Jumps of a recorder's clock, told from the start times and lengths of its recordings."""
+"""Jumps of a recorder's clock, detected from the start times and lengths of its recordings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measurements of one recording from which its faults are told."""
+"""Measurements of one recording from which its faults are detected."""
 
 from __future__ import annotations
 
