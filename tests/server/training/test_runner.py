@@ -347,7 +347,16 @@ def test_the_command_does_the_same_without_a_server(
     band_bundle: Bundle, songs: list[Path], recordings: Path, command: Command, tmp_path: Path
 ) -> None:
     data = songs[0].parents[1]
-    options = ["--dataset", data, "--model", band_bundle.folder, "--out", tmp_path / "out", "--negatives", recordings]
+    options = [
+        "--dataset",
+        data,
+        "--model",
+        band_bundle.folder,
+        "--out",
+        tmp_path / "out",
+        "--models-folder",
+        recordings,
+    ]
     options += ["--new-class", "Avis media", "--new-class", "High Bird"]
     run = command("retrain", *options)
     assert run.returncode == 0, run.stderr
