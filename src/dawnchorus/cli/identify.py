@@ -260,7 +260,7 @@ class _Result:
     out: Path | None
     elapsed_s: float
     warnings: tuple[RecordingFailure, ...]
-    """Those of the run, and of its pictures."""
+    """Warnings of the run, and reasons of pictures that could not be drawn."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the run for JSON; with its detections where they are written nowhere else."""
