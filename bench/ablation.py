@@ -64,13 +64,13 @@ def measure() -> dict[str, Any] | None:
     backbone = ModelStore(KEPT / "models").pull("yamnet", source=graph).folder
     table = data_sets(KEPT / "sets")["focal"]
     rows = [row for row in table.rows if row.split == "test"]
-    found = []
+    measured = []
     for name, cleaning in STEPS.items():
         bundle = _train(table, cleaning, backbone)
         for scored, steps in {name: cleaning, "none": Cleaning()}.items():
             scores = score_data_set(_scored_with(bundle, steps, KEPT / "bundle"), table, rows, store=store)
             values, truth = scores.by_recording("mean")
             each = {metric: str(interval(METRICS[metric], truth, values)) for metric in MEASURED}
-            found.append({"trained": name, "scored": scored, **each})
+            measured.append({"trained": name, "scored": scored, **each})
             print(f"  {name}, scored with {scored}: {each}", flush=True)
-    return {"n_test": len(rows), "rows": found}
+    return {"n_test": len(rows), "rows": measured}

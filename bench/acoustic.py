@@ -16,12 +16,11 @@ import onnx
 import onnxruntime
 import torch
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.decode import resampler
 from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
 from dawnchorus.training.acoustic import FEATURES, RATE_HZ, AcousticFeatures
 from dawnchorus.training.families.base import export_onnx
-
-FloatArray = npt.NDArray[np.float32]
 
 N_CLIPS, CLIP_S, N_ROUNDS = 24, 5.0, 3
 

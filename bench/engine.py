@@ -46,12 +46,12 @@ def measure(old: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         sounds = make_sounds(folder)
-        found = {
+        comparisons = {
             name: _compare(lambda side, path=path: _identify(sources[side], path, folder / "out.csv"))  # type: ignore[misc]
             for name, path in sounds.items()
         }
-        found |= _compare_servers(sources, sounds["one hour-long file"], folder)
-    return {"n_pairs": N_PAIRS, "minutes": MINUTES, "ratios": found}
+        comparisons |= _compare_servers(sources, sounds["one hour-long file"], folder)
+    return {"n_pairs": N_PAIRS, "minutes": MINUTES, "ratios": comparisons}
 
 
 def make_sounds(folder: Path) -> dict[str, Path]:

@@ -63,12 +63,12 @@ def measure() -> dict[str, Any]:
                 _count(counts[name], outcome.bundle, held_out, others, store)
     return {
         name: {
-            **found,
-            "recall": found["heard"] / found["held_out"],
-            "false_window_share": found["false_windows"] / found["windows"],
-            "false_recording_share": found["false_recordings"] / found["others"],
+            **counted,
+            "recall": counted["heard"] / counted["held_out"],
+            "false_window_share": counted["false_windows"] / counted["windows"],
+            "false_recording_share": counted["false_recordings"] / counted["others"],
         }
-        for name, found in counts.items()
+        for name, counted in counts.items()
     }
 
 

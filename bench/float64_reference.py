@@ -11,16 +11,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.models.catalog import birdnet_graph
 from dawnchorus.models.graphs.tflite_file import TfliteFile
 from dawnchorus.models.runner import apply_activation
-
-FloatArray = npt.NDArray[np.float32]
 
 EPSILON = 1e-6
 """Added to a window's range before it is divided by it, in the published graph."""

@@ -76,14 +76,14 @@ def _embeddings(test: RecordingsTable, store: ModelStore) -> list[npt.NDArray[np
     bundle = store.open("birdnet")
     session = open_session(bundle)
     plan = WindowPlan.from_seconds(rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=0.0)
-    found = []
+    embeddings = []
     for row in test.rows:
         samples, _ = read_mono(test.file(row), rate_hz=plan.rate_hz)
         windower = Windower(plan, batch=8)
         parts = [*windower.push(samples), windower.finish()]
         each = [session.run(part, embeddings=True).embeddings for part in parts if part is not None]
-        found.append(np.concatenate([part for part in each if part is not None]))
-    return found
+        embeddings.append(np.concatenate([part for part in each if part is not None]))
+    return embeddings
 
 
 def _theirs(
@@ -102,11 +102,11 @@ def _theirs(
             os.symlink(row.path, link)
         KEPT.mkdir(parents=True, exist_ok=True)
         subprocess.run([peer.python, SCRIPT, folder, kept, *OPTIONS], check=True, capture_output=True, cwd=scratch)
-    found = np.load(kept)
-    labels = [str(label).split("_")[0] for label in found["labels"]]
+    theirs = np.load(kept)
+    labels = [str(label).split("_")[0] for label in theirs["labels"]]
     order = np.argsort(labels)
-    scores = [(1 / (1 + np.exp(-(e @ found["w0"] + found["w1"])))).max(0)[order] for e in embeddings]
-    return np.stack(scores), float(found["took_s"])
+    scores = [(1 / (1 + np.exp(-(e @ theirs["w0"] + theirs["w1"])))).max(0)[order] for e in embeddings]
+    return np.stack(scores), float(theirs["took_s"])
 
 
 def measure() -> dict[str, Any] | None:
@@ -133,7 +133,7 @@ def measure() -> dict[str, Any] | None:
             print(f"  {name}: {METRICS['top_1'](truth, own):.3f} against {METRICS['top_1'](truth, theirs[0]):.3f}")
     rng = np.random.default_rng(1)
     chosen = rng.integers(0, len(truth), (N_DRAWS, len(truth)))
-    found = []
+    measured = []
     for shots, pairs in results.items():
         entry: dict[str, Any] = {"shots": shots}
         entry["fit_s"], entry["their_s"] = (statistics.median(t) for t in zip(*times[shots], strict=True))
@@ -149,5 +149,5 @@ def measure() -> dict[str, Any] | None:
                 "low": float(low),
                 "high": float(high),
             }
-        found.append(entry)
-    return {"n_test": len(truth), "n_draws": N_DRAWN, "rows": found}
+        measured.append(entry)
+    return {"n_test": len(truth), "n_draws": N_DRAWN, "rows": measured}

@@ -75,8 +75,8 @@ def _events(bundle: str) -> dict[str, Any]:
     if not scenes.exists():
         _dawnchorus("data", "import", str(SHARED_AUDIO / "soundscapes" / "composite"), str(scenes))
     done = _dawnchorus("evaluate", bundle, str(scenes), "--split", "all", "--json")
-    found: dict[str, Any] = json.loads(done.stdout)["evaluations"][0]["events"]
-    return found
+    events: dict[str, Any] = json.loads(done.stdout)["evaluations"][0]["events"]
+    return events
 
 
 def _dawnchorus(*arguments: str) -> subprocess.CompletedProcess[str]:

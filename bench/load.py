@@ -19,7 +19,7 @@ N_USERS, RUN_S = 16, 20
 
 def measure() -> dict[str, Any]:
     """Requests per second, waits and failures by number of servers; the cores are the same for all."""
-    found = {}
+    results = {}
     with tempfile.TemporaryDirectory() as scratch, Postgres(Path(scratch, "postgres")) as database:
         for n in (1, 2, 4):
             lanes = str(max(usable_cores() // n, 1))
@@ -30,9 +30,9 @@ def measure() -> dict[str, Any]:
             with ExitStack() as stack:
                 stack.enter_context(serving(*servers))
                 address = stack.enter_context(nginx(Path(scratch, f"nginx-{n}"), *servers))
-                found[str(n)] = _locust(address, Path(scratch, f"locust-{n}"))
-                print(n, found[str(n)], flush=True)
-    return found
+                results[str(n)] = _locust(address, Path(scratch, f"locust-{n}"))
+                print(n, results[str(n)], flush=True)
+    return results
 
 
 def _locust(address: str, out: Path) -> dict[str, float]:

@@ -44,5 +44,5 @@ def measure() -> dict[str, Any] | None:
                 file.write(quiet)
         command = [sys.executable, "-c", RUN, str(path), str(Path(scratch, "day.csv"))]
         done = subprocess.run(command, capture_output=True, check=True, text=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result

@@ -105,16 +105,16 @@ class Coverage:
         package = Path(mutant.path).relative_to(PACKAGE).parts[0]
         own = f"/test_{Path(mutant.path).name}::"
         mirrors = MIRRORS.get(package, (f"tests/{package}",))
-        found = set(reaching)
+        tests = set(reaching)
         if not reaching or package == "audio":
-            found.update(node for node in self.seconds if node.startswith(mirrors))
+            tests.update(node for node in self.seconds if node.startswith(mirrors))
 
         def order(node: str) -> tuple[bool, bool, bool, float]:
             return node not in reaching, own not in node, not node.startswith(mirrors), self.seconds[node]
 
         chosen: list[str] = []
         total_s = 0.0
-        for node in sorted(found & self.seconds.keys(), key=order):
+        for node in sorted(tests & self.seconds.keys(), key=order):
             total_s += self.seconds[node]
             if chosen and (total_s > MAX_S or len(chosen) == MAX_TESTS):
                 break
@@ -171,13 +171,13 @@ def write_coverage(folder: Path) -> None:
     """Write the tests of every line, from the data of a run, to coverage.json."""
     data = CoverageData(folder / "data")
     data.read()
-    found: dict[tuple[str, int], set[str]] = defaultdict(set)
+    tests_by_line: dict[tuple[str, int], set[str]] = defaultdict(set)
     for measured in data.measured_files():
         path = measured[measured.index("src/dawnchorus") :]
         for line, contexts in data.contexts_by_lineno(measured).items():
             for context in contexts:
-                found[path, line].update(match[1] for match in NODE.finditer(context))
-    lines = [[path, line, sorted(nodes)] for (path, line), nodes in found.items()]
+                tests_by_line[path, line].update(match[1] for match in NODE.finditer(context))
+    lines = [[path, line, sorted(nodes)] for (path, line), nodes in tests_by_line.items()]
     seconds = json.loads((folder / "times.json").read_text())
     (folder / "coverage.json").write_text(json.dumps({"lines": lines, "seconds": seconds}))
 
@@ -207,8 +207,8 @@ def _find_places(path: Path, operators: dict[str, Any]) -> Iterator[Mutant]:
     tree, skipped = get_ast(source), _without_effect(source)
     here: dict[tuple[int, int], list[Mutant]] = defaultdict(list)
     for name, operator in operators.items():
-        found = (span for node in ast_nodes(tree) for span in operator.mutation_positions(node))
-        for occurrence, (start, _end) in enumerate(found):
+        spans = (span for node in ast_nodes(tree) for span in operator.mutation_positions(node))
+        for occurrence, (start, _end) in enumerate(spans):
             if not any(first <= start < last for first, last in skipped):
                 mutant = Mutant(str(path.relative_to(ROOT)), start[0], name, occurrence)
                 here[start].append(mutant)

@@ -37,7 +37,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 
 def measure() -> dict[str, Any]:
     """Return highest scores in noise and in test recordings of the species, of models of one and of three species."""
-    found: dict[tuple[int, str, float], list[dict[str, float]]] = defaultdict(list)
+    scores: dict[tuple[int, str, float], list[dict[str, float]]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as scratch:
         for n_species in (1, 3):
             table = _synthetic_set(Path(scratch, str(n_species)), n_species)
@@ -53,7 +53,7 @@ def measure() -> dict[str, Any]:
                         ]
                         run = train(compose_config(overrides), started=datetime.now().astimezone(), overrides=overrides)
                         each = _measure(read_bundle(run.bundle), table)
-                        found[n_species, family, share].append(each)
+                        scores[n_species, family, share].append(each)
                         print(f"  {n_species} species, {family}, noise {share:g}, seed {seed}: {each}", flush=True)
     return {
         "n_seeds": len(SEEDS),
@@ -66,7 +66,7 @@ def measure() -> dict[str, Any]:
                 **{name: max(each[name] for each in runs) for name in runs[0] if name not in ("own", "recall")},
                 **{name: float(np.mean([each[name] for each in runs])) for name in ("own", "recall")},
             }
-            for (n_species, family, share), runs in found.items()
+            for (n_species, family, share), runs in scores.items()
         ],
     }
 

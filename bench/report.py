@@ -271,11 +271,11 @@ def _leaderboard(result: dict[str, Any]) -> str:
     )
 
 
-def _scenes(found: dict[str, dict[str, dict[str, float]]]) -> str:
+def _scenes(scenes: dict[str, dict[str, dict[str, float]]]) -> str:
     rows = [
         f"| {recipe} | {threshold} | {c['precision']:.2f} of {c['n_predicted']} | "
         f"{c['recall']:.2f} of {c['n_annotated']} |"
-        for recipe, counts in found.items()
+        for recipe, counts in scenes.items()
         for threshold, c in counts.items()
         if c["n_predicted"]
     ]

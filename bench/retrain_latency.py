@@ -20,7 +20,7 @@ N_CLIENTS, IDLE_S, ROUND_S, N_RETRAININGS = 4, 15.0, 5.0, 3
 
 def measure() -> dict[str, Any]:
     """p50 and p99 in ms of clients that ask BirdNET again and again: before, while and after it retrains."""
-    found: dict[str, list[dict[str, float]]] = {"idle": [], "training": []}
+    latencies: dict[str, list[dict[str, float]]] = {"idle": [], "training": []}
     with tempfile.TemporaryDirectory() as scratch:
         birds = Path(scratch, "birds")
         command = ["synth", str(birds), "--species", "4", "--clips", "8", "--soundscapes", "0"]
@@ -35,16 +35,16 @@ def measure() -> dict[str, Any]:
             _retrain(client)  # makes what later ones find made
             load(server.port, body(), n_clients=N_CLIENTS, seconds=2)
             for _ in range(N_RETRAININGS):
-                found["idle"].append(load(server.port, body(), n_clients=N_CLIENTS, seconds=IDLE_S))
+                latencies["idle"].append(load(server.port, body(), n_clients=N_CLIENTS, seconds=IDLE_S))
                 training = threading.Thread(target=_retrain, args=(client,))
                 training.start()
                 while training.is_alive():
-                    found["training"].append(load(server.port, body(), n_clients=N_CLIENTS, seconds=ROUND_S))
+                    latencies["training"].append(load(server.port, body(), n_clients=N_CLIENTS, seconds=ROUND_S))
     summed: dict[str, Any] = {
         name: {key: float(np.median([each[key] for each in rounds])) for key in rounds[0]}
-        for name, rounds in found.items()
+        for name, rounds in latencies.items()
     }
-    failed = sum(each["n_failed"] for rounds in found.values() for each in rounds)
+    failed = sum(each["n_failed"] for rounds in latencies.values() for each in rounds)
     return {**summed, "n_clients": N_CLIENTS, "n_failed": failed}
 
 

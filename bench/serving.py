@@ -165,12 +165,12 @@ def measure() -> dict[str, Any]:
             for process in processes:
                 process.terminate()
                 process.wait()
-    found: dict[str, Any] = {
+    medians: dict[str, Any] = {
         name: {key: statistics.median(each[key] for each in values) for key in values[0]}
         for name, values in rounds.items()
     }
     return {
-        **found,
+        **medians,
         "bare_per_s": {name: statistics.median(values) for name, values in bare.items()},
         "n_clients": N_CLIENTS,
     }

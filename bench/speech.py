@@ -10,17 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bench.results import SHARED_AUDIO
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.decode import read_mono
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
 from dawnchorus.inference.speech import RATE_HZ, VoiceActivityDetector
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import default_folder
-
-FloatArray = npt.NDArray[np.float32]
 
 LEVELS_DB = (0.0, -6.0, -12.0)
 """Level of the speech, relative to the birds around it."""

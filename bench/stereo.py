@@ -13,10 +13,10 @@ from unittest import mock
 import numpy as np
 import soundfile
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio import decode
 from dawnchorus.audio.backends import BLOCK_FRAMES
 from dawnchorus.audio.channels import mix_to_mono
-from dawnchorus.audio.decode import FloatArray
 
 N_ROUNDS, RATE_HZ, LENGTH_S = 5, 48_000, 600
 N_BLOCKS = 200

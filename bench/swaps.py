@@ -139,9 +139,9 @@ def _measure_swaps(body: bytes, names: dict[str, str]) -> dict[str, Any]:
     return {**counts, "seconds": round(time.perf_counter() - begin, 1)}
 
 
-def _verdict(found: dict[str, Any], names: dict[str, str]) -> str:
+def _verdict(result: dict[str, Any], names: dict[str, str]) -> str:
     """Check that names and scores are those of the model that the reply names."""
-    name = names[found["model_version"]]
-    is_right = found["predicted_species"] == f"quiet of {name}" and abs(found["confidence"] - 0.75) < 1e-3
-    is_whole = all(species.endswith(f" of {name}") for species in found["top_5_predictions"])
+    name = names[result["model_version"]]
+    is_right = result["predicted_species"] == f"quiet of {name}" and abs(result["confidence"] - 0.75) < 1e-3
+    is_whole = all(species.endswith(f" of {name}") for species in result["top_5_predictions"])
     return f"from {name}" if is_right and is_whole else "mixed"

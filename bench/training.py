@@ -49,7 +49,7 @@ def measure() -> dict[str, Any] | None:
     if sys.platform != "linux":
         print("  peak memory is read from /proc: left out")
         return None
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         raw, small = Path(scratch, "raw"), Path(scratch, "small")
         for arguments in (
@@ -66,5 +66,5 @@ def measure() -> dict[str, Any] | None:
             write_table(replace(table, folder=folder, rows=tuple(copies)))
             settings = [*SETTINGS, f"trainer.epochs={n_epochs}", f"data={folder}", f"paths.runs={scratch}/runs"]
             done = subprocess.run([sys.executable, "-c", RUN, *settings], check=True, capture_output=True, text=True)
-            found[name] = json.loads(done.stdout.splitlines()[-1])
-    return found
+            results[name] = json.loads(done.stdout.splitlines()[-1])
+    return results

@@ -31,39 +31,43 @@ RATE_HZ = 16_000
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, band_bundle: Bundle) -> None:
-    """A current folder with what the examples name; `birdnet` is a tiny model with embeddings and a range model."""
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, band_bundle: Bundle) -> Path:
+    """A folder with what the examples name; `birdnet` is a tiny model with embeddings and a range model."""
     store = ModelStore(tmp_path / "models")
     folder = shutil.copytree(band_bundle.folder, store.bundle_folder("birdnet"))
     range_bundle(folder, band_bundle)
     monkeypatch.setenv("DAWNCHORUS_MODELS", str(store.folder))
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "recordings").mkdir()
     samples = np.sin(np.arange(3 * RATE_HZ) * (400 * 2 * np.pi / RATE_HZ))
     soundfile.write(tmp_path / "recordings" / "dawn.wav", samples, RATE_HZ)
     detection = Detection(0.0, 1.0, "Avis gravis", "Deep Bird", "species", 0.9)
     detections = Detections([RecordingTable("dawn.wav", 3.0, RATE_HZ, RecordingMetadata(), None, (detection,))])
-    detections.write("detections.csv")
-    detections.write("detections.txt")
+    detections.write(tmp_path / "detections.csv")
+    detections.write(tmp_path / "detections.txt")
     for species in ("Avis a", "Avis b"):
         (tmp_path / "birds" / species).mkdir(parents=True)
         for k in range(3):
             soundfile.write(tmp_path / "birds" / species / f"{k}.wav", samples * 0.1 * (k + 1), RATE_HZ)
+    return tmp_path
 
 
-@pytest.mark.usefixtures("workplace")
+PATHS = re.compile(r'"(?=(?:recordings|detections|birds|my-set|my-clips|dawn)[./"-])')
+"""Paths of the examples, which a current folder of their own would make as they are, but no decoder could be shared."""
+
+
 @pytest.mark.parametrize(
     "title", [pytest.param(title, marks=[pytest.mark.ops] if title.startswith("Train") else []) for title in EXAMPLES]
 )
-def test_examples_run(title: str, request: pytest.FixtureRequest) -> None:
+def test_examples_run(title: str, workplace: Path, request: pytest.FixtureRequest) -> None:
     if title == "Train and evaluate":
-        Path("my-set").mkdir()
-        write_prepared_table(read_table(request.getfixturevalue("birds")), Path("my-set"))
+        (workplace / "my-set").mkdir()
+        write_prepared_table(read_table(request.getfixturevalue("birds")), workplace / "my-set")
     names: dict[str, object] = {}
     exec("import dawnchorus as dc", names)  # noqa: S102 - the page's first example
-    samples, sample_rate_hz = soundfile.read("recordings/dawn.wav")
+    samples, sample_rate_hz = soundfile.read(workplace / "recordings" / "dawn.wav")
     names |= {"samples": samples, "sample_rate_hz": sample_rate_hz}
-    exec(compile(SECTIONS[title], f"{PAGE.name}: {title}", "exec"), names)  # noqa: S102 - our own page
+    code = PATHS.sub(f'"{workplace}/', SECTIONS[title])
+    exec(compile(code, f"{PAGE.name}: {title}", "exec"), names)  # noqa: S102 - our own page
 
 
 CHECKERS = {

@@ -12,11 +12,11 @@ def main() -> None:
 
     folder, out, n_cores = sys.argv[1:]
     model = birdnet.load("acoustic", "2.4", "tf", precision="fp32", lang="en_us", library="litert")
-    found = model.predict(folder, n_workers=int(n_cores), top_k=None, default_confidence_threshold=0.25)
+    predictions = model.predict(folder, n_workers=int(n_cores), top_k=None, default_confidence_threshold=0.25)
     with open(out, "w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["File", "Start (s)", "Scientific name", "Confidence"])
-        for row in found.to_structured_array():
+        for row in predictions.to_structured_array():
             name = str(row["species_name"]).split("_", 1)[0]
             rows.writerow([os.path.basename(str(row["input"])), row["start_time"], name, row["confidence"]])
 

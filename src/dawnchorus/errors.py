@@ -25,18 +25,35 @@ DawnChorusError
 │   └── JournalDamagedError     the journal of a run cannot be read
 └── BusyError                   another process works on the same output
 
-Each message says what was expected, what came, which file, and what to do.
+Each has a `reason`, which says what was expected, what came and what to do, and may have a `subject`: the file that the
+reason applies to. `str()` joins both. A reason names no folder of this machine, so that a server can show it.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+import os
+from typing import Any, ClassVar
 
 
 class DawnChorusError(Exception):
     """Base of all errors raised on purpose; `exit_code` is what the command line ends with."""
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, reason: str, *, subject: str | os.PathLike[str] | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.subject = reason, subject
+
+    def __str__(self) -> str:
+        return self.reason if self.subject is None else f"{os.fspath(self.subject)}: {self.reason}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception calls the class with `args`, which have no keyword-only arguments.
+        return _restore, (type(self), self.args), self.__dict__
+
+
+def _restore(kind: type[DawnChorusError], args: tuple[object, ...]) -> DawnChorusError:
+    return kind.__new__(kind, *args)
 
 
 class InputError(DawnChorusError, ValueError):
@@ -46,9 +63,12 @@ class InputError(DawnChorusError, ValueError):
 
 
 class AudioError(DawnChorusError):
-    """A recording cannot be used."""
+    """A recording, the `subject`, cannot be used."""
 
     exit_code = 3
+
+    def __init__(self, subject: str | os.PathLike[str], reason: str) -> None:
+        super().__init__(reason, subject=subject)
 
 
 class AudioNotFoundError(AudioError):
@@ -102,8 +122,8 @@ class UploadTooSlowError(InputError):
 class UnknownClassError(InputError):
     """A label is of no known class; `suggestions` are the nearest ones, as `Genus species_Common Name`."""
 
-    def __init__(self, message: str, *, suggestions: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, reason: str, *, suggestions: tuple[str, ...] = ()) -> None:
+        super().__init__(reason)
         self.suggestions = suggestions
 
 
@@ -114,8 +134,8 @@ class NotFoundError(InputError):
 class OverloadedError(DawnChorusError):
     """A server has too much to do; it may be asked again after `retry_after_s`."""
 
-    def __init__(self, message: str, *, retry_after_s: float) -> None:
-        super().__init__(message)
+    def __init__(self, reason: str, *, retry_after_s: float) -> None:
+        super().__init__(reason)
         self.retry_after_s = retry_after_s
 
 
@@ -124,8 +144,8 @@ class DownloadError(DawnChorusError):
 
     exit_code = 3
 
-    def __init__(self, message: str, status: int | None) -> None:
-        super().__init__(message)
+    def __init__(self, reason: str, status: int | None) -> None:
+        super().__init__(reason)
         self.status = status
 
 

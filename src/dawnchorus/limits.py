@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 
 from dawnchorus.errors import AudioTooLargeError
@@ -48,7 +49,9 @@ class Limits:
     page_rows: int = 1000
     """Rows of a response that are in memory at once."""
 
-    def check(self, *, n_channels: int, rate_hz: int, duration_s: float | None) -> None:
+    def check(
+        self, subject: str | os.PathLike[str], *, n_channels: int, rate_hz: int, duration_s: float | None
+    ) -> None:
         """Raise if a recording's header exceeds the limits.
 
         Raises:
@@ -56,10 +59,11 @@ class Limits:
         """
         if n_channels > self.max_channels or not self.min_rate_hz <= rate_hz <= self.max_rate_hz:
             raise AudioTooLargeError(
+                subject,
                 f"expected at most {self.max_channels} channels at {self.min_rate_hz} to {self.max_rate_hz} Hz, "
-                f"got {n_channels} at {rate_hz} Hz."
+                f"got {n_channels} at {rate_hz} Hz.",
             )
         if duration_s is not None and duration_s > self.max_duration_s:
             raise AudioTooLargeError(
-                f"expected at most {self.max_duration_s:g} s of audio, its header promises {duration_s:.0f} s."
+                subject, f"expected at most {self.max_duration_s:g} s of audio, its header promises {duration_s:.0f} s."
             )

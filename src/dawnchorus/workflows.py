@@ -143,7 +143,7 @@ def prepare(
     """
     table, out = read_table(Path(data_set)), Path(folder)
     if out.resolve() == table.folder.resolve():
-        raise InputError(f"{out}: expected another folder than the data set's own, for the clips.")
+        raise InputError("expected another folder than the data set's own, for the clips.", subject=out)
     chosen = _change_recipe(_find_recipe(recipe), changes)
     n_workers = workers or usable_cores()
     calls = {}

@@ -113,7 +113,7 @@ def test_a_channel_is_read_by_its_number_and_one_that_is_not_there_is_refused(tm
 
 
 @pytest.mark.parametrize("channel", get_args(Channel))
-def test_mono_is_itself_whatever_is_asked(tmp_path: Path, channel: Channel) -> None:
+def test_mono_is_unchanged_by_any_channel_option(tmp_path: Path, channel: Channel) -> None:
     samples, warnings = read(stereo(tmp_path / "x.wav", SONG), channel)
     np.testing.assert_array_equal(samples, SONG.astype(np.float32))
     assert warnings == []

@@ -257,8 +257,8 @@ def test_half_a_second_may_be_missing_at_the_end(tmp_path: Path, n_promised: int
     assert recording.warnings == (expected if is_truncated else [])
 
 
-def test_damage_ends_the_sound_and_is_one_warning(tmp_path: Path) -> None:
-    damage = AudioDecodeError("lost")
+def test_damage_ends_the_audio_with_one_warning(tmp_path: Path) -> None:
+    damage = AudioDecodeError("x.wav", "lost")
     recording = recording_of(tmp_path / "x", frames(*[0.5] * 1600), error=damage, n_frames=64_000)
     assert len(np.concatenate(list(recording.blocks()))) == 1600
     assert recording.warnings == ["damaged: decoding stopped at 0.100 s (lost)"]
@@ -289,7 +289,7 @@ def test_a_recording_closes_its_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("rate_in_hz", "rate_out_hz"), [(16_000, 48_000), (48_000, 16_000), (16_000, 16_000)])
-def test_resampled_sound_has_its_exact_length_and_position(tmp_path: Path, rate_in_hz: int, rate_out_hz: int) -> None:
+def test_resampled_audio_has_exact_length_and_position(tmp_path: Path, rate_in_hz: int, rate_out_hz: int) -> None:
     sound = tone(rate_hz=rate_in_hz)
     soundfile.write(tmp_path / "x.wav", sound, rate_in_hz, subtype="FLOAT")
     samples, rate_hz = read_mono(tmp_path / "x.wav", rate_hz=rate_out_hz)
@@ -331,7 +331,7 @@ def test_a_clip_begins_and_ends_at_its_samples(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_clip_of_several_blocks_stops_where_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    damage = AudioDecodeError("lost")
+    damage = AudioDecodeError("x.wav", "lost")
     fake = Fake(frames(1, 2), frames(3, 4), frames(5, 6), info=info(rate_hz=4_000), error=damage)
     assert clip(fake, monkeypatch, 0.0, 0.00075) == [1, 2, 3]
     assert clip(fake, monkeypatch, 0.0, 0.001) == [1, 2, 3, 4]

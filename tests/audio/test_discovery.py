@@ -29,22 +29,22 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def found(folder: Path, *names: str) -> list[str]:
+def discovered(folder: Path, *names: str) -> list[str]:
     return [os.path.relpath(path, folder) for path in find_recordings([folder / name for name in names])]
 
 
-def test_a_folder_gives_its_sounds_and_folders_named_like_them(folder: Path) -> None:
-    assert found(folder, "") == ["a.FLAC", "b.wav", "odd.wav", "odd.wav/e.ogg", "sub/c.mp3", "sub/deep/f.aac"]
+def test_folder_lists_recordings_and_folders_named_like_them(folder: Path) -> None:
+    assert discovered(folder, "") == ["a.FLAC", "b.wav", "odd.wav", "odd.wav/e.ogg", "sub/c.mp3", "sub/deep/f.aac"]
 
 
 def test_a_name_without_a_stem_is_not_hidden(folder: Path) -> None:
     (folder / "..wav").touch()
     (folder / "a..wav").touch()
-    assert found(folder, "")[:2] == ["..wav", "a..wav"]
+    assert discovered(folder, "")[:2] == ["..wav", "a..wav"]
 
 
 def test_a_named_file_may_end_in_anything_and_counts_once(folder: Path) -> None:
-    assert found(folder, "notes.txt", "b.wav", "./b.wav", "sub/c.mp3", "./sub/c.mp3") == [
+    assert discovered(folder, "notes.txt", "b.wav", "./b.wav", "sub/c.mp3", "./sub/c.mp3") == [
         "notes.txt",
         "b.wav",
         "sub/c.mp3",
@@ -52,19 +52,19 @@ def test_a_named_file_may_end_in_anything_and_counts_once(folder: Path) -> None:
 
 
 def test_globs_are_searched_and_may_match_folders(folder: Path) -> None:
-    assert found(folder, "*.wav") == ["b.wav", "odd.wav/e.ogg"]
-    assert found(folder, "**/*.aac") == ["sub/deep/f.aac"]
+    assert discovered(folder, "*.wav") == ["b.wav", "odd.wav/e.ogg"]
+    assert discovered(folder, "**/*.aac") == ["sub/deep/f.aac"]
 
 
 def test_a_file_whose_name_is_a_pattern_is_that_file(folder: Path) -> None:
     (folder / "[ab].wav").touch()
-    assert found(folder, "[ab].wav") == ["[ab].wav"]
+    assert discovered(folder, "[ab].wav") == ["[ab].wav"]
 
 
 def test_what_is_not_there_stays_if_something_is(folder: Path) -> None:
-    assert found(folder, "b.wav", "gone.wav", "*.aiff") == ["b.wav", "gone.wav", "*.aiff"]
+    assert discovered(folder, "b.wav", "gone.wav", "*.aiff") == ["b.wav", "gone.wav", "*.aiff"]
     with pytest.raises(InputError, match=r"No recordings found in .*gone\.wav, .*\*\.aiff: expected"):
-        found(folder, "gone.wav", "*.aiff")
+        discovered(folder, "gone.wav", "*.aiff")
     with pytest.raises(InputError, match="an empty list"):
         find_recordings([])
 
@@ -72,7 +72,7 @@ def test_what_is_not_there_stays_if_something_is(folder: Path) -> None:
 def test_linked_folders_are_left_out_and_linked_files_are_not(folder: Path) -> None:
     (folder / "sub" / "loop").symlink_to(folder)
     (folder / "sub" / "link.wav").symlink_to(folder / "gone.wav")
-    assert found(folder, "sub") == ["sub/c.mp3", "sub/link.wav", "sub/deep/f.aac"]
+    assert discovered(folder, "sub") == ["sub/c.mp3", "sub/link.wav", "sub/deep/f.aac"]
 
 
 def test_a_folder_of_links_alone_is_refused_with_what_was_passed_over(tmp_path: Path) -> None:

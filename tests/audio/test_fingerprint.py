@@ -12,9 +12,9 @@ from dawnchorus.audio.fingerprint import HASH, fingerprint, near_pairs
 
 
 def prints(hashes: list[int], frames: list[int]) -> np.ndarray:
-    found = np.empty(len(hashes), HASH)
-    found["hash"], found["frame"] = hashes, frames
-    return found
+    table = np.empty(len(hashes), HASH)
+    table["hash"], table["frame"] = hashes, frames
+    return table
 
 
 def common(n: int, *, of: int, first_own: int = 1000) -> np.ndarray:
@@ -26,11 +26,11 @@ def common(n: int, *, of: int, first_own: int = 1000) -> np.ndarray:
 def test_the_fingerprint_of_noise_is_as_recorded() -> None:
     """Golden values: of this function at its first release; other ones make older fingerprints useless."""
     noise = np.random.default_rng(1).normal(0, 0.1, 48_000).astype(np.float32)
-    found = fingerprint(noise)
-    assert (len(found), zlib.crc32(found.tobytes())) == (50, 2_205_580_234)
+    fingerprints = fingerprint(noise)
+    assert (len(fingerprints), zlib.crc32(fingerprints.tobytes())) == (50, 2_205_580_234)
 
 
-def test_sound_shorter_than_a_frame_has_no_fingerprint() -> None:
+def test_audio_shorter_than_a_frame_has_no_fingerprint() -> None:
     for n in (0, 1023, 1024):
         assert len(fingerprint(np.ones(n, np.float32))) == 0
     assert len(fingerprint(np.zeros(16_000, np.float32))) == 0
@@ -75,10 +75,10 @@ def test_the_peaks_furthest_above_their_bins_median_stay() -> None:
     local = {peak for peak in ratios if levels[peak] == levels[_box(peak)].max()}
     assert len(local) > 60
     expected = sorted(sorted(local, key=lambda peak: -ratios[peak])[:25])
-    found = [tuple(peak) for peak in module._peaks(levels).tolist()]
-    assert len(found) == 25
-    assert [frame for frame, _ in found] == sorted(frame for frame, _ in found)
-    assert sorted(found) == expected
+    peaks = [tuple(peak) for peak in module._peaks(levels).tolist()]
+    assert len(peaks) == 25
+    assert [frame for frame, _ in peaks] == sorted(frame for frame, _ in peaks)
+    assert sorted(peaks) == expected
 
 
 def _box(peak: tuple[int, int]) -> tuple[slice, slice]:
@@ -87,10 +87,10 @@ def _box(peak: tuple[int, int]) -> tuple[slice, slice]:
 
 
 def test_a_pairs_hash_holds_its_bin_jump_and_frames_between() -> None:
-    (found,) = module._pairs(np.array([[2, 100], [5, 90]]))
-    assert (found["hash"], found["frame"]) == (100 * 2**14 + 117 * 2**6 + 3, 2)
-    (found,) = module._pairs(np.array([[7, 512], [70, 511]]))
-    assert (found["hash"], found["frame"]) == (512 * 2**14 + 126 * 2**6 + 63, 7)
+    (pair,) = module._pairs(np.array([[2, 100], [5, 90]]))
+    assert (pair["hash"], pair["frame"]) == (100 * 2**14 + 117 * 2**6 + 3, 2)
+    (pair,) = module._pairs(np.array([[7, 512], [70, 511]]))
+    assert (pair["hash"], pair["frame"]) == (512 * 2**14 + 126 * 2**6 + 63, 7)
 
 
 @pytest.mark.parametrize(
@@ -103,18 +103,18 @@ def test_peaks_too_far_apart_are_no_pair(step: int, jump: int, fits: int) -> Non
 
 def test_a_peak_is_joined_with_the_four_after_it() -> None:
     peaks = np.array([[k, 50] for k in range(7)])
-    found = module._pairs(peaks)
-    assert sorted(found["hash"] & 63) == [1] * 6 + [2] * 5 + [3] * 4 + [4] * 3
+    pairs = module._pairs(peaks)
+    assert sorted(pairs["hash"] & 63) == [1] * 6 + [2] * 5 + [3] * 4 + [4] * 3
     assert len(module._pairs(peaks[:0])) == 0
 
 
 @pytest.mark.parametrize(("n", "size", "is_copy"), [(4, 10, False), (5, 10, True), (5, 125, True), (5, 126, False)])
 def test_copies_share_five_hashes_and_a_25th(n: int, size: int, is_copy: bool) -> None:
-    found = near_pairs([common(n, of=size, first_own=1000), common(n, of=size + 50, first_own=5000)])
-    assert found == ([(0, 1, n / size)] if is_copy else [])
+    pairs = near_pairs([common(n, of=size, first_own=1000), common(n, of=size + 50, first_own=5000)])
+    assert pairs == ([(0, 1, n / size)] if is_copy else [])
 
 
-def test_pairs_of_several_recordings_are_told_apart() -> None:
+def test_pairs_of_several_recordings_are_kept_separate() -> None:
     a, b = common(8, of=20, first_own=1000), common(8, of=16, first_own=2000)
     earlier = b.copy()
     earlier["frame"] -= 7

@@ -104,7 +104,7 @@ UNPADDED = b"QLIST\x40\x1f\0\0" + b"INFO\1\2\3\4" * 1_000
 
 
 @pytest.mark.parametrize("rest", [*BEHIND, UNPADDED, GUANO + LIST + b"\0", LIST + b"\0" + b"\7" * 9_000])
-def test_what_is_no_sound_behind_a_length_is_left_alone(tmp_path: Path, rest: bytes) -> None:
+def test_bytes_behind_the_samples_that_are_no_audio_are_ignored(tmp_path: Path, rest: bytes) -> None:
     samples, warnings = decoded(wav(tmp_path / "x.wav", rest=rest))
     np.testing.assert_array_equal(samples, SOUND)
     assert warnings == []
@@ -125,7 +125,7 @@ def test_samples_that_look_like_a_chunk_are_samples(tmp_path: Path) -> None:
     assert len(decoded(tmp_path / "x.wav")[0]) == len(SOUND) + 4
 
 
-def test_chunks_behind_the_samples_are_no_sound(tmp_path: Path) -> None:
+def test_chunks_behind_the_samples_are_no_audio(tmp_path: Path) -> None:
     """agfline/wavfix#12: a recorder may write others before it fails to write the length."""
     guano = b"guan\x16\0\0\0GUANO|Version: 1.0\nab\n"
     samples, _ = decoded(wav(tmp_path / "x.wav", (40, ZERO), rest=guano + b"LIST\4\0\0\0INFO"))
@@ -170,7 +170,7 @@ def test_codecs_of_dependent_samples_are_left_to_ffmpeg(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"RIFF", b"FORM", b".snd", b"caff", b"riff", b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0"])
 @pytest.mark.parametrize("rest", [b"", bytes(40), b"\xff" * 40, b"data" * 12, b"COMM" + b"\xff" * 40])
-def test_damaged_headers_hold_no_unwritten_sound(tmp_path: Path, content: bytes, rest: bytes) -> None:
+def test_damaged_headers_yield_no_unwritten_audio(tmp_path: Path, content: bytes, rest: bytes) -> None:
     (tmp_path / "x.wav").write_bytes(content + rest)
     assert find_unwritten(tmp_path / "x.wav") is None
 

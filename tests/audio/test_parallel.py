@@ -51,7 +51,7 @@ def test_results_come_in_order_and_decoders_are_closed(n_workers: int, decoder: 
 
 
 @pytest.mark.parametrize(("n_workers", "n_taken"), [(1, 4), (2, 8), (3, 12)])
-def test_four_items_are_taken_for_each_worker(n_workers: int, n_taken: int, decoder: type[Decoder]) -> None:
+def test_four_items_are_submitted_per_worker(n_workers: int, n_taken: int, decoder: type[Decoder]) -> None:
     taken = []
 
     def items() -> Iterator[int]:

@@ -202,7 +202,7 @@ def test_what_was_wrong_comes_through(tmp_path: Path) -> None:
     ("value", "platform", "shares"),
     [(None, "linux", True), ("1", "linux", True), ("", "linux", True), ("0", "linux", False), (None, "win32", False)],
 )
-def test_memory_is_shared_unless_told_otherwise(
+def test_decoder_shares_memory_by_environment_and_platform(
     value: str | None, platform: str, shares: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DAWNCHORUS_SHARED_MEMORY", raising=False)
@@ -273,7 +273,7 @@ def test_replies_are_read_to_their_last_byte_and_no_further() -> None:
             child.receive_bytes(path, 20)
 
 
-def test_closing_goes_on_where_a_pipe_is_broken() -> None:
+def test_closing_continues_after_a_broken_pipe() -> None:
     broken, stdout = Pipe(BrokenPipeError()), io.BytesIO()
     child = child_of(broken, stdout)
     child.close()
@@ -342,7 +342,7 @@ def test_requests_are_answered_one_after_another(tmp_path: Path) -> None:
     soundfile.write(path, np.array([0.5, -0.5, 0.25, 0.0], np.float32), 16_000, subtype="FLOAT")
     lines = Caller(request(tmp_path / "none.wav"), 3, request(path)).lines()
     assert [line["kind"] for line in lines] == ["AudioNotFoundError", "opened", "ended"]
-    assert "no such file" in str(lines[0]["message"])
+    assert "no such file" in str(lines[0]["reason"])
     assert lines[2] == {"kind": "ended", "duration_s": 0.0, "warnings": [], "tables": {}}
     content = Caller(request(path, rate_hz=16_000, max_samples=4)).replies.getvalue()
     _, _, rest = content.partition(b"\n")
@@ -360,8 +360,8 @@ def test_failing_drives_and_callers_that_are_gone(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(process, "open_recording", fail)
     assert Caller(*[request(tmp_path)] * 4).lines() == [
-        {"kind": "AudioDecodeError", "message": "/x: Input/output error"},
-        {"kind": "AudioDecodeError", "message": "reading: odd"},
+        {"kind": "AudioDecodeError", "reason": "it cannot be read (Input/output error)"},
+        {"kind": "AudioDecodeError", "reason": "it cannot be read (odd)"},
     ]
 
 

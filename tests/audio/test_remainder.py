@@ -56,7 +56,7 @@ def test_a_second_file_behind_the_first_is_said(tmp_path: Path, suffix: str, nam
 
 
 @pytest.mark.parametrize("suffix", ["wav", "aiff", "ogg", "mp3"])
-def test_junk_behind_the_sound_is_said_if_it_is_large(tmp_path: Path, suffix: str) -> None:
+def test_large_data_behind_the_audio_is_reported(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"x.{suffix}"
     content = sound(path)
     path.write_bytes(content + NOT_IN_HEADER[:-1])
@@ -66,7 +66,7 @@ def test_junk_behind_the_sound_is_said_if_it_is_large(tmp_path: Path, suffix: st
     assert decode(path)[1] == [expected]
 
 
-def test_a_second_file_that_was_cut_is_no_sound_of_the_first(tmp_path: Path) -> None:
+def test_truncated_second_file_is_not_part_of_the_first(tmp_path: Path) -> None:
     content = sound(tmp_path / "x.wav")
     (tmp_path / "x.wav").write_bytes(content + content[:-500])
     length_s, (warning,) = decode(tmp_path / "x.wav")
@@ -90,9 +90,9 @@ def test_a_second_mp4_is_said(tmp_path: Path) -> None:
     (tmp_path / "x.m4a").write_bytes(MP4)
     assert find_remainder(tmp_path / "x.m4a") is None
     (tmp_path / "x.m4a").write_bytes(MP4 + MP4)
-    found = find_remainder(tmp_path / "x.m4a")
-    assert found is not None
-    assert (found.start, found.n_bytes, found.container) == (len(MP4), len(MP4), "MP4")
+    remainder = find_remainder(tmp_path / "x.m4a")
+    assert remainder is not None
+    assert (remainder.start, remainder.n_bytes, remainder.container) == (len(MP4), len(MP4), "MP4")
 
 
 def test_digits_behind_a_wave64_file_are_no_chunk(tmp_path: Path) -> None:
@@ -110,5 +110,5 @@ def test_damaged_headers_have_no_remainder(tmp_path: Path, start: bytes) -> None
     rng = np.random.default_rng(1)
     for rest in (b"", bytes(40), b"\xff" * 40, rng.bytes(4096), b"Xing\xff\xff\xff\xff", b"Info"):
         (tmp_path / "x").write_bytes(start + rest)
-        found = find_remainder(tmp_path / "x")
-        assert found is None or found.container is None
+        remainder = find_remainder(tmp_path / "x")
+        assert remainder is None or remainder.container is None

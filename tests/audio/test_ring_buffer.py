@@ -22,7 +22,7 @@ def test_two_rings_of_one_file_share_their_slots() -> None:
 
 
 @pytest.mark.parametrize("folder", ["/dev/shm", "/nowhere"])
-def test_space_is_taken_in_memory_or_on_disk(folder: str) -> None:
+def test_ring_buffer_allocates_in_memory_or_on_disk(folder: str) -> None:
     with reserve_file(Path(folder)) as file:
         state = os.fstat(file.fileno())
         assert state.st_size == SIZE

@@ -28,7 +28,7 @@ def cut(samples: np.ndarray, plan: WindowPlan, block: int, batch: int = 8) -> np
     block=st.integers(1, 97),
     batch=st.integers(1, 9),
 )
-def test_windows_do_not_depend_on_how_the_sound_arrives(
+def test_windows_do_not_depend_on_block_sizes(
     n: int, window_samples: int, hop_part: int, block: int, batch: int
 ) -> None:
     plan = WindowPlan(rate_hz=100, window_samples=window_samples, hop_samples=max(window_samples - hop_part, 1))

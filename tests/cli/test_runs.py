@@ -77,7 +77,7 @@ def test_a_narrow_terminal_gets_fewer_columns_not_cut_ones(monkeypatch: pytest.M
         assert "a-name-of-22-characters" in "".join(line.strip() for line in shown.splitlines())
 
 
-def test_the_picture_of_a_study_names_runs_by_what_was_varied(runs: Path, command: Command, tmp_path: Path) -> None:
+def test_study_plot_names_runs_by_varied_settings(runs: Path, command: Command, tmp_path: Path) -> None:
     assert command("runs", "plot", "--runs", runs, "--out", tmp_path / "runs.png").returncode == 0
     assert (tmp_path / "runs.png").read_bytes().startswith(b"\x89PNG")
     points = {"loss": [(1.0, 0.9), (2.0, 0.5)]}

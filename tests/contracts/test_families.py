@@ -43,8 +43,8 @@ def test_a_family_from_recordings_to_detections(family: str, run_training: Train
     # One predict path: the scores of `identify` are those of the graph on the same windows.
     table = read_table(birds)
     row = next(row for row in table.rows if row.split == "test" and row.scientific_name)
-    found = identify(table.file(row), Options(min_score=0.0), model=run.bundle)
-    detections = [d for t in found.tables() for d in t.detections]
+    identified = identify(table.file(row), Options(min_score=0.0), model=run.bundle)
+    detections = [d for t in identified.tables() for d in t.detections]
     assert len(detections) % 3 == 0
     assert {d.scientific_name for d in detections} == {label.scientific_name for label in bundle.labels}
     windows = {d.start_s for d in detections}

@@ -70,8 +70,8 @@ def tables(draw: st.DrawFn) -> list[RecordingTable]:
     start = draw(st.none() | st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1)))
     metadata = RecordingMetadata(start_time=start and start.replace(microsecond=0, tzinfo=zone))
     return [
-        RecordingTable(f"place {k}/{draw(latin)}.wav", 86_460.0, 48_000, metadata, None, tuple(found))
-        for k, found in enumerate(draw(st.lists(rows, min_size=n, max_size=n)))
+        RecordingTable(f"place {k}/{draw(latin)}.wav", 86_460.0, 48_000, metadata, None, tuple(row))
+        for k, row in enumerate(draw(st.lists(rows, min_size=n, max_size=n)))
     ]
 
 

@@ -17,12 +17,12 @@ def test_dataclasses_are_frozen(package: str) -> None:
     module = importlib.import_module(f"dawnchorus.{package}")
     names = [info.name for info in pkgutil.iter_modules(getattr(module, "__path__", ()))]
     modules = [module, *(importlib.import_module(f"{module.__name__}.{name}") for name in names)]
-    found = {
+    classes = {
         value
         for each in modules
         for value in vars(each).values()
         if isinstance(value, type) and dataclasses.is_dataclass(value) and value.__module__ == each.__name__
     }
-    assert found
-    changeable = {cls.__name__ for cls in found if not cls.__dataclass_params__.frozen}  # type: ignore[attr-defined]
+    assert classes
+    changeable = {cls.__name__ for cls in classes if not cls.__dataclass_params__.frozen}  # type: ignore[attr-defined]
     assert changeable <= CHANGING

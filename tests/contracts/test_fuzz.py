@@ -33,7 +33,7 @@ def test_a_former_finding_is_read_or_refused(target: str, reader: str, content: 
     TARGETS[target].run(TARGETS[target].input_for(reader, content))
 
 
-def test_damaged_sound_files_are_decoded_or_refused(tmp_path: Path) -> None:
+def test_damaged_audio_files_are_decoded_or_rejected(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     for number, content in enumerate(list(decoders.sound_files().values()) * 10):
         path = tmp_path / str(number)

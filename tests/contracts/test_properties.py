@@ -25,10 +25,10 @@ species = st.sampled_from(["Cuculus canorus", "Parus major", "Strix aluco"])
 def windows(draw: st.DrawFn) -> list[Detection]:
     """Detections of windows of three seconds, some overlapping."""
     step = draw(st.sampled_from([3.0, 1.5, 1.0]))
-    found = draw(
+    scored_windows = draw(
         st.lists(st.tuples(st.integers(0, 30), species, st.floats(0, 1)), max_size=40, unique_by=lambda w: w[:2])
     )
-    return [Detection(step * k, step * k + 3, name, name, "species", score) for k, name, score in found]
+    return [Detection(step * k, step * k + 3, name, name, "species", score) for k, name, score in scored_windows]
 
 
 @given(rows=windows())
@@ -58,7 +58,7 @@ def test_events_cover_their_windows_and_nothing_else(rows: list[Detection]) -> N
     rate_out_hz=st.sampled_from([16_000, 22_050, 32_000, 48_000]),
     block=st.integers(1, 7_000),
 )
-def test_resampled_sound_keeps_its_length_however_it_arrives(
+def test_resampled_audio_keeps_its_length_for_any_block_sizes(
     n: int, rate_in_hz: int, rate_out_hz: int, block: int
 ) -> None:
     sound = np.sin(np.arange(n, dtype=np.float32) / 7)
@@ -113,6 +113,6 @@ def test_recordings_tables_come_back_as_they_were_written(rows: list[RecordingRo
     distinct = tuple(replace(row, recording_id=f"{k}{row.recording_id}") for k, row in enumerate(rows))
     with tempfile.TemporaryDirectory() as folder:
         write_table(RecordingsTable(Path(folder), distinct))
-        found = read_table(Path(folder))
-    assert found.rows == distinct
-    assert not any(isinstance(row.latitude, float) and math.isnan(row.latitude) for row in found.rows)
+        table = read_table(Path(folder))
+    assert table.rows == distinct
+    assert not any(isinstance(row.latitude, float) and math.isnan(row.latitude) for row in table.rows)

@@ -64,16 +64,16 @@ def test_every_row_of_marks_is_kept_or_named(name: str, data: st.DataObject) -> 
         path.write_text(text)
         try:
             rows = read_annotations(path, MarkNotes())
-            found = find_marks(Path(folder), Path(folder), files, read_annotations, with_model_output=True)
+            table = find_marks(Path(folder), Path(folder), files, read_annotations, with_model_output=True)
         except DawnChorusError as error:
             assert str(path) in str(error)  # noqa: PT017
             return
     n_heads = int(name == "a.txt")  # the only one without a header
     assert len({mark.line for mark in rows}) == n_rows + n_heads
-    assert len(found.marks) == len(rows) or found.unused
-    held = hold_marks(found, dict.fromkeys(files, 10.0), files)
+    assert len(table.marks) == len(rows) or table.unused
+    held = hold_marks(table, dict.fromkeys(files, 10.0), files)
     kept = {"cut", "reversed", "moment", "unnamed", "unverified"}
-    assert held.n_kept + sum(len(of) for fate, of in held.fates.items() if fate not in kept) == len(found.marks)
+    assert held.n_kept + sum(len(of) for fate, of in held.fates.items() if fate not in kept) == len(table.marks)
 
 
 @given(data=st.data())
@@ -103,12 +103,12 @@ def test_every_location_of_a_recording_is_read_or_refused(data: st.DataObject) -
         path = Path(folder, "locations.csv")
         path.write_text(text)
         try:
-            found = read_recordings(path)
+            table = read_recordings(path)
         except DawnChorusError as error:
             assert str(path) in str(error)  # noqa: PT017
             return
         names = {line.partition(",")[0].strip() for line in text.splitlines()[1:]}
-        assert len(found) <= len(names) <= n_rows
+        assert len(table) <= len(names) <= n_rows
 
 
 @pytest.mark.parametrize("name", [*MARK_HEADERS, "a.wav.data", "mine.csv"])

@@ -46,10 +46,10 @@ def test_tables_are_read_as_they_were_written(
         text.write(f"sep={delimiter}{end}")
     out = csv.writer(text, delimiter=delimiter, lineterminator=end, quoting=quoting)  # type: ignore[call-overload]
     out.writerows([header, *rows])
-    found = read(text.getvalue().encode(encoding))
-    assert (found.delimiter, found.header) == (delimiter, header)
-    assert [row for _line, row in found] == rows
-    assert found.notes.sentences() == []
+    table = read(text.getvalue().encode(encoding))
+    assert (table.delimiter, table.header) == (delimiter, header)
+    assert [row for _line, row in table] == rows
+    assert table.notes.sentences() == []
 
 
 @given(content=st.one_of(st.binary(max_size=200), st.text(max_size=80).map(str.encode)), head=st.booleans())
@@ -69,14 +69,14 @@ def test_any_bytes_are_read_or_refused_in_words(content: bytes, head: bool) -> N
 def test_every_row_is_read_or_named(rows: list[int]) -> None:
     content = "a,b\n" + "".join(",".join(["x"] * n) + "\n" for n in rows)
     try:
-        found = read(content.encode())
-        n_read = len(list(found))
+        table = read(content.encode())
+        n_read = len(list(table))
     except DawnChorusError as error:
         assert f"{len(rows)} row" in str(error)  # noqa: PT017
         return
-    assert n_read + len(found.long_rows) == len(rows)
-    said = " ".join(found.notes.sentences())
-    assert not found.long_rows or said.startswith(f"{len(found.long_rows)} row")
+    assert n_read + len(table.long_rows) == len(rows)
+    said = " ".join(table.notes.sentences())
+    assert not table.long_rows or said.startswith(f"{len(table.long_rows)} row")
 
 
 FORMS = (
@@ -98,9 +98,9 @@ def test_dates_come_back_or_their_order_is_said(days: list[date], form: str) -> 
     values = [form.format(day) for day in days]
     notes = Notes()
     column = DateColumn("date", values, notes)
-    found = [column.read(value) for value in values]
+    dates_read = [column.read(value) for value in values]
     if not notes.sentences():
-        assert [stamp and stamp.date for stamp in found] == [day.isoformat() for day in days]
+        assert [stamp and stamp.date for stamp in dates_read] == [day.isoformat() for day in days]
     else:
         assert all(day.day <= 12 for day in days)
         assert "day and month could change places" in notes.sentences()[0]
@@ -109,8 +109,8 @@ def test_dates_come_back_or_their_order_is_said(days: list[date], form: str) -> 
 @given(days=st.lists(st.integers(20_000, 70_000), min_size=1, max_size=10))
 def test_numbers_of_days_come_back(days: list[int]) -> None:
     column = DateColumn("date", map(str, days), Notes())
-    found = [column.read(str(day)) for day in days]
-    assert [stamp and stamp.date for stamp in found] == [
+    dates_read = [column.read(str(day)) for day in days]
+    assert [stamp and stamp.date for stamp in dates_read] == [
         (date(1899, 12, 30) + timedelta(days=day)).isoformat() for day in days
     ]
 

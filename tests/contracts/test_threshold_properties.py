@@ -42,13 +42,13 @@ def test_a_threshold_says_what_is_right_from_it_on(
 ) -> None:
     truth = np.random.default_rng(seed).random(values.shape) < values**2
     groups = np.arange(len(values)) // n_per_group
-    found = thresholds_for_precision(("a",), values, truth, precision=precision, groups=groups)["a"]
-    kept = values[:, 0] >= (found.min_score if isinstance(found, Threshold) else 0)
-    if isinstance(found, Threshold):
-        assert found.min_score in values
-        assert (found.n_windows, found.n_groups) == (kept.sum(), len(set(groups[kept].tolist())))
-        assert found.precision == pytest.approx(truth[kept].mean())
-        assert precision <= found.low <= found.precision
+    threshold = thresholds_for_precision(("a",), values, truth, precision=precision, groups=groups)["a"]
+    kept = values[:, 0] >= (threshold.min_score if isinstance(threshold, Threshold) else 0)
+    if isinstance(threshold, Threshold):
+        assert threshold.min_score in values
+        assert (threshold.n_windows, threshold.n_groups) == (kept.sum(), len(set(groups[kept].tolist())))
+        assert threshold.precision == pytest.approx(truth[kept].mean())
+        assert precision <= threshold.low <= threshold.precision
     else:
-        assert found.n_right == len(set(groups[truth[:, 0]].tolist()))
-        assert found.n_needed is None or found.n_needed > 0
+        assert threshold.n_right == len(set(groups[truth[:, 0]].tolist()))
+        assert threshold.n_needed is None or threshold.n_needed > 0

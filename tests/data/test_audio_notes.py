@@ -71,8 +71,8 @@ def test_every_warning_is_a_known_problem() -> None:
         "length never written: x",
         "11 samples",
     ]
-    found = list_audio_problems(warnings, RecordingMetadata(conflict="x"))
-    assert found == [
+    problems = list_audio_problems(warnings, RecordingMetadata(conflict="x"))
+    assert problems == [
         "channels",
         "low_rate",
         "zeros_at_end",
@@ -81,7 +81,7 @@ def test_every_warning_is_a_known_problem() -> None:
         "damaged",
         "clock_conflict",
     ]
-    assert set(found) <= set(ISSUES)
+    assert set(problems) <= set(ISSUES)
 
 
 def test_a_table_whose_recordings_have_times_says_nothing(tmp_path: Path) -> None:

@@ -80,8 +80,8 @@ def recordings(tmp_path: Path) -> RecordingsTable:
 
 def test_every_problem_is_found_where_it_is(recordings: RecordingsTable) -> None:
     checked = {row.recording_id: row for row in check_table(recordings, n_workers=2).rows}
-    found = {name: row.problems for name, row in checked.items() if row.problems}
-    assert found == {
+    problems = {name: row.problems for name, row in checked.items() if row.problems}
+    assert problems == {
         "copy.flac": ("duplicate",),
         "near.mp3": ("near_duplicate",),
         "silent.wav": ("silent",),
@@ -105,7 +105,7 @@ def test_checking_again_changes_nothing(recordings: RecordingsTable) -> None:
     assert check_table(once, n_workers=1) == once
 
 
-def test_labels_that_a_model_does_not_hear_are_doubtful(recordings: RecordingsTable) -> None:
+def test_labels_that_a_model_does_not_detect_are_doubtful(recordings: RecordingsTable) -> None:
     best = {"3-1.wav": {"B b": 0.9}, "3-2.wav": {"A 3": 0.2, "B b": 0.9}, "4-1.wav": {"B b": 0.3}, "4-2.wav": {}}
     checked = check_table(recordings, n_workers=2, scores=model_scores(["A 3", "A 4", "B b"], best))
     assert [row.recording_id for row in checked.rows if "doubtful_label" in row.problems] == ["3-1.wav"]
@@ -115,16 +115,22 @@ def test_labels_that_a_model_does_not_hear_are_doubtful(recordings: RecordingsTa
 
 def model_scores(names: list[str], best: dict[str, dict[str, float]], kind: str = "species") -> ModelScores:
     """Return the result of a model with classes of these names, each score in the clip from 3 to 6 s."""
-    found = {
+    detections = {
         recording: {name: Detection(3.0, 6.0, name, name, kind, score) for name, score in scores.items()}
         for recording, scores in best.items()
     }
-    return ModelScores(KnownClasses(Label(name, name) for name in names), found)
+    return ModelScores(KnownClasses(Label(name, name) for name in names), detections)
 
 
 def heard(table: RecordingsTable, recording: str) -> tuple[object, ...]:
-    (found,) = (row for row in table.rows if row.recording_id == recording)
-    return found.label_check, found.heard_species, found.heard_score, found.heard_start_s, found.heard_end_s
+    (row_of_recording,) = (row for row in table.rows if row.recording_id == recording)
+    return (
+        row_of_recording.label_check,
+        row_of_recording.heard_species,
+        row_of_recording.heard_score,
+        row_of_recording.heard_start_s,
+        row_of_recording.heard_end_s,
+    )
 
 
 def test_other_species_under_a_label_that_the_model_does_not_know_is_reported(recordings: RecordingsTable) -> None:
@@ -149,9 +155,7 @@ def test_other_species_under_a_label_that_the_model_does_not_know_is_reported(re
     assert heard(check_table(checked, n_workers=2), "3-2.wav") == (None,) * 5, "of the last check only"
 
 
-def test_what_is_heard_is_kept_in_the_table_and_older_tables_are_read(
-    recordings: RecordingsTable, tmp_path: Path
-) -> None:
+def test_detected_species_are_stored_and_older_tables_are_read(recordings: RecordingsTable, tmp_path: Path) -> None:
     row = replace(recordings.rows[0], label_check="unknown_label", heard_species="C c", heard_score=0.9)
     path = write_table(recordings.with_rows([replace(row, heard_start_s=3.0, heard_end_s=6.0)]))
     assert heard(read_table(tmp_path), row.recording_id) == ("unknown_label", "C c", 0.9, 3.0, 6.0)
@@ -200,7 +204,7 @@ def test_a_data_set_without_labels_has_nothing_to_compare(
 
 
 @pytest.mark.ops
-def test_copies_of_real_recordings_are_told_from_other_recordings(shared_audio: Path, tmp_path: Path) -> None:
+def test_copies_of_real_recordings_are_distinguished_from_others(shared_audio: Path, tmp_path: Path) -> None:
     paths = sorted(p for p in (shared_audio / "focal" / "Vireo_griseus").iterdir() if p.suffix != ".txt")[::2]
     paths += sorted((shared_audio / "focal_longtail").rglob("*.mp3"))[::6]
     prints = [fingerprint(read_mono(path, rate_hz=RATE_HZ)[0]) for path in paths]
@@ -274,10 +278,10 @@ def test_planted_leaks_are_found(recordings: RecordingsTable) -> None:
         for r in usable
     ]
     report = leak_report(planted, seed=1)
-    found = {(leak.relation, frozenset((leak.first.recording_id, leak.second.recording_id))) for leak in report.leaks}
-    assert ("the same sound", frozenset(("3-1.wav", "copy.flac"))) in found
-    assert ("nearly the same sound", frozenset(("4-2.wav", "near.mp3"))) in found
-    assert ("the same recordist, location and day", frozenset(together)) in found
+    leaks = {(leak.relation, frozenset((leak.first.recording_id, leak.second.recording_id))) for leak in report.leaks}
+    assert ("the same sound", frozenset(("3-1.wav", "copy.flac"))) in leaks
+    assert ("nearly the same sound", frozenset(("4-2.wav", "near.mp3"))) in leaks
+    assert ("the same recordist, location and day", frozenset(together)) in leaks
     assert (report.n_tested, report.n_leaking) == (3, 3)
     assert report.n_leaking_at_random < 3
     clean = split_table(table.with_rows(planted), {"train": 0.7, "test": 0.3}, seed=1)
@@ -411,7 +415,7 @@ def test_rows_of_one_file_stay_together(tmp_path: Path) -> None:
     assert len(parts) == 8, "a file is in one part, whatever its rows say"
 
 
-def test_unusable_recordings_and_copies_are_told_from_the_rest() -> None:
+def test_unusable_recordings_and_copies_are_separated() -> None:
     problems = ("missing", "unreadable", "silent", "duplicate", "near_duplicate", "clipped", "short")
     rows = [RecordingRow(recording_id=problem, path=f"{problem}.wav", problems=(problem,)) for problem in problems]
     assert [row.recording_id for row in usable(rows, copies=True)] == [*problems[3:]]

@@ -26,19 +26,19 @@ def test_labels_get_the_names_of_the_classes_that_they_mean() -> None:
         row("d", None, annotations=(marked,)),
         row("e", "Parus ater", "Common Cuckoo", secondary=("great tit", "Nobody knows")),
     )
-    found = with_known_classes(rows, LABELS, ())
-    assert [each.scientific_name for each in found] == ["Parus major", "Parus major", None, None, "Cuculus canorus"]
-    assert [each.common_name for each in found[:2]] == ["Great Tit", "Great Tit"]
-    assert found[2].absent == ("Parus major",)
-    assert found[3].annotations[0].scientific_name == "Cuculus canorus"
-    assert found[4].secondary == ("Parus major", "Nobody knows")
+    labeled = with_known_classes(rows, LABELS, ())
+    assert [each.scientific_name for each in labeled] == ["Parus major", "Parus major", None, None, "Cuculus canorus"]
+    assert [each.common_name for each in labeled[:2]] == ["Great Tit", "Great Tit"]
+    assert labeled[2].absent == ("Parus major",)
+    assert labeled[3].annotations[0].scientific_name == "Cuculus canorus"
+    assert labeled[4].secondary == ("Parus major", "Nobody knows")
 
 
-def test_unknown_labels_are_asked_back_all_at_once() -> None:
+def test_unknown_labels_are_reported_all_at_once() -> None:
     rows = [row(f"{k}", "Parus mjor") for k in range(3)] + [row("x", "Nova avis"), row("y", "nova  avis")]
-    with pytest.raises(UnknownClassError) as found:
+    with pytest.raises(UnknownClassError) as error:
         with_known_classes([*rows, row("z", "Great Tit")], LABELS, ())
-    assert str(found.value).splitlines() == [
+    assert str(error.value).splitlines() == [
         "expected labels that are classes of the model, got 2 that are not:",
         "    'Nova avis': no such class. Recordings: 2.",
         "    'Parus mjor': no such class. Did you mean Parus major (Great Tit)? Recordings: 3.",
@@ -50,8 +50,8 @@ def test_unknown_labels_are_asked_back_all_at_once() -> None:
 
 def test_confirmed_labels_are_one_class_in_any_case_and_two_by_two_scientific_names() -> None:
     rows = (row("a", "new bird"), row("b", "Nova avis", "New Bird"), row("c", "NOVA avis"))
-    found = with_known_classes(rows, LABELS, ["new bird", "nova Avis"])
-    assert [each.scientific_name for each in found] == ["Nova avis"] * 3
+    labeled = with_known_classes(rows, LABELS, ["new bird", "nova Avis"])
+    assert [each.scientific_name for each in labeled] == ["Nova avis"] * 3
     two = (row("b", "Nova avis", "New Bird"), row("d", "Alia avis", "New Bird"))
     assert with_known_classes(two, LABELS, label_names(two)) == two
 

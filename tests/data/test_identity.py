@@ -47,11 +47,11 @@ def sites(tmp_path: Path) -> list[Path]:
     return [tmp_path / site for site in ("siteA", "siteB", "siteC")]
 
 
-def test_no_row_takes_the_place_of_another_files_in_any_order(sites: list[Path], tmp_path: Path) -> None:
-    found = [added(tmp_path, *order).rows for order in itertools.permutations(sites)]
-    assert len(found[0]) == 6
-    assert all(set(rows) == set(found[0]) for rows in found)
-    assert len({row.recording_id for row in found[0]}) == 6
+def test_no_row_replaces_that_of_another_file_in_any_order(sites: list[Path], tmp_path: Path) -> None:
+    tables = [added(tmp_path, *order).rows for order in itertools.permutations(sites)]
+    assert len(tables[0]) == 6
+    assert all(set(rows) == set(tables[0]) for rows in tables)
+    assert len({row.recording_id for row in tables[0]}) == 6
 
 
 def test_the_same_again_changes_nothing(sites: list[Path], tmp_path: Path) -> None:

@@ -31,9 +31,9 @@ def imported(folder: Path, content: str | bytes, *sounds: str) -> tuple[list[Rec
     table = folder / "mine.csv"
     table.write_bytes(content.encode() if isinstance(content, str) else content)
     with logged() as notes:
-        found = import_recordings(table, folder, read_annotations=read_annotations, n_workers=1)
+        result = import_recordings(table, folder, read_annotations=read_annotations, n_workers=1)
     prefix = f"{table}: "
-    return list(found.rows), [note.removeprefix(prefix) for note in notes if note.startswith(prefix)]
+    return list(result.rows), [note.removeprefix(prefix) for note in notes if note.startswith(prefix)]
 
 
 def german(text: str) -> str:
@@ -169,7 +169,7 @@ def test_splits_are_read_from_such_tables(tmp_path: Path) -> None:
     assert notes == [f"{tmp_path / 'b.csv'}: 1 row without the name of a recording."]
 
 
-def test_misspelt_columns_and_fields_are_asked_about(tmp_path: Path) -> None:
+def test_misspelt_columns_and_fields_are_reported(tmp_path: Path) -> None:
     rows, notes = imported(tmp_path, "path,species,lattitude,longitude\na.wav,Avis una,0,0\n", "a.wav")
     assert any("Did you mean --column latitude=lattitude?" in note for note in notes)
     for columns, near in (({"locallity": "species"}, "locality"), ({"path": "pth"}, "path")):
@@ -255,7 +255,7 @@ def test_a_row_of_totals_is_no_recording(tmp_path: Path) -> None:
     assert "a row of totals, which is no recording: left out in 1 row (as 'Summe')" in " ".join(notes)
 
 
-def test_a_list_of_codes_beside_a_species_is_said_and_is_no_code(tmp_path: Path) -> None:
+def test_list_of_codes_next_to_a_species_is_reported_and_no_code(tmp_path: Path) -> None:
     table = "file,primary_label,scientific_name\na.wav,one1;two1,Avis una\nb.wav,one1,Avis una\n"
     rows, notes = imported(tmp_path, table, "a.wav", "b.wav")
     assert [row.ebird_code for row in rows] == [None, "one1"]

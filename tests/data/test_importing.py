@@ -313,7 +313,7 @@ def results(*recordings: dict[str, object]) -> str:
 
 
 @pytest.mark.parametrize("source", ["xc.json", "xeno-canto"])
-def test_results_of_xeno_cantos_api_beside_the_sound(source: str, tmp_path: Path) -> None:
+def test_xeno_canto_api_results_next_to_the_audio(source: str, tmp_path: Path) -> None:
     sound(tmp_path / "xeno-canto" / "XC25.wav")
     sound(tmp_path / "xeno-canto" / "26.WAV")
     (tmp_path / "xc.json").write_text(

@@ -115,9 +115,9 @@ def test_names_that_leave_the_species_open_are_no_class_unless_they_are_known() 
     tit = KnownClasses([parse_label("Parus major_Great Tit")])
     assert not any(read_label(text, tit) for text in ("Parus major?", "Great Tit ?", "?Great Tit", "Great Tit (?)"))
     reader = LabelReader(KnownClasses(()))
-    found = reader.read([row("1", "Parus sp.", "Parus sp.", "Parus major")])
-    assert (found[0].scientific_name, found[0].is_unlabelled) == (None, False)
-    assert [mark.scientific_name for mark in found[0].annotations] == ["", "Parus major"]
+    labels = reader.read([row("1", "Parus sp.", "Parus sp.", "Parus major")])
+    assert (labels[0].scientific_name, labels[0].is_unlabelled) == (None, False)
+    assert [mark.scientific_name for mark in labels[0].annotations] == ["", "Parus major"]
     assert reader.unnamed == {"Parus sp.": 2}
 
 
@@ -150,8 +150,8 @@ def test_one_rule_for_lists_in_folders_tables_and_marks(tmp_path: Path) -> None:
         sound(tmp_path / "in" / name / f"{k}.wav")
     with logged() as notes:
         table = import_recordings(tmp_path / "in", tmp_path, n_workers=1)
-    found = {Path(each.path).stem: (each.scientific_name, each.secondary, each.absent) for each in table.rows}
-    assert found == {
+    result = {Path(each.path).stem: (each.scientific_name, each.secondary, each.absent) for each in table.rows}
+    assert result == {
         "0": ("Parus major", (), ()),
         "1": ("Avis una", ("Avis altera",), ()),
         "2": ("Avis una", (), ()),
@@ -220,8 +220,8 @@ def test_labels_of_one_class_become_one_in_any_order() -> None:
 def test_names_are_completed_by_other_labels_of_the_same_data_where_one_is_meant() -> None:
     reader = LabelReader(KnownClasses(()))
     rows = [row("a", "Strix aluco", common_name="Tawny Owl"), row("b", None, "tawny owl", "Tawny Owl_male")]
-    found = reader.read(rows)
-    assert [mark.scientific_name for mark in found[1].annotations] == ["Strix aluco", "Strix aluco (male)"]
+    labels = reader.read(rows)
+    assert [mark.scientific_name for mark in labels[1].annotations] == ["Strix aluco", "Strix aluco (male)"]
     rows = [
         row("a", "Avis a", common_name="New Bird"),
         row("b", "Avis b", common_name="New Bird"),
@@ -314,8 +314,8 @@ def test_import_says_the_class_of_each_label_and_adding_keeps_it(tmp_path: Path,
 
 def test_a_number_alone_is_the_label_of_an_audacity_track_and_no_score(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("0\t1\t7\n1\t2\t\n2\t3\tgreat_tit;0.5\n")
-    found = [(each.scientific_name, each.score) for _, each in audacity.read(tmp_path / "a.txt")]
-    assert found == [("7", 1.0), ("", 1.0), ("great tit", 0.5)]
+    labels = [(each.scientific_name, each.score) for _, each in audacity.read(tmp_path / "a.txt")]
+    assert labels == [("7", 1.0), ("", 1.0), ("great tit", 0.5)]
 
 
 def test_a_selection_table_without_a_column_of_names_is_refused_with_its_columns(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_what_is_read_as_a_label_and_what_is_not_is_said(tmp_path: Path) -> None
     assert "folders that are not read as labels: 2019 (1), siteA (1)" in notes
 
 
-def test_two_readings_that_are_as_good_are_refused_and_either_can_be_asked_for(tmp_path: Path) -> None:
+def test_ambiguous_layout_is_rejected_and_either_can_be_chosen(tmp_path: Path) -> None:
     source = sounds(tmp_path / "in", "robin/meadow/1.wav", "wren/wood/2.wav")
     with pytest.raises(InputError, match=r"'robin' \(--layout species/folder2\) or 'meadow' \(--layout folder1/sp"):
         imported(source)
@@ -141,14 +141,14 @@ def test_reviews_in_names_of_folders(tmp_path: Path, name: str, absent: tuple[st
     assert (row.scientific_name, row.absent, row.is_unlabelled) == (None, absent, is_unlabelled)
 
 
-def test_yes_and_no_are_a_review_beside_each_other(tmp_path: Path) -> None:
+def test_yes_and_no_folders_together_are_a_review(tmp_path: Path) -> None:
     source = sounds(tmp_path / "in", "Parus major/1/a.wav", "Parus major/0/b.wav", "no/Turdus merula/c.wav")
     rows = {Path(row.path).name: row for row in read_folder_rows(source, find_recordings([source]))}
     assert [rows[name].scientific_name for name in ("a.wav", "b.wav", "c.wav")] == [PARUS, None, TURDUS]
     assert rows["b.wav"].absent == (PARUS,)
 
 
-def test_folders_beside_those_of_a_review_are_noted(tmp_path: Path) -> None:
+def test_folders_next_to_those_of_a_review_are_noted(tmp_path: Path) -> None:
     _, notes = imported(sounds(tmp_path / "in", "Parus major/positive/1.wav", "Parus major/hmm/2.wav"))
     assert (
         "folders beside those of a review, hmm (1): not understood, so their recordings count as the species" in notes

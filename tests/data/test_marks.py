@@ -40,23 +40,23 @@ def row(number: int, start: float, end: float, species: str, *more: str, view: s
 
 def imported(source: Path, layout: str = "auto") -> tuple[dict[str, RecordingRow], str]:
     with logged() as notes:
-        found = import_recordings(source, source.parent / "set", layout=layout, n_workers=1)
-    return {row.recording_id: row for row in found.rows}, "\n".join(notes)
+        result = import_recordings(source, source.parent / "set", layout=layout, n_workers=1)
+    return {row.recording_id: row for row in result.rows}, "\n".join(notes)
 
 
 def marks(source: Path, layout: str = "auto") -> tuple[dict[str, Times | None], str]:
     """Return the marks of each recording, None where nobody listened, and what was said."""
     rows, notes = imported(source, layout)
-    found = {
+    marks_read = {
         name: [(mark.start_s, mark.end_s, mark.scientific_name) for mark in row.annotations]
         if row.is_annotated
         else None
         for name, row in rows.items()
     }
-    return found, notes
+    return marks_read, notes
 
 
-def test_a_table_of_several_sounds_gives_each_its_own(tmp_path: Path) -> None:
+def test_table_of_several_recordings_gives_each_its_marks(tmp_path: Path) -> None:
     for name in ("a", "b"):
         sound(tmp_path / "in" / f"{name}.wav")
     table(
@@ -67,8 +67,8 @@ def test_a_table_of_several_sounds_gives_each_its_own(tmp_path: Path) -> None:
         more="\tBegin File\tFile Offset (s)",
     )
     for layout in ("auto", "annotations"):
-        found, notes = marks(tmp_path / "in", layout)
-        assert found == {"a.wav": [(0.5, 1.0, "Avis una")], "b.wav": [(0.5, 1.0, "Avis altera")]}
+        marks_read, notes = marks(tmp_path / "in", layout)
+        assert marks_read == {"a.wav": [(0.5, 1.0, "Avis una")], "b.wav": [(0.5, 1.0, "Avis altera")]}
         assert "left out: 1 (a.Table.1.selections.txt line 4: 0.5 to 1 s, 'c.wav' is no recording here)" in notes
 
 
@@ -87,8 +87,8 @@ def test_every_odd_mark_is_named_with_file_and_row(tmp_path: Path) -> None:
         row(8, 3, 4, "?"),
         row(9, 5, 6, "nocall"),
     )
-    found, notes = marks(tmp_path / "in")
-    assert found["a.wav"] == [
+    marks_read, notes = marks(tmp_path / "in")
+    assert marks_read["a.wav"] == [
         (1, 2, "Avis una"), (3, 4, ""), (6, 8, "Avis una"), (9, 9, "Avis una"), (11, 12, "Avis una"),
         (19, 20, "Avis una"),
     ]  # fmt: skip
@@ -111,8 +111,8 @@ def test_times_that_count_on_are_read_where_only_that_fits(tmp_path: Path) -> No
         sound(tmp_path / "in" / f"{name}.wav", 20)
     all_rows = row(1, 1, 2, "Avis una", "a.wav"), row(2, 41, 42, "Avis altera", "c.wav")
     table(tmp_path / "in" / "all.txt", *all_rows, more="\tBegin File")
-    found, _ = marks(tmp_path / "in")
-    assert found == {"a.wav": [(1, 2, "Avis una")], "b.wav": None, "c.wav": [(1, 2, "Avis altera")]}
+    marks_read, _ = marks(tmp_path / "in")
+    assert marks_read == {"a.wav": [(1, 2, "Avis una")], "b.wav": None, "c.wav": [(1, 2, "Avis altera")]}
     table(tmp_path / "in" / "all.txt", *all_rows[:1], row(2, 4, 5, "Avis altera", "c.wav"), more="\tBegin File")
     assert marks(tmp_path / "in")[0]["c.wav"] == [(4, 5, "Avis altera")]
 
@@ -122,8 +122,8 @@ def test_a_mark_over_the_border_of_two_files_is_cut_and_said(tmp_path: Path) -> 
         sound(tmp_path / "in" / f"{name}.wav", 4)
     rows = (row(1, 1, 2, "Avis una", "a.wav"), row(2, 3, 5, "Avis una", "a.wav"), row(3, 6, 7, "Avis altera", "b.wav"))
     table(tmp_path / "in" / "all.txt", *rows, more="\tBegin File")
-    found, notes = marks(tmp_path / "in")
-    assert found == {"a.wav": [(1, 2, "Avis una"), (3, 4, "Avis una")], "b.wav": [(2, 3, "Avis altera")]}
+    marks_read, notes = marks(tmp_path / "in")
+    assert marks_read == {"a.wav": [(1, 2, "Avis una"), (3, 4, "Avis una")], "b.wav": [(2, 3, "Avis altera")]}
     assert "longer than their recording: cut at its ends: 1 (all.txt line 3: 3 to 5 s, of 4 s)" in notes
 
 
@@ -132,8 +132,8 @@ def test_times_that_may_be_either_are_left_out(tmp_path: Path) -> None:
     sound(tmp_path / "in" / "b.wav", 10)
     rows = row(1, 1, 2, "Avis una", "a.wav"), row(2, 3, 4, "Avis altera", "b.wav")
     table(tmp_path / "in" / "all.txt", *rows, more="\tBegin File")
-    found, notes = marks(tmp_path / "in")
-    assert found == {"a.wav": None, "b.wav": None}, "nobody knows what is in them"
+    marks_read, notes = marks(tmp_path / "in")
+    assert marks_read == {"a.wav": None, "b.wav": None}, "nobody knows what is in them"
     assert "count on from file to file: left out" in notes
     assert "2 (all.txt line 2: 1 to 2 s, of a.wav; all.txt line 3: 3 to 4 s, of b.wav)" in notes
 
@@ -145,8 +145,8 @@ def test_nothing_there_is_not_the_same_as_nobody_listened(tmp_path: Path) -> Non
     table(tmp_path / "in" / "plot7" / "empty.selections.txt")
     (tmp_path / "in" / "plot7" / "bare.txt").touch()
     table(tmp_path / "in" / "plot7" / "day.selections.txt", "1\t\t\t\t\teffort.wav", more="\tBegin File")
-    found, notes = marks(tmp_path / "in")
-    assert found == {
+    marks_read, notes = marks(tmp_path / "in")
+    assert marks_read == {
         "plot7/bare.wav": [], "plot7/effort.wav": [], "plot7/empty.wav": [], "plot7/nobody.wav": None,
         "plot7/marked.wav": [(0, 1, "Avis una")],
     }  # fmt: skip
@@ -163,7 +163,7 @@ def test_tables_in_folders_of_their_own(folder: str, tmp_path: Path) -> None:
     assert marks(tmp_path / "in")[0] == {"audio/a.wav": [(0.5, 1.5, "Avis una")]}
 
 
-def test_recordings_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+def test_recordings_of_one_name_are_distinguished_by_folder(tmp_path: Path) -> None:
     for site in ("s1", "s2"):
         sound(tmp_path / "in" / "audio" / site / "a.wav")
         (tmp_path / "in" / "labels" / site).mkdir(parents=True)
@@ -173,8 +173,8 @@ def test_recordings_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) 
     (tmp_path / "in" / "labels" / "s2" / "a.txt").unlink()
     rows = row(1, 0, 1, "Avis una", "C:\\card\\S1\\A.WAV"), row(2, 0, 1, "Avis altera", "a.wav")
     table(tmp_path / "in" / "all.txt", *rows, more="\tBegin Path")
-    found, notes = marks(tmp_path / "in")
-    assert found == {"audio/s1/a.wav": [(0, 1, "Avis una")], "audio/s2/a.wav": None}
+    marks_read, notes = marks(tmp_path / "in")
+    assert marks_read == {"audio/s1/a.wav": [(0, 1, "Avis una")], "audio/s2/a.wav": None}
     assert "line 3: 0 to 1 s, 'a.wav' is 2 recordings of one name" in notes
 
 
@@ -201,8 +201,8 @@ def test_folders_of_a_path_in_a_row_must_not_contradict(tmp_path: Path) -> None:
     names = RecordingNames(tmp_path / "in", [tmp_path / "in" / "a" / "s.wav", tmp_path / "in" / "top.wav"])
     for path, expected in PLACES:
         fits, reason = names.named_in_row(path, tmp_path / "in" / "t.txt")
-        found = [fit.path.relative_to(tmp_path / "in").as_posix() for fit in fits]
-        assert (path, found) == (path, [] if expected is None else [expected])
+        paths = [fit.path.relative_to(tmp_path / "in").as_posix() for fit in fits]
+        assert (path, paths) == (path, [] if expected is None else [expected])
         assert bool(reason) == (expected is None)
     rows = [row(k, k / 10, 1, "Avis una", path) for k, (path, _) in enumerate(PLACES)]
     table(tmp_path / "in" / "all.txt", *rows, more="\tBegin Path")
@@ -216,8 +216,8 @@ def test_two_paths_are_two_recordings_also_if_only_one_is_here(tmp_path: Path) -
     for named, expected in ((paths, 1), (paths[1:], 1), ((paths[1], "C:\\x\\siteC\\day\\s.wav"), 0)):
         rows = [row(k, k / 10, 1, "Avis una", path) for k, path in enumerate(named)]
         table(tmp_path / "in" / "all.txt", *rows, more="\tBegin Path")
-        found, notes = imported(tmp_path / "in", "annotations")
-        assert len(found["siteA/day/s.wav"].annotations) == expected
+        result, notes = imported(tmp_path / "in", "annotations")
+        assert len(result["siteA/day/s.wav"].annotations) == expected
         assert ("are two recordings, but only one is here" in notes) == (len(named) > 1)
         assert ("paths of another machine, taken for recordings here: 1 ('C:\\x\\siteB" in notes) == (len(named) == 1)
 
@@ -228,7 +228,7 @@ RAVEN_OF_BIRDNET = (
 )
 
 
-def test_a_table_of_a_model_is_no_truth_unless_asked(tmp_path: Path) -> None:
+def test_model_output_is_no_ground_truth_by_default(tmp_path: Path) -> None:
     source = tmp_path / "in"
     for name in ("a", "b", "c", "d"):
         sound(source / f"{name}.wav")
@@ -239,8 +239,8 @@ def test_a_table_of_a_model_is_no_truth_unless_asked(tmp_path: Path) -> None:
     (source / "d.labels.txt").write_text("0.0\t2.0\tGreat Tit;0.9100\n")
     header = "Start (s),End (s),Scientific name,Common name,Confidence,File"
     (source / "results.csv").write_text(f"{header}\n0,1,Avis altera,Other,0.7,a.wav\n0,1,Avis altera,Other,0.7,c.wav\n")
-    found, notes = marks(source)
-    assert found == {"a.wav": [(0.5, 1.0, "Avis una")], "b.wav": None, "c.wav": None, "d.wav": None}
+    marks_read, notes = marks(source)
+    assert marks_read == {"a.wav": [(0.5, 1.0, "Avis una")], "b.wav": None, "c.wav": None, "d.wav": None}
     assert "tables of what a model found, which are no annotations: 4 with 4 rows (b.BirdNET" in notes
     asked, notes = marks(source, "annotations")
     assert {name: len(of or ()) for name, of in asked.items()} == {"a.wav": 2, "b.wav": 1, "c.wav": 1, "d.wav": 1}
@@ -252,8 +252,8 @@ def test_grades_of_people_are_no_scores(tmp_path: Path) -> None:
         sound(tmp_path / "in" / f"{name}.wav")
         rows = [row(number, number, number + 0.5, "Avis una", word) for number, word in enumerate(words)]
         table(tmp_path / "in" / f"{name}.txt", *rows, more="\tConfidence")
-    found, notes = marks(tmp_path / "in")
-    assert [len(of or ()) for of in found.values()] == [2, 2, 2]
+    marks_read, notes = marks(tmp_path / "in")
+    assert [len(of or ()) for of in marks_read.values()] == [2, 2, 2]
     assert "columns of tables of marks that are not read: Confidence (as 'high' in a.txt line 2)." in notes
 
 
@@ -296,8 +296,8 @@ def test_verdicts_on_marks_count_and_other_columns_are_named_once(tmp_path: Path
             row(3, 5, 6, "Avis una", "", "no", "", "", "4100"),
             more="\tReject\tVerified\tSex\tSpecies 2\tPeak Freq (Hz)",
         )
-    found, notes = marks(tmp_path / "in")
-    assert found == {name: [(1, 2, "Avis una"), (5, 6, "")] for name in ("a.wav", "b.wav")}
+    marks_read, notes = marks(tmp_path / "in")
+    assert marks_read == {name: [(1, 2, "Avis una"), (5, 6, "")] for name in ("a.wav", "b.wav")}
     assert "(columns such as Reject or Valid): left out: 2 (a.txt line 3: 3 to 4 s; b.txt line 3: 3 to 4 s)." in notes
     assert "maybe): kept as a sound that may be of any species: 2 (a.txt line 4: 5 to 6 s;" in notes
     named = "Sex (as 'male' in a.txt line 2), Species 2 (as 'Avis altera' in a.txt line 2), Peak Freq (Hz) (as '4120.5'"
@@ -310,8 +310,8 @@ def test_a_table_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path) ->
     table(tmp_path / "in" / "a.txt", row(1, 0, 1, "Avis una"))
     nameless = "Selection\tBegin Time (s)\tEnd Time (s)\tOccurrence\n1\t0\t1\tAvis una\n"
     (tmp_path / "in" / "b.txt").write_text(nameless)
-    found, notes = marks(tmp_path / "in")
-    assert found == {"a.wav": [(0, 1, "Avis una")], "b.wav": None}
+    marks_read, notes = marks(tmp_path / "in")
+    assert marks_read == {"a.wav": [(0, 1, "Avis una")], "b.wav": None}
     assert "tables of marks that cannot be read, left out: 1 (b.txt)." in notes
     assert "Rename the column that has them." in notes
     (tmp_path / "in" / "a.txt").write_text(nameless)
@@ -328,13 +328,13 @@ def test_a_table_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path) ->
          "b.wav,0.5,1.5,Avis altera,positive", "c.wav,0,1,Avis una,negative"),
     ],
 )  # fmt: skip
-def test_one_list_for_many_sounds(lines: tuple[str, ...], tmp_path: Path) -> None:
+def test_one_list_for_many_recordings(lines: tuple[str, ...], tmp_path: Path) -> None:
     for name in "abcd":
         sound(tmp_path / "in" / f"{name}.wav")
     (tmp_path / "in" / "annotations.csv").write_text("\n".join(lines))
-    found, _ = marks(tmp_path / "in")
+    marks_read, _ = marks(tmp_path / "in")
     una, altera = [(0, 1, "Avis una")], [(0.5, 1.5, "Avis altera")]
-    assert found == {"a.wav": una, "b.wav": altera, "c.wav": [], "d.wav": None}
+    assert marks_read == {"a.wav": una, "b.wav": altera, "c.wav": [], "d.wav": None}
 
 
 def test_text_files_that_are_no_tables_are_named(tmp_path: Path) -> None:
@@ -374,9 +374,9 @@ def test_a_bad_row_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
     table(tmp_path / "in" / "b.txt", row(1, 0, 1, "Avis una"), "2\tS\tabc\t1\tAvis una", row(3, 1, 2, "x", "extra"))
     lines = "filename,start,end,species", "c.wav,00:01,0:02,Avis una", "c.wav,nan,2,x", "d.wav,,,nocall", ",,,nocall"
     (tmp_path / "in" / "list.csv").write_text("\n".join([*lines, "c.wav,,,Avis una", "c.wav,0,1,x,more"]))
-    found, notes = marks(tmp_path / "in")
+    marks_read, notes = marks(tmp_path / "in")
     una = [(0.5, 1.5, "Avis una")]
-    assert found == {"a.wav": una, "b.wav": [(0, 1, "Avis una")], "c.wav": [(1, 2, "Avis una")], "d.wav": []}
+    assert marks_read == {"a.wav": una, "b.wav": [(0, 1, "Avis una")], "c.wav": [(1, 2, "Avis una")], "d.wav": []}
     assert "could not be read: left out: 6 (a.txt line 2, expected 'start TAB end TAB label'" in notes
     assert "list.csv line 5, the table is named after no recording here" in notes
     assert "column 'start': times such as '00:01' are read as 1 s." in notes
@@ -469,8 +469,8 @@ def test_every_row_is_kept_or_said(rows: list[Mark]) -> None:
         "rejected",
     )
     assert held.n_kept + sum(len(held.fates.get(fate, ())) for fate in lost) == len(rows)
-    for path, found in held.annotations.items():
-        for mark in found:
+    for path, marks_read in held.annotations.items():
+        for mark in marks_read:
             assert 0 <= mark.start_s <= mark.end_s
             assert path != files[0] or mark.end_s <= 10
 
@@ -492,8 +492,8 @@ def test_marks_that_contradict_themselves_or_their_recording_are_said(tmp_path: 
     (tmp_path / "in" / "a.selections.txt").write_text("\n".join(lines))
     known = [Label("Avis una", "First Bird"), Label("Avis altera", "Other Bird")]
     with logged() as notes:
-        found = import_recordings(tmp_path / "in", tmp_path / "set", known=known, n_workers=1)
-    boxes = {(mark.low_hz, mark.high_hz) for mark in found.rows[0].annotations}
+        imported = import_recordings(tmp_path / "in", tmp_path / "set", known=known, n_workers=1)
+    boxes = {(mark.low_hz, mark.high_hz) for mark in imported.rows[0].annotations}
     assert boxes == {(1000, 3000), (0, 4000), (None, None), (1, 2)}
     text = "\n".join(notes)
     assert "put in order, and cut: 3 (a.selections.txt line 2: 0 to 1 s, 3000 to 1000 Hz;" in text

@@ -250,7 +250,7 @@ def test_the_prepare_command(table: RecordingsTable, command: Command) -> None:
     assert b"autobird" in command("prepare", "--list-recipes").stdout
 
 
-def test_clips_are_taken_where_the_species_calls(table: RecordingsTable) -> None:
+def test_clips_are_selected_where_the_species_calls(table: RecordingsTable) -> None:
     recipe = Recipe(rate_hz=RATE_HZ, window_s=2.0, clip_selection="scored", n_clips=2)
     _, clips = made(table, "scored", recipe, calls={"long": [7.5, 8.0, 0.2]})
     starts = {r["recording_id"]: [] for r in clips.index.to_pylist()}

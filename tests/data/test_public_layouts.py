@@ -127,11 +127,11 @@ MARKED: dict[str, tuple[dict[str, str], dict[str, Marks]]] = {
 @pytest.mark.parametrize(("files", "expected"), MARKED.values(), ids=list(MARKED))
 def test_tables_of_marks_are_read(files: dict[str, str], expected: dict[str, Marks], tmp_path: Path) -> None:
     rows, _ = imported(archive(tmp_path / "in", files))
-    found = {
+    marks_read = {
         name: sorted((mark.start_s, mark.end_s, mark.scientific_name or "?") for mark in row.annotations)
         for name, row in rows.items()
     }
-    assert found == {name: sorted(marks) for name, marks in expected.items()}
+    assert marks_read == {name: sorted(marks) for name, marks in expected.items()}
     assert all(row.is_annotated and row.scientific_name is None for row in rows.values())
 
 
@@ -180,9 +180,9 @@ def test_a_folder_is_no_species_where_a_table_names_its_recordings(tmp_path: Pat
     """FSD50K: the names of folders are words like any other, and dev.csv has the classes."""
     files = {"FSD50K.ground_truth/dev.csv": "fname,labels,split\n64760,Bird,train\n", "FSD50K.dev_audio/64760.wav": ""}
     source = archive(tmp_path / "in", files)
-    with pytest.raises(InputError, match="two layouts are as likely. 'fname' of dev.csv names 1 recording") as found:
+    with pytest.raises(InputError, match="two layouts are as likely. 'fname' of dev.csv names 1 recording") as error:
         imported(source)
-    assert f"--audio {source}/FSD50K.dev_audio --column path=fname --column scientific_name=COLUMN" in str(found.value)
+    assert f"--audio {source}/FSD50K.dev_audio --column path=fname --column scientific_name=COLUMN" in str(error.value)
     columns = {"path": "fname", "scientific_name": "labels"}
     table = import_recordings(
         source / "FSD50K.ground_truth/dev.csv",

@@ -28,10 +28,10 @@ def row(name: str, **more: object) -> RecordingRow:
 
 def groups(*paths: str, **more: object) -> list[set[str]]:
     rows = [row(path, **more) for path in paths]
-    found: dict[int, set[str]] = defaultdict(set)
+    members: dict[int, set[str]] = defaultdict(set)
     for each, number in zip(rows, assign_groups(rows), strict=True):
-        found[number].add(each.path)
-    return sorted((group for group in found.values() if len(group) > 1), key=sorted)
+        members[number].add(each.path)
+    return sorted((group for group in members.values() if len(group) > 1), key=sorted)
 
 
 @pytest.mark.parametrize(
@@ -102,9 +102,9 @@ def test_numbers_of_archives_are_known_from_pages(url: str, number: str | None) 
     ],
 )
 def test_recorder_and_start_are_known(name: str, recorder: str, start: str, is_clip: bool) -> None:
-    found = recorder_name(name, frozenset(("avis magna", "wood pipit")))
-    assert found is not None
-    assert (found.recorder, found.start, found.is_clip) == (recorder, start, is_clip)
+    name_read = recorder_name(name, frozenset(("avis magna", "wood pipit")))
+    assert name_read is not None
+    assert (name_read.recorder, name_read.start, name_read.is_clip) == (recorder, start, is_clip)
 
 
 @pytest.mark.parametrize("name", ["20240501", "Andean Guan1", "20249901_060000", "r7"])
@@ -263,7 +263,7 @@ def test_running_numbers_join_only_where_there_is_evidence() -> None:
     assert groups("a/Avis magna1.mp3", "a/Avis magna2.mp3", "b/Avis parva1.mp3", "b/Avis parva2.mp3") == []
     assert groups(*cut, duration_s=900.0) == [], "a recorder's schedule"
     series = [row(path) for path in ("a/r0.wav", "a/r1.wav", "a/r2.wav")]
-    assert [[each.path for each in found] for found in undecided_series(series)] == [
+    assert [[each.path for each in series_pair] for series_pair in undecided_series(series)] == [
         ["a/r0.wav", "a/r1.wav", "a/r2.wav"]
     ]
 
@@ -304,7 +304,7 @@ def test_recordings_that_are_named_by_their_class_and_a_number_stay_apart_on_a_s
     assert len(set(assign_groups(rows))) == len(rows)
 
 
-def test_names_that_a_server_keeps_beside_its_own_are_known() -> None:
+def test_original_names_stored_by_a_server_are_known() -> None:
     rows = [row(f"{k}", path=f"/store/{k:064x}", locality=name) for k, name in enumerate(("XC7_1.wav", "xc7_2.mp3"))]
     rows += [row(f"{k}", path=f"/store/{k:064x}", locality=f"creek.wav {3 * k}.0 s") for k in (5, 6)]
     rows.append(row("9", path=f"/store/{9:064x}", locality="Parus, XC7"))
@@ -426,7 +426,7 @@ def test_the_command_splits_clips_by_recording_and_states_what_was_not_looked_fo
     assert [name for name, splits in sides.items() if len(splits) > 1] == []
 
 
-def test_two_excerpts_of_a_longer_recording_are_known_by_sound(tmp_path: Path) -> None:
+def test_two_excerpts_of_a_recording_are_matched_by_audio(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     time_s = np.arange(16_000 * 20) / 16_000
     tones = sum(np.sin(2 * np.pi * hz * time_s) * (rng.random(200) > 0.7).repeat(1600) for hz in range(500, 7000, 370))

@@ -23,30 +23,30 @@ class DashboardUser(HttpUser):
         with SOUND.open("rb") as sound:
             files = {"audio": (SOUND.name, sound, "audio/wav")}
             with self.client.post("/api/predict", files=files, catch_response=True) as reply:
-                found = reply.json()
-                best = next(iter(found["top_5_predictions"].items()))
-                if best != (found["predicted_species"], found["confidence"]):
+                prediction = reply.json()
+                best = next(iter(prediction["top_5_predictions"].items()))
+                if best != (prediction["predicted_species"], prediction["confidence"]):
                     reply.failure("the first of the five is not the best")
 
     @task(2)
     def health(self) -> None:
         """Ask for the state."""
-        self._get("/api/health", lambda found: found["status"] == "healthy" and found["uptime_seconds"] >= 0)
+        self._get("/api/health", lambda reply: reply["status"] == "healthy" and reply["uptime_seconds"] >= 0)
 
     @task(2)
     def metrics(self) -> None:
         """Ask for the numbers that the page draws."""
-        self._get("/api/metrics", lambda found: found["avg_confidence"] >= 0 and len(found["recent_predictions"]) <= 20)
+        self._get("/api/metrics", lambda reply: reply["avg_confidence"] >= 0 and len(reply["recent_predictions"]) <= 20)
 
     @task(1)
     def classes(self) -> None:
         """Ask for the species."""
-        self._get("/api/classes", lambda found: len(found["classes"]) == found["num_classes"])
+        self._get("/api/classes", lambda reply: len(reply["classes"]) == reply["num_classes"])
 
     @task(1)
     def retrain_status(self) -> None:
         """Ask how retraining goes."""
-        self._get("/api/retrain_status", lambda found: found["is_retraining"] is False)
+        self._get("/api/retrain_status", lambda reply: reply["is_retraining"] is False)
 
     def _get(self, path: str, is_right: Callable[[Any], bool]) -> None:
         with self.client.get(path, catch_response=True) as reply:

@@ -38,9 +38,9 @@ def browser() -> Iterator[Browser]:
         pytest.skip("no chromium on this machine: apt install chromium")
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-        found = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        yield found
-        found.close()
+        launched = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield launched
+        launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +54,12 @@ def server(birdnet: Bundle, store: ModelStore, tmp_path_factory: pytest.TempPath
 def page(browser: Browser, server: str) -> Iterator[Page]:
     """A page on which no script fails and nothing is blocked."""
     context = browser.new_context(base_url=server, viewport={"width": 1280, "height": 900}, color_scheme="dark")
-    found = context.new_page()
-    found.set_default_timeout(60_000)
+    new_page = context.new_page()
+    new_page.set_default_timeout(60_000)
     wrong: list[str] = []
-    found.on("pageerror", lambda error: wrong.append(str(error)))
-    found.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    yield found
+    new_page.on("pageerror", lambda error: wrong.append(str(error)))
+    new_page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    yield new_page
     wrong = [text for text in wrong if REFUSED not in text]
     context.close()
     assert not wrong
@@ -195,13 +195,13 @@ def test_every_page_is_accessible_and_fits(browser: Browser, server: str, dawn: 
     for path in ("", *PAGES):
         if path:
             page.goto(path)
-        found = Axe().run(page)
-        assert found.violations_count == 0, f"{path}: {found.generate_report()}"
+        result = Axe().run(page)
+        assert result.violations_count == 0, f"{path}: {result.generate_report()}"
         assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{path} is wider than the screen"
     context.close()
 
 
-def test_the_microphone_is_heard(page: Page) -> None:
+def test_microphone_recording_is_identified(page: Page) -> None:
     page.context.grant_permissions(["microphone"])
     page.goto("/")
     page.get_by_role("button", name="Record from the microphone").click()
@@ -232,7 +232,7 @@ def test_names_run_no_scripts(page: Page, dawn: Path) -> None:
         assert "Dawn Chorus" in page.title()
 
 
-def test_review_asks_back_for_an_unknown_name(browser: Browser, server: str, dawn: Path) -> None:
+def test_review_reports_an_unknown_name(browser: Browser, server: str, dawn: Path) -> None:
     page = browser.new_page(base_url=server)
     sound = {"name": dawn.name, "mimeType": "audio/wav", "buffer": dawn.read_bytes() + b"2"}
     kept = page.request.post("/api/v1/identify?store=true", multipart={"audio": sound})
@@ -306,8 +306,8 @@ def test_the_charts_of_the_system_keep_current_and_can_be_read_by_pointer_and_ke
         expect(page.locator("#facts")).to_contain_text("26", timeout=20_000)
         assert page.evaluate("scrollY") == scroll_y
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        found = Axe().run(page)
-        assert found.violations_count == 0, found.generate_report()
+        result = Axe().run(page)
+        assert result.violations_count == 0, result.generate_report()
         if SCREENSHOTS:
             Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
             page.screenshot(path=Path(SCREENSHOTS, f"charts-{width}-{scheme}.png"), full_page=True)
@@ -320,7 +320,7 @@ def test_the_charts_of_the_system_keep_current_and_can_be_read_by_pointer_and_ke
         assert not wrong
 
 
-def test_flat_files_are_taught_by_their_names(browser: Browser, level_bundle: Bundle, tmp_path: Path) -> None:
+def test_flat_files_are_labeled_by_their_names(browser: Browser, level_bundle: Bundle, tmp_path: Path) -> None:
     with running(Settings(model=level_bundle.folder, data=tmp_path / "server")) as client:
         page = browser.new_page(base_url=str(client.base_url))
         page.goto("/training")

@@ -34,7 +34,7 @@ sys.addaudithook(watch)
 """Run by every Python process at its start: writes down who wants to reach whom."""
 
 
-def test_the_demo_the_server_and_training_ask_nobody(
+def test_demo_server_and_training_open_no_connection(
     birdnet: Bundle, store: ModelStore, lessons: list[Path], tmp_path: Path
 ) -> None:
     assert birdnet.folder.is_dir()
@@ -54,9 +54,9 @@ def test_the_demo_the_server_and_training_ask_nobody(
     command = [*prefix, sys.executable, "-m", "tests.e2e.offline", how, str(tmp_path), str(folder), str(store.folder)]
     run = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True)
     assert run.returncode == 0, run.stderr.decode()
-    found = json.loads(run.stdout.splitlines()[-1])
-    assert found["demo"] == 0, found
-    assert found["taken"] == len(lessons)
-    assert found["job"] == "done", found
-    assert found["heard"]
+    result = json.loads(run.stdout.splitlines()[-1])
+    assert result["demo"] == 0, result
+    assert result["taken"] == len(lessons)
+    assert result["job"] == "done", result
+    assert result["heard"]
     assert not watched.exists(), watched.read_text()

@@ -113,8 +113,8 @@ def test_a_model_from_recordings_to_roll_back(
     # Evaluate, and identify by the same bundle.
     report = command("evaluate", run.folder, data_set, "--json")
     assert report.returncode == 0, report.stderr
-    (found,) = json.loads(report.stdout)["evaluations"]
-    assert {"top_1", "macro_roc_auc"} <= set(found["by_recording"])
+    (evaluation,) = json.loads(report.stdout)["evaluations"]
+    assert {"top_1", "macro_roc_auc"} <= set(evaluation["by_recording"])
     recording = next(iter(sorted(folder.rglob("*.wav"))))
     done = command("identify", recording, "--model", bundle.folder, "--min-score", "0.01", "--json", "-q")
     assert done.returncode == 0, done.stderr
@@ -149,9 +149,9 @@ def _retrain(client: httpx.Client, folder: Path) -> dict[str, object]:
     seen: set[object] = set()
 
     def job() -> dict[str, object] | None:
-        found: dict[str, object] = client.get(f"/api/v1/jobs/{job_id}").json()
-        seen.add(found["stage"])
-        return found if found["status"] in ("done", "failed", "cancelled") else None
+        status: dict[str, object] = client.get(f"/api/v1/jobs/{job_id}").json()
+        seen.add(status["stage"])
+        return status if status["status"] in ("done", "failed", "cancelled") else None
 
     done = wait_for(job, within_s=300)
     assert isinstance(done, dict)

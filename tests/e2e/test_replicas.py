@@ -98,7 +98,7 @@ def test_two_servers_are_one(
                 wait_for(lambda c=client: c.get("/api/v1/models/active").json()["bundle_id"] == new, within_s=20)
             bird = next(path for path in lessons if "ficta001" in path.name).read_bytes()
             scores = [c.post("/api/predict", files={"audio": bird}).json() for c in (first, second)]
-            assert [found["predicted_species"] for found in scores] == ["Synthetic Bird 001"] * 2
+            assert [score["predicted_species"] for score in scores] == ["Synthetic Bird 001"] * 2
             assert scores[0]["confidence"] == scores[1]["confidence"]
 
             # one is killed under load: its own requests, at most, are lost

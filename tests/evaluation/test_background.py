@@ -45,22 +45,22 @@ BIRD = RecordingRow(recording_id="bird", path="bird", scientific_name="Avis magn
 
 
 def test_the_highest_score_of_each_background_recording_counts() -> None:
-    found = measure_background(
+    background_scores = measure_background(
         scores([BIRD, background("rain"), background("wind")], [[[0.9, 0.9]], [[0.1, 0.2], [0.3, 0.1]], [[0.0, 0.1]]])
     )
-    assert found is not None
-    assert (found.n_recordings, found.n_heard, found.highest) == (2, 1, 0.3)
-    assert found.percentile_95 == pytest.approx(0.29)
-    rain, wind = found.recordings
+    assert background_scores is not None
+    assert (background_scores.n_recordings, background_scores.n_heard, background_scores.highest) == (2, 1, 0.3)
+    assert background_scores.percentile_95 == pytest.approx(0.29)
+    rain, wind = background_scores.recordings
     assert (rain.recording_id, rain.scientific_name, rain.highest) == ("rain", "Avis magna", 0.3)
     assert rain.percentile_95 == pytest.approx(0.295)
     assert (wind.scientific_name, wind.highest) == ("Avis parva", 0.1)
 
 
 def test_of_negatives_only_the_species_that_they_are_without_counts() -> None:
-    found = measure_background(scores([background("not magna", "Avis magna")], [[[0.1, 0.9]]]))
-    assert found is not None
-    assert (found.highest, found.n_heard) == (0.1, 0)
+    background_scores = measure_background(scores([background("not magna", "Avis magna")], [[[0.1, 0.9]]]))
+    assert background_scores is not None
+    assert (background_scores.highest, background_scores.n_heard) == (0.1, 0)
     assert measure_background(scores([background("not a class", "Avis alia")], [[[0.9, 0.9]]])) is None
 
 
@@ -71,12 +71,12 @@ def test_windows_between_the_marks_of_an_annotated_recording_count_and_no_others
     )
     marked = RecordingRow(recording_id="marsh", path="marsh", kind="soundscape", annotations=marks)
     windows = [[0.1, 0.3], [0.9, 0.9], [0.9, 0.9], [0.9, 0.9], [0.0, 0.2]]
-    found = measure_background(scores([marked], [windows]))
-    assert found is not None
-    assert (found.n_recordings, found.n_in_part, found.highest) == (1, 1, 0.3)
-    assert found.scored_h * 3600 == pytest.approx(2), "the seconds 0 to 1 and 4 to 5"
-    assert found.false_alarms[0].n_alarms == 1
-    line = next(describe_background(found, model="mine", activation="sigmoid"))
+    background_scores = measure_background(scores([marked], [windows]))
+    assert background_scores is not None
+    assert (background_scores.n_recordings, background_scores.n_in_part, background_scores.highest) == (1, 1, 0.3)
+    assert background_scores.scored_h * 3600 == pytest.approx(2), "the seconds 0 to 1 and 4 to 5"
+    assert background_scores.false_alarms[0].n_alarms == 1
+    line = next(describe_background(background_scores, model="mine", activation="sigmoid"))
     assert "in 1 of 1 background recording (of 1 the time between marks)" in line
     full = replace(marked, annotations=(replace(marks[0], start_s=0.5, end_s=4.5),))
     silent = RecordingRow(recording_id="calm", path="calm", kind="soundscape", is_annotated=True)
@@ -101,10 +101,10 @@ def test_high_scores_are_a_warning_with_what_to_do_and_no_background_is_said() -
 
 def test_false_alarms_are_windows_by_the_hours_in_which_a_species_is_judged() -> None:
     hour = [[0.9, 0.0]] * 3600
-    found = measure_background(scores([background("hum")], [hour]))
-    assert found is not None
-    low_score, _, high_score = found.false_alarms
-    assert (low_score.n_alarms, low_score.per_hour, found.scored_h) == (3600, 3600, 1)
+    background_scores = measure_background(scores([background("hum")], [hour]))
+    assert background_scores is not None
+    low_score, _, high_score = background_scores.false_alarms
+    assert (low_score.n_alarms, low_score.per_hour, background_scores.scored_h) == (3600, 3600, 1)
     assert high_score.per_hour == 3600
     assert low_score.low == pytest.approx(3600 * 0.763, rel=0.01), "60 minutes are 60 pieces of evidence"
     assert low_score.high == pytest.approx(3600 * 1.287, rel=0.01)
@@ -117,15 +117,15 @@ def test_false_alarms_are_windows_by_the_hours_in_which_a_species_is_judged() ->
 
 
 def test_no_alarm_in_a_minute_is_not_none_at_all() -> None:
-    found = measure_background(scores([background("rain")], [[[0.1, 0.1]] * 60]))
-    assert found is not None
-    alarms = found.false_alarms[0]
+    background_scores = measure_background(scores([background("rain")], [[[0.1, 0.1]] * 60]))
+    assert background_scores is not None
+    alarms = background_scores.false_alarms[0]
     assert (alarms.n_alarms, alarms.per_hour, alarms.low) == (0, 0, 0)
     assert alarms.high == pytest.approx(60 * 3.69, rel=0.01), "the exact bound of a Poisson process"
 
 
 def test_species_that_no_background_is_without_are_not_passed_for_judged() -> None:
-    found = measure_background(scores([background("not magna", "Avis magna")], [[[0.1, 0.9]] * 60]))
-    warning, line = describe_background(found, model="mine", activation="sigmoid")
+    background_scores = measure_background(scores([background("not magna", "Avis magna")], [[[0.1, 0.9]] * 60]))
+    warning, line = describe_background(background_scores, model="mine", activation="sigmoid")
     assert warning.startswith("warning: no recording is without the other 1 of 2 species")
     assert line.endswith("in 1 minutes, of 1 species")

@@ -29,7 +29,7 @@ def recording(name: str, **more: object) -> RecordingRow:
     return RecordingRow(recording_id=name, path=f"{name}.wav", **more)  # type: ignore[arg-type]
 
 
-def test_clips_of_recordings_that_were_learned_from_are_found(band_bundle: Bundle, tmp_path: Path) -> None:
+def test_clips_of_training_recordings_are_detected(band_bundle: Bundle, tmp_path: Path) -> None:
     names = ("XC7#2", "SITE_20240501_060000_0", "creek_0.0s_3.0s", "XC9")
     own = [replace(recording(name), path="", split="train") for name in names]
     bundle = learned(band_bundle, tmp_path / "bundle", *own, replace(recording("XC11"), split="test"))
@@ -78,11 +78,11 @@ def test_a_planted_copy_and_a_planted_wrong_label_are_found(
     assert report.returncode == 0, report.stderr
     assert b"was trained on 1 of these recordings" in report.stderr
     assert b"possible label error" in report.stderr
-    (found,) = json.loads((tmp_path / "report" / "evaluation.json").read_text())["evaluations"]
-    assert found["training_overlap"] == [
+    (evaluation,) = json.loads((tmp_path / "report" / "evaluation.json").read_text())["evaluations"]
+    assert evaluation["training_overlap"] == [
         {"recording_id": "softer", "trained_as": learned.recording_id, "relation": "nearly the same sound"}
     ]
-    (doubt,) = found["label_issues"]
+    (doubt,) = evaluation["label_issues"]
     assert (doubt["recording_id"], doubt["label"], doubt["prediction"]) == (wrong.recording_id, species[1], species[0])
     page = (tmp_path / "report" / "evaluation.html").read_text()
     assert "Possible label errors" in page
@@ -114,7 +114,7 @@ def test_names_that_two_data_sets_share_are_no_evidence_where_bytes_are_known(
         replace(learned[1], content_hash="d"),
         replace(learned[0], content_hash=None),
     ]
-    found = find_training_overlap(replace(level_bundle, folder=folder), rows)
-    assert [(leak.recording_id, leak.relation) for leak in found] == [
+    overlap = find_training_overlap(replace(level_bundle, folder=folder), rows)
+    assert [(leak.recording_id, leak.relation) for leak in overlap] == [
         ("other.wav", "the same file"), ("XC1", "the same identifier"), ("Avis/1.wav", "the same identifier"),
     ]  # fmt: skip

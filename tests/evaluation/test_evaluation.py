@@ -58,10 +58,10 @@ def test_secondary_species_count_or_are_masked(
     assert truth[:, 0].all()
     assert truth[:, 1].tolist() == [False, secondary == "count", False]
     assert np.isnan(values[:, 1]).tolist() == [False, secondary == "mask", False]
-    found = evaluate(band_bundle, scores)
-    assert found.secondary == secondary
-    assert 0 < found.by_recording["multilabel_log_loss"].value < 20
-    assert sum(n for _, _, n in found.reliability) == (10 if secondary == "mask" else 12), "windows and species"
+    evaluation = evaluate(band_bundle, scores)
+    assert evaluation.secondary == secondary
+    assert 0 < evaluation.by_recording["multilabel_log_loss"].value < 20
+    assert sum(n for _, _, n in evaluation.reliability) == (10 if secondary == "mask" else 12), "windows and species"
 
 
 def test_species_that_are_only_secondary_are_looked_at_where_they_count(
@@ -141,12 +141,12 @@ def test_species_that_the_model_does_not_know_are_named_first_and_counted_as_wro
         b"does not know 2 of the 3 species of these recordings: Avis ignota (2), Avis nova (1). In 3 of 5 recordings"
     )
     assert warning in done.stderr.splitlines()[0]
-    found = json.loads((tmp_path / "report" / "evaluation.json").read_text())["evaluations"][0]
-    assert found["by_recording"]["accuracy"]["value"] == 1.0
-    assert found["counted"]["accuracy"] == {"n_recordings": 2, "n_species": 1}
-    assert found["with_unknown"]["accuracy"]["value"] == pytest.approx(2 / 5)
-    assert found["with_unknown"]["macro_f1"]["value"] == pytest.approx(1 / 3)
-    assert found["counted"]["cmap"]["n_recordings"] == 5, "recordings of unknown species are negatives already"
+    evaluation = json.loads((tmp_path / "report" / "evaluation.json").read_text())["evaluations"][0]
+    assert evaluation["by_recording"]["accuracy"]["value"] == 1.0
+    assert evaluation["counted"]["accuracy"] == {"n_recordings": 2, "n_species": 1}
+    assert evaluation["with_unknown"]["accuracy"]["value"] == pytest.approx(2 / 5)
+    assert evaluation["with_unknown"]["macro_f1"]["value"] == pytest.approx(1 / 3)
+    assert evaluation["counted"]["cmap"]["n_recordings"] == 5, "recordings of unknown species are negatives already"
     assert "5 recordings, 3 species" in next(
         line for line in done.stdout.decode().splitlines()[7:] if "counted as wrong" in line
     )
@@ -255,13 +255,13 @@ def test_bundles_that_know_other_species_and_background_alone_are_reported(
     assert "nothing, because every draw of 3 recordings gives the same." in page
     write_table(RecordingsTable(tmp_path, rows[2:]))
     done = command("evaluate", level_bundle.folder, tmp_path, "--split", "all", "--json")
-    (found,) = json.loads(done.stdout)["evaluations"]
-    assert found["background"]["n_recordings"] == 1
-    assert found["background"]["n_species"] == 2, "all that the model knows"
-    assert found["by_recording"]["padded_cmap"]["value"] is None, "padding is no evidence"
+    (evaluation,) = json.loads(done.stdout)["evaluations"]
+    assert evaluation["background"]["n_recordings"] == 1
+    assert evaluation["background"]["n_species"] == 2, "all that the model knows"
+    assert evaluation["by_recording"]["padded_cmap"]["value"] is None, "padding is no evidence"
     assert b"NaN" not in done.stdout
     kept = command("evaluate", level_bundle.folder, tmp_path, "--split", "all", "--out", tmp_path / "report")
-    assert b"evaluation.json is there already. Choose another name, or use --overwrite." in kept.stderr
+    assert b"evaluation.json: it is there already. Choose another name, or use --overwrite." in kept.stderr
     doubled = command("evaluate", level_bundle.folder, level_bundle.folder, tmp_path, "--split", "all")
     assert b"are the same bundle" in doubled.stderr
     turned = command("evaluate", tmp_path, level_bundle.folder)

@@ -34,8 +34,8 @@ def test_quantized_bundles_are_smaller_and_state_their_loss(
         assert made.graph_path.stat().st_size < size
         assert made.id != whole.id
         assert made.info.name == f"mel_cnn-{precision}"
-        found = open_session(made).run(windows).logits
-        assert 0 < np.abs(found - logits).max() < tolerance * max(np.abs(logits).max(), 1)
+        quantized_logits = open_session(made).run(windows).logits
+        assert 0 < np.abs(quantized_logits - logits).max() < tolerance * max(np.abs(logits).max(), 1)
         card = (folder / "MODEL_CARD.md").read_text()
         assert f"against mel_cnn {whole.id}" in card
         assert "| top 1 |" in card

@@ -39,20 +39,20 @@ def test_the_promise_is_kept_on_other_windows_in_95_of_100_draws(n: int, n_right
     n_given = n_kept = 0
     for _ in range(1000):
         truth = rng.random(n) < n_right / n
-        found = choose(rng.normal(0, 1, n) + SEPARATION * truth, truth)
-        if isinstance(found, Threshold):
+        threshold = choose(rng.normal(0, 1, n) + SEPARATION * truth, truth)
+        if isinstance(threshold, Threshold):
             n_given += 1
-            n_kept += true_precision(found.min_score, n_right / n) >= 0.9
-            assert 0.9 <= found.low <= found.precision
+            n_kept += true_precision(threshold.min_score, n_right / n) >= 0.9
+            assert 0.9 <= threshold.low <= threshold.precision
     assert n_kept >= 0.95 * n_given
     assert (n_given > 700) == (n_right >= 60), "with 20 right windows nobody can tell"
 
 
 def test_a_species_with_too_little_to_tell_is_refused_with_what_is_missing() -> None:
     scores, truth = np.linspace(1, 0, 40), np.arange(40) < 20
-    found = choose(scores, truth)
-    assert found == NoThreshold(n_right=20, n_needed=9), "29 of 29 are the fewest that rule out less than 0.9"
-    assert list(describe_refusals({"Avis magna": found}, 0.9)) == [
+    threshold = choose(scores, truth)
+    assert threshold == NoThreshold(n_right=20, n_needed=9), "29 of 29 are the fewest that rule out less than 0.9"
+    assert list(describe_refusals({"Avis magna": threshold}, 0.9)) == [
         "no threshold for Avis magna, right in 20 recordings: 9 more recordings like these are needed."
     ]
     more = choose(np.linspace(1, 0, 60), np.arange(60) < 29)
@@ -95,6 +95,6 @@ def test_windows_of_one_recording_are_one_piece_of_evidence() -> None:
 def test_one_wrong_window_among_the_best_does_not_end_it() -> None:
     truth = np.arange(400) < 200
     truth[0] = False
-    found = choose(np.linspace(1, 0, 400), truth)
-    assert isinstance(found, Threshold)
-    assert found.n_windows >= 200
+    threshold = choose(np.linspace(1, 0, 400), truth)
+    assert isinstance(threshold, Threshold)
+    assert threshold.n_windows >= 200

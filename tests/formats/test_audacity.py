@@ -13,9 +13,9 @@ from dawnchorus.types import Detection
 
 def read(folder: Path, text: str) -> list[Detection]:
     (folder / "x.txt").write_text(text)
-    found = list(audacity.read(folder / "x.txt"))
-    assert {recording for recording, _ in found} <= {None}
-    return [detection for _, detection in found]
+    labels = list(audacity.read(folder / "x.txt"))
+    assert {recording for recording, _ in labels} <= {None}
+    return [detection for _, detection in labels]
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ def test_label_is_a_name_with_or_without_a_score(tmp_path: Path, label: str, nam
 
 
 def test_labels_are_read_across_blank_lines(tmp_path: Path) -> None:
-    found = read(tmp_path, "0\t1\ta\n\n2\t3\tb\n  \n\\\t100\t200\n4\t5\tc\n")
-    assert [(each.start_s, each.common_name, each.low_hz, each.high_hz) for each in found] == [
+    labels = read(tmp_path, "0\t1\ta\n\n2\t3\tb\n  \n\\\t100\t200\n4\t5\tc\n")
+    assert [(each.start_s, each.common_name, each.low_hz, each.high_hz) for each in labels] == [
         (0, "a", None, None),
         (2, "b", 100, 200),
         (4, "c", None, None),
@@ -54,13 +54,13 @@ def test_labels_are_read_across_blank_lines(tmp_path: Path) -> None:
 def test_frequencies_below_zero_are_open(
     tmp_path: Path, low: float, high: float, expected: tuple[float, float | None]
 ) -> None:
-    (found,) = read(tmp_path, f"0\t1\ta\n\\\t{low}\t{high}\n")
-    assert (found.low_hz, found.high_hz) == expected
+    (label,) = read(tmp_path, f"0\t1\ta\n\\\t{low}\t{high}\n")
+    assert (label.low_hz, label.high_hz) == expected
 
 
 @pytest.mark.parametrize("line", ["1.0", "soon\t2\ta", "1\tsoon\ta", "\\\t100", "\\\tlow\t200", "no labels here"])
 def test_line_that_is_no_label_is_refused(tmp_path: Path, line: str) -> None:
-    with pytest.raises(FormatError, match=r"x\.txt, line 3: expected 'start TAB end TAB label', found"):
+    with pytest.raises(FormatError, match=r"x\.txt: line 3: expected 'start TAB end TAB label', found"):
         read(tmp_path, f"0\t1\ta\n\n{line}\n")
 
 

@@ -31,7 +31,7 @@ MADE = Detections(
 )
 
 
-def test_a_table_read_again_has_its_rows_times_places_and_provenance(tmp_path: Path) -> None:
+def test_table_round_trip_keeps_rows_times_locations_and_provenance(tmp_path: Path) -> None:
     write_detections(MADE, tmp_path / "x.parquet")
     read = read_detections(tmp_path / "x.parquet")
     assert [table.detections for table in read] == [table.detections for table in MADE]
@@ -77,8 +77,8 @@ def test_labels_without_a_recording_are_those_of_the_file_they_are_named_after(t
 def test_annotations_in_lists_of_other_programs_are_read_by_their_first_line(tmp_path: Path) -> None:
     (tmp_path / "rois.csv").write_text("filename,min_t,max_t,min_f,max_f,label\na.wav,0.5,1.5,2000,4000,Parus major\n")
     (table,) = read_detections(tmp_path / "rois.csv")
-    (found,) = table.detections
-    assert (found.start_s, found.end_s, found.low_hz, found.high_hz) == (0.5, 1.5, 2000, 4000)
+    (detection,) = table.detections
+    assert (detection.start_s, detection.end_s, detection.low_hz, detection.high_hz) == (0.5, 1.5, 2000, 4000)
 
 
 def test_frames_of_arrow_pandas_and_polars_have_a_row_for_each_detection() -> None:
@@ -125,8 +125,8 @@ def test_frames_of_birdnet_and_maad_are_read() -> None:
             "confidence": np.float16([0.5]),
         }
     )
-    ((found,),) = (table.detections for table in Detections.from_pandas(birdnet))
-    assert found == Detection(3.0, 6.0, "Parus major", "Great Tit", "species", 0.5)
+    ((detection,),) = (table.detections for table in Detections.from_pandas(birdnet))
+    assert detection == Detection(3.0, 6.0, "Parus major", "Great Tit", "species", 0.5)
     rois = pd.DataFrame({"label": ["call"], "min_t": [0.5], "max_t": [1.5], "min_f": [2000.0], "max_f": [np.nan]})
     (table,) = Detections.from_pandas(rois, recording="a.wav")
     assert (table.recording, table.detections[0].low_hz, table.detections[0].high_hz) == ("a.wav", 2000.0, None)

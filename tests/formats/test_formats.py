@@ -72,10 +72,10 @@ def test_what_is_written_is_read_back(tmp_path: Path, name: str) -> None:
     assert read is not None
     rows = list(read(path))
     assert [recording for recording, _ in rows] == [TABLES[0].recording] * 2 + [TABLES[2].recording]
-    for (_, found), expected in zip(rows, [*TABLES[0].detections, *TABLES[2].detections], strict=True):
+    for (_, detection), expected in zip(rows, [*TABLES[0].detections, *TABLES[2].detections], strict=True):
         for field in set(FORMATS[name].kept) - {"recording", "score", "channel"}:
-            assert getattr(found, field) == getattr(expected, field), field
-        assert found.score == pytest.approx(expected.score, abs=1e-4)
+            assert getattr(detection, field) == getattr(expected, field), field
+        assert detection.score == pytest.approx(expected.score, abs=1e-4)
 
 
 def test_raven_counts_on_from_file_to_file_and_keeps_the_offset() -> None:
@@ -118,7 +118,7 @@ def test_raven_tables_of_others(tmp_path: Path) -> None:
     ):
         list(raven.read(path))
     path.write_text("Begin Time (s)\tEnd Time (s)\n1\tsoon\n")
-    with pytest.raises(FormatError, match="x.txt, line 2: expected a number in 'End Time .s.', found 'soon'"):
+    with pytest.raises(FormatError, match="x.txt: line 2: expected a number in 'End Time .s.', found 'soon'"):
         list(raven.read(path))
 
 
@@ -151,8 +151,8 @@ def test_tables_of_one_signal_have_no_number_of_a_channel(tmp_path: Path) -> Non
         written("raven", [table], one).split(b"\n")[1].startswith(b"1\tSpectrogram 1\t1\t0.0\t3.0\t0.0\t8000.0\tGreat")
     )
     (tmp_path / "x.parquet").write_bytes(written("parquet", [table], one))
-    ((_, found),) = parquet.read(tmp_path / "x.parquet")
-    assert found.channel is None
+    ((_, read_back),) = parquet.read(tmp_path / "x.parquet")
+    assert read_back.channel is None
 
 
 def test_channels_are_numbered_as_each_program_does() -> None:
@@ -171,7 +171,7 @@ def test_a_raven_selection_in_two_channels_is_two_detections(tmp_path: Path) -> 
     rows = [f"{number}\t{view}\t{channel}\t0\t1\tParus major\n"
             for number, view, channel in ((1, "W", 1), (1, "S", 1), (1, "S", 2), (2, "S", "left"))]  # fmt: skip
     path.write_text(header + "".join(rows))
-    assert [found.channel for _, found in raven.read(path)] == [1, 2, None]
+    assert [detection.channel for _, detection in raven.read(path)] == [1, 2, None]
 
 
 def test_kaleidoscope_has_its_columns() -> None:
@@ -204,7 +204,9 @@ def test_raven_names_and_scores_are_found_where_people_keep_them(tmp_path: Path)
     def read(columns: str, *rows: str) -> list[tuple[str, str, float]]:
         lines = ["Begin Time (s)\tEnd Time (s)" + columns, *(f"1\t2{row}" for row in rows)]
         path.write_text("\n".join(lines) + "\n")
-        return [(found.scientific_name, found.common_name, found.score) for _, found in raven.read(path)]
+        return [
+            (detection.scientific_name, detection.common_name, detection.score) for _, detection in raven.read(path)
+        ]
 
     assert read("", "", "") == [("", "", 1.0)] * 2, "without a number no selection is another one's view"
     assert read("\tSpecies", "\tParus major") == [("Parus major", "Parus major", 1.0)]
@@ -221,30 +223,34 @@ def test_raven_times_within_the_file_win(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text(
         "Begin Time (s)\tEnd Time (s)\tFile Offset (s)\n61.5\t64\t1.5\n90\t93\t0\n90\t93\t\n"
     )
-    assert [(found.start_s, found.end_s) for _, found in raven.read(tmp_path / "x.txt")] == [(1.5, 4), (0, 3), (90, 93)]
+    assert [(detection.start_s, detection.end_s) for _, detection in raven.read(tmp_path / "x.txt")] == [
+        (1.5, 4),
+        (0, 3),
+        (90, 93),
+    ]
 
 
 def test_json_lines_are_rounded_and_readable() -> None:
-    found = Detection(0.12349, 3.12349, "Chloris chloris", "Grünfink", "species", 0.87654)
-    table = RecordingTable("/a.wav", 9.0, 48_000, RecordingMetadata(), None, (found,))
+    detection = Detection(0.12349, 3.12349, "Chloris chloris", "Grünfink", "species", 0.87654)
+    table = RecordingTable("/a.wav", 9.0, 48_000, RecordingMetadata(), None, (detection,))
     (line,) = written("jsonl", [table]).decode().splitlines()
     row = json.loads(line)
     assert (row["start_s"], row["end_s"], row["score"]) == (0.123, 3.123, 0.8765)
     assert "Grünfink" in line
 
 
-def test_csv_says_whether_a_voice_was_heard(tmp_path: Path) -> None:
+def test_csv_has_the_human_voice_column(tmp_path: Path) -> None:
     provenance = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"speech": "flag", "range_filter": True})
-    found = [detection(0.0, in_range=in_range, human_voice=voice) for in_range in (True, False, None) for voice in
+    detections = [detection(0.0, in_range=in_range, human_voice=voice) for in_range in (True, False, None) for voice in
              (True, False, None)]  # fmt: skip
     path = tmp_path / "x.csv"
-    table = RecordingTable("/a.wav", 9.0, 48_000, RecordingMetadata(), None, tuple(found))
+    table = RecordingTable("/a.wav", 9.0, 48_000, RecordingMetadata(), None, tuple(detections))
     path.write_bytes(written("csv", [table], provenance))
     assert [line.rsplit(",", 2)[1:] for line in path.read_text().splitlines()[1:]] == [
         [in_range, voice] for in_range in ("true", "false", "") for voice in ("true", "false", "")
     ]
     assert [(each.in_range, each.human_voice) for _, each in birdnet_csv.read(path)] == [
-        (each.in_range, each.human_voice) for each in found
+        (each.in_range, each.human_voice) for each in detections
     ]
 
 
@@ -297,12 +303,12 @@ def test_selections_of_several_files_and_birdnet_analyzers_columns(tmp_path: Pat
         "Selection\tBegin Time (s)\tEnd Time (s)\tCommon Name\tSpecies Code\tConfidence\tBegin Path\n"
         "1\t0\t3\tGreat Tit\tgretit1\t0.9\t/a.wav\n1\t0\t3\tGreat Tit\tgretit1\t0.8\t/b.wav\n"
     )
-    found = list(raven.read(path))
-    assert [(file, d.common_name, d.score) for file, d in found] == [
+    selections = list(raven.read(path))
+    assert [(file, d.common_name, d.score) for file, d in selections] == [
         ("/a.wav", "Great Tit", 0.9),
         ("/b.wav", "Great Tit", 0.8),
     ]
-    assert {d.scientific_name for _, d in found} == {"Great Tit"}
+    assert {d.scientific_name for _, d in selections} == {"Great Tit"}
 
 
 def test_names_with_tabs_and_line_ends_stay_in_their_row(tmp_path: Path) -> None:
@@ -321,8 +327,8 @@ def test_birdnet_analyzer_tables_are_read(tmp_path: Path) -> None:
         "Start (s),End (s),Scientific name,Common name,Confidence,File,lat\n"
         "0.0,3.0,Parus major,Great Tit,0.9,/a.wav,-1\n"
     )
-    ((recording, found),) = birdnet_csv.read(path)
-    assert (recording, found.score, found.in_range) == ("/a.wav", 0.9, None)
+    ((recording, detection),) = birdnet_csv.read(path)
+    assert (recording, detection.score, detection.in_range) == ("/a.wav", 0.9, None)
 
 
 def test_formats_are_chosen_by_name_and_by_suffix() -> None:

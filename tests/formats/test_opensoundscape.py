@@ -50,11 +50,11 @@ def python() -> Path:
 
 
 def test_opensoundscape_opens_the_raven_table(tmp_path: Path, python: Path) -> None:
-    found = (
+    detections = (
         Detection(0.0, 3.0, "Parus major", "Great Tit", "species", 0.9),
         Detection(4.5, 7.5, "Cuculus canorus", "Common Cuckoo", "species", 0.8, low_hz=500, high_hz=750),
     )
-    recording = RecordingTable("/data/a.wav", 60.0, 48_000, RecordingMetadata(), None, found)
+    recording = RecordingTable("/data/a.wav", 60.0, 48_000, RecordingMetadata(), None, detections)
     path = tmp_path / "a.selections.txt"
     with path.open("wb") as stream:
         raven.write(stream, [recording], Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {}))

@@ -46,7 +46,7 @@ def test_rows_have_their_line_numbers_without_blank_ones(tmp_path: Path) -> None
     assert list(rows) == [(2, ["a", "1"]), (5, ["b", "2"])]
 
 
-def test_fields_may_stand_in_quotes_unless_told(tmp_path: Path) -> None:
+def test_fields_may_be_quoted_by_default(tmp_path: Path) -> None:
     text = '"a",b\n"1,2",3\n'
     assert list(columns(tmp_path, text)) == [(2, ["1,2", "3"])]
     assert list(columns(tmp_path, text, quoted=None)) == [(2, ["1,2", "3"])]
@@ -57,7 +57,7 @@ def test_fields_may_stand_in_quotes_unless_told(tmp_path: Path) -> None:
 
 def test_row_with_more_fields_than_columns_is_named(tmp_path: Path) -> None:
     rows = columns(tmp_path, "a,b\n1,2\n1,2,\n1,2,3\n")
-    with pytest.raises(FormatError, match=r"x\.csv, line 4: expected 2 fields as in the header, found more"):
+    with pytest.raises(FormatError, match=r"x\.csv: line 4: expected 2 fields as in the header, found more"):
         list(rows)
 
 

@@ -42,7 +42,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_tables_are_written_beside_the_detections(recordings: Path, level_bundle: Bundle, tmp_path: Path) -> None:
+def test_tables_are_written_next_to_the_detections(recordings: Path, level_bundle: Bundle, tmp_path: Path) -> None:
     run = identify(
         recordings, model=level_bundle.folder, out=tmp_path / "out.csv", analyses=["indices", "health"], workers=1
     )

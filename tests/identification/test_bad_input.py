@@ -93,7 +93,7 @@ def test_a_bad_file_is_one_failure(tmp_path: Path, level_bundle: Bundle, case: s
     name, make, reason = FAILING[case]
     run = run_with(tmp_path, level_bundle, name, make)
     assert [Path(f.recording).name for f in run.failures] == [name]
-    assert str(tmp_path / name) in run.failures[0].reason
+    assert str(tmp_path) not in run.failures[0].reason
     assert any(part in run.failures[0].reason for part in reason.split("|"))
     assert "0x" not in run.failures[0].reason
     assert_neighbours_are_whole(run, tmp_path)
@@ -165,7 +165,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
-def test_a_full_disk_stops_with_a_message_and_the_run_can_go_on(
+def test_full_disk_stops_with_a_message_and_the_run_can_resume(
     tmp_path: Path, level_bundle: Bundle, command: Command, disk: Path
 ) -> None:
     sounds = tmp_path / "sounds"
@@ -205,7 +205,7 @@ def test_a_read_only_output_folder(tmp_path: Path, level_bundle: Bundle) -> None
             subprocess.run(["umount", str(blocked)], check=True)
 
 
-def test_a_drive_that_vanishes_while_the_run_goes_on(tmp_path: Path, level_bundle: Bundle) -> None:
+def test_drive_that_vanishes_during_a_run(tmp_path: Path, level_bundle: Bundle) -> None:
     paths = []
     for k in range(30):
         paths.append(tmp_path / f"{k:02d}.wav")

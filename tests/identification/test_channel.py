@@ -30,9 +30,7 @@ def stereo(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("channel", "scores"), [("mean", [0.06, 0.03]), ("left", [0.6, 0.3]), ("right", [0.48, 0.24]), ("best", [0.6, 0.3])]
 )
-def test_the_channel_that_is_asked_for_is_scored(
-    stereo: Path, level_bundle: Bundle, channel: str, scores: list[float]
-) -> None:
+def test_requested_channel_is_scored(stereo: Path, level_bundle: Bundle, channel: str, scores: list[float]) -> None:
     options = Options(min_score=0.01, species=("Avis magna",), channel=channel)  # type: ignore[arg-type]
     run = identify(stereo, options, model=level_bundle.folder)
     (table,) = run.tables()
@@ -96,15 +94,15 @@ def test_each_channel_has_the_scores_of_its_own_recording(
     table, *alone = run.tables()
     assert table.n_channels == n_channels
     for number, mono in enumerate(alone, start=1):
-        expected, found = detected(mono.detections, 1), detected(table.detections, number)
-        assert len(found) == len(expected) >= 6
-        for ours, theirs in zip(found, expected, strict=True):
+        expected, detections = detected(mono.detections, 1), detected(table.detections, number)
+        assert len(detections) == len(expected) >= 6
+        for ours, theirs in zip(detections, expected, strict=True):
             assert ours[:3] == theirs[:3]
             assert ours[3] == pytest.approx(theirs[3], abs=1e-6)
     assert run.progress.scored_s == pytest.approx(2 * n_channels * 2.5), "the last 0.1 s are in no window"
 
 
-def test_an_interrupted_run_of_each_channel_goes_on_to_the_same_table(level_bundle: Bundle, tmp_path: Path) -> None:
+def test_interrupted_run_of_each_channel_resumes_to_the_same_table(level_bundle: Bundle, tmp_path: Path) -> None:
     recordings = [several(tmp_path / f"{k}.wav", k) for k in (2, 3)]
     options = Options(min_score=0.0, channel="each")
 
@@ -159,5 +157,5 @@ def test_the_command_says_which_tables_have_no_channel(
     rows = [line.split("\t") for line in table.read_text().splitlines()]
     assert [row[2] for row in rows if row[8] == "Avis magna"] == ["1", "2", "1", "2"]
     result = json.loads(command(*given, "--json", "-q").stdout)
-    assert {found["channel"] for found in result["detections"]} == {1, 2}
+    assert {detection["channel"] for detection in result["detections"]} == {1, 2}
     assert result["notes"] == []

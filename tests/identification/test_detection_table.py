@@ -58,7 +58,7 @@ def range_filter(bundle: Bundle) -> RangeFilter:
 def in_range(bundle: Bundle, metadata: RecordingMetadata, **options: object) -> dict[str, bool | None]:
     filtered = replace(builder(bundle, **options), range_filter=range_filter(bundle))
     table = filtered.build(scored(*[(0, k, 0.5) for k in (0, 1, 4)], metadata=metadata))
-    return {found.common_name: found.in_range for found in table.detections}
+    return {detection.common_name: detection.in_range for detection in table.detections}
 
 
 def test_rows_have_the_times_of_their_windows(level_bundle: Bundle) -> None:
@@ -98,15 +98,15 @@ def test_channels_are_merged_apart_and_share_their_voices(level_bundle: Bundle) 
 
 
 def test_row_never_ends_before_it_starts(level_bundle: Bundle) -> None:
-    (found,) = builder(level_bundle).build(scored((4, 0, 0.5), duration_s=1.5)).detections
-    assert (found.start_s, found.end_s) == (2.0, 2.0)
+    (detection,) = builder(level_bundle).build(scored((4, 0, 0.5), duration_s=1.5)).detections
+    assert (detection.start_s, detection.end_s) == (2.0, 2.0)
 
 
 def test_probability_is_the_calibrated_score(level_bundle: Bundle) -> None:
     """sigmoid(2 * log odds of 0.75) = sigmoid(2 ln 3) = 9 / 10."""
     info = level_bundle.info.model_copy(update={"calibration": Calibration(scale=2, offset=0, n_recordings=9)})
-    (found,) = builder(replace(level_bundle, info=info)).build(scored((0, 0, 0.75))).detections
-    assert found.probability == pytest.approx(0.9)
+    (detection,) = builder(replace(level_bundle, info=info)).build(scored((0, 0, 0.75))).detections
+    assert detection.probability == pytest.approx(0.9)
 
 
 def test_week_is_the_options_or_else_the_recordings(level_bundle: Bundle) -> None:
@@ -139,9 +139,9 @@ def test_table_of_recordings_wins_over_the_file(level_bundle: Bundle) -> None:
 
 def test_location_of_the_options_wins_over_all(level_bundle: Bundle) -> None:
     given = builder(level_bundle, {PATH: RecordingMetadata(latitude=1.0, longitude=2.0)}, latitude=0.0, longitude=9.0)
-    found = given.metadata(PATH, BERLIN)
-    assert (found.latitude, found.longitude) == (0.0, 9.0)
-    assert (found.conflict or "").startswith("(0.0, 9.0) is given, ")
+    metadata = given.metadata(PATH, BERLIN)
+    assert (metadata.latitude, metadata.longitude) == (0.0, 9.0)
+    assert (metadata.conflict or "").startswith("(0.0, 9.0) is given, ")
 
 
 def test_relative_path_has_the_location_of_its_absolute_one(
@@ -163,16 +163,16 @@ def test_range_is_known_where_both_coordinates_are(northern: Bundle) -> None:
 
 
 def test_location_without_a_range_model_flags_nothing(level_bundle: Bundle) -> None:
-    (found,) = builder(level_bundle).build(scored((0, 0, 0.5), metadata=BERLIN)).detections
-    assert found.in_range is None
+    (detection,) = builder(level_bundle).build(scored((0, 0, 0.5), metadata=BERLIN)).detections
+    assert detection.in_range is None
 
 
-def test_range_is_asked_for_the_week(northern: Bundle) -> None:
+def test_range_filter_uses_the_week(northern: Bundle) -> None:
     """Class 2 has minus the week as its probability: expected where no week is known, which is asked for as -1."""
     filtered = replace(builder(northern), range_filter=range_filter(northern))
     for metadata, expected in ((replace(BERLIN, start_time=None), True), (BERLIN, False)):
-        (found,) = filtered.build(scored((0, 2, 0.5), metadata=metadata)).detections
-        assert found.in_range is expected
+        (detection,) = filtered.build(scored((0, 2, 0.5), metadata=metadata)).detections
+        assert detection.in_range is expected
 
 
 def test_only_what_is_out_of_range_is_dropped(northern: Bundle) -> None:
@@ -193,14 +193,14 @@ VOICE = (Segment(1.0, 2.0),)
 )
 def test_voice_is_in_windows_that_overlap_it(level_bundle: Bundle, window: int, has_voice: bool) -> None:
     """Windows of a second begin every half: one that only touches the voice has none of it."""
-    (found,) = builder(level_bundle, speech="flag").build(scored((window, 0, 0.5), speech=VOICE)).detections
-    assert found.human_voice is has_voice
+    (detection,) = builder(level_bundle, speech="flag").build(scored((window, 0, 0.5), speech=VOICE)).detections
+    assert detection.human_voice is has_voice
 
 
 def test_uses_of_a_voice(level_bundle: Bundle) -> None:
     heard = scored((0, 0, 0.5), (2, 0, 0.5), (4, 0, 0.5), speech=VOICE)
     tables = {use: builder(level_bundle, speech=use).build(heard) for use in (None, "flag", "blank", "drop")}
-    assert {use: [found.human_voice for found in table.detections] for use, table in tables.items()} == {
+    assert {use: [detection.human_voice for detection in table.detections] for use, table in tables.items()} == {
         None: [None, None, None],
         "flag": [False, True, False],
         "blank": [False, True, False],
@@ -237,16 +237,19 @@ def test_event_has_the_best_of_its_windows() -> None:
 
 def test_events_are_ordered_by_start_score_and_name() -> None:
     rows = [row(0, 1, "b", 0.3), row(0, 1, "c", 0.7), row(0, 1, "a", 0.3), row(5, 6, "a", 0.9), row(5, 6, "b", 0.95)]
-    assert [(found.start_s, found.scientific_name) for found in merged(rows)] == [
+    assert [(detection.start_s, detection.scientific_name) for detection in merged(rows)] == [
         (0, "c"), (0, "a"), (0, "b"), (5, "b"), (5, "a")
     ]  # fmt: skip
 
 
-def test_merging_is_asked_for(level_bundle: Bundle) -> None:
+def test_merging_is_off_by_default(level_bundle: Bundle) -> None:
     hits = scored((0, 0, 0.5), (1, 0, 0.75), (6, 0, 0.5))
     assert len(builder(level_bundle).build(hits).detections) == 3
     merged = builder(level_bundle, merge=True).build(hits).detections
-    assert [(found.start_s, found.end_s, found.score) for found in merged] == [(0.0, 1.5, 0.75), (3.0, 4.0, 0.5)]
+    assert [(detection.start_s, detection.end_s, detection.score) for detection in merged] == [
+        (0.0, 1.5, 0.75),
+        (3.0, 4.0, 0.5),
+    ]
 
 
 def test_builder_cannot_be_changed(level_bundle: Bundle) -> None:

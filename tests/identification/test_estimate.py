@@ -28,7 +28,7 @@ class Headers:
     def probe(self, path: Path) -> SimpleNamespace:
         self.probed.append(path.name)
         if path.name == "broken":
-            raise AudioError("broken")
+            raise AudioError("x.wav", "broken")
         return SimpleNamespace(info=SimpleNamespace(duration_s=None if path.name == "unknown" else float(path.name)))
 
     def close(self) -> None:
@@ -49,13 +49,13 @@ def estimated(names: Sequence[str], bundle: Bundle, *, n_workers: int = 1, **mor
 
 
 def test_estimate_of_a_few_recordings(headers: Headers, level_bundle: Bundle) -> None:
-    found = estimated(["3", "10", "7"], level_bundle)
-    assert found == Estimate(n_files=3, duration_s=20.0, estimated_s=20.0, output_bytes=40 * 110)
+    estimate = estimated(["3", "10", "7"], level_bundle)
+    assert estimate == Estimate(n_files=3, duration_s=20.0, estimated_s=20.0, output_bytes=40 * 110)
     assert headers.probed == ["3", "10", "7"]
     assert headers.is_closed
     assert estimated(["3", "10", "7"], level_bundle, n_workers=4).estimated_s == 5.0
     with pytest.raises(AttributeError):
-        found.n_files = 4  # type: ignore[misc]
+        estimate.n_files = 4  # type: ignore[misc]
 
 
 @pytest.mark.usefixtures("headers")

@@ -41,7 +41,7 @@ def test_species_list_of_comments_alone_is_refused(tmp_path: Path) -> None:
     assert read_species_list(written(tmp_path, "# one\n\n  Parus major \n")) == ("Parus major",)
 
 
-def test_thresholds_are_taken_from_0_to_1(tmp_path: Path) -> None:
+def test_thresholds_are_accepted_from_0_to_1(tmp_path: Path) -> None:
     table = written(tmp_path, "species,min_score\nParus major,0\nCuculus canorus,0.5\nStrix aluco,1\n")
     assert read_thresholds(table) == {"Parus major": 0.0, "Cuculus canorus": 0.5, "Strix aluco": 1.0}
 
@@ -49,12 +49,12 @@ def test_thresholds_are_taken_from_0_to_1(tmp_path: Path) -> None:
 @pytest.mark.parametrize("row", ["Parus major,-0.01", "Parus major,1.01", ",0.5"])
 def test_thresholds_beyond_0_to_1_are_refused(tmp_path: Path, row: str) -> None:
     table = written(tmp_path, f"species,min_score\nStrix aluco,0.5\n{row}\n")
-    with pytest.raises(FormatError, match=r"list\.csv, line 3: expected a species and a score from 0 to 1"):
+    with pytest.raises(FormatError, match=r"list\.csv: line 3: expected a species and a score from 0 to 1"):
         read_thresholds(table)
 
 
 @pytest.mark.parametrize("location", [(-90, -180), (0, 11), (90, 180), (52.5, 13.4)])
-def test_locations_at_the_ends_of_the_earth_are_taken(tmp_path: Path, location: tuple[float, float]) -> None:
+def test_extreme_coordinates_are_accepted(tmp_path: Path, location: tuple[float, float]) -> None:
     (metadata,) = read_recordings(written(tmp_path, f"path,lat,lon\na.wav,{location[0]},{location[1]}\n")).values()
     assert metadata == RecordingMetadata(latitude=location[0], longitude=location[1], source="list.csv")
 
@@ -62,7 +62,7 @@ def test_locations_at_the_ends_of_the_earth_are_taken(tmp_path: Path, location: 
 @pytest.mark.parametrize("location", ["-90.1,0", "90.1,0", "0,-180.1", "0,180.1", "1,", ",1"])
 def test_locations_beyond_the_earth_are_refused(tmp_path: Path, location: str) -> None:
     table = written(tmp_path, f"path,lat,lon\nb.wav,1,1\na.wav,{location}\n")
-    with pytest.raises(FormatError, match=r"list\.csv, line 3: expected a latitude from -90 to 90 and a longitude"):
+    with pytest.raises(FormatError, match=r"list\.csv: line 3: expected a latitude from -90 to 90 and a longitude"):
         read_recordings(table)
 
 
@@ -78,7 +78,7 @@ def test_recordings_may_lack_location_or_time_but_not_both(tmp_path: Path) -> No
         read_recordings(written(tmp_path, "path,lat,lon\n,1,2\n"))
 
 
-def test_times_are_taken_to_the_year_2100(tmp_path: Path) -> None:
+def test_times_are_accepted_to_the_year_2100(tmp_path: Path) -> None:
     (metadata,) = read_recordings(written(tmp_path, "path,time\na.wav,2100-12-31T23:59:59\n")).values()
     assert metadata.start_time == datetime(2100, 12, 31, 23, 59, 59)
     for text in ("2101-01-01", "9999-01-01", "dawn"):
@@ -86,9 +86,7 @@ def test_times_are_taken_to_the_year_2100(tmp_path: Path) -> None:
             read_recordings(written(tmp_path, f"path,time\na.wav,{text}\n"))
 
 
-def test_paths_are_beside_the_table_or_else_in_the_current_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_paths_are_relative_to_the_table_or_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for folder in ("tables", "here"):
         (tmp_path / folder).mkdir()
     (tmp_path / "tables" / "a.wav").touch()
@@ -170,12 +168,12 @@ def test_values_that_are_not_understood_are_named(tmp_path: Path, rows: str, mes
         read_recordings(written(tmp_path, rows))
 
 
-def test_orders_of_day_and_month_that_cannot_be_told_are_said(tmp_path: Path) -> None:
+def test_ambiguous_day_month_order_is_reported(tmp_path: Path) -> None:
     notes: list[str] = []
-    found = read_recordings(
+    table = read_recordings(
         written(tmp_path, "path,date,time\na.wav,5/3/2024,6:00\nb.wav,5/4/2024,6:00\n"), on_note=notes.append
     )
-    assert [metadata.start_time for metadata in found.values()] == [datetime(2024, 5, 3, 6), datetime(2024, 5, 4, 6)]
+    assert [metadata.start_time for metadata in table.values()] == [datetime(2024, 5, 3, 6), datetime(2024, 5, 4, 6)]
     assert "in 2 rows day and month could change places (as '5/3/2024')" in notes[0]
 
 

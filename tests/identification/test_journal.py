@@ -145,7 +145,7 @@ def test_own_table_is_out_of_date_when_scored_again() -> None:
         assert not journal.is_in_table(path)
 
 
-def test_root_stays_as_it_was_asked_first(tmp_path: Path) -> None:
+def test_root_is_that_of_the_first_run(tmp_path: Path) -> None:
     with closing(new_journal()) as journal:
         assert journal.root([tmp_path / "a" / "x.wav"]) == str(tmp_path / "a")
         assert journal.root([tmp_path / "b" / "x.wav"]) == str(tmp_path / "a")

@@ -64,7 +64,7 @@ BEYOND_THE_LIMITS: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize("given", AT_THE_LIMITS, ids=str)
-def test_options_at_their_limits_are_taken(given: dict[str, Any]) -> None:
+def test_options_at_their_limits_are_accepted(given: dict[str, Any]) -> None:
     options = Options(**given)
     assert {name: getattr(options, name) for name in given} == given
 
@@ -97,7 +97,7 @@ def test_options_are_named_and_cannot_be_changed_later() -> None:
         Options().min_score = 7  # type: ignore[misc]
 
 
-def test_options_that_are_off_unless_asked_for() -> None:
+def test_options_that_are_off_by_default() -> None:
     options = Options()
     off = {name for name in (field.name for field in fields(options)) if not getattr(options, name)}
     assert off == {

@@ -63,7 +63,7 @@ def test_several_formats_in_one_file_are_refused(tmp_path: Path) -> None:
         target(tmp_path / "x.xlsx")
 
 
-def test_journal_lies_beside_a_file_or_in_its_folder(tmp_path: Path) -> None:
+def test_journal_is_next_to_a_file_or_in_its_folder(tmp_path: Path) -> None:
     assert target(tmp_path / "x.csv").journal_path == tmp_path / ".x.csv.journal"
     assert target(tmp_path / "x").journal_path == tmp_path / "x" / ".dawnchorus.journal"
 
@@ -156,7 +156,7 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def test_interrupted_run_goes_on_with_the_same_settings(out: Path, paths: list[Path]) -> None:
+def test_interrupted_run_resumes_with_the_same_settings(out: Path, paths: list[Path]) -> None:
     output = target(out / "x.csv")
     begun(output, paths)
     with closing(opened(output, paths)) as journal:
@@ -168,7 +168,7 @@ def test_run_with_other_settings_is_refused_and_left_as_it_is(out: Path, paths: 
     output = target(out / "x.csv")
     begun(output, paths)
     changed = {"bundle_id": "0123456789ab", "min_score": 0.5, "tta_shifts": 2}
-    with pytest.raises(InputError, match=r"x\.csv was begun with other settings \(min_score, tta_shifts changed\)"):
+    with pytest.raises(InputError, match=r"x\.csv: it was begun with other settings \(min_score, tta_shifts changed\)"):
         opened(output, paths, changed)
     with closing(opened(output, paths)) as journal:
         assert journal.paths() == paths[:1]
@@ -208,14 +208,14 @@ def test_tables_of_someone_else_are_in_the_way(
         (out / name).touch()
         with pytest.raises(OutputExistsError) as refused:
             opened(output, paths)
-        assert str(refused.value).startswith(f"{out / name} is there already. Use --overwrite")
+        assert str(refused.value).startswith(f"{out / name}: it is there already. Use --overwrite")
         assert not output.journal_path.exists()
         (out / name).unlink()
     (out / "other.csv").touch()
     opened(output, paths).close()
 
 
-def test_file_of_someone_else_is_replaced_only_when_asked(out: Path, paths: list[Path]) -> None:
+def test_unrelated_file_is_replaced_only_with_overwrite(out: Path, paths: list[Path]) -> None:
     output = target(out / "x.csv")
     output.path.touch()
     with pytest.raises(OutputExistsError, match="is there already"):
@@ -259,7 +259,9 @@ def test_recordings_elsewhere_do_not_fit_a_folder_of_tables(out: Path, paths: li
     each.path.mkdir()
     begun(each, paths)
     opened(each, [paths[1], paths[0].with_name("d.wav")]).close()
-    with pytest.raises(InputError, match=rf"each was begun with recordings below .*sounds, and {added[2]} is elsewher"):
+    with pytest.raises(
+        InputError, match=rf"each: it was begun with recordings below .*sounds, and {added[2]} is elsewher"
+    ):
         opened(each, added)
 
 
@@ -299,8 +301,8 @@ def run_of(bundle: Bundle, journal: Journal, paths: list[Path], *, n_failed: int
 
 
 def written(folder: Path) -> set[str]:
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix() for path in found if not path.name.startswith(".")}
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix() for path in paths if not path.name.startswith(".")}
 
 
 HEADER = "Start (s),End (s),Scientific name,Common name,Confidence,File\n"
@@ -333,7 +335,9 @@ def test_folder_holds_a_table_of_each_recording(out: Path, paths: list[Path], le
     assert (out / "b" / "c.wav.csv").read_text() == HEADER + ROW.format(paths[1])
 
 
-def test_failures_lie_beside_the_tables_while_there_are_any(out: Path, paths: list[Path], level_bundle: Bundle) -> None:
+def test_failures_are_next_to_the_tables_while_there_are_any(
+    out: Path, paths: list[Path], level_bundle: Bundle
+) -> None:
     output = target(out)
     with closing(opened(output, paths)) as journal:
         output.write(run_of(level_bundle, journal, paths, n_failed=1))

@@ -33,9 +33,9 @@ def test_locations_are_rounded_to_a_hundredth_of_a_degree(source: Bundle) -> Non
 
 
 @pytest.mark.parametrize(("threshold", "is_expected"), [(0.5, True), (1.0, True), (1.5, False)])
-def test_no_week_is_asked_for_as_minus_one(source: Bundle, threshold: float, is_expected: bool) -> None:
-    found = RangeFilter(source, bundle=source, threshold=threshold).expected(latitude=0, longitude=0, week=None)
-    assert found[2] is is_expected
+def test_missing_week_is_passed_as_minus_one(source: Bundle, threshold: float, is_expected: bool) -> None:
+    expected = RangeFilter(source, bundle=source, threshold=threshold).expected(latitude=0, longitude=0, week=None)
+    assert expected[2] is is_expected
 
 
 def test_classes_are_matched_by_the_name_of_a_species(source: Bundle, level_bundle: Bundle) -> None:
@@ -47,8 +47,8 @@ def test_classes_are_matched_by_the_name_of_a_species(source: Bundle, level_bund
         Label("Avis borealis", "Northern Bird"),
     )
     bundle = replace(level_bundle, labels=labels)
-    found = RangeFilter(source, bundle=bundle, threshold=0.5).expected(latitude=60, longitude=0, week=1)
-    assert found == [None, False, None, True, True]
+    expected = RangeFilter(source, bundle=bundle, threshold=0.5).expected(latitude=60, longitude=0, week=1)
+    assert expected == [None, False, None, True, True]
 
 
 def test_bundle_without_range_model_says_what_to_do(level_bundle: Bundle) -> None:

@@ -83,12 +83,12 @@ def asks_store(
 ) -> bool:
     """Find the range filter; return whether there is one, which comes from the store."""
     store = Store(northern)
-    found = open_range_filter(Model(bundle, cast(ModelStore, store)), Options(**options), recordings)  # type: ignore[arg-type]
-    assert (found is not None) == (store.opened == ["birdnet"])
-    return found is not None
+    range_filter = open_range_filter(Model(bundle, cast(ModelStore, store)), Options(**options), recordings)  # type: ignore[arg-type]
+    assert (range_filter is not None) == (store.opened == ["birdnet"])
+    return range_filter is not None
 
 
-def test_range_model_is_asked_where_a_location_is_known(northern: Bundle, level_bundle: Bundle) -> None:
+def test_range_model_runs_where_a_location_is_known(northern: Bundle, level_bundle: Bundle) -> None:
     somewhere, nowhere = RecordingMetadata(latitude=0.0, longitude=0.0), RecordingMetadata()
     assert asks_store(northern, level_bundle, latitude=0.0, longitude=0.0)
     assert asks_store(northern, level_bundle, {Path("/a"): nowhere, Path("/b"): somewhere})
@@ -98,12 +98,12 @@ def test_range_model_is_asked_where_a_location_is_known(northern: Bundle, level_
     assert not asks_store(northern, level_bundle, {Path("/a"): nowhere})
 
 
-def test_own_range_model_of_a_bundle_is_asked(northern: Bundle) -> None:
+def test_bundles_own_range_model_is_used(northern: Bundle) -> None:
     store = Store(northern)
-    found = open_range_filter(Model(northern, cast(ModelStore, store)), Options(range_threshold=0.75), None)
+    range_filter = open_range_filter(Model(northern, cast(ModelStore, store)), Options(range_threshold=0.75), None)
     assert store.opened == []
-    assert found is not None
-    assert found.expected(latitude=47, longitude=48, week=1)[:2] == [False, True]
+    assert range_filter is not None
+    assert range_filter.expected(latitude=47, longitude=48, week=1)[:2] == [False, True]
 
 
 def test_location_and_week_without_effect_are_said(tmp_path: Path, northern: Bundle, level_bundle: Bundle) -> None:
@@ -116,8 +116,8 @@ def test_location_and_week_without_effect_are_said(tmp_path: Path, northern: Bun
 
     def notes(**options: float) -> list[str]:
         asked = Options(**options)  # type: ignore[arg-type]
-        found = identify(tmp_path / "a.wav", asked, model=Model(level_bundle, Store(tmp_path)), workers=1).notes
-        return [note for note in found if not note.startswith("no time found")]
+        run = identify(tmp_path / "a.wav", asked, model=Model(level_bundle, Store(tmp_path)), workers=1).notes
+        return [note for note in run if not note.startswith("no time found")]
 
     assert notes() == []
     (note,) = notes(latitude=1.0, longitude=1.0)
@@ -173,7 +173,7 @@ def test_run_has_a_table_of_each_scored_recording(level_bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize(("has_model", "has_location"), [(False, False), (False, True), (True, False), (True, True)])
-def test_range_filter_is_noted_where_it_was_asked(
+def test_range_filter_is_noted_where_it_was_used(
     northern: Bundle, level_bundle: Bundle, has_model: bool, has_location: bool
 ) -> None:
     asked = RangeFilter(northern, bundle=level_bundle, threshold=0.5) if has_model else None

@@ -124,10 +124,10 @@ def test_the_command_and_the_function_give_the_numbers_of_the_bare_model(
     expected = apply_activation(open_session(birdnet).run(windows).logits, "sigmoid")
     run = identify(dawn, Options(min_score=0.1))
     (table,) = run.tables()
-    found = np.zeros_like(expected)
+    scores = np.zeros_like(expected)
     for d in table.detections:
-        found[round(d.start_s / 3), birdnet.class_by_scientific_name[d.scientific_name]] = d.score
-    np.testing.assert_allclose(found, np.where(expected >= 0.1, expected, 0), atol=1e-4)
+        scores[round(d.start_s / 3), birdnet.class_by_scientific_name[d.scientific_name]] = d.score
+    np.testing.assert_allclose(scores, np.where(expected >= 0.1, expected, 0), atol=1e-4)
     done = command("identify", dawn, "--min-score", "0.1", "--json", "-q")
     printed = json.loads(done.stdout)
     assert printed["schema"] == 1
@@ -311,8 +311,8 @@ def test_recordings_are_found_once_in_any_case_and_depth(tmp_path: Path) -> None
         (tmp_path / relative).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / relative).touch()
     (tmp_path / "loop").symlink_to(tmp_path)
-    found = find_recordings([tmp_path, tmp_path / "a.mp3", str(tmp_path / "b" / "*.Flac")])
-    assert [str(p.relative_to(tmp_path)) for p in found] == ["a.mp3", "b/y.Flac", "b/c/x.WAV"]
+    paths = find_recordings([tmp_path, tmp_path / "a.mp3", str(tmp_path / "b" / "*.Flac")])
+    assert [str(p.relative_to(tmp_path)) for p in paths] == ["a.mp3", "b/y.Flac", "b/c/x.WAV"]
     with pytest.raises(InputError, match="No recordings found"):
         find_recordings([tmp_path / "b" / "c" / "*.mp3"])
 
@@ -334,10 +334,10 @@ def test_lists_as_people_write_them(tmp_path: Path) -> None:
     assert read_thresholds(thresholds, on_note=notes.append) == {}
     assert "no threshold in it" in notes[0]
     thresholds.write_text("species,threshold\nParus major,0.5\nGreat Tit,0.7\n")
-    with pytest.raises(FormatError, match=r"thresholds.csv, lines 2 and 3: expected one score for Great Tit"):
+    with pytest.raises(FormatError, match=r"thresholds.csv: lines 2 and 3: expected one score for Great Tit"):
         read_thresholds(thresholds, labels=[Label("Parus major", "Great Tit")])
     thresholds.write_text("species,threshold\nParus major,7\n")
-    with pytest.raises(FormatError, match=r"thresholds.csv, line 2: expected a species and a score from 0 to 1"):
+    with pytest.raises(FormatError, match=r"thresholds.csv: line 2: expected a species and a score from 0 to 1"):
         read_thresholds(thresholds)
 
 
@@ -347,8 +347,8 @@ def test_a_recordings_table_gives_time_and_location(levels: Path, level_bundle: 
     origins = read_recordings(table)
     assert list(origins) == [levels]
     run = identify(levels, model=level_bundle.folder, recordings=origins)
-    (found,) = run.tables()
-    assert (found.metadata.latitude, found.metadata.longitude, found.week) == (62, 15, 17)
+    (identified,) = run.tables()
+    assert (identified.metadata.latitude, identified.metadata.longitude, identified.week) == (62, 15, 17)
     table.write_text("file,lat,lon\nlevels.wav,620,15\n")
     with pytest.raises(FormatError, match="line 2: expected a latitude from -90 to 90"):
         read_recordings(table)
@@ -412,7 +412,7 @@ def test_tables_in_a_folder_are_left_alone_where_nothing_changed(tmp_path: Path,
         soundfile.write(sounds / name, tone(), 16_000)
     out.mkdir()
     (out / "a.wav.csv").write_text("mine")
-    with pytest.raises(OutputExistsError, match=r"a\.wav\.csv is there already"):
+    with pytest.raises(OutputExistsError, match=r"a\.wav\.csv: it is there already"):
         identify(sounds, model=model, out=out)
     (out / "a.wav.csv").unlink()
     identify(sounds, model=model, out=out)
@@ -459,10 +459,10 @@ def test_locations_of_a_table_are_found_whatever_way_the_recording_is_named(
     table.write_text("file,lat,lon\nlevels.wav,62,15\n")
     (levels.parent / "here").mkdir()
     monkeypatch.chdir(levels.parent / "here")
-    (found,) = identify(
+    (identified,) = identify(
         "../levels.wav", model=level_bundle.folder, recordings=read_recordings(Path("../recordings.csv"))
     ).tables()
-    assert found.metadata.latitude == 62
+    assert identified.metadata.latitude == 62
 
 
 def test_modules_in_the_current_folder_are_not_run(

@@ -97,7 +97,7 @@ def test_recordings_are_admitted_in_their_order_up_to_a_limit(model: LoadedModel
 
 def test_error_is_that_of_its_own_recording(model: LoadedModel, engine: InferenceEngine) -> None:
     def fail() -> None:
-        raise AudioDecodeError("broken")
+        raise AudioDecodeError("b.wav", "broken")
 
     works = [Steps(model, nothing, fail), Steps(model, nothing, nothing)]
     failed, other = [engine.submit(work) for work in works]

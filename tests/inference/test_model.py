@@ -47,7 +47,7 @@ def test_a_model_says_what_it_is(model: Model, level_bundle: Bundle) -> None:
     assert "Loud Bird" not in repr(model.bundle)
 
 
-def test_every_kind_of_sound_has_the_same_scores(model: Model, recording: Path) -> None:
+def test_every_audio_input_type_has_the_same_scores(model: Model, recording: Path) -> None:
     expected = [[0.25, 0.75, 0], [0.5, 0.5, 0], [0.75, 0.25, 0]]
     stereo = np.stack([LEVELS, LEVELS], axis=1)
     content = recording.read_bytes()

@@ -49,7 +49,7 @@ def quiet_ends(tmp_path: Path) -> Path:
     return path
 
 
-def test_trimmed_recording_is_scored_from_its_sound_on(
+def test_trimmed_recording_is_scored_from_the_first_audible_sample(
     level_bundle: Bundle, quiet_ends: Path, tmp_path: Path, store: ModelStore
 ) -> None:
     bundle = with_cleaning(level_bundle, tmp_path / "trimming", trim_db=23)
@@ -79,7 +79,7 @@ def test_each_channel_is_trimmed_by_itself(level_bundle: Bundle, quiet_ends: Pat
     assert alone[1].detections[0].start_s == pytest.approx(4.7, abs=0.1)
 
 
-def test_speech_is_removed_and_windows_beside_it_have_times_of_the_recording(
+def test_speech_is_removed_and_adjacent_windows_keep_recording_times(
     level_bundle: Bundle, voice: np.ndarray, tmp_path: Path
 ) -> None:
     bundle = with_cleaning(level_bundle, tmp_path / "cutting", cut_speech=True, denoise="stationary")
@@ -148,8 +148,8 @@ def test_wrapped_model_may_want_cleaning(quiet_ends: Path, tmp_path: Path, comma
     made = command("models", "wrap", graph, tmp_path / "own", *given, "--trim", "23")
     assert made.returncode == 0, made.stderr
     assert read_bundle(tmp_path / "own").info.cleaning == Cleaning(trim_db=23)
-    found = command("identify", quiet_ends, "--model", tmp_path / "own", "--min-score", "0", "--json", "-q")
-    assert min(row["start_s"] for row in json.loads(found.stdout)["detections"]) == pytest.approx(3.2, abs=0.1)
+    output = command("identify", quiet_ends, "--model", tmp_path / "own", "--min-score", "0", "--json", "-q")
+    assert min(row["start_s"] for row in json.loads(output.stdout)["detections"]) == pytest.approx(3.2, abs=0.1)
     assert command("models", "wrap", graph, tmp_path / "x", *given, "--trim", "-3").returncode == 2
 
 
@@ -163,8 +163,8 @@ def test_recording_of_which_nothing_is_left_is_named(
     n_kept = [Kept((), is_whole=False)]
 
     def remove_one(cleaner: Cleaner, *given: Any) -> Kept:
-        found = find_kept(cleaner, *given)
-        return n_kept.pop() if n_kept else found
+        kept = find_kept(cleaner, *given)
+        return n_kept.pop() if n_kept else kept
 
     monkeypatch.setattr(Cleaner, "_find_kept", remove_one)
     rows = [RecordingRow(recording_id=p.name, path=p.name, scientific_name="Avis magna") for p in (quiet_ends, second)]

@@ -171,11 +171,11 @@ def test_recording_without_a_window_has_no_hits(
 def test_recording_that_fails_touches_no_other(run: Callable[..., Iterator[ScoredRecording | FailedRecording]]) -> None:
     def broken() -> Blocks:
         yield sound([0.5])
-        raise AudioError("b: broken")
+        raise AudioError("b", "broken")
 
     decoders = Decoders({"a": lambda: recording(2), "b": broken, "c": lambda: recording(3)})
     results = {result.path.name: result for result in run(decoders)}
-    assert results["b"] == FailedRecording(Path("b"), "b: broken")
+    assert results["b"] == FailedRecording(Path("b"), "broken")
     assert (levels(results["a"]), levels(results["c"])) == ([0, 1], [0, 1, 2])
     with pytest.raises(FrozenInstanceError):
         results["b"].reason = ""  # type: ignore[union-attr,misc]
@@ -188,8 +188,8 @@ def test_there_are_no_more_decoders_than_workers(
     run: Callable[..., Iterator[ScoredRecording | FailedRecording]], n_workers: int
 ) -> None:
     decoders = Decoders({str(k): lambda k=k: recording(1, first_level=k / 64) for k in range(9)})  # type: ignore[misc]
-    found = {result.path.name: levels(result) for result in run(decoders, n_workers=n_workers)}
-    assert found == {str(k): [k] for k in range(9)}
+    results = {result.path.name: levels(result) for result in run(decoders, n_workers=n_workers)}
+    assert results == {str(k): [k] for k in range(9)}
     assert len(decoders.made) <= n_workers
     assert all(made.is_closed for made in decoders.made)
     assert all(thread.daemon for thread in decoders.threads), "one that hangs does not keep the program from ending"
@@ -240,7 +240,7 @@ def test_bundle_that_cannot_be_run_is_an_error(
 
 
 @pytest.mark.parametrize(("given", "tta_shifts"), [({}, 1), ({"tta_shifts": 4}, 4)])
-def test_windows_are_turned_as_often_as_asked(
+def test_windows_are_shifted_the_requested_number_of_times(
     run: Callable[..., Iterator[ScoredRecording | FailedRecording]],
     monkeypatch: pytest.MonkeyPatch,
     given: dict[str, int],
@@ -289,8 +289,8 @@ def test_short_recordings_share_a_call_of_the_model(
     first, second = sizes
     decoders = Decoders({"a": lambda: recording(first), "b": lambda: recording(second, first_level=20 / 64)})
     monkeypatch.setattr(sessions, "open_session", session.open)
-    found = {result.path.name: levels(result) for result in run(decoders)}
-    assert found == {"a": list(range(first)), "b": [20 + k for k in range(second)]}
+    results = {result.path.name: levels(result) for result in run(decoders)}
+    assert results == {"a": list(range(first)), "b": [20 + k for k in range(second)]}
     assert session.calls == calls
 
 

@@ -16,8 +16,8 @@ from dawnchorus.types import Segment
 
 
 def segments(probabilities: list[float], *, duration_s: float = 60.0) -> list[tuple[float, float]]:
-    found = build_segments(np.array(probabilities, np.float32), duration_s=duration_s)
-    return [(round(segment.start_s, 6), round(segment.end_s, 6)) for segment in found]
+    built = build_segments(np.array(probabilities, np.float32), duration_s=duration_s)
+    return [(round(segment.start_s, 6), round(segment.end_s, 6)) for segment in built]
 
 
 def frames(*parts: tuple[int, float]) -> list[float]:
@@ -93,7 +93,7 @@ def test_frames_of_512_see_64_samples_before_them(n: int, n_block: int) -> None:
     ("n_block", "parts"),
     [(2_000_000, [1024, 1024]), (524_288, [1024, 1024]), (524_287, [1024, 1023]), (100_000, [1024, 147])],
 )
-def test_long_sound_is_listened_to_in_parts(n_block: int, parts: list[int]) -> None:
+def test_speech_detection_processes_long_audio_in_blocks(n_block: int, parts: list[int]) -> None:
     """Memory for frames is bounded by 1024 of them, and a block with less than these waits for the next."""
     samples = np.zeros(1_200_000, np.float32)
     samples[1_000_000:1_010_000] = 1
@@ -107,7 +107,7 @@ def test_long_sound_is_listened_to_in_parts(n_block: int, parts: list[int]) -> N
     assert sum(map(len, detector.given)) == -(-len(samples) // 512)
 
 
-def test_the_callers_samples_may_change_after_they_were_heard() -> None:
+def test_callers_samples_may_change_after_processing() -> None:
     detector = Loudness()
     vad_stream = VadStream(detector, rate_hz=16_000)
     samples = np.full(16_000, 0.9, np.float32)
@@ -116,12 +116,12 @@ def test_the_callers_samples_may_change_after_they_were_heard() -> None:
     assert vad_stream.finish() == (Segment(0.0, 1.0),)
 
 
-def test_nothing_heard_is_no_speech() -> None:
+def test_empty_audio_has_no_speech() -> None:
     assert VadStream(Loudness(), rate_hz=16_000).finish() == ()
 
 
 @pytest.mark.parametrize("rate_hz", [16_000, 8_000, 48_000])
-def test_a_graph_is_run_on_sound_of_any_rate(tmp_path: Path, rate_hz: int) -> None:
+def test_graph_runs_on_audio_of_any_rate(tmp_path: Path, rate_hz: int) -> None:
     """A graph with Silero's inputs and outputs whose probability is the loudest sample."""
     graph = helper.make_graph(
         [

@@ -110,14 +110,14 @@ def test_decisions_are_scikit_learns() -> None:
     rng = np.random.default_rng(3)
     truth = np.eye(5, dtype=bool)[rng.integers(0, 5, 80)]
     scores = rng.random((80, 5)) + truth
-    named, found = truth.argmax(1), scores.argmax(1)
+    named, predicted = truth.argmax(1), scores.argmax(1)
     for name in ("accuracy", "top_1"):
-        assert METRICS[name](truth, scores) == pytest.approx(sk.accuracy_score(named, found))
+        assert METRICS[name](truth, scores) == pytest.approx(sk.accuracy_score(named, predicted))
     for average in ("macro", "micro", "weighted"):
-        assert METRICS[f"{average}_f1"](truth, scores) == pytest.approx(sk.f1_score(named, found, average=average))
+        assert METRICS[f"{average}_f1"](truth, scores) == pytest.approx(sk.f1_score(named, predicted, average=average))
         for name, score in (("precision", sk.precision_score), ("recall", sk.recall_score)):
             if average != "micro":
-                expected = score(named, found, average=average)
+                expected = score(named, predicted, average=average)
                 assert METRICS[f"{average}_{name}"](truth, scores) == pytest.approx(expected)
     shares = scores / scores.sum(1, keepdims=True)
     assert METRICS["log_loss"](truth, scores) == pytest.approx(sk.log_loss(named, shares))
@@ -142,9 +142,9 @@ def test_intervals_hold_the_value_and_shrink_with_more_recordings() -> None:
     widths = []
     for n in (40, 640):
         truth, scores = data(n)
-        found = interval(METRICS["top_1"], truth, scores)
-        assert found.low <= found.value <= found.high
-        widths.append(found.high - found.low)
+        estimate = interval(METRICS["top_1"], truth, scores)
+        assert estimate.low <= estimate.value <= estimate.high
+        widths.append(estimate.high - estimate.low)
     assert widths[0] == pytest.approx(4 * widths[1], rel=0.4)
     same = paired_interval(METRICS["top_1"], truth, scores, scores)
     assert (same.value, same.low, same.high) == (0, 0, 0)
@@ -192,11 +192,11 @@ def test_calibration_recovers_the_curve_that_made_the_truth() -> None:
     scores = rng.random((20_000, 1))
     odds = 0.6 * np.log(scores / (1 - scores)) - 1.0
     truth = rng.random(scores.shape) < 1 / (1 + np.exp(-odds))
-    found = fit_calibration(scores, truth, n_recordings=100)
-    assert found is not None
-    assert (found.scale, found.offset) == (pytest.approx(0.6, abs=0.05), pytest.approx(-1.0, abs=0.07))
+    calibration = fit_calibration(scores, truth, n_recordings=100)
+    assert calibration is not None
+    assert (calibration.scale, calibration.offset) == (pytest.approx(0.6, abs=0.05), pytest.approx(-1.0, abs=0.07))
     before = classification.expected_calibration_error(truth, scores)
-    assert classification.expected_calibration_error(truth, apply_calibration(scores, found)) < before / 5
+    assert classification.expected_calibration_error(truth, apply_calibration(scores, calibration)) < before / 5
     assert fit_calibration(scores, np.zeros_like(truth), n_recordings=1) is None
     perfect = fit_calibration(np.array([[0.99], [0.01]] * 20), np.array([[True], [False]] * 20), n_recordings=2)
     assert perfect is not None
@@ -208,13 +208,13 @@ def test_calibration_is_the_logistic_regression_of_scikit_learn_on_platts_target
     rng = np.random.default_rng(seed)
     scores = rng.random((300, 3))
     truth = rng.random(scores.shape) < 1 / (1 + np.exp(-(0.4 + 0.3 * seed) * np.log(scores / (1 - scores)) + seed - 2))
-    found = fit_calibration(scores, truth, n_recordings=1)
+    calibration = fit_calibration(scores, truth, n_recordings=1)
     x, n_right, n_wrong = np.log(scores / (1 - scores)).reshape(-1, 1), truth.sum(), (~truth).sum()
     targets = np.where(truth, (n_right + 1) / (n_right + 2), 1 / (n_wrong + 2)).ravel()
     both, weights = np.repeat([1, 0], len(x)), np.concatenate([targets, 1 - targets])
     expected = LogisticRegression(C=np.inf, tol=1e-10).fit(np.concatenate([x, x]), both, sample_weight=weights)
-    assert found is not None
-    assert (found.scale, found.offset) == (
+    assert calibration is not None
+    assert (calibration.scale, calibration.offset) == (
         pytest.approx(expected.coef_[0, 0], abs=1e-3),
         pytest.approx(expected.intercept_[0], abs=1e-3),
     )
@@ -279,8 +279,8 @@ def test_top_k_counts_rows_with_any_of_their_species_among_the_best() -> None:
 
 def test_precision_recall_and_f1_by_hand() -> None:
     truth = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 1, 0]], bool)
-    found = np.array([[1, 1, 0], [0, 1, 0], [1, 0, 0], [1, 0, 0]], bool)
-    precision, recall, f1 = classification.precision_recall_f1(truth, found)
+    predicted = np.array([[1, 1, 0], [0, 1, 0], [1, 0, 0], [1, 0, 0]], bool)
+    precision, recall, f1 = classification.precision_recall_f1(truth, predicted)
     assert precision[:2] == pytest.approx([1 / 3, 1 / 2])
     assert recall[:2] == pytest.approx([1 / 2, 1 / 3])
     assert f1[:2] == pytest.approx([2 / 5, 2 / 5])

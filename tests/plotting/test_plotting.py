@@ -58,12 +58,12 @@ def test_a_tone_is_where_it_is_in_time_and_pitch(recording: Path) -> None:
     assert column / spectrogram.columns_per_s == pytest.approx(5, abs=1.1)
 
 
-def test_what_is_silenced_is_neither_seen_nor_heard(recording: Path) -> None:
+def test_silenced_speech_is_neither_drawn_nor_audible(recording: Path) -> None:
     silent = (Segment(3.5, 5.5),)
     whole = recording_spectrogram(recording, duration_s=10, silent=silent)
     assert whole.between(3.0, 5.4).levels_db.max() < whole.between(5.6, 5.9).levels_db.max() - 60
-    found = bird(3.0, human_voice=True)
-    spoken = replace(table(recording, found), speech=silent, is_silenced=True)
+    detection = bird(3.0, human_voice=True)
+    spoken = replace(table(recording, detection), speech=silent, is_silenced=True)
     (entry,) = summarise([(recording, spoken)]).of_kind("species")
     assert entry.best is not None
     assert entry.best.silent == silent
@@ -74,7 +74,7 @@ def test_what_is_silenced_is_neither_seen_nor_heard(recording: Path) -> None:
     assert np.abs(heard[round(3.7 * rate_hz) : round(3.9 * rate_hz)]).max() > 0.3
 
 
-def test_a_waveform_is_flat_where_nothing_is_heard_and_as_high_as_the_sound(recording: Path) -> None:
+def test_waveform_is_flat_in_silence_and_as_high_as_the_signal(recording: Path) -> None:
     waveform = recording_waveform(recording, duration_s=10, silent=(Segment(3.5, 5.5),))
     is_heard = (waveform.times_s > 5.51) & (waveform.times_s < 5.99)
     assert waveform.high[is_heard].min() == pytest.approx(0.5, abs=0.1)
@@ -83,7 +83,7 @@ def test_a_waveform_is_flat_where_nothing_is_heard_and_as_high_as_the_sound(reco
     assert len(waveform.low) <= MAX_COLUMNS + 1
 
 
-def test_pictures_and_clips_follow_the_channel(tmp_path: Path) -> None:
+def test_plots_and_clips_follow_the_channel(tmp_path: Path) -> None:
     left, right = tone(3000, seconds=2.0, rate_hz=24_000), tone(6000, seconds=2.0, rate_hz=24_000)
     path = tmp_path / "stereo.wav"
     soundfile.write(path, np.column_stack([left, right]), 24_000)
@@ -133,7 +133,7 @@ def test_a_clip_equals_that_part_of_the_whole(recording: Path) -> None:
     np.testing.assert_allclose(clip.levels_db[:, :400], whole.levels_db[:, :400], atol=0.1)
 
 
-def test_a_stretch_equals_that_part_of_the_sound(recording: Path) -> None:
+def test_segment_equals_that_part_of_the_audio(recording: Path) -> None:
     samples, rate_hz = soundfile.read(recording, dtype="float32")
     clip = clip_spectrogram(samples[3 * rate_hz : 5 * rate_hz], rate_hz=rate_hz, start_s=3.0)
     stretch = stretch_spectrogram(recording, start_s=3.0, end_s=5.0)
@@ -158,7 +158,7 @@ def pixels(png: bytes) -> np.ndarray:
     return np.asarray(imread(io.BytesIO(png)))
 
 
-def test_the_picture_shows_sound_and_boxes(recording: Path) -> None:
+def test_spectrogram_shows_signal_and_boxes(recording: Path) -> None:
     plain = pixels(draw_recording(recording, table(recording)))
     boxed = pixels(draw_recording(recording, table(recording, bird(4.0))))
     assert plain.shape[1] == boxed.shape[1] >= 1000
@@ -175,7 +175,7 @@ def test_any_name_can_be_in_a_title(recording: Path, name: str) -> None:
     assert draw_recording(renamed, table(renamed, odd)).startswith(b"\x89PNG")
 
 
-def test_pictures_of_very_short_and_long_recordings(tmp_path: Path) -> None:
+def test_plots_of_very_short_and_long_recordings(tmp_path: Path) -> None:
     for name, seconds in (("short.wav", 0.01), ("long.wav", 900.0)):
         path = tmp_path / name
         soundfile.write(path, tone(seconds=seconds, rate_hz=8000), 8000)
@@ -204,10 +204,10 @@ def page_of(*entries: tuple[Path, RecordingTable], **more: object) -> tuple[str,
     return page, reader
 
 
-def test_the_page_has_counts_hours_pictures_and_sounds_and_asks_nothing_of_the_web(recording: Path) -> None:
+def test_report_is_complete_and_self_contained(recording: Path) -> None:
     engine = Detection(0.0, 3.0, "Engine", "Engine", "sound", 0.9)
-    found = table(recording, bird(4.0), bird(7.0), bird(1.0, "Cuculus canorus", "Common Cuckoo"), engine)
-    page, reader = page_of((recording, found))
+    detections = table(recording, bird(4.0), bird(7.0), bird(1.0, "Cuculus canorus", "Common Cuckoo"), engine)
+    page, reader = page_of((recording, detections))
     assert "Great Tit" in reader.text
     assert "Engine" in reader.text
     sources = [value for _, attributes in reader.tags for key, value in attributes.items() if key in ("src", "href")]
@@ -218,14 +218,14 @@ def test_the_page_has_counts_hours_pictures_and_sounds_and_asks_nothing_of_the_w
 
 
 def test_the_best_clip_is_the_highest_score(recording: Path) -> None:
-    found = table(recording, bird(1.0, score=0.4), bird(4.0, score=0.95), bird(7.0, score=0.5))
-    best = summarise([(recording, found)]).classes["Parus major"].best
+    detections = table(recording, bird(1.0, score=0.4), bird(4.0, score=0.95), bird(7.0, score=0.5))
+    best = summarise([(recording, detections)]).classes["Parus major"].best
     assert best is not None
     assert best.detection.start_s == 4.0
     assert best.time == datetime(2026, 5, 1, 4, 30, 4)
 
 
-def test_people_are_not_heard_in_clips(recording: Path) -> None:
+def test_clips_contain_no_human_voices(recording: Path) -> None:
     voice = Detection(3.0, 6.0, "Human vocal", "Human vocal", "sound", 0.9)
     _, reader = page_of((recording, table(recording, bird(4.0), voice)))
     assert not any(tag == "audio" for tag, _ in reader.tags)
@@ -250,17 +250,19 @@ def test_the_clip_of_a_species_is_of_the_channel_of_its_best_detection(tmp_path:
     path = tmp_path / "x.wav"
     sound = tone(3000, seconds=3, rate_hz=24_000)
     soundfile.write(path, np.column_stack([0 * sound, sound]), 24_000, subtype="FLOAT")
-    found = replace(table(path, bird(0, channel=1, score=0.4), bird(0, channel=2), duration_s=3.0), n_channels=2)
-    best = summarise([(path, found)]).classes["Parus major"].best
+    detections = replace(table(path, bird(0, channel=1, score=0.4), bird(0, channel=2), duration_s=3.0), n_channels=2)
+    best = summarise([(path, detections)]).classes["Parus major"].best
     assert best is not None
     assert best.channel == 2
-    first, second = (recording_spectrogram(path, duration_s=3, channel=each.channel) for each in found.by_channel())
+    first, second = (
+        recording_spectrogram(path, duration_s=3, channel=each.channel) for each in detections.by_channel()
+    )
     assert second.levels_db.max() > first.levels_db.max() + 60
-    page = render_page(summarise([(path, found)]), PROVENANCE, license_note="CC BY")
+    page = render_page(summarise([(path, detections)]), PROVENANCE, license_note="CC BY")
     assert "at 0.0 s, channel 2" in page
 
 
-def test_each_channel_has_a_picture(level_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_channel_has_a_plot(level_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def draw(path: Path, table: RecordingTable) -> bytes:
         return f"{path.name} {table.channel} {len(table.detections)}".encode()
 

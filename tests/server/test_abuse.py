@@ -84,10 +84,10 @@ ROLES = {
 """Every route is named here with what it asks for; a new one fails the test until it is."""
 
 
-def test_every_route_asks_for_the_role_that_is_named_here(level_bundle: Bundle, tmp_path: Path) -> None:
+def test_every_route_requires_the_listed_role(level_bundle: Bundle, tmp_path: Path) -> None:
     with open_service(Settings(data=tmp_path / "server", model=level_bundle.folder)) as service:
         app = create_app(service)
-    found: dict[Role | None, set[str]] = {}
+    routes_by_role: dict[Role | None, set[str]] = {}
     routes = list(app.routes)
     while routes:
         route = routes.pop()
@@ -97,8 +97,8 @@ def test_every_route_asks_for_the_role_that_is_named_here(level_bundle: Bundle, 
         elif hasattr(route, "dependant"):
             role = find_role(route)
             for method in route.methods:
-                found.setdefault(role and role.role, set()).add(f"{method} {route.path}")
-    assert found == ROLES
+                routes_by_role.setdefault(role and role.role, set()).add(f"{method} {route.path}")
+    assert routes_by_role == ROLES
 
 
 VALUES = {
@@ -113,9 +113,7 @@ VALUES = {
 
 
 @pytest.mark.parametrize("token", ["none", "wrong", "right"])
-def test_what_changes_something_needs_the_pages_own_token_and_origin(
-    token: str, level_bundle: Bundle, serve: Serve, tone: Path
-) -> None:
+def test_changes_require_csrf_token_and_same_origin(token: str, level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     """Of those who are logged in by a cookie; browsers send it along with what other sites ask for."""
     client = serve(model=level_bundle.folder, tokens={"the-operators-one": Role.ADMIN})
     assert client.post("/login", data={"token": "the-operators-one"}).status_code == 303
@@ -146,9 +144,7 @@ def test_what_changes_something_needs_the_pages_own_token_and_origin(
             assert (reply.status_code != 403) == passes, f"{route} of {who}: {reply.status_code} {reply.text[:200]}"
 
 
-def test_pages_of_other_sites_may_not_read_and_hosts_and_headers_cannot_be_made_up(
-    level_bundle: Bundle, serve: Serve, tone: Path
-) -> None:
+def test_cross_origin_reads_and_forged_hosts_are_rejected(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
     asked = {"Origin": "https://evil.example.org", "Access-Control-Request-Method": "POST"}
     for path in ("/api/predict", "/api/v1/identify", "/api/v1/models/rollback"):
@@ -160,9 +156,9 @@ def test_pages_of_other_sites_may_not_read_and_hosts_and_headers_cannot_be_made_
     assert "set-cookie" not in kept.headers
     (recording,) = client.get("/api/v1/recordings").json()["recordings"]
     for address in (recording["audio"], recording["spectrogram"], f"/recordings/{recording['sha256']}"):
-        found = client.get(address)
-        assert found.status_code == 200
-        assert "set-cookie" not in found.headers
+        response = client.get(address)
+        assert response.status_code == 200
+        assert "set-cookie" not in response.headers
     for path in ("/%0d%0aSet-Cookie:a=b", "/recordings/%0d%0aSet-Cookie:a=b", "//evil.example.org/%2e%2e"):
         reply = client.get(path)
         assert reply.status_code in (400, 404, 422)
@@ -202,7 +198,7 @@ def test_local_names_open_no_server_that_has_tokens(level_bundle: Bundle, serve:
         assert client.get("/api/health", headers={"Host": host, "X-Forwarded-For": "127.0.0.1"}).status_code == 401
 
 
-def test_faults_tell_nothing_of_the_inside(
+def test_internal_errors_reveal_no_details(
     level_bundle: Bundle, serve: Serve, tone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twenty faults: of the database, of files, of code, of those who ask."""
@@ -240,7 +236,9 @@ def test_faults_tell_nothing_of_the_inside(
 
 
 @pytest.mark.parametrize("role", [None, Role.IDENTIFY, Role.TRAIN])
-def test_who_may_not_is_refused_before_anything_is_read(role: Role | None, level_bundle: Bundle, serve: Serve) -> None:
+def test_unauthorized_request_is_rejected_before_its_body_is_read(
+    role: Role | None, level_bundle: Bundle, serve: Serve
+) -> None:
     tokens = {f"the-token-of-{each.name}": each for each in (Role.IDENTIFY, Role.TRAIN, Role.ADMIN)}
     client = serve(model=level_bundle.folder, tokens=tokens)
     headers = {"Authorization": f"Bearer the-token-of-{role.name}"} if role else {}
@@ -260,7 +258,7 @@ def test_who_may_not_is_refused_before_anything_is_read(role: Role | None, level
 
 
 @pytest.mark.parametrize("n_examples", [3, pytest.param(100, marks=pytest.mark.ops)])
-def test_what_the_description_promises_holds_whatever_is_asked(
+def test_replies_match_the_openapi_schema_for_any_request(
     n_examples: int, level_bundle: Bundle, serve: Serve, tone: Path
 ) -> None:
     client = serve(model=level_bundle.folder)
@@ -337,7 +335,7 @@ TRAVERSAL = [
 ]
 
 
-def test_no_name_leads_outside(level_bundle: Bundle, serve: Serve, tmp_path: Path, tone: Path) -> None:
+def test_no_file_name_escapes_the_folder(level_bundle: Bundle, serve: Serve, tmp_path: Path, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
     assert len(TRAVERSAL) >= 50
     secret = b"root:"
@@ -432,7 +430,7 @@ def lying_flac() -> bytes:
     return bytes(data)
 
 
-def test_bombs_are_refused_before_much_memory_is_taken(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+def test_decompression_bombs_are_rejected_within_memory_limit(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder, limits=Limits(max_duration_s=60))
     bombs = {
         "eight minutes of ogg": encoded("OGG", "VORBIS", 480, 8_000),
@@ -477,7 +475,7 @@ def _memory(process: psutil.Process) -> int:
     return total
 
 
-def test_playlists_ask_nobody(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+def test_playlists_open_no_connection(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
     asked: list[str] = []
 
     class Listener(BaseHTTPRequestHandler):
@@ -508,7 +506,9 @@ def test_playlists_ask_nobody(level_bundle: Bundle, serve: Serve, tmp_path: Path
     assert not asked
 
 
-def test_secrets_are_told_nowhere(level_bundle: Bundle, serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+def test_secrets_appear_in_no_reply_or_log(
+    level_bundle: Bundle, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
     token = "a-secret-nobody-may-see"  # noqa: S105 - of this test
     client = serve(model=level_bundle.folder, tokens={token: Role.ADMIN})
     client.headers["Authorization"] = f"Bearer {token}"

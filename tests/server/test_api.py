@@ -30,12 +30,16 @@ def test_the_rows_are_those_of_the_command_line(
     with dawn.open("rb") as file:
         reply = client.post("/api/v1/identify?min_score=0.1", files={"audio": (dawn.name, file)})
     assert reply.status_code == 200, reply.text
-    found = reply.json()
-    assert found["bundle_id"] == birdnet.id
-    assert found["recording"] == dawn.name
+    reply_fields = reply.json()
+    assert reply_fields["bundle_id"] == birdnet.id
+    assert reply_fields["recording"] == dawn.name
     keys = ("start_s", "end_s", "scientific_name", "common_name")
-    assert [[row[k] for k in keys] for row in found["detections"]] == [[row[k] for k in keys] for row in expected]
-    assert [row["score"] for row in found["detections"]] == pytest.approx([r["score"] for r in expected], abs=1e-4)
+    assert [[row[k] for k in keys] for row in reply_fields["detections"]] == [
+        [row[k] for k in keys] for row in expected
+    ]
+    assert [row["score"] for row in reply_fields["detections"]] == pytest.approx(
+        [r["score"] for r in expected], abs=1e-4
+    )
     raven = client.post("/api/v1/identify?format=raven&min_score=0.1", content=dawn.read_bytes())
     assert raven.text.splitlines()[0].startswith("Selection\tView")
     assert len(raven.text.splitlines()) == 1 + len(expected)
@@ -52,12 +56,12 @@ def test_the_dashboards_interface(level_bundle: Bundle, serve: Serve, tone: Path
     for _ in range(3):
         reply = client.post("/api/predict", files={"audio": (tone.name, tone.read_bytes())})
         assert reply.status_code == 200, reply.text
-    found = reply.json()
-    assert found["predicted_species"] == "Quiet Bird"
-    assert found["confidence"] == pytest.approx(0.75, abs=1e-4)
-    assert found["confidence_percent"] == "75.00%"
-    assert list(found["top_5_predictions"]) == ["Quiet Bird", "Loud Bird", "Engine"], "the surest first"
-    assert found["top_5_predictions"]["Quiet Bird"] == found["confidence"]
+    reply_fields = reply.json()
+    assert reply_fields["predicted_species"] == "Quiet Bird"
+    assert reply_fields["confidence"] == pytest.approx(0.75, abs=1e-4)
+    assert reply_fields["confidence_percent"] == "75.00%"
+    assert list(reply_fields["top_5_predictions"]) == ["Quiet Bird", "Loud Bird", "Engine"], "the surest first"
+    assert reply_fields["top_5_predictions"]["Quiet Bird"] == reply_fields["confidence"]
     assert client.get("/api/health").json()["model_version"] == level_bundle.id
     assert client.get("/api/classes").json() == {"classes": ["Loud Bird", "Quiet Bird", "Engine"], "num_classes": 3}
     metrics = client.get("/api/metrics").json()
@@ -123,7 +127,7 @@ def test_bad_uploads_are_refused_by_name_and_leave_nothing(
     assert client.post("/api/predict", files={"audio": tone.read_bytes()}).status_code == 200
 
 
-def test_a_client_that_goes_away_leaves_nothing(level_bundle: Bundle, serve: Serve, tone: Path, tmp_path: Path) -> None:
+def test_disconnected_client_leaves_nothing(level_bundle: Bundle, serve: Serve, tone: Path, tmp_path: Path) -> None:
     client = serve(model=level_bundle.folder)
     head = b"POST /api/v1/identify HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
     assert client.post("/api/predict", files={"audio": tone.read_bytes()}).status_code == 200
@@ -138,7 +142,7 @@ def test_a_client_that_goes_away_leaves_nothing(level_bundle: Bundle, serve: Ser
     assert client.get("/api/metrics").json()["waiting"] == 0
 
 
-def test_a_token_is_asked_for_everywhere_but_by_load_balancers(level_bundle: Bundle, serve: Serve) -> None:
+def test_token_is_required_except_for_health_checks(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder, tokens={"operator-secret": Role.ADMIN})
     assert client.get("/api/v1/health/live").status_code == 200
     for path in ("/api/health", "/api/metrics", "/metrics", "/docs", "/api/openapi.json", "/api/v1/recordings"):
@@ -151,7 +155,7 @@ def test_a_token_is_asked_for_everywhere_but_by_load_balancers(level_bundle: Bun
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "birds.example.org", "::"])
-def test_an_address_that_others_reach_needs_a_token(host: str, tmp_path: Path) -> None:
+def test_public_host_requires_a_token(host: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a token is needed"):
         Settings(data=tmp_path, host=host)
     settings = Settings(data=tmp_path, host=host, tokens={"operator-secret": Role.ADMIN})
@@ -160,7 +164,7 @@ def test_an_address_that_others_reach_needs_a_token(host: str, tmp_path: Path) -
         Settings(data=tmp_path, host=host, tokens={"short": Role.ADMIN})
 
 
-def test_every_route_asks_for_a_token_unless_it_is_named_here(level_bundle: Bundle, serve: Serve) -> None:
+def test_every_route_requires_a_token_unless_listed(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder, tokens={"operator-secret": Role.ADMIN})
     paths = client.get("/api/openapi.json", headers={"Authorization": "Bearer operator-secret"}).json()["paths"]
     routes = {(method.upper(), path) for path, methods in paths.items() for method in methods}
@@ -190,7 +194,9 @@ def test_pages_of_other_sites_are_refused(
     assert client.post("/api/predict", content=tone.read_bytes(), headers=headers).status_code == status
 
 
-def test_multipart_bodies_that_mean_no_good(level_bundle: Bundle, serve: Serve, tmp_path: Path, tone: Path) -> None:
+def test_malicious_multipart_bodies_are_rejected(
+    level_bundle: Bundle, serve: Serve, tmp_path: Path, tone: Path
+) -> None:
     client = serve(model=level_bundle.folder)
     kind = "multipart/form-data; boundary=b"
     part = b'--b\r\nContent-Disposition: form-data; name="f%d"\r\n\r\nx\r\n'
@@ -242,7 +248,7 @@ def test_tables_that_are_read_in_pages_are_whole_and_in_order(
     assert [float(line.split("\t")[0]) for line in lines] == list(range(20))
 
 
-def test_a_picture_is_drawn_once_and_goes_with_its_recording(
+def test_spectrogram_is_drawn_once_and_deleted_with_its_recording(
     level_bundle: Bundle, serve: Serve, tone: Path, tmp_path: Path
 ) -> None:
     client = serve(model=level_bundle.folder)

@@ -97,7 +97,9 @@ EITHER = {
 }
 
 
-def test_bad_sound_is_refused_or_heard_as_far_as_it_goes(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+def test_damaged_audio_is_rejected_or_identified_up_to_the_damage(
+    level_bundle: Bundle, serve: Serve, tmp_path: Path
+) -> None:
     assert len(REFUSED) + len(EITHER) > 30
     client = serve(model=level_bundle.folder)
     assert client.post("/api/predict", content=WAV).status_code == 200

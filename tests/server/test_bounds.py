@@ -103,10 +103,10 @@ WORST: dict[str, tuple[str, ...]] = {
 
 def all_routes() -> list[APIRoute]:
     """Return every route of the server."""
-    found = [
+    modules = [
         importlib.import_module(f"{routes.__name__}.{each.name}") for each in pkgutil.iter_modules(routes.__path__)
     ]
-    return [route for module in found if hasattr(module, "router") for route in module.router.routes]
+    return [route for module in modules if hasattr(module, "router") for route in module.router.routes]
 
 
 def test_every_route_is_driven() -> None:
@@ -231,9 +231,9 @@ def ask(address: str, patience_s: float) -> tuple[int, bool]:
 def memory_bytes(server: Server, field: str) -> int:
     assert server.process is not None
     status = Path(f"/proc/{server.process.pid}/status").read_text()
-    found = re.search(rf"{field}:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found[1]) * 1024
+    match = re.search(rf"{field}:\s+(\d+) kB", status)
+    assert match is not None
+    return int(match[1]) * 1024
 
 
 @pytest.fixture
@@ -248,7 +248,7 @@ def filled(level_bundle: Bundle, tmp_path: Path) -> Iterator[tuple[Server, Fille
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 @pytest.mark.ops
-def test_forty_at_once_on_any_route_take_500_mb_at_most(filled: tuple[Server, Filled]) -> None:
+def test_forty_requests_on_any_route_use_at_most_500_mb(filled: tuple[Server, Filled]) -> None:
     server, names = filled
     before = memory_bytes(server, "VmRSS")
     with ThreadPoolExecutor(N_AT_ONCE) as pool:

@@ -34,14 +34,14 @@ pytestmark = pytest.mark.usefixtures("own_decoders")
 
 
 def decoders(server: psutil.Process) -> list[psutil.Process]:
-    found = []
+    processes = []
     for child in server.children(recursive=True):
         try:
             if "dawnchorus.audio.process" in child.cmdline():
-                found.append(child)
+                processes.append(child)
         except psutil.NoSuchProcess:
             continue
-    return found
+    return processes
 
 
 @contextmanager
@@ -63,9 +63,7 @@ def killing_decoders(server: psutil.Process) -> Iterator[None]:
 
 
 @pytest.mark.ops
-def test_a_decoder_that_dies_costs_one_request_and_a_poisonous_file_is_left_alone(
-    level_bundle: Bundle, tone: Path, tmp_path: Path
-) -> None:
+def test_decoder_crash_fails_one_request_and_quarantines_file(level_bundle: Bundle, tone: Path, tmp_path: Path) -> None:
     long = tmp_path / "long.flac"
     soundfile.write(long, np.zeros(3600 * 16_000, np.int16), 16_000)
     server = Server(tmp_path / "server", "--model", level_bundle.folder)

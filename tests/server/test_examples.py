@@ -20,8 +20,8 @@ def differs(example: Any, real: Any, where: str = "") -> str:
         if not where.endswith(open_ended):
             if example.keys() != real.keys():
                 return f"{where}: {sorted(example.keys() ^ real.keys())}"
-            found = (differs(example[key], real[key], f"{where}/{key}") for key in example)
-            return next((text for text in found if text), "")
+            differences = (differs(example[key], real[key], f"{where}/{key}") for key in example)
+            return next((text for text in differences if text), "")
         return ""
     if isinstance(example, list) and isinstance(real, list):
         return differs(example[0], real[0], f"{where}/0") if example and real else ""

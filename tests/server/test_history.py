@@ -85,7 +85,7 @@ def test_a_stored_identification_comes_back_as_it_was(
         assert fields.items() >= detection_values(detection).items()
 
 
-def test_each_identification_of_a_recording_has_its_own_place_and_options(
+def test_each_identification_has_its_own_location_and_options(
     server: tuple[httpx.Client, Service], result: IdentifyResult, tmp_path: Path
 ) -> None:
     client, service = server
@@ -128,7 +128,7 @@ def test_rows_of_an_older_version_have_the_options_that_are_known(
     assert json.loads(metadata)["parameters"] == {}
 
 
-def test_a_job_has_all_options_that_it_was_asked_for(server: tuple[httpx.Client, Service], tmp_path: Path) -> None:
+def test_job_stores_all_requested_options(server: tuple[httpx.Client, Service], tmp_path: Path) -> None:
     client, _ = server
     soundfile.write(tmp_path / "x.wav", np.full(16_000, 0.5), 16_000)
     query = "background=true&overlap=0.5&lat=52.5&lon=13.4"

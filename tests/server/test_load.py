@@ -42,16 +42,16 @@ def load(server: Server, body: bytes, *, n_clients: int, seconds: float) -> Repl
     """Clients that ask again as soon as they have an answer, or shortly after a refusal."""
 
     def ask(_: int) -> Replies:
-        found: Replies = Counter()
+        replies: Replies = Counter()
         until = time.monotonic() + seconds
         with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
             while time.monotonic() < until:
                 connection.request("POST", "/api/predict", body, {"Content-Type": "audio/wav"})
                 reply = connection.getresponse()
                 reply.read()
-                found[reply.status, "Retry-After" in reply.headers] += 1
+                replies[reply.status, "Retry-After" in reply.headers] += 1
                 time.sleep(0.0 if reply.status == 200 else 0.02)
-        return found
+        return replies
 
     with ThreadPoolExecutor(n_clients) as pool:
         return sum(pool.map(ask, range(n_clients)), Counter())
@@ -97,7 +97,7 @@ def test_full_queue_returns_503_before_reading_body(level_bundle: Bundle, tone: 
 
 
 @pytest.mark.ops
-def test_slow_senders_are_cut_off_and_keep_nobody_waiting(
+def test_slow_uploads_time_out_and_block_no_client(
     level_bundle: Bundle, serve: Serve, clip: bytes, tmp_path: Path
 ) -> None:
     client = serve(model=level_bundle.folder, limits=Limits(body_timeout_s=1.0, headers_timeout_s=1.0))
@@ -157,13 +157,13 @@ def _rest(connection: socket.socket) -> bytes:
 
 def _answer(connection: socket.socket) -> bytes:
     """Return all that comes until the other side has had enough, or has answered."""
-    found = b""
+    content = b""
     try:
-        while b"\r\n\r\n{" not in found and (part := connection.recv(4096)):
-            found += part
+        while b"\r\n\r\n{" not in content and (part := connection.recv(4096)):
+            content += part
     except ConnectionResetError:
-        return found
-    return found
+        return content
+    return content
 
 
 def test_a_share_of_less_than_one_in_a_while_is_a_share() -> None:
@@ -187,7 +187,7 @@ def test_a_burst_is_given_back_over_time() -> None:
     assert [limiter.acquire("a") > 0 for _ in range(3)] == [False, False, True]
 
 
-def test_one_client_may_not_send_more_than_its_share(level_bundle: Bundle, serve: Serve, clip: bytes) -> None:
+def test_rate_limit_per_client(level_bundle: Bundle, serve: Serve, clip: bytes) -> None:
     client = serve(model=level_bundle.folder, requests_per_s=1e-3)
     replies = [client.post("/api/predict", content=clip) for _ in range(2)]
     assert [reply.status_code for reply in replies] == [200, 429]

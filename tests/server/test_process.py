@@ -22,7 +22,7 @@ from dawnchorus.models.bundle import Bundle
 
 
 @pytest.mark.ops
-def test_what_is_under_way_is_answered_when_the_server_is_ended(level_bundle: Bundle, tmp_path: Path) -> None:
+def test_sigterm_finishes_running_requests(level_bundle: Bundle, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     long = tmp_path / "long.wav"
@@ -48,8 +48,8 @@ def test_what_is_under_way_is_answered_when_the_server_is_ended(level_bundle: Bu
                     break
                 time.sleep(0.005)
             process.send_signal(signal.SIGTERM)
-            found = [reply.result() for reply in replies]
-        assert [reply.status_code for reply in found] == [200] * 8
+            results = [reply.result() for reply in replies]
+        assert [reply.status_code for reply in results] == [200] * 8
         errors = process.communicate(timeout=30)[1]
         assert process.returncode == 0, errors
         assert "Traceback" not in errors

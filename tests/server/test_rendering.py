@@ -71,7 +71,7 @@ async def content(file: BinaryIO) -> bytes:
         return file.read()
 
 
-def test_few_run_at_once_a_few_wait_and_more_are_refused(tmp_path: Path, gate: Gate) -> None:
+def test_rendering_bounds_running_and_waiting_requests(tmp_path: Path, gate: Gate) -> None:
     async def use(renderer: Renderer) -> None:
         tasks = [asyncio.create_task(renderer.get_or_render(SOME, k, gate.write)) for k in range(5)]
         await until(lambda: gate.n_begun == 2)
@@ -87,7 +87,7 @@ def test_few_run_at_once_a_few_wait_and_more_are_refused(tmp_path: Path, gate: G
     with_renderer(tmp_path, use, max_running=2, max_waiting=3)
 
 
-def test_the_same_answer_is_made_once_for_all_who_ask(tmp_path: Path, gate: Gate) -> None:
+def test_concurrent_requests_share_one_rendering(tmp_path: Path, gate: Gate) -> None:
     async def use(renderer: Renderer) -> None:
         tasks = [asyncio.create_task(renderer.get_or_render(SOME, "spectrogram", gate.write)) for _ in range(20)]
         await until(lambda: gate.n_begun)
@@ -102,7 +102,7 @@ def test_the_same_answer_is_made_once_for_all_who_ask(tmp_path: Path, gate: Gate
     with_renderer(tmp_path, use, max_running=1, max_waiting=0)
 
 
-def test_who_leaves_gives_up_the_place_in_the_queue(tmp_path: Path, gate: Gate) -> None:
+def test_disconnected_client_frees_its_queue_slot(tmp_path: Path, gate: Gate) -> None:
     async def use(renderer: Renderer) -> None:
         running = asyncio.create_task(renderer.render_once(gate.write))
         await until(lambda: gate.n_begun == 1)
@@ -123,7 +123,7 @@ def test_who_leaves_gives_up_the_place_in_the_queue(tmp_path: Path, gate: Gate) 
     with_renderer(tmp_path, use, max_running=1, max_waiting=2)
 
 
-def test_who_leaves_while_it_is_rendered_leaves_nothing_behind(tmp_path: Path, gate: Gate) -> None:
+def test_disconnect_during_rendering_leaves_nothing_behind(tmp_path: Path, gate: Gate) -> None:
     async def use(renderer: Renderer) -> None:
         tasks = [
             asyncio.create_task(renderer.get_or_render(SOME, 0, gate.write)),
@@ -163,7 +163,7 @@ def test_the_cache_keeps_the_latest_within_its_bytes(tmp_path: Path) -> None:
     with_renderer(tmp_path, use, max_cache_bytes=300)
 
 
-def test_a_failure_reaches_all_who_wait_and_is_not_kept(tmp_path: Path) -> None:
+def test_rendering_failure_reaches_all_waiting_and_is_not_cached(tmp_path: Path) -> None:
     def fail(file: BinaryIO) -> None:
         file.write(b"half")
         raise OSError(28, "No space left on device")
@@ -178,7 +178,7 @@ def test_a_failure_reaches_all_who_wait_and_is_not_kept(tmp_path: Path) -> None:
     with_renderer(tmp_path, use)
 
 
-def test_work_for_a_client_who_leaves_is_cancelled(tmp_path: Path, gate: Gate) -> None:
+def test_rendering_is_cancelled_when_its_client_disconnects(tmp_path: Path, gate: Gate) -> None:
     messages = iter(({"type": "http.request", "body": b""}, {"type": "http.disconnect"}))
 
     async def receive() -> dict[str, Any]:

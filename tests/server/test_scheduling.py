@@ -31,7 +31,7 @@ def other(tmp_path: Path) -> Bundle:
     return wrap_model(graph, tmp_path / "half", labels=LEVEL_LABELS, description=replace(LEVEL, window_s=0.5))
 
 
-def test_swaps_under_load_fail_no_request_and_mix_nothing(
+def test_model_switch_under_load_keeps_requests_consistent(
     level_bundle: Bundle, other: Bundle, store: ModelStore, tone: Path
 ) -> None:
     n_rows = {level_bundle.id: 3 * 3, other.id: 6 * 3}
@@ -44,9 +44,9 @@ def test_swaps_under_load_fail_no_request_and_mix_nothing(
             asked += [pool.submit(lambda: inference_pool.submit(tone, EVERYTHING).result(timeout=60)) for _ in range(6)]
             asked[-3].result()
             inference_pool.activate((other, level_bundle)[k % 2])
-        found = [each.result() for each in asked]
-    assert {f.bundle.id for f in found} == set(n_rows)
-    for each in found:
+        results = [each.result() for each in asked]
+    assert {f.bundle.id for f in results} == set(n_rows)
+    for each in results:
         assert len(each.table.detections) == n_rows[each.bundle.id]
 
 
@@ -119,7 +119,7 @@ def test_tiny_recordings_do_not_make_others_look_long() -> None:
     assert costs.work_s(LEAST_BYTES) < 0.05, "one that hangs says little"
 
 
-def test_who_waits_keeps_the_place(level_bundle: Bundle, store: ModelStore, tone: Path) -> None:
+def test_waiting_recording_keeps_its_position_in_the_queue(level_bundle: Bundle, store: ModelStore, tone: Path) -> None:
     with InferencePool(
         level_bundle, store=store, n_inference_threads=1, limits=Limits(max_active_per_thread=1)
     ) as inference_pool:
@@ -131,7 +131,7 @@ def test_who_waits_keeps_the_place(level_bundle: Bundle, store: ModelStore, tone
     assert order == list(range(12))
 
 
-def test_a_bad_recording_touches_no_other_and_lanes_end_when_all_is_done(
+def test_failed_recording_affects_no_other_and_threads_stop_when_idle(
     level_bundle: Bundle, store: ModelStore, tone: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "bad.wav").write_bytes(b"RIFF" + bytes(100))
@@ -157,8 +157,8 @@ def test_each_channel_has_the_detections_of_the_command_line(
     options = Options(min_score=0.0, channel="each", merge=True, top=2)
     with InferencePool(level_bundle, store=store, n_inference_threads=1) as inference_pool:
         future = inference_pool.submit(tmp_path / "x.wav", options)
-        found = future.result(timeout=60)
+        results = future.result(timeout=60)
         assert future.work.share_done == 1
     (table,) = identify(tmp_path / "x.wav", options, model=level_bundle.folder).tables()
-    assert found.table.detections == table.detections
+    assert results.table.detections == table.detections
     assert {d.channel for d in table.detections} == {1, 2, 3}

@@ -161,7 +161,7 @@ def download(server: Misbehaving, path: Path) -> list[float]:
 
 
 @pytest.mark.parametrize(("replies", "expected"), MISBEHAVIOURS.values(), ids=MISBEHAVIOURS.keys())
-def test_a_file_is_one_sound_or_not_there(
+def test_downloaded_file_is_complete_or_absent(
     server: Misbehaving, tmp_path: Path, replies: list[bytes], expected: bytes | None
 ) -> None:
     server.replies = replies
@@ -177,7 +177,7 @@ def test_a_file_is_one_sound_or_not_there(
     assert NAME not in left or len(left) == 1, "nothing else is left beside a whole file"
 
 
-def test_a_later_run_goes_on_only_with_what_it_knows(server: Misbehaving, tmp_path: Path) -> None:
+def test_download_resumes_only_the_same_file(server: Misbehaving, tmp_path: Path) -> None:
     server.replies = [CUT_A, reply(b"", "404 Not Found"), part(A, HALF, ETag='"a"')]
     with pytest.raises(DownloadError):
         download(server, tmp_path / NAME)

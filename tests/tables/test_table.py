@@ -19,17 +19,17 @@ def table(folder: Path, content: str | bytes) -> Table:
     return Table(path)
 
 
-def rows(found: Table) -> list[list[str]]:
-    return [cells for _line, cells in found]
+def rows(table: Table) -> list[list[str]]:
+    return [cells for _line, cells in table]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_encoding_delimiter_and_line_ends_are_told(tmp_path: Path, encoding: str, delimiter: str, end: str) -> None:
-    found = table(tmp_path, TEXT.replace(",", delimiter).replace("\n", end).encode(encoding))
-    assert (found.delimiter, found.header, rows(found)) == (delimiter, ["path", "species", "recordist"], ROWS)
-    assert [note[:12] for note in found.notes.sentences()] == (["not in UTF-8"] if encoding == "cp1252" else [])
+def test_encoding_delimiter_and_line_ends_are_detected(tmp_path: Path, encoding: str, delimiter: str, end: str) -> None:
+    parsed = table(tmp_path, TEXT.replace(",", delimiter).replace("\n", end).encode(encoding))
+    assert (parsed.delimiter, parsed.header, rows(parsed)) == (delimiter, ["path", "species", "recordist"], ROWS)
+    assert [note[:12] for note in parsed.notes.sentences()] == (["not in UTF-8"] if encoding == "cp1252" else [])
 
 
 @pytest.mark.parametrize(
@@ -37,16 +37,16 @@ def test_encoding_delimiter_and_line_ends_are_told(tmp_path: Path, encoding: str
     [("cp1250", "Łódź, żółw"), ("cp1251", "Синиця велика"), ("cp1253", "είδος αρχείο Καλόγερος"),
      ("cp1250", "Sýkora koňadra, Žluva hajní"), ("cp932", "シジュウカラ"), ("gb18030", "大山雀"), ("big5", "大山雀")],
 )  # fmt: skip
-def test_code_pages_are_told_by_their_letters_and_said(tmp_path: Path, encoding: str, name: str) -> None:
-    found = table(tmp_path, f"path;name\na.wav;{name}\n".encode(encoding))
-    assert rows(found) == [["a.wav", name]]
-    assert encoding in found.notes.sentences()[0]
+def test_code_pages_are_detected_by_their_letters_and_reported(tmp_path: Path, encoding: str, name: str) -> None:
+    parsed = table(tmp_path, f"path;name\na.wav;{name}\n".encode(encoding))
+    assert rows(parsed) == [["a.wav", name]]
+    assert encoding in parsed.notes.sentences()[0]
 
 
 def test_lines_in_utf8_and_in_a_code_page_in_one_file(tmp_path: Path) -> None:
-    found = table(tmp_path, "path,rec\na.wav,Jörg\n".encode() + "b.wav,Jörg\n".encode("cp1252"))
-    assert rows(found) == [["a.wav", "Jörg"], ["b.wav", "Jörg"]]
-    assert "1 of 3 lines read as code page cp1252 (as 'Jörg')" in found.notes.sentences()[0]
+    parsed = table(tmp_path, "path,rec\na.wav,Jörg\n".encode() + "b.wav,Jörg\n".encode("cp1252"))
+    assert rows(parsed) == [["a.wav", "Jörg"], ["b.wav", "Jörg"]]
+    assert "1 of 3 lines read as code page cp1252 (as 'Jörg')" in parsed.notes.sentences()[0]
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,8 @@ def test_spreadsheets_are_refused_by_name(tmp_path: Path, name: str) -> None:
 
 
 def test_decimal_commas_are_no_delimiter(tmp_path: Path) -> None:
-    found = table(tmp_path, "A;B;C;D\n1,1;2,2;3,3;4,1\n1,1;2,2;3,3;4,1\n")
-    assert (found.delimiter, len(found.header), len(rows(found))) == (";", 4, 2)
+    parsed = table(tmp_path, "A;B;C;D\n1,1;2,2;3,3;4,1\n1,1;2,2;3,3;4,1\n")
+    assert (parsed.delimiter, len(parsed.header), len(rows(parsed))) == (";", 4, 2)
 
 
 def test_semicolons_in_a_list_are_no_delimiter(tmp_path: Path) -> None:
@@ -85,31 +85,31 @@ def test_semicolons_in_a_list_are_no_delimiter(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", ["sep=|", "SEP=|\r", '"sep=|"'])
 def test_the_line_that_tells_excel_the_delimiter(tmp_path: Path, first: str) -> None:
-    found = table(tmp_path, f"{first}\npath|x,y,z\na.wav|1\n")
-    assert (found.delimiter, list(found)) == ("|", [(3, ["a.wav", "1"])])
+    parsed = table(tmp_path, f"{first}\npath|x,y,z\na.wav|1\n")
+    assert (parsed.delimiter, list(parsed)) == ("|", [(3, ["a.wav", "1"])])
 
 
 def test_titles_remarks_and_repeated_headers_are_left_out_and_said(tmp_path: Path) -> None:
-    found = table(tmp_path, "Pond in 2024;;\n;;\nA ;b;c\n# off;;\n1;2;3\nA;b;c\n4;5;6\n")
-    assert (found.header, list(found)) == (["A", "b", "c"], [(5, ["1", "2", "3"]), (7, ["4", "5", "6"])])
-    header, remarks = found.notes.sentences()
+    parsed = table(tmp_path, "Pond in 2024;;\n;;\nA ;b;c\n# off;;\n1;2;3\nA;b;c\n4;5;6\n")
+    assert (parsed.header, list(parsed)) == (["A", "b", "c"], [(5, ["1", "2", "3"]), (7, ["4", "5", "6"])])
+    header, remarks = parsed.notes.sentences()
     assert header == "1 row with the header once more, left out."
     assert remarks == "2 rows with a remark alone, left out (line 1: 'Pond in 2024')."
 
 
 def test_rows_with_too_many_cells_are_said_and_short_ones_filled(tmp_path: Path) -> None:
-    found = table(tmp_path, "path,species\na.wav\nb.wav,x,\nc.wav,x,y\nd.wav,1,2\n")
-    assert rows(found) == [["a.wav", ""], ["b.wav", "x"]]
-    assert found.notes.sentences() == [
+    parsed = table(tmp_path, "path,species\na.wav\nb.wav,x,\nc.wav,x,y\nd.wav,1,2\n")
+    assert rows(parsed) == [["a.wav", ""], ["b.wav", "x"]]
+    assert parsed.notes.sentences() == [
         "2 rows with more cells than the header's 2, left out (line 4, 5): put values that have the delimiter ',' in "
         "quotes."
     ]
 
 
 def test_quotes_that_do_not_close_cost_no_rows(tmp_path: Path) -> None:
-    found = table(tmp_path, 'path,note\na.wav,"5 inch\nb.wav,"x, y"\nc.wav,z\n')
-    assert rows(found) == [["a.wav", "5 inch"], ["b.wav", "x, y"], ["c.wav", "z"]]
-    assert found.notes.sentences() == [
+    parsed = table(tmp_path, 'path,note\na.wav,"5 inch\nb.wav,"x, y"\nc.wav,z\n')
+    assert rows(parsed) == [["a.wav", "5 inch"], ["b.wav", "x, y"], ["c.wav", "z"]]
+    assert parsed.notes.sentences() == [
         "line 2: a quote does not close before the delimiter: each line is read as a row."
     ]
     assert list(table(tmp_path, 'path,note\na.wav,"two\nlines"\nb.wav,z\n')) == [
@@ -131,9 +131,9 @@ def test_names_of_rows_as_r_writes_them(tmp_path: Path) -> None:
 
 
 def test_columns_are_found_however_they_are_spelt(tmp_path: Path) -> None:
-    found = table(tmp_path, " Scientific_Name ,LATITUDE (°),begin time (s),fileName\nx,1,2,a.wav\n")
+    parsed = table(tmp_path, " Scientific_Name ,LATITUDE (°),begin time (s),fileName\nx,1,2,a.wav\n")
     assert [
-        found.find_column([name]) for name in ("scientific name", "latitude", "Begin Time (s)", "file_name", "lon")
+        parsed.find_column([name]) for name in ("scientific name", "latitude", "Begin Time (s)", "file_name", "lon")
     ] == [
         0,
         1,
@@ -144,17 +144,17 @@ def test_columns_are_found_however_they_are_spelt(tmp_path: Path) -> None:
 
 
 def test_doubled_names_are_said_where_they_differ(tmp_path: Path) -> None:
-    found = table(tmp_path, "path,species,Species\na.wav,Turdus,Parus\nb.wav,x,x\n")
-    assert (found.find_column(["species"]), len(found.notes.sentences())) == (1, 1)
-    assert "differ in 1 row (line 2: 'Turdus' and 'Parus'); the first is read" in found.notes.sentences()[0]
+    parsed = table(tmp_path, "path,species,Species\na.wav,Turdus,Parus\nb.wav,x,x\n")
+    assert (parsed.find_column(["species"]), len(parsed.notes.sentences())) == (1, 1)
+    assert "differ in 1 row (line 2: 'Turdus' and 'Parus'); the first is read" in parsed.notes.sentences()[0]
     filled = table(tmp_path, "path,species,species\na.wav,,Parus\n")
     assert (filled.find_column(["species"]), filled.notes.sentences()) == (2, [])
 
 
 def test_errors_of_a_spreadsheet_are_empty_cells_and_said(tmp_path: Path) -> None:
-    found = table(tmp_path, "path,species,lat\na.wav,#N/A,#NV\nb.wav,#DIV/0!, #BEZUG! \nc.wav,Sp #1,#NAME?\n")
-    assert rows(found) == [["a.wav", "", ""], ["b.wav", "", ""], ["c.wav", "Sp #1", ""]]
-    assert found.notes.sentences() == [
+    parsed = table(tmp_path, "path,species,lat\na.wav,#N/A,#NV\nb.wav,#DIV/0!, #BEZUG! \nc.wav,Sp #1,#NAME?\n")
+    assert rows(parsed) == [["a.wav", "", ""], ["b.wav", "", ""], ["c.wav", "Sp #1", ""]]
+    assert parsed.notes.sentences() == [
         "column 'species': errors of a spreadsheet, read as empty, in 2 rows (line 2: '#N/A').",
         "column 'lat': errors of a spreadsheet, read as empty, in 3 rows (line 2: '#NV').",
     ]

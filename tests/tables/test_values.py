@@ -27,8 +27,8 @@ from dawnchorus.tables import (
 def dates(*values: str) -> tuple[list[str | None], list[str]]:
     notes = Notes()
     column = DateColumn("date", values, notes)
-    found = [column.read(value) for value in values]
-    return [stamp and stamp.date for stamp in found], notes.sentences()
+    parsed = [column.read(value) for value in values]
+    return [stamp and stamp.date for stamp in parsed], notes.sentences()
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_dates_are_as_exact_as_they_are_known(text: str, date: str | None) -> No
     assert dates(text) == ([date], [])
 
 
-def test_the_order_of_day_and_month_is_told_by_the_column() -> None:
+def test_day_month_order_is_inferred_from_the_column() -> None:
     assert dates("1/2/2024", "13/2/2024") == (["2024-02-01", "2024-02-13"], [])
     assert dates("1/2/2024", "1/13/2024") == (["2024-01-02", "2024-01-13"], [])
     assert dates("5/5/2024") == (["2024-05-05"], [])
@@ -67,17 +67,17 @@ def test_the_order_of_day_and_month_is_told_by_the_column() -> None:
         ("0{}-05-2024", "day/month/year", "the first number varies more"),
     ],
 )
-def test_an_order_that_cannot_be_told_is_said(pattern: str, order: str, reason: str) -> None:
+def test_ambiguous_day_month_order_is_reported(pattern: str, order: str, reason: str) -> None:
     values = [pattern.format(day) for day in (1, 2, 3)]
-    found, (note,) = dates(*values)
-    assert found == ["2024-05-01", "2024-05-02", "2024-05-03"]
+    dates_read, (note,) = dates(*values)
+    assert dates_read == ["2024-05-01", "2024-05-02", "2024-05-03"]
     assert "'date': in 3 rows day and month could change places" in note
     assert f"(as '{values[0]}'); read as {order}, so 2024-05-01, because {reason}" in note
 
 
 def test_years_of_two_digits_may_stand_first() -> None:
-    found, (note,) = dates("24-05-01", "24-05-02", "24-05-03")
-    assert found == ["2024-05-01", "2024-05-02", "2024-05-03"]
+    dates_read, (note,) = dates("24-05-01", "24-05-02", "24-05-03")
+    assert dates_read == ["2024-05-01", "2024-05-02", "2024-05-03"]
     assert "read as year/month/day, so 2024-05-01, because the last number varies more" in note
     assert dates("24-05-30", "24-05-00")[0] == ["2024-05-30", "2024-05"]
     assert dates("31/05/24", "30/05/24")[0] == ["2024-05-31", "2024-05-30"]
@@ -85,23 +85,23 @@ def test_years_of_two_digits_may_stand_first() -> None:
 
 
 def test_slips_in_a_long_column_are_counted() -> None:
-    found, notes = dates(*(f"{day}/5/2024" for day in range(1, 29)), "5/29/2024")
-    assert found[:2] == ["2024-05-01", "2024-05-02"]
-    assert found[-1] is None
+    dates_read, notes = dates(*(f"{day}/5/2024" for day in range(1, 29)), "5/29/2024")
+    assert dates_read[:2] == ["2024-05-01", "2024-05-02"]
+    assert dates_read[-1] is None
     assert "left out, in 1 row (as '5/29/2024')" in notes[0]
 
 
 def test_both_orders_in_a_column_leave_out_what_could_be_either() -> None:
-    found, notes = dates("13/5/2024", "5/14/2024", "1/2/2024")
-    assert found == ["2024-05-13", "2024-05-14", None]
+    dates_read, notes = dates("13/5/2024", "5/14/2024", "1/2/2024")
+    assert dates_read == ["2024-05-13", "2024-05-14", None]
     assert "day and month stand in several orders (day/month/year in 1 row, month/day/year in 1 row)" in notes[0]
     assert "1 row that could be either (as '1/2/2024') is left without a date" in notes[0]
     assert len(notes) == 1
 
 
 def test_values_that_are_no_dates_are_counted_with_an_example() -> None:
-    found, notes = dates("2024-05-01", "spring", "2024-13-01", "31/31/2024")
-    assert found == ["2024-05-01", None, None, None]
+    dates_read, notes = dates("2024-05-01", "spring", "2024-13-01", "31/31/2024")
+    assert dates_read == ["2024-05-01", None, None, None]
     assert notes == [
         "column 'date': not understood, and left out, in 3 rows (as 'spring'); expected a date such as 2024-05-01."
     ]
@@ -119,8 +119,8 @@ def test_dates_in_the_future_are_said() -> None:
 
 
 def test_numbers_of_days_from_a_spreadsheet_are_dates_and_said() -> None:
-    found, (note,) = dates("45413", "45414.25")
-    assert found == ["2024-05-01", "2024-05-02"]
+    dates_read, (note,) = dates("45413", "45414.25")
+    assert dates_read == ["2024-05-01", "2024-05-02"]
     assert "2 rows with numbers such as '45413' are taken for a spreadsheet's days since 1900 (2024-05-01)" in note
 
 

@@ -64,9 +64,9 @@ def test_features_are_librosas(kind: str) -> None:
         "half silent": np.where(np.arange(3 * RATE_HZ) < RATE_HZ, 0, birds).astype(np.float32),
         "silence": np.zeros(3 * RATE_HZ, np.float32),
     }[kind]
-    found = AcousticFeatures(window_samples=len(y))(torch.from_numpy(y)[None])[0].numpy()
+    features = AcousticFeatures(window_samples=len(y))(torch.from_numpy(y)[None])[0].numpy()
     expected = librosas(y)
-    off = np.abs(found - expected) / np.maximum(np.abs(expected), 1)
+    off = np.abs(features - expected) / np.maximum(np.abs(expected), 1)
     worst = {FEATURES[k]: float(off[k]) for k in np.argsort(-off)[:3]}
     # Of a pure tone, the far bins hold nothing but rounding, and bandwidth weighs them by their squared distance.
     assert off.max() < (10 * TOLERANCE if kind == "tone" else TOLERANCE), worst
@@ -89,8 +89,8 @@ def test_features_have_librosas_values() -> None:
     noise = 0.01 * np.random.default_rng(1).normal(size=len(time))
     y = (0.3 * np.sin(2 * np.pi * (1500 + 800 * time) * time) * np.hanning(len(time)) + noise).astype(np.float32)
     values = AcousticFeatures(window_samples=len(y))(torch.from_numpy(y)[None])[0].tolist()
-    found = dict(zip(FEATURES, values, strict=True))
-    assert {name: found[name] for name in GOLDEN} == pytest.approx(GOLDEN, rel=TOLERANCE)
+    values_by_name = dict(zip(FEATURES, values, strict=True))
+    assert {name: values_by_name[name] for name in GOLDEN} == pytest.approx(GOLDEN, rel=TOLERANCE)
 
 
 @pytest.mark.ops

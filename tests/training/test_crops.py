@@ -120,13 +120,13 @@ def test_targets_are_what_is_annotated_in_the_crop(tmp_path: Path, store: ModelS
     examples = loaded(tmp_path, store, "data.validation=0")
     assert examples.class_counts.tolist() == [2, 2], "each recording has both species somewhere"
     data = CropDataset(examples, seed=1)
-    found = {name: [data[index, k][1].tolist() for k in range(60)] for index, name in enumerate("xy")}
-    known = {tuple(target) for target in found["x"] if IGNORED not in target}
+    targets = {name: [data[index, k][1].tolist() for k in range(60)] for index, name in enumerate("xy")}
+    known = {tuple(target) for target in targets["x"] if IGNORED not in target}
     assert known == {(0.0, 0.0), (0.0, 1.0), (1.0, 0.0)}, "with a sliver of a mark nothing is known"
-    assert (0.0, 0.0) not in {tuple(target) for target in found["y"]}, "a recording of a species has its sounds"
+    assert (0.0, 0.0) not in {tuple(target) for target in targets["y"]}, "a recording of a species has its sounds"
 
 
-def test_what_nobody_said_is_not_learned_as_absent(tmp_path: Path, store: ModelStore) -> None:
+def test_unannotated_species_are_not_trained_as_absent(tmp_path: Path, store: ModelStore) -> None:
     mark = Annotation(start_s=0, end_s=1, scientific_name="Avis una")
     other = Annotation(start_s=0, end_s=1, scientific_name="Avis altera")
     unknown = Annotation(start_s=0, end_s=1, scientific_name="")
@@ -146,7 +146,7 @@ def test_what_nobody_said_is_not_learned_as_absent(tmp_path: Path, store: ModelS
     assert examples.warnings[0].startswith("1 of 4 recordings are unlabelled (never...) and left out")
 
 
-def test_clips_between_marks_are_learned_from_as_background(tmp_path: Path, store: ModelStore) -> None:
+def test_clips_between_marks_are_trained_on_as_background(tmp_path: Path, store: ModelStore) -> None:
     marks = (
         Annotation(start_s=0, end_s=1.1, scientific_name="Avis una"),
         Annotation(start_s=4.5, end_s=4.6, scientific_name="Avis aliena"),

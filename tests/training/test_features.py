@@ -59,8 +59,8 @@ def test_embeddings_are_kept_for_the_next_run_and_serve_every_fold(
     fewer = [replace(row, split=None) if k == 0 else row for k, row in enumerate(table.rows)]
     write_table(table.with_rows(fewer[1:]))
     run_training(*HEAD, f"data={own}", "data.validation_fold=0")
-    found = list(own.rglob("features-*.npy"))
-    assert all(len(np.load(path, mmap_mode="r")) > 0 for path in found)
+    paths = list(own.rglob("features-*.npy"))
+    assert all(len(np.load(path, mmap_mode="r")) > 0 for path in paths)
 
 
 def test_features_of_a_stopped_run_are_not_trusted(own: Path, run_training: Train) -> None:
@@ -88,8 +88,8 @@ def test_embeddings_of_noise_are_computed_once(tmp_path: Path, store: ModelStore
     sounds = torch.arange(80.0).reshape(20, 4)
     network = Counting(Context(("Avis a",), store))
     network.features_key = "ear"
-    found = [birdless_features(network, sounds, tmp_path) for _ in range(2)]
-    assert all(torch.equal(each, sounds[:, :2]) for each in found)
+    both = [birdless_features(network, sounds, tmp_path) for _ in range(2)]
+    assert all(torch.equal(each, sounds[:, :2]) for each in both)
     assert network.n_sounds == 20
     birdless_features(network, sounds[:5], tmp_path)
     assert network.n_sounds == 25, "other sounds have a file of their own"
@@ -97,7 +97,7 @@ def test_embeddings_of_noise_are_computed_once(tmp_path: Path, store: ModelStore
     assert torch.equal(birdless_features(network, sounds, tmp_path), sounds[:, :2])
 
 
-def test_a_run_goes_on_only_with_its_own_data(own: Path, run_training: Train) -> None:
+def test_run_resumes_only_with_its_own_data(own: Path, run_training: Train) -> None:
     run = run_training(*MLP, f"data={own}")
     run.update(status="running")
     table = read_table(own)

@@ -25,7 +25,7 @@ SETTINGS = (
 
 
 @pytest.mark.ops
-def test_a_slurm_job_that_is_queued_again_goes_on(birds: Path, tmp_path: Path) -> None:
+def test_requeued_slurm_job_resumes(birds: Path, tmp_path: Path) -> None:
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -43,7 +43,7 @@ def rails(tmp_path_factory: pytest.TempPathFactory, command: Command) -> Path:
 
 
 @pytest.mark.parametrize("family", list(TINY))
-def test_every_family_learns_one_species_from_noise(
+def test_every_family_separates_one_species_from_noise(
     family: str, rails: Path, run_training: Train, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "dawnchorus")
@@ -71,9 +71,9 @@ def test_a_detector_of_one_species_is_silent_in_noise(
         "optimizer.lr=0.03",
     )
     done = command("evaluate", run.folder, rails, "--json", "--out", tmp_path / "report")
-    (found,) = json.loads(done.stdout)["evaluations"]
-    assert found["by_recording"]["macro_roc_auc"]["value"] == 1.0
-    assert found["background"]["n_heard"] == 0, found["background"]
+    (evaluation,) = json.loads(done.stdout)["evaluations"]
+    assert evaluation["by_recording"]["macro_roc_auc"]["value"] == 1.0
+    assert evaluation["background"]["n_heard"] == 0, evaluation["background"]
     assert "Background" in (tmp_path / "report" / "evaluation.html").read_text()
     said = command("evaluate", run.folder, rails)
     assert b"One species: the best of one is always right" in said.stdout
@@ -101,7 +101,7 @@ def test_one_species_without_background_is_refused_and_leaves_no_run(
     assert list(tmp_path.glob("runs/*")) == []
 
 
-def test_one_class_of_several_is_told_from_the_others(birds: Path, run_training: Train) -> None:
+def test_one_class_of_several_is_separated_from_the_others(birds: Path, run_training: Train) -> None:
     name = next(row.scientific_name for row in read_table(birds).rows if row.scientific_name)
     run = run_training(*TINY["acoustic_mlp"], f"data.classes=[{name}]", "trainer.epochs=1")
     n_all = sum(row.split == "train" for row in read_table(birds).rows)
@@ -110,7 +110,9 @@ def test_one_class_of_several_is_told_from_the_others(birds: Path, run_training:
     assert {row.scientific_name for row in learned} > {name}
 
 
-def test_relatives_of_what_is_learned_are_named_before_training(birds: Path, store: ModelStore, tmp_path: Path) -> None:
+def test_relatives_of_training_recordings_are_named_before_training(
+    birds: Path, store: ModelStore, tmp_path: Path
+) -> None:
     table = read_table(birds)
     rows = [replace(row, path=str(table.file(row).absolute())) for row in table.rows]
     first = {part: next(row for row in rows if row.split == part) for part in ("train", "validation")}
@@ -118,13 +120,13 @@ def test_relatives_of_what_is_learned_are_named_before_training(birds: Path, sto
     for each, expected in ((rows, 0), (related, 1)):
         write_table(RecordingsTable(tmp_path, tuple(each)))
         config = compose_config([f"data={tmp_path}", "model=acoustic_mlp"])
-        found = load_labeled_clips(config.data, rate_hz=22_050, window_s=2.0, clips_folder=None, store=store)
-        said = [warning for warning in found.warnings if "belong together with some for training" in warning]
+        clips = load_labeled_clips(config.data, rate_hz=22_050, window_s=2.0, clips_folder=None, store=store)
+        said = [warning for warning in clips.warnings if "belong together with some for training" in warning]
         assert len(said) == expected
         assert all(warning.startswith("1 of ") and "the same group" in warning for warning in said)
 
 
-def test_background_is_learned_from_by_default_and_warned_of_where_it_teaches_nothing(
+def test_background_is_trained_on_by_default_and_warned_of_without_effect(
     birds: Path, run_training: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "dawnchorus")

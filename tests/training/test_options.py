@@ -35,12 +35,12 @@ def rates(config: SchedulerConfig, network: Network, *, n_epochs: int) -> list[f
     optimizer = build_optimizer(OptimizerConfig(lr=1.0), network)
     scheduler = build_scheduler(config, optimizer, n_steps=100)
     assert scheduler is not None
-    found = []
+    learning_rates = []
     for _ in range(n_epochs):
-        found.append(float(optimizer.param_groups[0]["lr"]))
+        learning_rates.append(float(optimizer.param_groups[0]["lr"]))
         optimizer.step()
         scheduler.step()
-    return found
+    return learning_rates
 
 
 def test_the_rate_falls_in_steps_or_starts_anew(store: ModelStore) -> None:
@@ -105,9 +105,7 @@ def test_what_begins_at_random_is_never_frozen_and_is_said(store: ModelStore) ->
 
 
 @pytest.mark.parametrize(("hidden", "sizes"), [("null", []), ("5", [5]), ("[6,4]", [6, 4])], ids=["none", "one", "two"])
-def test_a_head_has_the_layers_that_were_asked_for(
-    hidden: str, sizes: list[int], band_bundle: Bundle, store: ModelStore
-) -> None:
+def test_head_has_the_configured_layers(hidden: str, sizes: list[int], band_bundle: Bundle, store: ModelStore) -> None:
     network = build(store, "model=embedding_head", f"model.backbone={band_bundle.folder}", f"model.hidden={hidden}")
     layers = [module for module in network.modules() if isinstance(module, torch.nn.Linear)]
     assert [layer.out_features for layer in layers] == [*sizes, 3]

@@ -118,17 +118,17 @@ def test_the_folder_can_be_split_by_itself_and_needs_no_recordings_to_train(
     assert command("data", "split", own, "--folds", "3").returncode == 0
     table = read_table(own)
     write_table(table.with_rows(replace(row, path=f"/away/{row.recording_id}.wav") for row in table.rows))
-    found = loaded(own, store, "data.validation_fold=1")
-    assert len(found.train) + len(found.validation) == len(Clips(own))
+    clips = loaded(own, store, "data.validation_fold=1")
+    assert len(clips.train) + len(clips.validation) == len(Clips(own))
 
 
 def test_species_without_clips_are_no_classes_and_named(own: Path, store: ModelStore) -> None:
     table = read_table(own)
     extra = replace(table.rows[0], recording_id="broken", scientific_name="Avis fracta", split="train")
     write_table(table.with_rows([*table.rows, extra]))
-    found = loaded(own, store)
-    assert "Avis fracta" not in found.classes
-    assert any("Avis fracta" in line for line in found.warnings)
+    clips = loaded(own, store)
+    assert "Avis fracta" not in clips.classes
+    assert any("Avis fracta" in line for line in clips.warnings)
 
 
 def test_clips_are_not_prepared_into_their_own_data_set(birds: Path, command: Command) -> None:

@@ -78,7 +78,7 @@ def test_fewer_held_out_recordings_cannot_rule_out_that_half_are_guessed() -> No
     assert 0.05 ** (1 / MIN_HELD_OUT) > 0.5 > 0.05 ** (1 / (MIN_HELD_OUT - 1))
 
 
-def test_as_many_recordings_as_are_asked_for_are_enough(tmp_path: Path) -> None:
+def test_required_number_of_recordings_is_enough(tmp_path: Path) -> None:
     rows = [replace(row, split=None) for row in recordings("New", n_train=3, n_test=0)]
     n_needed = too_few_held_out([replace(row, split="train") for row in rows])[0]["n_needed"]
     rows += [replace(row, recording_id=f"more {k}", path=f"more {k}.wav") for k, row in enumerate(rows[:1] * n_needed)]
@@ -148,14 +148,14 @@ def test_a_model_that_does_as_well_is_promoted_and_a_little_worse_is_as_well(lev
 def test_a_model_that_does_worse_is_kept_and_not_promoted(
     changes: dict[str, Any], reason: str, level_bundle: Bundle
 ) -> None:
-    (found,) = find_regressions(level_bundle, level_bundle, report(**changes))
-    assert reason in found
+    (regression,) = find_regressions(level_bundle, level_bundle, report(**changes))
+    assert reason in regression
 
 
 def test_a_model_that_has_lost_a_class_is_not_promoted(level_bundle: Bundle) -> None:
     smaller = replace(level_bundle, labels=level_bundle.labels[1:])
-    (found,) = find_regressions(level_bundle, smaller, report())
-    assert "Loud Bird" in found
+    (regression,) = find_regressions(level_bundle, smaller, report())
+    assert "Loud Bird" in regression
     assert find_regressions(smaller, level_bundle, report()) == (), "it may know more"
 
 
@@ -164,7 +164,7 @@ def test_a_species_that_was_not_known_before_cannot_be_lost(level_bundle: Bundle
     assert find_regressions(level_bundle, level_bundle, report(species=[unknown])) == ()
 
 
-def test_held_out_recordings_that_the_active_model_learned_from_are_counted(
+def test_held_out_recordings_in_the_active_models_training_are_counted(
     level_bundle: Bundle, store: ModelStore, tmp_path: Path
 ) -> None:
     write_recording(tmp_path / "XC1.wav", np.full(16_000, 0.3, np.float32), rate_hz=16_000)
@@ -179,9 +179,7 @@ def test_held_out_recordings_that_the_active_model_learned_from_are_counted(
         assert report["false_alarm_hours"]["new"] == pytest.approx(1 / 3600, abs=1e-4)
 
 
-def test_a_misspelt_label_ends_the_command_before_anything_is_trained(
-    level_bundle: Bundle, tmp_path: Path, command: Command
-) -> None:
+def test_misspelt_label_fails_before_training(level_bundle: Bundle, tmp_path: Path, command: Command) -> None:
     for k, name in enumerate(("Avis mgna", "Nova avis", "quiet bird")):
         (tmp_path / "data" / name).mkdir(parents=True)
         soundfile.write(tmp_path / "data" / name / "a.wav", np.full(1600, 0.1 + 0.1 * k, np.float32), 16_000)

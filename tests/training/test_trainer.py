@@ -74,7 +74,7 @@ def test_interrupted_run_resumes_to_the_same_metrics(run_training: Train, tmp_pa
 
 
 @pytest.mark.ops
-def test_a_killed_run_goes_on_to_the_same_end(birds: Path, tmp_path: Path, program: Command) -> None:
+def test_killed_run_resumes_to_the_same_result(birds: Path, tmp_path: Path, program: Command) -> None:
     settings = [*SMALL, "augment=light", "trainer.epochs=8", "trainer.accelerator=cpu", f"data={birds}"]
     done = program("train", *settings, f"paths.runs={tmp_path / 'whole'}")
     whole = read_run(Path(done.stdout.decode().strip()).parent)
@@ -100,7 +100,7 @@ def test_a_killed_run_goes_on_to_the_same_end(birds: Path, tmp_path: Path, progr
 
 
 @pytest.mark.ops
-def test_two_processes_learn_what_one_learns(run_training: Train, caplog: pytest.LogCaptureFixture) -> None:
+def test_two_processes_train_the_same_weights_as_one(run_training: Train, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "dawnchorus")
     settings = (*MLP[:-2], "model.dropout=[0]", "trainer.epochs=3")
     one = run_training(*settings, "trainer.batch_size=8")
@@ -129,9 +129,7 @@ class _Ear(Network):
         return self.head(features), features
 
 
-def test_processes_hear_different_noise_and_each_the_same_again(
-    monkeypatch: pytest.MonkeyPatch, store: ModelStore
-) -> None:
+def test_processes_draw_different_reproducible_noise(monkeypatch: pytest.MonkeyPatch, store: ModelStore) -> None:
     declare_vision_operators()
     from dawnchorus.training.classifier_module import ClassifierModule
 
@@ -220,7 +218,7 @@ def test_settings_that_are_none_are_named_with_the_nearest_and_leave_no_run(
     assert list(tmp_path.glob("runs/*")) == []
 
 
-def test_data_that_cannot_be_learned_from_is_named(tmp_path: Path, birds: Path, store: ModelStore) -> None:
+def test_unusable_training_data_is_named(tmp_path: Path, birds: Path, store: ModelStore) -> None:
     table = read_table(birds)
 
     def refused(rows: list[RecordingRow], message: str, *more: str) -> None:
@@ -381,7 +379,7 @@ def test_trackers_and_profilers_write_into_the_run(run_training: Train) -> None:
 
 
 @pytest.mark.ops
-def test_wandb_writes_offline_into_the_run_and_mlflow_beside_it(run_training: Train, program: Command) -> None:
+def test_wandb_writes_offline_into_the_run_and_mlflow_next_to_it(run_training: Train, program: Command) -> None:
     pytest.importorskip("wandb", reason="pip install 'dawnchorus[track]'")
     pytest.importorskip("mlflow", reason="pip install 'dawnchorus[track]'")
     settings = [*MLP, "trainer.epochs=1", "trainer.accelerator=cpu", "optimizer.lr=0.0123"]
@@ -399,7 +397,7 @@ def test_wandb_writes_offline_into_the_run_and_mlflow_beside_it(run_training: Tr
     assert {"loss", "val_auc"} <= set(metrics)
 
 
-def test_the_profiler_traces_the_steps_that_were_asked_for(run_training: Train) -> None:
+def test_profiler_traces_the_configured_steps(run_training: Train) -> None:
     settings = (*MLP, "trainer.epochs=1", "profiler=torch", "profiler.wait=2", "profiler.active=2")
     run = run_training(*settings, "profiler.record_shapes=true", "profiler.profile_memory=true")
     trace = json.loads((run.folder / "reports" / "trace.json").read_text())["traceEvents"]
@@ -412,7 +410,7 @@ def test_the_profiler_traces_the_steps_that_were_asked_for(run_training: Train) 
         run_training(*settings, "profiler.wait=30")
 
 
-def test_auxiliary_species_are_learned_and_not_told(run_training: Train, birds: Path, tmp_path: Path) -> None:
+def test_auxiliary_species_are_trained_and_not_reported(run_training: Train, birds: Path, tmp_path: Path) -> None:
 
     table = read_table(birds)
     others = [
@@ -451,11 +449,11 @@ def test_an_ensemble_is_the_average_of_its_members(run_training: Train, tmp_path
             average=average,
             weights=weights,
         )  # type: ignore[arg-type]
-        found = open_session(made).run(windows).logits
+        logits = open_session(made).run(windows).logits
         if average == "mean":
             share = 0.75 if weights else 0.5
-            np.testing.assert_allclose(found, share * each[0] + (1 - share) * each[1], atol=1e-5)
-        assert found.shape == (3, 3)
+            np.testing.assert_allclose(logits, share * each[0] + (1 - share) * each[1], atol=1e-5)
+        assert logits.shape == (3, 3)
     with pytest.raises(InputError, match="at least two bundles"):
         make_ensemble(bundles[:1], tmp_path / "one", name="x", license_name="CC0-1.0")
 
@@ -477,8 +475,8 @@ def test_the_commands_from_training_to_a_report(birds: Path, tmp_path: Path, com
     report = command("evaluate", *bundles, birds, "--out", tmp_path / "report", "--thresholds", tmp_path / "t.csv")
     assert report.returncode == 0, report.stderr
     assert b" minus acoustic_mlp, on what both know (" in report.stdout
-    found = json.loads((tmp_path / "report" / "evaluation.json").read_text())
-    first = found["evaluations"][0]
+    evaluations = json.loads((tmp_path / "report" / "evaluation.json").read_text())
+    first = evaluations["evaluations"][0]
     n_named = sum(row.split == "test" and row.scientific_name is not None for row in read_table(birds).rows)
     assert sum(map(sum, first["confusion"])) == n_named
     assert 0 <= first["by_recording"]["top_1"]["low"] <= first["by_recording"]["top_1"]["value"] <= 1
@@ -584,7 +582,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(run_training: Train, tmp_path
     assert not run.folder.exists()
 
 
-def test_an_interrupted_run_says_how_to_go_on(
+def test_interrupted_run_says_how_to_resume(
     run_training: Train, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "dawnchorus")

@@ -20,7 +20,7 @@ from dawnchorus.types import Progress
 MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0]", "trainer.epochs=1")
 
 
-def test_trials_are_runs_and_a_study_goes_on(birds: Path, tmp_path: Path, command: Command) -> None:
+def test_trials_are_runs_and_a_study_resumes(birds: Path, tmp_path: Path, command: Command) -> None:
     runs = tmp_path / "runs"
     settings = [
         *MLP, f"data={birds}", f"paths.runs={runs}", "optimizer.lr=tag(log,interval(1e-4,1e-1))",
@@ -55,7 +55,7 @@ def test_folds_are_averaged(birds: Path, tmp_path: Path, command: Command) -> No
     table = read_table(birds)
     write_table(read_table(data).with_rows(replace(row, path=str(table.file(row).resolve())) for row in table.rows))
     assert command("data", "split", data, "--folds", "2").returncode == 0
-    found = tune(
+    study = tune(
         [*MLP, f"data={data}", f"paths.runs={tmp_path / 'runs'}", "optimizer.lr=0.01,0.02"],
         n_trials=1,
         by_fold=True,
@@ -63,7 +63,7 @@ def test_folds_are_averaged(birds: Path, tmp_path: Path, command: Command) -> No
     )
     values = [run.metrics["val_auc"] for run in find_runs(tmp_path / "runs")]
     assert len(values) == 2
-    assert found.best.value == pytest.approx(sum(values) / 2)
+    assert study.best.value == pytest.approx(sum(values) / 2)
 
 
 @pytest.mark.parametrize(
@@ -87,15 +87,15 @@ def test_a_trial_that_cannot_be_trained_fails_and_the_next_one_follows(
 ) -> None:
     settings = [*MLP, f"data={birds}", f"paths.runs={tmp_path / 'runs'}", "model.window_s=choice(2,1000)", "seed=5"]
     progress: list[Progress] = []
-    found = tune(settings, n_trials=4, clock=datetime.now, report=progress.append)
+    study = tune(settings, n_trials=4, clock=datetime.now, report=progress.append)
     failures = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    states = [trial.state for trial in found.trials]
+    states = [trial.state for trial in study.trials]
     assert set(states) == {"complete", "fail"}
     assert states.count("fail") == len(failures)
     assert all("window_s" in reason for reason in failures)
     assert [(each.done, each.total) for each in progress] == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert ["val_auc" in each.metrics for each in progress] == [state == "complete" for state in states]
-    assert found.best.overrides == ("model.window_s=2",)
+    assert study.best.overrides == ("model.window_s=2",)
 
 
 def test_folds_need_folds(birds: Path, tmp_path: Path) -> None:

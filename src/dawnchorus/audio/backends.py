@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import soundfile
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.header_lengths import UnwrittenAudio, find_unwritten, open_unwritten
 from dawnchorus.errors import AudioDecodeError, AudioNotFoundError
 from dawnchorus.types import AudioInfo
-
-FloatArray = npt.NDArray[np.float32]
 
 BLOCK_FRAMES = 1 << 16
 """Frames read at a time; bounds memory whatever the header promises."""
@@ -79,12 +77,14 @@ def _open_decoder(path: Path) -> Backend:
         except AudioDecodeError as second:
             if _is_web_page(path):
                 raise AudioDecodeError(
-                    f"{path}: not a sound file that we can decode, but a page in HTML, as a failed download leaves. "
-                    f"Fetch the recording again."
+                    path,
+                    "not a sound file that we can decode, but a page in HTML, as a failed download leaves. "
+                    "Fetch the recording again.",
                 ) from second
             raise AudioDecodeError(
-                f"{path}: not a sound file that we can decode (libsndfile: {_reason(first)}; "
-                f"FFmpeg: {second}). Check that the copy is complete."
+                path,
+                f"not a sound file that we can decode (libsndfile: {_reason(first)}; "
+                f"FFmpeg: {second.reason}). Check that the copy is complete.",
             ) from second
 
 
@@ -122,27 +122,29 @@ def _is_web_page(path: Path) -> bool:
 
 def _require_file(path: Path) -> None:
     if path.is_symlink() and not path.exists():
-        raise AudioNotFoundError(f"{path}: the link points to a file that is not there.")
+        raise AudioNotFoundError(path, "the link points to a file that is not there.")
     if not path.exists():
-        raise AudioNotFoundError(f"{path}: no such file. Was it moved or is a drive missing?")
+        raise AudioNotFoundError(path, "no such file. Was it moved or is a drive missing?")
     if not path.is_file():
-        raise AudioNotFoundError(f"{path}: expected a sound file, found a folder or a device.")
+        raise AudioNotFoundError(path, "expected a sound file, found a folder or a device.")
     if path.stat().st_size == 0:
-        raise AudioDecodeError(f"{path}: the file is empty (0 bytes).")
+        raise AudioDecodeError(path, "the file is empty (0 bytes).")
     if not os.access(path, os.R_OK):
-        raise AudioNotFoundError(f"{path}: no permission to read this file. Change its access rights.")
+        raise AudioNotFoundError(path, "no permission to read this file. Change its access rights.")
 
 
 def _check_bounds(path: Path, info: AudioInfo) -> None:
     if not MIN_RATE_HZ <= info.rate_hz <= MAX_RATE_HZ:
         raise AudioDecodeError(
-            f"{path}: the header says {info.rate_hz} Hz; expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz. "
-            f"The header is probably damaged."
+            path,
+            f"the header says {info.rate_hz} Hz; expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz. "
+            f"The header is probably damaged.",
         )
     if not 1 <= info.n_channels <= MAX_CHANNELS:
         raise AudioDecodeError(
-            f"{path}: the header says {info.n_channels} channels; expected 1 to {MAX_CHANNELS}. "
-            f"Split the file by channel, or repair its header."
+            path,
+            f"the header says {info.n_channels} channels; expected 1 to {MAX_CHANNELS}. "
+            f"Split the file by channel, or repair its header.",
         )
 
 
@@ -164,13 +166,13 @@ class _SoundfileBackend:
             try:
                 self._file.seek(first_frame)
             except soundfile.LibsndfileError as error:
-                raise AudioDecodeError(f"{self._path}: {_reason(error)}") from error
+                raise AudioDecodeError(self._path, f"{_reason(error)}") from error
         n_frames = min(BLOCK_FRAMES, BLOCK_SAMPLES // self.info.n_channels)
         while True:
             try:
                 block = self._file.read(n_frames, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
-                raise AudioDecodeError(f"{self._path}: {_reason(error)}") from error
+                raise AudioDecodeError(self._path, f"{_reason(error)}") from error
             if not len(block):
                 return
             yield block
@@ -222,10 +224,10 @@ class _AvBackend:
                 self._container = opened.enter_context(av.open(file, mode="r", container_options=NO_PLAYLISTS))
                 streams = self._container.streams.audio
             except (av.error.FFmpegError, OSError, ValueError) as error:
-                reason = error.strerror or error if isinstance(error, OSError) else error
-                raise AudioDecodeError(str(reason)) from error
+                # FFmpeg's own message names the file.
+                raise AudioDecodeError(path, str(getattr(error, "strerror", None) or error)) from error
             if not streams:
-                raise AudioDecodeError("there is no sound in the file")
+                raise AudioDecodeError(path, "there is no sound in the file")
             self._stream = streams[0]
             self.info = self._read_info()
             self._opened = opened.pop_all()
@@ -233,9 +235,9 @@ class _AvBackend:
     def _read_info(self) -> AudioInfo:
         context = self._stream.codec_context
         if context is None:
-            raise AudioDecodeError("there is no decoder for the codec that the header names")
+            raise AudioDecodeError(self._path, "there is no decoder for the codec that the header names")
         if not context.sample_rate:
-            raise AudioDecodeError("there is no sound in the file")
+            raise AudioDecodeError(self._path, "there is no sound in the file")
         seconds = None
         if self._stream.duration is not None and self._stream.time_base is not None:
             seconds = float(self._stream.duration * self._stream.time_base)
@@ -260,7 +262,7 @@ class _AvBackend:
                     if skipped < len(samples):
                         yield samples[skipped:]
         except self._av.error.FFmpegError as error:
-            raise AudioDecodeError(f"{self._path}: {error.strerror or error}") from error
+            raise AudioDecodeError(self._path, f"{error.strerror or error}") from error
 
     def close(self) -> None:
         self._opened.close()

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from dawnchorus.arrays import FloatArray
+
 Powers = npt.NDArray[np.float64]
 
 DEAD_RATIO = 1e-3

@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import soxr
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.backends import Backend, open_backend
 from dawnchorus.audio.channels import ChannelStatistics, find_best_channel, mix_to_mono
 from dawnchorus.audio.header_lengths import find_unwritten
@@ -23,8 +23,6 @@ from dawnchorus.audio.riff import missing_data_bytes
 from dawnchorus.audio.sample_analyses import SampleAnalyses
 from dawnchorus.errors import AudioDecodeError, AudioTooLargeError
 from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata
-
-FloatArray = npt.NDArray[np.float32]
 
 MAX_SAMPLE = 1e12
 """Larger ones are no sound, whatever its scale, and overflow in models."""
@@ -148,9 +146,10 @@ class Recording:
                 n_zeros = _zeros_at_end(block, n_zeros)
                 if self.n_frames_decoded * self.info.n_channels > max_samples:
                     raise AudioTooLargeError(
-                        f"{self.path}: decodes to more than {max_samples} samples "
+                        self.path,
+                        f"decodes to more than {max_samples} samples "
                         f"({max_samples / self.info.n_channels / self.info.rate_hz / 3600:.1f} hours of "
-                        f"{self.info.n_channels} channels at {self.info.rate_hz} Hz). Split it, or raise the limit."
+                        f"{self.info.n_channels} channels at {self.info.rate_hz} Hz). Split it, or raise the limit.",
                     )
                 finite = np.abs(block) < MAX_SAMPLE  # not so of NaN
                 if not finite.all():
@@ -166,11 +165,11 @@ class Recording:
         except AudioDecodeError as error:
             if not self.n_frames_decoded:
                 raise
-            self.warnings.append(f"damaged: decoding stopped at {self.duration_s:.3f} s ({error})")
+            self.warnings.append(f"damaged: decoding stopped at {self.duration_s:.3f} s ({error.reason})")
         if not self.n_frames_decoded:
-            raise AudioDecodeError(f"{self.path}: there are no samples in the file.")
+            raise AudioDecodeError(self.path, "there are no samples in the file.")
         if n_bad == self.n_frames_decoded * self.info.n_channels:
-            raise AudioDecodeError(f"{self.path}: all samples are NaN, infinite or as good as that.")
+            raise AudioDecodeError(self.path, "all samples are NaN, infinite or as good as that.")
         if n_bad:
             self.warnings.append(f"{n_bad} samples are NaN, infinite or as good as that; they were set to zero")
         if is_silent:
@@ -216,7 +215,7 @@ class Recording:
 def _find_channel(path: Path, n_channels: int, channel: ChannelSource) -> int | None:
     """Return the index of the channel to read; None for the mean of all, or the only one."""
     if isinstance(channel, int) and channel > n_channels:
-        raise AudioDecodeError(f"{path}: expected a channel {channel}, and the recording has {n_channels}.")
+        raise AudioDecodeError(path, f"expected a channel {channel}, and the recording has {n_channels}.")
     if channel == "mean" or n_channels == 1:
         return None
     if isinstance(channel, int):
@@ -308,7 +307,7 @@ def _mono_clip(path: Path, backend: Backend, start_s: float, end_s: float, used:
         if n == wanted:
             return
     if not n:
-        raise AudioDecodeError(f"{path}: there is no sound at {start_s:.3f} s.")
+        raise AudioDecodeError(path, f"there is no sound at {start_s:.3f} s.")
 
 
 def _resample(blocks: Iterator[FloatArray], rate_in_hz: int, rate_out_hz: int) -> Iterator[FloatArray]:

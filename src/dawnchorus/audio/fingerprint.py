@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from dawnchorus.arrays import FloatArray
+
 IntArray = npt.NDArray[np.int64]
 
 RATE_HZ = 16_000

@@ -8,9 +8,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import InputError
-
-FloatArray = npt.NDArray[np.float32]
 
 _LINEAR_HZ, _BREAK_HZ, _LOG_STEP = 200 / 3, 1000.0, np.log(6.4) / 27
 """Slaney's scale (Auditory Toolbox, 1998): linear below 1 kHz, 27 steps to 6.4 kHz above; librosa's default."""

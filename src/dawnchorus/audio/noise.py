@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import MissingExtraError
-
-FloatArray = npt.NDArray[np.float32]
 
 NoiseKind = Literal["stationary", "nonstationary"]
 

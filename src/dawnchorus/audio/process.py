@@ -26,16 +26,14 @@ from typing import IO, Any, Self, cast
 from weakref import WeakSet
 
 import numpy as np
-import numpy.typing as npt
 
 from dawnchorus import errors
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.decode import MAX_DECODED_SAMPLES, clip_blocks, open_recording
 from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json
 from dawnchorus.audio.ring_buffer import N_SLOTS, SLOT_SAMPLES, SharedRingBuffer, reserve_file
 from dawnchorus.audio.sample_analyses import SampleAnalyses, SampleAnalysis, Table, table_from_json, table_to_json
 from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata
-
-FloatArray = npt.NDArray[np.float32]
 
 STALL_S = 60.0
 """A decoder that gives nothing for this long is taken for hung and ended."""
@@ -230,7 +228,7 @@ class IsolatedRecording:
         reply: dict[str, Any] = json.loads(self._child.receive_line(self.path))
         if reply["kind"] not in ("opened", "samples", "ended"):
             self._child.recording = None
-            raise getattr(errors, reply["kind"])(reply["message"])
+            raise getattr(errors, reply["kind"])(self.path, reply["reason"])
         return reply
 
 
@@ -319,12 +317,12 @@ class _Child:
     def _describe_end(self, path: Path) -> errors.DecoderCrashError:
         if self.is_stalled:
             return errors.DecoderCrashError(
-                f"{path}: the decoder gave nothing for {self.stall_s:g} s and was ended. "
-                f"The file, or the drive that it is on, is probably damaged."
+                path,
+                f"the decoder gave nothing for {self.stall_s:g} s and was ended. "
+                f"The file, or the drive that it is on, is probably damaged.",
             )
         return errors.DecoderCrashError(
-            f"{path}: the decoder crashed on this file (exit status {self.process.wait()}). "
-            f"The file is probably damaged."
+            path, f"the decoder crashed on this file (exit status {self.process.wait()}). The file is probably damaged."
         )
 
 
@@ -425,11 +423,11 @@ class _DecoderServer:
             try:
                 self._answer(message)
             except errors.AudioError as error:
-                self._reply(type(error).__name__, message=str(error))
+                self._reply(type(error).__name__, reason=error.reason)
             except BrokenPipeError:
                 return
             except OSError as error:
-                self._reply("AudioDecodeError", message=f"{error.filename or 'reading'}: {error.strerror or error}")
+                self._reply("AudioDecodeError", reason=f"it cannot be read ({error.strerror or error})")
 
     def _reply(self, kind: str, *, then: bytes = b"", **fields: Any) -> None:
         self._replies.write(json.dumps({"kind": kind, **fields}).encode() + b"\n" + then)

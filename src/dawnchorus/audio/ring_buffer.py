@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from dawnchorus.arrays import FloatArray
 
 SLOT_SAMPLES = 1 << 18
 """Samples in a slot: large enough that messages about it cost nothing, small enough to start early."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.types import Segment
-
-FloatArray = npt.NDArray[np.float32]
 
 RAMP_S = 0.01
 """Length of the fades around silenced segments, so that they do not click."""

@@ -94,4 +94,4 @@ def _write_samples(path: Path, samples: npt.ArrayLike, sample_rate_hz: int) -> N
 
 
 def _no_space(path: Path, error: Exception) -> OutputError:
-    return OutputError(f"{path}: the temporary file cannot be written ({error}). Set TMPDIR to another folder.")
+    return OutputError(f"the temporary file cannot be written ({error}). Set TMPDIR to another folder.", subject=path)

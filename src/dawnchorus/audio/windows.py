@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import InputError
 from dawnchorus.tables.notes import counted
-
-FloatArray = npt.NDArray[np.float32]
 
 MIN_TAIL_FRACTION = 0.25
 """A rest at the end shorter than this part of a window is not scored (unless it is the whole recording)."""

@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import OutputError
 from dawnchorus.storage.files import atomic_file
-
-FloatArray = npt.NDArray[np.float32]
 
 MAX_WAV_BYTES = (1 << 32) - 64
 """Sizes in a WAV file's header have 32 bits."""
@@ -28,7 +27,7 @@ def write_recording(path: Path, samples: FloatArray, *, rate_hz: int) -> None:
     try:
         soundfile.write(path, samples, rate_hz, subtype="PCM_16")
     except (soundfile.LibsndfileError, OSError) as error:
-        raise OutputError(f"{path}: cannot be written ({error}). Check free space and access rights.") from error
+        raise OutputError(f"cannot be written ({error}). Check free space and access rights.", subject=path) from error
 
 
 def write_wav(path: Path, samples: npt.NDArray[np.int16], *, rate_hz: int) -> None:
@@ -39,8 +38,9 @@ def write_wav(path: Path, samples: npt.NDArray[np.int16], *, rate_hz: int) -> No
     """
     if samples.nbytes > MAX_WAV_BYTES:
         raise OutputError(
-            f"{path}: expected at most {MAX_WAV_BYTES / 2 / rate_hz / 3600:.1f} h for a WAV file, found "
-            f"{len(samples) / rate_hz / 3600:.1f} h. Choose another format."
+            f"expected at most {MAX_WAV_BYTES / 2 / rate_hz / 3600:.1f} h for a WAV file, found "
+            f"{len(samples) / rate_hz / 3600:.1f} h. Choose another format.",
+            subject=path,
         )
     with atomic_file(path) as stream, wave.open(stream, "wb") as out:
         out.setnchannels(1)

@@ -184,7 +184,7 @@ def show(*, data_set: Path, recording: str | None) -> None:
         return
     row = next((row for row in table.rows if recording in (row.recording_id, row.path)), None)
     if row is None:
-        raise InputError(f"{table_path(data_set)}: there is no recording '{recording}'.")
+        raise InputError(f"there is no recording '{recording}'.", subject=table_path(data_set))
     for name, value in asdict(row).items():
         if value not in (None, (), []):
             click.echo(f"{name}: {value}")

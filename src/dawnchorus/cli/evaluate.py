@@ -244,7 +244,7 @@ def _refuse_existing(paths: Iterable[Path]) -> None:
     """
     for path in paths:
         if path.exists():
-            raise OutputExistsError(f"{path} is there already. Choose another name, or use --overwrite.")
+            raise OutputExistsError("it is there already. Choose another name, or use --overwrite.", subject=path)
 
 
 def _refuse_other_order(models: Sequence[str], data_set: Path) -> None:

@@ -183,7 +183,9 @@ def kaggle(*, handle: str, data_set: Path, append: bool, workers: int) -> None:
     (~/.cache/kagglehub).
     """
     if table_path(data_set).exists() and not append:
-        raise OutputExistsError(f"{table_path(data_set)} is there already. Use --append, or name another folder.")
+        raise OutputExistsError(
+            "it is there already. Use --append, or name another folder.", subject=table_path(data_set)
+        )
     screen = console()
     source = find_source(handle)
     folder = download(source)

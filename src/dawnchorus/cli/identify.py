@@ -380,9 +380,6 @@ def _print_recorders(screen: Console, run: Run) -> None:
 
 def _print_failures(screen: Console, word: str, failures: list[RecordingFailure]) -> None:
     for failure in failures[:MAX_LISTED]:
-        text = (
-            failure.reason if failure.reason.startswith(failure.recording) else f"{failure.recording}: {failure.reason}"
-        )
-        screen.print(f"{word}: {text}", markup=False)
+        screen.print(f"{word}: {failure.recording}: {failure.reason}", markup=False)
     if len(failures) > MAX_LISTED:
         screen.print(f"{word}: and {len(failures) - MAX_LISTED} more")

@@ -149,7 +149,7 @@ def wrap(
     recordings wants --trim, --denoise or --cut-speech: whoever scores with the bundle then hears the same.
     """
     if folder.exists() and not overwrite:
-        raise OutputExistsError(f"{folder} is there already. Choose another folder, or use --overwrite.")
+        raise OutputExistsError("it is there already. Choose another folder, or use --overwrite.", subject=folder)
     show_log(LinesHandler())
     labels = read_classes(labels_path)
     note_one_species(labels, open_name_lists(store.folder, labels_path).known)
@@ -206,7 +206,7 @@ def quantize_model(
     from dawnchorus.evaluation.quantization import quantize_bundle
 
     if folder.exists() and not overwrite:
-        raise OutputExistsError(f"{folder} is there already. Choose another folder, or use --overwrite.")
+        raise OutputExistsError("it is there already. Choose another folder, or use --overwrite.", subject=folder)
     bundle = quantize_bundle(store.open(model), folder, precision, read_table(data_set), split=split, store=store)
     click.echo((folder / "MODEL_CARD.md").read_text(encoding="utf-8").rpartition("## What")[2], err=True)
     click.echo(f"{folder}: bundle {bundle.id}. Use it with --model {folder}")
@@ -236,7 +236,7 @@ def ensemble(
     A training run's folder stands for its bundle.
     """
     if folder.exists() and not overwrite:
-        raise OutputExistsError(f"{folder} is there already. Choose another folder, or use --overwrite.")
+        raise OutputExistsError("it is there already. Choose another folder, or use --overwrite.", subject=folder)
     bundles = [store.open(member) for member in members]
     try:
         shares = None if weights is None else [float(part) for part in weights.split(",")]

@@ -133,7 +133,7 @@ def command(
     convert = load_converter(kind)
     table = read_table(data_set)
     if folder.resolve() == table.folder.resolve():
-        raise InputError(f"{folder}: expected another folder than the data set's own, for the clips.")
+        raise InputError("expected another folder than the data set's own, for the clips.", subject=folder)
     cleaner = open_cleaner(recipe.cleaning, store.folder)
     if speech_audio is not None:
         try:

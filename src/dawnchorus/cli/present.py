@@ -113,7 +113,7 @@ def write_report(run: Run, folder: Path) -> tuple[Path, list[RecordingFailure]]:
             try:
                 _write(folder / named_after(relative, suffix), draw_recording(path, channel))
             except AudioError as error:
-                failures.append(RecordingFailure(table.recording, f"no picture: {error}"))
+                failures.append(RecordingFailure(table.recording, f"no picture: {error.reason}"))
                 break
     page = render_page(
         summarise(_path_and_table(run)),

@@ -121,7 +121,7 @@ def command(
         )
     except DawnChorusError as error:
         if as_json:
-            _print({"stage": "failed", "error": str(error)})
+            _print({"stage": "failed", "error": error.reason})
         raise
     fields = {
         "bundle": str(result.bundle.folder.absolute()),

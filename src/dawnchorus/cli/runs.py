@@ -49,7 +49,9 @@ def _runs(root: Path, names: tuple[str, ...] = ()) -> list[TrainingRun]:
         return [runs.read_run(Path(name) if Path(name).is_dir() else root / name) for name in names]
     selected = list(runs.find_runs(root))
     if not selected:
-        raise InputError(f"{root}: there are no runs in this folder. Train one with `dawnchorus train`, or name it.")
+        raise InputError(
+            "there are no runs in this folder. Train one with `dawnchorus train`, or name it.", subject=root
+        )
     return selected
 
 
@@ -238,7 +240,7 @@ def rm(*, names: tuple[str, ...], root: Path) -> None:
     selected = _runs(root, names)
     for run in selected:
         if run.status == "running":
-            raise BusyError(f"{run.folder}: a process trains this run. End it first; no run was deleted.")
+            raise BusyError("a process trains this run. End it first; no run was deleted.", subject=run.folder)
     for run in selected:
         shutil.rmtree(run.folder)
         click.echo(f"deleted: {run.folder}")

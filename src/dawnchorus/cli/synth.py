@@ -54,7 +54,7 @@ def command(
         rate_hz=sample_rate,
     )
     if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputExistsError(f"{folder} is not empty. Choose another folder, or use --overwrite.")
+        raise OutputExistsError("it is not empty. Choose another folder, or use --overwrite.", subject=folder)
     provenance = Provenance("synth", "1", "", f"dawnchorus {__version__}", {"seed": seed})
     n = 0
     for relative, scene in synthetic_recordings(plan, seed=seed):

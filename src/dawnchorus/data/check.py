@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.decode import resampler
 from dawnchorus.audio.fingerprint import HASH, MAX_S, RATE_HZ, fingerprint, near_pairs
 from dawnchorus.audio.parallel import map_recordings
@@ -22,8 +23,6 @@ from dawnchorus.errors import AudioError, AudioNotFoundError
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import Detection, Progress, Report, ignore_progress
-
-FloatArray = npt.NDArray[np.float32]
 
 SILENT_DB = -70.0
 """Root mean square below full scale from which a recording counts as silent."""

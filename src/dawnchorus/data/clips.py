@@ -93,15 +93,17 @@ class ClipWriter:
             self._db.executescript(_SCHEMA)
         except Timeout:
             raise BusyError(
-                f"{folder}: another process is preparing clips here. Wait for it, or choose another."
+                "another process is preparing clips here. Wait for it, or choose another.", subject=folder
             ) from None
         except (OSError, sqlite3.Error) as error:
-            raise OutputError(f"{folder}: cannot be written ({error}). Check free space and access rights.") from error
+            raise OutputError(
+                f"cannot be written ({error}). Check free space and access rights.", subject=folder
+            ) from error
         known = self._db.execute("SELECT value FROM about WHERE name = 'recipe'").fetchone()
         if known is not None and json.loads(known[0]) != recipe:
             self._db.close()
             self._lock.release()
-            raise InputError(f"{folder} holds clips of another recipe. Choose another folder, or delete it.")
+            raise InputError("it holds clips of another recipe. Choose another folder, or delete it.", subject=folder)
         self._db.execute("INSERT OR IGNORE INTO about VALUES ('recipe', ?)", [json.dumps(recipe)])
         self._shard, self._n_rows = self._end()
         self._file: BinaryIO = self._open_shard()
@@ -136,7 +138,7 @@ class ClipWriter:
             )
         except (OSError, sqlite3.Error) as error:
             raise OutputError(
-                f"{self.folder}: cannot be written ({error}). Check free space; the same command then goes on."
+                f"cannot be written ({error}). Check free space; the same command then goes on.", subject=self.folder
             ) from error
         self._n_rows += len(times)
 
@@ -206,7 +208,9 @@ def lock_clips(folder: Path) -> Iterator[None]:
         with lock:
             yield
     except Timeout:
-        raise BusyError(f"{folder}: another process is writing here. Wait for it, or choose another folder.") from None
+        raise BusyError(
+            "another process is writing here. Wait for it, or choose another folder.", subject=folder
+        ) from None
 
 
 def write_prepared_table(table: RecordingsTable, folder: Path) -> Path:
@@ -267,7 +271,7 @@ class Clips:
         self.folder = folder
         path = folder / INDEX_NAME
         if not path.is_file():
-            raise InputError(f"{path}: no such file. Make it with `dawnchorus prepare`.")
+            raise InputError("no such file. Make it with `dawnchorus prepare`.", subject=path)
         with reading_parquet(path):
             self.index: pa.Table = pq.read_table(path)
         ((recipe,),) = self._query("SELECT value FROM about WHERE name = 'recipe'")
@@ -284,7 +288,8 @@ class Clips:
             n_rows = int(self._rows[shards == number].max()) + 1
             if not file.is_file() or file.stat().st_size < n_rows * self.window_samples * SAMPLE.itemsize:
                 raise FormatError(
-                    f"{file}: expected {n_rows} clips, found fewer. Copy the folder as a whole, or prepare another."
+                    f"expected {n_rows} clips, found fewer. Copy the folder as a whole, or prepare another.",
+                    subject=file,
                 )
             mapped = np.memmap(file, SAMPLE, mode="r")
             self._samples[number] = mapped[: len(mapped) // self.window_samples * self.window_samples].reshape(
@@ -317,10 +322,11 @@ class Clips:
         """
         if self.recipe["clip_selection"] != "all" or self.recipe["overlap_s"] or self.recipe.get("normalize"):
             raise InputError(
-                f"{self.folder}: expected clips that are consecutive windows of whole recordings, found clip_selection="
+                f"expected clips that are consecutive windows of whole recordings, found clip_selection="
                 f"{self.recipe['clip_selection']}, overlap={self.recipe['overlap_s']:g}, normalize="
                 f"{self.recipe.get('normalize')}. Prepare into another folder with `dawnchorus prepare --select all "
-                f"--overlap 0 --keep-level`."
+                f"--overlap 0 --keep-level`.",
+                subject=self.folder,
             )
         known = set(self.index["recording_id"].to_pylist())
         return {
@@ -364,7 +370,8 @@ class Clips:
                 return _rows(f"{database_uri}?immutable=1", statement)
         except sqlite3.Error as error:
             raise FormatError(
-                f"{path}: expected the journal of the clips ({error}). Copy the folder as a whole, or prepare again."
+                f"expected the journal of the clips ({error}). Copy the folder as a whole, or prepare again.",
+                subject=path,
             ) from error
 
 

@@ -6,13 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.data.recipes import MAX_CHOICE_S, Recipe
 from dawnchorus.inference.preparation import CleanedRecording, Kept
-
-FloatArray = npt.NDArray[np.float32]
 
 PEAK = 0.9
 """The largest sample of a normalized clip."""

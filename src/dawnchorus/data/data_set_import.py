@@ -61,8 +61,8 @@ def import_data_set(
     has_table = table_path(folder).exists()
     if has_table and not (append or overwrite):
         raise OutputExistsError(
-            f"{table_path(folder)} is there already. Append to it, overwrite it (--append, --overwrite), or name "
-            f"another folder."
+            "it is there already. Append to it, overwrite it (--append, --overwrite), or name another folder.",
+            subject=table_path(folder),
         )
     before = read_table(folder) if append and has_table else None
     own = collect_labels(before.rows) if before else ()

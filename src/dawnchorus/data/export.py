@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.mel import MelImage
 from dawnchorus.audio.write import write_wav
 from dawnchorus.data.clips import Clips, as_float, lock_clips
@@ -31,7 +31,6 @@ from dawnchorus.errors import InputError, OutputExistsError
 from dawnchorus.storage.files import atomic_file, cannot_write
 from dawnchorus.storage.safe_names import safe_name
 
-FloatArray = npt.NDArray[np.float32]
 ExportFormat = Literal["wav", "npy", "pt"]
 Convert = Callable[[Path], None]
 
@@ -101,7 +100,7 @@ def write_export(table: RecordingsTable, kind: ExportKind, *, convert: Convert =
     if metadata is not None and metadata["key"] == key:
         return Export(folder, metadata["n_items"], metadata["n_without_species"], is_new=False)
     if metadata is None and folder.exists():
-        raise OutputExistsError(f"{folder}: expected no folder, or an export of an earlier run. Move it away.")
+        raise OutputExistsError("expected no folder, or an export of an earlier run. Move it away.", subject=folder)
     try:
         with lock_clips(table.folder), _scratch_folder(table.folder) as scratch:
             unfinished = scratch / kind.folder_name

@@ -80,7 +80,7 @@ def split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> GivenSplit
             unmatched.append(names[0])
         elif split_of.setdefault(match, split) != split:
             raise InputError(
-                f"{path}: expected each recording in one split, found {match} in {split_of[match]} and {split}."
+                f"expected each recording in one split, found {match} in {split_of[match]} and {split}.", subject=path
             )
     if not split_of:
         raise InputError(
@@ -93,7 +93,7 @@ def split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> GivenSplit
 def _named_recordings(path: Path) -> Iterator[tuple[list[str], str]]:
     """Yield the names of each recording in a table, and its split."""
     if not path.exists() or path.is_dir():
-        raise InputError(f"{path}: no such file.")
+        raise InputError("no such file.", subject=path)
     return _of_json(path) if path.suffix.lower() == ".json" else _of_csv(path)
 
 
@@ -101,10 +101,10 @@ def _of_json(path: Path) -> Iterator[tuple[list[str], str]]:
     try:
         document = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: expected JSON ({error}).") from error
+        raise FormatError(f"expected JSON ({error}).", subject=path) from error
     lists = {split: _file_list(value) for key, value in _items(document) if (split := SPLIT_NAMES.get(key.lower()))}
     if not any(lists.values()):
-        raise FormatError(f"{path}: expected lists of recordings under names such as {sorted(SPLIT_NAMES)}.")
+        raise FormatError(f"expected lists of recordings under names such as {sorted(SPLIT_NAMES)}.", subject=path)
     for split, names in lists.items():
         yield from (([str(name)], split) for name in names)
 
@@ -126,12 +126,12 @@ def _of_csv(path: Path) -> Iterator[tuple[list[str], str]]:
     columns = list(dict.fromkeys(match.values()))
     if not columns:
         raise FormatError(
-            f"{path}: expected a column that names recordings ({', '.join(_NAMING)}); it has {table.header}."
+            f"expected a column that names recordings ({', '.join(_NAMING)}); it has {table.header}.", subject=path
         )
     split_column, number_column = table.find_column(["split"]), table.find_column(COLUMNS["xc_id"])
     file_split = _part_in_name(path)
     if split_column is None and file_split is None:
-        raise FormatError(f"{path}: expected a column 'split', or a file named train, valid or test.")
+        raise FormatError("expected a column 'split', or a file named train, valid or test.", subject=path)
     n_unnamed = 0
     for _line, cells in table:
         split = file_split if split_column is None else _parse_split(cells[split_column].strip(), path)
@@ -141,7 +141,9 @@ def _of_csv(path: Path) -> Iterator[tuple[list[str], str]]:
             number = None if number_column is None else xeno_canto_number(cells[number_column])
             yield ([number, *names] if number else names), split
     if table.long_rows:
-        raise FormatError(f"{path}, line {table.long_rows[0]}: expected {len(table.header)} cells as in the header.")
+        raise FormatError(
+            f"line {table.long_rows[0]}: expected {len(table.header)} cells as in the header.", subject=path
+        )
     if n_unnamed:
         table.notes.say(f"{counted(n_unnamed, 'row')} without the name of a recording.")
     for sentence in table.notes.sentences():
@@ -151,7 +153,7 @@ def _of_csv(path: Path) -> Iterator[tuple[list[str], str]]:
 def _parse_split(value: str, path: Path) -> str | None:
     """Return the split that a cell names; None where it is empty."""
     if value and value.lower() not in SPLIT_NAMES:
-        raise FormatError(f"{path}: expected splits such as {', '.join(sorted(SPLIT_NAMES))}, found {value!r}.")
+        raise FormatError(f"expected splits such as {', '.join(sorted(SPLIT_NAMES))}, found {value!r}.", subject=path)
     return SPLIT_NAMES.get(value.lower())
 
 

@@ -120,7 +120,7 @@ def import_recordings(
         if layout in ("csv", "xeno-canto") and (source.is_dir() or audio is not None):
             _say_undescribed(find_audio_folder(source, audio), rows)
     if not table.rows:
-        raise InputError(f"{source}: there are no recordings in it.")
+        raise InputError("there are no recordings in it.", subject=source)
     table = _fill_folder_dates(table)
     unlabelled = [row.recording_id for row in table.rows if row.is_unlabelled]
     if unlabelled:
@@ -199,7 +199,7 @@ def _choose_reader(source: Path) -> Callable[[Path], Iterable[tuple[str | None, 
     """
     read = detect_format(source).read
     if read is None:
-        raise InputError(f"{source}: tables of this format cannot be read.")
+        raise InputError("tables of this format cannot be read.", subject=source)
     return read
 
 
@@ -266,7 +266,7 @@ def _described_recordings(root: Path) -> list[Path]:
         return find_recordings([root])
     except InputError as error:
         raise InputError(
-            f"{root}: there are no recordings in it. Name the folder that has them with --audio."
+            "there are no recordings in it. Name the folder that has them with --audio.", subject=root
         ) from error
 
 
@@ -279,9 +279,10 @@ def _check_names(source: Path, rows: Sequence[RecordingRow]) -> None:
     species = {row.scientific_name: row.common_name for row in rows if row.scientific_name}
     if len(species) > 1 and len(set(species.values())) == 1:
         raise InputError(
-            f"{source}: expected a name for each species, but all {len(species)} species are called "
+            f"expected a name for each species, but all {len(species)} species are called "
             f"'{next(iter(species.values()))}' (as {min(map(str, species))}). Folders are named "
-            f"'Parus major_Great Tit' or 'Great Tit'; for another layout use --layout, or a csv."
+            f"'Parus major_Great Tit' or 'Great Tit'; for another layout use --layout, or a csv.",
+            subject=source,
         )
 
 
@@ -326,8 +327,8 @@ def import_detections(
         paths.setdefault(name, _locate_recording(name, audio or source.parent))
     if marks and not paths:
         raise InputError(
-            f"{source}: expected rows that name their recording, found none. Import such a table as a file beside its "
-            f"recording."
+            "expected rows that name their recording, found none. Import such a table as a file beside its recording.",
+            subject=source,
         )
     files = list(dict.fromkeys(paths.values()))
     rows = [RecordingRow(kind="soundscape", **parse_file_facts(path, path.parent)) for path in files]  # type: ignore[arg-type]

@@ -57,7 +57,7 @@ def detect_layout(
         InputError: there is no such file or folder, or two layouts are as likely.
     """
     if not source.exists():
-        raise InputError(f"{source}: no such file or folder.")
+        raise InputError("no such file or folder.", subject=source)
     described = described_layout(source)
     if described is not None:
         LOG.info(f"layout: {described[0]}, by {described[1]}.")
@@ -81,10 +81,11 @@ def detect_layout(
     if named:
         first = min(named)
         raise InputError(
-            f"{source}: two layouts are as likely. Tables of marks are of {len(marked)} of {len(files)} recordings (as "
+            f"two layouts are as likely. Tables of marks are of {len(marked)} of {len(files)} recordings (as "
             f"{min(marked).name}), and {len(named)} others are in folders of a species (as "
             f"'{reading.labels[first]}'). Repeat the command with --layout annotations, which leaves recordings "
-            f"without a table unlabelled, or with --layout folders, which reads no table."
+            f"without a table unlabelled, or with --layout folders, which reads no table.",
+            subject=source,
         )
     LOG.info(
         f"layout: annotations, because tables of marks ({list_some(file_names(marks.tables))}) are of {len(marked)} of "
@@ -104,9 +105,10 @@ def _consider_naming_tables(source: Path, files: Sequence[Path], reading: Folder
         doubtful = [path for path in table.recordings if path in reading.labels and path not in reading.sure]
         if doubtful:
             raise InputError(
-                f"{source}: two layouts are as likely. {table.evidence()}{_columns_clause(table)}, and "
+                f"two layouts are as likely. {table.evidence()}{_columns_clause(table)}, and "
                 f"'{reading.labels[doubtful[0]]}', a folder of {doubtful[0].name}, may be a species. Import the table "
-                f"(`{table.command()}`), or repeat the command with --layout folders, which does not read it."
+                f"(`{table.command()}`), or repeat the command with --layout folders, which does not read it.",
+                subject=source,
             )
     readable = [table for table in tables if table.has_known_columns]
     if readable:

@@ -13,11 +13,12 @@ from types import MappingProxyType
 
 import numpy as np
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.parallel import map_recordings
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.clips import FULL_SCALE, SAMPLE, ClipWriter
-from dawnchorus.data.cutting import FloatArray, cut_clips
+from dawnchorus.data.cutting import cut_clips
 from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, usable
 from dawnchorus.errors import AudioError
@@ -88,7 +89,7 @@ def prepare(
             results = map_recordings(work, tasks, n_workers=n_workers)
             for n, (task, result) in enumerate(zip(tasks, results, strict=True), 1):
                 if isinstance(result, AudioError):
-                    failures[task.recording_id] = str(result)
+                    failures[task.recording_id] = result.reason
                 else:
                     writer.add(task.recording_id, task.key, result.path, result.times, result.cuts)
                     result.path.unlink()

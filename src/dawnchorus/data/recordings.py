@@ -175,7 +175,7 @@ def write_table(table: RecordingsTable) -> Path:
     seen: set[str] = set()
     for row in table.rows:
         if row.recording_id in seen:
-            raise InputError(f"{table.folder}: two recordings have the recording_id '{row.recording_id}'.")
+            raise InputError(f"two recordings have the recording_id '{row.recording_id}'.", subject=table.folder)
         seen.add(row.recording_id)
     path = table.folder / TABLE_NAME
     schema = SCHEMA.with_metadata({_VERSION_KEY: str(SCHEMA_VERSION).encode()})
@@ -198,14 +198,15 @@ def read_table(data_set: Path) -> RecordingsTable:
         above = data_set.absolute().parent
         if table_path(above).is_file():
             raise InputError(f"{data_set}: this is a folder of the data set {above}. Name that one.")
-        raise InputError(f"{path}: no such file. Make it with `dawnchorus data import`.")
+        raise InputError("no such file. Make it with `dawnchorus data import`.", subject=path)
     with reading_parquet(path):
         table = pq.read_table(path)
     version = (table.schema.metadata or {}).get(_VERSION_KEY)
     if version != str(SCHEMA_VERSION).encode():
         raise FormatError(
-            f"{path}: expected a recordings table of version {SCHEMA_VERSION}, found "
-            f"{'another kind of table' if version is None else f'version {version!r}'}."
+            f"expected a recordings table of version {SCHEMA_VERSION}, found "
+            f"{'another kind of table' if version is None else f'version {version!r}'}.",
+            subject=path,
         )
     with reading_parquet(path):
         known = _known_columns(path, table)
@@ -216,7 +217,7 @@ def _known_columns(path: Path, table: pa.Table) -> pa.Table:
     """Return the columns that `SCHEMA` has, with its types, where all values are valid."""
     missing = _REQUIRED - set(table.column_names)
     if missing:
-        raise FormatError(f"{path}: expected the columns of a recordings table, without {sorted(missing)}.")
+        raise FormatError(f"expected the columns of a recordings table, without {sorted(missing)}.", subject=path)
     expected = [field.with_nullable(field.name not in _REQUIRED) for field in SCHEMA]
     schema = pa.schema([field for field in expected if field.name in table.column_names])
     known = table.select(schema.names).cast(schema)
@@ -230,8 +231,9 @@ def _row(path: Path, fields: dict[str, Any]) -> RecordingRow:
     annotations = fields.get("annotations") or ()
     if any(a is None or None in (a["start_s"], a["end_s"], a["scientific_name"]) for a in annotations):
         raise FormatError(
-            f"{path}, recording '{fields['recording_id']}': expected start, end and species of each annotation, "
-            f"found one without."
+            f"recording '{fields['recording_id']}': expected start, end and species of each annotation, "
+            f"found one without.",
+            subject=path,
         )
     fields["annotations"] = tuple(Annotation(**a) for a in annotations)
     fields["is_annotated"] = bool(fields.get("is_annotated"))

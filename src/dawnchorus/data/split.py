@@ -39,7 +39,7 @@ def split_table(
         raise InputError(f"split: expected positive ratios such as 0.7,0.15,0.15, got {dict(ratios)}.")
     rows_to_split = usable(table.rows, copies=True)
     if not rows_to_split:
-        raise InputError(f"{table.folder}: there are no usable recordings to split.")
+        raise InputError("there are no usable recordings to split.", subject=table.folder)
     total = sum(ratios.values())
     shares = {name: ratio / total for name, ratio in ratios.items()}
     numbers = assign_groups(rows_to_split)

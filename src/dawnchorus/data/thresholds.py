@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.mel import MelImage
 from dawnchorus.data.clips import Clips, replace_index
 from dawnchorus.errors import InputError
 
-FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -59,7 +59,9 @@ def apply_thresholds(folder: Path, thresholds: ClipThresholds, *, n_workers: int
     is_common = np.array([name not in rare for name in names], np.bool_)
     left = is_loud & is_varied & is_common
     if not left.any():
-        raise InputError(f"{folder}: none of {len(clips)} clips stays. Lower --min-rms, --min-mel-std or --min-clips.")
+        raise InputError(
+            f"none of {len(clips)} clips stays. Lower --min-rms, --min-mel-std or --min-clips.", subject=folder
+        )
     replace_index(folder, clips.index.filter(left))
     return Excluded(
         n_quiet=int((~is_loud).sum()),

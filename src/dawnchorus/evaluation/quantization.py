@@ -40,13 +40,14 @@ def quantize_bundle(
         ModelError: the bundle has no ONNX graph.
     """
     if bundle.info.graph != "model.onnx":
-        raise ModelError(f"{bundle.folder}: expected an ONNX graph, found {bundle.info.graph}.")
+        raise ModelError(f"expected an ONNX graph, found {bundle.info.graph}.", subject=bundle.folder)
     rows = [row for row in table.rows if row.split == split]
     others = [row for row in table.rows if row.split not in (split, None) and row.kind == "focal"]
     if not rows or (precision == "int8" and not others):
         raise InputError(
-            f"{table.folder}: expected recordings in the part {split!r} to measure on and, for int8, focal ones in "
-            f"another part to take ranges from. Split with `dawnchorus data split`."
+            f"expected recordings in the part {split!r} to measure on and, for int8, focal ones in "
+            f"another part to take ranges from. Split with `dawnchorus data split`.",
+            subject=table.folder,
         )
 
     description = bundle.info.model_copy(
@@ -89,7 +90,9 @@ def _windows(bundle: Bundle, table: RecordingsTable, rows: Sequence[RecordingRow
         if len(windows):
             loudest.append(windows[(windows**2).sum(1).argmax()])
     if not loudest:
-        raise InputError(f"{table.folder}: none of {len(rows)} recordings to take ranges from can be read: {reason}")
+        raise InputError(
+            f"none of {len(rows)} recordings to take ranges from can be read: {reason}", subject=table.folder
+        )
     return loudest
 
 

@@ -142,8 +142,9 @@ def score_data_set(
         rows = [row for row in rows if row.recording_id not in left_out]
     if not rows:
         raise InputError(
-            f"{table.folder}: expected recordings with a species, annotations or background, but all {len(unlabelled)} "
-            f"are unlabelled (as {unlabelled[0] if unlabelled else 'none'}). Annotate them, or name their species."
+            f"expected recordings with a species, annotations or background, but all {len(unlabelled)} "
+            f"are unlabelled (as {unlabelled[0] if unlabelled else 'none'}). Annotate them, or name their species.",
+            subject=table.folder,
         )
     known = bundle.class_by_scientific_name
     named = {name for row in rows for name in _species_in(row, secondary)}
@@ -152,8 +153,9 @@ def score_data_set(
     wanted = tuple(name for name in (classes or sorted(named)) if name in known)
     if not wanted:
         raise InputError(
-            f"{table.folder}: the model {bundle.info.name} knows none of its {len(named)} species. Names are "
-            f"scientific; the model's are in {bundle.folder / 'labels.csv'}."
+            f"the model {bundle.info.name} knows none of its {len(named)} species. Names are "
+            f"scientific; the model's are in its labels.csv.",
+            subject=table.folder,
         )
     by_path = {table.file(row): row for row in rows}
     windows = WindowPlan.from_seconds(
@@ -184,7 +186,7 @@ def score_data_set(
     if not scored:
         first = next(iter(failures.items()), None)
         why = f" ({first[0]}: {first[1]})" if first else ""
-        raise InputError(f"{table.folder}: none of its {len(rows)} recordings could be scored{why}.")
+        raise InputError(f"none of its {len(rows)} recordings could be scored{why}.", subject=table.folder)
     values = [result.channels[0].tables["scores"]["scores"] for _, result in scored]
     times = [
         [result.channels[0].window_times(k, windows, result.duration_s) for k in range(len(each))]

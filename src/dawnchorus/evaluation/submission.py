@@ -149,14 +149,16 @@ def read_sample(path: Path) -> Sample:
     try:
         table = Table(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise InputError(f"cannot be read ({error.strerror}).", subject=path) from error
     if header_key(table.header[0]) != header_key(ROW_ID) or len(table.header) < 2:
-        raise FormatError(f"{path}: expected {HEADERS}, found {','.join(table.header[:4])}.")
+        raise FormatError(f"expected {HEADERS}, found {','.join(table.header[:4])}.", subject=path)
     row_ids = tuple(cells[0].strip() for _line, cells in table if cells[0].strip())
     if table.long_rows:
-        raise FormatError(f"{path}, line {table.long_rows[0]}: expected {len(table.header)} cells as in the header.")
+        raise FormatError(
+            f"line {table.long_rows[0]}: expected {len(table.header)} cells as in the header.", subject=path
+        )
     if not row_ids:
-        raise FormatError(f"{path}: expected a row for each window below the header, found none.")
+        raise FormatError("expected a row for each window below the header, found none.", subject=path)
     return Sample(path, tuple(table.header[1:]), row_ids, tuple(table.notes.sentences()))
 
 
@@ -196,9 +198,10 @@ def _named_recordings(table: RecordingsTable, rows: Sequence[RecordingRow], samp
     recordings = {name: stem for name, stem in named.items() if stem is not None}
     if not recordings:
         raise InputError(
-            f"{table.folder}: expected recordings that {sample.path} names, such as {min(known)}, found "
+            f"expected recordings that {sample.path} names, such as {min(known)}, found "
             f"{', '.join(sorted(stems.values())[:N_SHOWN]) or 'none'}. Give the data set of the competition's "
-            f"soundscapes."
+            f"soundscapes.",
+            subject=table.folder,
         )
     return recordings
 
@@ -237,9 +240,10 @@ def _check_classes(bundle: Bundle, sample: Sample, names: Mapping[str, str]) -> 
     unknown = [code for code in sample.classes if code not in names]
     if len(unknown) == len(sample.classes):
         raise InputError(
-            f"{sample.path}: the model {bundle.info.name} knows none of its {len(unknown)} classes (as "
+            f"the model {bundle.info.name} knows none of its {len(unknown)} classes (as "
             f"{', '.join(unknown[:N_SHOWN])}). Codes are those of the recordings that the model was trained on, and of "
-            f"taxonomy.csv or eBird_Taxonomy*.csv beside the sample. A sample has {HEADERS}."
+            f"taxonomy.csv or eBird_Taxonomy*.csv beside the sample. A sample has {HEADERS}.",
+            subject=sample.path,
         )
     if not unknown:
         return []
@@ -262,8 +266,9 @@ def _check_rows(sample: Sample, ids: Sequence[str], failures: Mapping[str, str])
     if missing or doubled:
         reasons = "".join(f" {name}: {reason}." for name, reason in list(failures.items())[:N_SHOWN])
         raise FormatError(
-            f"{sample.path}: expected a window for each of its {len(expected)} rows, found {'; '.join(problems)}."
-            f"{reasons} Give each of the competition's soundscapes once, whole."
+            f"expected a window for each of its {len(expected)} rows, found {'; '.join(problems)}."
+            f"{reasons} Give each of the competition's soundscapes once, whole.",
+            subject=sample.path,
         )
     return [f"windows that are left out: {problem}" for problem in problems]
 

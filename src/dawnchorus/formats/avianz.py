@@ -33,9 +33,13 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     try:
         content = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: expected a list of segments in JSON, as AviaNZ writes it ({error}).") from error
+        raise FormatError(
+            f"expected a list of segments in JSON, as AviaNZ writes it ({error}).", subject=path
+        ) from error
     if not isinstance(content, list):
-        raise FormatError(f"{path}: expected a list of segments, as AviaNZ writes it, got {type(content).__name__}.")
+        raise FormatError(
+            f"expected a list of segments, as AviaNZ writes it, got {type(content).__name__}.", subject=path
+        )
     uncertain: list[str] = []
     for number, segment in enumerate((part for part in content if not isinstance(part, dict)), start=1):
         try:

@@ -111,7 +111,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
         names = set(file.schema_arrow.names)
     missing = {column.name for column in COLUMNS if column.is_required} - names
     if missing:
-        raise FormatError(f"{path}: expected the columns of a Dawn Chorus table, without {sorted(missing)}.")
+        raise FormatError(f"expected the columns of a Dawn Chorus table, without {sorted(missing)}.", subject=path)
     fields = [_read_field(column) for column in DETECTION_COLUMNS if column.name in names]
     wanted = pa.schema([pa.field("recording", pa.string()), *fields])
     for row in _rows(path, file, wanted):

@@ -202,6 +202,7 @@ def require_names(path: Path) -> None:
     columns = (*NAME_COLUMNS, "Common Name", *CODE_COLUMNS)
     if rows.find_column(columns) is None and any(True for _ in rows):
         raise FormatError(
-            f"{path}: expected names of species in one of the columns {', '.join(columns)}; found {rows.header}. "
-            f"Rename the column that has them."
+            f"expected names of species in one of the columns {', '.join(columns)}; found {rows.header}. "
+            f"Rename the column that has them.",
+            subject=path,
         )

@@ -161,8 +161,9 @@ def detect_format(path: Path) -> TableFormat:
     if path.name.lower().endswith(".txt"):
         return FORMATS["raven"]
     raise InputError(
-        f"{path}: no table format has this suffix; expected one of "
-        f"{', '.join(entry.suffix for entry in FORMATS.values())}, or name a format."
+        f"no table format has this suffix; expected one of "
+        f"{', '.join(entry.suffix for entry in FORMATS.values())}, or name a format.",
+        subject=path,
     )
 
 
@@ -237,7 +238,7 @@ def choose_reader(path: Path, *, format_name: str | None = None) -> Read:
     if format_name is None and (chosen is None or chosen.suffix in MARK_SUFFIXES):
         return _read_marks
     if chosen is None or chosen.read is None:
-        raise InputError(f"{path}: tables of this format cannot be read.")
+        raise InputError("tables of this format cannot be read.", subject=path)
     return chosen.read
 
 
@@ -258,9 +259,10 @@ def read_annotations(path: Path, notes: MarkNotes | None = None) -> list[Mark]:
     if kind is None:
         missing = describe_missing_columns(path)
         raise FormatError(
-            f"{path}: expected a selection table of Raven ('Begin Time (s)' in its first line), a table of "
+            f"expected a selection table of Raven ('Begin Time (s)' in its first line), a table of "
             f"BirdNET-Analyzer ('Start (s)'), a list with columns for recording, start, end and label, labels of "
-            f"Audacity ('start TAB end TAB label'), or a .data file of AviaNZ.{missing and f' It has {missing}.'}"
+            f"Audacity ('start TAB end TAB label'), or a .data file of AviaNZ.{missing and f' It has {missing}.'}",
+            subject=path,
         )
     if kind == "Raven":
         raven.require_names(path)

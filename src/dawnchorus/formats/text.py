@@ -56,11 +56,11 @@ def score(value: float) -> str:
 
 
 class RowError(FormatError):
-    """A row of a table that cannot be read."""
+    """A row of a table that cannot be read; `problem` is the reason without the line."""
 
-    def __init__(self, path: Path, line: int, reason: str) -> None:
-        super().__init__(f"{path}, line {line}: {reason}")
-        self.reason = reason
+    def __init__(self, path: Path, line: int, problem: str) -> None:
+        super().__init__(f"line {line}: {problem}", subject=path)
+        self.problem = problem
 
 
 _MAX_NAMED = 8
@@ -131,7 +131,7 @@ class NamedColumns:
             try:
                 yield from [review.judge(mark, fields) for mark in read(line, fields)]
             except RowError as error:
-                yield Mark(line, None, problem=error.reason)
+                yield Mark(line, None, problem=error.problem)
         for line in self.table.long_rows:
             yield Mark(line, None, problem=self._too_long())
         for sentence in self.table.notes.sentences():
@@ -176,7 +176,7 @@ class NamedColumns:
         if index is None:
             usual = " or ".join(map(repr, names[:_MAX_NAMED]))
             near = near_column(self.header, names)
-            raise FormatError(f"{self.path}: expected a column {usual}, found {self.header}.{near}")
+            raise FormatError(f"expected a column {usual}, found {self.header}.{near}", subject=self.path)
         return index
 
     def number(self, line: int, fields: list[str], column: int) -> float:

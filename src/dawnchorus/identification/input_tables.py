@@ -70,7 +70,7 @@ def _require_file(path: Path) -> None:
     except (OSError, ValueError):
         mode = 0
     if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
-        raise InputError(f"{path}: no such file.")
+        raise InputError("no such file.", subject=path)
 
 
 def read_species_list(path: Path, *, on_note: OnNote = _ignore) -> tuple[str, ...]:
@@ -87,7 +87,7 @@ def read_species_list(path: Path, *, on_note: OnNote = _ignore) -> tuple[str, ..
     lines = [line.strip().strip('"').strip() for line in _species_lines(path, read_text(path, notes))]
     given = [line for line in lines if line and not line.startswith("#")]
     if not given:
-        raise InputError(f"{path}: expected one species in a line, found none.")
+        raise InputError("expected one species in a line, found none.", subject=path)
     first: dict[str, str] = {}
     names = tuple(parse_label(line).scientific_name for line in given)
     doubled = [
@@ -130,16 +130,19 @@ def read_thresholds(path: Path, *, labels: Sequence[Label] = (), on_note: OnNote
         label = read_label(given)
         value = rows.number(line, fields, score)
         if label is None and is_indeterminate(given):
-            raise FormatError(f"{path}, line {line}: expected the name of one species, found {given!r}. Correct it.")
+            raise FormatError(
+                f"line {line}: expected the name of one species, found {given!r}. Correct it.", subject=path
+            )
         if label is None or not 0 <= value <= 1:
-            raise FormatError(f"{path}, line {line}: expected a species and a score from 0 to 1, found {fields}.")
+            raise FormatError(f"line {line}: expected a species and a score from 0 to 1, found {fields}.", subject=path)
         name = label.scientific_name
         key = name_key((known.find(label) or label).scientific_name)
         first_line, _, first_value = thresholds.setdefault(key, (line, name, value))
         if value != first_value:
             raise FormatError(
-                f"{path}, lines {first_line} and {line}: expected one score for {name}, found {first_value:g} and "
-                f"{value:g}. Remove one of the lines."
+                f"lines {first_line} and {line}: expected one score for {name}, found {first_value:g} and "
+                f"{value:g}. Remove one of the lines.",
+                subject=path,
             )
     if not thresholds:
         rows.table.notes.say("no threshold in it: every species is reported from the general smallest score on.")
@@ -164,8 +167,9 @@ def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Reco
     locations, moments = _Locations(rows), _Moments(rows)
     if not locations.columns and not moments.columns:
         raise FormatError(
-            f"{path}: expected columns latitude and longitude, or start_time; found {rows.header}."
-            f"{near_column(rows.header, _USUAL_COLUMNS)}"
+            f"expected columns latitude and longitude, or start_time; found {rows.header}."
+            f"{near_column(rows.header, _USUAL_COLUMNS)}",
+            subject=path,
         )
     if others := rows.table.unread({file, *locations.columns, *moments.columns}):
         near = near_column(others, _USUAL_COLUMNS)
@@ -175,7 +179,7 @@ def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Reco
     for line, fields in rows:
         name = rows.text(fields, file)
         if name is None:
-            raise FormatError(f"{path}, line {line}: expected a path, found {fields}.")
+            raise FormatError(f"line {line}: expected a path, found {fields}.", subject=path)
         latitude, longitude = locations.read(line, fields)
         moment = moments.read(line, fields)
         metadata: RecordingMetadata
@@ -187,9 +191,10 @@ def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Reco
         first_line = first_lines.setdefault(recording, line)
         if metadata_by_path.setdefault(recording, metadata) != metadata:
             raise FormatError(
-                f"{path}, lines {first_line} and {line}: expected one time and location for each recording, found "
+                f"lines {first_line} and {line}: expected one time and location for each recording, found "
                 f"{_metadata_text(metadata_by_path[recording])} and {_metadata_text(metadata)} of {name}. "
-                f"Remove one of the lines."
+                f"Remove one of the lines.",
+                subject=path,
             )
     n_days = sum(isinstance(metadata, DatedMetadata) for metadata in metadata_by_path.values())
     if n_days:
@@ -261,8 +266,8 @@ class _Locations:
             came = repr(together)
         if latitude is None or longitude is None:
             raise FormatError(
-                f"{self._rows.path}, line {line}: expected a latitude from -90 to 90 and a longitude from -180 to 180, "
-                f"found {came}."
+                f"line {line}: expected a latitude from -90 to 90 and a longitude from -180 to 180, found {came}.",
+                subject=self._rows.path,
             )
         if is_without_fix(latitude, longitude):
             self._rows.table.notes.leave_out(
@@ -311,7 +316,7 @@ class _Moments:
         if moment is None or moment.year > LAST_YEAR:
             came = " ".join(text for text in (day_text, time_text) if text)
             raise FormatError(
-                f"{self._rows.path}, line {line}: expected a time like 2026-05-01T04:30:00, found {came!r}."
+                f"line {line}: expected a time like 2026-05-01T04:30:00, found {came!r}.", subject=self._rows.path
             )
         return moment
 

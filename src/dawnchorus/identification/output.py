@@ -55,7 +55,7 @@ class Target:
         chosen = tuple(FORMATS.lookup(name) for name in formats)
         if len(chosen) > 1 and not is_folder:
             raise InputError(
-                f"{path}: one file holds one format, got {', '.join(f.name for f in chosen)}. Give a folder."
+                f"one file holds one format, got {', '.join(f.name for f in chosen)}. Give a folder.", subject=path
             )
         return cls(path, is_folder, chosen, combined)
 
@@ -85,7 +85,7 @@ class Target:
             lock.acquire()
         except Timeout:
             raise BusyError(
-                f"{self.path}: another dawnchorus process is writing here. Wait for it, or choose another output."
+                "another dawnchorus process is writing here. Wait for it, or choose another output.", subject=self.path
             ) from None
         except OSError as error:
             raise cannot_write(self.path, error) from error
@@ -130,7 +130,7 @@ class Target:
         existing = next((out_path for out_path in self._table_paths(paths) if out_path.exists()), None)
         if existing is not None:
             raise OutputExistsError(
-                f"{existing} is there already. Use --overwrite to replace it, or choose another output."
+                "it is there already. Use --overwrite to replace it, or choose another output.", subject=existing
             )
 
     def _keep_layout(self, root: str | None, paths: Sequence[Path]) -> None:
@@ -140,8 +140,9 @@ class Target:
         outside = next((path for path in paths if not Path(os.path.abspath(path)).is_relative_to(root)), None)
         if outside is not None:
             raise InputError(
-                f"{self.path} was begun with recordings below {root}, and {outside} is elsewhere, so that their "
-                f"tables could be taken for each other's. Choose another output."
+                f"it was begun with recordings below {root}, and {outside} is elsewhere, so that their "
+                f"tables could be taken for each other's. Choose another output.",
+                subject=self.path,
             )
 
     def _continue(self, journal: Journal, key: dict[str, Any], *, resume: bool, overwrite: bool) -> None:
@@ -154,13 +155,15 @@ class Target:
         if known != wanted:
             changed = sorted(name for name in known.keys() | wanted if known.get(name) != wanted.get(name))
             raise InputError(
-                f"{self.path} was begun with other settings ({', '.join(changed)} changed). Use the same ones to "
-                f"continue it, --overwrite to begin again, or choose another output."
+                f"it was begun with other settings ({', '.join(changed)} changed). Use the same ones to "
+                f"continue it, --overwrite to begin again, or choose another output.",
+                subject=self.path,
             )
         if journal.written is not None and not resume and self.path.exists():
             raise OutputExistsError(
-                f"{self.path} holds a finished run. Use --resume to add new recordings to it, --overwrite to replace "
-                f"it, or choose another output."
+                "it holds a finished run. Use --resume to add new recordings to it, --overwrite to replace "
+                "it, or choose another output.",
+                subject=self.path,
             )
 
     def _table_paths(self, paths: Sequence[Path]) -> Iterator[Path]:

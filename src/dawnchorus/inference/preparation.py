@@ -17,6 +17,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.decode import MAX_DECODED_SAMPLES
 from dawnchorus.audio.noise import reduce_noise
 from dawnchorus.audio.process import DecoderProcess, IsolatedRecording
@@ -25,8 +26,6 @@ from dawnchorus.inference.speech import VadStream, VoiceActivityDetector
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata, Segment
-
-FloatArray = npt.NDArray[np.float32]
 
 CHUNK_S = 120.0
 """Noise is estimated in chunks of this length, so that memory does not depend on a recording's."""

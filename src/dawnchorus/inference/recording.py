@@ -7,12 +7,13 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.decode import MAX_DECODED_SAMPLES
 from dawnchorus.audio.decoder_pool import DecoderPool
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.inference.analyses.base import Analysis
-from dawnchorus.inference.analyses.windows import FloatArray, SignalAnalysis, WindowAnalysis, WindowBatch, WindowOutput
+from dawnchorus.inference.analyses.windows import SignalAnalysis, WindowAnalysis, WindowBatch, WindowOutput
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.preparation import CleanedRecording
 from dawnchorus.inference.results import ScoredChannel, ScoredRecording
@@ -146,7 +147,9 @@ class RecordingWork:
         with opened as recording:
             if plan.limits is not None:
                 info = recording.info
-                plan.limits.check(n_channels=info.n_channels, rate_hz=info.rate_hz, duration_s=info.duration_s)
+                plan.limits.check(
+                    self.path, n_channels=info.n_channels, rate_hz=info.rate_hz, duration_s=info.duration_s
+                )
             analyses = {name: analysis.create() for name, analysis in plan.analyses.items()}
             signal = _Signal(source, recording, analyses, self._n_pulled)
             self._signals.append(signal)

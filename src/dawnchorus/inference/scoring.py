@@ -52,4 +52,4 @@ def _take_result(future: WorkFuture[ScoredRecording]) -> ScoredRecording | Faile
     try:
         return future.result()
     except AudioError as error:
-        return FailedRecording(cast(RecordingWork, future.work).path, str(error))
+        return FailedRecording(cast(RecordingWork, future.work).path, error.reason)

@@ -6,13 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.decode import resampler
 from dawnchorus.models.graphs.onnx_files import open_onnx_session
 from dawnchorus.types import Segment
-
-FloatArray = npt.NDArray[np.float32]
 
 RATE_HZ = 16_000
 """Sample rate of the graph's input."""

@@ -6,7 +6,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from dawnchorus.inference.analyses.windows import FloatArray, WindowOutput
+from dawnchorus.arrays import FloatArray
+from dawnchorus.inference.analyses.windows import WindowOutput
 from dawnchorus.inference.loaded_model import LoadedModel
 
 ResultT = TypeVar("ResultT")

@@ -166,15 +166,16 @@ def read_bundle(folder: Path) -> Bundle:
         info = BundleInfo.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise InvalidBundleError(
-            f"{folder} is not a bundle: there is no bundle.json in it. Give the folder that "
-            f"`dawnchorus models path NAME` prints, or wrap a model with `dawnchorus models wrap`."
+            "it is not a bundle: there is no bundle.json in it. Give the folder that "
+            "`dawnchorus models path NAME` prints, or wrap a model with `dawnchorus models wrap`.",
+            subject=folder,
         ) from None
     except ValidationError as error:
-        raise InvalidBundleError(f"{path} is not valid: {validation_lines(error)}") from error
+        raise InvalidBundleError(f"it is not valid: {validation_lines(error)}", subject=path) from error
     graph, labels_path = folder / info.graph, folder / "labels.csv"
     for needed in (graph, labels_path):
         if not needed.is_file():
-            raise InvalidBundleError(f"{folder} is not complete: {needed.name} is missing. Make it again.")
+            raise InvalidBundleError(f"it is not complete: {needed.name} is missing. Make it again.", subject=folder)
     try:
         labels = read_labels(labels_path)
     except FormatError as error:
@@ -200,8 +201,9 @@ def verify_bundle(bundle: Bundle) -> None:
         digest = file_sha256(path) if path.is_file() else "no file"
         if digest != sha256:
             raise InvalidBundleError(
-                f"{path} is damaged or was replaced: expected sha256 {sha256}, found {digest}. "
-                f"Delete the folder and make it again."
+                f"it is damaged or was replaced: expected sha256 {sha256}, found {digest}. "
+                f"Delete the folder and make it again.",
+                subject=path,
             )
 
 
@@ -251,12 +253,14 @@ def new_bundle(folder: Path) -> Iterator[BundleDraft]:
         OutputError: no space, or no permission.
     """
     if folder.exists() and not (folder / "bundle.json").is_file():
-        raise OutputExistsError(f"{folder} is there and is no bundle, so it is not replaced. Choose another folder.")
+        raise OutputExistsError(
+            "it is there and is no bundle, so it is not replaced. Choose another folder.", subject=folder
+        )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be made ({error.strerror}). Choose another folder.") from error
+        raise OutputError(f"cannot be made ({error.strerror}). Choose another folder.", subject=folder) from error
     try:
         yield BundleDraft(scratch, folder)
     finally:

@@ -76,17 +76,21 @@ def read_classes(path: Path, *, kind: Kind | None = None) -> tuple[Label, ...]:
         InputError: no such file, a file of another kind, no labels, or a csv without a column of names.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; expected the labels of the model, one in a line, in output order.")
+        raise InputError(
+            "no such file; expected the labels of the model, one in a line, in output order.", subject=path
+        )
     if path.suffix.lower() in _NO_LISTS:
-        raise InputError(f"{path}: expected a text file or a csv of labels, found {path.suffix}. Save one in a line.")
+        raise InputError(
+            f"expected a text file or a csv of labels, found {path.suffix}. Save one in a line.", subject=path
+        )
     is_table = path.suffix.lower() in (".csv", ".tsv")
     column, rows = _table_rows(path) if is_table else _line_rows(path)
     if not rows:
-        raise InputError(f"{path}: expected one class per row, found none.")
+        raise InputError("expected one class per row, found none.", subject=path)
     rows = _in_output_order(path, rows, column)
     for row in rows:
         if not row.name:
-            raise FormatError(f"{path}, line {row.line}: expected a name for each class, found none.")
+            raise FormatError(f"line {row.line}: expected a name for each class, found none.", subject=path)
     labels = tuple(map(_label, rows))
     _refuse_doubled(path, rows, labels)
     if kind is not None:
@@ -108,7 +112,7 @@ def _line_rows(path: Path) -> tuple[str, list[_Row]]:
     for row in rows:
         if _STRUCTURE.fullmatch(row.name):
             raise FormatError(
-                f"{path}, line {row.line}: expected one class in a line, and nothing else; found {row.name!r}."
+                f"line {row.line}: expected one class in a line, and nothing else; found {row.name!r}.", subject=path
             )
     _refuse_other_lines(path, rows)
     before = [_INDEX_BEFORE.fullmatch(row.name) for row in rows]
@@ -122,8 +126,9 @@ def _line_rows(path: Path) -> tuple[str, list[_Row]]:
     for separator in "\t;|":
         if len(rows) > 1 and all(separator in row.name for row in rows):
             raise FormatError(
-                f"{path}: expected one class in a line, found {separator!r} in each, as in {rows[0].name!r}. A table "
-                f"needs a header with a column of names, and a name that ends in .csv."
+                f"expected one class in a line, found {separator!r} in each, as in {rows[0].name!r}. A table "
+                f"needs a header with a column of names, and a name that ends in .csv.",
+                subject=path,
             )
     return "", rows
 
@@ -139,9 +144,10 @@ def _refuse_other_lines(path: Path, rows: Sequence[_Row]) -> None:
         is_header = row is rows[0] and len(rows) > 1 and header_key(row.name) in names
         if row.name.startswith("#") or is_header:
             raise FormatError(
-                f"{path}, line {row.line}: expected one class in a line, and nothing else; found "
+                f"line {row.line}: expected one class in a line, and nothing else; found "
                 f"{'a header' if is_header else 'a remark'}, {row.name[:40]!r}. Leave the line out"
-                f"{', or give the table a name that ends in .csv' if is_header else ''}."
+                f"{', or give the table a name that ends in .csv' if is_header else ''}.",
+                subject=path,
             )
 
 
@@ -191,10 +197,11 @@ def _refuse_partly_indexed(path: Path, rows: list[_Row], matches: Sequence[re.Ma
         for is_without in (False, True)
     )
     raise FormatError(
-        f"{path}: expected a number on every line, as the order of the model's outputs, or on none; found one on "
+        f"expected a number on every line, as the order of the model's outputs, or on none; found one on "
         f"{len(with_index)} of {len(rows)} lines, as {with_index[0].name!r} (line {with_index[0].line}), and none in "
         f"{without[0].name!r} (line {without[0].line}). Number all lines, or none. A table with a header needs a name "
-        f"that ends in .csv; there, numbers in the column of names are part of them."
+        f"that ends in .csv; there, numbers in the column of names are part of them.",
+        subject=path,
     )
 
 
@@ -211,7 +218,7 @@ def _table_rows(path: Path) -> tuple[str, list[_Row]]:
 
     name, common, index = find(NAME_COLUMNS), find(COMMON_NAME_COLUMNS), find(INDEX_COLUMNS)
     if name is None:
-        raise InputError(f"{path}: expected one of the columns {NAME_COLUMNS}, found {header}.")
+        raise InputError(f"expected one of the columns {NAME_COLUMNS}, found {header}.", subject=path)
     common = None if common == name else common
 
     def cell(cells: list[str], column: int | None) -> str:
@@ -245,9 +252,10 @@ def _refuse_other_order(path: Path, column: str, values: list[str], indices: lis
     if is_count and order != expected:
         others = "index" if any(indices) else "rows"
         raise FormatError(
-            f"{path}: column '{column}' counts the classes in another order than the {others}: {', '.join(order[:5])}"
+            f"column '{column}' counts the classes in another order than the {others}: {', '.join(order[:5])}"
             f"{'...' if len(order) > 5 else ''}. If it is the order of the model's outputs, call it 'index' and leave "
-            f"other indices out; if not, leave it out."
+            f"other indices out; if not, leave it out.",
+            subject=path,
         )
 
 
@@ -265,9 +273,10 @@ def _in_output_order(path: Path, rows: list[_Row], column: str) -> list[_Row]:
     first = numbers[0] if numbers else 0
     if first not in (0, 1) or numbers != list(range(first, first + len(rows))):
         raise FormatError(
-            f"{path}: expected the numbers 0 to {len(rows) - 1} (or 1 to {len(rows)}) in '{column}', each once, as the "
+            f"expected the numbers 0 to {len(rows) - 1} (or 1 to {len(rows)}) in '{column}', each once, as the "
             f"order of the model's outputs; found {', '.join(given[:5])}{'...' if len(given) > 5 else ''}. Correct "
-            f"them, or leave the column out if the rows are in the order of the outputs."
+            f"them, or leave the column out if the rows are in the order of the outputs.",
+            subject=path,
         )
     if first == 1:
         LOG.info(f"{path}: '{column}' counts from 1: class 1 is taken as the model's first output.")
@@ -285,8 +294,9 @@ def _refuse_doubled(path: Path, rows: list[_Row], labels: tuple[Label, ...]) -> 
         return
     first, second = sorted((rows[index] for index in doubled), key=lambda row: row.line)
     raise FormatError(
-        f"{path}, lines {first.line} and {second.line}: expected each class once, found {first.name!r} and "
-        f"{second.name!r}, which are one class. Give the two outputs names that differ."
+        f"lines {first.line} and {second.line}: expected each class once, found {first.name!r} and "
+        f"{second.name!r}, which are one class. Give the two outputs names that differ.",
+        subject=path,
     )
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import InvalidBundleError, MissingExtraError, ModelError
-from dawnchorus.models.graphs.ports import FloatArray, Port, Scale, find_layout, with_measured_width
+from dawnchorus.models.graphs.ports import Port, Scale, find_layout, with_measured_width
 from dawnchorus.models.graphs.tflite_file import TfliteFile
 
 _OPERATORS = {"LOGISTIC": "Sigmoid", "SOFTMAX": "Softmax", "LOG_SOFTMAX": "LogSoftmax", "TANH": "Tanh", "LOG": "Log"}
@@ -49,7 +50,7 @@ class LiteRtGraph:
                 self._interpreter.resize_tensor_input(self._index, self._shape)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise InvalidBundleError(f"{path} cannot be loaded: {error}") from error
+            raise InvalidBundleError(f"cannot be loaded: {error}", subject=path) from error
         self._details = self._interpreter.get_output_details()
         self._outputs = [_port(each, self._signature_names()) for each in self._details]
 
@@ -85,7 +86,7 @@ class LiteRtGraph:
             self._interpreter.set_tensor(self._index, self._input.encode(windows.reshape(self._shape)))
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
-            raise ModelError(f"{self._path}: the graph does not run: {error}") from error
+            raise ModelError(f"the graph does not run: {error}", subject=self._path) from error
         return [self._interpreter.get_tensor(self._details[k]["index"]).copy() for k in positions]
 
     def _signature_names(self) -> dict[int, str]:

@@ -11,12 +11,11 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import InvalidBundleError
 from dawnchorus.models.bundle import Activation, Bundle, Calibration
 from dawnchorus.models.graphs.onnx_files import open_onnx_session
 from dawnchorus.models.graphs.ports import choose_outputs, run_in_batches
-
-FloatArray = npt.NDArray[np.float32]
 
 BATCH_WINDOWS = 8
 """Windows in one call of a session; more bring nothing on a CPU."""
@@ -115,17 +114,19 @@ class _OnnxSession:
         outputs = {o.name: o.shape for o in self._session.get_outputs()}
         if list(inputs) != ["waveform"] or "logits" not in outputs:
             raise InvalidBundleError(
-                f"{bundle.graph_path}: expected the input 'waveform' and the output 'logits', "
-                f"found {list(inputs)} and {list(outputs)}. Wrap outside models with `dawnchorus models wrap`."
+                f"expected the input 'waveform' and the output 'logits', "
+                f"found {list(inputs)} and {list(outputs)}. Wrap outside models with `dawnchorus models wrap`.",
+                subject=bundle.graph_path,
             )
         if outputs["logits"][-1] != len(bundle.labels):
             raise InvalidBundleError(
-                f"{bundle.folder}: the graph has {outputs['logits'][-1]} classes, labels.csv has {len(bundle.labels)}."
+                f"the graph has {outputs['logits'][-1]} classes, labels.csv has {len(bundle.labels)}.",
+                subject=bundle.folder,
             )
         if inputs["waveform"][-1] not in (bundle.window_samples, None) and not isinstance(inputs["waveform"][-1], str):
             raise InvalidBundleError(
-                f"{bundle.folder}: the graph takes {inputs['waveform'][-1]} samples, bundle.json says "
-                f"{bundle.window_samples}."
+                f"the graph takes {inputs['waveform'][-1]} samples, bundle.json says {bundle.window_samples}.",
+                subject=bundle.folder,
             )
         self._has_embeddings = "embeddings" in outputs
         batch = inputs["waveform"][0]

@@ -8,13 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.decode import clip_blocks, open_recording
 from dawnchorus.audio.silencing import silence_blocks
 from dawnchorus.types import ChannelSource, Segment
-
-FloatArray = npt.NDArray[np.float32]
 
 RATE_HZ = 24_000
 """Sound is brought to at most this rate first: pictures go up to 12 kHz, where nearly all birds are."""

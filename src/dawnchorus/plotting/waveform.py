@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.decode import open_recording
 from dawnchorus.audio.silencing import silence_blocks
 from dawnchorus.plotting.spectrogram import MAX_COLUMNS, RATE_HZ
 from dawnchorus.types import ChannelSource, Segment
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

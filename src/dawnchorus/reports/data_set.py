@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.decode import read_clip
 from dawnchorus.audio.silencing import silence
 from dawnchorus.audio.write import encode_mp3
@@ -23,8 +23,6 @@ from dawnchorus.plotting.spectrogram import RATE_HZ, Spectrogram, clip_spectrogr
 from dawnchorus.plotting.style import DAWN, FAINT, GRID, INK, NIGHT, SPECIES_COLOURS
 from dawnchorus.reports.environment import page_environment
 from dawnchorus.types import DataSetSummary, Example
-
-FloatArray = npt.NDArray[np.float32]
 
 MAX_SPECIES = 40
 """Species in plots that have a row for each."""

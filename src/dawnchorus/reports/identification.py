@@ -64,7 +64,7 @@ def _card(entry: ClassSummary) -> _Card:
     try:
         png, mp3 = clip_png_and_mp3(entry.best)
     except AudioError as error:
-        return _Card(entry, None, None, str(error))
+        return _Card(entry, None, None, error.reason)
     return _Card(entry, base64.b64encode(png).decode(), base64.b64encode(mp3).decode(), None)
 
 

@@ -124,7 +124,9 @@ class ModelCatalog:
         bundle = self.store.open(model.storage_key) if model.source == GIVEN else self._unpack(model)
         verify_bundle(bundle)
         if bundle.id != bundle_id:
-            raise ModelError(f"{bundle.folder}: expected the model {bundle_id}, found {bundle.id}. It was replaced.")
+            raise ModelError(
+                f"expected the model {bundle_id}, found {bundle.id}. It was replaced.", subject=bundle.folder
+            )
         return bundle
 
     def _unpack(self, model: Model) -> Bundle:

@@ -17,6 +17,7 @@ from typing import Literal, Self
 
 import numpy as np
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.metadata import with_name
 from dawnchorus.audio.process import DecoderProcess
@@ -27,7 +28,7 @@ from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, Options
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.run import build_scoring_plan, open_range_filter
-from dawnchorus.inference.analyses.windows import FloatArray, WindowOutput
+from dawnchorus.inference.analyses.windows import WindowOutput
 from dawnchorus.inference.engine import InferenceEngine
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.model import Model
@@ -362,7 +363,7 @@ class InferencePool:
         """
         with self.decoder() as decoder:
             info = decoder.probe(path).info
-        self.limits.check(n_channels=info.n_channels, rate_hz=info.rate_hz, duration_s=info.duration_s)
+        self.limits.check(path, n_channels=info.n_channels, rate_hz=info.rate_hz, duration_s=info.duration_s)
         return info
 
     def decoder(self) -> AbstractContextManager[DecoderProcess]:

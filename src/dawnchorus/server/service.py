@@ -17,10 +17,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from sqlalchemy import URL
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import BusyError, DecoderCrashError, OverloadedError
 from dawnchorus.identification.options import Options
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.runner import FloatArray
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.server.history import DetectionStore
 from dawnchorus.server.model_catalog import ModelCatalog
@@ -84,14 +84,6 @@ class Service:
     shutting_down: threading.Event = field(default_factory=threading.Event)
     """Set when the server is asked to stop."""
     start_monotonic_s: float = field(default_factory=time.monotonic)
-
-    def redact_paths(self, message: str) -> str:
-        """Return the message without paths of this machine."""
-        settings = self.settings
-        model = Path(settings.model)
-        for folder in (settings.data, self.catalog.store.folder, *((model.parent,) if model.is_dir() else ())):
-            message = message.replace(f"{folder.absolute()}{os.sep}", "").replace(f"{folder}{os.sep}", "")
-        return message
 
     def spool_for(self, announced_bytes: int | None) -> Path:
         """Return the folder for an upload: in memory if the upload is small and memory is free."""

@@ -121,7 +121,8 @@ class Workers:
             else:
                 self._identify(job, should_continue)
         except DawnChorusError as error:
-            self._jobs.finish(job.id, "failed", error=str(error))
+            name = f"{job.parameters['name']}: " if isinstance(error, AudioError) else ""
+            self._jobs.finish(job.id, "failed", error=f"{name}{error.reason}")
         except SQLAlchemyError:
             raise
         except Exception as error:
@@ -147,8 +148,6 @@ class Workers:
             try:
                 result = future.result(timeout=CANCEL_CHECK_S)
                 break
-            except AudioError as error:
-                raise type(error)(str(error).replace(str(path), parameters["name"])) from error
             except FutureTimeout:
                 if not should_continue():
                     future.cancel()

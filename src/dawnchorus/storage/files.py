@@ -36,6 +36,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 def cannot_write(path: Path, error: OSError) -> OutputError:
     """Return the error for a path that cannot be written."""
     return OutputError(
-        f"{path}: cannot be written ({error.strerror or error}). Check free space and access rights; nothing is "
-        f"lost, the same command goes on where it stopped."
+        f"cannot be written ({error.strerror or error}). Check free space and access rights; nothing is "
+        f"lost, the same command goes on where it stopped.",
+        subject=path,
     )

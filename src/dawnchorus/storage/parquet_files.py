@@ -21,8 +21,8 @@ def reading_parquet(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, ValueError) as error:
-        raise FormatError(f"{path}: expected a Parquet file of ours, undamaged ({error}).") from error
+        raise FormatError(f"expected a Parquet file of ours, undamaged ({error}).", subject=path) from error
     except OSError as error:
         if error.errno is not None:  # the system's: no such file, no permission, a broken disk
             raise
-        raise FormatError(f"{path}: expected a Parquet file of ours, undamaged ({error}).") from error
+        raise FormatError(f"expected a Parquet file of ours, undamaged ({error}).", subject=path) from error

@@ -66,7 +66,7 @@ def decode(data: bytes, name: str, notes: Notes) -> str:
     for magic, kind in _SPREADSHEETS:
         if data.startswith(magic):
             raise FormatError(
-                f"{name}: expected a text file, found a spreadsheet or archive ({kind}). Save it as CSV (UTF-8)."
+                f"expected a text file, found a spreadsheet or archive ({kind}). Save it as CSV (UTF-8).", subject=name
             )
     mark, encoding = _mark_and_encoding(data)
     if encoding is not None:
@@ -75,7 +75,9 @@ def decode(data: bytes, name: str, notes: Notes) -> str:
         text = _decode_narrow(data, notes)
     text = text.removeprefix("\ufeff").rstrip(_END_OF_FILE)
     if matches := _CONTROLS.search(text):
-        raise FormatError(f"{name}: expected text, found the control character {matches[0]!r} at {matches.start()}.")
+        raise FormatError(
+            f"expected text, found the control character {matches[0]!r} at {matches.start()}.", subject=name
+        )
     return text
 
 
@@ -100,7 +102,7 @@ def _decode_marked(data: bytes, encoding: str, name: str, notes: Notes) -> str:
         if encoding == "utf-8":
             return _decode_narrow(data, notes)
         raise FormatError(
-            f"{name}: expected text in {encoding.upper()} ({error.reason}, at byte {error.start})."
+            f"expected text in {encoding.upper()} ({error.reason}, at byte {error.start}).", subject=name
         ) from None
 
 

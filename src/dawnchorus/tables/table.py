@@ -62,7 +62,8 @@ class Table:
     ) -> None:
         if path.suffix.lower() in _SPREADSHEETS:
             raise FormatError(
-                f"{path}: expected a csv, found a spreadsheet. Save it as CSV (in Excel: File, Save As, CSV UTF-8)."
+                "expected a csv, found a spreadsheet. Save it as CSV (in Excel: File, Save As, CSV UTF-8).",
+                subject=path,
             )
         self.path = path
         self.notes = Notes()
@@ -83,7 +84,7 @@ class Table:
         while header and not header[-1].strip():
             header.pop()
         if not any(map(header_key, header)):
-            raise FormatError(f"{path}: expected a header line, found an empty file.")
+            raise FormatError("expected a header line, found an empty file.", subject=path)
         self.header = [name.strip() for name in header]
         self._keys = column_keys(self.header)
         self._skips_first_cell = self._has_row_names()
@@ -192,14 +193,14 @@ class Table:
                 before = rows.line_num
         except csv.Error as error:
             line = rows.line_num + self._lines.n_skipped
-            raise FormatError(f"{self.path}, line {line}: expected a table in CSV ({error}).") from error
+            raise FormatError(f"line {line}: expected a table in CSV ({error}).", subject=self.path) from error
 
     def _rows_by_line(self) -> Iterator[tuple[int, list[str]]]:
         for number, line in enumerate(self._lines.text.splitlines(), start=1 + self._lines.n_skipped):
             try:
                 yield number, next(csv.reader([line], delimiter=self.delimiter), [])
             except csv.Error as error:
-                raise FormatError(f"{self.path}, line {number}: expected a row in CSV ({error}).") from error
+                raise FormatError(f"line {number}: expected a row in CSV ({error}).", subject=self.path) from error
 
     def _body(self) -> Iterator[tuple[int, list[str]]]:
         rows = self._raw_rows()
@@ -243,7 +244,7 @@ class Table:
                 f"{lines}): put values that have the delimiter {self.delimiter!r} in quotes."
             )
             if not n_rows:
-                raise FormatError(f"{self.path}: {sentence}")
+                raise FormatError(f"{sentence}", subject=self.path)
             self.notes.say(sentence)
         if n_headers:
             self.notes.say(f"{counted_rows(n_headers)} with the header once more, left out.")

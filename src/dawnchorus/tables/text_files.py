@@ -33,7 +33,7 @@ def csv_rows(
     try:
         yield from rows
     except csv.Error as error:
-        raise FormatError(f"{path}, line {rows.line_num}: expected a table in CSV ({error}).") from error
+        raise FormatError(f"line {rows.line_num}: expected a table in CSV ({error}).", subject=path) from error
 
 
 def csv_records(path: Path, text: str, *, delimiter: str = ",") -> tuple[list[str], Iterator[dict[str, str]]]:

@@ -48,7 +48,9 @@ def read_checklist(path: Path, *, edition: str | None = None) -> Checklist:
         FormatError: it has no column of scientific names.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; expected a checklist of species as csv, such as eBird's taxonomy.")
+        raise InputError(
+            "no such file; expected a checklist of species as csv, such as eBird's taxonomy.", subject=path
+        )
     notes = Notes()
     text = read_text(path, notes)
     header = text.partition("\n")[0]
@@ -59,7 +61,7 @@ def read_checklist(path: Path, *, edition: str | None = None) -> Checklist:
         for wanted in (SCIENTIFIC_COLUMNS, ENGLISH_COLUMNS, CODE_COLUMNS, RANK_COLUMNS)
     )
     if not scientific:
-        raise FormatError(f"{path}: expected a column {' or '.join(SCIENTIFIC_COLUMNS)}, found {columns}.")
+        raise FormatError(f"expected a column {' or '.join(SCIENTIFIC_COLUMNS)}, found {columns}.", subject=path)
     labels: dict[Label, None] = {}
     codes: dict[str, Label] = {}
     for line in lines:

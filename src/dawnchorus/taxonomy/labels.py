@@ -377,10 +377,10 @@ def read_label_lines(path: Path) -> tuple[Label, ...]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: expected UTF-8 text, one label in a line ({error}).") from error
+        raise FormatError(f"expected UTF-8 text, one label in a line ({error}).", subject=path) from error
     labels = tuple(parse_label(line) for line in lines if line.strip())
     if not labels:
-        raise FormatError(f"{path}: expected one label in a line, found none.")
+        raise FormatError("expected one label in a line, found none.", subject=path)
     return labels
 
 
@@ -400,26 +400,27 @@ def read_labels(path: Path) -> tuple[Label, ...]:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: expected UTF-8 text ({error}).") from error
+        raise FormatError(f"expected UTF-8 text ({error}).", subject=path) from error
     columns, rows = csv_records(path, text)
     if tuple(columns) != _COLUMNS:
-        raise FormatError(f"{path}: expected the columns {_COLUMNS}, found {columns}.")
+        raise FormatError(f"expected the columns {_COLUMNS}, found {columns}.", subject=path)
     labels = []
     for number, row in enumerate(rows, start=2):
         kind = _KINDS.get(row["kind"])
         if kind is None:
             raise FormatError(
-                f"{path}, line {number}: expected kind to be one of {tuple(_KINDS)}, found {row['kind']!r}."
+                f"line {number}: expected kind to be one of {tuple(_KINDS)}, found {row['kind']!r}.", subject=path
             )
         labels.append(Label(row["scientific_name"], row["common_name"], kind))
     if not labels:
-        raise FormatError(f"{path}: expected one row per class, found none.")
+        raise FormatError("expected one row per class, found none.", subject=path)
     if (doubled := doubled_class(labels)) is not None:
         first, second = (label_text(labels[index]) for index in doubled)
         raise FormatError(
-            f"{path}, line {doubled[1] + 2}: expected each class once, found a second {second!r} (line "
+            f"line {doubled[1] + 2}: expected each class once, found a second {second!r} (line "
             f"{doubled[0] + 2}: {first!r}), whose scores could not be told from those of the first. Give the two "
-            f"names that differ (as {labels[doubled[1]].scientific_name + ' song'!r}); the order of the lines stays."
+            f"names that differ (as {labels[doubled[1]].scientific_name + ' song'!r}); the order of the lines stays.",
+            subject=path,
         )
     return tuple(labels)
 

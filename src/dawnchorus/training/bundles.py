@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.data.licenses import strictest
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.evaluation.calibration import fit_calibration
@@ -29,8 +29,6 @@ from dawnchorus.training.dataset import LabeledClips, class_labels
 from dawnchorus.training.families import FamilyConfig, Network
 from dawnchorus.training.families.base import Pretrained
 from dawnchorus.version import __version__
-
-FloatArray = npt.NDArray[np.float32]
 
 PARITY = 1e-4
 """The largest difference between torch's logits and the bundle's: see `largest_difference`."""

@@ -118,7 +118,7 @@ class WholeCheckpoints(TorchCheckpointIO):
             with atomic_file(Path(path)) as stream:
                 torch.save(checkpoint, stream)
         except RuntimeError as error:  # torch's writer hides the file's own error
-            raise OutputError(f"{path}: cannot be written ({error}).") from error
+            raise OutputError(f"cannot be written ({error}).", subject=path) from error
 
 
 def build_callbacks(run: TrainingRun, config: TrainConfig, *, has_validation: bool, report: Report) -> list[Callback]:

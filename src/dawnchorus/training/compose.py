@@ -106,7 +106,7 @@ def write_config_dir(folder: Path) -> None:
         OutputError: the folder cannot be written.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputExistsError(f"{folder}: expected a new or empty folder.")
+        raise OutputExistsError("expected a new or empty folder.", subject=folder)
     try:
         for group in GROUPS:
             shutil.copytree(CONF / group, folder / group, ignore=shutil.ignore_patterns("__pycache__"))
@@ -202,11 +202,14 @@ def _check_own_files(config_dir: Path, chosen: Mapping[str, str | None], compose
         if not path.is_file():
             continue
         if re.search(r"(?m)^hydra:", read_text(path)):
-            raise InputError(f"{path}: hydra: settings of Hydra itself are not supported. Take them out of the file.")
+            raise InputError(
+                "hydra: settings of Hydra itself are not supported. Take them out of the file.", subject=path
+            )
         if group not in TrainConfig.model_fields and group in composed:
             raise InputError(
-                f"{path}: {group}: there is no such key. Begin the file with '# @package _global_'; its settings then "
-                f"are those of {', '.join(TrainConfig.model_fields)}."
+                f"{group}: there is no such key. Begin the file with '# @package _global_'; its settings then "
+                f"are those of {', '.join(TrainConfig.model_fields)}.",
+                subject=path,
             )
 
 

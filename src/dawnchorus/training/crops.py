@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.training.dataset import DistributedBatchSampler, LabeledClips, rank_share
-
-FloatArray = npt.NDArray[np.float32]
 
 MAX_DRAWS = 50
 """Draws of one crop, of a recording of a species whose sounds are annotated, until one of them is inside."""

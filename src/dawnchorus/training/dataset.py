@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.cores import usable_cores
 from dawnchorus.data.clips import Clips, WholeRecording, has_clips
 from dawnchorus.data.identity import is_same_recording
@@ -33,7 +34,6 @@ from dawnchorus.taxonomy.labels import Label, doubled_class, label_text
 from dawnchorus.training.config import DataConfig
 from dawnchorus.training.losses import IGNORED
 
-FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 Item = TypeVar("Item")
 
@@ -165,10 +165,11 @@ def _check_shape(clips: Clips, *, rate_hz: int, window_s: float) -> None:
     """Raise `InputError` if the clips are not what the network takes."""
     if (clips.rate_hz, clips.window_samples) != (rate_hz, round(window_s * rate_hz)):
         raise InputError(
-            f"{clips.folder}: expected clips of {window_s:g} s at {rate_hz} Hz for this model, found clips of "
+            f"expected clips of {window_s:g} s at {rate_hz} Hz for this model, found clips of "
             f"{clips.window_s:g} s at {clips.rate_hz} Hz. Prepare others with `dawnchorus prepare "
             f"--sample-rate {rate_hz} --window {window_s:g}`, name the data set instead, or set "
-            f"model.window_s={clips.window_s:g} and model.rate_hz={clips.rate_hz} where the model has these keys."
+            f"model.window_s={clips.window_s:g} and model.rate_hz={clips.rate_hz} where the model has these keys.",
+            subject=clips.folder,
         )
 
 
@@ -201,7 +202,7 @@ def _assign_splits(table: RecordingsTable, config: DataConfig) -> dict[str, list
     table = table.with_rows(row for row in table.rows if not row.is_unlabelled)
     named = {row.split for row in table.rows if row.split}
     if not named:
-        raise InputError(f"{table.folder}: the recordings are not split yet. Run `dawnchorus data split` first.")
+        raise InputError("the recordings are not split yet. Run `dawnchorus data split` first.", subject=table.folder)
     if config.validation_fold is not None:
         fold = f"fold{config.validation_fold}"
         if fold not in named:
@@ -214,8 +215,9 @@ def _assign_splits(table: RecordingsTable, config: DataConfig) -> dict[str, list
     validation = [row for row in table.rows if row.split == "validation"]
     if not train:
         raise InputError(
-            f"{table.folder}: no recording is in the part 'train'; its parts are {', '.join(sorted(map(str, named)))}. "
-            f"Name a fold with data.validation_fold=0, or split again with `dawnchorus data split`."
+            f"no recording is in the part 'train'; its parts are {', '.join(sorted(map(str, named)))}. "
+            f"Name a fold with data.validation_fold=0, or split again with `dawnchorus data split`.",
+            subject=table.folder,
         )
     if not validation and config.validation:
         shares = {"train": 1 - config.validation, "validation": config.validation}
@@ -234,14 +236,15 @@ def _classes(rows: Sequence[RecordingRow], config: DataConfig) -> tuple[str, ...
         )
     classes = tuple(config.classes or species)
     if not classes:
-        raise InputError(f"{config.path}: expected at least one species to learn, found none.")
+        raise InputError("expected at least one species to learn, found none.", subject=config.path)
     if len(classes) == 1 and config.auxiliary is None and not any(_may_be_without(row, classes[0]) for row in rows):
         raise _no_background(config.path, classes[0])
     if (doubled := doubled_class(labels := class_labels(rows, classes))) is not None:
         first, second = (label_text(labels[index]) for index in doubled)
         raise InputError(
-            f"{config.path}: expected each class once, found {first!r} and {second!r}, which are one class. "
-            f"`dawnchorus data check` names such labels; correct them and import the recordings again."
+            f"expected each class once, found {first!r} and {second!r}, which are one class. "
+            f"`dawnchorus data check` names such labels; correct them and import the recordings again.",
+            subject=config.path,
         )
     return classes
 
@@ -272,8 +275,9 @@ def _may_be_without(row: RecordingRow, name: str) -> bool:
 
 def _no_background(path: str | Path, name: str) -> InputError:
     return InputError(
-        f"{path}: expected background beside the only species, {name}, found none for training. Add recordings without "
-        f"it: a folder 'noise', or '-{name}' for what is mistaken for it; then import and split again."
+        f"expected background beside the only species, {name}, found none for training. Add recordings without "
+        f"it: a folder 'noise', or '-{name}' for what is mistaken for it; then import and split again.",
+        subject=path,
     )
 
 
@@ -368,14 +372,17 @@ def _label_clips(
     loud = {split: [k for k in members if np.abs(clips.samples(k)).max() > SILENT] for split, members in chosen.items()}
     n_silent = len(chosen["train"]) - len(loud["train"])
     if not loud["train"]:
-        raise InputError(f"{table.folder}: all {n_silent} clips for training are silent. Run `dawnchorus data check`.")
+        raise InputError(
+            f"all {n_silent} clips for training are silent. Run `dawnchorus data check`.", subject=table.folder
+        )
     if n_silent:
         warnings = (*warnings, f"{n_silent} silent clips are left out.")
     empty = [name for name in classes if not (targets[loud["train"], number[name]] > 0.5).any()]
     if empty:
         raise InputError(
-            f"{table.folder}: no clip for training has {', '.join(empty)} (its recordings may be silent, broken or "
-            f"copies). Run `dawnchorus data check`, add recordings, or leave it out with data.classes."
+            f"no clip for training has {', '.join(empty)} (its recordings may be silent, broken or "
+            f"copies). Run `dawnchorus data check`, add recordings, or leave it out with data.classes.",
+            subject=table.folder,
         )
     if len(number) == 1 and not (targets[loud["train"]] == 0).any():
         raise _no_background(table.folder, classes[0])

@@ -11,18 +11,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import OutputError
 from dawnchorus.storage.files import cannot_write
 from dawnchorus.training.dataset import LabeledClips
 from dawnchorus.training.families import Network
 from dawnchorus.version import __version__
-
-FloatArray = npt.NDArray[np.float32]
 
 BATCH, N_AT_ONCE = 16, 8
 """Clips in a batch, and batches that are worked on before they are written."""
@@ -54,7 +52,7 @@ def fixed_features(network: Network, examples: LabeledClips, *, scratch: Path) -
     try:
         features = np.load(path, mmap_mode="r")
     except OSError as error:
-        raise OutputError(f"{path}: cannot be read ({error.strerror}). Remove it; it is made again.") from error
+        raise OutputError(f"cannot be read ({error.strerror}). Remove it; it is made again.", subject=path) from error
     try:
         yield features
     finally:

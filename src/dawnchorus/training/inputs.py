@@ -12,14 +12,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.cores import usable_cores
 from dawnchorus.training.augment import Augment
 from dawnchorus.training.config import TrainConfig
 from dawnchorus.training.dataset import LabeledClips
 from dawnchorus.training.families import Network
 from dawnchorus.training.features import birdless_features, fixed_features
-
-FloatArray = npt.NDArray[np.float32]
 
 FEATURE_BATCH = 16
 N_SHOWN, SHOWN_BYTES = 256, 32_000_000

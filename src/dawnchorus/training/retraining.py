@@ -185,15 +185,16 @@ def prepare_table(table: RecordingsTable, *, n_workers: int, report: Report = ig
             LOG.info(f"left out: {row.recording_id} is {' and '.join(problems).replace('_', ' ')}")
     rows = usable(checked.rows, copies=False)
     if not rows:
-        raise InputError(f"{table.folder}: none of its {len(table.rows)} recordings can be trained on.")
+        raise InputError(f"none of its {len(table.rows)} recordings can be trained on.", subject=table.folder)
     split = split_table(table.with_rows(rows), PARTS, seed=1, keep=True)
     counts = Counter((row.scientific_name, row.split) for row in split.rows)
     species = species_of(split.rows)
     without_test = [name for name in species if not counts[name, "test"]]
     if len(without_test) == len(species):
         raise InputError(
-            f"{table.folder}: expected at least two recordings, from different occasions, of some species, so that one "
-            f"can be held out to compare models on. Add recordings."
+            "expected at least two recordings, from different occasions, of some species, so that one "
+            "can be held out to compare models on. Add recordings.",
+            subject=table.folder,
         )
     for name in without_test:
         LOG.info(f"{name}: too few recordings to hold one out; its accuracy stays unknown")

@@ -105,7 +105,7 @@ def new_run(root: Path, *, label: str, started: datetime, config: dict[str, Any]
             raise cannot_write(folder, error) from error
         break
     else:
-        raise OutputError(f"{root}: no free name for a run like {stem}.")
+        raise OutputError(f"no free name for a run like {stem}.", subject=root)
     with atomic_file(folder / CONFIG_NAME) as stream:
         stream.write(yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode())
     metadata = {
@@ -128,7 +128,7 @@ def read_run(folder: Path) -> TrainingRun:
     try:
         return TrainingRun(folder, _with_current_names(json.loads(path.read_text(encoding="utf-8"))))
     except (OSError, json.JSONDecodeError) as error:
-        raise InputError(f"{folder}: expected the folder of a run, with {RUN_NAME} in it.") from error
+        raise InputError(f"expected the folder of a run, with {RUN_NAME} in it.", subject=folder) from error
 
 
 def _with_current_names(metadata: dict[str, Any]) -> dict[str, Any]:

@@ -69,12 +69,12 @@ def read_sweep(path: Path) -> Sweep:
     try:
         content = load(read_text(path), _loader())  # noqa: S506 - a safe one
     except YAMLError as error:
-        raise InputError(f"{path}: expected YAML: {' '.join(str(error).split())}.") from error
+        raise InputError(f"expected YAML: {' '.join(str(error).split())}.", subject=path) from error
     if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):
-        raise InputError(f"{path}: expected a sweep with method, metric and parameters.")
+        raise InputError("expected a sweep with method, metric and parameters.", subject=path)
     method = str(content.get("method"))
     if method not in METHODS:
-        raise InputError(f"{path}: method: expected one of {', '.join(METHODS)}, got {method!r}.")
+        raise InputError(f"method: expected one of {', '.join(METHODS)}, got {method!r}.", subject=path)
     overrides = tuple(_overrides(content["parameters"], prefix="", path=path))
     return Sweep(
         overrides,
@@ -89,7 +89,9 @@ def _overrides(parameters: Mapping[str, Any], *, prefix: str, path: Path) -> Ite
     for name, parameter in parameters.items():
         key = f"{prefix}{name}"
         if not isinstance(parameter, dict):
-            raise InputError(f"{path}: parameters.{key}: expected value, values, or min and max, got {parameter!r}.")
+            raise InputError(
+                f"parameters.{key}: expected value, values, or min and max, got {parameter!r}.", subject=path
+            )
         if isinstance(parameter.get("parameters"), dict):
             yield from _overrides(parameter["parameters"], prefix=f"{key}.", path=path)
         else:
@@ -157,10 +159,10 @@ def _metric(metric: object, path: Path) -> Metric | None:
     fields = metric if isinstance(metric, dict) else {"name": metric}
     name: Any = str(fields.get("name")).removeprefix("metric/")
     if name not in get_args(Metric):
-        raise InputError(f"{path}: metric.name: expected one of {', '.join(get_args(Metric))}, got {name!r}.")
+        raise InputError(f"metric.name: expected one of {', '.join(get_args(Metric))}, got {name!r}.", subject=path)
     goal = fields.get("goal", GOALS[name])
     if goal != GOALS[name]:
-        raise InputError(f"{path}: metric.goal: expected {GOALS[name]!r} for {name}, got {goal!r}.")
+        raise InputError(f"metric.goal: expected {GOALS[name]!r} for {name}, got {goal!r}.", subject=path)
     known: Metric = name
     return known
 
@@ -168,4 +170,4 @@ def _metric(metric: object, path: Path) -> Metric | None:
 def _run_cap(value: object, path: Path) -> int | None:
     if value is None or (isinstance(value, int) and value > 0):
         return value
-    raise InputError(f"{path}: run_cap: expected a whole number above 0, got {value!r}.")
+    raise InputError(f"run_cap: expected a whole number above 0, got {value!r}.", subject=path)

@@ -21,5 +21,7 @@ def convert_arrays(folder: Path) -> None:
         try:
             torch.save(tensor, path.with_suffix(".pt"))
         except RuntimeError as error:  # the zip writer's, for a disk that is full
-            raise OutputError(f"{path.with_suffix('.pt')}: cannot be written ({error}). Check free space.") from error
+            raise OutputError(
+                f"cannot be written ({error}). Check free space.", subject=path.with_suffix(".pt")
+            ) from error
         path.unlink()

@@ -78,7 +78,7 @@ def resume(folder: Path, *, report: Report = ignore_progress) -> TrainingRun:
     """
     run = read_run(folder)
     if run.metadata["status"] == "done":
-        raise InputError(f"{folder}: this run is done. Its bundle: {run.bundle}")
+        raise InputError(f"this run is done. Its bundle: {run.bundle}", subject=folder)
     return _run_training(run, validate_config(read_config(run)), report)
 
 
@@ -87,7 +87,7 @@ def _run_training(run: TrainingRun, config: TrainConfig, report: Report) -> Trai
     try:
         lock.acquire()
     except Timeout:
-        raise BusyError(f"{run.folder}: another process trains this run. Wait for it, or end it.") from None
+        raise BusyError("another process trains this run. Wait for it, or end it.", subject=run.folder) from None
     try:
         return _train_and_record(run, config, report)
     finally:
@@ -100,9 +100,11 @@ def _train_and_record(run: TrainingRun, config: TrainConfig, report: Report) -> 
         return _train(run, config, report)
     except (OSError, OutputError) as error:
         _record_end(run, status="failed", reason=str(error))
+        reason = error.reason if isinstance(error, OutputError) else error.strerror
         raise OutputError(
-            f"{run.folder}: cannot be written ({error}). The last good checkpoint is kept: free some space and run "
-            f"`dawnchorus train --resume {run.folder}`."
+            f"cannot be written ({reason}). The last good checkpoint is kept: free some space and continue "
+            "the run with `dawnchorus train --resume`.",
+            subject=run.folder,
         ) from error
     except DawnChorusError as error:
         _record_end(run, status="failed", reason=str(error))
@@ -190,8 +192,9 @@ def _load_examples(run: TrainingRun, config: TrainConfig, shape: FamilyConfig, s
     )
     if run.metadata.get("data", examples.fingerprint) != examples.fingerprint:
         raise InputError(
-            f"{run.folder}: its data set has other recordings, labels or parts than when the run began. Put them back, "
-            f"or start a new run."
+            "its data set has other recordings, labels or parts than when the run began. Put them back, "
+            "or start a new run.",
+            subject=run.folder,
         )
     for warning in examples.warnings:
         LOG.warning(warning)

@@ -262,8 +262,9 @@ def _folds(config: TrainConfig) -> list[int | None]:
     folds = sorted(int(name[4:]) for name in names if name.startswith("fold") and name[4:].isdigit())
     if len(folds) < 2:
         raise InputError(
-            f"{config.data.path}: expected recordings split into folds, found the parts {', '.join(sorted(names))}. "
-            f"Split them with `dawnchorus data split --folds 5`."
+            f"expected recordings split into folds, found the parts {', '.join(sorted(names))}. "
+            f"Split them with `dawnchorus data split --folds 5`.",
+            subject=config.data.path,
         )
     return list(folds)
 

@@ -57,16 +57,16 @@ def fetch(archive: XenoCanto, command: Command) -> Fetch:
 
 
 def test_everything_is_read_whatever_the_quirks(archive: XenoCanto) -> None:
-    found = {item.row.recording_id: item for item in search(web(), "cnt:Spain", key=KEY, server=archive.address)}
-    assert len(found) == 25
-    one = found["XC5"].row
+    results = {item.row.recording_id: item for item in search(web(), "cnt:Spain", key=KEY, server=archive.address)}
+    assert len(results) == 25
+    one = results["XC5"].row
     assert (one.scientific_name, one.common_name, one.license) == ("Sylvia borin", "Garden Warbler", "CC-BY-NC-ND-4.0")
     assert (one.latitude, one.date, one.time, one.duration_s) == (41.5, "2024-05-05", "05:30", 5.0)
     assert one.url == "https://xeno-canto.org/5"
     assert one.secondary == ("Turdus merula",)
-    assert found["XC4"].row.latitude is None
-    assert found["XC4"].row.time is None
-    assert found["XC7"].file_url == ""
+    assert results["XC4"].row.latitude is None
+    assert results["XC4"].row.time is None
+    assert results["XC7"].file_url == ""
 
 
 def test_null_and_empty_and_missing_values_are_unknown() -> None:
@@ -86,15 +86,15 @@ def test_null_and_empty_and_missing_values_are_unknown() -> None:
 
 def test_pages_that_shift_while_they_are_read() -> None:
     with running(XenoCanto(shift_after_page=1)) as archive:
-        found = search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=10)
-    assert [item.row.recording_id for item in found] == [f"XC{k}" for k in range(1, 27)]
+        results = search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=10)
+    assert [item.row.recording_id for item in results] == [f"XC{k}" for k in range(1, 27)]
 
 
 def test_a_recording_that_is_removed_while_pages_are_read_hides_no_other() -> None:
     with running(XenoCanto(n_recordings=20, remove_after_page=1)) as archive, logged() as notes:
-        found = search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=5)
+        results = search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=5)
     assert not notes
-    assert [item.row.recording_id for item in found] == [f"XC{k}" for k in range(1, 20)]
+    assert [item.row.recording_id for item in results] == [f"XC{k}" for k in range(1, 20)]
 
 
 def test_a_listing_that_never_settles_is_said() -> None:
@@ -102,8 +102,8 @@ def test_a_listing_that_never_settles_is_said() -> None:
         first = json.dumps(archive.page({"key": KEY, "query": "cnt:Spain", "per_page": "10"})[1]).encode()
         archive.odd_pages = {1: first.replace(b'"15"', b'"17"')}
         with logged() as notes:
-            found = search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=10)
-    assert len(found) == 15
+            results = search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=10)
+    assert len(results) == 15
     assert len(archive.seen_urls) == 4, "read twice, with the same outcome"
     assert "promised 15 and 17 recordings, the last reading had 15" in notes[0]
     with running(XenoCanto(n_recordings=15)) as archive:
@@ -265,7 +265,7 @@ def test_rows_that_the_archive_has_changed_are_named_and_updated(
 
 
 def test_the_table_has_what_is_there_when_a_fetch_is_killed(archive: XenoCanto, tmp_path: Path) -> None:
-    found = [item for item in search(web(), "cnt:Spain", key=KEY, server=archive.address) if item.file_url]
+    results = [item for item in search(web(), "cnt:Spain", key=KEY, server=archive.address) if item.file_url]
     kept: list[int] = []
 
     def keep(rows: Sequence[RecordingRow]) -> None:
@@ -276,18 +276,18 @@ def test_the_table_has_what_is_there_when_a_fetch_is_killed(archive: XenoCanto, 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fetch_recordings(web(), found, tmp_path, n_workers=1, keep=keep)
+        fetch_recordings(web(), results, tmp_path, n_workers=1, keep=keep)
     assert kept[0] == 0
-    assert 5 <= kept[-1] < len(found)
+    assert 5 <= kept[-1] < len(results)
     kept.clear()
-    fetch_recordings(web(), found, tmp_path, n_workers=1, keep=lambda rows: kept.append(len(rows)))
+    fetch_recordings(web(), results, tmp_path, n_workers=1, keep=lambda rows: kept.append(len(rows)))
     assert kept[0] >= 5
-    assert kept[-1] == len(found)
+    assert kept[-1] == len(results)
 
 
 def test_best_quality_first_and_licences_and_limits(archive: XenoCanto) -> None:
-    found = search(web(), "cnt:Spain", key=KEY, server=archive.address)
-    chosen, left_out = FetchFilter(licenses=("CC-BY", "CC-BY-SA", "CC-BY-NC-SA"), per_species=2).choose(found)
+    results = search(web(), "cnt:Spain", key=KEY, server=archive.address)
+    chosen, left_out = FetchFilter(licenses=("CC-BY", "CC-BY-SA", "CC-BY-NC-SA"), per_species=2).choose(results)
     assert len(chosen) == 6
     assert {item.row.license for item in chosen}.isdisjoint({"CC-BY-NC-ND-4.0"})
     assert left_out["licence CC-BY-NC-ND-4.0"] == 6, "XC21 is without sound besides"
@@ -296,7 +296,7 @@ def test_best_quality_first_and_licences_and_limits(archive: XenoCanto) -> None:
     assert great_tits == ["A", "A"], "XC6 and XC12, not XC3"
 
 
-def test_a_fetch_writes_sound_table_and_attribution(archive: XenoCanto, fetch: Fetch, tmp_path: Path) -> None:
+def test_fetch_writes_audio_table_and_attribution(archive: XenoCanto, fetch: Fetch, tmp_path: Path) -> None:
     code, _, errors = fetch(tmp_path / "set")
     assert code == 0, errors
     assert "sounds of another length than the archive lists: 1" in " ".join(errors.split())
@@ -375,7 +375,7 @@ def test_five_hundred_recordings_and_five_kills(tmp_path: Path) -> None:
     assert {path.name for path in (data_set / "audio").iterdir()} == {Path(row.path).name for row in table.rows}
 
 
-def test_without_a_good_key_the_way_to_one_is_told_and_the_key_is_never_shown(fetch: Fetch, tmp_path: Path) -> None:
+def test_invalid_key_error_says_how_to_get_one_and_hides_the_key(fetch: Fetch, tmp_path: Path) -> None:
     code, _, advice = fetch(tmp_path / "set", key="")
     assert (code, "export XENO_CANTO_API_KEY=" in advice) == (2, True)
     wrong = fetch(tmp_path / "set", key="wrong-key-9876")

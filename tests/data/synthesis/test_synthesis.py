@@ -20,7 +20,7 @@ from dawnchorus.identification import Options, identify
 PLAN = SyntheticPlan(n_species=2, n_clips=2, n_soundscapes=1, soundscape_s=6)
 
 
-def test_the_same_seed_makes_the_same_sounds() -> None:
+def test_same_seed_makes_the_same_audio() -> None:
     first, again = (list(synthetic_recordings(PLAN, seed=4)) for _ in range(2))
     other = list(synthetic_recordings(PLAN, seed=5))
     assert [path for path, _ in first] == [path for path, _ in again]
@@ -69,14 +69,16 @@ def test_birdnet_finds_the_birds_of_other_seeds_too(tmp_path: Path, seed: int) -
     options = Options(latitude=DAWN_LATITUDE, longitude=DAWN_LONGITUDE, week=17)
     (table,) = identify(tmp_path / "x.wav", options).tables()
     right, false = set(), set()
-    for found in table.detections:
-        if found.kind != "species":
+    for detection in table.detections:
+        if detection.kind != "species":
             continue
         hit = any(
-            e.scientific_name == found.scientific_name and e.start_s < found.end_s and found.start_s < e.end_s
+            e.scientific_name == detection.scientific_name
+            and e.start_s < detection.end_s
+            and detection.start_s < e.end_s
             for e in scene.events
         )
-        (right if hit else false).add(found.scientific_name)
+        (right if hit else false).add(detection.scientific_name)
     assert len(right) >= 5
     assert len(false) <= 2
 

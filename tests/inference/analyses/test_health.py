@@ -131,7 +131,7 @@ def test_a_recorder_far_below_the_others_is_named() -> None:
     assert recorders(*recordings) == {"(A)": "ok", "(B)": "ok", "(C)": "ok", "(D)": "26 dB below the other recorders"}
 
 
-def test_recorders_are_told_apart_by_prefix_and_folder() -> None:
+def test_recorders_are_distinguished_by_prefix_and_folder() -> None:
     names = ["site/S4A01_20260501_050000.wav", "site/S4A02_20260501_050000.wav", "other/20260501_050000.WAV"]
     assert list(recorders(*(analyzed(clean(seconds=1), name=name) for name in names))) == [
         "S4A01 (site)",

@@ -73,7 +73,7 @@ def test_indices_of_any_sample_rate_are_numbers(rate_hz: int) -> None:
     assert all(np.isfinite(columns[name]).all() for name in columns.dtype.names)
 
 
-def test_sound_without_a_whole_band_has_no_diversity() -> None:
+def test_audio_without_a_whole_band_has_no_diversity() -> None:
     columns = compute(np.random.default_rng(0).standard_normal((5000, 1)).astype(np.float32), 500)
     assert np.isnan(columns["adi"]).all()
     assert np.isfinite(columns["aci"]).all()

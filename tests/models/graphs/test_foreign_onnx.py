@@ -35,12 +35,12 @@ def about(foreign: Foreign) -> ModelDescription:
 def check(foreign: Foreign, path: Path) -> None:
     """Wrap a graph, and compare scores and embeddings of 11 windows with the reference."""
     bundle = wrap_model(foreign.write(path), path.with_suffix(""), labels=LABELS, description=about(foreign))
-    found, expected = open_session(bundle).run(WINDOWS, embeddings=True), foreign.reference(WINDOWS)
+    outputs, expected = open_session(bundle).run(WINDOWS, embeddings=True), foreign.reference(WINDOWS)
     tolerance = TOLERANCES[foreign.dtype]
-    np.testing.assert_allclose(found.logits, expected["label"], atol=tolerance, err_msg=f"{foreign}")
-    assert (found.embeddings is None) == (foreign.n_outputs == 1)
-    if found.embeddings is not None:
-        np.testing.assert_allclose(found.embeddings, expected["embedding"], atol=tolerance, err_msg=f"{foreign}")
+    np.testing.assert_allclose(outputs.logits, expected["label"], atol=tolerance, err_msg=f"{foreign}")
+    assert (outputs.embeddings is None) == (foreign.n_outputs == 1)
+    if outputs.embeddings is not None:
+        np.testing.assert_allclose(outputs.embeddings, expected["embedding"], atol=tolerance, err_msg=f"{foreign}")
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
@@ -134,7 +134,7 @@ def write_tail(path: Path, *nodes: onnx.NodeProto, dtype: int = TensorProto.FLOA
     return path
 
 
-def test_percent_is_told_from_logits(tmp_path: Path) -> None:
+def test_percent_is_distinguished_from_logits(tmp_path: Path) -> None:
     def wrap(factor: float, activation: str) -> list[str]:
         shares = helper.make_node("Sigmoid", ["sums"], ["shares"])
         constant = helper.make_node("Constant", [], ["factor"], value_float=float(factor))

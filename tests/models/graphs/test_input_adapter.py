@@ -37,8 +37,8 @@ def test_resampling_in_the_graph_is_soxrs(from_hz: int, to_hz: int) -> None:
     blocks = [padded[k * n_step : k * n_step + filters.shape[2]] @ filters[:, 0].T for k in range(n_blocks)]
     expected = soxr.resample(sound, from_hz, to_hz, "VHQ")
     middle = slice(to_hz // 20, -to_hz // 20)
-    found = np.concatenate(blocks)[:to_hz]
-    assert np.abs(found[middle] - expected[:to_hz][middle]).max() < 3e-4
+    resampled = np.concatenate(blocks)[:to_hz]
+    assert np.abs(resampled[middle] - expected[:to_hz][middle]).max() < 3e-4
 
 
 def test_windows_cover_a_longer_one_evenly() -> None:
@@ -51,12 +51,12 @@ def test_a_bundle_fits_a_longer_window_at_a_higher_rate(birdnet: Bundle) -> None
     graph = adapt_input(birdnet, rate_hz=96_000, window_s=5.0)
     high = chirp(96_000, 5.0, up_to_hz=9_000)
     session = onnxruntime.InferenceSession(graph.SerializeToString())
-    found = session.run(["logits"], {"waveform": np.stack([high, high[::-1]])})[0]
+    logits = session.run(["logits"], {"waveform": np.stack([high, high[::-1]])})[0]
     own = soxr.resample(high, 96_000, 48_000, "VHQ")
     expected = open_session(birdnet).run(np.stack([own[:144_000], own[-144_000:]])).logits.max(0)
-    assert found.shape == (2, len(birdnet.labels))
+    assert logits.shape == (2, len(birdnet.labels))
     best = expected.argsort()[-20:]
-    np.testing.assert_allclose(found[0, best], expected[best], atol=0.1)
+    np.testing.assert_allclose(logits[0, best], expected[best], atol=0.1)
 
 
 def test_an_ensemble_of_unlike_members_hears_with_each(level_bundle: Bundle, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_an_ensemble_of_unlike_members_hears_with_each(level_bundle: Bundle, tmp
     with pytest.raises(InputError, match="expected 2 numbers above 0, got 0, 1. A bundle of weight 0 would not count"):
         make_ensemble([level_bundle, low], tmp_path / "one", name="one", license_name="CC0-1.0", weights=[0, 1])
     sound = np.repeat(np.array([0.1, 0.6, 0.2], np.float32), 16_000)[None]  # a second each of three levels
-    found = open_session(made).run(sound).logits[0]
+    logits = open_session(made).run(sound).logits[0]
     # The one takes the best of its three seconds for each class, the other hears their mean level.
     own = np.array(
         [
@@ -81,7 +81,7 @@ def test_an_ensemble_of_unlike_members_hears_with_each(level_bundle: Bundle, tmp
         ]
     )
     others = open_session(low).run(np.full((1, 24_000), 0.3, np.float32)).logits[0]
-    np.testing.assert_allclose(found, 0.75 * own.max(0) + 0.25 * others, atol=0.01)
+    np.testing.assert_allclose(logits, 0.75 * own.max(0) + 0.25 * others, atol=0.01)
 
 
 def test_a_member_may_take_no_batch_and_no_class_twice(level_bundle: Bundle, tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_graph_that_names_another_file_is_refused(
 
 @pytest.mark.parametrize("where", ["initializer", "sparse", "constant", "subgraph", "function"])
 @pytest.mark.parametrize("location", ["../secret", "/etc/passwd", "secret"])
-def test_every_place_of_a_graph_is_looked_at(where: str, location: str, level_bundle: Bundle, tmp_path: Path) -> None:
+def test_every_part_of_a_graph_is_checked(where: str, location: str, level_bundle: Bundle, tmp_path: Path) -> None:
     model = onnx.load(level_bundle.graph_path)
     plant(model, where, location)
     path = tmp_path / "x.onnx"

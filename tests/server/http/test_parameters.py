@@ -215,7 +215,7 @@ def test_two_files_are_refused_by_name(level_bundle: Bundle, serve: Serve, tone:
     assert (reply.status_code, reply.json()["detail"]) == (400, "expected at most 8 files in a request, got more.")
 
 
-def test_sound_is_judged_over_http_as_on_the_command_line(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+def test_audio_quality_over_http_equals_command_line(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
     client = serve(model=level_bundle.folder)
     sound = np.zeros((32_000, 2), np.float32)
     soundfile.write(tmp_path / "x.wav", sound, 16_000)
@@ -240,7 +240,7 @@ def test_sound_is_judged_over_http_as_on_the_command_line(level_bundle: Bundle, 
     )
 
 
-def test_each_channel_is_told_kept_shown_and_taken_away(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+def test_each_channel_is_reported_stored_shown_and_deleted(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
     """The channels cancel out in their mean, of which there is nothing to see or hear."""
     client = serve(model=level_bundle.folder)
     left = np.repeat([0.9, 0.6], 16_000) * np.tile([1.0, -1.0], 16_000)
@@ -253,7 +253,7 @@ def test_each_channel_is_told_kept_shown_and_taken_away(level_bundle: Bundle, se
     address = f"/api/v1/recordings/{row['sha256']}/detections"
     kept = client.get(address).json()["detections"]
     assert [(d["start_s"], d["channel"], d["score"]) for d in kept] == told
-    pictures = {client.get(found["spectrogram"]).content for found in kept[:2]}
+    pictures = {client.get(detection["spectrogram"]).content for detection in kept[:2]}
     assert len(pictures) == 2
     assert client.get(address, params={"format": "csv"}).text.splitlines()[1].endswith(",x.wav,1")
     assert client.get(address, params={"format": "raven"}).text.splitlines()[2].split("\t")[2] == "2"
@@ -325,8 +325,10 @@ def test_time_and_location_are_said_as_on_the_command_line(level_bundle: Bundle,
     client = serve(model=level_bundle.folder)
 
     def notes(address: str, name: str, **fields: str) -> list[str]:
-        found: list[str] = client.post(address, files={"audio": (name, tone.read_bytes())}, data=fields).json()["notes"]
-        return found
+        sentences: list[str] = client.post(address, files={"audio": (name, tone.read_bytes())}, data=fields).json()[
+            "notes"
+        ]
+        return sentences
 
     name = "20240501T060000+0200_REC [52.5000 13.4000].wav"
     assert notes(IDENTIFY, name) == notes(IDENTIFY, name, lat="52.5", lon="13.4") == []

@@ -53,20 +53,20 @@ def database(folder: Path, *, migrations: Path = MIGRATIONS) -> Database:
 
 
 def test_migrations_make_the_tables_that_the_code_has(tmp_path: Path) -> None:
-    found = database(tmp_path)
-    with found.engine.connect() as connection:
+    db = database(tmp_path)
+    with db.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": False})
         assert not compare_metadata(context, Base.metadata)
-    with found.engine.begin() as connection:
+    with db.engine.begin() as connection:
         command.downgrade(alembic_config(connection), "base")
         names = connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'")).scalars().all()
     assert set(names) <= {"alembic_version", "sqlite_sequence"}
-    found.close()
+    db.close()
 
 
 def schema(path: Path) -> dict[str, list[object]]:
     """Return columns, keys and indexes of every table, as SQLite tells them."""
-    found: dict[str, list[object]] = {}
+    columns_by_table: dict[str, list[object]] = {}
     with closing(sqlite3.connect(path)) as connection:
         tables = connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
         for name, sql in tables:
@@ -76,9 +76,11 @@ def schema(path: Path) -> dict[str, list[object]]:
             keys = [row[2:] for row in connection.execute(f"PRAGMA foreign_key_list({name})")]
             indexes = sorted(row[1:] for row in connection.execute(f"PRAGMA index_list({name})"))
             of_indexes = [connection.execute(f"PRAGMA index_info({index[0]})").fetchall() for index in indexes]
-            found[name] = [columns, sorted(keys), indexes, of_indexes, "AUTOINCREMENT" in sql]
-        found["where"] = connection.execute("SELECT sql FROM sqlite_master WHERE sql LIKE '%WHERE%'").fetchall()
-    return found
+            columns_by_table[name] = [columns, sorted(keys), indexes, of_indexes, "AUTOINCREMENT" in sql]
+        columns_by_table["where"] = connection.execute(
+            "SELECT sql FROM sqlite_master WHERE sql LIKE '%WHERE%'"
+        ).fetchall()
+    return columns_by_table
 
 
 def test_migrated_tables_equal_those_of_the_code_column_by_column(tmp_path: Path) -> None:
@@ -90,14 +92,14 @@ def test_migrated_tables_equal_those_of_the_code_column_by_column(tmp_path: Path
 
 
 def test_sqlite_is_set_up_for_several_writers_and_power_cuts(tmp_path: Path) -> None:
-    found = database(tmp_path)
+    db = database(tmp_path)
     expected = {"journal_mode": "wal", "synchronous": 2, "busy_timeout": 20_000, "foreign_keys": 1}
-    for open_session in (found.read, found.write):
+    for open_session in (db.read, db.write):
         with open_session() as session:
             assert {name: session.scalar(text(f"PRAGMA {name}")) for name in expected} == expected
-    with found.read(), found.write():
+    with db.read(), db.write():
         pass  # a reader keeps no writer waiting
-    found.close()
+    db.close()
 
 
 def test_opening_again_makes_no_backup(tmp_path: Path) -> None:
@@ -119,15 +121,15 @@ def test_moments_are_kept_in_utc_whatever_their_zone() -> None:
 
 
 def test_new_job_waits_and_has_not_been_tried(tmp_path: Path) -> None:
-    found = database(tmp_path)
-    with found.write() as session:
+    db = database(tmp_path)
+    with db.write() as session:
         session.add(Job(id="a", kind="identify", parameters={}))
-    with found.read() as session:
+    with db.read() as session:
         job = session.get_one(Job, "a")
     values = (job.status, job.stage, job.progress, job.attempts, job.cancel_requested, job.worker_id)
     assert values == ("queued", "waiting", 0.0, 0, False, None)
     assert abs(job.created_at - datetime.now(UTC)) < timedelta(hours=1)
-    found.close()
+    db.close()
 
 
 HERE = "the sha256"
@@ -219,11 +221,11 @@ def rows(path: Path, query: str) -> list[tuple[object, ...]]:
         return connection.execute(query).fetchall()
 
 
-def test_tables_of_an_older_version_are_brought_up_to_date_and_kept_beside(tmp_path: Path) -> None:
-    found = database(tmp_path)
-    with found.write() as session:
+def test_older_database_is_migrated_and_backed_up(tmp_path: Path) -> None:
+    db = database(tmp_path)
+    with db.write() as session:
         session.add(Recording(sha256="x" * 64, name="kept", n_bytes=1))
-    found.close()
+    db.close()
     database(tmp_path, migrations=add_next_revision(tmp_path / "migrations", then="pass")).close()
     (backup,) = tmp_path.glob("state.db.*.backup")
     for path in (tmp_path / "state.db", backup):
@@ -263,11 +265,11 @@ def test_a_missing_driver_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatc
 
 
 def test_writers_wait_for_each_other(tmp_path: Path) -> None:
-    found = database(tmp_path)
+    db = database(tmp_path)
 
     def write(k: int) -> None:
         for n in range(20):
-            with found.write() as session:
+            with db.write() as session:
                 known = session.query(Recording).count()
                 session.add(Recording(sha256=f"{k:032d}{n:032d}", name=str(known), n_bytes=1))
 
@@ -276,20 +278,20 @@ def test_writers_wait_for_each_other(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    with found.read() as session:
+    with db.read() as session:
         assert sorted(int(row.name) for row in session.query(Recording)) == list(range(160))
-    found.close()
+    db.close()
 
 
 def test_a_block_that_fails_changes_nothing(tmp_path: Path) -> None:
-    found = database(tmp_path)
-    with pytest.raises(ZeroDivisionError), found.write() as session:
+    db = database(tmp_path)
+    with pytest.raises(ZeroDivisionError), db.write() as session:
         session.add(Recording(sha256="x" * 64, name="x", n_bytes=1))
         session.flush()
         raise ZeroDivisionError
-    with found.read() as session:
+    with db.read() as session:
         assert session.query(Recording).count() == 0
-    found.close()
+    db.close()
 
 
 @pytest.fixture
@@ -346,7 +348,7 @@ def test_a_store_that_is_full_keeps_nothing_that_looks_whole(
     monkeypatch.setattr("fsspec.implementations.local.LocalFileSystem.put_file", full)
     with pytest.raises(OutputError, match="No space left"), files.keep(path):
         pass
-    assert not [found for found in (tmp_path / "files").rglob("*") if found.is_file()]
+    assert not [stored for stored in (tmp_path / "files").rglob("*") if stored.is_file()]
 
 
 def test_files_that_are_kept_and_swept_at_once_are_there_while_something_refers_to_them(
@@ -370,7 +372,7 @@ def test_a_second_server_does_not_share_a_folder(level_bundle: Bundle, serve: Se
         pass
 
 
-def test_what_a_killed_server_left_is_cleared(level_bundle: Bundle, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_server_are_removed(level_bundle: Bundle, tmp_path: Path) -> None:
     left = tmp_path / "server" / "spool-abc"
     left.mkdir(parents=True)
     (left / "upload-1").write_bytes(b"x")
@@ -407,7 +409,7 @@ def test_parts_that_were_cut_off_long_ago_go_and_those_that_are_being_written_st
     assert parts[1].exists()
 
 
-def test_a_sound_stays_when_its_removal_cannot_be_written_down(
+def test_audio_is_kept_when_its_deletion_cannot_be_recorded(
     level_bundle: Bundle, serve: Serve, tone: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = serve(model=level_bundle.folder)

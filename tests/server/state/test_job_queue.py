@@ -79,7 +79,7 @@ def look(jobs: JobQueue, clock: Clock, n_looks: int = 1) -> None:
         jobs.heartbeat(())
 
 
-def test_a_server_that_is_gone_loses_its_jobs_to_others_and_a_poisonous_one_is_given_up(database: Database) -> None:
+def test_jobs_of_a_dead_server_are_requeued_and_crashing_jobs_fail(database: Database) -> None:
     clock = Clock()
     gone, here = JobQueue(database, worker_id="gone"), JobQueue(database, worker_id="here", monotonic=clock)
     job = gone.add("identify", {})
@@ -91,10 +91,10 @@ def test_a_server_that_is_gone_loses_its_jobs_to_others_and_a_poisonous_one_is_g
         look(here, clock)
         gone.update_progress(job.id, "too late", 0.5)
         gone.finish(job.id, "done")
-    found = here.get(job.id)
-    assert found.status == "failed"
-    assert "not retried" in (found.error or "")
-    assert found.progress == 0
+    job_here = here.get(job.id)
+    assert job_here.status == "failed"
+    assert "not retried" in (job_here.error or "")
+    assert job_here.progress == 0
 
 
 @pytest.mark.parametrize("offset", [timedelta(minutes=1), timedelta(days=-1), timedelta(days=400)])
@@ -124,7 +124,7 @@ def test_a_server_with_another_clock_takes_no_job_and_loses_none(
         assert (worker.get(job.id).status, worker.get(job.id).attempts) == ("done", 1)
 
 
-def test_a_server_that_could_not_look_learns_nothing_from_that_time(database: Database) -> None:
+def test_server_requeues_nothing_after_its_own_database_outage(database: Database) -> None:
     """Both were asleep for an hour, or the database was away: who looks first finds an old heartbeat."""
     clock = Clock()
     mine, other = (
@@ -192,7 +192,7 @@ def test_cancelling(database: Database) -> None:
 
 def heard(client: httpx.Client, address: str, after: str | None = None) -> list[tuple[str, dict[str, object]]]:
     """Return number and data of the events of a job, to its end."""
-    found, event = [], {}
+    updates, event = [], {}
     with client.stream("GET", address, headers={"Last-Event-ID": after} if after else {}) as reply:
         assert reply.headers["content-type"].startswith("text/event-stream")
         for line in reply.iter_lines():
@@ -201,14 +201,14 @@ def heard(client: httpx.Client, address: str, after: str | None = None) -> list[
             if line:
                 continue
             if event.get("event") == "end":
-                return found
+                return updates
             if "data" in event:
-                found.append((event["id"], json.loads(event["data"])))
+                updates.append((event["id"], json.loads(event["data"])))
             event = {}
     raise AssertionError("the stream ended before the job")
 
 
-def test_a_long_recording_is_a_job_that_can_be_heard_again(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
+def test_long_recording_is_a_job_with_stored_audio(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
     path = tmp_path / "LONG_20260501_034500.wav"
     sound = np.full(1_000 * 16_000, 0.1, np.float32)
     sound[500 * 16_000 : 501 * 16_000] = 0.9
@@ -224,19 +224,19 @@ def test_a_long_recording_is_a_job_that_can_be_heard_again(level_bundle: Bundle,
     assert events[-1][1]["status"] == "done"
     assert heard(client, job["events"], after=events[1][0]) == events[2:]
     done = client.get(f"/api/v1/jobs/{job['id']}").json()
-    found = client.get(f"/api/v1/recordings/{done['result']['recording']}/detections").json()["detections"]
-    loud = [row for row in found if row["common_name"] == "Loud Bird"]
+    detections = client.get(f"/api/v1/recordings/{done['result']['recording']}/detections").json()["detections"]
+    loud = [row for row in detections if row["common_name"] == "Loud Bird"]
     assert [(row["start_s"], row["score"]) for row in loud] == [(500.0, pytest.approx(0.9, abs=1e-3))]
     assert loud[0]["clock_time"] == "2026-05-01T03:53:20"
     answered = client.post("/api/v1/identify?min_score=0.8&background=false", content=path.read_bytes()).json()
-    assert len(answered["detections"]) == len(found)
+    assert len(answered["detections"]) == len(detections)
     for name in ("csv", "raven", "audacity", "json"):
         table = client.get(f"/api/v1/recordings/{done['result']['recording']}/detections?format={name}")
         assert table.status_code == 200
         assert table.content
 
 
-def test_a_recording_that_cannot_be_heard_is_named_as_its_sender_did_and_does_not_stay(
+def test_undecodable_recording_is_reported_by_upload_name_and_deleted(
     level_bundle: Bundle, serve: Serve, tmp_path: Path
 ) -> None:
     client = serve(model=level_bundle.folder)

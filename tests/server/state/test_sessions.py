@@ -58,7 +58,7 @@ def test_a_cookie_is_of_one_session_one_token_and_a_time(tmp_path: Path, monkeyp
     database.close()
 
 
-def test_who_logs_out_is_out_on_the_server(level_bundle: Bundle, serve: Serve) -> None:
+def test_logout_ends_the_session_on_the_server(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder, tokens={TOKENS[0]: Role.ADMIN})
     cookies = [log_in(client) for _ in range(2)]
     assert cookies[0] != cookies[1]

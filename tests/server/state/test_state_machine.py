@@ -128,9 +128,9 @@ class Queue(RuleBasedStateMachine):
     def every_job_is_where_it_should_be(self) -> None:
         if not hasattr(self, "expected"):
             return
-        n, found = self.servers["one"].find(limit=1000)
-        assert n == len(found) == len(self.expected)
-        for job in found:
+        n, recordings = self.servers["one"].find(limit=1000)
+        assert n == len(recordings) == len(self.expected)
+        for job in recordings:
             mine = self.expected[job.id]
             assert (job.status, job.attempts) == (mine["status"], mine["attempts"]), mine
             wanted = mine["status"] == "running" and not mine["cancelled"]

@@ -84,19 +84,19 @@ def test_a_csv_in_a_zip_and_nested_folders_are_read_and_the_rest_is_said(level_b
         "/api/v1/training-data",
         files={"audio": ("set.zip", packed({**sounds, "set/labels.csv": table, "set/x.zip": b"PK"}))},
     )
-    found = {each["name"]: each for each in reply.json()["files"]}
-    assert {name: (each["status"], each["species"]) for name, each in found.items()} == {
+    outcomes = {each["name"]: each for each in reply.json()["files"]}
+    assert {name: (each["status"], each["species"]) for name, each in outcomes.items()} == {
         "set/a.wav": ("accepted", "Loud Bird"),
         "set/more/b.wav": ("accepted", "Quiet Bird"),
         "set/c.wav": ("rejected", None),
         "set/more/deep/d.wav": ("rejected", None),
         "set/x.zip": ("rejected", None),
     }
-    assert found["set/more/deep/d.wav"]["reason"] == "the csv does not name it"
+    assert outcomes["set/more/deep/d.wav"]["reason"] == "the csv does not name it"
     unread, untimed = reply.json()["notes"]
     assert unread == "the csv: columns that are not read: wind (as '3')."
     assert untimed.startswith("no time found for 2 of 2 recordings, as set/a.wav: ")
-    assert found["set/x.zip"]["reason"].startswith("a zip in a zip is not unpacked")
+    assert outcomes["set/x.zip"]["reason"].startswith("a zip in a zip is not unpacked")
     nested = {
         "2024/site/Loud Bird/e.wav": sound(0.4),
         "2024/Quiet Bird/f.wav": sound(0.5),
@@ -130,7 +130,7 @@ def test_a_csv_in_a_zip_and_nested_folders_are_read_and_the_rest_is_said(level_b
     assert [each["reason"] for each in reply if each["name"].startswith("rejected")] == ["it is without Quiet Bird"]
 
 
-def test_one_sound_under_two_species_is_a_conflict_and_not_taken(level_bundle: Bundle, serve: Serve) -> None:
+def test_upload_rejects_one_recording_with_two_species(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
     members = {"Loud Bird/a.wav": sound(0.1), "Quiet Bird/b.wav": sound(0.1), "Quiet Bird/c.wav": sound(0.2)}
     members |= {"Avis magna/d.wav": sound(0.3), "Loud Bird/d.wav": sound(0.3)}
@@ -148,9 +148,9 @@ def test_a_flat_file_is_labelled_by_a_known_species_and_a_number_in_its_name(
 ) -> None:
     client = serve(model=level_bundle.folder)
     names = ("Loud Bird1.wav", "quiet_bird_12.WAV", "Avis magna (3).wav", "recording7.wav", "Lod Bird2.wav")
-    found = taught(client, *((name, sound(0.1 + 0.01 * k)) for k, name in enumerate(names)))
+    outcome = taught(client, *((name, sound(0.1 + 0.01 * k)) for k, name in enumerate(names)))
     expected = dict(zip(names, ("Loud Bird", "Quiet Bird", "Loud Bird", None, None), strict=True))
-    assert {name: species for name, (_, species) in found.items()} == expected
+    assert {name: species for name, (_, species) in outcome.items()} == expected
     reply = client.post("/api/v1/training-data", files={"files": ("recording7.wav", sound(0.2))})
     assert reply.status_code == 422
     assert "names its species" in reply.json()["detail"]
@@ -203,7 +203,7 @@ def test_contradicting_labels_are_counted_and_named(level_bundle: Bundle, serve:
     assert note("a.wav", species="noise", table=table) == []
 
 
-def test_the_same_sound_is_one_lesson_and_its_label_can_be_changed(level_bundle: Bundle, serve: Serve) -> None:
+def test_same_audio_is_stored_once_and_can_be_relabeled(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
     assert taught(client, ("a.wav", sound()), species="Avis magna") == {"a.wav": ("accepted", "Loud Bird")}
     assert taught(client, ("again.wav", sound()), species="Loud Bird") == {"again.wav": ("duplicate", "Loud Bird")}
@@ -212,20 +212,18 @@ def test_the_same_sound_is_one_lesson_and_its_label_can_be_changed(level_bundle:
     assert (row["common_name"], row["n_recordings"]) == ("Quiet Bird", 1)
 
 
-def test_what_cannot_be_learned_from_is_refused_by_name_and_the_rest_is_taken(
-    level_bundle: Bundle, serve: Serve, tmp_path: Path
-) -> None:
+def test_upload_rejects_unusable_files_and_accepts_the_rest(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
     client = serve(model=level_bundle.folder)
-    found = taught(client, ("bad.wav", b"RIFF no"), ("good.wav", sound()), species="Loud Bird")
-    assert found == {"bad.wav": ("rejected", None), "good.wav": ("accepted", "Loud Bird")}
-    found = taught(
+    outcome = taught(client, ("bad.wav", b"RIFF no"), ("good.wav", sound()), species="Loud Bird")
+    assert outcome == {"bad.wav": ("rejected", None), "good.wav": ("accepted", "Loud Bird")}
+    outcome = taught(
         client,
         ("x.txt", b"hello"),
         ("nobody.wav", sound(0.7)),
         ("loud bird/s.wav", sound(0.71)),
         ("Avis parva/s.wav", sound(0.72)),
     )
-    assert found == {
+    assert outcome == {
         "x.txt": ("rejected", None),
         "nobody.wav": ("rejected", None),
         "loud bird/s.wav": ("accepted", "Loud Bird"),
@@ -263,7 +261,7 @@ def link(name: str) -> zipfile.ZipInfo:
     return info
 
 
-def test_zips_that_mean_no_good_are_refused_and_leave_nothing_outside(tmp_path: Path) -> None:
+def test_malicious_zips_are_rejected_and_write_nothing_outside(tmp_path: Path) -> None:
     names = ["../x.wav", "a/../../x.wav", "/etc/x.wav", "C:\\x.wav", "..\\x.wav", "a/" + "b" * 300, "\\\\server\\share"]
     cases: list[tuple[type[Exception], dict[str, bytes]]] = [(InputError, {name: b"x"}) for name in names]
     cases.append((InputError, {"a.wav": b"x", "A.WAV": b"y"}))
@@ -289,7 +287,7 @@ def test_zips_that_mean_no_good_are_refused_and_leave_nothing_outside(tmp_path: 
     assert not (tmp_path / "x.wav").exists()
 
 
-def test_a_zip_that_lies_about_its_size_is_stopped(tmp_path: Path) -> None:
+def test_zip_with_false_size_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "lie.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.wav", bytes(3_000_000))
@@ -332,11 +330,11 @@ def test_names_that_people_write(name: str, expected: Label) -> None:
         ("Kohlmeise", (), ""),
     ],
 )
-def test_unknown_name_is_asked_back_with_near_ones(name: str, suggestions: tuple[str, ...], hint: str) -> None:
-    with pytest.raises(UnknownClassError) as found:
+def test_unknown_species_error_suggests_near_names(name: str, suggestions: tuple[str, ...], hint: str) -> None:
+    with pytest.raises(UnknownClassError) as error:
         resolve_class(parse_species(name), KnownClasses(LABELS), is_new=False)
-    assert str(found.value).startswith(f"'{name}': no such class.{hint} Send it with the right name, or with new_class")
-    assert found.value.suggestions == suggestions
+    assert str(error.value).startswith(f"'{name}': no such class.{hint} Send it with the right name, or with new_class")
+    assert error.value.suggestions == suggestions
 
 
 @pytest.mark.parametrize("name", ["", "   ", "x" * 300, "a\x00b", "a\nb\x07"])
@@ -345,7 +343,7 @@ def test_names_that_are_none(name: str) -> None:
         parse_species(name)
 
 
-def test_upload_asks_back_for_unknown_names_and_takes_the_rest(level_bundle: Bundle, serve: Serve) -> None:
+def test_upload_returns_unknown_names_and_accepts_the_rest(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
 
     def send(**texts: str) -> dict[str, Any]:
@@ -355,20 +353,20 @@ def test_upload_asks_back_for_unknown_names_and_takes_the_rest(level_bundle: Bun
         assert reply.status_code == 200, reply.text
         return {each["name"].rpartition("/")[2]: each for each in reply.json()["files"]}
 
-    found = send()
-    assert {name: each["status"] for name, each in found.items()} == {
+    answer = send()
+    assert {name: each["status"] for name, each in answer.items()} == {
         "a.wav": "accepted",
         "b.wav": "rejected",
         "c.wav": "rejected",
         "d.wav": "rejected",
     }
-    assert {name: each["suggestions"] for name, each in found.items()} == {
+    assert {name: each["suggestions"] for name, each in answer.items()} == {
         "a.wav": None,
         "b.wav": ["Avis magna_Loud Bird"],
         "c.wav": ["Avis parva_Quiet Bird"],
         "d.wav": [],
     }
-    assert "'Avis mgna': no such class. Did you mean Avis magna (Loud Bird)?" in found["b.wav"]["reason"]
+    assert "'Avis mgna': no such class. Did you mean Avis magna (Loud Bird)?" in answer["b.wav"]["reason"]
     assert client.get("/api/v1/training-data").json()["total"] == 1
     bulk = client.post("/api/upload_bulk", files={"audio": ("Avis mgna/b.wav", sound(0.2))}).json()
     assert (bulk["uploaded"], bulk["failed"]) == (0, 1)
@@ -403,12 +401,14 @@ def test_labels_that_differ_in_case_and_spaces_are_one_class(tmp_path: Path) -> 
     database.close()
 
 
-def test_a_review_becomes_a_lesson_and_can_be_changed(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+def test_reviewed_detection_becomes_training_data_and_can_change(
+    level_bundle: Bundle, serve: Serve, tone: Path
+) -> None:
     client = serve(model=level_bundle.folder)
     client.post("/api/v1/identify?store=true&min_score=0.7", files={"audio": (tone.name, tone.read_bytes())})
-    found = client.get("/api/v1/detections").json()
-    assert found["total"] == 3
-    first, second, third = (row["id"] for row in found["detections"])
+    page = client.get("/api/v1/detections").json()
+    assert page["total"] == 3
+    first, second, third = (row["id"] for row in page["detections"])
     assert client.put(f"/api/v1/detections/{first}/review", json={"verdict": "right"}).status_code == 200
     said = {"verdict": "other", "species": "Avis mgna"}
     refused = client.put(f"/api/v1/detections/{second}/review", json=said)
@@ -520,9 +520,9 @@ def test_a_table_reads_nothing_but_what_was_sent_with_it(level_bundle: Bundle, s
     secret.write_bytes(sound(0.3))
     for name in (str(secret), "../../../secret.wav", "/etc/passwd", "x.m3u8", "ok.wav"):
         table = f"path,species\n{name},Avis magna\n".encode()
-        found = taught(client, ("ok.wav", sound(0.4)), ("labels.csv", table))
+        outcome = taught(client, ("ok.wav", sound(0.4)), ("labels.csv", table))
         expected = ("accepted", "Loud Bird") if name == "ok.wav" else ("rejected", None)
-        assert set(found.values()) == {expected}, name
+        assert set(outcome.values()) == {expected}, name
     reply = client.post("/api/v1/training-data", files=[("audio", ("x.csv", "p\u00e9th".encode("latin-1")))])
     assert reply.status_code == 400
     assert client.get("/api/v1/training-data").json()["total"] == 1
@@ -564,7 +564,7 @@ def test_new_class_must_be_one_species(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["Parus major?", "Parus major_FP", "Parus major_Common Cuckoo"])
-def test_doubted_and_contradictory_species_are_asked_back(name: str) -> None:
+def test_uncertain_and_contradictory_species_are_rejected(name: str) -> None:
     with pytest.raises(UnknownClassError):
         resolve_class(parse_species(name), KnownClasses(LABELS), is_new=False)
 
@@ -623,7 +623,7 @@ def test_a_field_says_what_is_there_and_a_folder_also_what_is_not(level_bundle: 
     assert taught(client, ("-Avis magna/a.wav", sound())) == {"-Avis magna/a.wav": ("accepted", "no species")}
 
 
-def test_files_keep_their_folders_in_their_names_beside_a_field(level_bundle: Bundle, serve: Serve) -> None:
+def test_uploaded_files_keep_folder_names_next_to_a_field(level_bundle: Bundle, serve: Serve) -> None:
     """Two files of one name are two recordings, and a name without an ending is one of a recording."""
     client = serve(model=level_bundle.folder)
     sent = [("x/a.wav", sound(0.1)), ("y/a.wav", sound(0.2)), ("y/a.wav", sound(0.3)), ("z~1 b", sound(0.4))]

@@ -80,9 +80,9 @@ def ended(client: httpx.Client, job_id: str, within_s: float = 120) -> dict[str,
         job = client.get(f"/api/v1/jobs/{job_id}").json()
         return job if job["status"] in ("done", "failed", "cancelled") else None
 
-    found = wait_for(look, within_s=within_s)
-    assert isinstance(found, dict)
-    return found
+    ended_job = wait_for(look, within_s=within_s)
+    assert isinstance(ended_job, dict)
+    return ended_job
 
 
 def reaches(client: httpx.Client, job_id: str, stage: str) -> None:
@@ -95,18 +95,18 @@ def hears(client: httpx.Client, path: Path) -> str:
 
 def trainers(folder: Path) -> list[int]:
     """Return the training processes of servers whose data are in `folder`: others may train on this machine as well."""
-    found = []
+    processes = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
         if b"--supervised" in words and any(word.startswith(os.fsencode(folder)) for word in words):
-            found.append(int(process.name))
-    return found
+            processes.append(int(process.name))
+    return processes
 
 
-def test_from_lessons_to_a_model_that_serves_and_back(band_bundle: Bundle, serve: Serve, songs: list[Path]) -> None:
+def test_upload_retrain_activate_and_roll_back(band_bundle: Bundle, serve: Serve, songs: list[Path]) -> None:
     client = serve(model=band_bundle.folder)
     assert client.get("/api/retrain_status").json()["status"] == "idle"
     assert client.post("/api/trigger_retrain").status_code == 400
@@ -156,21 +156,21 @@ def test_from_lessons_to_a_model_that_serves_and_back(band_bundle: Bundle, serve
     assert result["bundle_id"] in {row["bundle_id"] for row in client.get("/api/v1/models").json()["models"]}
 
 
-def test_the_same_lessons_make_the_same_model(
+def test_same_training_data_makes_the_same_model(
     band_bundle: Bundle, songs: list[Path], serve: Serve, tmp_path: Path
 ) -> None:
-    found = []
+    models = []
     for k in range(2):
         client = serve(model=band_bundle.folder, data=tmp_path / f"server{k}")
         teach(client, songs)
         result = ended(client, client.post("/api/v1/retrain").json()["id"])["result"]
         assert isinstance(result, dict)
-        found.append(result["bundle_id"])
-    assert found[0] == found[1]
+        models.append(result["bundle_id"])
+    assert models[0] == models[1]
 
 
 @pytest.mark.parametrize("stage", ["checking", "training", "comparing"])
-def test_a_trainer_that_is_killed_leaves_the_model_serving_and_its_last_words(
+def test_killed_trainer_keeps_the_active_model_and_its_log(
     stage: str, band_bundle: Bundle, serve: Serve, songs: list[Path], tmp_path: Path
 ) -> None:
     client = serve(model=band_bundle.folder)
@@ -203,7 +203,7 @@ def test_cancelling_ends_all_processes_within_seconds(
     assert len(client.get("/api/v1/models").json()["models"]) == 1
 
 
-def test_a_disk_that_fills_up_costs_the_training_and_nothing_else(
+def test_full_disk_fails_only_the_training(
     band_bundle: Bundle, sounds: Path, songs: list[Path], tmp_path: Path
 ) -> None:
     """The disk of what training writes; the database and the sounds are on another."""
@@ -241,7 +241,7 @@ exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all "$@"
 """
 
 
-def test_without_rights_on_a_read_only_system_it_serves_and_learns(
+def test_server_serves_and_trains_unprivileged_on_read_only_system(
     band_bundle: Bundle, songs: list[Path], tmp_path: Path
 ) -> None:
     """As in a container: only its data and a folder for temporary files can be written to."""
@@ -263,7 +263,7 @@ def test_without_rights_on_a_read_only_system_it_serves_and_learns(
         assert server.end() == 0
 
 
-def test_too_little_to_learn_from_is_said_by_name(band_bundle: Bundle, serve: Serve, songs: list[Path]) -> None:
+def test_retraining_names_species_with_too_few_recordings(band_bundle: Bundle, serve: Serve, songs: list[Path]) -> None:
     client = serve(model=band_bundle.folder)
     teach(client, songs[:1] + songs[N_EACH : N_EACH + 1])
     done = ended(client, client.post("/api/v1/retrain").json()["id"])
@@ -275,7 +275,7 @@ def test_too_little_to_learn_from_is_said_by_name(band_bundle: Bundle, serve: Se
 
 
 @pytest.mark.parametrize("stage", ["training", "comparing"])
-def test_a_server_that_is_killed_goes_on_with_its_jobs_after_its_next_start(
+def test_killed_server_resumes_jobs_after_restart(
     stage: str, band_bundle: Bundle, songs: list[Path], tmp_path: Path
 ) -> None:
     server = Server(tmp_path / "server", "--model", band_bundle.folder)
@@ -298,9 +298,7 @@ def test_a_server_that_is_killed_goes_on_with_its_jobs_after_its_next_start(
         assert hears(client, songs[N_EACH]) == "Middle Bird"
 
 
-def test_who_asks_twice_ends_it_at_once_and_jobs_go_on_later(
-    band_bundle: Bundle, songs: list[Path], tmp_path: Path
-) -> None:
+def test_second_sigterm_exits_at_once_and_jobs_resume(band_bundle: Bundle, songs: list[Path], tmp_path: Path) -> None:
     server = Server(tmp_path / "server", "--model", band_bundle.folder)
     with serving(server), server.client() as client:
         teach(client, songs)
@@ -319,9 +317,7 @@ def test_who_asks_twice_ends_it_at_once_and_jobs_go_on_later(
         assert ended(client, job["id"])["status"] == "done"
 
 
-def test_a_model_folder_that_is_broken_is_passed_over_at_the_start(
-    band_bundle: Bundle, songs: list[Path], tmp_path: Path
-) -> None:
+def test_damaged_model_folder_is_skipped_at_startup(band_bundle: Bundle, songs: list[Path], tmp_path: Path) -> None:
     server = Server(tmp_path / "server", "--model", band_bundle.folder)
     with serving(server), server.client() as client:
         teach(client, songs)

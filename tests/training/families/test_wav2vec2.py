@@ -62,7 +62,7 @@ def test_weights_of_a_folder_are_what_is_trained_on(published: Path, run_trainin
         run_training("model=wav2vec2", f"model.source={tmp_path / 'none'}", "model.window_s=2")
 
 
-def test_weights_that_the_folder_lacks_are_learned_and_named(published: Path, tmp_path: Path) -> None:
+def test_weights_missing_from_the_folder_are_trained_and_named(published: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     folder = tmp_path / "partly"

@@ -48,21 +48,24 @@ def read_search_results(results: Path | None, folder: Path, files: Sequence[Path
         FormatError: the file has no such results.
     """
     if results is None:
-        raise InputError(f"{folder}: expected '{RESULTS}' in this folder or beside it, found none. Name the JSON file.")
+        raise InputError(
+            f"expected '{RESULTS}' in this folder or beside it, found none. Name the JSON file.", subject=folder
+        )
     by_id = {name: path for path in reversed(files) if (name := _recording_id(path))}
     notes = Notes()
     try:
         recordings = list(_recordings(json.loads(read_text(results)), notes))
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"{results}: expected JSON ({error}).") from error
+        raise FormatError(f"expected JSON ({error}).", subject=results) from error
     listing = list({str(fields["id"]): fields for fields in recordings}.values())
     rows = {result.row.recording_id: result.row for result in parse_recordings(listing, notes)}
     for sentence in notes.sentences():
         LOG.info(f"{results.name}: {sentence}")
     if not rows:
         raise FormatError(
-            f"{results}: expected results of xeno-canto's API, with a list of recordings under one of {_LISTS}; "
-            f"found none that have an id and a genus."
+            f"expected results of xeno-canto's API, with a list of recordings under one of {_LISTS}; "
+            f"found none that have an id and a genus.",
+            subject=results,
         )
     for name, row in rows.items():
         yield replace(row, path=str(by_id.get(name, folder / f"{name}.mp3")), rate_hz=None)

@@ -178,8 +178,8 @@ class TableLayout:
 def _missing_column(table: Table, content: str, field: str) -> FormatError:
     names = ", ".join(COLUMNS[field][:_MAX_NAMED])
     return FormatError(
-        f"{table.path}: expected a column with {content} ({names}, ...); it has {table.header}. Name it with --column "
-        f"{field}=NAME."
+        f"expected a column with {content} ({names}, ...); it has {table.header}. Name it with --column {field}=NAME.",
+        subject=table.path,
     )
 
 
@@ -196,7 +196,8 @@ def _given_columns(table: Table, given: Mapping[str, str]) -> dict[str, int]:
         index = table.find_column([column])
         if index is None:
             raise InputError(
-                f"{table.path}: there is no column '{column}'; it has {table.header}.{suggestion(column, table.header)}"
+                f"there is no column '{column}'; it has {table.header}.{suggestion(column, table.header)}",
+                subject=table.path,
             )
         columns[field] = index
     return columns

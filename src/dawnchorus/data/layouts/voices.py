@@ -56,8 +56,9 @@ def read_voices(table: Path | None, root: Path, files: Sequence[Path]) -> Iterat
     """
     if table is None:
         raise InputError(
-            f"{root}: expected '{TABLE}' in this folder or below it, found none. Name the folder that it is in, with "
-            f"--audio if the recordings are elsewhere; or import the folders alone with --layout folders."
+            f"expected '{TABLE}' in this folder or below it, found none. Name the folder that it is in, with "
+            f"--audio if the recordings are elsewhere; or import the folders alone with --layout folders.",
+            subject=root,
         )
     known = KnownClasses(_species(table))
     for path in files:

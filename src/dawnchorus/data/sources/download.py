@@ -84,7 +84,7 @@ def claim_folder(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise BusyError(f"{folder}: another dawnchorus process fetches into it. Wait for its end.") from None
+        raise BusyError("another dawnchorus process fetches into it. Wait for its end.", subject=folder) from None
     except OSError as error:
         raise cannot_write(folder, error) from error
     try:
@@ -221,8 +221,10 @@ def decode_audio(path: Path, name: str) -> float:
                 pass
             return recording.duration_s
     except AudioError as error:
-        reason, n_bytes = str(error).replace(str(path), name), path.stat().st_size
-        raise DownloadError(f"expected sound, got {n_bytes} bytes that no decoder opens: {reason}", None) from error
+        n_bytes = path.stat().st_size
+        raise DownloadError(
+            f"expected sound, got {n_bytes} bytes that no decoder opens: {name}: {error.reason}", None
+        ) from error
 
 
 def _decode_unknown(

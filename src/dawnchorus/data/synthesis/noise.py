@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from dawnchorus.arrays import FloatArray
+
 Wave = npt.NDArray[np.float64]
 
 LEVEL_DB = (-60.0, -10.0)

@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.data.synthesis.songs import Song, render_song
 from dawnchorus.types import Detection, RecordingMetadata, RecordingTable
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

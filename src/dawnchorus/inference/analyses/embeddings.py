@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import InputError
 from dawnchorus.inference.analyses.dense_scores import as_rows
-from dawnchorus.inference.analyses.windows import FloatArray, Table, WindowBatch
+from dawnchorus.inference.analyses.windows import Table, WindowBatch
 
 
 @dataclass(frozen=True)

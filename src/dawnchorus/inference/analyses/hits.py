@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.inference.analyses.windows import FloatArray, Table, WindowBatch
+from dawnchorus.arrays import FloatArray
+from dawnchorus.inference.analyses.windows import Table, WindowBatch
 
 HIT = np.dtype([("window", "<i4"), ("class", "<i4"), ("score", "<f4")])
 """One score at or above its threshold: the window's number, the class's output index, the score."""

@@ -11,12 +11,12 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.sample_analyses import Table
 from dawnchorus.inference.analyses.base import Analysis
 from dawnchorus.inference.analyses.levels import Moments, decibels
 from dawnchorus.inference.analyses.minutes import MINUTE_S, MinuteSplitter
 
-FloatArray = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]
 
 FRAME = 1024

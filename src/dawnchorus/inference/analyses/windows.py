@@ -5,12 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.sample_analyses import Table as Table  # noqa: PLC0414 - analyses take it from here
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

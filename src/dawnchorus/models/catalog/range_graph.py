@@ -31,7 +31,7 @@ def convert_range_model(source: Path, out_path: Path) -> None:
         if tensor not in names:
             stored = model.constant(tensor)
             if stored is None:
-                raise ModelError(f"{source}: tensor {tensor} is neither stored nor computed.")
+                raise ModelError(f"tensor {tensor} is neither stored nor computed.", subject=source)
             names[tensor] = onnx.constant(stored)
         return names[tensor]
 
@@ -52,7 +52,7 @@ def _convert(  # noqa: PLR0911 - one return per operator
     if kind == "DEQUANTIZE":
         weights = model.constant(inputs[0])
         if weights is None:
-            raise ModelError(f"{model.path}: DEQUANTIZE of something that is not constant.")
+            raise ModelError("DEQUANTIZE of something that is not constant.", subject=model.path)
         return onnx.constant(weights)
     if kind in _BINARY:
         return onnx.node(_BINARY[kind], [get_name(t) for t in inputs])
@@ -66,7 +66,7 @@ def _convert(  # noqa: PLR0911 - one return per operator
         # Column k of the input: begin [0, k], end [0, k + 1], the column axis dropped.
         start, end = model.constant(inputs[1]), model.constant(inputs[2])
         if start is None or end is None or end[1] - start[1] != 1:
-            raise ModelError(f"{model.path}: STRIDED_SLICE that is not one column.")
+            raise ModelError("STRIDED_SLICE that is not one column.", subject=model.path)
         column = onnx.node("Gather", [get_name(inputs[0]), _whole(onnx, [start[1]])], axis=1)
         return onnx.node("Squeeze", [column, _whole(onnx, [1])])
     if kind == "CONCATENATION":
@@ -75,7 +75,7 @@ def _convert(  # noqa: PLR0911 - one return per operator
         name = onnx.node("Gemm", [get_name(t) for t in inputs], transB=1)
         code = operator.options(tflite.FullyConnectedOptions).FusedActivationFunction()
         return onnx.node("Relu", [name]) if code == tflite.ActivationFunctionType.RELU else name
-    raise ModelError(f"{model.path}: no conversion is known for the operator {kind}.")
+    raise ModelError(f"no conversion is known for the operator {kind}.", subject=model.path)
 
 
 def _whole(onnx: OnnxWriter, values: list[int]) -> str:

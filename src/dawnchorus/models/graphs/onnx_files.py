@@ -36,13 +36,14 @@ def load_graph(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(path, load_external_data=False)
     except DecodeError as error:
-        raise InvalidBundleError(f"{path}: not a whole ONNX model: {describe_content(path)}.") from error
+        raise InvalidBundleError(f"not a whole ONNX model: {describe_content(path)}.", subject=path) from error
     if not model.HasField("graph"):
-        raise InvalidBundleError(f"{path}: not a whole ONNX model: {describe_content(path)}.")
+        raise InvalidBundleError(f"not a whole ONNX model: {describe_content(path)}.", subject=path)
     if any(tensor.external_data or tensor.data_location for tensor in _tensors(model)):
         raise InvalidBundleError(
-            f"{path}: its weights are in another file, which is refused because it could be any file of this machine. "
-            f"Save the model as one file."
+            "its weights are in another file, which is refused because it could be any file of this machine. "
+            "Save the model as one file.",
+            subject=path,
         )
     return model
 
@@ -57,7 +58,7 @@ def check_self_contained(path: Path) -> None:
         status = path.stat()
         may_name_files = _has_external_key(path, status.st_size, status.st_mtime_ns)
     except (OSError, ValueError) as error:  # ValueError: an empty file cannot be mapped
-        raise InvalidBundleError(f"{path} cannot be loaded: {error}.") from error
+        raise InvalidBundleError(f"cannot be loaded: {error}.", subject=path) from error
     if may_name_files:  # or has the word in a name
         load_graph(path)
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import ModelError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import open_session
-
-FloatArray = npt.NDArray[np.float32]
 
 NOISE_LEVEL = 0.05
 """Standard deviation of the samples of `noise_windows`."""

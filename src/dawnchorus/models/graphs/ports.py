@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import ModelError
-
-FloatArray = npt.NDArray[np.float32]
 
 FLOATS = frozenset(("float16", "float32", "float64"))
 QUANTISED = frozenset(("int8", "uint8", "int16", "uint16"))
@@ -92,26 +91,31 @@ def find_layout(path: Path, inputs: Sequence[Port], window_samples: int) -> Layo
         ModelError: there are several inputs, or it takes no waveforms of so many samples.
     """
     if len(inputs) != 1:
-        raise ModelError(f"{path}: expected one input of shape [batch, samples], found {_describe_ports(inputs)}.")
+        raise ModelError(
+            f"expected one input of shape [batch, samples], found {_describe_ports(inputs)}.", subject=path
+        )
     (port,) = inputs
     if not port.is_convertible:
         raise ModelError(
-            f"{path}: expected an input of floating-point samples, or a quantised one with a scale, found {port}. The "
-            f"file does not say which level is full scale. Export it with a float input."
+            f"expected an input of floating-point samples, or a quantised one with a scale, found {port}. The "
+            f"file does not say which level is full scale. Export it with a float input.",
+            subject=path,
         )
     has_batch = len(port.shape) != 1
     first, rest = (port.shape[0], port.shape[1:]) if len(port.shape) > 1 else (1, port.shape)
     samples = [axis for axis, size in enumerate(rest) if size != 1]
     if len(samples) != 1:
         raise ModelError(
-            f"{path}: expected one input of shape [batch, samples], found {port}. A graph of spectrograms needs its "
-            f"front end inside, and sound has one channel."
+            f"expected one input of shape [batch, samples], found {port}. A graph of spectrograms needs its "
+            f"front end inside, and sound has one channel.",
+            subject=path,
         )
     size = rest[samples[0]]
     if size is not None and size != window_samples:
         raise ModelError(
-            f"{path}: the graph takes {size} samples, but window times sample rate is {window_samples}. "
-            f"Give the model's own --window and --sample-rate."
+            f"the graph takes {size} samples, but window times sample rate is {window_samples}. "
+            f"Give the model's own --window and --sample-rate.",
+            subject=path,
         )
     full = tuple(window_samples if axis == samples[0] else 1 for axis in range(len(rest)))
     return Layout(first, (-1 if first is None else first, *full) if has_batch else full)
@@ -157,13 +161,15 @@ def choose_outputs(
     if not candidates:
         set_aside = "" if scores_output else _describe_set_aside(fitting, embeddings_output)
         raise ModelError(
-            f"{path}: expected an output {scores_output or 'of the size'} with {n_classes} classes (as many as there "
-            f"are labels), found {_describe_ports(outputs)}. {set_aside}{_advice(outputs)}"
+            f"expected an output {scores_output or 'of the size'} with {n_classes} classes (as many as there "
+            f"are labels), found {_describe_ports(outputs)}. {set_aside}{_advice(outputs)}",
+            subject=path,
         )
     if len(candidates) > 1:
         raise ModelError(
-            f"{path}: expected one output with {n_classes} classes, found {_describe_ports(candidates)}. Name the one "
-            f"with the scores with --scores-output."
+            f"expected one output with {n_classes} classes, found {_describe_ports(candidates)}. Name the one "
+            f"with the scores with --scores-output.",
+            subject=path,
         )
     (scores,) = candidates
     others = [port for port in rows if port is not scores]
@@ -172,13 +178,15 @@ def choose_outputs(
         embeddings = [port for port in others if port.is_named(embeddings_output)]
     if embeddings_output and not embeddings:
         raise ModelError(
-            f"{path}: expected an output {embeddings_output} with one embedding for each window, beside the scores "
-            f"({scores.name}), found {_describe_ports(outputs)}. Name it with --embeddings-output, or leave that out."
+            f"expected an output {embeddings_output} with one embedding for each window, beside the scores "
+            f"({scores.name}), found {_describe_ports(outputs)}. Name it with --embeddings-output, or leave that out.",
+            subject=path,
         )
     if len(embeddings) > 1:
         raise ModelError(
-            f"{path}: expected one output with embeddings, found {_describe_ports(embeddings)}. Name it with "
-            f"--embeddings-output."
+            f"expected one output with embeddings, found {_describe_ports(embeddings)}. Name it with "
+            f"--embeddings-output.",
+            subject=path,
         )
     embedding_port = embeddings[0] if embeddings else None
     return Chosen(

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.models.graphs.onnx_files import load_graph
 
-FloatArray = npt.NDArray[np.float32]
 Precision = Literal["float16", "int8"]
 
 MIN_FLOAT16 = 1024

@@ -53,8 +53,9 @@ class TfliteFile:
         data = path.read_bytes()
         if data[4:8] != b"TFL3":
             raise ModelError(
-                f"{path} is not a TFLite model: expected the mark 'TFL3' at byte 4, "
-                f"found {data[4:8]!r}. Give the .tflite file itself."
+                f"it is not a TFLite model: expected the mark 'TFL3' at byte 4, "
+                f"found {data[4:8]!r}. Give the .tflite file itself.",
+                subject=path,
             )
         self._model = tflite.Model.GetRootAs(data, 0)
         self._graph = self._model.Subgraphs(0)
@@ -119,8 +120,9 @@ class TfliteFile:
             return None
         if info.Type() not in _DTYPES:
             raise ModelError(
-                f"{self.path}: the constant tensor {tensor} has the TFLite type {info.Type()}, "
-                f"which this reader does not know. Use the float model."
+                f"the constant tensor {tensor} has the TFLite type {info.Type()}, "
+                f"which this reader does not know. Use the float model.",
+                subject=self.path,
             )
         raw = np.frombuffer(buffer.DataAsNumpy().tobytes(), _DTYPES[info.Type()])
         return raw.reshape(self.shape(tensor))

@@ -6,9 +6,9 @@ import logging
 
 import numpy as np
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import InvalidBundleError
 from dawnchorus.models.bundle import Activation, Bundle
-from dawnchorus.models.graphs.ports import FloatArray
 from dawnchorus.models.runner import open_session
 
 LOG = logging.getLogger(__name__)

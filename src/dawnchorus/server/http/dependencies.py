@@ -39,13 +39,13 @@ async def receive_recording(
     limit = service.settings.limits.max_bytes
     async with receive_file(request, service.spool_for(announced), max_bytes=limit) as (path, name):
         service.metrics.observe_stage("receive", time.monotonic() - start_s)
-        request.state.redact = lambda message: message.replace(str(path), name)
+        request.state.upload_names = {path: name}
         yield path, name
 
 
 @asynccontextmanager
 async def receive_batch(service: Service, request: Request) -> AsyncIterator[Batch]:
-    """Yield the uploaded files, see `uploads.receive_files`; error messages have no path of this machine.
+    """Yield the uploaded files, see `uploads.receive_files`.
 
     Raises:
         OverloadedError: too many batches are being received; nothing was read.
@@ -53,5 +53,4 @@ async def receive_batch(service: Service, request: Request) -> AsyncIterator[Bat
     limit = service.settings.limits.max_bytes
     batches = hold_slot(service.batches, "uploads")
     async with batches, receive_files(request, service.spool, max_bytes=limit) as batch:
-        request.state.redact = lambda message: message.replace(f"{batch[0]}/tree/", "").replace(str(batch[0]), "it")
         yield batch

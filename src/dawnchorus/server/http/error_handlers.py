@@ -100,6 +100,7 @@ async def _render_error_page(request: Request, status: int, detail: str) -> Resp
 
 async def handle_known_error(request: Request, error: Exception) -> Response:
     """Return the response to a `DawnChorusError`."""
+    assert isinstance(error, DawnChorusError)  # noqa: S101 - it is installed for no other
     status = http_status(error)
     headers = {"Retry-After": f"{error.retry_after_s:.0f}"} if isinstance(error, OverloadedError) else {}
     if status is HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -111,10 +112,14 @@ async def handle_known_error(request: Request, error: Exception) -> Response:
     return problem_response(status, detail, headers=headers, more=more)
 
 
-def error_message(request: Request, error: Exception) -> str:
-    """Return the error message with the client's file name, and without paths of this machine."""
-    message: str = request.app.state.service.redact_paths(getattr(request.state, "redact", str)(str(error)))
-    return message
+def error_message(request: Request, error: DawnChorusError) -> str:
+    """Return the reason of an error, after the client's name of the uploaded file that it is the subject of.
+
+    Another subject is a file of this machine, which is not named.
+    """
+    names: Mapping[object, str] = getattr(request.state, "upload_names", {})
+    name = names.get(error.subject)
+    return error.reason if name is None else f"{name}: {error.reason}"
 
 
 async def handle_error(request: Request, error: Exception) -> Response:

@@ -168,11 +168,13 @@ class TrainingData:
         name, path = upload.name, upload.path
         try:
             label, absent = resolve_label(row, known, is_new=is_new)
-            self._limits.check(n_channels=row.n_channels or 0, rate_hz=row.rate_hz or 0, duration_s=row.duration_s)
+            self._limits.check(
+                name, n_channels=row.n_channels or 0, rate_hz=row.rate_hz or 0, duration_s=row.duration_s
+            )
         except UnknownClassError as error:
-            return UploadOutcome(name, "rejected", None, str(error), error.suggestions)
+            return UploadOutcome(name, "rejected", None, error.reason, error.suggestions)
         except (InputError, AudioTooLargeError) as error:
-            return UploadOutcome(name, "rejected", None, str(error))
+            return UploadOutcome(name, "rejected", None, error.reason)
         labeled = LabeledRecording(
             name=upload.base_name,
             n_bytes=path.stat().st_size,

@@ -115,7 +115,7 @@ class RetrainingRunner:
             return
         if outcome is None:
             message = error or self._describe_crash(job.id, process.returncode)
-            self._jobs.finish(job.id, "failed", error=message.replace(f"{folder}: ", "").replace(str(folder), "it"))
+            self._jobs.finish(job.id, "failed", error=message)
             self.clear(job.id)
         else:
             self._register(job, outcome, folder)
@@ -170,8 +170,8 @@ class RetrainingRunner:
                     self.clear(job.id)
 
     def _describe_crash(self, job_id: str, code: int | None) -> str:
-        last = next((line for line in reversed(self.log(job_id)) if line.strip()), "none")
-        return f"training ended with status {code}. The active model is unchanged. Last line of the log: {last[:200]}"
+        log = f"/api/v1/jobs/{job_id}/log"  # its lines may name folders
+        return f"training ended with status {code}. The active model is unchanged. Its log is at {log}."
 
 
 @contextmanager

@@ -184,7 +184,7 @@ def label_uploads(
         except InputError as error:
             if table is files.table:
                 raise
-            rejected = [(table.name, f"it does not say which species the recordings are of: {error}")]
+            rejected = [(table.name, f"it does not say which species the recordings are of: {error.reason}")]
         else:
             for note in describe_contradictions([each.row for each in labeled], files.tree, known):
                 on_note(note)
@@ -240,7 +240,7 @@ def _label_by_table(
         for note in layout.table.notes.sentences():
             on_note(f"the csv: {note.partition(' Name one with --column')[0]}")  # advice for the command line
     except FormatError as error:
-        raise InputError(str(error).replace(f"{table.path}: ", "the csv: ")) from error
+        raise InputError(f"the csv: {error.reason}") from error
     except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"the csv cannot be read ({error}). Save it as UTF-8, with commas.") from error
     uploads = {os.path.realpath(upload.path): upload for upload in files.uploads if upload.suffix in SUFFIXES}

@@ -10,7 +10,6 @@ import threading
 from typing import Annotated, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
 from onnx import numpy_helper
@@ -26,9 +25,6 @@ from dawnchorus.models.runner import Session, open_session
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore
 from dawnchorus.training.families.base import Context, Family, FamilyConfig, Network, export_onnx
 from dawnchorus.training.families.heads import BackboneMeanHead, Head, LinearLayer, Pooling, ResidualHead
-
-FloatArray = npt.NDArray[np.float32]
-
 
 LAST_LAYER_PARITY = 1e-3
 """The largest difference between the backbone's logits and those by its last layer: see `largest_difference`."""
@@ -126,8 +122,9 @@ class EmbeddingHead(Network):
 def _embedding_dim(bundle: Bundle) -> int:
     if bundle.info.embedding_dim is None or bundle.info.graph != "model.onnx":
         raise ModelError(
-            f"{bundle.folder}: the model {bundle.info.name} has no embeddings in an ONNX graph, so no head can be "
-            f"trained on it. Take birdnet or yamnet, or wrap a graph with --embeddings-output."
+            f"the model {bundle.info.name} has no embeddings in an ONNX graph, so no head can be "
+            f"trained on it. Take birdnet or yamnet, or wrap a graph with --embeddings-output.",
+            subject=bundle.folder,
         )
     return bundle.info.embedding_dim
 

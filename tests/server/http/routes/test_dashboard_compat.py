@@ -48,9 +48,9 @@ PREDICTION = {
 UPLOAD = {"message": str, "uploaded_count": int, "skipped_count": int, "total_files_in_folder": int}
 
 
-def check_shape(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    wrong = {key: found.get(key, "nothing") for key, kind in expected.items() if not isinstance(found.get(key), kind)}
-    assert found.keys() >= expected.keys(), expected.keys() - found.keys()
+def check_shape(reply: dict[str, Any], expected: dict[str, Any]) -> None:
+    wrong = {key: reply.get(key, "nothing") for key, kind in expected.items() if not isinstance(reply.get(key), kind)}
+    assert reply.keys() >= expected.keys(), expected.keys() - reply.keys()
     assert not wrong
 
 
@@ -65,11 +65,11 @@ def test_replies_have_the_keys_that_the_page_reads_before_and_after_predictions(
     client = serve(model=level_bundle.folder)
     check_all(client)
     for _ in range(22):
-        found = client.post("/api/predict", files={"audio": ("x.wav", tone.read_bytes())}).json()
-    check_shape(found, PREDICTION)
-    scores = list(found["top_5_predictions"].values())
+        reply = client.post("/api/predict", files={"audio": ("x.wav", tone.read_bytes())}).json()
+    check_shape(reply, PREDICTION)
+    scores = list(reply["top_5_predictions"].values())
     assert scores == sorted(scores, reverse=True)
-    assert next(iter(found["top_5_predictions"].items())) == (found["predicted_species"], found["confidence"])
+    assert next(iter(reply["top_5_predictions"].items())) == (reply["predicted_species"], reply["confidence"])
     check_all(client)
     metrics = client.get("/api/metrics").json()
     times = [datetime.fromisoformat(each["timestamp"]) for each in metrics["recent_predictions"]]
@@ -92,7 +92,7 @@ def test_errors_are_counted_and_have_the_field_that_the_page_shows(
     assert (health["total_requests"], health["error_count"]) == (4, 4)
 
 
-def test_the_state_of_the_server_and_of_its_model_is_told(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+def test_dashboard_reports_server_and_model_statistics(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
     before = client.get("/api/system_stats").json()
     client.post("/api/v1/identify?store=true", files={"audio": ("x.wav", tone.read_bytes())})
@@ -106,7 +106,7 @@ def test_the_state_of_the_server_and_of_its_model_is_told(level_bundle: Bundle, 
     assert client.get("/api/feature_analysis").status_code == 404
 
 
-def test_an_upload_is_a_success_only_if_a_file_is_taken(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+def test_upload_succeeds_only_if_a_file_is_accepted(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
     good, bad = ("files", ("Loud Bird/a.wav", tone.read_bytes())), ("files", ("Loud Bird/b.wav", b"no sound"))
     for route in ("upload_bulk", "v1/training-data"):
@@ -125,7 +125,7 @@ def test_an_upload_is_a_success_only_if_a_file_is_taken(level_bundle: Bundle, se
     assert (again.status_code, again.json()["uploaded_count"]) == (200, 0), "an upload may be repeated"
 
 
-def test_a_retraining_is_told_while_it_goes_on_and_after_it_was_done(level_bundle: Bundle, tmp_path: Path) -> None:
+def test_retraining_is_reported_while_running_and_when_done(level_bundle: Bundle, tmp_path: Path) -> None:
     settings = Settings(model=level_bundle.folder, data=tmp_path / "server", job_kinds=("identify",))
     with running_service(settings) as (client, service):
 

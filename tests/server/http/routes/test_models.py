@@ -36,7 +36,7 @@ def other(tmp_path: Path) -> Bundle:
 
 
 @pytest.mark.ops
-def test_eight_who_switch_at_once_leave_one_model_and_no_memory_behind(
+def test_eight_concurrent_switches_leave_one_model_and_no_memory(
     level_bundle: Bundle, other: Bundle, tmp_path: Path
 ) -> None:
     with open_service(Settings(data=tmp_path / "server", model=level_bundle.folder)) as service:

@@ -17,7 +17,7 @@ from dawnchorus.server.settings import Role
 PAGES = ("/", "/history", "/review", "/training", "/models", "/system", "/docs")
 
 
-def test_a_recording_becomes_pictures_sounds_and_a_table(
+def test_recording_page_has_spectrograms_audio_and_table(
     dawn: Path, birdnet: Bundle, store: ModelStore, serve: Serve
 ) -> None:
     del birdnet  # it is made
@@ -96,7 +96,7 @@ def test_the_charts_of_others_are_as_published_and_have_what_they_draw_on_the_pa
     assert 'are counted on the page <a href="/system">' in history, "what was only predicted is not listed"
 
 
-def test_who_logs_in_may_do_what_the_token_allows(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+def test_login_grants_the_role_of_its_token(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     tokens = {"the-operators-one": Role.ADMIN, "one-for-identifying": Role.IDENTIFY}
     client = serve(model=level_bundle.folder, tokens=tokens)
     client.headers["Accept"] = "text/html"
@@ -128,7 +128,7 @@ def test_who_logs_in_may_do_what_the_token_allows(level_bundle: Bundle, serve: S
     assert client.get("/").headers["location"] == "/login"
 
 
-def test_who_guesses_is_not_listened_to(level_bundle: Bundle, serve: Serve) -> None:
+def test_repeated_wrong_tokens_are_rate_limited(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder, tokens={"the-operators-one": Role.ADMIN})
     replies = [client.get("/api/health", headers={"Authorization": f"Bearer guess-{k}"}) for k in range(100)]
     assert [reply.status_code for reply in replies[:20]] == [401] * 20

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.sample_analyses import Table, build_table
 from dawnchorus.inference.analyses.health.hum import HumMeter
 from dawnchorus.inference.analyses.health.weather import WeatherMeter
 from dawnchorus.inference.analyses.levels import Moments, decibels
 from dawnchorus.inference.analyses.minutes import MINUTE_S, Framer
 
-FloatArray = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
 CELLS_PER_S = 100

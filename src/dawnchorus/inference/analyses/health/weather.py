@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from dawnchorus.arrays import FloatArray
+
 Levels = npt.NDArray[np.float64]
 
 SPECTRA_PER_S = 4
