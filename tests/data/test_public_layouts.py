@@ -198,4 +198,4 @@ def test_a_table_that_an_import_knows_is_said_to_be_readable(tmp_path: Path) -> 
     files = {"liste.csv": "Dateiname,Art\nx1.wav,Parus major\n", "Parus major/x1.wav": ""}
     _, notes = imported(archive(tmp_path / "in", files))
     assert "columns that are not known" not in notes
-    assert "tables of recordings and their species, not read beside folders: 1 ('Dateiname' of liste.csv" in notes
+    assert "tables of recordings and their species, not read next to folders: 1 ('Dateiname' of liste.csv" in notes

@@ -79,7 +79,7 @@ def test_embeddings_of_noise_are_computed_once(tmp_path: Path, store: ModelStore
         n_recordings = 0
 
         def features(self, waveform: torch.Tensor) -> torch.Tensor:
-            self.n_sounds += len(waveform)
+            self.n_recordings += len(waveform)
             return waveform[:, :2]
 
         def classify(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,9 +90,9 @@ def test_embeddings_of_noise_are_computed_once(tmp_path: Path, store: ModelStore
     network.features_key = "ear"
     both = [birdless_features(network, audio_folder, tmp_path) for _ in range(2)]
     assert all(torch.equal(each, audio_folder[:, :2]) for each in both)
-    assert network.n_sounds == 20
+    assert network.n_recordings == 20
     birdless_features(network, audio_folder[:5], tmp_path)
-    assert network.n_sounds == 25, "other sounds have a file of their own"
+    assert network.n_recordings == 25, "other sounds have a file of their own"
     network.features_key = None
     assert torch.equal(birdless_features(network, audio_folder, tmp_path), audio_folder[:, :2])
 

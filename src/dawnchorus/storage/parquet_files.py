@@ -21,8 +21,13 @@ def reading_parquet(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, ValueError) as error:
-        raise FormatError("expected a Parquet file of ours, undamaged.", subject=path) from error
+        raise _damaged(path, error) from error
     except OSError as error:
         if error.errno is not None:  # the system's: no such file, no permission, a broken disk
             raise
-        raise FormatError("expected a Parquet file of ours, undamaged.", subject=path) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> FormatError:
+    detail = str(error).replace(str(path), path.name)  # some of Arrow's messages name the file, with its folder
+    return FormatError(f"expected a Parquet file of ours, undamaged ({detail}).", subject=path)
