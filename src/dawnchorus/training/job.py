@@ -162,7 +162,8 @@ def _training_extra() -> Iterator[None]:
 
 def _end_with_parent() -> None:
     """End with the parent process, also if that is killed."""
-    sys.stdin.buffer.read()
+    while os.read(0, 1024):  # a thread in `sys.stdin.read` would hold its lock when the interpreter ends
+        pass
     os._exit(PARENT_GONE)
 
 
