@@ -33,7 +33,7 @@ LOG_NAME, REQUEST_NAME = "log.txt", "request.json"
 N_LOG_LINES = 50
 
 PROGRESS_INTERVAL_S = 0.5
-"""Minimum interval between progress updates without a message."""
+"""Minimum interval between progress updates of a stage without a message."""
 
 CANCEL_CHECK_S = 0.3
 """Seconds between checks for cancellation of the job."""
@@ -101,13 +101,14 @@ class RetrainingRunner:
             self._training_data.snapshot(folder, job.id)
         request = self._request(folder, job.parameters["overrides"])
         outcome: RetrainOutcome | None = None
-        error, last_report_s = None, 0.0
+        error, stage, last_report_s = None, None, 0.0
         with _start_process(request, folder) as process:
             for event in _read_events(process, should_continue):
                 outcome, error = event.outcome, event.error
                 details = event.model_dump(exclude={"stage", "progress"}, exclude_defaults=True)
-                if event.progress is not None and (details or time.monotonic() - last_report_s > PROGRESS_INTERVAL_S):
-                    last_report_s = time.monotonic()
+                is_due = details or event.stage != stage or time.monotonic() - last_report_s > PROGRESS_INTERVAL_S
+                if event.progress is not None and is_due:
+                    stage, last_report_s = event.stage, time.monotonic()
                     self._jobs.update_progress(job.id, event.stage, event.progress, details)
         if not should_continue():
             return
