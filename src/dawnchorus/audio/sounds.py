@@ -26,7 +26,7 @@ BYTES_NAME = "recording"
 
 @dataclass(frozen=True)
 class SoundFile:
-    """A sound that is a file for now."""
+    """A sound as a file, which may be a temporary one."""
 
     path: Path
     name: str
