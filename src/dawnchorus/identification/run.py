@@ -17,10 +17,11 @@ from dawnchorus.cores import usable_cores
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import NO_FILE, FileMark, Journal, file_mark
 from dawnchorus.identification.options import OptionFields, Options
-from dawnchorus.identification.output import Target
+from dawnchorus.identification.output import OutputLocation, choose_location, write_outputs
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.result import Progress, Run
+from dawnchorus.identification.resuming import lock_output, open_journal
 from dawnchorus.identification.score_filter import build_score_filter
 from dawnchorus.inference.analyses.base import Analysis
 from dawnchorus.inference.analyses.registry import ANALYSES
@@ -90,9 +91,9 @@ def identify(
         plan = _build_plan(model, options, analyses)
         range_filter = open_range_filter(model, options, recordings)
         builder = TableBuilder(model.bundle, plan.windows, options, range_filter, recordings or {}, names)
-        target = None if out is None else Target.of(Path(out), formats, combined=combined)
+        location = None if out is None else choose_location(Path(out), formats, combined=combined)
         key = _build_key(model.bundle, options, analyses)
-        with _open_journal(target, key, listed, resume=resume, overwrite=overwrite) as journal:
+        with _open_journal(location, key, listed, resume=resume, overwrite=overwrite) as journal:
             paths = _with_earlier(listed, journal) if resume else listed
             marks = {path: file_mark(path) for path in paths}
             done = {path for path in paths if journal.is_done(path, marks[path])}
@@ -111,12 +112,12 @@ def identify(
                 journal,
                 builder,
                 analyses=analyses,
-                formats=() if target is None else target.formats,
+                formats=() if location is None else location.formats,
                 gone=tuple(path for path in paths if path in done and marks[path] == NO_FILE),
             )
             weakref.finalize(run, journal.close)
-            if target is not None:
-                target.write(run)
+            if location is not None:
+                write_outputs(run, location)
             return run
 
 
@@ -135,15 +136,15 @@ def _list_recordings(
 
 @contextmanager
 def _open_journal(
-    target: Target | None, key: dict[str, Any], paths: list[Path], *, resume: bool, overwrite: bool
+    location: OutputLocation | None, key: dict[str, Any], paths: list[Path], *, resume: bool, overwrite: bool
 ) -> Iterator[Journal]:
     """Yield the journal beside the output, which is locked meanwhile, or a temporary one; it stays open for a `Run`."""
-    with nullcontext() if target is None else target.locked():
-        if target is None:
+    with nullcontext() if location is None else lock_output(location):
+        if location is None:
             journal = Journal(None)
             journal.start(key)
         else:
-            journal = target.open_journal(key, paths, resume=resume, overwrite=overwrite)
+            journal = open_journal(location, key, paths, resume=resume, overwrite=overwrite)
         try:
             yield journal
         except BaseException:
