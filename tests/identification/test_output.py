@@ -23,7 +23,7 @@ from dawnchorus.identification.output import (
     write_outputs,
 )
 from dawnchorus.identification.output_paths import RunFiles, is_folder
-from dawnchorus.identification.result import Progress, Run
+from dawnchorus.identification.result import Run, RunCounts
 from dawnchorus.identification.resuming import open_journal
 from dawnchorus.inference.analyses.hits import HIT
 from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
@@ -143,7 +143,7 @@ def run_of(
             journal.add(FailedRecording(path, f"{path.name}: broken"), mark)
         elif not journal.is_done(path, mark):
             journal.add(scored(path), mark)
-    return Run(bundle, tuple(paths), Progress(len(paths)), journal, builder)
+    return Run(bundle, tuple(paths), RunCounts(len(paths)), journal, builder)
 
 
 def written(folder: Path) -> set[str]:

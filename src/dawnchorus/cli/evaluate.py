@@ -156,7 +156,7 @@ def command(
     results: list[tuple[Evaluation, Scores]] = []
     for name, bundle in zip(models, bundles, strict=True):
         duration_s = sum(row.duration_s or 0 for row in rows)
-        with show_progress(screen, duration_s=duration_s) as update:
+        with show_progress(screen, duration_s=duration_s) as report:
             scores = score_data_set(
                 bundle,
                 table,
@@ -166,7 +166,7 @@ def command(
                 overlap_s=overlap_s,
                 tta_shifts=tta_shifts,
                 secondary=secondary,
-                on_progress=update,
+                report=report,
             )
         results.append((evaluate(bundle, scores, pool=pool), scores))
         options = {"data_set": str(data_set.resolve()), "part": split, "overlap_s": overlap_s, "tta_shifts": tta_shifts}

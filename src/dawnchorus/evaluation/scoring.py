@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ from dawnchorus.data.recordings import RecordingRow, RecordingsTable, species_of
 from dawnchorus.errors import InputError
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.output_paths import printable
-from dawnchorus.identification.result import Progress
+from dawnchorus.identification.result import RunCounts
 from dawnchorus.identification.score_filter import build_score_filter
 from dawnchorus.inference.analyses.dense_scores import DenseScores
 from dawnchorus.inference.analyses.windows import WindowAnalysis
@@ -27,6 +27,7 @@ from dawnchorus.inference.results import FailedRecording, ScoredRecording
 from dawnchorus.inference.scoring import score_recordings
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
+from dawnchorus.types import Report, ignore_progress
 
 FloatArray = npt.NDArray[np.float64]
 Pool = Literal["mean", "max"]
@@ -124,7 +125,7 @@ def score_data_set(
     overlap_s: float = 0.0,
     tta_shifts: int = 1,
     secondary: Secondary = "count",
-    on_progress: Callable[[Progress], None] | None = None,
+    report: Report = ignore_progress,
 ) -> Scores:
     """Score recordings by the one predict path.
 
@@ -170,7 +171,7 @@ def score_data_set(
         LoadedModel.open(bundle, store.folder, tta_shifts=tta_shifts),
         ScoringPlan(windows=windows, analyses=analyses),
         n_workers=n_workers or usable_cores(),
-        on_progress=on_progress,
+        report=report,
     )
     presence = Presence(wanted, secondary=secondary)
     scored: list[tuple[RecordingRow, ScoredRecording]] = []
@@ -221,17 +222,16 @@ def _score_recordings(
     plan: ScoringPlan,
     *,
     n_workers: int,
-    on_progress: Callable[[Progress], None] | None,
+    report: Report,
 ) -> dict[Path, ScoredRecording | FailedRecording]:
     """Return the results by path."""
-    progress = Progress(len(paths))
+    counts = RunCounts(len(paths))
     results = {}
     for step in score_recordings(paths, model, plan, n_workers=n_workers):
         if step.result is not None:
             results[step.result.path] = step.result
-        progress = progress.after(step, plan.windows)
-        if on_progress is not None:
-            on_progress(progress)
+        counts = counts.after(step, plan.windows)
+        report(counts.as_progress("scoring"))
     return results
 
 

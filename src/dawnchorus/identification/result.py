@@ -31,7 +31,7 @@ from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.results import FailedRecording, ScoredRecording
 from dawnchorus.inference.scoring import ScoringStep
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.types import Detection, Provenance, RecordingTable
+from dawnchorus.types import Detection, Progress, Provenance, RecordingTable
 from dawnchorus.version import __version__
 
 SOFTWARE = f"dawnchorus {__version__}"
@@ -46,8 +46,8 @@ class RecordingFailure:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Progress of a run, or its counts at the end."""
+class RunCounts:
+    """Counts of a run, while it is under way and at its end."""
 
     n_files: int
     n_resumed: int = 0
@@ -59,21 +59,27 @@ class Progress:
     scored_s: float = 0.0
     """Seconds of sound scored now; of channels that are scored by themselves, the sum."""
 
-    def after(self, step: ScoringStep, plan: WindowPlan) -> Progress:
-        """Return the progress after a step."""
-        progress = replace(self, scored_s=self.scored_s + step.n_windows * plan.hop_samples / plan.rate_hz)
+    def after(self, step: ScoringStep, plan: WindowPlan) -> RunCounts:
+        """Return the counts after a step."""
+        counts = replace(self, scored_s=self.scored_s + step.n_windows * plan.hop_samples / plan.rate_hz)
         if step.result is None:
-            return progress
+            return counts
         if isinstance(step.result, FailedRecording):
-            return replace(progress, n_failed=self.n_failed + 1)
+            return replace(counts, n_failed=self.n_failed + 1)
         # Windows overlap, and the last one is filled up.
         excess_s = sum(_windows_s(kept_s, plan) - plan.scored_s(kept_s) for kept_s in step.result.kept_s)
         return replace(
-            progress,
+            counts,
             n_done=self.n_done + 1,
             n_detections=self.n_detections + step.result.n_hits,
-            scored_s=progress.scored_s - excess_s,
+            scored_s=counts.scored_s - excess_s,
         )
+
+    def as_progress(self, stage: str) -> Progress:
+        """Return the recordings that are finished, of all; the other counts are its metrics, by their names."""
+        n_finished = self.n_resumed + self.n_done + self.n_failed
+        metrics = {name: value for name, value in vars(self).items() if name != "n_files"}
+        return Progress(stage, n_finished, self.n_files, "recordings", metrics)
 
 
 def _windows_s(kept_s: float, plan: WindowPlan) -> float:
@@ -90,7 +96,7 @@ class Run(DetectionExports):
 
     bundle: Bundle
     paths: tuple[Path, ...]
-    progress: Progress
+    counts: RunCounts
     journal: Journal
     builder: TableBuilder
     analyses: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from dawnchorus.identification.options import OptionFields, Options
 from dawnchorus.identification.output import OutputLocation, choose_location, write_outputs
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
-from dawnchorus.identification.result import Progress, Run
+from dawnchorus.identification.result import Run, RunCounts
 from dawnchorus.identification.resuming import lock_output, open_journal
 from dawnchorus.identification.score_filter import build_score_filter
 from dawnchorus.inference.analyses.base import Analysis
@@ -35,7 +35,7 @@ from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import DEFAULT_MODEL
-from dawnchorus.types import RecordingMetadata
+from dawnchorus.types import RecordingMetadata, Report, ignore_progress
 
 
 def identify(
@@ -51,7 +51,7 @@ def identify(
     workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    on_progress: Callable[[Progress], None] | None = None,
+    report: Report = ignore_progress,
     **changes: Unpack[OptionFields],
 ) -> Run:
     """Find the birds in recordings.
@@ -71,7 +71,8 @@ def identify(
         workers: cores to use; default: all that this process may use.
         resume: add to a finished run: new and changed recordings, and those that failed. What it had stays.
         overwrite: replace a finished or interrupted run.
-        on_progress: called in the caller's thread, after every recording and some times in a second.
+        report: called with the progress in the caller's thread, after every recording and some times in a second;
+            `RunCounts` has its metrics.
         changes: options by name, which take precedence: `identify("recordings/", latitude=52.5, longitude=13.4)`.
 
     An interrupted run is continued by the same call; its result equals that of an undisturbed one.
@@ -97,18 +98,17 @@ def identify(
             paths = _with_earlier(listed, journal) if resume else listed
             marks = {path: file_mark(path) for path in paths}
             done = {path for path in paths if journal.is_done(path, marks[path])}
-            progress = Progress(len(paths), n_resumed=len(done))
+            counts = RunCounts(len(paths), n_resumed=len(done))
             waiting = {path: marks[path] for path in paths if path not in done}
-            steps = _score(waiting, journal, loaded, plan, progress, n_workers=workers or usable_cores())
-            # Also where `on_progress` raises: threads and decoders end now, not with the exception.
+            steps = _score(waiting, journal, loaded, plan, counts, n_workers=workers or usable_cores())
+            # Also where `report` raises: threads and decoders end now, not with the exception.
             with closing(steps):
-                for progress in steps:
-                    if on_progress:
-                        on_progress(progress)
+                for counts in steps:
+                    report(counts.as_progress("identifying"))
             run = Run(
                 model.bundle,
                 tuple(paths),
-                progress,
+                counts,
                 journal,
                 builder,
                 analyses=analyses,
@@ -186,20 +186,20 @@ def _score(
     journal: Journal,
     model: LoadedModel,
     plan: ScoringPlan,
-    progress: Progress,
+    counts: RunCounts,
     *,
     n_workers: int,
-) -> Generator[Progress, None, None]:
-    """Score recordings, given with the marks of their files; write each result as it comes, and yield the progress."""
-    yield progress
+) -> Generator[RunCounts, None, None]:
+    """Score recordings, given with the marks of their files; write each result as it comes, and yield the counts."""
+    yield counts
     if not waiting:
         return
     with closing(score_recordings(waiting, model, plan, n_workers=n_workers)) as steps:
         for step in steps:
             if step.result is not None:
                 journal.add(step.result, waiting[step.result.path])
-            progress = progress.after(step, plan.windows)
-            yield progress
+            counts = counts.after(step, plan.windows)
+            yield counts
 
 
 def build_scoring_plan(
