@@ -52,18 +52,20 @@ def test_journal_keeps_what_it_was_given(tmp_path: Path) -> None:
     )
     with closing(new_journal(tmp_path / "run.journal")) as journal:
         journal.add(first, MARK)
-        journal.add(second, MARK)
+        journal.add_failure(second, MARK)
     with closing(Journal(tmp_path / "run.journal")) as journal:
         assert journal.parameters() == {"min_score": 0.25}
         read = journal.read(first.path)
         assert isinstance(read, ScoredRecording)
         assert contents(read) == contents(first)
-        assert journal.read(second.path) == second
+        assert journal.read_failure(second.path) == second.reason
+        assert journal.read(second.path) is None
         assert journal.read(Path("/c.wav")) is None
         assert journal.read_summary(first.path) == RecordingSummary(
             first.path, first.metadata, ("truncated",), 1.75, kept_s=(first.duration_s,), duration_s=first.duration_s
         )
-        assert journal.read_summary(second.path) == second
+        assert journal.read_summary(second.path) is None
+        assert journal.read_failure(first.path) is None
         assert journal.read_summary(Path("/c.wav")) is None
         assert journal.paths() == [first.path, second.path]
 
@@ -127,7 +129,7 @@ def test_recording_is_done_while_its_file_is_the_same() -> None:
     with closing(new_journal()) as journal:
         assert not journal.is_done(path, MARK)
         assert not journal.is_done(path, NO_FILE)
-        journal.add(FailedRecording(path, "broken"), MARK)
+        journal.add_failure(FailedRecording(path, "broken"), MARK)
         assert not journal.is_done(path, MARK)
         journal.add(scored(path), MARK)
         assert journal.is_done(path, MARK)
@@ -140,7 +142,7 @@ def test_mark_of_a_scored_recording_is_that_of_its_file() -> None:
     path = Path("/a.wav")
     with closing(new_journal()) as journal:
         assert journal.scored_mark(path) is None
-        journal.add(FailedRecording(path, "broken"), MARK)
+        journal.add_failure(FailedRecording(path, "broken"), MARK)
         assert journal.scored_mark(path) is None
         journal.add(scored(path), MARK)
         assert journal.scored_mark(path) == MARK
@@ -178,8 +180,8 @@ def test_journal_is_used_by_several_threads() -> None:
 
 def test_odd_letters_of_reasons_and_warnings_are_printable() -> None:
     with closing(new_journal()) as journal:
-        journal.add(FailedRecording(Path("/a.wav"), "caf\udce9.wav: broken"), MARK)
-        assert journal.read(Path("/a.wav")) == FailedRecording(Path("/a.wav"), "caf\\udce9.wav: broken")
+        journal.add_failure(FailedRecording(Path("/a.wav"), "caf\udce9.wav: broken"), MARK)
+        assert journal.read_failure(Path("/a.wav")) == "caf\\udce9.wav: broken"
 
 
 def test_mark_is_size_and_time_of_a_file(tmp_path: Path) -> None:
@@ -257,7 +259,7 @@ def test_a_journal_of_an_older_version_is_resumed(tmp_path: Path) -> None:
         assert journal.paths() == [Path("/data/a.wav"), Path("/data/b.wav")]
         assert (journal.root, journal.earlier_layout(), journal.earlier_tables()) == ("/data", None, set())
         assert journal.is_done(Path("/data/a.wav"), (100, 5))
-        assert journal.read(Path("/data/b.wav")) == FailedRecording(Path("/data/b.wav"), "it is damaged")
+        assert journal.read_failure(Path("/data/b.wav")) == "it is damaged"
         result = journal.read(Path("/data/a.wav"))
         assert isinstance(result, ScoredRecording)
         assert contents(result)["channels"] == [

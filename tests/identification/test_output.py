@@ -140,7 +140,7 @@ def run_of(
     builder = TableBuilder(bundle, plan, Options(**options), None, {})  # type: ignore[arg-type]
     for k, path in enumerate(paths):
         if k < n_failed:
-            journal.add(FailedRecording(path, f"{path.name}: broken"), mark)
+            journal.add_failure(FailedRecording(path, f"{path.name}: broken"), mark)
         elif not journal.is_done(path, mark):
             journal.add(scored(path), mark)
     return Run(bundle, tuple(paths), RunCounts(len(paths)), journal, builder)
@@ -294,7 +294,7 @@ def test_tables_of_an_earlier_version_are_left_alone(
         reviewed = [name for name in ("a", "b/c") if (out / f"{name}.wav.csv").read_text() == "reviewed by hand"]
         assert reviewed == kept
         assert journal.earlier_layout() is None
-        journal.add(FailedRecording(paths[0], "broken"), MARK)
+        journal.add_failure(FailedRecording(paths[0], "broken"), MARK)
         journal.add(scored(paths[0]), MARK)
         write_outputs(run, at)
         assert is_finished(journal, at.files)

@@ -146,7 +146,7 @@ def run_of(bundle: Bundle, *, range_filter: RangeFilter | None = None, **options
         (ScoredChannel({"hits": np.array([(0, 0, 0.5), (0, 1, 0.5), (1, 0, 0.5)], HIT)}),),
         (Segment(0.5, 0.75), Segment(1.0, 1.5)),
     )
-    journal.add(FailedRecording(BROKEN, "broken"), MARK)
+    journal.add_failure(FailedRecording(BROKEN, "broken"), MARK)
     journal.add(scored, MARK)
     builder = TableBuilder(bundle, plan, Options(**options), range_filter, {})  # type: ignore[arg-type]
     paths = (BROKEN, scored.path, Path("/data/never.wav"))

@@ -93,12 +93,12 @@ def opened(
 def started(at: OutputLocation, paths: list[Path]) -> None:
     """Return a run that was interrupted after its first recording."""
     with closing(opened(at, paths)) as journal:
-        journal.add(FailedRecording(paths[0], "broken"), MARK)
+        journal.add_failure(FailedRecording(paths[0], "broken"), MARK)
 
 
 def finished(at: OutputLocation, paths: list[Path]) -> None:
     with closing(opened(at, paths)) as journal:
-        journal.add(FailedRecording(paths[0], "broken"), MARK)
+        journal.add_failure(FailedRecording(paths[0], "broken"), MARK)
         journal.note_output(at.files.name(at.files.parameters), "written")
     if at.path.suffix:
         at.path.touch()

@@ -23,7 +23,7 @@ from dawnchorus.inference.analyses.dense_scores import DenseScores
 from dawnchorus.inference.analyses.windows import WindowAnalysis
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.recording import ScoringPlan
-from dawnchorus.inference.results import FailedRecording, ScoredRecording
+from dawnchorus.inference.results import ScoredRecording
 from dawnchorus.inference.scoring import score_recordings
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
@@ -166,7 +166,7 @@ def score_data_set(
         "scores": DenseScores(np.array([known[name] for name in wanted])),
         "hits": build_score_filter(bundle, Options(min_score=0.0, top=1)),
     }
-    results = _score_recordings(
+    scored_by_path, reasons = _score_recordings(
         list(by_path),
         LoadedModel.open(bundle, store.folder, tta_shifts=tta_shifts),
         ScoringPlan(windows=windows, analyses=analyses),
@@ -177,9 +177,9 @@ def score_data_set(
     scored: list[tuple[RecordingRow, ScoredRecording]] = []
     failures: dict[str, str] = {}
     for path, row in by_path.items():
-        result = results[path]
-        if isinstance(result, FailedRecording):
-            failures[row.recording_id] = printable(result.reason)
+        result = scored_by_path.get(path)
+        if result is None:
+            failures[row.recording_id] = printable(reasons[path])
         elif not len(result.channels[0].tables["scores"]):
             failures[row.recording_id] = NOTHING_LEFT
         else:
@@ -223,16 +223,19 @@ def _score_recordings(
     *,
     n_workers: int,
     report: Report,
-) -> dict[Path, ScoredRecording | FailedRecording]:
-    """Return the results by path."""
+) -> tuple[dict[Path, ScoredRecording], dict[Path, str]]:
+    """Return the results by path, and the reasons of failures."""
     counts = RunCounts(len(paths))
-    results = {}
+    scored: dict[Path, ScoredRecording] = {}
+    reasons: dict[Path, str] = {}
     for step in score_recordings(paths, model, plan, n_workers=n_workers):
-        if step.result is not None:
-            results[step.result.path] = step.result
+        if step.scored is not None:
+            scored[step.scored.path] = step.scored
+        if step.failed is not None:
+            reasons[step.failed.path] = step.failed.reason
         counts = counts.after(step, plan.windows)
         report(counts.as_progress("scoring"))
-    return results
+    return scored, reasons
 
 
 def _find_best(hits: npt.NDArray[np.void]) -> BestClass | None:

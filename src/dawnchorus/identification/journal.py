@@ -177,28 +177,30 @@ class Journal:
         scored = self.scored_mark(path)
         return scored is not None and mark in (scored, NO_FILE)
 
-    def add(self, result: ScoredRecording | FailedRecording, mark: FileMark) -> None:
+    def add(self, scored: ScoredRecording, mark: FileMark) -> None:
         """Write one result; it is safe on disk when this returns. `mark` is the file's from before it was read."""
-        tables: Mapping[str, Table] = {}
-        if isinstance(result, FailedRecording):
-            values: list[Any] = ["failed", printable(result.reason), None, None, None]
-        else:
-            tables = result.tables
-            metadata = {
-                "info": asdict(result.info),
-                "origin": metadata_to_json(result.metadata),
-                "warnings": [printable(warning) for warning in result.warnings],
-                "speech": [(segment.start_s, segment.end_s) for segment in result.speech],
-            }
-            hits, fields = _pack(result.channels)
-            values = ["done", None, result.duration_s, json.dumps(metadata | fields), hits]
-        key = _key(result.path)
+        metadata = {
+            "info": asdict(scored.info),
+            "origin": metadata_to_json(scored.metadata),
+            "warnings": [printable(warning) for warning in scored.warnings],
+            "speech": [(segment.start_s, segment.end_s) for segment in scored.speech],
+        }
+        hits, fields = _pack(scored.channels)
+        values = ("done", None, scored.duration_s, json.dumps(metadata | fields), hits)
+        self._replace(scored.path, mark, values, scored.tables)
+
+    def add_failure(self, failed: FailedRecording, mark: FileMark) -> None:
+        """Write one failure, as `add` writes a result."""
+        self._replace(failed.path, mark, ("failed", printable(failed.reason), None, None, None), {})
+
+    def _replace(self, path: Path, mark: FileMark, values: tuple[Any, ...], tables: Mapping[str, Table]) -> None:
+        key = _key(path)
         with self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO recordings"
                 " (path, given, size, mtime_ns, status, reason, duration_s, about, hits)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [key, os.fsencode(result.path), *mark, *values],
+                [key, os.fsencode(path), *mark, *values],
             )
             self._db.execute("DELETE FROM analyses WHERE path = ?", [key])
             self._db.executemany(
@@ -239,18 +241,23 @@ class Journal:
         with self._explain():
             self._db.execute("DELETE FROM run WHERE key = 'written'")
 
-    def read(self, path: Path) -> ScoredRecording | FailedRecording | None:
+    def read_failure(self, path: Path) -> str | None:
+        """Read the reason why a recording could not be scored; None for others."""
+        with self._explain():
+            row = self._db.execute(
+                "SELECT reason FROM recordings WHERE path = ? AND status = 'failed'", [_key(path)]
+            ).fetchone()
+        return None if row is None else row[0]
+
+    def read(self, path: Path) -> ScoredRecording | None:
         """Read the results of a recording; None if it has not been scored."""
         with self._explain():
             row = self._db.execute(
-                "SELECT status, reason, duration_s, about, hits FROM recordings WHERE path = ?",
-                [_key(path)],
+                "SELECT duration_s, about, hits FROM recordings WHERE path = ? AND status = 'done'", [_key(path)]
             ).fetchone()
         if row is None:
             return None
-        status, reason, duration_s, metadata, hits = row
-        if status == "failed":
-            return FailedRecording(path, reason)
+        duration_s, metadata, hits = row
         fields = json.loads(metadata)
         return ScoredRecording(
             path=path,
@@ -270,17 +277,15 @@ class Journal:
             ).fetchone()
         return None if row is None else table_from_json(json.loads(row[0]))
 
-    def read_summary(self, path: Path) -> FailedRecording | RecordingSummary | None:
+    def read_summary(self, path: Path) -> RecordingSummary | None:
         """Read a recording as `read` does, without the hits: cheap for any number of recordings."""
         with self._explain():
             row = self._db.execute(
-                "SELECT status, reason, duration_s, about FROM recordings WHERE path = ?", [_key(path)]
+                "SELECT duration_s, about FROM recordings WHERE path = ? AND status = 'done'", [_key(path)]
             ).fetchone()
         if row is None:
             return None
-        status, reason, duration_s, metadata = row
-        if status == "failed":
-            return FailedRecording(path, reason)
+        duration_s, metadata = row
         fields = json.loads(metadata)
         speech_s = sum(end - start for start, end in fields.get("speech", ()))
         kept_s = tuple(each.kept_s(duration_s) for each in _unpack(b"", fields))

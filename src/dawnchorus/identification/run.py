@@ -196,8 +196,10 @@ def _score(
         return
     with closing(score_recordings(waiting, model, plan, n_workers=n_workers)) as steps:
         for step in steps:
-            if step.result is not None:
-                journal.add(step.result, waiting[step.result.path])
+            if step.scored is not None:
+                journal.add(step.scored, waiting[step.scored.path])
+            if step.failed is not None:
+                journal.add_failure(step.failed, waiting[step.failed.path])
             counts = counts.after(step, plan.windows)
             yield counts
 
