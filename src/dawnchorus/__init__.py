@@ -33,6 +33,8 @@ _NAMES = {
     "inference.analyses.base": ("Analysis",),
     "inference.analyses.registry": ("ANALYSES",),
     "inference.model": ("Model", "load_model"),
+    "models.engines.base": ("Engine", "Port", "check_inputs"),
+    "models.engines.registry": ("ENGINES",),
     "taxonomy.labels": ("Label",),
     "types": ("Detection", "Provenance", "RecordingMetadata", "RecordingTable"),
     "version": ("__version__",),

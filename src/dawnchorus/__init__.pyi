@@ -37,6 +37,8 @@ from dawnchorus.identification.run import identify
 from dawnchorus.inference.analyses.base import Analysis
 from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.model import Model, load_model
+from dawnchorus.models.engines.base import Engine, Port, check_inputs
+from dawnchorus.models.engines.registry import ENGINES
 from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
 from dawnchorus.version import __version__
@@ -44,6 +46,7 @@ from dawnchorus.workflows import Plot, evaluate, import_recordings, plot_spectro
 
 __all__ = [
     "ANALYSES",
+    "ENGINES",
     "FORMATS",
     "Analysis",
     "AudioDecodeError",
@@ -56,6 +59,7 @@ __all__ = [
     "Detection",
     "Detections",
     "DownloadError",
+    "Engine",
     "FormatError",
     "InputError",
     "InvalidBundleError",
@@ -73,6 +77,7 @@ __all__ = [
     "OutputExistsError",
     "OverloadedError",
     "Plot",
+    "Port",
     "Progress",
     "Provenance",
     "RecordingFailure",
@@ -86,6 +91,7 @@ __all__ = [
     "UploadTooSlowError",
     "__version__",
     "build_table",
+    "check_inputs",
     "evaluate",
     "identify",
     "import_recordings",
