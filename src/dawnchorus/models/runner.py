@@ -183,7 +183,7 @@ class _GraphSession:
         n_missing = size - len(windows)
         filled = np.pad(windows, ((0, n_missing), (0, 0))) if n_missing else windows
         waveform = self._ends.waveform
-        given = waveform.encode(filled.reshape(self._ends.layout.with_batch(size).shape))
+        given = waveform.encode(filled.reshape(self._ends.layout.shape))
         outputs = self._graph.run({waveform.name: given}, [port.name for port in ports])
         return [
             port.decode(values).reshape(size, -1)[: len(windows)] for port, values in zip(ports, outputs, strict=True)
