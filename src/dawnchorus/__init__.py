@@ -16,6 +16,9 @@ from dawnchorus.privacy import opt_out
 
 _NAMES = {
     "audio.sample_analyses": ("build_table",),
+    "data.layouts.base": ("Source",),
+    "data.layouts.registry": ("SOURCES",),
+    "data.recordings": ("RecordingRow",),
     "errors": (
         *("AudioDecodeError", "AudioError", "AudioNotFoundError", "AudioTooLargeError", "BusyError", "DawnChorusError"),
         *("DecoderCrashError", "DownloadError", "FormatError", "InputError", "InvalidBundleError", "LongWaitError"),

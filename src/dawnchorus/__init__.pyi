@@ -1,6 +1,9 @@
 """Public names and their types; `__init__.py` imports each when it is first used."""
 
 from dawnchorus.audio.sample_analyses import build_table
+from dawnchorus.data.layouts.base import Source
+from dawnchorus.data.layouts.registry import SOURCES
+from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import (
     AudioDecodeError,
     AudioError,
@@ -48,6 +51,7 @@ __all__ = [
     "ANALYSES",
     "ENGINES",
     "FORMATS",
+    "SOURCES",
     "Analysis",
     "AudioDecodeError",
     "AudioError",
@@ -82,8 +86,10 @@ __all__ = [
     "Provenance",
     "RecordingFailure",
     "RecordingMetadata",
+    "RecordingRow",
     "RecordingTable",
     "Run",
+    "Source",
     "TableFormat",
     "TrainingError",
     "UnknownClassError",
