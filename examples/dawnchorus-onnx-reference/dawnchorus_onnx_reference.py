@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
-from onnx import helper
+from onnx import ModelProto, ValueInfoProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from dawnchorus import Engine, InvalidBundleError, ModelError, Port, check_inputs
@@ -19,12 +19,13 @@ class ReferenceGraph:
     def __init__(self, path: Path, *, n_threads: int) -> None:
         del n_threads  # NumPy has its own
         try:
-            self._evaluator = ReferenceEvaluator(str(path))
+            model = ModelProto.FromString(path.read_bytes())
+            self._evaluator = ReferenceEvaluator(model)
         except Exception as error:
             raise InvalidBundleError(f"cannot be loaded: {error}", subject=path) from error
         self._path = path
-        self.inputs = to_ports(self._evaluator.input_names, self._evaluator.input_types)
-        self.outputs = to_ports(self._evaluator.output_names, self._evaluator.output_types)
+        self.inputs = tuple(map(to_port, model.graph.input))
+        self.outputs = tuple(map(to_port, model.graph.output))
 
     def run(self, inputs: Mapping[str, npt.NDArray[Any]], outputs: Sequence[str]) -> list[Any]:
         """Compute the outputs of these names."""
@@ -35,12 +36,11 @@ class ReferenceGraph:
             raise ModelError(f"the graph does not run: {error}", subject=self._path) from error
 
 
-def to_ports(names: Sequence[str], types: Sequence[Any]) -> tuple[Port, ...]:
-    """Return ports of what a graph declares."""
-    tensors = [kind.tensor_type for kind in types]
-    dtypes = [helper.tensor_dtype_to_np_dtype(tensor.elem_type).name for tensor in tensors]
-    shapes = [tuple(dim.dim_value or None for dim in tensor.shape.dim) for tensor in tensors]
-    return tuple(map(Port, names, dtypes, shapes))
+def to_port(declared: ValueInfoProto) -> Port:
+    """Return the port that a graph declares."""
+    tensor = declared.type.tensor_type
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    return Port(declared.name, dtype, tuple(dim.dim_value or None for dim in tensor.shape.dim))
 
 
 ONNX_REFERENCE = Engine("onnx-reference", "ONNX graphs in NumPy", (".onnx",), package="onnx", open=ReferenceGraph)

@@ -61,8 +61,7 @@ def open_session(bundle: Bundle, *, tta_shifts: int = 1) -> Session:
     shifts of every window, by equal fractions of its length.
 
     Raises:
-        InputError: there is no engine of the name in bundle.json.
-        InvalidBundleError: the graph cannot be loaded, or does not fit bundle.json.
+        InvalidBundleError: the graph cannot be loaded, or does not fit bundle.json, or its engine is not installed.
         MissingExtraError: the engine's library is not installed.
     """
     session: Session = _GraphSession(bundle)

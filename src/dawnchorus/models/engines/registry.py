@@ -20,8 +20,7 @@ def open_graph(path: Path, *, engine: str | None = None, n_threads: int = 1) -> 
     A run uses up to `n_threads` threads; one each, where as many graphs run as there are cores.
 
     Raises:
-        InputError: there is no engine of this name.
-        InvalidBundleError: no engine reads such files, or the file is damaged or names other files.
+        InvalidBundleError: no engine of this name reads such files, or the file is damaged or names other files.
         MissingExtraError: the engine's library is not installed.
     """
     chosen = _find_engine(path, engine)
@@ -31,9 +30,9 @@ def open_graph(path: Path, *, engine: str | None = None, n_threads: int = 1) -> 
 
 
 def _find_engine(path: Path, name: str | None) -> Engine:
-    candidates = list(ENGINES.values()) if name is None else [ENGINES.lookup(name)]
-    for engine in candidates:
-        if path.suffix.lower() in engine.suffixes:
+    for engine in ENGINES.values():
+        if name in (None, engine.name) and path.suffix.lower() in engine.suffixes:
             return engine
-    readable = "; ".join(f"{engine.name}: {', '.join(engine.suffixes)}" for engine in candidates)
-    raise InvalidBundleError(f"no engine reads such a file ({readable}). Install one that does.", subject=path)
+    wanted = "no engine" if name is None else f"no engine '{name}'"
+    known = "; ".join(f"{engine.name} reads {', '.join(engine.suffixes)}" for engine in ENGINES.values())
+    raise InvalidBundleError(f"{wanted} that reads such a file is installed ({known}). Install it.", subject=path)
