@@ -33,7 +33,8 @@ class LiteRtGraph:
             self.outputs = tuple(_ports(outputs, _signature_names(self._interpreter)))
             self._outputs = {port.name: int(each["index"]) for port, each in zip(self.outputs, outputs, strict=True)}
         except (MemoryError, RuntimeError, ValueError) as error:
-            raise InvalidBundleError(f"cannot be loaded: {error}", subject=path) from error
+            reason = str(error).replace(str(path), path.name)
+            raise InvalidBundleError(f"cannot be loaded: {reason}", subject=path) from error
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Any]:
         """Compute the outputs of these names.

@@ -33,7 +33,7 @@ class OnnxGraph:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's errors have no common base below Exception
-            raise InvalidBundleError(f"cannot be loaded: {_reason(error)}", subject=path) from error
+            raise InvalidBundleError(f"cannot be loaded: {_reason(error, path)}", subject=path) from error
         self._path = path
         self.inputs = tuple(map(_port, self._session.get_inputs()))
         self.outputs = tuple(map(_port, self._session.get_outputs()))
@@ -47,16 +47,16 @@ class OnnxGraph:
         try:
             values: list[Any] = self._session.run(outputs, dict(inputs))
         except Exception as error:  # as above
-            raise ModelError(f"the graph does not run: {_reason(error)}", subject=self._path) from error
+            raise ModelError(f"the graph does not run: {_reason(error, self._path)}", subject=self._path) from error
         return values
 
 
-def _reason(error: Exception) -> str:
-    """Return the first line of an error, or advice where memory was short."""
+def _reason(error: Exception, path: Path) -> str:
+    """Return the first line of an error without the graph's folder, or advice where memory was short."""
     text = str(error)
     if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
         return "there is not enough memory. Close other programs, or use a smaller model."
-    return text.partition("\n")[0]
+    return text.partition("\n")[0].replace(str(path), path.name)
 
 
 def _port(info: Any) -> Port:

@@ -75,19 +75,10 @@ def wrap_model(
         InputError: no such file, or it is neither ONNX nor TFLite, or a number of the description is out of range.
         ModelError: the graph is not a classifier of waveforms that fits the description.
     """
-    if not graph.is_file():
-        raise InputError(f"{graph}: no such file; expected an ONNX or TFLite model.")
-    is_tflite = graph.suffix.lower() == ".tflite"
-    if not is_tflite and graph.suffix.lower() != ".onnx":
-        hint = f" {KERAS_HINT}" if graph.suffix.lower() in KERAS_SUFFIXES else ""
-        raise InputError(f"{graph}: expected a file that ends in .onnx or .tflite.{hint}")
     if (doubled := doubled_class(labels)) is not None:
         first, second = (label_text(labels[index]) for index in doubled)
         raise InputError(f"labels: expected each class once, got {first!r} and {second!r}, which are one class.")
-    foreign = (ForeignTflite if is_tflite else ForeignOnnx)(
-        graph, _window_samples(description), engine=description.engine
-    )
-    _refuse_random(graph, foreign.random_operators())
+    foreign = _open_foreign(graph, description)
     chosen = choose_outputs(
         graph,
         foreign.outputs,
@@ -108,6 +99,25 @@ def wrap_model(
         bundle = draft.describe(_describe(graph, description, facts), labels)
         try_scores(bundle, last_operator)
         return draft.finish(_card(description, len(labels)))
+
+
+def _open_foreign(graph: Path, description: ModelDescription) -> ForeignOnnx | ForeignTflite:
+    """Return the graph, if it takes the windows of the description and scores them always alike.
+
+    Raises:
+        InputError: no such file, or it is neither ONNX nor TFLite.
+        ModelError: it is damaged, takes no such windows, or draws random numbers.
+    """
+    if not graph.is_file():
+        raise InputError(f"{graph}: no such file; expected an ONNX or TFLite model.")
+    is_tflite = graph.suffix.lower() == ".tflite"
+    if not is_tflite and graph.suffix.lower() != ".onnx":
+        hint = f" {KERAS_HINT}" if graph.suffix.lower() in KERAS_SUFFIXES else ""
+        raise InputError(f"{graph}: expected a file that ends in .onnx or .tflite.{hint}")
+    kind = ForeignTflite if is_tflite else ForeignOnnx
+    foreign = kind(graph, _window_samples(description), engine=description.engine)
+    _refuse_random(graph, foreign.random_operators())
+    return foreign
 
 
 def _describe(graph: Path, description: ModelDescription, facts: Mapping[str, object]) -> BundleDescription:
