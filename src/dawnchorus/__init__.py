@@ -31,7 +31,7 @@ _NAMES = {
     "formats.registry": ("FORMATS", "TableFormat"),
     "identification.notebook": ("NotebookProgress",),
     "identification.options": ("Options",),
-    "identification.result": ("Progress", "RecordingFailure", "Run"),
+    "identification.result": ("RecordingFailure", "Run"),
     "identification.run": ("identify",),
     "inference.analyses.base": ("Analysis",),
     "inference.analyses.registry": ("ANALYSES",),
@@ -39,7 +39,7 @@ _NAMES = {
     "models.engines.base": ("Engine", "Port", "check_inputs"),
     "models.engines.registry": ("ENGINES",),
     "taxonomy.labels": ("Label",),
-    "types": ("Detection", "Provenance", "RecordingMetadata", "RecordingTable"),
+    "types": ("Detection", "Progress", "Provenance", "RecordingMetadata", "RecordingTable"),
     "version": ("__version__",),
     "workflows": ("Plot", "evaluate", "import_recordings", "plot_spectrogram", "prepare", "split", "train"),
 }
