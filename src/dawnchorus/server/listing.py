@@ -288,7 +288,7 @@ def _read_recordings(session: Session, sha256s: Sequence[str]) -> list[Recording
         best.setdefault(species.recording, []).append(species)
         n_species[species.recording] = n
     counts = select(Review.recording, func.count()).where(Review.recording.in_(sha256s)).group_by(Review.recording)
-    n_reviewed = dict(session.execute(counts).tuples().all())
+    n_reviewed = {row[0]: row[1] for row in session.execute(counts)}
     return [
         RecordingRecord(recordings[key], best.get(key, []), n_species.get(key, 0), n_reviewed.get(key, 0))
         for key in sha256s

@@ -35,7 +35,8 @@ def home(request: Request, service: ServiceDependency) -> Response:
 
 def _home(request: Request, service: Service, **values: Any) -> Response:
     latest = find_recordings(service.database, RecordingQuery(), limit=N_TILES)
-    return render_page("home.html", request, records=latest.rows, limits=service.settings.limits, **values)
+    records = [record for record in latest.rows if record.recording.error is None]
+    return render_page("home.html", request, records=records, limits=service.settings.limits, **values)
 
 
 @router.post("/", dependencies=[require_role(Role.IDENTIFY, is_form=True)])

@@ -51,6 +51,8 @@ def recording(
 ) -> Response:
     """Show a recording with its spectrogram, audio and detections; its player begins at second `t`."""
     row = service.detections.get_recording(sha256)
+    if row.error is not None:
+        raise NotFoundError(f"{row.name}: {row.error} It was not stored.")
     page = find_detections(service.database, DetectionQuery(recording=sha256), limit=MAX_LISTED)
     total, detections = page.total, page.rows
     best = detections
