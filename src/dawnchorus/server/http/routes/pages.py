@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from dawnchorus.errors import NotFoundError
 from dawnchorus.server.http.auth import COOKIE, CSRF_FIELD, check_form, require_role
 from dawnchorus.server.http.dependencies import ServiceDependency
 from dawnchorus.server.http.page_templates import redirect, render_page
