@@ -62,7 +62,13 @@ def measure() -> dict[str, Any]:
         rows = [_time(name, database, find_recordings, query, (str,)) for name, query in RECORDING_QUERIES.items()]
         rows += [_time(name, database, find_detections, query, (str, int)) for name, query in DETECTION_QUERIES.items()]
         database.close()
-    return {"n_recordings": N_RECORDINGS, "n_detections": N_RECORDINGS * PER_RECORDING, "n_runs": N_RUNS, "rows": rows}
+    return {
+        "n_recordings": N_RECORDINGS,
+        "n_detections": N_RECORDINGS * PER_RECORDING,
+        "n_runs": N_RUNS,
+        "load_average": os.getloadavg()[0],
+        "rows": rows,
+    }
 
 
 def _time(name: str, database: Database, find: Callable[..., Page[Any]], query: Any, kinds: tuple[type, ...]) -> Any:

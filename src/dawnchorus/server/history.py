@@ -6,9 +6,9 @@ import hashlib
 import logging
 import threading
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -291,6 +291,17 @@ class DetectionStore:
 def to_detection(row: DetectionRow) -> Detection:
     """Convert a row to a detection."""
     return Detection(**detection_values(row))
+
+
+def apply_reviews(records: Iterable[DetectionRecord]) -> Iterator[Detection]:
+    """Yield detections as people corrected them: none that is wrong, and another species under its name."""
+    for record in records:
+        detection, review = to_detection(record.detection), record.review
+        if review is None or review.verdict == "right":
+            yield detection
+        elif review.verdict == "other" and review.scientific_name and review.common_name:
+            names = {"scientific_name": review.scientific_name, "common_name": review.common_name}
+            yield replace(detection, **names, probability=None, in_range=None)
 
 
 def scored_channel(session: Session, row: DetectionRow) -> ChannelSource:

@@ -21,7 +21,7 @@ from dawnchorus.formats.registry import FORMATS, TableFormat
 from dawnchorus.plotting.clip import CLIP_MARGIN_S, draw_clip
 from dawnchorus.plotting.spectrogram import RATE_HZ, clip_spectrogram, stretch_spectrogram
 from dawnchorus.plotting.strip import draw_strip
-from dawnchorus.server.history import to_detection
+from dawnchorus.server.history import apply_reviews
 from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency
 from dawnchorus.server.http.responses import RenderedResponse, while_connected
@@ -137,7 +137,11 @@ async def recording_detections(
     sha256: Sha256,
     output: Annotated[str, Query(alias="format", description="json, or the name of a table's format.")] = "json",
 ) -> Response:
-    """Return the detections of a recording as JSON or in a table format."""
+    """Return the detections of a recording as JSON or in a table format.
+
+    JSON has all with their reviews. Tables have what people corrected: wrong detections are left out, and another
+    species has its row.
+    """
     row = await run_in_threadpool(service.detections.get_recording, sha256)
     if output == "json":
         write, media_type = partial(_write_json, service, row), "application/json"
@@ -175,7 +179,7 @@ def _tables(row: Recording, run: Identification, pages: Iterator[list[DetectionR
     start_time = None if row.recorded_at is None else datetime.fromisoformat(row.recorded_at)
     metadata = RecordingMetadata(start_time=start_time, latitude=run.latitude, longitude=run.longitude)
     for page in pages:
-        rows = tuple(to_detection(each.detection) for each in page)
+        rows = tuple(apply_reviews(page))
         yield RecordingTable(row.name, 0.0, row.rate_hz or 0, metadata, run.week, rows)
 
 
