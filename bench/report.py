@@ -167,8 +167,8 @@ def _lists(result: dict[str, Any]) -> str:
         "## Lists\n\n"
         f"A page of 50 rows, read with its count, out of {result['n_recordings']:,} recordings and "
         f"{result['n_detections']:,} detections in SQLite: milliseconds of processor time (and by the clock, at a "
-        f"load average of {result['load_average']:.0f}), medians of {result['n_runs']}, at the start, in the middle and at "
-        "the end of the list. Totals count to 10,000.\n\n"
+        f"load average of {result['load_average']:.0f}), medians of {result['n_runs']} runs, at the start, in the "
+        "middle and at the end of the list. Totals count to 10,000.\n\n"
         "| list | rows | start | middle | end |\n| --- | --- | --- | --- | --- |\n" + rows + "\n"
     )
 

@@ -339,6 +339,11 @@ def test_time_and_location_are_said_as_on_the_command_line(level_bundle: Bundle,
     assert other.endswith(f"{name}: (48.1, 11.5) is given, file name says (52.5, 13.4).")
     (other,) = notes(IDENTIFY, name, week="1")
     assert other.endswith(f"{name}: week 1 is given, file name says 2024-05-01 (week 17).")
+    given = {"lat": "48.1", "lon": "11.5", "week": "1", "own_location_first": "true"}
+    assert notes(IDENTIFY, name, **given) == [], "the file's own location and time are used"
+    files = {"audio": ("a.wav", tone.read_bytes())}
+    row = client.post(IDENTIFY, files=files, data=given).json()["detections"][0]
+    assert (row["latitude"], row["longitude"], row["week"]) == (48.1, 11.5, 1), "it has none of its own"
     schema = client.get("/api/openapi.json").json()["paths"][IDENTIFY]["post"]["responses"]["200"]
     assert "No time found" in schema["content"]["application/json"]["schema"]["properties"]["notes"]["description"]
 
