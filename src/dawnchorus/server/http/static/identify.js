@@ -109,6 +109,8 @@ async function sendNext(upload) {
   try {
     receive(upload, await send(at("/api/v1/identify"), body, share => { upload.share = share; draw(); }));
   } catch (error) {
+    const isReachable = await request("GET", "/api/v1/health/live").then(() => true, () => false);
+    if (!isReachable) upload.attempts -= 1; // it is not because of the file
     if (upload.attempts >= MAX_ATTEMPTS) finish(upload, "failed", error.message);
     else wait(upload, 5);
   }
