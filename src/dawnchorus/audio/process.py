@@ -93,6 +93,16 @@ class DecoderProcess:
             decoding["analyses"] = pickle.dumps(dict(analyses)).hex()
         return self._request(path, **decoding)
 
+    def open_clip(
+        self, path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean"
+    ) -> IsolatedRecording:
+        """Request the part of a recording between two times, to be used in a `with` block as that of `open`.
+
+        Raises:
+            DecoderCrashError: the process has ended.
+        """
+        return self._request(path, start_s=start_s, end_s=end_s, rate_hz=rate_hz, channel=channel)
+
     def read_clip(
         self, path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean"
     ) -> FloatArray:
@@ -101,9 +111,8 @@ class DecoderProcess:
         Raises:
             AudioError: the recording cannot be decoded there, or the decoder crashed or hung on it.
         """
-        request = {"rate_hz": rate_hz, "channel": channel, "start_s": start_s, "end_s": end_s}
-        with self._request(path, **request) as recording:
-            return np.concatenate([np.zeros(0, np.float32), *(block.copy() for block in recording.blocks())])
+        with self.open_clip(path, start_s=start_s, end_s=end_s, rate_hz=rate_hz, channel=channel) as clip:
+            return np.concatenate([np.zeros(0, np.float32), *(block.copy() for block in clip.blocks())])
 
     def is_ready(self, *, within_s: float = 0.0) -> bool:
         """Return True if the process has replied, or has ended; where one cannot ask (Windows), always."""
@@ -157,6 +166,8 @@ class IsolatedRecording:
         self._child = child
         self._duration_s: float | None = None
         self._warnings: tuple[str, ...] = ()
+        self.n_samples = 0
+        """Number of samples in the blocks so far."""
         self.tables: dict[str, Table] = {}
         """Tables of the analyses by name, after the last block."""
 
@@ -208,6 +219,7 @@ class IsolatedRecording:
             AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.
         """
         while (reply := self._receive())["kind"] == "samples":
+            self.n_samples += reply["n"]
             if self._child.ring is not None:
                 yield self._child.ring.slot(reply["slot"])[: reply["n"]]
                 self._child.send(self.path, reply["slot"])
