@@ -40,7 +40,7 @@ def decoders(server: psutil.Process) -> list[psutil.Process]:
     processes = []
     for child in server.children(recursive=True):
         try:
-            if "dawnchorus.audio.process" in child.cmdline():
+            if "dawnchorus.audio.decoder_server" in child.cmdline():
                 processes.append(child)
         except psutil.NoSuchProcess:
             continue
