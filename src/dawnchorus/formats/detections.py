@@ -97,7 +97,11 @@ class Detections(DetectionExports):
 def _guess_provenance(tables: Iterable[RecordingTable]) -> Provenance:
     """Return a provenance without a model, whose parameters name the columns that have values."""
     parts = [DetectionColumns.from_detections(table.detections) for table in tables]
-    implied = {"in_range": {"range_filter": True}, "human_voice": {"speech": "flag"}, "channel": {"channel": "each"}}
+    implied: dict[str, dict[str, Any]] = {
+        "in_range": {"range_filter": True},
+        "human_voice": {"speech": "flag"},
+        "channel": {"channel": "each"},
+    }
     parameters: dict[str, Any] = {}
     for name, parameter in implied.items():
         if not all(part.is_null(name).all() for part in parts):
