@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from dawnchorus.data.audio_notes import CLOCK_UNREAD, CONFLICT, LENGTH, REMAINDE
 from dawnchorus.data.contradictions import CONTRADICTORY
 from dawnchorus.data.identity import hash_content
 from dawnchorus.data.recordings import MISSING, UNREADABLE, RecordingRow, RecordingsTable
-from dawnchorus.errors import AudioError, AudioNotFoundError
+from dawnchorus.errors import AudioDecodeError, AudioError, AudioNotFoundError
 from dawnchorus.inference.preparation import CleanedRecording
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
@@ -139,7 +140,7 @@ def read_check(table: RecordingsTable, row: RecordingRow, recording: CheckedReco
     """Return the check of a recording that was decoded to its end with `check_analyses`.
 
     Raises:
-        OSError: the file cannot be read any more.
+        AudioError: the file cannot be read any more.
     """
     (level,) = recording.tables["level"]
     problems = [
@@ -151,7 +152,7 @@ def read_check(table: RecordingsTable, row: RecordingRow, recording: CheckedReco
     checked = replace(
         row,
         **_NO_SCORES,
-        content_hash=hash_content(table.file(row)),
+        content_hash=_hash_file(table.file(row)),
         duration_s=recording.duration_s,
         rate_hz=recording.info.rate_hz,
         sound_hash=str(level["sound_hash"]),
@@ -160,7 +161,7 @@ def read_check(table: RecordingsTable, row: RecordingRow, recording: CheckedReco
     return RecordingCheck(checked, recording.tables["prints"])
 
 
-def failed_check(row: RecordingRow, error: AudioError | OSError) -> RecordingCheck:
+def failed_check(row: RecordingRow, error: AudioError) -> RecordingCheck:
     """Return the check of a recording that cannot be decoded."""
     problem = MISSING if isinstance(error, AudioNotFoundError) else UNREADABLE
     return RecordingCheck(replace(row, **_NO_SCORES, problems=(*_label_problems(row), problem)), np.empty(0, HASH))
@@ -172,8 +173,15 @@ def _check_recording(decoder: DecoderProcess, table: RecordingsTable, row: Recor
             for _block in recording.blocks():
                 continue
             return read_check(table, row, recording)
-    except (AudioError, OSError) as error:
+    except AudioError as error:
         return failed_check(row, error)
+
+
+def _hash_file(path: Path) -> str:
+    try:
+        return hash_content(path)
+    except OSError as error:
+        raise AudioDecodeError(path, f"it cannot be read ({error.strerror or error})") from error
 
 
 def _label_problems(row: RecordingRow) -> list[str]:
