@@ -18,7 +18,7 @@ from dawnchorus.data.attribution import write_attribution
 from dawnchorus.data.clips import write_prepared_table
 from dawnchorus.data.data_set_import import import_data_set
 from dawnchorus.data.layout_detection import parse_layout
-from dawnchorus.data.model_check import HEARD_NAME, call_times
+from dawnchorus.data.model_check import call_times
 from dawnchorus.data.prepare import PrepareSummary
 from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import SPLITS, RecordingsTable, read_table, select_split, write_table
@@ -149,7 +149,7 @@ def prepare(
     calls = {}
     if chosen.clip_selection == "scored":
         loaded = load_model(model, models_folder=models_folder)
-        calls = call_times(table, loaded, n_workers, out=out / HEARD_NAME)
+        calls = call_times(table, loaded, n_workers, folder=out)
     cleaner = open_cleaner(chosen.cleaning, _store(models_folder).folder)
     summary = preparing.prepare(table, out, chosen, seed=seed, n_workers=n_workers, cleaner=cleaner, calls=calls)
     write_prepared_table(table, out)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from tests.fixtures.commands import Command
 from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.mel import MelImage, hz_to_mel, mel_filters, mel_to_hz
-from dawnchorus.data.clips import Clips, ClipWriter
+from dawnchorus.data.clips import JOURNAL_NAME, Clips, ClipWriter
 from dawnchorus.data.cutting import loudest_starts
 from dawnchorus.data.images import write_images
 from dawnchorus.data.prepare import PrepareSummary, prepare
@@ -97,6 +99,17 @@ def test_running_it_twice_changes_nothing_and_a_changed_recording_is_made_again(
     np.testing.assert_allclose(clips.samples(3), tone(seconds=5), atol=1e-3)
     with pytest.raises(InputError, match="holds clips of another recipe"):
         made(table, "all", replace(recipe, window_s=3.0))
+
+
+def test_clips_that_were_prepared_before_the_rename_are_read_and_added_to(table: RecordingsTable) -> None:
+    recipe = Recipe(rate_hz=RATE_HZ)
+    _, before = made(table, "clips", recipe)
+    with closing(sqlite3.connect(before.folder / JOURNAL_NAME)) as database:
+        database.execute("ALTER TABLE metadata RENAME TO about")
+    assert Clips(before.folder).recipe == before.recipe
+    again, after = made(table, "clips", recipe)
+    assert (again.n_recordings, again.n_before) == (0, 2)
+    assert after.recipe == before.recipe
 
 
 def test_first_random_and_loudest_windows(table: RecordingsTable) -> None:

@@ -340,7 +340,7 @@ CLIP_NAMES: dict[str, Callable[[int, int], tuple[str, dict[str, object]]]] = {
     "numbered": lambda r, k: (f"numbered/hill{r}-{k}.wav", {}),
     "group": lambda r, k: (f"g{r}-{k}z.wav", {"given_group": f"{r}"}),
     "recordist": lambda r, k: (f"d{r}-{k}w.wav", {"recordist": "A. B.", "date": f"2026-05-{r + 1:02d}"}),
-    "sound": lambda r, k: (f"e{r}-{k}v.wav", {"sound_hash": f"{r}"}),
+    "sound": lambda r, k: (f"e{r}-{k}v.wav", {"audio_hash": f"{r}"}),
     "copies": lambda r, k: (f"c{r}-{k}u.wav", {"duplicate_of": f"c{r}-0u.wav" if k else None}),
 }
 

@@ -49,7 +49,11 @@ def test_the_highest_score_of_each_background_recording_counts() -> None:
         scores([BIRD, background("rain"), background("wind")], [[[0.9, 0.9]], [[0.1, 0.2], [0.3, 0.1]], [[0.0, 0.1]]])
     )
     assert background_scores is not None
-    assert (background_scores.n_recordings, background_scores.n_heard, background_scores.highest) == (2, 1, 0.3)
+    assert (background_scores.n_recordings, background_scores.n_with_detections, background_scores.highest) == (
+        2,
+        1,
+        0.3,
+    )
     assert background_scores.percentile_95 == pytest.approx(0.29)
     rain, wind = background_scores.recordings
     assert (rain.recording_id, rain.scientific_name, rain.highest) == ("rain", "Avis magna", 0.3)
@@ -60,7 +64,7 @@ def test_the_highest_score_of_each_background_recording_counts() -> None:
 def test_of_negatives_only_the_species_that_they_are_without_counts() -> None:
     background_scores = measure_background(scores([background("not magna", "Avis magna")], [[[0.1, 0.9]]]))
     assert background_scores is not None
-    assert (background_scores.highest, background_scores.n_heard) == (0.1, 0)
+    assert (background_scores.highest, background_scores.n_with_detections) == (0.1, 0)
     assert measure_background(scores([background("not a class", "Avis alia")], [[[0.9, 0.9]]])) is None
 
 

@@ -195,6 +195,17 @@ def test_download_resumes_only_the_same_file(server: Misbehaving, tmp_path: Path
         assert (tmp_path / NAME).read_bytes() == A
 
 
+def test_note_of_before_the_rename_is_resumed(server: Misbehaving, tmp_path: Path) -> None:
+    server.replies = [CUT_A, reply(b"", "404 Not Found"), part(A, HALF, ETag='"a"')]
+    with pytest.raises(DownloadError):
+        download(server, tmp_path / NAME)
+    note = tmp_path / f".{NAME}.part.json"
+    note.write_text(note.read_text().replace("url_sha256", "address").replace("version", "origin"))
+    download(server, tmp_path / NAME)
+    assert 'If-Range: "a"' in server.requests[-1]
+    assert (tmp_path / NAME).read_bytes() == A
+
+
 def test_a_full_disk_leaves_no_file_with_the_name(
     server: Misbehaving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

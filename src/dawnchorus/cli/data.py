@@ -252,8 +252,8 @@ def _detail(row: RecordingRow, issue: str) -> str:
     if issue in ("duplicate", "near_duplicate"):
         return f" = {row.duplicate_of}"
     if issue in ("doubtful_label", "other_species"):
-        clip = f"{row.heard_start_s:.1f}-{row.heard_end_s:.1f} s"
-        return f": labeled {row.scientific_name}, detected {row.heard_species} ({row.heard_score:.2f} at {clip})"
+        clip = f"{row.detected_start_s:.1f}-{row.detected_end_s:.1f} s"
+        return f": labeled {row.scientific_name}, detected {row.detected_species} ({row.detected_score:.2f} at {clip})"
     return ""
 
 
@@ -290,7 +290,7 @@ def split(
     table = read_table(data_set)
     requested: list[str] = []
     if not report_only:
-        if not any(row.sound_hash for row in table.rows):
+        if not any(row.audio_hash for row in table.rows):
             click.echo("warning: not checked yet, so duplicates are not known; run `dawnchorus data check`", err=True)
         if tables:
             table = _split_by_tables(table, tables)

@@ -375,7 +375,7 @@ def _show_notes(evaluation: Evaluation, screen: Console) -> None:
     for note in evaluation.overlap_notes:
         click.echo(f"note: {note}", err=True)
     for note in evaluation.background_notes:
-        click.echo(note, err=evaluation.background is None or evaluation.background.n_heard > 0)
+        click.echo(note, err=evaluation.background is None or evaluation.background.n_with_detections > 0)
     for threshold, counts in evaluation.events.items():
         screen.print(
             f"events of {evaluation.model} from score {threshold}: precision {counts.precision:.3f} of "

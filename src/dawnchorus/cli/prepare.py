@@ -28,7 +28,7 @@ from dawnchorus.data.clips import Clips, write_prepared_table
 from dawnchorus.data.export import write_export
 from dawnchorus.data.images import FOLDER as IMAGES
 from dawnchorus.data.images import write_images
-from dawnchorus.data.model_check import HEARD_NAME, call_times
+from dawnchorus.data.model_check import call_times
 from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import ClipSelection, PadMode
 from dawnchorus.data.recordings import read_table
@@ -144,7 +144,7 @@ def command(
     calls = {}
     if recipe.clip_selection == "scored":
         announce_model(store, model)
-        calls = call_times(table, Model(store.open(model), store), workers, out=folder / HEARD_NAME)
+        calls = call_times(table, Model(store.open(model), store), workers, folder=folder)
     with progress_bar(screen, "preparing") as report:
         done = prepare(
             table,

@@ -100,9 +100,9 @@ def check_table(
     scores: ModelScores | None = None,
     report: Report = ignore_progress,
 ) -> RecordingsTable:
-    """Return the table with `problems`, true durations, sound hashes and duplicates.
+    """Return the table with `problems`, true durations, audio hashes and duplicates.
 
-    With `scores`, labels are compared with what a model hears; see `label_check` and `heard_species` of the rows.
+    With `scores`, labels are compared with a model's detections; see `label_check` and `detected_species` of the rows.
     """
     checks = []
     for check in map_recordings(
@@ -146,7 +146,9 @@ class _Level:
 
 def _check_recording(decoder: DecoderProcess, table: RecordingsTable, row: RecordingRow) -> RecordingCheck:
     path = table.file(row)
-    row = replace(row, label_check=None, heard_species=None, heard_score=None, heard_start_s=None, heard_end_s=None)
+    row = replace(
+        row, label_check=None, detected_species=None, detected_score=None, detected_start_s=None, detected_end_s=None
+    )
     problems = [] if row.scientific_name or row.is_annotated or row.kind != "focal" else ["unlabelled"]
     problems += [] if row.license else ["no_license"]
     problems += [CONTRADICTORY] if CONTRADICTORY in row.problems else []
@@ -165,7 +167,7 @@ def _check_recording(decoder: DecoderProcess, table: RecordingsTable, row: Recor
     problems += level.problems()
     problems += list_audio_problems(recording.warnings, recording.metadata)
     problems += ["short"] if recording.duration_s < SHORT_S else []
-    known = replace(row, duration_s=recording.duration_s, rate_hz=rate_hz, sound_hash=digest.hexdigest())
+    known = replace(row, duration_s=recording.duration_s, rate_hz=rate_hz, audio_hash=digest.hexdigest())
     return RecordingCheck(replace(known, problems=tuple(dict.fromkeys(problems))), start.prints())
 
 
@@ -198,8 +200,8 @@ def _with_duplicates(rows: list[RecordingRow], prints: list[npt.NDArray[np.void]
     first_with: dict[str, int] = {}
     earlier: dict[int, tuple[int, str]] = {}
     for k, row in enumerate(rows):
-        if row.sound_hash is not None and "silent" not in row.problems:
-            original = first_with.setdefault(row.sound_hash, k)
+        if row.audio_hash is not None and "silent" not in row.problems:
+            original = first_with.setdefault(row.audio_hash, k)
             if original != k:
                 earlier[k] = (original, "duplicate")
     for a, b, _ in near_pairs(prints):
@@ -246,8 +248,8 @@ def _report_issue(row: RecordingRow, problem: str, other: Detection | None) -> R
     return replace(
         row,
         problems=(*row.problems, problem),
-        heard_species=other.scientific_name,
-        heard_score=other.score,
-        heard_start_s=other.start_s,
-        heard_end_s=other.end_s,
+        detected_species=other.scientific_name,
+        detected_score=other.score,
+        detected_start_s=other.start_s,
+        detected_end_s=other.end_s,
     )

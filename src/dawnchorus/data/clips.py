@@ -53,12 +53,15 @@ INDEX = pa.schema(
 )
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS metadata (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS recordings (
     recording_id TEXT PRIMARY KEY, key TEXT NOT NULL, shard INTEGER NOT NULL, first INTEGER NOT NULL,
     times TEXT NOT NULL, cuts TEXT NOT NULL
 ) STRICT;
 """
+_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
+_OLD_TABLE = ("about",)
+"""Row of `_TABLES` in journals that were written before 2026-12: the table `metadata` by its old name."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ class ClipWriter:
             self._lock.acquire()
             self._db = sqlite3.connect(folder / JOURNAL_NAME, isolation_level=None)
             self._db.execute("PRAGMA journal_mode = WAL")
+            if _OLD_TABLE in self._db.execute(_TABLES).fetchall():
+                self._db.execute("ALTER TABLE about RENAME TO metadata")
             self._db.executescript(_SCHEMA)
         except Timeout:
             raise BusyError(
@@ -99,12 +104,12 @@ class ClipWriter:
             raise OutputError(
                 f"cannot be written ({error}). Check free space and access rights.", subject=folder
             ) from error
-        known = self._db.execute("SELECT value FROM about WHERE name = 'recipe'").fetchone()
+        known = self._db.execute("SELECT value FROM metadata WHERE name = 'recipe'").fetchone()
         if known is not None and json.loads(known[0]) != recipe:
             self._db.close()
             self._lock.release()
             raise InputError("it holds clips of another recipe. Choose another folder, or delete it.", subject=folder)
-        self._db.execute("INSERT OR IGNORE INTO about VALUES ('recipe', ?)", [json.dumps(recipe)])
+        self._db.execute("INSERT OR IGNORE INTO metadata VALUES ('recipe', ?)", [json.dumps(recipe)])
         self._shard, self._n_rows = self._end()
         self._file: BinaryIO = self._open_shard()
 
@@ -274,7 +279,8 @@ class Clips:
             raise InputError("no such file. Make it with `dawnchorus prepare`.", subject=path)
         with reading_parquet(path):
             self.index: pa.Table = pq.read_table(path)
-        ((recipe,),) = self._query("SELECT value FROM about WHERE name = 'recipe'")
+        name = "about" if _OLD_TABLE in self._query(_TABLES) else "metadata"
+        ((recipe,),) = self._query(f"SELECT value FROM {name} WHERE name = 'recipe'")  # noqa: S608 - names of ours
         self.recipe: dict[str, Any] = recipe_fields(json.loads(recipe))
         self.rate_hz: int = self.recipe["rate_hz"]
         self.window_s: float = self.recipe["window_s"]

@@ -25,7 +25,15 @@ _FACTS = {
 
 _OF_FILE = ("duration_s", "rate_hz", "n_channels", "container", "n_bytes", "content_hash")
 _OF_CHECK = (
-    *("sound_hash", "duplicate_of", "label_check", "heard_species", "heard_score", "heard_start_s", "heard_end_s"),
+    *(
+        "audio_hash",
+        "duplicate_of",
+        "label_check",
+        "detected_species",
+        "detected_score",
+        "detected_start_s",
+        "detected_end_s",
+    ),
     *("duration_s", "rate_hz", "problems"),
 )
 """Findings of `dawnchorus data check`, which hold for the same bytes."""
@@ -180,10 +188,10 @@ def _file(old: RecordingRow, new: RecordingRow) -> dict[str, Any]:
     if MISSING in new.problems and MISSING not in old.problems:
         return {name: getattr(old, name) for name in ("path", *_OF_FILE, *_OF_CHECK)}
     fields = {name: getattr(new, name) for name in (*_OF_FILE, *_OF_CHECK)}
-    is_measured = old.content_hash is not None or old.sound_hash is not None
+    is_measured = old.content_hash is not None or old.audio_hash is not None
     is_measured_later = new.content_hash is None and new.path == old.path and not new.problems
     if is_measured and is_measured_later and new.n_bytes in (None, old.n_bytes):
         fields |= {name: getattr(old, name) for name in _OF_FILE if getattr(old, name) is not None}
-    if old.content_hash is not None and old.content_hash == fields["content_hash"] and old.sound_hash is not None:
+    if old.content_hash is not None and old.content_hash == fields["content_hash"] and old.audio_hash is not None:
         fields |= {name: getattr(old, name) for name in _OF_CHECK}
     return fields

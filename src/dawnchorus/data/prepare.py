@@ -139,7 +139,7 @@ def _cut_seconds(writer: ClipWriter, rows: Sequence[RecordingRow]) -> Iterator[t
 
 
 def _key(table: RecordingsTable, row: RecordingRow, recipe: Recipe, seed: int, calls: Sequence[float]) -> str:
-    identity: object = row.sound_hash
+    identity: object = row.audio_hash
     if identity is None:
         try:
             status = table.file(row).stat()

@@ -89,7 +89,7 @@ class RecordingRow:
     content_hash: str | None = None
     """Digest of the file's bytes, by which an import knows the file again: see `dawnchorus.data.identity`."""
 
-    sound_hash: str | None = None
+    audio_hash: str | None = None
     """sha256 of the decoded samples (mono, 16 bit), so it outlives new tags and lossless recoding."""
     problems: tuple[str, ...] = ()
     """Findings of a check: see `dawnchorus.data.check`."""
@@ -97,11 +97,11 @@ class RecordingRow:
     """The recording_id of an earlier row with the same sound, exactly or nearly."""
     label_check: str | None = None
     """Outcome of comparing the label with a model: see `LABEL_CHECKS` of `dawnchorus.data.check`."""
-    heard_species: str | None = None
-    """Scientific name of another species than the label's that a model hears; its highest score, and where."""
-    heard_score: float | None = None
-    heard_start_s: float | None = None
-    heard_end_s: float | None = None
+    detected_species: str | None = None
+    """Scientific name of a species other than the label's that a model detected, with its highest score and clip."""
+    detected_score: float | None = None
+    detected_start_s: float | None = None
+    detected_end_s: float | None = None
     given_group: str | None = None
     """A group that the source names: its recordings must not be separated."""
     group: str | None = None
@@ -135,13 +135,18 @@ _TYPES: dict[str, pa.DataType] = {
     "problems": pa.list_(pa.string()),
     "annotations": pa.list_(_ANNOTATION),
     **dict.fromkeys(("latitude", "longitude", "duration_s"), pa.float64()),
-    **dict.fromkeys(("heard_score", "heard_start_s", "heard_end_s"), pa.float64()),
+    **dict.fromkeys(("detected_score", "detected_start_s", "detected_end_s"), pa.float64()),
     **dict.fromkeys(("rate_hz", "n_channels"), pa.int32()),
     "n_bytes": pa.int64(),
     "is_annotated": pa.bool_(),
 }
 SCHEMA = pa.schema([(field.name, _TYPES.get(field.name, pa.string())) for field in fields(RecordingRow)])
 _REQUIRED = {"recording_id", "path", "kind"}
+_RENAMED_COLUMNS = {
+    "sound_hash": "audio_hash",
+    **{f"heard_{name}": f"detected_{name}" for name in ("species", "score", "start_s", "end_s")},
+}
+"""Columns of tables that were written before 2026-12, and their names today."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +214,8 @@ def read_table(data_set: Path) -> RecordingsTable:
             subject=path,
         )
     with reading_parquet(path):
-        known = _known_columns(path, table)
+        renamed = table.rename_columns([_RENAMED_COLUMNS.get(name, name) for name in table.column_names])
+        known = _known_columns(path, renamed)
     return RecordingsTable(path.parent, tuple(_row(path, fields) for fields in known.to_pylist()))
 
 

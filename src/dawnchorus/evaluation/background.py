@@ -65,7 +65,7 @@ class BackgroundTest:
     n_species: int
     """Species that are absent from some of the recordings: the others are not judged."""
     n_not_judged: int
-    n_heard: int
+    n_with_detections: int
     """Recordings in which a species scores `min_score` or more."""
     min_score: float
     """The score from which `identify` shows a species by default."""
@@ -85,7 +85,7 @@ class BackgroundTest:
             "n_in_part",
             "n_species",
             "n_not_judged",
-            "n_heard",
+            "n_with_detections",
             "min_score",
             "highest",
             "percentile_95",
@@ -99,7 +99,7 @@ class BackgroundTest:
         in_part = f" (of {self.n_in_part} the time between marks)" if self.n_in_part else ""
         return (
             f"highest score {self.highest:.3f} ({first.scientific_name} in {first.recording_id}), 95th percentile "
-            f"{self.percentile_95:.3f}; from {self.min_score:g} on in {self.n_heard} of "
+            f"{self.percentile_95:.3f}; from {self.min_score:g} on in {self.n_with_detections} of "
             f"{counted(self.n_recordings, 'background recording')}{in_part}; false alarms per hour: "
             f"{', '.join(map(str, self.false_alarms))}, in "
             f"{_format_rate(60 * self.scored_h)} minutes, of {self.n_species} species"
@@ -136,7 +136,7 @@ def measure_background(scores: Scores) -> BackgroundTest | None:
         n_in_part=sum(bool(each.row.annotations) for each in recordings),
         n_species=int(is_judged.sum()),
         n_not_judged=int((~is_judged).sum()),
-        n_heard=sum(score >= DEFAULT_MIN_SCORE for score in highest),
+        n_with_detections=sum(score >= DEFAULT_MIN_SCORE for score in highest),
         min_score=DEFAULT_MIN_SCORE,
         highest=max(highest),
         percentile_95=float(np.percentile(highest, PERCENTILE)),
@@ -238,7 +238,7 @@ def describe_background(test: BackgroundTest | None, *, model: str, activation: 
             f"warning: no recording is without the other {test.n_not_judged} of {test.n_species + test.n_not_judged} "
             f"species, so it is not known how often {model} detects these in noise."
         )
-    if not test.n_heard:
+    if not test.n_with_detections:
         yield f"background: {model}: {test}"
         return
     remedy = (

@@ -42,7 +42,7 @@ def find_training_overlap(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple
     """
     trained = _training_rows(bundle)
     by_id = {row.recording_id: row for row in trained}
-    by_sound = {row.sound_hash: row for row in trained if row.sound_hash}
+    by_audio = {row.audio_hash: row for row in trained if row.audio_hash}
     by_content = {row.content_hash: row for row in trained if row.content_hash}
     by_original = {row.duplicate_of or row.recording_id: row for row in trained}
     relatives = _relatives(trained, rows)
@@ -51,11 +51,11 @@ def find_training_overlap(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple
         for row in rows:
             same = by_id.get(row.recording_id)
             similar = by_original.get(row.duplicate_of or row.recording_id)
-            if row.sound_hash in by_sound:
-                yield TrainingOverlap(row.recording_id, by_sound[row.sound_hash].recording_id, "the same sound")
+            if row.audio_hash in by_audio:
+                yield TrainingOverlap(row.recording_id, by_audio[row.audio_hash].recording_id, "the same sound")
             elif row.content_hash in by_content:
                 yield TrainingOverlap(row.recording_id, by_content[row.content_hash].recording_id, "the same file")
-            elif same is not None and not (row.sound_hash and same.sound_hash) and is_same_recording(row, same):
+            elif same is not None and not (row.audio_hash and same.audio_hash) and is_same_recording(row, same):
                 yield TrainingOverlap(row.recording_id, same.recording_id, "the same identifier")
             elif similar is not None and row.duplicate_of != similar.duplicate_of:
                 yield TrainingOverlap(row.recording_id, similar.recording_id, "nearly the same sound")
@@ -109,7 +109,7 @@ def overlap_notes(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[str, ..
     missing = [
         name
         for name, is_known in (
-            ("sounds (run `dawnchorus data check` on both data sets)", lambda row: row.sound_hash is not None),
+            ("sounds (run `dawnchorus data check` on both data sets)", lambda row: row.audio_hash is not None),
             ("archive numbers", lambda row: bool(ARCHIVE.keys([row])[0])),
             ("recorders and start times", lambda row: bool(RECORDER.keys([row])[0])),
         )

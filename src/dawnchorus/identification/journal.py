@@ -31,7 +31,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS recordings (
     path BLOB PRIMARY KEY, given BLOB NOT NULL, size INTEGER, mtime_ns INTEGER, status TEXT NOT NULL, reason TEXT,
-    duration_s REAL, about TEXT, hits BLOB, in_table INTEGER NOT NULL DEFAULT 0
+    duration_s REAL, summary TEXT, hits BLOB, in_table INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE IF NOT EXISTS analyses (
     path BLOB NOT NULL, name TEXT NOT NULL, rows TEXT NOT NULL, PRIMARY KEY (path, name)
@@ -103,6 +103,8 @@ class Journal:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(_SCHEMA)
+        if ("about",) in self._db.execute("SELECT name FROM pragma_table_info('recordings')").fetchall():  # to 2026-12
+            self._db.execute("ALTER TABLE recordings RENAME COLUMN about TO summary")
 
     @contextmanager
     def _explain(self) -> Iterator[None]:
@@ -194,14 +196,14 @@ class Journal:
             values: list[Any] = ["failed", printable(result.reason), None, None, None]
         else:
             tables = result.tables
-            metadata = {
+            summary = {
                 "info": asdict(result.info),
-                "origin": metadata_to_json(result.metadata),
+                "metadata": metadata_to_json(result.metadata),
                 "warnings": [printable(warning) for warning in result.warnings],
                 "speech": [(segment.start_s, segment.end_s) for segment in result.speech],
             }
             hits, fields = _pack(result.channels)
-            values = ["done", None, result.duration_s, json.dumps(metadata | fields), hits]
+            values = ["done", None, result.duration_s, json.dumps(summary | fields), hits]
         key = _key(result.path)
         with self._transaction():
             self._db.execute(
@@ -229,19 +231,19 @@ class Journal:
         """Read the results of a recording; None if it has not been scored."""
         with self._explain():
             row = self._db.execute(
-                "SELECT status, reason, duration_s, about, hits FROM recordings WHERE path = ?",
+                "SELECT status, reason, duration_s, summary, hits FROM recordings WHERE path = ?",
                 [_key(path)],
             ).fetchone()
         if row is None:
             return None
-        status, reason, duration_s, metadata, hits = row
+        status, reason, duration_s, summary, hits = row
         if status == "failed":
             return FailedRecording(path, reason)
-        fields = json.loads(metadata)
+        fields = json.loads(summary)
         return ScoredRecording(
             path=path,
             info=AudioInfo(**fields["info"]),
-            metadata=metadata_from_json(fields["origin"]),
+            metadata=_read_metadata(fields),
             duration_s=duration_s,
             warnings=tuple(fields["warnings"]),
             channels=_unpack(hits, fields),
@@ -260,23 +262,26 @@ class Journal:
         """Read a recording as `read` does, without the hits: cheap for any number of recordings."""
         with self._explain():
             row = self._db.execute(
-                "SELECT status, reason, duration_s, about FROM recordings WHERE path = ?", [_key(path)]
+                "SELECT status, reason, duration_s, summary FROM recordings WHERE path = ?", [_key(path)]
             ).fetchone()
         if row is None:
             return None
-        status, reason, duration_s, metadata = row
+        status, reason, duration_s, summary = row
         if status == "failed":
             return FailedRecording(path, reason)
-        fields = json.loads(metadata)
+        fields = json.loads(summary)
         speech_s = sum(end - start for start, end in fields.get("speech", ()))
         kept_s = tuple(each.kept_s(duration_s) for each in _unpack(b"", fields))
-        return RecordingSummary(
-            path, metadata_from_json(fields["origin"]), tuple(fields["warnings"]), speech_s, kept_s, duration_s
-        )
+        return RecordingSummary(path, _read_metadata(fields), tuple(fields["warnings"]), speech_s, kept_s, duration_s)
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def _read_metadata(summary: dict[str, Any]) -> RecordingMetadata:
+    """Return the recorder's metadata in a summary; its name was "origin" before 2026-12."""
+    return metadata_from_json(summary["metadata"] if "metadata" in summary else summary["origin"])
 
 
 def _pack(channels: Sequence[ScoredChannel]) -> tuple[bytes, dict[str, Any]]:

@@ -31,6 +31,7 @@ class RangeFilter:
                 f"`dawnchorus models pull birdnet`."
             )
         self._session = open_onnx_session(source.range_path)
+        self._input = self._session.get_inputs()[0].name  # "place" in bundles of before 2026-12
         known = source.class_by_scientific_name
         self._classes = np.array(
             [known.get(label.scientific_name, -1) if label.kind == "species" else -1 for label in bundle.labels]
@@ -41,7 +42,7 @@ class RangeFilter:
 
     def _probabilities(self, latitude: float, longitude: float, week: int) -> npt.NDArray[np.float32]:
         location = np.array([[latitude, longitude, week]], np.float32)
-        probabilities: npt.NDArray[np.float32] = self._session.run(["probabilities"], {"place": location})[0][0]
+        probabilities: npt.NDArray[np.float32] = self._session.run(["probabilities"], {self._input: location})[0][0]
         return probabilities
 
     def note(self) -> str | None:

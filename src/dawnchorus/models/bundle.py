@@ -3,7 +3,7 @@
 bundle.json     what the model is (`BundleInfo`)
 model.onnx      input `waveform` float32 [batch, samples]; outputs `logits` [batch, classes] and, where the model
                 has them, `embeddings` [batch, dim]. The front end is inside the graph. (Or `model.tflite`.)
-range.onnx      optional: input `place` float32 [batch, 3] = latitude, longitude, week 1 to 48; output
+range.onnx      optional: input `location` float32 [batch, 3] = latitude, longitude, week 1 to 48; output
                 `probabilities` [batch, classes] that a species occurs there and then
 labels.csv      one row per class, in output order: scientific_name, common_name, kind
 recordings.parquet  optional: its training recordings, as a recordings table without locations

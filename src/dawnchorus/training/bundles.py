@@ -147,7 +147,7 @@ def _published_fields(row: RecordingRow) -> RecordingRow:
         license=row.license,
         duration_s=row.duration_s,
         content_hash=row.content_hash,
-        sound_hash=row.sound_hash,
+        audio_hash=row.audio_hash,
         duplicate_of=row.duplicate_of,
         split=row.split,
     )

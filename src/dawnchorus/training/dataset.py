@@ -287,12 +287,12 @@ def _auxiliary_rows(table: RecordingsTable, config: DataConfig, classes: Sequenc
         return []
     other = read_table(Path(config.auxiliary))
     own = {row.recording_id: row for row in table.rows}
-    own_hashes = {row.sound_hash for row in table.rows if row.sound_hash}
+    own_hashes = {row.audio_hash for row in table.rows if row.audio_hash}
     auxiliary = [
         replace(row, path=str(other.file(row).absolute()), split="train")
         for row in other.rows
         if (row.kind == "background" or (row.scientific_name is not None and row.scientific_name not in classes))
-        and row.sound_hash not in own_hashes
+        and row.audio_hash not in own_hashes
         and not (row.recording_id in own and is_same_recording(row, own[row.recording_id]))
     ]
     # Another recording of the same name in the two data sets is another recording.
@@ -398,7 +398,7 @@ def _label_clips(
         whole = clips.whole_recordings()
         crops = {k: whole[index[k]["recording_id"]] for k in loud["train"]}
     identity = [
-        [row.recording_id, row.sound_hash, row.scientific_name, split_of[row.recording_id]] for row in table.rows
+        [row.recording_id, row.audio_hash, row.scientific_name, split_of[row.recording_id]] for row in table.rows
     ]
     return LabeledClips(
         clips=clips,

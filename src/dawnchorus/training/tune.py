@@ -278,6 +278,6 @@ def _digest(
 ) -> str:
     """Return a name of the study: values of other recordings, splits or software are not compared."""
     values = {name: repr(distribution) for name, distribution in space.items()}
-    data = [[row.recording_id, row.sound_hash, row.scientific_name, row.split] for row in rows]
+    data = [[row.recording_id, row.audio_hash, row.scientific_name, row.split] for row in rows]
     identity = [__version__, config.model_dump(mode="json"), values, metric, n_folds, data]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
