@@ -92,8 +92,8 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     card.get_by_role("button", name="Save").click()
     expect(card.get_by_text("saved")).to_be_visible()
     cuckoo = page.locator(".card", has_text="Common Cuckoo").first
-    cuckoo.get_by_role("button", name="Right").click()
-    expect(cuckoo.get_by_role("button", name="Right")).to_have_attribute("aria-pressed", "true")
+    cuckoo.get_by_role("button", name="Correct").click()
+    expect(cuckoo.get_by_role("button", name="Correct")).to_have_attribute("aria-pressed", "true")
     page.reload()
     expect(page.get_by_role("row").filter(has_text="Willow Tit")).to_contain_text("other")
 
@@ -222,7 +222,7 @@ def test_names_run_no_scripts(page: Page, dawn: Path) -> None:
     script = "<script>document.title=1</script>"
     card = page.locator(".card").first
     review = f"/api/v1/detections/{card.get_attribute('data-detection')}/review"
-    said = {"verdict": "other", "species": script, "new_class": True}
+    said = {"verdict": "relabeled", "species": script, "new_class": True}
     assert page.request.put(review, data=said).ok
     card.get_by_role("combobox").fill(script)
     card.get_by_role("button", name="Save").click()

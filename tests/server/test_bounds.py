@@ -127,7 +127,7 @@ def test_bodies_that_are_no_recordings_are_read_to_a_limit(level_bundle: Bundle,
         assert reply.status_code == 413, (method, path, reply.text)
     small = client.put(
         "/api/v1/detections/1/review",
-        content=iter([b'{"verdict": ', b'"right"}']),
+        content=iter([b'{"verdict": ', b'"correct"}']),
         headers={"Content-Type": "application/json"},
     )
     assert small.status_code == 404, "a length in advance is not asked for"

@@ -25,16 +25,8 @@ _FACTS = {
 
 _OF_FILE = ("duration_s", "rate_hz", "n_channels", "container", "n_bytes", "content_hash")
 _OF_CHECK = (
-    *(
-        "audio_hash",
-        "duplicate_of",
-        "label_check",
-        "detected_species",
-        "detected_score",
-        "detected_start_s",
-        "detected_end_s",
-    ),
-    *("duration_s", "rate_hz", "problems"),
+    *("audio_hash", "duplicate_of", "duration_s", "rate_hz", "problems"),
+    *("label_check", "detected_species", "detected_score", "detected_start_s", "detected_end_s"),
 )
 """Findings of `dawnchorus data check`, which hold for the same bytes."""
 

@@ -258,7 +258,7 @@ def test_each_channel_is_reported_stored_shown_and_deleted(level_bundle: Bundle,
     assert client.get(address, params={"format": "csv"}).text.splitlines()[1].endswith(",x.wav,1")
     assert client.get(address, params={"format": "raven"}).text.splitlines()[2].split("\t")[2] == "2"
     assert '<th scope="col">channel</th>' in client.get(f"/recordings/{row['sha256']}").text
-    assert client.put(f"/api/v1/detections/{kept[1]['id']}/review", json={"verdict": "right"}).status_code == 200
+    assert client.put(f"/api/v1/detections/{kept[1]['id']}/review", json={"verdict": "correct"}).status_code == 200
     client.post(IDENTIFY, **given, data={"channel": "each", "store": "yes"})
     again = client.get(address).json()["detections"]
     assert [bool(d["review"]) for d in again] == [False, True, False, False], "a review stays with its channel"
