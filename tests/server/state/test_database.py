@@ -445,7 +445,10 @@ def test_what_ended_jobs_have_left_is_cleared(level_bundle: Bundle, tmp_path: Pa
     (folder / "sounds-of-all").mkdir()
     with open_service(settings):
         wait_for(
-            lambda: sorted(path.name for path in folder.rglob("*")) == sorted([ended.id, "log.txt", "sounds-of-all"])
+            lambda: (
+                sorted(name for _, folders, files in os.walk(folder) for name in (*folders, *files))
+                == sorted([ended.id, "log.txt", "sounds-of-all"])
+            )
         )
 
 

@@ -24,7 +24,6 @@ from dawnchorus.server.http.routes.identify import enqueue, is_long
 from dawnchorus.server.http.routes.replies import Sha256
 from dawnchorus.server.http.uploads import read_body
 from dawnchorus.server.settings import Role
-from dawnchorus.server.state.sessions import MAX_AGE_S
 
 N_TILES, N_QUEUE, N_ROWS = 8, 24, 50
 MAX_LISTED = 500
@@ -293,7 +292,8 @@ async def log_in(request: Request) -> Response:
         return _page("login.html", request, error="The token is not valid.", status=401)
     reply = _redirect(request, "/")
     is_secure = request.url.scheme == "https"
-    reply.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=is_secure, max_age=MAX_AGE_S)
+    max_age_s = request.app.state.service.settings.limits.session_max_age_s
+    reply.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=is_secure, max_age=max_age_s)
     return reply
 
 
