@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dawnchorus.audio.process import DecoderProcess
-from dawnchorus.audio.sounds import Sound, open_sound
+from dawnchorus.audio.sources import AudioSource, open_audio
 from dawnchorus.cores import usable_cores
 from dawnchorus.data import prepare as preparing
 from dawnchorus.data.attribution import write_attribution
@@ -267,11 +267,11 @@ class Plot:
             stream.write(self.png)
 
 
-def plot_spectrogram(sound: Sound, detections: RecordingTable | None = None, *, waveform: bool = False) -> Plot:
+def plot_spectrogram(audio: AudioSource, detections: RecordingTable | None = None, *, waveform: bool = False) -> Plot:
     """Draw the spectrogram of a recording, with detections boxed and named.
 
     Args:
-        sound: a path, a sound file's bytes, an open sound file, or `(samples, sample_rate_hz)`.
+        audio: a path, a sound file's bytes, an open sound file, or `(samples, sample_rate_hz)`.
         detections: a table of the recording, as of a run: `next(run.tables())`.
         waveform: draw the waveform above the spectrogram.
 
@@ -281,7 +281,7 @@ def plot_spectrogram(sound: Sound, detections: RecordingTable | None = None, *, 
     from dawnchorus.plotting.recording import draw_recording, draw_recording_with_waveform
 
     draw = draw_recording_with_waveform if waveform else draw_recording
-    with open_sound(sound) as file:
+    with open_audio(audio) as file:
         return Plot(draw(file.path, detections or _empty_table(file.path)))
 
 

@@ -13,7 +13,7 @@ from tests.fixtures.sounds import tone
 
 from dawnchorus.data.importing import import_detections, import_recordings
 from dawnchorus.data.layouts.annotations import MarkTables, NamedMark, RecordingNames
-from dawnchorus.data.marks import hold_marks
+from dawnchorus.data.marks import match_marks
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats.registry import detect_format
@@ -455,7 +455,7 @@ def test_every_row_is_kept_or_said(rows: list[Mark]) -> None:
         NamedMark(Path("t.txt"), mark, Path(str(mark.recording)) if mark.recording != "gone.wav" else None)
         for mark in rows
     ]
-    held = hold_marks(MarkTables(named, tables=[Path("t.txt")]), {files[0]: 10.0, files[1]: None}, files)
+    matched = match_marks(MarkTables(named, tables=[Path("t.txt")]), {files[0]: 10.0, files[1]: None}, files)
     lost = (
         "unread",
         "no recording",
@@ -468,8 +468,8 @@ def test_every_row_is_kept_or_said(rows: list[Mark]) -> None:
         "effort",
         "rejected",
     )
-    assert held.n_kept + sum(len(held.fates.get(fate, ())) for fate in lost) == len(rows)
-    for path, marks_read in held.annotations.items():
+    assert matched.n_kept + sum(len(matched.fates.get(fate, ())) for fate in lost) == len(rows)
+    for path, marks_read in matched.annotations.items():
         for mark in marks_read:
             assert 0 <= mark.start_s <= mark.end_s
             assert path != files[0] or mark.end_s <= 10

@@ -26,7 +26,7 @@ from tests.fixtures.http_server import QuietHandler, serving_http
 from dawnchorus.data.sources.download import decode_audio
 from dawnchorus.errors import DownloadError, OutputError
 from dawnchorus.storage.http_client import MAX_WAIT_S, HttpClient, _system_certificates
-from dawnchorus.storage.http_headers import asked_wait_s
+from dawnchorus.storage.http_headers import parse_retry_after
 
 NAME = "XC1.wav"
 DATE = "Fri, 27 Nov 2026 01:00:00 GMT"
@@ -233,7 +233,7 @@ def test_a_full_disk_leaves_no_file_with_the_name(
 def test_any_retry_after_is_survived(value: str, expected: float | None) -> None:
     headers: Message[str, str] = Message()
     headers["Retry-After"], headers["Date"] = value, DATE
-    assert asked_wait_s(headers) == expected
+    assert parse_retry_after(headers) == expected
 
 
 def test_long_retry_after_is_refused_with_its_seconds(server: Misbehaving) -> None:

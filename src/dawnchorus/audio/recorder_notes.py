@@ -25,7 +25,7 @@ Notes = dict[str, bytes]
 
 _WAV_CHUNKS = frozenset((b"guan", b"wamd", b"bext", b"iXML"))
 _MAX_NOTES = 200
-_MAX_SAID = 60
+_MAX_QUOTED = 60
 _MAX_FLAC_BLOCKS = 128
 _FLAC_COMMENTS = 4
 
@@ -246,9 +246,9 @@ def _metadata(
     latitude, longitude = (given and check_location(*given)) or (None, None)
     unread = []
     if start_time is None and written:
-        unread.append(f"{source} has a time that is not understood: {written[:_MAX_SAID]!r}")
+        unread.append(f"{source} has a time that is not understood: {written[:_MAX_QUOTED]!r}")
     if given is None and not all(map(is_blank, location.split())):
-        unread.append(f"{source} has a location that is not understood: {location[:_MAX_SAID]!r}")
+        unread.append(f"{source} has a location that is not understood: {location[:_MAX_QUOTED]!r}")
     return RecordingMetadata(
         start_time=start_time,
         latitude=latitude,

@@ -21,7 +21,7 @@ from dawnchorus.data.check import ISSUES, LABEL_CHECKS, ModelScores, check_table
 from dawnchorus.data.data_set_import import ImportedDataSet, import_data_set
 from dawnchorus.data.given_split import split_by_counts, split_by_tables
 from dawnchorus.data.import_notes import describe_labels
-from dawnchorus.data.label_check import label_doubts
+from dawnchorus.data.label_check import find_label_doubts
 from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.layout_detection import LAYOUTS, parse_layout
 from dawnchorus.data.layouts.voices import read_voice_recordings
@@ -226,10 +226,10 @@ def check(
         if len(named) > MAX_LISTED:
             screen.print(f"    and {len(named) - MAX_LISTED} more")
     names = open_name_lists(store.folder, table_path(data_set), checklists=checklists)
-    doubts = list(label_doubts(checked.rows, names.known, sources=names.editions))
-    for doubt in doubts:
-        screen.print(f"labels: {doubt}", markup=False)
-    if not counts and not doubts:
+    issues = list(find_label_doubts(checked.rows, names.known, sources=names.editions))
+    for sentence in issues:
+        screen.print(f"labels: {sentence}", markup=False)
+    if not counts and not issues:
         screen.print("Nothing is wrong.")
 
 

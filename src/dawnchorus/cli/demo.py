@@ -46,7 +46,7 @@ def command(*, folder: Path, seed: int, models_folder: Path | None) -> None:
             raven.write(stream, tables, run.provenance)
     page, _ = write_report(run, folder)
     _print_comparison(truth, run)
-    _say_next(folder, recording, page)
+    _print_next(folder, recording, page)
 
 
 def _overlap(a: Detection, b: Detection) -> bool:
@@ -76,7 +76,7 @@ def _print_comparison(truth: RecordingTable, run: Run) -> None:
     click.echo(f"{len(right)} of {len(species)} species detected at the right times, {n_wrong} false.")
 
 
-def _say_next(folder: Path, recording: Path, page: Path) -> None:
+def _print_next(folder: Path, recording: Path, page: Path) -> None:
     written = {
         page.name: "the summary page: open it in a browser",
         f"{recording.name}.png": "the spectrogram with the detections",

@@ -120,17 +120,17 @@ def command(
     if out is None:
         _check_standard_output(formats, analyses)
     screen = Console(quiet=True) if quiet else console(no_color=no_color)
-    species = read_species_list(species_list, on_note=_say_note) if species_list else None
+    species = read_species_list(species_list, on_note=_print_note) if species_list else None
     options = Options(species=species, **fields, **location)
-    metadata_by_path = read_recordings(recordings, on_note=_say_note) if recordings else None
+    metadata_by_path = read_recordings(recordings, on_note=_print_note) if recordings else None
     files = _find_recordings(paths)
     if metadata_by_path is not None:
-        _say_unmatched(recordings, metadata_by_path, files)
+        _print_unmatched(recordings, metadata_by_path, files)
     _warn_of_other_locations(options, metadata_by_path or {})
     announce_model(store, model)
     bundle = store.open(model)
     if thresholds:
-        options = replace(options, thresholds=read_thresholds(thresholds, labels=bundle.labels, on_note=_say_note))
+        options = replace(options, thresholds=read_thresholds(thresholds, labels=bundle.labels, on_note=_print_note))
     warn_unknown = [*(options.species or ()), *options.thresholds]
     for line in nearest_species(warn_unknown, bundle.labels):
         click.echo(f"warning: {line}", err=True)
@@ -148,14 +148,14 @@ def command(
             channel=options.channel,
             clock=time.perf_counter,
         )
-        _say_estimate(screen, estimate, options, workers, out)
+        _print_estimate(screen, estimate, options, workers, out)
     if dry_run:
         if as_json:
             click.echo(json.dumps({"schema": JSON_SCHEMA, "dry_run": True, **vars(estimate)}))
         return
     duration_s = estimate.duration_s if estimate else 0.0
     start_s = time.monotonic()
-    with _saying_what_is_kept(out), show_progress(screen, duration_s=duration_s) as update:
+    with _report_kept_results(out), show_progress(screen, duration_s=duration_s) as update:
         run = identify(
             files,
             options,
@@ -181,7 +181,7 @@ def command(
         click.echo(json.dumps(result.as_json(), ensure_ascii=False))
     elif out is None:
         notes += _print_table(run, formats)
-    _say_result(screen, result, notes)
+    _print_result(screen, result, notes)
     problem_screen = console(no_color=no_color)  # also where the summary is not wanted
     _print_failures(problem_screen, "warning", warnings)
     _print_failures(problem_screen, "failed", run.failures)
@@ -201,15 +201,15 @@ def _find_recordings(paths: Sequence[str]) -> list[Path]:
     named = files_from(paths)
     recordings = find_recordings(named)
     for note in describe_skipped(named):
-        _say_note(note)
+        _print_note(note)
     return recordings
 
 
-def _say_note(note: str) -> None:
+def _print_note(note: str) -> None:
     click.echo(f"note: {note}", err=True)
 
 
-def _say_unmatched(
+def _print_unmatched(
     table: Path | None, metadata_by_path: Mapping[Path, RecordingMetadata], files: Sequence[Path]
 ) -> None:
     """Count the rows without a recording, and the recordings without a row."""
@@ -245,7 +245,7 @@ def _warn_of_other_locations(options: Options, metadata_by_path: Mapping[Path, R
 
 
 @contextmanager
-def _saying_what_is_kept(out: Path | None) -> Iterator[None]:
+def _report_kept_results(out: Path | None) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
@@ -294,7 +294,7 @@ class _Result:
         return fields
 
 
-def _say_estimate(screen: Console, estimate: Estimate, options: Options, n_workers: int, out: Path | None) -> None:
+def _print_estimate(screen: Console, estimate: Estimate, options: Options, n_workers: int, out: Path | None) -> None:
     size_mb = estimate.output_bytes / 1e6
     each = ", each channel counted" if options.channel == "each" else ""
     screen.print(
@@ -338,7 +338,7 @@ def _print_table(run: Run, formats: tuple[str, ...]) -> tuple[str, ...]:
     return ()
 
 
-def _say_result(screen: Console, result: _Result, notes: Iterable[str]) -> None:
+def _print_result(screen: Console, result: _Result, notes: Iterable[str]) -> None:
     run, progress = result.run, result.run.progress
     counts = run.species_counts() if not screen.quiet else {}
     species = [(common, n) for (kind, _, common), n in counts.items() if kind == "species"]

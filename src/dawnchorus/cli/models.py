@@ -14,7 +14,7 @@ from dawnchorus.cli.log import LinesHandler, show_log
 from dawnchorus.cli.names import open_name_lists
 from dawnchorus.cli.options import TRIM_DB, models_folder_option
 from dawnchorus.cli.present import print_table
-from dawnchorus.cli.remote import DEFAULT_SERVER, ask_server
+from dawnchorus.cli.remote import DEFAULT_SERVER, request_json
 from dawnchorus.data.licenses import strictest
 from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import InputError, OutputExistsError
@@ -100,8 +100,8 @@ def roll_back(*, server: str) -> None:
 
     Its token, if it has one, is read from $DAWNCHORUS_TOKEN.
     """
-    ask_server("POST", server, "/api/v1/models/rollback", fields=("active",))
-    active = ask_server("GET", server, "/api/v1/models/active", fields=("name", "version", "bundle_id"))
+    request_json("POST", server, "/api/v1/models/rollback", fields=("active",))
+    active = request_json("GET", server, "/api/v1/models/active", fields=("name", "version", "bundle_id"))
     click.echo(f"{server}: {active['name']} {active['version']} (bundle {active['bundle_id']}) serves now.")
 
 

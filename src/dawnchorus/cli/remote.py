@@ -28,7 +28,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def ask_server(method: str, server: str, path: str, *, fields: tuple[str, ...]) -> dict[str, Any]:
+def request_json(method: str, server: str, path: str, *, fields: tuple[str, ...]) -> dict[str, Any]:
     """Send a request without a body to `path` of the server, and return its JSON, which has at least `fields`.
 
     The token in $DAWNCHORUS_TOKEN goes with it.

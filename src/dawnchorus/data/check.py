@@ -27,7 +27,7 @@ from dawnchorus.types import Detection, Progress, Report, ignore_progress
 SILENT_DB = -70.0
 """Root mean square below full scale from which a recording counts as silent."""
 
-CLIPPED_LEVEL, CLIPPED_PART = 0.999, 0.001
+CLIPPED_LEVEL, CLIPPED_SHARE = 0.999, 0.001
 """A recording is clipped if so large a part of its samples is at least so loud."""
 
 SHORT_S = 0.5
@@ -63,7 +63,7 @@ ISSUES: dict[str, str] = {
     CONFLICT: "its metadata, its name and today contradict each other in time or location: correct one of them",
     CLOCK_UNREAD: "its metadata have a time or a location in a form that is not known: its name or nothing tells it",
     "silent": f"it is below {SILENT_DB:g} dB all the way, but for a constant offset: drop it",
-    "clipped": f"more than {CLIPPED_PART:.1%} of its samples are at full scale: prefer another recording",
+    "clipped": f"more than {CLIPPED_SHARE:.1%} of its samples are at full scale: prefer another recording",
     "short": f"it is shorter than {SHORT_S:g} s",
     "duplicate": "another row has the same sound: drop it; the split keeps both together",
     "near_duplicate": "another row has nearly the same sound (another codec, level or cut): drop it",
@@ -140,7 +140,7 @@ class _Level:
         of_offset = self.sum**2 / max(self.n, 1)
         if self.energy - of_offset <= self.n * 10 ** (SILENT_DB / 10):
             yield "silent"
-        if self.n_clipped > self.n * CLIPPED_PART:
+        if self.n_clipped > self.n * CLIPPED_SHARE:
             yield "clipped"
 
 

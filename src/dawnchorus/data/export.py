@@ -34,7 +34,7 @@ from dawnchorus.storage.safe_names import safe_name
 ExportFormat = Literal["wav", "npy", "pt"]
 Convert = Callable[[Path], None]
 
-ABOUT_NAME = "export.json"
+METADATA_NAME = "export.json"
 UNSPLIT = "unsplit"
 """Part of clips that have no split."""
 
@@ -107,7 +107,7 @@ def write_export(table: RecordingsTable, kind: ExportKind, *, convert: Convert =
             unfinished.mkdir()
             counts = _write_items(clips, table, kind, unfinished)
             convert(unfinished)
-            _write_json(unfinished / ABOUT_NAME, {"key": key, **counts, **_describe(clips, kind)})
+            _write_json(unfinished / METADATA_NAME, {"key": key, **counts, **_describe(clips, kind)})
             if folder.exists():
                 os.replace(folder, scratch / "old")
             os.replace(unfinished, folder)
@@ -136,7 +136,7 @@ def _key(clips: Clips, table: RecordingsTable, kind: ExportKind) -> str:
 def _read_metadata(folder: Path) -> dict[str, Any] | None:
     """Return what a finished export says of itself; None where there is none."""
     try:
-        metadata = json.loads((folder / ABOUT_NAME).read_text(encoding="utf-8"))
+        metadata = json.loads((folder / METADATA_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return (
@@ -206,16 +206,16 @@ def _write_arrays(clips: Clips, table: RecordingsTable, mel: MelImage | None, fo
     def values(k: int) -> FloatArray:
         return clips.samples(k) if mel is None else mel.levels(clips.samples(k), rate_hz=clips.rate_hz)
 
-    for part, members in parts.items():
+    for split, members in parts.items():
         shape = (len(members), *values(members[0]).shape)
-        _write_array(folder / f"{safe_name(part)}_x.npy", shape, map(values, members))
+        _write_array(folder / f"{safe_name(split)}_x.npy", shape, map(values, members))
         targets = np.array([number_of[rows[k]["scientific_name"]] for k in members], "<i8")
-        with atomic_file(folder / f"{safe_name(part)}_y.npy") as stream:
+        with atomic_file(folder / f"{safe_name(split)}_y.npy") as stream:
             np.save(stream, targets)
     _write_json(folder / "labels.json", labels)
     _write_json(
         folder / "groups.json",
-        {part: [groups[rows[k]["recording_id"]] for k in members] for part, members in parts.items()},
+        {split: [groups[rows[k]["recording_id"]] for k in members] for split, members in parts.items()},
     )
     n_items = sum(map(len, parts.values()))
     return {"n_items": n_items, "n_without_species": len(rows) - n_items}

@@ -145,7 +145,7 @@ def _of_csv(path: Path) -> Iterator[tuple[list[str], str]]:
             f"line {table.long_rows[0]}: expected {len(table.header)} cells as in the header.", subject=path
         )
     if n_unnamed:
-        table.notes.say(f"{counted(n_unnamed, 'row')} without the name of a recording.")
+        table.notes.add(f"{counted(n_unnamed, 'row')} without the name of a recording.")
     for sentence in table.notes.sentences():
         LOG.info(f"{path}: {sentence}")
 

@@ -25,7 +25,7 @@ from dawnchorus.types import Progress, Report, ignore_progress
 
 FOLDER = "images"
 KEY = "key"
-_ABOUT = ("recording_id", "start_s", "end_s", "scientific_name", "license", "recordist", "url")
+_TEXT_FIELDS = ("recording_id", "start_s", "end_s", "scientific_name", "license", "recordist", "url")
 
 
 def write_images(clips: Clips, folder: Path, how: MelImage, *, n_workers: int, report: Report = ignore_progress) -> int:
@@ -59,7 +59,7 @@ def _write_if_changed(path: Path, clips: Clips, number: int, how: MelImage) -> b
     key = hashlib.sha256(json.dumps([asdict(how), row["recording_id"]]).encode() + samples.tobytes()).hexdigest()
     if _read_key(path) == key:
         return False
-    _write(path, _image(how.levels(samples, rate_hz=clips.rate_hz), how.range_db), {KEY: key, **_about(row)})
+    _write(path, _image(how.levels(samples, rate_hz=clips.rate_hz), how.range_db), {KEY: key, **_text_chunks(row)})
     return True
 
 
@@ -69,8 +69,8 @@ def _image(levels: Any, range_db: float) -> Image.Image:
     return Image.fromarray(grey[::-1])
 
 
-def _about(row: dict[str, Any]) -> dict[str, str]:
-    return {name: str(row[name]) for name in _ABOUT if row[name] is not None}
+def _text_chunks(row: dict[str, Any]) -> dict[str, str]:
+    return {name: str(row[name]) for name in _TEXT_FIELDS if row[name] is not None}
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ _MIN_LETTERS = 5
 """Shorter names, such as codes, differ in one letter by design."""
 
 
-def label_doubts(rows: Iterable[RecordingRow], known: KnownClasses, *, sources: Sequence[str]) -> Iterator[str]:
+def find_label_doubts(rows: Iterable[RecordingRow], known: KnownClasses, *, sources: Sequence[str]) -> Iterator[str]:
     """Yield a sentence for each kind of doubt; `sources` are the lists whose names `known` has."""
     counts = Counter(name for row in rows for name in _names(row))
     unnamed = sum(n for name, n in counts.items() if is_unnamed(name))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dawnchorus.errors import FormatError
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore
-from dawnchorus.taxonomy.checklists import Checklist, checklists_beside, installed_checklists, read_checklist
+from dawnchorus.taxonomy.checklists import Checklist, find_checklists, installed_checklists, read_checklist
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
 
@@ -37,7 +37,7 @@ def open_name_lists(
     if bundle is not None:
         lists.append(Checklist(f"the labels of {DEFAULT_MODEL}", bundle.labels, {}))
     notes = []
-    for path in checklists_beside(source):
+    for path in find_checklists(source):
         try:
             lists.append(read_checklist(path))
         except FormatError as error:

@@ -19,7 +19,7 @@ from dawnchorus.data.relations import (
 )
 from dawnchorus.errors import InputError
 
-DEFAULT_PARTS: dict[str, float] = dict(zip(SPLITS, (0.7, 0.15, 0.15), strict=True))
+DEFAULT_RATIOS: dict[str, float] = dict(zip(SPLITS, (0.7, 0.15, 0.15), strict=True))
 
 
 def split_table(

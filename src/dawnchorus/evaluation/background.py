@@ -60,11 +60,12 @@ class BackgroundTest:
     """Scores of all recordings that are without birds, or in part, the highest first."""
 
     n_recordings: int
-    n_in_part: int
-    """Annotated recordings of them, of which only the windows count in which nothing is marked."""
+    n_partial: int
+    """Annotated ones among them, of which only the windows without annotations count."""
     n_species: int
-    """Species that are absent from some of the recordings: the others are not judged."""
-    n_not_judged: int
+    """Species that are absent from some of the recordings."""
+    n_species_unmeasured: int
+    """Species of the model that are absent from none of them."""
     n_with_detections: int
     """Recordings in which a species scores `min_score` or more."""
     min_score: float
@@ -82,9 +83,9 @@ class BackgroundTest:
         """Return the figures of all recordings together."""
         names = (
             "n_recordings",
-            "n_in_part",
+            "n_partial",
             "n_species",
-            "n_not_judged",
+            "n_species_unmeasured",
             "n_with_detections",
             "min_score",
             "highest",
@@ -96,7 +97,7 @@ class BackgroundTest:
 
     def __str__(self) -> str:
         first = self.recordings[0]
-        in_part = f" (of {self.n_in_part} the time between marks)" if self.n_in_part else ""
+        in_part = f" (of {self.n_partial} the time between marks)" if self.n_partial else ""
         return (
             f"highest score {self.highest:.3f} ({first.scientific_name} in {first.recording_id}), 95th percentile "
             f"{self.percentile_95:.3f}; from {self.min_score:g} on in {self.n_with_detections} of "
@@ -133,9 +134,9 @@ def measure_background(scores: Scores) -> BackgroundTest | None:
     highest = [each.highest for each in results]
     return BackgroundTest(
         n_recordings=len(results),
-        n_in_part=sum(bool(each.row.annotations) for each in recordings),
+        n_partial=sum(bool(each.row.annotations) for each in recordings),
         n_species=int(is_judged.sum()),
-        n_not_judged=int((~is_judged).sum()),
+        n_species_unmeasured=int((~is_judged).sum()),
         n_with_detections=sum(score >= DEFAULT_MIN_SCORE for score in highest),
         min_score=DEFAULT_MIN_SCORE,
         highest=max(highest),
@@ -233,10 +234,11 @@ def describe_background(test: BackgroundTest | None, *, model: str, activation: 
             f"nor how many false alarms it gives in an hour. Add some, as a folder 'noise', and split again."
         )
         return
-    if test.n_not_judged:
+    if test.n_species_unmeasured:
         yield (
-            f"warning: no recording is without the other {test.n_not_judged} of {test.n_species + test.n_not_judged} "
-            f"species, so it is not known how often {model} detects these in noise."
+            f"warning: no recording is without the other {test.n_species_unmeasured} of "
+            f"{test.n_species + test.n_species_unmeasured} species, so it is not known how often {model} detects these "
+            f"in noise."
         )
     if not test.n_with_detections:
         yield f"background: {model}: {test}"

@@ -407,9 +407,9 @@ def _reliability(scores: npt.NDArray[np.float64], truth: npt.NDArray[np.bool_]) 
     known = ~np.isnan(scores)
     stated, correct = scores[known], truth[known]
     bins = np.minimum((stated * 10).astype(int), 9)
-    bins_shown = []
+    points = []
     for k in range(10):
         here = bins == k
         if here.any():
-            bins_shown.append((float(stated[here].mean()), float(correct[here].mean()), int(here.sum())))
-    return tuple(bins_shown)
+            points.append((float(stated[here].mean()), float(correct[here].mean()), int(here.sum())))
+    return tuple(points)

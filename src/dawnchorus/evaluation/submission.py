@@ -21,7 +21,7 @@ from dawnchorus.models.store import ModelStore
 from dawnchorus.storage.files import atomic_file
 from dawnchorus.tables import Table, header_key
 
-ROW_ID, SPECIES_LIST, TARGET, NOBODY = "row_id", "birds", "target", "nocall"
+ROW_ID, SPECIES_LIST, TARGET, NOCALL = "row_id", "birds", "target", "nocall"
 STEP_S = 5
 DEFAULT_MIN_SCORE = 0.5
 N_SHOWN = 3
@@ -290,7 +290,7 @@ def _scores(sample: Sample, row_id: str, windows: _Windows) -> list[str]:
 
 def _species(_sample: Sample, row_id: str, windows: _Windows) -> list[str]:
     is_there = windows.rows[row_id] >= windows.thresholds
-    return [" ".join(code for code, there in zip(windows.codes, is_there, strict=True) if there) or NOBODY]
+    return [" ".join(code for code, there in zip(windows.codes, is_there, strict=True) if there) or NOCALL]
 
 
 def _target(sample: Sample, row_id: str, windows: _Windows) -> list[str]:

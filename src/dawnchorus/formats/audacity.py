@@ -44,7 +44,7 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     lines = read_text(path, guesses).splitlines()
     if notes is not None:
         for sentence in guesses.sentences():
-            notes.say(path, sentence)
+            notes.add(path, sentence)
     pending: Mark | None = None
     for number, line in enumerate(lines, start=1):
         if not line.strip():

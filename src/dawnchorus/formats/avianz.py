@@ -48,7 +48,7 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
             marks = [Mark(number, None, problem=f"expected [start, end, low, high, species], got {segment!r:.80}.")]
         yield from marks
     if uncertain and notes is not None:
-        notes.say(
+        notes.add(
             path, f"species of less than full certainty, kept without a name: {len(uncertain)} (as {uncertain[0]})."
         )
 

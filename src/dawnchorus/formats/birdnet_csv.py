@@ -29,8 +29,8 @@ _TRUTHS = {"true": True, "false": False}
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
     """Write the header and one row per detection."""
     parameters = provenance.parameters
-    asked = parameters.get("range_filter"), parameters.get("speech"), has_channels(provenance)
-    more = [name for name, is_asked in zip(MORE_COLUMNS, asked, strict=True) if is_asked]
+    requested = parameters.get("range_filter"), parameters.get("speech"), has_channels(provenance)
+    more = [name for name, is_requested in zip(MORE_COLUMNS, requested, strict=True) if is_requested]
     with text_stream(stream) as text:
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow([*COLUMNS, *more])

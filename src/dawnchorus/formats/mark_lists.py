@@ -150,7 +150,7 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
             columns = _ClassColumns(rows, recording, folder, *_require_span(rows), tuple(classes))
             rows.use(*classes)
             if notes is not None:
-                notes.say(path, f"a column for each class, 1 or POS where it is present: {columns.names()}.")
+                notes.add(path, f"a column for each class, 1 or POS where it is present: {columns.names()}.")
             return rows.iterate_marks(columns.marks, notes)
     label, (start, end, is_duration) = rows.require(_LABEL), _require_span(rows)
     score = rows.score_column(headers.SCORE)

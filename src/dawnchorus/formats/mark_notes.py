@@ -19,7 +19,7 @@ class MarkNotes:
         self._unread: dict[str, tuple[str, str]] = {}
         """Columns that are not read, with a value and the row that has it."""
 
-    def say(self, table: Path, sentence: str) -> None:
+    def add(self, table: Path, sentence: str) -> None:
         """Add a sentence on a table."""
         self._tables.setdefault(sentence, []).append(table)
 

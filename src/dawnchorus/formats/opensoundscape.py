@@ -51,13 +51,12 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """
     rows = NamedColumns(path)
     file, start, end = (rows.require([name]) for name in INDEX)
-    labels = {
-        place: parse_label(name) for place, name in enumerate(rows.header) if place not in (file, start, end) and name
-    }
+    index = (file, start, end)
+    labels = {column: parse_label(name) for column, name in enumerate(rows.header) if column not in index and name}
     for line, fields in rows:
         start_s, end_s = rows.offset_s(line, fields, start), rows.offset_s(line, fields, end)
-        for place, label in labels.items():
-            value = rows.number_or_none(line, fields, place)
+        for column, label in labels.items():
+            value = rows.number_or_none(line, fields, column)
             if value is not None:
                 yield (
                     rows.text(fields, file),

@@ -155,9 +155,9 @@ def detect_format(path: Path) -> TableFormat:
     Raises:
         InputError: no format has this suffix.
     """
-    found = _find_format(path)
-    if found is not None:
-        return found
+    table_format = _find_format(path)
+    if table_format is not None:
+        return table_format
     if path.name.lower().endswith(".txt"):
         return FORMATS["raven"]
     raise InputError(

@@ -39,7 +39,7 @@ class ReviewColumns:
             self._verdicts.append((index, verdicts))
             unknown = [word for word in words if _answer(word) is None and parse_review(word) != "undecided"]
             if unknown:
-                table.notes.say(
+                table.notes.add(
                     f"column '{table.header[index]}': neither yes nor no in {counted_rows(len(unknown))} (as "
                     f"'{unknown[0]}'): these marks are kept as a sound that may be of any species."
                 )

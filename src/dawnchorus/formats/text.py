@@ -135,7 +135,7 @@ class NamedColumns:
         for line in self.table.long_rows:
             yield Mark(line, None, problem=self._too_long())
         for sentence in self.table.notes.sentences():
-            notes.say(self.path, sentence)
+            notes.add(self.path, sentence)
 
     def _too_long(self) -> str:
         return (
@@ -204,7 +204,7 @@ class NamedColumns:
         if ":" in text and column not in self._clocks:
             self._clocks.add(column)
             name = self.header[column]
-            self.table.notes.say(f"column '{name}': times such as '{text.strip()}' are read as {value:g} s.")
+            self.table.notes.add(f"column '{name}': times such as '{text.strip()}' are read as {value:g} s.")
         return value
 
     def _format_expected(self, expected: str, fields: list[str], column: int) -> str:

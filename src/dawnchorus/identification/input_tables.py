@@ -96,8 +96,8 @@ def read_species_list(path: Path, *, on_note: OnNote = _ignore) -> tuple[str, ..
         if first.setdefault(key, line) is not line
     ]
     if doubled:
-        notes.say(f"names that are there twice: {len(doubled)}, as {doubled[0][0]!r} and {doubled[0][1]!r}.")
-    _tell(path, notes, on_note)
+        notes.add(f"names that are there twice: {len(doubled)}, as {doubled[0][0]!r} and {doubled[0][1]!r}.")
+    _report_notes(path, notes, on_note)
     return names
 
 
@@ -145,8 +145,8 @@ def read_thresholds(path: Path, *, labels: Sequence[Label] = (), on_note: OnNote
                 subject=path,
             )
     if not thresholds:
-        rows.table.notes.say("no threshold in it: every species is reported from the general smallest score on.")
-    _tell(path, rows.table.notes, on_note)
+        rows.table.notes.add("no threshold in it: every species is reported from the general smallest score on.")
+    _report_notes(path, rows.table.notes, on_note)
     return {name: value for _, name, value in thresholds.values()}
 
 
@@ -173,7 +173,7 @@ def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Reco
         )
     if others := rows.table.unread({file, *locations.columns, *moments.columns}):
         near = near_column(others, _USUAL_COLUMNS)
-        rows.table.notes.say(f"columns that are not read: {list_columns(others)}.{near}")
+        rows.table.notes.add(f"columns that are not read: {list_columns(others)}.{near}")
     metadata_by_path: dict[Path, RecordingMetadata] = {}
     first_lines: dict[Path, int] = {}
     for line, fields in rows:
@@ -198,11 +198,11 @@ def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Reco
             )
     n_days = sum(isinstance(metadata, DatedMetadata) for metadata in metadata_by_path.values())
     if n_days:
-        rows.table.notes.say(
+        rows.table.notes.add(
             f"{n_days} of {counted(len(metadata_by_path), 'recording')} "
             f"{'has' if n_days == 1 else 'have'} a date without a time: it counts for the week."
         )
-    _tell(path, rows.table.notes, on_note)
+    _report_notes(path, rows.table.notes, on_note)
     return metadata_by_path
 
 
@@ -213,7 +213,7 @@ def _metadata_text(metadata: RecordingMetadata) -> str:
     return " ".join(str(part) for part in parts if part is not None) or "nothing"
 
 
-def _tell(path: Path, notes: Notes, on_note: OnNote) -> None:
+def _report_notes(path: Path, notes: Notes, on_note: OnNote) -> None:
     for sentence in notes.sentences():
         on_note(f"{path}: {sentence}")
 

@@ -190,7 +190,7 @@ class Target:
                 out_path = self.path / f"detections{chosen.suffix}" if self.is_folder else self.path
                 with atomic_file(out_path) as stream:
                     chosen.write(stream, run.tables(), run.provenance)
-        with atomic_file(self._beside(PARAMETERS_SUFFIX)) as stream:
+        with atomic_file(self._sibling_path(PARAMETERS_SUFFIX)) as stream:
             text = json.dumps(asdict(run.provenance), indent=2, ensure_ascii=False)
             stream.write(text.encode() + b"\n")
         self._write_failures(run)
@@ -200,12 +200,12 @@ class Target:
     def _how(self, run: Run) -> dict[str, Any]:
         return {"formats": [chosen.name for chosen in self.formats], "provenance": asdict(run.provenance)}
 
-    def _beside(self, suffix: str) -> Path:
+    def _sibling_path(self, suffix: str) -> Path:
         out_path = self.path / "run" if self.is_folder else self.path
         return out_path.with_name(out_path.name + suffix)
 
     def _write_failures(self, run: Run) -> None:
-        out_path = self._beside(FAILURES_SUFFIX)
+        out_path = self._sibling_path(FAILURES_SUFFIX)
         if not run.failures:
             out_path.unlink(missing_ok=True)
             return

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Unpack, cast
 
 from dawnchorus.audio.discovery import find_recordings
-from dawnchorus.audio.sounds import Sound, is_in_memory, open_sound
+from dawnchorus.audio.sources import AudioSource, is_in_memory, open_audio
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.cores import usable_cores
 from dawnchorus.identification.detection_table import TableBuilder
@@ -38,7 +38,7 @@ from dawnchorus.types import RecordingMetadata
 
 
 def identify(
-    audio: Sound | Iterable[str | os.PathLike[str]],
+    audio: AudioSource | Iterable[str | os.PathLike[str]],
     options: Options | None = None,
     *,
     model: str | os.PathLike[str] | Model = DEFAULT_MODEL,
@@ -122,11 +122,11 @@ def identify(
 
 @contextmanager
 def _list_recordings(
-    audio: Sound | Iterable[str | os.PathLike[str]],
+    audio: AudioSource | Iterable[str | os.PathLike[str]],
 ) -> Iterator[tuple[list[Path], dict[Path, str]]]:
     """Yield the recordings, and the names of those that are shown by another one than their path."""
     if is_in_memory(audio):
-        with open_sound(audio) as file:
+        with open_audio(audio) as file:
             yield [file.path], {file.path: printable(file.name)}
         return
     paths = [audio] if isinstance(audio, str | os.PathLike) else cast(Iterable[str | os.PathLike[str]], audio)

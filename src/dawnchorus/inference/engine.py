@@ -180,7 +180,7 @@ class InferenceEngine:
         while True:
             self._reject_late()
             with self._changed:
-                while (entry := self._take()) is None:
+                while (entry := self._pop_entry()) is None:
                     if self._is_aborted or (self._is_closing and not self._n_unfinished):
                         return None
                     self._changed.wait()
@@ -194,7 +194,7 @@ class InferenceEngine:
         group, n = [batch], len(batch.windows)
         while n < BATCH_WINDOWS:
             with self._changed:
-                entry = self._take(batch.entry.work.model)
+                entry = self._pop_entry(batch.entry.work.model)
             if entry is None:
                 break
             if entry.is_open and not entry.work.is_ready(within_s=max(until_s - time.monotonic(), 0.0)):
@@ -208,7 +208,7 @@ class InferenceEngine:
                 n += len(other.windows)
         return group, None
 
-    def _take(self, model: LoadedModel | None = None) -> _Entry[Any] | None:
+    def _pop_entry(self, model: LoadedModel | None = None) -> _Entry[Any] | None:
         """Remove the next waiting recording if there is room, else the first active one (of a `model`) that is ready.
 
         Where none is ready, the first one is taken.

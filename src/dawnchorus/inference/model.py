@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from dawnchorus.arrays import Embeddings, Scores, Windows
 from dawnchorus.audio.decode import open_recording
-from dawnchorus.audio.sounds import Sound, open_sound
+from dawnchorus.audio.sources import AudioSource, open_audio
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError, ModelError
@@ -77,7 +77,7 @@ class Model:
 
     def predict(
         self,
-        sound: Sound | npt.ArrayLike,
+        audio: AudioSource | npt.ArrayLike,
         sample_rate_hz: int | None = None,
         *,
         overlap_s: float = 0.0,
@@ -86,7 +86,7 @@ class Model:
         """Return the scores [windows, classes] of a recording, which `identify` compares with its thresholds.
 
         Args:
-            sound: a path, a sound file's bytes, an open sound file, or samples [frames] or [frames, channels], alone or
+            audio: a path, a sound file's bytes, an open sound file, or samples [frames] or [frames, channels], alone or
                 in a tuple with their rate.
             sample_rate_hz: rate of the samples; it may differ from the model's.
             overlap_s: seconds that neighboring windows share; window k starts at `k * (window_s - overlap_s)`.
@@ -97,12 +97,12 @@ class Model:
             AudioError: the file cannot be decoded.
         """
         analysis = DenseScores(np.arange(len(self.labels)))
-        rows = self._compute(analysis, sound, sample_rate_hz, overlap_s=overlap_s, channel=channel)
+        rows = self._compute(analysis, audio, sample_rate_hz, overlap_s=overlap_s, channel=channel)
         return rows["scores"]
 
     def embed(
         self,
-        sound: Sound | npt.ArrayLike,
+        audio: AudioSource | npt.ArrayLike,
         sample_rate_hz: int | None = None,
         *,
         overlap_s: float = 0.0,
@@ -117,7 +117,7 @@ class Model:
         """
         if self.embedding_dim is None:
             raise ModelError(f"{self.name}: this model has no embeddings. Use one that has, such as birdnet.")
-        return self._compute(EmbeddingAnalysis(), sound, sample_rate_hz, overlap_s=overlap_s, channel=channel)[
+        return self._compute(EmbeddingAnalysis(), audio, sample_rate_hz, overlap_s=overlap_s, channel=channel)[
             "embedding"
         ]
 
@@ -130,7 +130,7 @@ class Model:
     def _compute(
         self,
         analysis: WindowAnalysis,
-        sound: Sound | npt.ArrayLike,
+        audio: AudioSource | npt.ArrayLike,
         sample_rate_hz: int | None,
         *,
         overlap_s: float,
@@ -138,7 +138,7 @@ class Model:
     ) -> Table:
         """Return what the analysis computes of a recording."""
         windows = WindowPlan.from_seconds(rate_hz=self.sample_rate_hz, window_s=self.window_s, overlap_s=overlap_s)
-        with open_sound(_with_rate(sound, sample_rate_hz)) as file:
+        with open_audio(_with_rate(audio, sample_rate_hz)) as file:
             if file.is_trusted and self.bundle.info.cleaning is None:
                 return self._compute_here(analysis, file.path, windows, channel)
             plan = ScoringPlan(windows=windows, analyses={"": analysis}, channel=channel)
@@ -201,15 +201,15 @@ def load_model(
     return Model(store.open(Path(model) if isinstance(model, os.PathLike) else model), store)
 
 
-def _with_rate(sound: Sound | npt.ArrayLike, sample_rate_hz: int | None) -> Sound:
+def _with_rate(audio: AudioSource | npt.ArrayLike, sample_rate_hz: int | None) -> AudioSource:
     """Return samples in a tuple with their rate, and other sounds as they are.
 
     Raises:
         InputError: samples without a rate, or a rate for a sound that has one.
     """
-    is_array = hasattr(sound, "__array__") or isinstance(sound, list)
+    is_array = hasattr(audio, "__array__") or isinstance(audio, list)
     if is_array and sample_rate_hz is None:
         raise InputError("sample_rate_hz: expected the rate of the samples in Hz, as in predict(samples, 48_000).")
     if not is_array and sample_rate_hz is not None:
         raise InputError("sample_rate_hz: expected a rate with samples only; files and tuples have their own.")
-    return (sound, sample_rate_hz) if is_array else sound  # type: ignore[return-value]
+    return (audio, sample_rate_hz) if is_array else audio  # type: ignore[return-value]

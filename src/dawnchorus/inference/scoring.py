@@ -52,10 +52,10 @@ def score_recordings(
         for future in engine.complete(recordings, interval_s=PROGRESS_S):
             n_new = engine.n_windows - n_reported
             n_reported += n_new
-            yield ScoringStep(n_new, None if future is None else _take_result(future))
+            yield ScoringStep(n_new, None if future is None else _get_result(future))
 
 
-def _take_result(future: WorkFuture[ScoredRecording]) -> ScoredRecording | FailedRecording:
+def _get_result(future: WorkFuture[ScoredRecording]) -> ScoredRecording | FailedRecording:
     try:
         return future.result()
     except AudioError as error:

@@ -155,8 +155,8 @@ def expected_calibration_error(truth: npt.ArrayLike, probabilities: npt.ArrayLik
     bins = np.minimum((each * n_bins).astype(int), n_bins - 1)
     n = np.bincount(bins, minlength=n_bins)
     right = np.bincount(bins, is_right, minlength=n_bins)
-    said = np.bincount(bins, each, minlength=n_bins)
-    return float(np.abs(right - said).sum() / n.sum())
+    predicted = np.bincount(bins, each, minlength=n_bins)
+    return float(np.abs(right - predicted).sum() / n.sum())
 
 
 def average_known(values: FloatArray) -> FloatArray:

@@ -95,7 +95,7 @@ def read_classes(path: Path, *, kind: Kind | None = None) -> tuple[Label, ...]:
     _refuse_doubled(path, rows, labels)
     if kind is not None:
         return tuple(replace(label, kind=kind) for label in labels)
-    _say_other_sounds(path, labels)
+    _log_other_sounds(path, labels)
     return labels
 
 
@@ -300,7 +300,7 @@ def _refuse_doubled(path: Path, rows: list[_Row], labels: tuple[Label, ...]) -> 
     )
 
 
-def _say_other_sounds(path: Path, labels: tuple[Label, ...]) -> None:
+def _log_other_sounds(path: Path, labels: tuple[Label, ...]) -> None:
     """Name the classes that are no species."""
     others = [label.scientific_name for label in labels if label.kind == "sound"]
     if others:

@@ -57,7 +57,7 @@ def summarise(tables: Iterable[tuple[Path, RecordingTable]]) -> RunSummary:
     for path, table in tables:
         summary.n_recordings += 1
         summary.duration_s += table.duration_s
-        _add_origin(summary, table)
+        _add_metadata(summary, table)
         speech: list[Detection | Segment] = [d for d in table.detections if _is_speech(d)]
         speech += () if table.is_silenced else table.speech
         seen: set[str] = set()
@@ -76,7 +76,7 @@ def summarise(tables: Iterable[tuple[Path, RecordingTable]]) -> RunSummary:
     return summary
 
 
-def _add_origin(summary: RunSummary, table: RecordingTable) -> None:
+def _add_metadata(summary: RunSummary, table: RecordingTable) -> None:
     metadata = table.metadata
     if metadata.latitude is not None and metadata.longitude is not None:
         summary.locations.add((round(metadata.latitude, 3), round(metadata.longitude, 3)))

@@ -27,9 +27,9 @@ from dawnchorus.errors import DownloadError, LongWaitError
 from dawnchorus.storage.file_kinds import find_other_kind, find_page
 from dawnchorus.storage.files import cannot_write
 from dawnchorus.storage.http_headers import (
-    asked_wait_s,
     content_encoding,
     parse_content_range,
+    parse_retry_after,
     reply_fault,
     reply_version,
 )
@@ -172,7 +172,7 @@ class HttpClient:
                     if reply.status_code not in RETRIED or number == self._max_tries:
                         answer = f"{status}. {_read_explanation(reply)}"
                         raise DownloadError(self._clean(answer.rstrip(". ")), reply.status_code) from None
-                wait_s = asked_wait_s(reply.headers)
+                wait_s = parse_retry_after(reply.headers)
                 if wait_s is not None and wait_s > MAX_WAIT_S:
                     raise LongWaitError(
                         self._clean(
@@ -244,7 +244,7 @@ class HttpClient:
                 part.remove()
                 raise ConnectionError(f"{fault}; beginning again")
             content_range = reply.headers.get("Content-Range")
-            is_told = (
+            has_known_end = (
                 bool(content_range or reply.raw.chunked) or encoding == "gzip" or reply.raw.length_remaining is not None
             )
             if content_range is None or not n_before:
@@ -259,7 +259,7 @@ class HttpClient:
         if content_range is not None and part.n_bytes != parse_content_range(content_range)[1] + 1:
             part.remove()
             raise ConnectionError(f"got another number of bytes than {content_range!r}; beginning again")
-        _check_length(part, known, is_told=is_told)
+        _check_length(part, known, has_known_end=has_known_end)
 
     def _clean(self, text: str) -> str:
         if self._secret:
@@ -268,7 +268,7 @@ class HttpClient:
         return _LOGIN.sub("***@", text)
 
 
-def _check_length(part: PartialFile, known: ContentVersion | None, *, is_told: bool) -> None:
+def _check_length(part: PartialFile, known: ContentVersion | None, *, has_known_end: bool) -> None:
     """Refuse bytes that are not all; content of unknown length is whole when it ends twice at the same place."""
     version, got = part.read_version(), part.n_bytes
     expected = None if version is None else version.n_bytes
@@ -279,7 +279,7 @@ def _check_length(part: PartialFile, known: ContentVersion | None, *, is_told: b
         if got > expected:
             part.remove()
         raise ConnectionError(f"the connection ended after {got} of {expected} bytes")
-    if not is_told and (known is None or known.n_bytes_read != got):
+    if not has_known_end and (known is None or known.n_bytes_read != got):
         part.start(ContentVersion(None, None, n_bytes_read=got))
         raise ConnectionError("the server did not give the length; reading again to compare")
 

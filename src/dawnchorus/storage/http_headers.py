@@ -17,7 +17,7 @@ _MIN_AGE_S = 60
 """A younger file may change again within the same second."""
 
 
-def asked_wait_s(headers: Mapping[str, str]) -> float | None:
+def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     """Return seconds that a Retry-After header asks to wait, as a number or a date; None if it has no moment to come.
 
     A date is compared with the server's own, where it sends one.

@@ -285,7 +285,7 @@ class DateColumn:
         if self._named_order is not None and self._named_order in possible:
             return self._named_order
         if self._named_order is not None and dates:
-            self._notes.say(
+            self._notes.add(
                 f"column '{self.name}': dates such as '{texts[dates[0]]}' are not all written as its name says, "
                 f"'{extract_brackets(self.name)}': the order of day and month is read from the dates."
             )
@@ -299,7 +299,7 @@ class DateColumn:
         order, reason = self._guess(unsure, possible)
         read = unsure[0].stamp(order)
         n_unsure = sum(n_rows[pair] for pair in unsure)
-        self._notes.say(
+        self._notes.add(
             f"column '{self.name}': in {counted_rows(n_unsure)} day and month could change places (as "
             f"'{texts[unsure[0]]}'); read as {order}{f', so {read.date}' if read else ''}, because {reason}. Write "
             f"dates as 2024-05-01 to be sure."
@@ -322,7 +322,7 @@ class DateColumn:
         n_open = n_dates - sure.total()
         example = f" (as '{texts[unsure[0]]}')" if unsure else ""
         counts = ", ".join(f"{each} in {counted_rows(number)}" for each, number in sure.items())
-        self._notes.say(
+        self._notes.add(
             f"column '{self.name}': day and month stand in several orders ({counts}); {counted_rows(n_open)} that "
             f"could be either{example} {'is' if n_open == 1 else 'are'} left without a date. Write dates as 2024-05-01."
         )
@@ -352,7 +352,7 @@ class DateColumn:
             return
         example = next(iter(serials))
         day = _serial(example)
-        self._notes.say(
+        self._notes.add(
             f"column '{self.name}': {counted_rows(serials.total())} with numbers such as '{example}' are taken for a "
             f"spreadsheet's days since 1900 ({day.date if day else ''})."
         )
@@ -366,7 +366,7 @@ class DateColumn:
         }
         if dates:
             value, read = next(iter(dates.items()))
-            self._notes.say(
+            self._notes.add(
                 f"column '{self.name}': {counted_rows(sum(counts[each] for each in dates))} with dates such as "
                 f"'{value}' are understood only in part, and read as {read}; expected {_EXPECTED}."
             )
@@ -380,7 +380,7 @@ class DateColumn:
             if (stamp := self.parse(value)) is not None and stamp.date > last_day[: len(stamp.date)]
         ]
         if future:
-            self._notes.say(
+            self._notes.add(
                 f"column '{self.name}': {counted_rows(sum(counts[value] for value in future))} with dates in the "
                 f"future (as '{future[0]}'), which are read as they are. Check them."
             )
@@ -391,7 +391,7 @@ class DateColumn:
         sure_signs = [sign for sign, date_ in pairs.items() if not any(_could_be_either(pair) for pair in date_)]
         if open_signs and sure_signs:
             examples = (next(iter(pairs[sign].values())) for sign in (sure_signs[0], open_signs[0]))
-            self._notes.say(
+            self._notes.add(
                 f"column '{self.name}': dates are written as '{next(examples)}' where the day is above 12, and as "
                 f"'{next(examples)}' where it is not: a spreadsheet may have changed day and month there. Check them."
             )

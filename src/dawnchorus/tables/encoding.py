@@ -116,7 +116,7 @@ def _decode_narrow(data: bytes, notes: Notes) -> str:
     page = _code_page(b"\n".join(others)[:_MAX_SAMPLE])
     example = _example(others[0].decode(page, "replace"))
     n_lines = len(lines) - (not lines[-1])
-    notes.say(
+    notes.add(
         f"not in UTF-8: {len(others)} of {n_lines} lines read as "
         f"code page {page} (as '{example}'). Save it as UTF-8 if letters are wrong."
     )

@@ -203,7 +203,7 @@ class LocationColumn:
         reversed_only = [value for value in given if parse_location(value) is None and self._is_reversed(value)]
         if not self._longitude_first and reversed_only and all(map(self._is_reversed, given)):
             self._longitude_first = True
-            notes.say(
+            notes.add(
                 f"column '{name}': read as longitude, latitude, because in {counted_rows(len(reversed_only))} only "
                 f"this is a location (as '{reversed_only[0]}')."
             )

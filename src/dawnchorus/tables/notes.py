@@ -19,13 +19,13 @@ class Notes:
     """Guesses and values that were not understood; those of one column are one sentence with number and example."""
 
     def __init__(self) -> None:
-        self._said: dict[str, None] = {}
+        self._sentences: dict[str, None] = {}
         self._misread: dict[str, _Misread] = {}
         self._left_out: dict[str, _Misread] = {}
 
-    def say(self, sentence: str) -> None:
+    def add(self, sentence: str) -> None:
         """Add a sentence, unless it is there."""
-        self._said.setdefault(sentence)
+        self._sentences.setdefault(sentence)
 
     def misread(self, column: str, value: str, *, expected: str) -> None:
         """Count a value that was not understood."""
@@ -42,7 +42,7 @@ class Notes:
     def sentences(self) -> list[str]:
         """Return all sentences."""
         return [
-            *self._said,
+            *self._sentences,
             *(
                 f"column '{column}': not understood, and left out, in {counted_rows(each.n_rows)} (as "
                 f"'{each.example}'); expected {each.expected}."

@@ -70,7 +70,7 @@ class NumberColumn:
         commas = [number for number in unsure if "," in number]
         if commas and not signs:
             n_rows, read = counted_rows(len(commas)), parse_number(commas[0], comma=self.comma)
-            notes.say(
+            notes.add(
                 f"column '{name}': in {n_rows} a comma may part decimals or thousands (as '{commas[0]}'); read as "
                 f"{read:g}."
             )

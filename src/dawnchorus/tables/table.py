@@ -95,7 +95,7 @@ class Table:
         self._numbers: dict[int, NumberColumn] = {}
         if open_quote is not None:
             line = open_quote + lines.n_skipped
-            self.notes.say(f"line {line}: a quote does not close before the delimiter: each line is read as a row.")
+            self.notes.add(f"line {line}: a quote does not close before the delimiter: each line is read as a row.")
         self._note_doubled_names()
         self._units = self._read_units()
 
@@ -163,7 +163,7 @@ class Table:
         units = {k: cell_unit(name, _bare_key(name), _UNIT_KEYS) for k, name in enumerate(self.header)}
         for k, unit in units.items():
             if unit.unknown:
-                self.notes.say(
+                self.notes.add(
                     f"column '{self.header[k]}': '{unit.unknown}' in its name is not understood and not applied: "
                     "values are read as they stand. Write a direction as S or W, a zone as UTC or +02:00."
                 )
@@ -230,7 +230,7 @@ class Table:
             columns.setdefault(error.column, []).append(error)
         for name, of_column in columns.items():
             first = of_column[0]
-            self.notes.say(
+            self.notes.add(
                 f"column '{name}': errors of a spreadsheet, read as empty, in {counted_rows(len(of_column))} (line "
                 f"{first.line}: '{first.value}')."
             )
@@ -245,12 +245,12 @@ class Table:
             )
             if not n_rows:
                 raise FormatError(f"{sentence}", subject=self.path)
-            self.notes.say(sentence)
+            self.notes.add(sentence)
         if n_headers:
-            self.notes.say(f"{counted_rows(n_headers)} with the header once more, left out.")
+            self.notes.add(f"{counted_rows(n_headers)} with the header once more, left out.")
         if self._remarks:
             line, text = next(iter(self._remarks.items()))
-            self.notes.say(f"{counted_rows(len(self._remarks))} with a remark alone, left out (line {line}: '{text}').")
+            self.notes.add(f"{counted_rows(len(self._remarks))} with a remark alone, left out (line {line}: '{text}').")
 
     def _note_doubled_names(self) -> None:
         seen: dict[str, int] = {}
@@ -274,7 +274,7 @@ class Table:
             return
         line, value, other = pairs[0]
         differ = f"which differ in {counted_rows(len(pairs))} (line {line}: '{value}' and '{other}')"
-        self.notes.say(f"two columns '{self.header[first]}', {differ}; the first is read.")
+        self.notes.add(f"two columns '{self.header[first]}', {differ}; the first is read.")
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class TimeColumn:
         )
         self._has_short_minutes = any(re.fullmatch(r"\d{1,2}[.,]\d{2}", value) for value in given)
         if self._has_fractions:
-            notes.say(
+            notes.add(
                 f"column '{name}': numbers such as '{fractions[0]}' are taken for a spreadsheet's parts of a day "
                 f"({self._fraction(fractions[0]):%H:%M})."
             )

@@ -76,7 +76,7 @@ def read_checklist(path: Path, *, edition: str | None = None) -> Checklist:
     return Checklist(edition or path.name, tuple(labels), codes, tuple(notes.sentences()))
 
 
-def checklists_beside(source: Path) -> list[Path]:
+def find_checklists(source: Path) -> list[Path]:
     """Return the checklists that lie in a folder, next to a table, or in the folder above."""
     folder = source.absolute() if source.is_dir() else source.absolute().parent
     return [

@@ -121,7 +121,7 @@ def open_inputs(network: Network, config: TrainConfig, examples: LabeledClips, *
 
 def _has_fixed_features(network: Network, config: TrainConfig) -> bool:
     augment = config.augment
-    changes_sound = (
+    augments_waveforms = (
         augment.gain_db,
         augment.time_roll,
         augment.pitch_shift,
@@ -130,7 +130,7 @@ def _has_fixed_features(network: Network, config: TrainConfig) -> bool:
         augment.noise_p,
         augment.background_p,
     )
-    return network.has_fixed_features and config.data.crop == "fixed" and not any(changes_sound)
+    return network.has_fixed_features and config.data.crop == "fixed" and not any(augments_waveforms)
 
 
 def _some(members: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:

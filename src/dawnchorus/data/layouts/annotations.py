@@ -286,10 +286,10 @@ def _nearness(path: Path, table: Path) -> tuple[int, ...]:
     audio, here = path.absolute().parent, table.absolute().parent
     if audio == here:
         return 3, 0, 0
-    is_beside = here.parent == audio or audio.parent in (here, here.parent)
+    is_adjacent = here.parent == audio or audio.parent in (here, here.parent)
     same_names = _n_same_tail(audio.parts, here.parts)
     shared = len(os.path.commonpath([audio, here]))
-    return 2 if is_beside else 1, same_names, shared
+    return 2 if is_adjacent else 1, same_names, shared
 
 
 def _n_same_tail(one: Sequence[str], other: Sequence[str]) -> int:

@@ -103,7 +103,7 @@ class FolderReading:
     """Names of other folders, with their numbers of recordings."""
     reviews: dict[Path, tuple[str, Review]] = field(default_factory=dict)
     """Folders that say whether the species is there, by recording."""
-    beside_reviews: Counter[str] = field(default_factory=Counter)
+    review_siblings: Counter[str] = field(default_factory=Counter)
     """Labeled recordings by folders that are none of a review, and lie next to one that is."""
     tape_clips: list[Path] = field(default_factory=list)
     """Recordings labelled by a name of ANIMAL-SPOT's form."""
@@ -149,8 +149,8 @@ class FolderReading:
             if names:
                 listed = ", ".join(f"{name} ({n})" for name, n in names.most_common(_MAX_NAMED))
                 yield f"folders of a review, {listed}: {outcome}, in {counted(names.total(), 'recording')}."
-        if self.beside_reviews:
-            listed = ", ".join(f"{name} ({n})" for name, n in self.beside_reviews.most_common(_MAX_NAMED))
+        if self.review_siblings:
+            listed = ", ".join(f"{name} ({n})" for name, n in self.review_siblings.most_common(_MAX_NAMED))
             yield (
                 f"folders next to those of a review, {listed}: not understood, so their recordings count as the "
                 "species. Name them positive, negative or uncertain."
@@ -188,7 +188,7 @@ def read_folders(
             _read_file_name(reading, path, known)
         if path in reading.reviews and path not in reading.labels and path not in reading.of_files:
             _read_source_name(reading, path, root, known)
-    _count_beside_reviews(reading, reviews)
+    _count_review_siblings(reading, reviews)
     unnamed = [path for path in files if path not in reading.labels and path not in reading.ties]
     _read_file_names(reading, [path for path in unnamed if tape_clip(path.stem) is None])
     return reading
@@ -223,13 +223,13 @@ def _read_reviewed_label(
             return
 
 
-def _count_beside_reviews(reading: FolderReading, reviews: Mapping[Path, Review]) -> None:
+def _count_review_siblings(reading: FolderReading, reviews: Mapping[Path, Review]) -> None:
     """Count labeled recordings in folders that lie next to one of a review, and are none."""
     parents = {folder.parent for folder in reviews}
     for path, label in reading.labels.items():
         if path not in reading.reviews:
             siblings = [folder.name for folder in path.parents if folder.parent in parents and folder.name != label]
-            reading.beside_reviews.update(siblings[:1])
+            reading.review_siblings.update(siblings[:1])
 
 
 def _read_file_name(reading: FolderReading, path: Path, known: KnownClasses | None) -> None:

@@ -131,7 +131,7 @@ class TableLayout:
 
     def rows(self) -> Iterator[RecordingRow]:
         """Yield a row for each line that is not empty; `table.notes` then has what was guessed or not understood."""
-        names = TaxonNames.beside(self.table.path, own=[self._taxon(cells) for _line, cells in self.table])
+        names = TaxonNames.read_for(self.table.path, own=[self._taxon(cells) for _line, cells in self.table])
         reader = _Reader(self)
         for _line, cells in self.table:
             row = reader.row(cells, names)
@@ -145,7 +145,7 @@ class TableLayout:
         """Note the columns with values that give no field."""
         filled = self.table.unread({*self.columns.values(), *self.path_columns})
         if filled:
-            self.table.notes.say(
+            self.table.notes.add(
                 f"columns that are not read: {list_columns(filled)}. Name one with --column FIELD=COLUMN."
                 f"{self._near_fields(list(filled))}"
             )
@@ -262,7 +262,7 @@ class _Reader:
         given = paths[0] if paths else ""
         path = find_audio(self._layout.audio_folders, [*paths, *texts], code)
         if path is None and (path := find_audio(self._layout.audio_folders, _with_zeros(given), code)):
-            self._notes.say(
+            self._notes.add(
                 f"column '{self._table.header[self._layout.path_columns[0]]}': files whose numbers have lost the zeros "
                 f"before them are found with zeros (as '{path.name}')."
             )
@@ -338,10 +338,10 @@ class _Reader:
 
     def _split(self, fields: Mapping[str, str | None]) -> str | None:
         text = fields.get("split") or ""
-        part = SPLIT_NAMES.get(text.lower())
-        if part is None and not is_blank(text):
+        split = SPLIT_NAMES.get(text.lower())
+        if split is None and not is_blank(text):
             self._notes.misread(self._header("split"), text, expected=f"one of {', '.join(SPLIT_NAMES)}")
-        return part
+        return split
 
 
 _TOTALS = frozenset(("total", "totals", "sum", "summe", "gesamt", "insgesamt", "somme", "suma", "totale", "totaal"))

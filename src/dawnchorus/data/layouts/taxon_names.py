@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dawnchorus.errors import FormatError
-from dawnchorus.taxonomy.checklists import checklists_beside, read_checklist
+from dawnchorus.taxonomy.checklists import find_checklists, read_checklist
 from dawnchorus.taxonomy.labels import Label, is_binomial, read_label
 
 Taxon = tuple[str | None, str | None, str | None]
@@ -24,12 +24,12 @@ class TaxonNames:
                 self._labels.setdefault(code, Label(scientific, common or scientific))
 
     @classmethod
-    def beside(cls, table: Path, *, own: Iterable[Taxon]) -> TaxonNames:
+    def read_for(cls, table: Path, *, own: Iterable[Taxon]) -> TaxonNames:
         """Return the codes of `taxonomy.csv` next to a table or above it, those of the table, and those of eBird's.
 
         The first that knows a code counts.
         """
-        paths = checklists_beside(table)
+        paths = find_checklists(table)
         first = [path for path in paths if path.name == "taxonomy.csv"]
         return cls([*_taxa(first), *own, *_taxa(path for path in paths if path not in first)])
 

@@ -21,7 +21,7 @@ _MAX_NAMED = 3
 SAME_LENGTH_S = 2.0
 """Lengths of one sound may differ by so much between the archive's list and a decoder."""
 
-_SAID = (
+_COMPARED_FIELDS = (
     *("scientific_name", "common_name", "secondary", "kind", "url", "recordist", "license", "latitude", "longitude"),
     *("locality", "country", "date", "time", "quality", "sound_type"),
 )
@@ -114,7 +114,7 @@ def compare_with_archive(
         table.with_rows(_update(row, now) for row in table.rows),
         renamed=_differences(pairs, "scientific_name"),
         relicensed=_differences(pairs, "license"),
-        others={name: _differences(pairs, name) for name in _SAID if name not in _NAMED_CHANGES},
+        others={name: _differences(pairs, name) for name in _COMPARED_FIELDS if name not in _NAMED_CHANGES},
         replaced=tuple(row.recording_id for row, result in pairs if _is_other_file(row, result, earlier)),
         gone=tuple(name for name, result in looked_up.items() if result is None),
         unsettled=tuple(name for name in lost if name not in looked_up),
@@ -123,7 +123,7 @@ def compare_with_archive(
 
 def _update(row: RecordingRow, now: Mapping[str, SearchResult]) -> RecordingRow:
     result = now.get(row.recording_id)
-    return row if result is None else replace(row, **{name: getattr(result.row, name) for name in _SAID})
+    return row if result is None else replace(row, **{name: getattr(result.row, name) for name in _COMPARED_FIELDS})
 
 
 def _differences(pairs: Iterable[tuple[RecordingRow, SearchResult]], name: str) -> tuple[tuple[str, str, str], ...]:

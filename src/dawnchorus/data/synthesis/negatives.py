@@ -22,7 +22,7 @@ from dawnchorus.storage.files import cannot_write
 VERSION = 1
 """Part of the folder's name; raised whenever the sounds change."""
 
-N_SOUNDS = 200
+N_RECORDINGS = 200
 LENGTH_S = 3.0
 RATE_HZ = 48_000
 N_PER_SILENT = 6
@@ -56,7 +56,7 @@ def make_negatives(folder: Path) -> tuple[RecordingRow, ...]:
             duration_s=LENGTH_S,
             split="train",
         )
-        for k in range(N_SOUNDS)
+        for k in range(N_RECORDINGS)
     )
 
 
@@ -73,7 +73,7 @@ def _make(target: Path) -> None:
 
 def _generate() -> Iterator[FloatArray]:
     rng = np.random.default_rng(20261121)
-    for k in range(N_SOUNDS):
+    for k in range(N_RECORDINGS):
         yield _without_song(rng) if k % N_PER_SILENT == 0 else _with_songs(rng)
 
 

@@ -25,10 +25,10 @@ PARITY = 1e-4
 def can_extend(base: Bundle, head: Bundle) -> bool:
     """Return True if the two can be one model: both score every class by itself, of recordings cleaned alike."""
     is_each_by_itself = base.info.activation == head.info.activation == "sigmoid"
-    is_same_sound = base.info.cleaning == head.info.cleaning
+    has_same_cleaning = base.info.cleaning == head.info.cleaning
     return (
         is_each_by_itself
-        and is_same_sound
+        and has_same_cleaning
         and base.info.graph == "model.onnx"
         and base.window_samples == head.window_samples
     )

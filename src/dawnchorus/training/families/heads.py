@@ -78,14 +78,14 @@ class Head(nn.Module, ABC):
         each = embeddings.reshape(-1, self.pooling.n_frames, self.pooling.n_dim)
         own = (each @ self.own_weight + self.own_bias).amax(1) * self.trust.exp()
         pooled = self.pooling.pool(each)
-        learned = self.last(self.layers((pooled - self.mean) * self.scale))
-        return learned + own, pooled
+        logits = self.last(self.layers((pooled - self.mean) * self.scale))
+        return logits + own, pooled
 
     @abstractmethod
     def prepare(self, features: Tensor) -> None:
         """Look at features [clips, frames, dim] before training begins: see `Network.prepare`."""
 
-    def _begin_at_nothing(self) -> None:
+    def _zero_last_layer(self) -> None:
         """Set the last layer to zero: what is learned is added to what the backbone says."""
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
@@ -106,7 +106,7 @@ class ResidualHead(Head):
         start = LinearLayer(torch.zeros(pooling.n_dim, len(outputs)), torch.zeros(len(outputs)))
         super().__init__(pooling, _copy_known(start, own, outputs), hidden=hidden, dropout=dropout)
         if bool(self.own_weight.any()):
-            self._begin_at_nothing()
+            self._zero_last_layer()
 
     def prepare(self, features: Tensor) -> None:
         """Take the scale of the embeddings, and the level of unknown classes from those that are known."""
@@ -134,7 +134,7 @@ class BackboneMeanHead(Head):
             bias += IMPROBABLE
         super().__init__(pooling, _copy_known(LinearLayer(weight, bias), own, outputs), hidden=(), dropout=dropout)
         self.trust.requires_grad = self.last.bias.requires_grad = False
-        self._begin_at_nothing()
+        self._zero_last_layer()
 
     def prepare(self, features: Tensor) -> None:
         """Bring the embeddings to a mean length of `LENGTH`."""
