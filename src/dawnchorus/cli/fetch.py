@@ -178,7 +178,7 @@ def _keep(table: RecordingsTable) -> None:
 def kaggle(*, handle: str, data_set: Path, append: bool, workers: int) -> None:
     """Fetch the Kaggle data set or competition HANDLE, and make DATA_SET's recordings table of it.
 
-    HANDLE is OWNER/NAME, a competition such as birdclef-2026, or the address of its page, or of a notebook that uses
+    HANDLE is OWNER/NAME, a competition such as birdclef-2026, or the URL of its page, or of a notebook that uses
     it. Needs the extra [data], and a Kaggle token for what is not public. The files stay in kagglehub's cache
     (~/.cache/kagglehub).
     """

@@ -94,7 +94,7 @@ def verify(store: ModelStore, *, name: str) -> None:
 
 
 @command.command("roll-back")
-@click.option("--server", default=DEFAULT_SERVER, show_default=True, metavar="URL", help="Its address.")
+@click.option("--server", default=DEFAULT_SERVER, show_default=True, metavar="URL", help="URL of the server.")
 def roll_back(*, server: str) -> None:
     """Roll a running server back to the model that it used before the present one.
 

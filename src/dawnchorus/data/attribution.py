@@ -16,7 +16,7 @@ UNKNOWN = "licence not known"
 
 
 def attribution_line(row: RecordingRow) -> str:
-    """Return the line that xeno-canto asks for, or the like for other sources: recordist, number, address."""
+    """Return the line that xeno-canto asks for, or the like for other sources: recordist, number, URL."""
     name = row.recordist or "recordist not known"
     if row.recording_id.startswith("XC") and row.recording_id[2:].isdigit():
         return f"{name}, {row.recording_id}. Accessible at www.xeno-canto.org/{row.recording_id[2:]}"

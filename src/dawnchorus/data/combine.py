@@ -10,7 +10,7 @@ from dawnchorus.data.recordings import MISSING, Annotation, RecordingRow
 
 _FACTS = {
     "source": ("source",),
-    "address": ("url",),
+    "URL": ("url",),
     "recordist": ("recordist",),
     "licence": ("license",),
     "location": ("latitude", "longitude"),

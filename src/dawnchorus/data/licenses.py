@@ -1,4 +1,4 @@
-"""Licences of recordings: from the addresses and words that sources give to SPDX identifiers, and what they allow."""
+"""Licences of recordings: SPDX identifiers from the URLs and words that sources give, and what they allow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEFAULT_ALLOWED = ("CC0", "CC-PDM", "CC-BY", "CC-BY-SA", "CC-BY-NC", "CC-BY-NC-S
 
 
 def parse_license(text: str | None) -> str | None:
-    """Return the SPDX identifier of a Creative Commons licence, from its address, identifier, short or full name.
+    """Return the SPDX identifier of a Creative Commons licence, from its URL, identifier, short or full name.
 
     None for an empty text; the text itself where it names no licence that is known.
     """
@@ -43,7 +43,7 @@ def parse_license(text: str | None) -> str | None:
 
 
 def _parse_url(kind: str, name: str, version: str) -> str:
-    """Return the identifier of the licence whose deed has these parts in its address."""
+    """Return the identifier of the licence whose deed has these parts in its URL."""
     if kind == "publicdomain":
         return f"CC0-{version}" if name == "zero" else f"CC-PDM-{version}"
     return _identifier(name, version) if name.startswith("by") else f"CC-{name.upper()}-{version}"

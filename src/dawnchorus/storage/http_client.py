@@ -84,7 +84,7 @@ def _system_certificates() -> ssl.SSLContext:
 class HttpClient:
     """Requests to one server, at most `per_s` of them in a second, from any thread.
 
-    `secret` is taken out of everything that is said about a failure, and so is `USER:PASSWORD@` of an address, which
+    `secret` is taken out of everything that is said about a failure, and so is `USER:PASSWORD@` of a URL, which
     is sent as basic authentication. Connections are kept for the next request.
 
     urllib3's own `Retry` ends with a reply's headers, so the tries are counted here: most failures are broken bodies.
@@ -128,7 +128,7 @@ class HttpClient:
         and begins again otherwise.
 
         Args:
-            url: The address.
+            url: URL of the content.
             path: The file to write.
             sha256: The only content that is right; without it, the first bytes have to fit the name.
             check: Raises DownloadError for a file that is not as expected, before it has its name.
@@ -201,7 +201,7 @@ class HttpClient:
 
     def _open(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         if not url.startswith(("https://", "http://")):
-            raise DownloadError(self._clean(f"{url}: expected an address that begins with https://"), None)
+            raise DownloadError(self._clean(f"{url}: expected a URL that begins with https://"), None)
         try:
             reply = self._session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S)
         except requests.RequestException:

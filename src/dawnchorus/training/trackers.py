@@ -38,7 +38,7 @@ def check_tracker(config: TrackerConfig) -> TrackerConfig:
 
     Raises:
         MissingExtraError: the tracker's package is not installed.
-        InputError: an address that is none, or a tracker that wants a login and has none.
+        InputError: the URL is not valid, or the tracker needs a login and has none.
     """
     if config.name == "none":
         return config
@@ -120,7 +120,7 @@ def _check_wandb(config: TrackerConfig) -> TrackerConfig:
 
     url = os.environ.get("WANDB_BASE_URL", WANDB_URL)
     try:
-        urllib.request.urlopen(url, timeout=ANSWER_S).close()  # noqa: S310 - W&B's own address, or the user's
+        urllib.request.urlopen(url, timeout=ANSWER_S).close()  # noqa: S310 - W&B's own URL, or the user's
     except urllib.error.HTTPError:
         pass  # an answer, too
     except (OSError, ValueError) as error:

@@ -21,7 +21,7 @@ KEY_HELP = (
 )
 
 _NOTEBOOK_HELP = (
-    "This is the address of a notebook: open it in a browser, choose its tab Input, and give the address of the data "
+    "This is the URL of a notebook: open it in a browser, choose its tab Input, and give the URL of the data "
     "set or competition that is linked there."
 )
 
@@ -47,7 +47,7 @@ class KaggleSource:
 
 
 def parse_url(url: str) -> KaggleSource:
-    """Return the source with this name, or on the page with this address.
+    """Return the source with this name, or on the page with this URL.
 
     Raises:
         InputError: it is neither.
@@ -64,14 +64,14 @@ def parse_url(url: str) -> KaggleSource:
         kind, name = "dataset" if others else "competition", path
     if not (re.fullmatch(r"[\w-]+", name) if kind == "competition" else _OWNED.fullmatch(name)):
         raise InputError(
-            f"{url!r}: expected OWNER/DATA-SET, a competition such as birdclef-2026, or the address of the page of "
+            f"{url!r}: expected OWNER/DATA-SET, a competition such as birdclef-2026, or the URL of the page of "
             f"one, or of a notebook that uses it."
         )
     return KaggleSource(name, kind)
 
 
 def find_source(url: str) -> KaggleSource:
-    """Return the data set or competition of this name or address; of a notebook, its only one.
+    """Return the data set or competition of this name or URL; of a notebook, its only one.
 
     Raises:
         InputError: it is none, or the notebook has several or none.

@@ -29,7 +29,7 @@ def refuse_other_body(request: Request) -> None:
     if route.body_field is None:
         if body.strip() in EMPTY_BODIES:
             return
-        raise InputError("expected no body: this address takes no parameters in one.")
+        raise InputError("expected no body: this endpoint does not read one.")
     kind = media_type(request)
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise InputError(

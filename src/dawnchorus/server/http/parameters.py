@@ -102,5 +102,5 @@ def merge_fields(query: Parameters, fields: Mapping[str, str]) -> Parameters:
         name = by_alias[alias]
         first, second = getattr(query, name), getattr(sent, name)
         if name in query.model_fields_set and first != second:
-            raise InputError(f"{alias}: expected one value, got {first} in the address and {second} in the form.")
+            raise InputError(f"{alias}: expected one value, got {first} in the URL and {second} in the form.")
     return query.model_copy(update={name: getattr(sent, name) for name in sent.model_fields_set})

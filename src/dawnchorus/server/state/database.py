@@ -43,7 +43,7 @@ class Database:
             self.engine = _engine(url)
         except (ArgumentError, NoSuchModuleError) as error:
             raise InputError(
-                "--database: expected an address such as postgresql+psycopg://USER@HOST/NAME; this one cannot be read."
+                "--database: expected a URL such as postgresql+psycopg://USER@HOST/NAME; this one cannot be read."
             ) from error
         except ModuleNotFoundError as error:
             raise MissingExtraError(error.name or "psycopg", extra="postgresql", purpose="This database") from error
