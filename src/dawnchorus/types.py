@@ -20,7 +20,7 @@ ChannelOption = Literal[Channel, "each"]
 
 @dataclass(frozen=True)
 class RecordingMetadata:
-    """Location and time of a recording, as far as its file, its name or a table says.
+    """Location and time of a recording, as far as they are known.
 
     `start_time` is the clock time of the first sample; without a time zone it is the recorder's local time.
     `source` names what was read, for example "guano" or "file name".
@@ -39,7 +39,7 @@ class RecordingMetadata:
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """Header of a sound file.
+    """Properties in an audio file's header.
 
     `n_frames` is the header's promise, counted per channel; None where the format makes none. It may be wrong: only
     decoding tells.
@@ -53,7 +53,7 @@ class AudioInfo:
 
     @property
     def duration_s(self) -> float | None:
-        """Length in seconds, as the header promises."""
+        """Duration in seconds according to the header."""
         return None if self.n_frames is None else self.n_frames / self.rate_hz
 
 
@@ -66,13 +66,13 @@ class Segment:
 
     @property
     def length_s(self) -> float:
-        """Seconds."""
+        """Length in seconds."""
         return self.end_s - self.start_s
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One species in one window, or in an event merged from several, at or above its threshold."""
+    """A species in a window, or in an event merged from several windows."""
 
     start_s: float
     end_s: float
@@ -100,7 +100,7 @@ Review = Literal["", "rejected", "unverified"]
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One row of a table in which somebody marked sounds."""
+    """A row of a table of annotations."""
 
     line: int
     detection: Detection | None
@@ -144,7 +144,7 @@ class RecordingTable:
     """Number of channels that were scored by themselves; None where one signal was scored."""
 
     def by_channel(self) -> tuple[RecordingTable, ...]:
-        """Return a table for each channel that was scored by itself; this one where none was."""
+        """Split the table by channel; a list of this table if channels were not scored separately."""
         if self.n_channels is None:
             return (self,)
         return tuple(
@@ -154,18 +154,18 @@ class RecordingTable:
 
     @property
     def silenced(self) -> tuple[Segment, ...]:
-        """Segments that must be silent in clips and plots."""
+        """Segments to silence in clips and plots."""
         return self.speech if self.is_silenced else ()
 
     def clock_time(self, start_s: float) -> datetime | None:
-        """Return the time of `start_s`, by the recorder's clock."""
+        """Return the clock time of `start_s`."""
         start = self.metadata.start_time
         return None if start is None else start + timedelta(seconds=start_s)
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Provenance of the rows of a table."""
+    """Model, software and options that made the rows of a table."""
 
     model: str
     model_version: str
@@ -186,7 +186,7 @@ class SpeciesShare:
 
 @dataclass(frozen=True)
 class DataSetSummary:
-    """A data set in numbers; counts are pairs of value and number of recordings, the most frequent first."""
+    """Summary of a data set; counts are (value, number of recordings), most frequent first."""
 
     n_recordings: int
     duration_s: float
@@ -219,7 +219,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of long work, in numbers."""
+    """Progress of a long operation."""
 
     stage: str
     """The work in a word or two: "preparing"."""
@@ -238,4 +238,4 @@ Report = Callable[[Progress], None]
 
 
 def ignore_progress(_progress: Progress) -> None:
-    """Do nothing with progress."""
+    """Ignore the progress."""

@@ -58,7 +58,7 @@ def import_recordings(
     models_folder: StrPath | None = None,
     workers: int | None = None,
 ) -> RecordingsTable:
-    """Make the recordings table of a data set from a folder or table, and write it; recordings stay where they are.
+    """Create the recordings table of a data set from a folder or table; recordings stay where they are.
 
     What could not be read goes to the log `dawnchorus.data`.
 
@@ -98,7 +98,7 @@ def import_recordings(
 
 
 def split(data_set: StrPath, *, ratios: Mapping[str, float] = DEFAULT_RATIOS, seed: int = 1) -> RecordingsTable:
-    """Split a data set so that recordings that belong together stay together, and write its table.
+    """Split a data set with related recordings kept together, and write its table.
 
     Args:
         data_set: folder of the data set.
@@ -124,7 +124,7 @@ def prepare(
     workers: int | None = None,
     **changes: Any,
 ) -> PrepareSummary:
-    """Make clips of one length of a data set's recordings; what is there already stays.
+    """Cut recordings of a data set into clips of equal length; existing clips are kept.
 
     Args:
         data_set: folder of the data set.
@@ -211,7 +211,7 @@ def evaluate(
     overlap_s: float = 0.0,
     workers: int | None = None,
 ) -> Evaluation:
-    """Measure a model on the recordings of a data set, with intervals.
+    """Evaluate a model on the recordings of a data set, with confidence intervals.
 
     Args:
         model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
@@ -240,7 +240,7 @@ def evaluate(
 
 
 def choose_secondary(bundle: Bundle) -> Secondary:
-    """Return "mask" where the bundle was trained here with secondary species counting neither way, else "count"."""
+    """Return "mask" for bundles trained here with secondary species masked, else "count"."""
     from dawnchorus.training.renamed_keys import with_current_keys
 
     recipe = None if bundle.info.training is None else bundle.info.training.recipe
@@ -250,7 +250,7 @@ def choose_secondary(bundle: Bundle) -> Secondary:
 
 @dataclass(frozen=True, repr=False)
 class Plot:
-    """A picture; notebooks show it."""
+    """A plot, displayed by notebooks."""
 
     png: bytes
 
@@ -258,7 +258,7 @@ class Plot:
         return self.png
 
     def write(self, path: StrPath) -> None:
-        """Write the picture as a PNG file.
+        """Write the plot as a PNG file.
 
         Raises:
             OutputError: no space, or no permission.

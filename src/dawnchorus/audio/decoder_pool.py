@@ -15,7 +15,7 @@ IDLE_S = 60.0
 
 
 class DecoderPool:
-    """At most `limit` decoders, for exclusive use by one thread at a time; of idle ones, `n_kept` are kept open."""
+    """Pool of at most `limit` decoder processes, each used by one thread at a time; keeps `n_kept` idle ones."""
 
     def __init__(self, limit: int, *, n_kept: int) -> None:
         self.limit, self._n_kept = limit, n_kept
@@ -26,7 +26,7 @@ class DecoderPool:
         self._is_closed = False
 
     def borrow(self) -> DecoderProcess:
-        """Wait for a decoder, which must be given back.
+        """Wait for a free decoder and return it; pass it to `give_back` after use.
 
         Raises:
             OverloadedError: the pool is closed.
@@ -41,7 +41,7 @@ class DecoderPool:
             return decoder
 
     def give_back(self, decoder: DecoderProcess) -> None:
-        """Return a decoder that was borrowed; a recording that is still open is given up."""
+        """Return a borrowed decoder to the pool; a recording that is still open is abandoned."""
         decoder.abandon()
         now = time.monotonic()
         surplus: list[DecoderProcess] = []
@@ -67,7 +67,7 @@ class DecoderPool:
             self.give_back(decoder)
 
     def close(self) -> None:
-        """End all processes, also those in use: their recordings fail."""
+        """End all processes; recordings that they are decoding fail."""
         with self._changed:
             self._is_closed = True
             decoders = [*self._borrowed, *(each for _, each in self._idle)]

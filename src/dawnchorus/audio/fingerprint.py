@@ -43,7 +43,7 @@ HASH = np.dtype([("hash", "<u4"), ("frame", "<i4")])
 
 
 def fingerprint(samples: FloatArray) -> npt.NDArray[np.void]:
-    """Compute the hashes (`HASH`) of mono samples [n] at `RATE_HZ`; none for silence."""
+    """Compute the hashes (dtype `HASH`) of mono samples [n] at `RATE_HZ`; none for silence."""
     samples = samples[: int(MAX_S * RATE_HZ)]
     if len(samples) < N_FFT:
         return np.empty(0, HASH)
@@ -86,7 +86,7 @@ def _pairs(peaks: IntArray) -> npt.NDArray[np.void]:
 
 
 def near_pairs(prints: Iterable[npt.NDArray[np.void]]) -> list[tuple[int, int, float]]:
-    """Return pairs of recordings with the same sound: their indices, and the share of the shorter one's hashes in both.
+    """Return index pairs of recordings with the same audio, with the share of the shorter one's hashes in both.
 
     Hashes that very many recordings have are left out: they are no evidence.
     """
@@ -114,7 +114,7 @@ class _Index:
     frames: npt.NDArray[np.int32]
 
     def common(self, a: int, own: npt.NDArray[np.void]) -> tuple[IntArray, IntArray]:
-        """Return the later recordings that share hashes with number `a`, and how many at one time difference."""
+        """Return later recordings that share hashes with recording `a`, and how many agree on a time offset."""
         first = np.searchsorted(self.hashes, own["hash"], side="left")
         n = np.searchsorted(self.hashes, own["hash"], side="right") - first
         n[n > _MAX_SHARED] = 0

@@ -45,7 +45,7 @@ _TEXT_BYTES = 64
 
 @dataclass(frozen=True)
 class UnwrittenAudio:
-    """Position of samples that the header does not count."""
+    """Samples in a file that its header does not count."""
 
     start: int
     n_bytes: int
@@ -65,7 +65,7 @@ class UnwrittenAudio:
 
     @property
     def warning(self) -> str:
-        """A line for the user."""
+        """Message for the user."""
         zeros = f"; {self.zeros_s:.3f} s of zeros at the end are left out" if self.zeros_s else ""
         fault = "length too short" if self.is_short else "length never written"
         is_lost = self.is_short and self.subtype is None
@@ -74,7 +74,7 @@ class UnwrittenAudio:
 
 
 def find_unwritten(path: Path) -> UnwrittenAudio | None:
-    """Return the samples of a WAV, AIFF, AU or CAF file whose header does not say how many; None for any other.
+    """Find samples that the header of a WAV, AIFF, AU or CAF file does not count; None if there are none.
 
     Of a WAV file, samples that continue behind the length in its header are found as well.
     """
@@ -96,7 +96,7 @@ def find_unwritten(path: Path) -> UnwrittenAudio | None:
 
 
 def open_unwritten(path: Path, audio: UnwrittenAudio) -> BinaryIO:
-    """Return the samples alone as a file."""
+    """Open only these samples, as a binary file."""
     return io.BufferedReader(_Region(path, audio.start, audio.n_bytes))
 
 

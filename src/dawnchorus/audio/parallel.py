@@ -20,9 +20,9 @@ _AHEAD = 4
 def map_recordings(
     work: Callable[[DecoderProcess, Recording], Result], recordings: Iterable[Recording], *, n_workers: int
 ) -> Iterator[Result]:
-    """`work(decoder, recording)` for every recording, `n_workers` at a time; results in the order of the recordings.
+    """Yield `work(decoder, recording)` for each recording, in order, computed by `n_workers` threads.
 
-    Each worker thread has a decoder process of its own. They are read lazily, so there may be any number.
+    Each worker thread has a decoder process of its own. Recordings are read lazily, so there may be any number.
     """
     own = threading.local()
     decoders: list[DecoderProcess] = []

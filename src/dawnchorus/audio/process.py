@@ -43,7 +43,7 @@ _READ_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class RecordingHeader:
-    """Facts that a file states of itself."""
+    """Properties and metadata in a file's header."""
 
     info: AudioInfo
     metadata: RecordingMetadata
@@ -52,7 +52,7 @@ class RecordingHeader:
 
 
 class DecoderProcess:
-    """A process that decodes one recording after another; it is started on first use and again after a crash."""
+    """Child process that decodes one recording at a time; started on first use, restarted after a crash."""
 
     def __init__(self, *, stall_s: float = STALL_S, shares_memory: bool | None = None) -> None:
         """Set up the process; for `shares_memory` see `can_share_memory`, which decides by default."""
@@ -61,7 +61,7 @@ class DecoderProcess:
         self._child: _Child | None = None
 
     def probe(self, path: Path) -> RecordingHeader:
-        """Read the file's header and metadata, without decoding it.
+        """Read a file's header and metadata without decoding it.
 
         Raises:
             AudioError: the file cannot be opened, or the decoder crashed or hung on it.
@@ -80,7 +80,7 @@ class DecoderProcess:
         channel: ChannelSource = "mean",
         analyses: Mapping[str, SampleAnalysis] | None = None,
     ) -> IsolatedRecording:
-        """Request a recording at `rate_hz` (default: the file's own rate), to be used in a `with` block.
+        """Open a recording at `rate_hz` (default: the file's own rate) for a `with` block.
 
         The process begins at once and works ahead. It decodes one recording at a time: a request for another one ends
         a recording that is still open. New `analyses` of its samples, by name, run in the process.
@@ -96,7 +96,7 @@ class DecoderProcess:
     def read_clip(
         self, path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean"
     ) -> FloatArray:
-        """Read the part of a recording between two times; see `decode.read_clip`.
+        """Read the audio between two times; see `decode.read_clip`.
 
         Raises:
             AudioError: the recording cannot be decoded there, or the decoder crashed or hung on it.
@@ -106,17 +106,17 @@ class DecoderProcess:
             return np.concatenate([np.zeros(0, np.float32), *(block.copy() for block in recording.blocks())])
 
     def is_ready(self, *, within_s: float = 0.0) -> bool:
-        """Return True if the process has replied, or has ended; where one cannot ask (Windows), always."""
+        """Return True if the process has replied or ended; always True on Windows, where this cannot be checked."""
         child = self._child
         return child is None or child.is_ready(within_s)
 
     def abandon(self) -> None:
-        """End the process if a recording is still open: its replies would be taken for those to a later request."""
+        """End the process if a recording is still open, so that its replies are not mistaken for later ones."""
         if self._child is not None and self._child.recording is not None:
             self.close()
 
     def close(self) -> None:
-        """End the process. A later request starts a new one."""
+        """End the process; a later request starts a new one."""
         child, self._child = self._child, None
         if child is not None:
             child.close()
@@ -145,7 +145,7 @@ class DecoderProcess:
 
 
 class IsolatedRecording:
-    """A recording that a `DecoderProcess` decodes, of the shape of `decode.OpenRecording`.
+    """A recording decoded by a `DecoderProcess`; implements `decode.OpenRecording`.
 
     Entering the block reads the header; leaving it before the last sample was read ends the process.
     """
@@ -188,17 +188,17 @@ class IsolatedRecording:
 
     @property
     def metadata(self) -> RecordingMetadata:
-        """Location and time."""
+        """Location and time of the recording."""
         return self.header.metadata
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Faults of the header; after the last block, those of the samples as well."""
+        """Problems of the header; after the last block, also those of the samples."""
         return self._warnings
 
     @property
     def duration_s(self) -> float:
-        """True length, after the last block."""
+        """True length in seconds, known after the last block."""
         return self._duration_s or 0.0
 
     def blocks(self) -> Iterator[FloatArray]:
@@ -218,7 +218,7 @@ class IsolatedRecording:
         self._child.recording = None
 
     def close(self) -> None:
-        """End the process, unless all of its replies were read."""
+        """End the process, unless all its replies were read."""
         if self._child.recording is self:
             self._child.recording = None
             self._child.close()
@@ -246,7 +246,7 @@ class _Child:
         _WATCHDOG.watch(self)
 
     def send(self, path: Path, message: dict[str, Any] | int) -> None:
-        """Write a line.
+        """Write a line to the process.
 
         Raises:
             DecoderCrashError: nobody reads it.
@@ -259,7 +259,7 @@ class _Child:
             raise self._describe_end(path) from error
 
     def receive_line(self, path: Path) -> bytes:
-        """Read a line.
+        """Read a line from the process.
 
         Raises:
             DecoderCrashError: the process ended instead, or kept its caller waiting for too long.
@@ -269,13 +269,13 @@ class _Child:
         return self._cut(end + 1)
 
     def receive_bytes(self, path: Path, n: int) -> bytes:
-        """Read `n` bytes; see `receive_line`."""
+        """Read `n` bytes from the process; see `receive_line`."""
         while len(self._received) < n:
             self._read(path)
         return self._cut(n)
 
     def is_ready(self, within_s: float) -> bool:
-        """Return True if there is something to read, or there never will be."""
+        """Return True if there is data to read, or the process has ended."""
         if self._received or not hasattr(select, "poll"):
             return True
         poll = select.poll()
@@ -333,13 +333,13 @@ class _Watchdog:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything, as a fork has to: it has neither the thread nor the decoders."""
+        """Forget all decoders after a fork, which copies neither the thread nor the decoders."""
         self._children: WeakSet[_Child] = WeakSet()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
 
     def watch(self, child: _Child) -> None:
-        """Start watching a decoder."""
+        """Start monitoring a decoder for stalls."""
         with self._changed:
             self._children.add(child)
             if self._thread is None:
@@ -348,7 +348,7 @@ class _Watchdog:
             self._changed.notify()
 
     def forget(self, child: _Child) -> None:
-        """Stop watching a decoder."""
+        """Stop monitoring a decoder."""
         with self._changed:
             self._children.discard(child)
             self._changed.notify()
@@ -376,7 +376,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def can_share_memory() -> bool:
-    """Return True where a child can inherit an open file to map; DAWNCHORUS_SHARED_MEMORY=0 says no everywhere."""
+    """Return True if a child can inherit and map an open file; always False if DAWNCHORUS_SHARED_MEMORY=0."""
     return sys.platform != "win32" and os.environ.get("DAWNCHORUS_SHARED_MEMORY") != "0"
 
 
@@ -493,7 +493,7 @@ class _DecoderServer:
 
 
 def main() -> None:
-    """Answer requests until the caller closes the pipe."""
+    """Run the decoder process: answer requests until the parent closes the pipe."""
     ring = SharedRingBuffer(int(sys.argv[1])) if len(sys.argv) > 1 else None
     _DecoderServer(ring, sys.stdin.buffer, os.fdopen(os.dup(1), "wb")).run()
 

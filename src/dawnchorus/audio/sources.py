@@ -36,7 +36,7 @@ class AudioFile:
 
 
 def is_in_memory(value: object) -> TypeGuard[bytes | BinaryIO | tuple[npt.ArrayLike, int]]:
-    """Return True for audio that is not a path; False for a path, a list of paths and anything else."""
+    """Return True for bytes, open files and samples; False for paths and anything else."""
     is_samples = isinstance(value, tuple) and len(value) == 2 and not isinstance(value[1], str | os.PathLike)
     return is_samples or isinstance(value, bytes) or hasattr(value, "read")
 

@@ -100,7 +100,7 @@ def import_(
     models_folder: Path | None,
     workers: int,
 ) -> None:
-    """Make DATA_SET's recordings table from SOURCE; the recordings stay where they are.
+    """Create the recordings table of DATA_SET from SOURCE; the recordings stay where they are.
 
     SOURCE is a folder with a folder per species, a Kaggle or BirdCLEF folder, a csv, results of xeno-canto's API
     (xc.json), a folder of annotated soundscapes (Raven or Audacity next to each), or a table of detections.
@@ -134,13 +134,13 @@ def show_imported(imported: ImportedDataSet, notes: Iterable[str], screen: Conso
 
 
 def print_notes(notes: Iterable[str], screen: Console) -> None:
-    """Print what an import could not know."""
+    """Print what is unknown after an import."""
     for note in notes:
         screen.print(f"note: {note}", markup=False)
 
 
 def print_labels(labels: LabelReader, sources: Sequence[str], screen: Console) -> None:
-    """Print the class of each label, the most frequent first, and the lists in which names were looked up."""
+    """Print the class of each label, most frequent first, and the checklists that were used."""
     if not labels.uses:
         return
     classes = {use.label.scientific_name for use in labels.uses}
@@ -155,7 +155,7 @@ def print_labels(labels: LabelReader, sources: Sequence[str], screen: Console) -
 
 
 def describe(table: RecordingsTable, screen: Console) -> None:
-    """Summarize a data set in some lines."""
+    """Print a summary of a data set."""
     rows = table.rows
     hours = sum(row.duration_s or 0 for row in rows) / 3600
     kinds = Counter(row.kind for row in rows)
@@ -177,7 +177,7 @@ def describe(table: RecordingsTable, screen: Console) -> None:
 @click.argument("data_set", type=click.Path(path_type=Path))
 @click.option("--recording", help="Everything about one recording, by identifier or path.")
 def show(*, data_set: Path, recording: str | None) -> None:
-    """Show what is in a data set."""
+    """Show a data set, or a recording in it."""
     table = read_table(data_set)
     if recording is None:
         describe(table, Console(highlight=False, soft_wrap=True))
@@ -199,7 +199,7 @@ def show(*, data_set: Path, recording: str | None) -> None:
 def check(
     *, data_set: Path, check_labels: bool, checklists: tuple[Path, ...], model: str, store: ModelStore, workers: int
 ) -> None:
-    """Find missing, broken, silent, clipped, duplicate and mislabelled recordings, and say what to do.
+    """Find missing, corrupt, silent, clipped, duplicate and mislabeled recordings, with advice.
 
     Labels without a name, of nearly the same spelling, and those that no list of names has are named; the lists are
     those of `dawnchorus data import`.
@@ -281,7 +281,7 @@ def split(
     report_only: bool,
     seed: int,
 ) -> None:
-    """Split so that recordings that belong together stay together, and report leaks.
+    """Split a data set with related recordings kept together, and report leaks.
 
     A split by --counts or --from is taken as it is; leaks are only reported.
     """
@@ -378,7 +378,7 @@ def _report_split(table: RecordingsTable, parts: Sequence[str], *, seed: int) ->
 
 
 def describe_coverage(report: LeakReport) -> Iterator[str]:
-    """Yield what the leaks were looked for by, and what could not be looked for."""
+    """Yield how many recordings each relation was checked for."""
     known = [each for each in report.coverage if each.n_known]
     counts = ", ".join(f"{each.relation.name} ({each.n_known})" for each in known)
     yield f"{counted(report.n_recordings, 'recording')} in {counted(report.n_groups, 'group')} that must stay together."
@@ -420,7 +420,7 @@ def _print_leaks(leaks: Sequence[Any]) -> None:
     help="List the recordings of this 'Birds Voice.csv' instead, whose files carry no numbers.",
 )
 def attribution(*, data_set: Path, voices: Path | None) -> None:
-    """Write ATTRIBUTION.md: recordists and licences."""
+    """Write ATTRIBUTION.md with recordists and licences."""
     table = read_table(data_set)
     notes = collect_log()
     rows = read_voice_recordings(voices) if voices else table.rows

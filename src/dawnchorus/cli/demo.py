@@ -27,7 +27,7 @@ RECORDING_NAME = f"DAWN_{DAWN_START_TIME:%Y%m%d_%H%M%S}.wav"
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
 @models_folder_option
 def command(*, folder: Path, seed: int, models_folder: Path | None) -> None:
-    """Make a dawn chorus with known truth, identify it, and show both."""
+    """Synthesize a dawn chorus, identify it, and compare with the truth."""
     store = ModelStore(models_folder or default_folder())
     announce_model(store, DEFAULT_MODEL)
     model = Model(store.open(DEFAULT_MODEL), store)

@@ -54,7 +54,7 @@ class _Share(click.FloatRange):
     """A range of numbers that has no nan."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number."""
+        """Parse the number."""
         number = super().convert(value, param, ctx)
         if math.isnan(number):
             self.fail("nan is no number between 0 and 1.", param, ctx)
@@ -120,7 +120,7 @@ def command(
     models_folder: Path | None,
     workers: int,
 ) -> None:
-    """Measure a BUNDLE on DATA_SET's test recordings, with intervals; several bundles are compared with the first.
+    """Evaluate a BUNDLE on DATA_SET, with confidence intervals; further bundles are compared with the first.
 
     DATA_SET comes last. A bundle is a folder, a built-in model's name, or a training run's folder; the run keeps what
     was measured for `dawnchorus runs`.

@@ -43,7 +43,7 @@ from dawnchorus.tables.notes import counted
 
 @click.group("fetch")
 def command() -> None:
-    """Fetch recordings from archives."""
+    """Download recordings from archives."""
 
 
 @command.command("xeno-canto")
@@ -72,7 +72,7 @@ def xeno_canto(
     as_json: bool,
     server: str,
 ) -> None:
-    """Fetch what QUERY finds at xeno-canto.org into DATA_SET, with its recordings table and ATTRIBUTION.md.
+    """Download the recordings that QUERY matches at xeno-canto.org to DATA_SET.
 
     QUERY has tags: 'gen:Sylvia cnt:Spain loc:Catalonia q:A'. The key is read from XENO_CANTO_API_KEY or XCKEY. What was
     interrupted is continued by the same command.
@@ -176,7 +176,7 @@ def _keep(table: RecordingsTable) -> None:
 @click.option("--append", is_flag=True, help="Add to the table that is there.")
 @workers_option
 def kaggle(*, handle: str, data_set: Path, append: bool, workers: int) -> None:
-    """Fetch the Kaggle data set or competition HANDLE, and make DATA_SET's recordings table of it.
+    """Download the Kaggle data set or competition HANDLE, and create the recordings table of DATA_SET.
 
     HANDLE is OWNER/NAME, a competition such as birdclef-2026, or the URL of its page, or of a notebook that uses
     it. Needs the extra [data], and a Kaggle token for what is not public. The files stay in kagglehub's cache

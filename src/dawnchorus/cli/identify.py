@@ -108,7 +108,7 @@ def command(
     quiet: bool,
     no_color: bool,
 ) -> None:
-    """Find the birds in recordings: files, folders, globs, or - for a list of files on standard input.
+    """Detect birds in recordings: files, folders, globs, or - for a list of files on standard input.
 
     Without --out the table goes to standard output. A run that was interrupted is continued by the same command.
 
@@ -263,7 +263,7 @@ class _Result:
     """Warnings of the run, and reasons of pictures that could not be drawn."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the run for JSON; with its detections where they are written nowhere else."""
+        """Return the run for JSON, including detections if they are not written to a file."""
         run, progress = self.run, self.run.progress
         fields: dict[str, Any] = {
             "schema": JSON_SCHEMA,

@@ -47,7 +47,7 @@ def command(
     config_dir: Path | None,
     out: Path | None,
 ) -> None:
-    """Train and measure all recipes on one split of DATA_SET, and compare them."""
+    """Train and evaluate all recipes on one split of DATA_SET, and compare them."""
     try:
         from dawnchorus.training.compose import available_choices, refuse_contradictions
         from dawnchorus.training.leaderboard import measure_recipe

@@ -51,7 +51,7 @@ DEBUG = "--debug"
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are modules of `dawnchorus.cli`."""
+    """Command group that imports the modules of its commands on demand."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -79,7 +79,7 @@ class LazyGroup(click.Group):
 
 
 def repeated_options(command: click.Command, arguments: Sequence[str]) -> dict[str, int]:
-    """Return the options of one value that the arguments of a command, or of a verb below it, give more than once.
+    """Return the single-value options that are given more than once in the arguments.
 
     click takes the last one. What it cannot read is left to it.
     """

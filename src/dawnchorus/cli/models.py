@@ -33,14 +33,14 @@ from dawnchorus.taxonomy.labels import Label, label_text
 @models_folder_option
 @click.pass_context
 def command(ctx: click.Context, *, models_folder: Path | None) -> None:
-    """List, make, check and wrap models; roll a server back to its previous model."""
+    """List, create, check and wrap models; roll a server back to its previous model."""
     ctx.obj = ModelStore(models_folder or default_folder())
 
 
 @command.command("list")
 @click.pass_obj
 def list_models(store: ModelStore) -> None:
-    """List the built-in models, their licences, and which of them are on this machine."""
+    """List the built-in models with their licences and status."""
     table = Table(box=None, pad_edge=False)
     for name in ("name", "bundle", "licence of the weights", "what it is"):
         table.add_column(name)
@@ -54,7 +54,7 @@ def list_models(store: ModelStore) -> None:
 @click.argument("name")
 @click.pass_obj
 def show(store: ModelStore, *, name: str) -> None:
-    """Print a bundle's description and its card."""
+    """Print the description and card of a bundle."""
     bundle = store.open(name)
     click.echo(f"folder: {bundle.folder}\nbundle: {bundle.id}\nclasses: {len(bundle.labels)}")
     for key, value in bundle.info.model_dump(exclude_none=True, exclude={"thresholds"}).items():
@@ -69,7 +69,7 @@ def show(store: ModelStore, *, name: str) -> None:
 @click.option("--from", "source", type=click.Path(path_type=Path), help="The published file, or a folder with it.")
 @click.pass_obj
 def pull(store: ModelStore, *, name: str, source: Path | None) -> None:
-    """Make a built-in model's bundle on this machine."""
+    """Create the bundle of a built-in model."""
     bundle = store.pull(name, source=source)
     click.echo(f"Its weights: {bundle.info.license}. {bundle.info.attribution}", err=True)
     click.echo(bundle.folder)
@@ -87,7 +87,7 @@ def path(store: ModelStore, *, name: str) -> None:
 @click.argument("name")
 @click.pass_obj
 def verify(store: ModelStore, *, name: str) -> None:
-    """Check a bundle against its checksums."""
+    """Check the checksums of a bundle."""
     bundle = store.open(name)
     verify_bundle(bundle)
     click.echo(f"{bundle.folder}: intact (bundle {bundle.id})")
@@ -96,7 +96,7 @@ def verify(store: ModelStore, *, name: str) -> None:
 @command.command("roll-back")
 @click.option("--server", default=DEFAULT_SERVER, show_default=True, metavar="URL", help="URL of the server.")
 def roll_back(*, server: str) -> None:
-    """Roll a running server back to the model that it used before the present one.
+    """Activate the previous model of a running server.
 
     Its token, if it has one, is read from $DAWNCHORUS_TOKEN.
     """
@@ -143,7 +143,7 @@ def wrap(
     embeddings_output: str | None,
     overwrite: bool,
 ) -> None:
-    """Make a bundle in FOLDER from GRAPH, an ONNX or TFLite classifier of waveforms.
+    """Create a bundle in FOLDER from GRAPH, an ONNX or TFLite classifier of waveforms.
 
     With activation "identity" the model's own output is the score. A model that was trained on trimmed or cleaned
     recordings wants --trim, --denoise or --cut-speech: whoever scores with the bundle then hears the same.
@@ -174,7 +174,7 @@ def wrap(
 
 
 def note_one_species(labels: Sequence[Label], known: KnownClasses) -> None:
-    """Name the labels that are one species by the lists of names on this machine."""
+    """Log labels that are the same species according to the checklists on this machine."""
     given: dict[Label, list[str]] = {}
     for label in labels:
         if label.kind == "species" and (species := known.find(label)) is not None:
@@ -199,7 +199,7 @@ def note_one_species(labels: Sequence[Label], known: KnownClasses) -> None:
 def quantize_model(
     store: ModelStore, *, model: str, folder: Path, precision: Precision, data_set: Path, split: str, overwrite: bool
 ) -> None:
-    """Make a smaller bundle in FOLDER, measure what it loses, and write that into its card.
+    """Create a smaller bundle in FOLDER, and measure its loss of accuracy for the model card.
 
     float16 stores weights in half precision and computes as before; int8 computes in 8 bits.
     """
@@ -230,7 +230,7 @@ def ensemble(
     name: str | None,
     overwrite: bool,
 ) -> None:
-    """Make one bundle in FOLDER that averages the scores of several, which must have the same classes.
+    """Create a bundle in FOLDER that averages the scores of bundles with the same classes.
 
     Members with a shorter window than the longest take part with the best of their own windows that cover it.
     A training run's folder stands for its bundle.

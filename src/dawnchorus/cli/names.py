@@ -24,7 +24,7 @@ checklists_option = click.option(
 def open_name_lists(
     models_folder: Path | None, source: Path, *, checklists: Sequence[Path] = (), own: Iterable[Label] = ()
 ) -> NameLists:
-    """Open the lists of `data.name_lists`, and print what could not be read of them.
+    """Open the checklists of `data.name_lists`, and print those that cannot be read.
 
     Raises:
         InputError, FormatError: a given checklist is not there, or is none.

@@ -105,7 +105,7 @@ def command(
     store: ModelStore,
     workers: int,
 ) -> None:
-    """Make clips of one length of DATA_SET's recordings in FOLDER, by a recipe, for training.
+    """Cut recordings of DATA_SET into clips of equal length in FOLDER, for training.
 
     What is there already stays; an interrupted run is continued by the same command. ATTRIBUTION.md is written next to
     the clips, and the recordings table with its labels and split: `dawnchorus train data=FOLDER` learns from exactly

@@ -18,7 +18,7 @@ LINE_EVERY_S = 10.0
 
 @contextmanager
 def progress_bar(console: Console, text: str) -> Iterator[Report]:
-    """Show a bar; yield the function that work reports its progress to."""
+    """Show a progress bar, and yield its update function."""
     with Bar(console=console, transient=True) as bar:
         task = bar.add_task(text, total=None)
         yield lambda progress: bar.update(task, completed=progress.done, total=progress.total)
@@ -26,7 +26,7 @@ def progress_bar(console: Console, text: str) -> Iterator[Report]:
 
 @contextmanager
 def show_progress(console: Console, *, duration_s: float) -> Iterator[Callable[[Progress], None]]:
-    """Yield a function to call with the run's progress; `duration_s` is the approximate length of all sound."""
+    """Show the progress of a run, and yield its update function; `duration_s` may be an estimate."""
     started_s = time.monotonic()
     if not console.is_terminal:
         yield _plain_lines(console, duration_s, started_s)
@@ -52,7 +52,7 @@ def _speed(progress: Progress, started_s: float) -> float:
 
 
 def files_text(progress: Progress) -> str:
-    """Format the number of files done and failed, of all."""
+    """Format the numbers of finished, failed and all files."""
     text = f"{progress.n_resumed + progress.n_done} of {progress.n_files} files"
     return f"{text}, {progress.n_failed} failed" if progress.n_failed else text
 

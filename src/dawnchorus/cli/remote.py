@@ -29,7 +29,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def request_json(method: str, server: str, path: str, *, fields: tuple[str, ...]) -> dict[str, Any]:
-    """Send a request without a body to `path` of the server, and return its JSON, which has at least `fields`.
+    """Send a request without a body to the server, and return its JSON object with at least `fields`.
 
     The token in $DAWNCHORUS_TOKEN goes with it.
 

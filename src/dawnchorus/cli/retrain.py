@@ -52,7 +52,7 @@ def command(
     models_folder: Path | None,
     workers: int,
 ) -> None:
-    """Train a new model on labelled recordings, and compare it with the current one.
+    """Train a new model on labeled recordings, and compare it with the current one.
 
     A quarter of each species' recordings is held out, and both models are compared on it. KEY=VALUE are settings of
     `dawnchorus train`, such as model=efficientnet. An interrupted run is resumed.
@@ -103,7 +103,7 @@ class _Lines(LinesHandler):
         self._screen, self._stage = console(), ""
 
     def report(self, progress: Progress) -> None:
-        """Print a new stage, or the epoch that has ended."""
+        """Print a new stage, or the metrics of an epoch."""
         if progress.metrics:
             print_epoch(self._screen, progress)
         elif progress.stage != self._stage:

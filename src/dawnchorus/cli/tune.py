@@ -47,7 +47,7 @@ def command(
     config_dir: Path | None,
     quiet: bool,
 ) -> None:
-    """Find good values for settings, by training with some.
+    """Search settings by training with several values.
 
     Example: dawnchorus tune model=mel_cnn data=my-set 'optimizer.lr=tag(log,interval(1e-4,1e-2))'
     'model.mel.n_mels=choice(32,64,128)'

@@ -78,7 +78,7 @@ ISSUES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class RecordingCheck:
-    """Findings from decoding a recording."""
+    """Results of decoding and checking a recording."""
 
     row: RecordingRow
     prints: npt.NDArray[np.void]
@@ -86,7 +86,7 @@ class RecordingCheck:
 
 @dataclass(frozen=True)
 class ModelScores:
-    """Highest scores of a model in the recordings of a data set."""
+    """Maximum scores of a model in the recordings of a data set."""
 
     classes: KnownClasses
     best: Mapping[str, Mapping[str, Detection]]
@@ -100,7 +100,7 @@ def check_table(
     scores: ModelScores | None = None,
     report: Report = ignore_progress,
 ) -> RecordingsTable:
-    """Return the table with `problems`, true durations, audio hashes and duplicates.
+    """Decode all recordings, and return the table with problems, durations, audio hashes and duplicates.
 
     With `scores`, labels are compared with a model's detections; see `label_check` and `detected_species` of the rows.
     """

@@ -66,7 +66,7 @@ _OLD_TABLE = ("about",)
 
 @dataclass(frozen=True)
 class ClipLocation:
-    """Rows of a recording's clips, seconds [start, end] of each, and spans that were cut out before."""
+    """Position of a recording's clips in a shard, with their times and the segments cut out before."""
 
     key: str
     shard: int
@@ -76,7 +76,7 @@ class ClipLocation:
 
 
 class ClipWriter:
-    """Adds the clips of one recording after another to a folder.
+    """Writer of prepared clips to a folder, one recording at a time.
 
     Raises:
         InputError: the folder holds clips of another recipe.
@@ -114,7 +114,7 @@ class ClipWriter:
         self._file: BinaryIO = self._open_shard()
 
     def find_location(self, recording_id: str) -> ClipLocation | None:
-        """Return the rows of this recording's clips, if it was prepared."""
+        """Return the position of a recording's clips; None if it is not prepared."""
         row = self._db.execute(
             "SELECT key, shard, first, times, cuts FROM recordings WHERE recording_id = ?", [recording_id]
         ).fetchone()
@@ -128,7 +128,7 @@ class ClipWriter:
         times: Sequence[tuple[float, float]],
         cuts: Sequence[tuple[float, float]],
     ) -> None:
-        """Append the clips in the file `clips`; they count when this returns."""
+        """Append the clips in the file `clips`, durably."""
         try:
             if self._n_rows and (self._n_rows + len(times)) * self._clip_bytes > MAX_SHARD_BYTES:
                 self._file.close()
@@ -148,7 +148,7 @@ class ClipWriter:
         self._n_rows += len(times)
 
     def write_index(self, rows: Sequence[RecordingRow]) -> int:
-        """Write the table of the clips of `rows`; their number."""
+        """Write the table of the clips of `rows`, and return their number."""
         n = 0
         with (
             atomic_file(self.folder / INDEX_NAME) as stream,
@@ -203,7 +203,7 @@ def shard_path(folder: Path, number: int) -> Path:
 
 @contextmanager
 def lock_clips(folder: Path) -> Iterator[None]:
-    """Keep other processes from changing the folder.
+    """Lock the folder against changes by other processes.
 
     Raises:
         BusyError: another process changes it.
@@ -219,7 +219,7 @@ def lock_clips(folder: Path) -> Iterator[None]:
 
 
 def write_prepared_table(table: RecordingsTable, folder: Path) -> Path:
-    """Write the recordings table of prepared clips next to them, with absolute paths, and return its path.
+    """Write the recordings table of prepared clips, with absolute paths, and return its path.
 
     Raises:
         OutputError: no space, or no permission.
@@ -229,7 +229,7 @@ def write_prepared_table(table: RecordingsTable, folder: Path) -> Path:
 
 
 def replace_index(folder: Path, index: pa.Table) -> None:
-    """Write another table of clips, whole or not at all.
+    """Replace the table of clips atomically.
 
     Raises:
         OutputError: no space, or no permission.
@@ -239,13 +239,13 @@ def replace_index(folder: Path, index: pa.Table) -> None:
 
 
 def has_clips(data_set: Path) -> bool:
-    """Return whether a data set's folder holds prepared clips."""
+    """Return True if a data set's folder contains prepared clips."""
     return (data_set / INDEX_NAME).is_file()
 
 
 @dataclass(frozen=True)
 class WholeRecording:
-    """A recording whose consecutive windows lie one after the other in a shard, so that any part of it is a slice."""
+    """A recording stored as consecutive windows, so that any segment is a slice of a shard."""
 
     shard: int
     first_sample: int
@@ -256,7 +256,7 @@ class WholeRecording:
     """Seconds [start, end] of the recording that were cut out before."""
 
     def recorded_s(self, kept_s: float) -> float:
-        """Return the time in the recording of a time in what is left of it."""
+        """Convert a time in the kept audio to the time in the recording."""
         recorded_s = kept_s
         for start_s, end_s in self.cuts:
             if start_s <= recorded_s:
@@ -265,7 +265,7 @@ class WholeRecording:
 
 
 class Clips:
-    """Prepared clips for reading; only what is asked for is read.
+    """Reader of prepared clips; samples are memory-mapped.
 
     Raises:
         InputError: there are none in the folder.
@@ -304,7 +304,7 @@ class Clips:
 
     @property
     def cleaning(self) -> Cleaning:
-        """Steps that the recordings went through before."""
+        """Cleaning that was applied to the recordings."""
         names = Cleaning.model_fields
         return Cleaning.model_validate({name: value for name, value in self.recipe.items() if name in names})
 
@@ -321,7 +321,7 @@ class Clips:
         return clip
 
     def whole_recordings(self) -> dict[str, WholeRecording]:
-        """Return the position of each whole recording in its shard, by recording_id.
+        """Return the recordings that are stored as consecutive windows, by recording_id.
 
         Raises:
             InputError: the clips are not consecutive windows at the recording's level.
@@ -387,6 +387,6 @@ def _rows(database_uri: str, statement: str) -> list[tuple[Any, ...]]:
 
 
 def as_float(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
-    """Return stored samples as float32, full scale -1 to 1."""
+    """Convert stored samples to float32, full scale -1 to 1."""
     scaled: npt.NDArray[np.float32] = samples.astype(np.float32) / np.float32(FULL_SCALE)
     return scaled

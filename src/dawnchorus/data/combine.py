@@ -33,7 +33,7 @@ _OF_CHECK = (
 
 @dataclass(frozen=True)
 class Change:
-    """One fact on which two rows of a recording disagree; the new value is kept."""
+    """A field on which two rows of a recording disagree; the new value is kept."""
 
     fact: str
     old: str
@@ -42,7 +42,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Combined:
-    """A row merged from two."""
+    """A row merged from two, and what changed."""
 
     row: RecordingRow
     kept: tuple[str, ...]
@@ -51,7 +51,7 @@ class Combined:
 
 
 def combine(old: RecordingRow, new: RecordingRow) -> Combined:
-    """Return what both rows know of one recording, under the identifier of the old one; where they differ, the new.
+    """Merge two rows of one recording; the identifier is the old one, and new values win.
 
     What is measured on the file is that of the new file, or of the old one if the new one is missing.
     """

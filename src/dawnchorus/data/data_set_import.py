@@ -23,7 +23,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ImportedDataSet:
-    """A data set whose table was written."""
+    """A data set after an import."""
 
     table: RecordingsTable
     path: Path
@@ -48,7 +48,7 @@ def import_data_set(
     overwrite: bool = False,
     n_workers: int,
 ) -> ImportedDataSet:
-    """Import the recordings of `source` as the data set `folder`, and write its table; sentences go to the log.
+    """Import recordings of `source` as the data set `folder`, and write its table; messages are logged.
 
     With `append`, they are added to the table that is there; `overwrite` replaces it. Names are looked up in the
     `checklists`, and in the lists of this machine. The other arguments are those of `import_recordings`.

@@ -49,7 +49,7 @@ _BLOCK = 1 << 22
 
 @dataclass(frozen=True)
 class Export:
-    """A finished export."""
+    """Result of an export."""
 
     folder: Path
     n_items: int
@@ -62,7 +62,7 @@ class Export:
 
 @dataclass(frozen=True)
 class ExportKind:
-    """Form of an export.
+    """Format and content of an export.
 
     Raises:
         InputError: spectrograms as sound files, or of whole recordings.
@@ -80,12 +80,12 @@ class ExportKind:
 
     @property
     def folder_name(self) -> str:
-        """Name of the export's folder."""
+        """Folder name of the export."""
         return "-".join(["whole"] * self.is_whole + ["mel"] * (self.mel is not None) + [self.format])
 
 
 def write_export(table: RecordingsTable, kind: ExportKind, *, convert: Convert = lambda _folder: None) -> Export:
-    """Export the clips in the table's folder, whole or not at all; an export of the same clips stays as it is.
+    """Export the clips atomically; an up-to-date export is kept.
 
     `convert` may replace the arrays in the unfinished folder by files of another format.
 

@@ -29,7 +29,7 @@ _TEXT_FIELDS = ("recording_id", "start_s", "end_s", "scientific_name", "license"
 
 
 def write_images(clips: Clips, folder: Path, how: MelImage, *, n_workers: int, report: Report = ignore_progress) -> int:
-    """Write the image of every clip, where it is not there yet; how many were written.
+    """Write missing images of clips, and return the number written.
 
     Images of clips that are no more, or have another species now, are removed.
 

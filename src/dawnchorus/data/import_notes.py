@@ -15,7 +15,7 @@ _MAX_NAMED = 5
 
 
 def list_label_notes(labels: LabelReader) -> Iterator[str]:
-    """Yield a sentence for labels that name nothing, for those that became one class, and for species of many names."""
+    """Yield sentences on labels that name nothing, labels merged to one class, and species with several names."""
     if labels.unnamed:
         yield (
             f"labels that name nothing, or no one species: {_format_counts(labels.unnamed)}. These recordings and "
@@ -43,14 +43,14 @@ def list_label_notes(labels: LabelReader) -> Iterator[str]:
 
 
 def describe_labels(labels: LabelReader) -> Iterator[str]:
-    """Yield `label -> class, recordings` for each label, the most frequent first."""
+    """Yield `label -> class, number of recordings`, most frequent first."""
     for use in labels.uses:
         n = f"{use.n_recordings:,} recording{'' if use.n_recordings == 1 else 's'}"
         yield f"{use.given} -> {label_text(use.label)}, {n}"
 
 
 def list_name_notes(labels: LabelReader, *, sources: Sequence[str]) -> Iterator[str]:
-    """Yield a sentence for the names that no list has; `sources` are the lists in which they were looked up."""
+    """Yield a sentence on names that are in none of the checklists `sources`."""
     as_written: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
     for use in labels.uses:
@@ -77,7 +77,7 @@ def list_name_notes(labels: LabelReader, *, sources: Sequence[str]) -> Iterator[
 
 
 def list_import_notes(rows: Sequence[RecordingRow]) -> Iterator[str]:
-    """Yield a sentence for each thing that the rows lack."""
+    """Yield sentences on fields that are missing in the rows."""
     missing = [row.path for row in rows if "missing" in row.problems]
     if missing:
         yield (

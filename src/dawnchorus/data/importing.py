@@ -78,7 +78,7 @@ def import_recordings(
     read_annotations: ReadAnnotations = read_annotations,
     n_workers: int,
 ) -> RecordingsTable:
-    """Return the recordings of `source` as a table of the data set `folder`; nothing is copied or written.
+    """Return the recordings of `source` as a table of the data set `folder`; no files are written.
 
     Recordings that are not there or cannot be opened stay in the table, with that as a problem. A table's recordings
     are looked for in `audio`. Labels are read by `labels`, which then has counted them, or by one of the classes

@@ -32,7 +32,7 @@ _MAX_NAMED = 3
 
 
 def parse_layout(text: str) -> Layout:
-    """Return a layout that a user names.
+    """Parse the name of a layout.
 
     Raises:
         InputError: it is none.
@@ -51,7 +51,7 @@ def detect_layout(
     known: KnownClasses | None = None,
     read_annotations: ReadAnnotations = read_annotations,
 ) -> Layout:
-    """Return the layout of `source`, and log by which evidence.
+    """Detect the layout of `source`, and log the evidence.
 
     Raises:
         InputError: there is no such file or folder, or two layouts are as likely.
@@ -155,17 +155,17 @@ def _detect_file_layout(source: Path) -> tuple[Layout, str]:
 
 
 def find_known_table(source: Path) -> Path | None:
-    """Return the table with a usual name that describes the recordings next to it; None if there is none."""
+    """Return the table in a folder that has a standard name and lists its recordings; None if there is none."""
     return next((source / name for name in KNOWN_TABLES if (source / name).is_file()), None)
 
 
 def find_audio_folder(source: Path, audio: Path | None) -> Path:
-    """Return the folder of the recordings that a source describes."""
+    """Return the folder of a source's recordings."""
     return audio or (source.parent if source.is_file() else source)
 
 
 def describe_unread_tables(marks: MarkTables) -> Iterator[str]:
-    """Yield how many text files are not read as marks, by reason, each with examples."""
+    """Yield the numbers of text files that are not read as annotations, by reason."""
     if marks.unused:
         yield f"files that are not read as marks: {len(marks.unused)} ({'; '.join(marks.unused[:_MAX_NAMED])})."
     if marks.unreadable:
@@ -183,7 +183,7 @@ def describe_unread_tables(marks: MarkTables) -> Iterator[str]:
 
 
 def count_recordings(files: Sequence[object]) -> str:
-    """Return `1 recording`, `2 recordings`, ..."""
+    """Format a number of recordings: `1 recording`, `2 recordings`, ..."""
     return f"{len(files)} recording{'' if len(files) == 1 else 's'}"
 
 
@@ -193,5 +193,5 @@ def file_names(paths: Iterable[Path]) -> list[str]:
 
 
 def list_some(names: Sequence[str]) -> str:
-    """Return the first names, and how many more there are."""
+    """List the first names and the number of others."""
     return ", ".join(names[:_MAX_NAMED]) + (f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else "")

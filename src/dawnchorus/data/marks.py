@@ -51,7 +51,7 @@ Kept = dict[Path, list[tuple[Annotation, NamedMark]]]
 
 @dataclass
 class MatchedMarks:
-    """Annotations by recording, and what became of each row."""
+    """Annotations by recording, and the outcome of each row."""
 
     annotations: dict[Path, tuple[Annotation, ...]] = field(default_factory=dict)
     """Of each recording that somebody listened to, also where it has none."""
@@ -64,7 +64,7 @@ class MatchedMarks:
     """Rows that have the score of a model."""
 
     def notes(self) -> Iterator[str]:
-        """Yield how many rows were read and kept, and what became of the others."""
+        """Yield the numbers of rows read, kept and left out by reason."""
         if self.n_tables:
             yield f"marks: rows {self.n_rows}, in tables {self.n_tables}; kept as annotations {self.n_kept}."
             empty = [path.name for path, marks in self.annotations.items() if not marks]
@@ -90,7 +90,7 @@ def match_marks(
     rows: Mapping[Path, RecordingRow] = MappingProxyType({}),
     known: KnownClasses | None = None,
 ) -> MatchedMarks:
-    """Return the marks as annotations, each checked against its recording's length, rate and channels.
+    """Convert marks to annotations, checking each against its recording's length, rate and channels.
 
     `files` are all recordings, in whose order times may count on; `rows` have the facts of their headers. Of the
     classes `known`, both names of a mark must be the same one.

@@ -27,7 +27,7 @@ _OLD_DETECTIONS_NAME = "heard.parquet"
 
 
 def model_scores(table: RecordingsTable, model: Model, workers: int) -> ModelScores:
-    """Score the labelled recordings, and return where each species has its highest score."""
+    """Score labeled recordings, and return the detection with the highest score of each species."""
     best: dict[str, dict[str, Detection]] = {}
     for row, table_ in _score_rows(table, model, workers):
         by_name = best.setdefault(row.recording_id, {})
@@ -39,7 +39,7 @@ def model_scores(table: RecordingsTable, model: Model, workers: int) -> ModelSco
 
 
 def call_times(table: RecordingsTable, model: Model, workers: int, *, folder: Path) -> dict[str, list[float]]:
-    """Return, by recording_id, the middles [s] of the windows in which the labelled species is detected, best first.
+    """Return, by recording_id, window centers [s] with detections of the labeled species, best first.
 
     The detections are kept in `folder`, so recordings are not scored again when the same clips are prepared again.
     """

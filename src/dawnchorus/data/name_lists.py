@@ -15,7 +15,7 @@ from dawnchorus.taxonomy.labels import Label
 
 @dataclass(frozen=True)
 class NameLists:
-    """Names of species from all lists that are there."""
+    """Species names from all available checklists and models."""
 
     known: KnownClasses
     editions: tuple[str, ...]
@@ -27,7 +27,7 @@ class NameLists:
 def open_name_lists(
     store: ModelStore, source: Path, *, checklists: Sequence[Path] = (), own: Iterable[Label] = ()
 ) -> NameLists:
-    """Return the names of given checklists, the default model, those next to `source`, installed ones, and `own` ones.
+    """Open given checklists, the default model's labels, those near `source`, installed ones, and `own` names.
 
     Raises:
         InputError, FormatError: a given checklist is not there, or is none.

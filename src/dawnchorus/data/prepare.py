@@ -58,7 +58,7 @@ def prepare(
     wait_s: float = 0.0,
     report: Report = ignore_progress,
 ) -> PrepareSummary:
-    """Write the clips of every usable recording of `table` to `folder`; what is there already stays as it is.
+    """Write clips of all usable recordings of `table` to `folder`; existing clips are kept.
 
     `cleaner` does the recipe's cleaning, and is needed where it cuts speech; what is removed is written to
     `speech_folder`, if there is one.

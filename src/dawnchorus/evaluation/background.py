@@ -28,7 +28,7 @@ GROUP_S = 60.0
 
 @dataclass(frozen=True)
 class BackgroundScore:
-    """Scores of the windows without birds of one recording, each the highest of the species that are not in it."""
+    """Scores of one recording's windows without birds, each the maximum over absent species."""
 
     recording_id: str
     highest: float
@@ -39,7 +39,7 @@ class BackgroundScore:
 
 @dataclass(frozen=True)
 class FalseAlarms:
-    """Windows with a species that is not there, from one score on."""
+    """False positives at one minimum score."""
 
     min_score: float
     n_alarms: int
@@ -57,7 +57,7 @@ class FalseAlarms:
 
 @dataclass(frozen=True)
 class BackgroundTest:
-    """Scores of all recordings that are without birds, or in part, the highest first."""
+    """Scores of recordings that contain no birds in whole or in part, the highest first."""
 
     n_recordings: int
     n_partial: int
@@ -80,7 +80,7 @@ class BackgroundTest:
     recordings: tuple[BackgroundScore, ...]
 
     def as_record(self) -> dict[str, Any]:
-        """Return the figures of all recordings together."""
+        """Return summary figures over all recordings."""
         names = (
             "n_recordings",
             "n_partial",
@@ -113,7 +113,7 @@ def _format_rate(value: float) -> str:
 
 
 def measure_background(scores: Scores) -> BackgroundTest | None:
-    """Measure the scores in background recordings; None where there are none.
+    """Measure scores in background recordings; None without such recordings.
 
     Background, and the windows of annotated recordings in which nothing is marked. Of a recording that is known to be
     without some species, as BirdNET-Analyzer's negatives are, only these count.
@@ -219,7 +219,7 @@ def _interval(counts: npt.NDArray[np.float64], hours: npt.NDArray[np.float64], n
 
 
 def describe_unmeasured(*, model: str) -> str:
-    """Return the warning for a model that no held-out recording was scored with."""
+    """Return the warning for a model without held-out recordings."""
     return (
         f"warning: no recordings are held out for validation, so it is not measured what {model} detects in noise, nor "
         f"how many false alarms it gives in an hour. Measure it with `dawnchorus evaluate`."
@@ -227,7 +227,7 @@ def describe_unmeasured(*, model: str) -> str:
 
 
 def describe_background(test: BackgroundTest | None, *, model: str, activation: Activation) -> Iterator[str]:
-    """Yield sentences on a model's scores in background, with advice if they are high."""
+    """Yield sentences on scores in background, with advice if they are high."""
     if test is None:
         yield (
             f"warning: none of these recordings is without birds, so it is not known what {model} detects in noise, "

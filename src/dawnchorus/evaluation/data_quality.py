@@ -16,7 +16,7 @@ from dawnchorus.models.bundle import Bundle
 
 @dataclass(frozen=True)
 class TrainingOverlap:
-    """A recording that the bundle was trained on, itself or a relative of it."""
+    """A recording that the bundle was trained on, or a relative of one."""
 
     recording_id: str
     trained_as: str
@@ -26,7 +26,7 @@ class TrainingOverlap:
 
 @dataclass(frozen=True)
 class LabelIssue:
-    """A recording for which the bundle predicts another species than its label, and never the labelled one."""
+    """A recording in which the bundle detects another species and never the labeled one."""
 
     recording_id: str
     label: str
@@ -35,7 +35,7 @@ class LabelIssue:
 
 
 def find_training_overlap(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[TrainingOverlap, ...]:
-    """Find the rows that the bundle was trained on, or on a relative of, by the table of recordings it carries.
+    """Find rows that are, or are related to, recordings in the bundle's table of training data.
 
     Sounds are compared where both data sets were checked (`dawnchorus data check`), identifiers elsewhere, and the
     relations of `dawnchorus.data.relations` that a bundle's table tells. A bundle without a table is taken at its word.
@@ -99,7 +99,7 @@ def _relatives(trained: Sequence[RecordingRow], rows: Sequence[RecordingRow]) ->
 
 
 def overlap_notes(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[str, ...]:
-    """Say which relations between `rows` and the bundle's training recordings could not be looked for."""
+    """Describe relations between `rows` and the training recordings that could not be checked."""
     trained = _training_rows(bundle)
     if not trained:
         return (
@@ -120,7 +120,7 @@ def overlap_notes(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[str, ..
 
 
 def find_label_issues(scores: Scores) -> tuple[LabelIssue, ...]:
-    """Find recordings of one species whose label the scores contradict in every window, the highest scores first."""
+    """Find labels that the scores contradict in every window, highest scores first."""
     best, truth = scores.by_recording("max")
     strongest = best_index(best)
     issues = []

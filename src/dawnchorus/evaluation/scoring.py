@@ -44,7 +44,7 @@ class BestClass:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores and truth of every window, and of every recording."""
+    """Scores and ground truth of windows, and of recordings."""
 
     classes: tuple[str, ...]
     rows: tuple[RecordingRow, ...]
@@ -69,16 +69,16 @@ class Scores:
 
     @property
     def truth(self) -> npt.NDArray[np.bool_]:
-        """True where a species is present [windows, classes]."""
+        """Mask of present species [windows, classes]."""
         return np.asarray(self.presence == PRESENT)
 
     @property
     def known_scores(self) -> FloatArray:
-        """The scores [windows, classes]; NaN where it is not known whether the species is there."""
+        """Scores [windows, classes]; NaN where presence is unknown."""
         return np.where(self.presence == NOT_KNOWN, np.nan, self.scores)
 
     def by_recording(self, pool: Pool) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-        """Return scores and truth of each recording [recordings, classes], from those of its windows.
+        """Return scores and ground truth of each recording [recordings, classes], pooled over windows.
 
         A species that is in none of the windows where it is known, and unknown in others, is unknown: NaN.
         """
@@ -93,7 +93,7 @@ def pool_windows(
     n_recordings: int,
     pool: Pool = "mean",
 ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-    """Return scores and truth of each recording [recordings, classes], from those of windows [windows, classes].
+    """Pool scores and ground truth of windows [windows, classes] to recordings [recordings, classes].
 
     `recording` [windows] is the number of the window's recording. A species that is in none of the windows where it is
     known, and not known in others, is not known: its score is NaN.
@@ -126,7 +126,7 @@ def score_data_set(
     secondary: Secondary = "count",
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Scores:
-    """Score recordings by the one predict path.
+    """Score recordings with the inference engine.
 
     `classes` are those to look at (default: the species of `rows` that the bundle knows; with `secondary` "count" the
     secondary ones as well). Annotations of a recording say all that is in it, whatever `secondary` is. Recordings of

@@ -30,7 +30,7 @@ RISK = 0.05
 
 @dataclass(frozen=True)
 class Threshold:
-    """A score from which a species' windows are right often enough."""
+    """A score above which a species' detections reach the required precision."""
 
     min_score: float
     precision: float
@@ -44,7 +44,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class NoThreshold:
-    """A species without a threshold, and what is missing."""
+    """A species for which no threshold reaches the precision, with the reason."""
 
     n_right: int
     """Recordings with a right window; clips of one count once."""
@@ -60,7 +60,7 @@ def thresholds_for_precision(
     precision: float,
     groups: IntArray | None = None,
 ) -> dict[str, Threshold | NoThreshold]:
-    """Choose for each class the smallest score from which at least the share `precision` of its windows is right.
+    """Choose the lowest threshold of each class that reaches `precision` with 95 % confidence.
 
     Args:
         classes: names, in the order of the columns.
@@ -79,7 +79,7 @@ def thresholds_for_precision(
 
 
 def group_windows(scores: Scores) -> IntArray:
-    """Return the group of each window [windows]: recordings, and clips of one recording, are one piece of evidence."""
+    """Return the group index [windows] of related recordings, whose windows are not independent."""
     return np.array(assign_groups(scores.rows, SAME_RECORDING), np.int64)[scores.recording]
 
 

@@ -23,7 +23,7 @@ _SURE = 100
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield a mark for each species of each segment, numbered from 1; uncertain ones have no name.
+    """Yield a mark for each species of each segment; uncertain ones have no name.
 
     Segments that cannot be read are marks with a problem.
 

@@ -52,7 +52,7 @@ def _text(value: object) -> str:
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield recording and detection of each row, of ours or of BirdNET-Analyzer's, versions 1 to 3.
+    """Yield (recording, detection) for each row of a BirdNET-Analyzer table (versions 1 to 3) or of ours.
 
     Raises:
         FormatError: a column is missing, or a number is none.
@@ -61,7 +61,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield each row with its line, also those that cannot be read.
+    """Yield a mark for each row; rows that cannot be parsed become marks with a problem.
 
     Raises:
         FormatError: a column is missing.

@@ -21,7 +21,7 @@ Source = Literal["detection", "recording", "metadata", "clock", "run"]
 
 @dataclass(frozen=True)
 class Column:
-    """One column."""
+    """Definition of a column: name, type and meaning."""
 
     name: str
     type: ColumnType
@@ -74,17 +74,17 @@ _DECIMALS = {column.name: column.decimals for column in COLUMNS if column.decima
 
 
 def has_channels(provenance: Provenance) -> bool:
-    """Return True if each channel was scored by itself, so that every detection has one."""
+    """Return True if each channel was scored separately, so that detections have a channel."""
     return provenance.parameters.get("channel") == "each"
 
 
 def detection_values(source: object) -> dict[str, Any]:
-    """Return the values of a detection's own columns; `source` has an attribute for each."""
+    """Return the values of the columns that belong to the detection itself, read from attributes of `source`."""
     return {column.name: getattr(source, column.name) for column in DETECTION_COLUMNS}
 
 
 def round_values(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row with the decimals that JSON has; other keys than columns stay as they are."""
+    """Return the row with numbers rounded as in JSON; keys that are no columns stay unchanged."""
     return {
         name: round(value, _DECIMALS[name]) if name in _DECIMALS and value is not None else value
         for name, value in row.items()

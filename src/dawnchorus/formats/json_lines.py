@@ -26,7 +26,7 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield recording and detection of each line of ours.
+    """Yield (recording, detection) for each line.
 
     Raises:
         FormatError: a line is no object of ours.

@@ -82,7 +82,7 @@ _N_ROWS = 20
 
 
 def detect_list_kind(text: str) -> str | None:
-    """Return `LIST` or `LIST_OF_ONE` for the first lines of such a list, and None for those of another file."""
+    """Detect a list of marks by its first lines: `LIST`, `LIST_OF_ONE`, or None for other files."""
     names, rows = _first_rows(text)
     span = _spans(names)
     if span is None or any(_ZONE.search(names[index]) for index in span[:2]):
@@ -94,7 +94,7 @@ def detect_list_kind(text: str) -> str | None:
 
 
 def describe_missing_columns(text: str) -> str:
-    """Return which columns of a list the first lines have, and which they lack; nothing if they have none or all."""
+    """Name the columns that a list of marks has and lacks; empty if it has none or all."""
     names, _ = _first_rows(text)
     ends = (*_END, *_DURATION)
     roles = {"recording": _RECORDING, "start": _START, "end": ends, "label": _LABEL}
@@ -119,7 +119,7 @@ def _first_rows(text: str) -> tuple[list[str], list[list[str]]]:
 
 
 def has_times(path: Path) -> bool:
-    """Return True if the file is such a list, in which most rows have times as numbers.
+    """Return True for a list of marks in which most rows have numeric times.
 
     Raises:
         FormatError: it is no text.
@@ -134,7 +134,7 @@ def has_times(path: Path) -> bool:
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield each row, also those that cannot be read; of a table with a column for each class, each class of a row.
+    """Yield a mark for each row, or for each class column of a row; unreadable rows have a problem.
 
     Rows without times that have no label, or that of no species (`nocall`), and negative ones, say that somebody
     listened.
@@ -200,7 +200,7 @@ class _ClassColumns:
         return f"{len(self.classes)} (as '{self.rows.header[self.classes[0]]}')"
 
     def marks(self, line: int, fields: list[str]) -> Iterator[Mark]:
-        """Yield a mark for each class that is present or uncertain in a row; without any, that somebody listened.
+        """Yield a mark for each present or uncertain class; without any, a mark of a reviewed recording.
 
         Raises:
             FormatError: a time is none.

@@ -11,7 +11,7 @@ _NUMBER = re.compile(r"[-+\d.,:eE\s]+")
 
 
 class MarkNotes:
-    """Guesses in tables of marks, and their columns that are not read."""
+    """Sentences on tables of marks: guesses that were made, and columns that are not read."""
 
     def __init__(self) -> None:
         self._tables: dict[str, list[Path]] = {}
@@ -24,18 +24,18 @@ class MarkNotes:
         self._tables.setdefault(sentence, []).append(table)
 
     def add_unread(self, table: Path, line: int, column: str, value: str) -> None:
-        """Add a column that is not read, and a value in it."""
+        """Record a column that is not read, with an example value."""
         self._unread.setdefault(column, (value, f"{table.name} line {line}"))
 
     def extend(self, other: MarkNotes) -> None:
-        """Add what others say."""
+        """Add the sentences and columns of `other`."""
         for sentence, tables in other._tables.items():
             self._tables.setdefault(sentence, []).extend(tables)
         for column, example in other._unread.items():
             self._unread.setdefault(column, example)
 
     def sentences(self) -> Iterator[str]:
-        """Yield each sentence once, with the first table that it is about and the number of others."""
+        """Yield each sentence once, with the first table that it concerns and the number of others."""
         for sentence, tables in self._tables.items():
             n_others = len(dict.fromkeys(tables)) - 1
             others = f" and {n_others} other table{'' if n_others == 1 else 's'}" if n_others else ""

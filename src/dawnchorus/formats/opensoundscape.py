@@ -21,7 +21,7 @@ INDEX = ("file", "start_time", "end_time")
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
-    """Write the header and one row per window; rows wait on disk until all classes are known."""
+    """Write one row per window with a detection; rows are buffered on disk until all classes are known."""
     del provenance  # there are no columns for it; it goes into the file next to the table
     classes: dict[str, None] = {}
     with tempfile.TemporaryFile("w+", encoding="utf-8") as waiting:
@@ -44,7 +44,7 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield recording and detection of each filled cell; scores are as they are written, also logits.
+    """Yield (recording, detection) for each non-empty cell; scores are returned unchanged, even logits.
 
     Raises:
         FormatError: a column of the index is missing, or a number is none.

@@ -86,7 +86,7 @@ def _row(number: int, before_s: float, table: RecordingTable, detection: Detecti
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield recording and detection of each selection.
+    """Yield (recording, detection) for each selection.
 
     Times are within the file where the table says so. A selection that has a waveform row and a spectrogram row is
     given once. A table without names gives empty names; one without scores gives the score 1.
@@ -108,7 +108,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield each row of a table, also those of the same selection in another view, and those that cannot be read.
+    """Yield a mark for each row, including repeated views of a selection and unreadable rows.
 
     Columns are separated by tabs, or by commas or semicolons where a spreadsheet saved the table. Rows without times
     that have no name, or that of no species (`nocall`), say that somebody listened.
@@ -132,7 +132,7 @@ class _Columns:
 
     @classmethod
     def of(cls, rows: NamedColumns) -> _Columns:
-        """Return the columns of a table.
+        """Find the columns of a table.
 
         Raises:
             FormatError: a needed one is missing.
@@ -156,7 +156,7 @@ class _Columns:
         return cls(rows, rows.require(["Begin Time (s)"]), rows.require(["End Time (s)"]), columns)
 
     def mark(self, line: int, fields: list[str]) -> Mark:
-        """Return what a row says.
+        """Parse a row.
 
         Raises:
             FormatError: a number is none.
@@ -192,7 +192,7 @@ class _Columns:
 
 
 def require_names(path: Path) -> None:
-    """Check that a table with selections has a column that names are looked for in.
+    """Check that a table with selections has a column of species names.
 
     Raises:
         FormatError: it has none; or it is no table.

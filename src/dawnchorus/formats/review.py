@@ -22,7 +22,7 @@ _VERDICTS: tuple[tuple[Sequence[str], Mapping[bool, Review]], ...] = (
 
 
 class ReviewColumns:
-    """Columns of a table with yes or no that say which marks are right.
+    """Columns of a table that confirm or reject marks by yes or no.
 
     A mark with another word there, such as `maybe`, is unverified; words that are not known are noted.
     """
@@ -46,11 +46,11 @@ class ReviewColumns:
 
     @property
     def indices(self) -> tuple[int, ...]:
-        """Columns that are read."""
+        """Indices of these columns."""
         return tuple(index for index, _ in self._verdicts)
 
     def judge(self, mark: Mark, fields: Sequence[str]) -> Mark:
-        """Return a mark with the verdict of its row."""
+        """Return the mark with the verdict in its row."""
         for index, verdicts in self._verdicts:
             verdict = _verdict(fields[index], verdicts)
             if verdict:

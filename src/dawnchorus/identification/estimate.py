@@ -25,7 +25,7 @@ ROW_BYTES = 110
 
 @dataclass(frozen=True)
 class Estimate:
-    """Files, seconds of sound, and about how long and how large the result will be."""
+    """Estimated duration and output size of a run."""
 
     n_files: int
     duration_s: float
@@ -46,7 +46,7 @@ def estimate_run(
     channel: ChannelOption = "mean",
     clock: Callable[[], float],
 ) -> Estimate:
-    """Probe the files' headers and time one batch of the model with `clock`, which gives seconds."""
+    """Probe the files' headers and time one batch of the model with `clock`, a function that returns seconds."""
     probed = paths[:: max(len(paths) // MAX_PROBED, 1)]
     known = _durations(probed, channel)
     duration_s = sum(known) * len(paths) / max(len(probed), 1)

@@ -58,7 +58,7 @@ def _ignore(_note: str) -> None:
 
 @dataclass(frozen=True)
 class DatedMetadata(RecordingMetadata):
-    """Location and day of a recording whose time of day the table does not tell."""
+    """Metadata of a recording whose date is known and whose time of day is not."""
 
     day: date | None = None
 
@@ -74,7 +74,7 @@ def _require_file(path: Path) -> None:
 
 
 def read_species_list(path: Path, *, on_note: OnNote = _ignore) -> tuple[str, ...]:
-    """Return names from a text file with one species in a line: `Parus major`, `Parus major_Great Tit` or `Great Tit`.
+    """Read species names, one per line: `Parus major`, `Parus major_Great Tit` or `Great Tit`.
 
     The file may also be a table with a column scientific_name. Empty lines and lines that begin with `#` are left out.
 
@@ -112,7 +112,7 @@ def _species_lines(path: Path, text: str) -> list[str]:
 
 
 def read_thresholds(path: Path, *, labels: Sequence[Label] = (), on_note: OnNote = _ignore) -> dict[str, float]:
-    """Return the smallest score by name, from a table with the columns scientific_name and min_score.
+    """Read minimum scores by species name, from a table with columns scientific_name and min_score.
 
     Two names of one of `labels` are one species.
 
@@ -151,7 +151,7 @@ def read_thresholds(path: Path, *, labels: Sequence[Label] = (), on_note: OnNote
 
 
 def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, RecordingMetadata]:
-    """Return time and location by absolute path, of a table with a path and any of latitude, longitude, date and time.
+    """Read location and time of recordings, by absolute path, from a table with a column of paths.
 
     `location` holds latitude and longitude, `start_time` or `date` day and time. Any may be missing or empty. A date
     without a time counts for the week. Paths are relative to the table's folder, or else to the current one.
@@ -248,7 +248,7 @@ class _Locations:
             self._longitude = rows.require(headers.LONGITUDE[:2])
 
     def read(self, line: int, fields: list[str]) -> tuple[float | None, float | None]:
-        """Return latitude and longitude, or None for both.
+        """Return (latitude, longitude), or None for both.
 
         Raises:
             FormatError: it is no location on Earth.
@@ -299,7 +299,7 @@ class _Moments:
         return all(is_blank(cell) or self._times.parse(cell) for cell in self._rows.table.column(self._time))
 
     def read(self, line: int, fields: list[str]) -> datetime | date | None:
-        """Return the moment, or the day where no time of day is given.
+        """Return the time, or the date where no time of day is given.
 
         Raises:
             FormatError: it is no time, or a date is not known to the day.

@@ -59,7 +59,7 @@ class RecordingSummary:
 
 
 def file_mark(path: Path) -> FileMark:
-    """Return a mark by which a file that has changed since it was scored is recognized."""
+    """Return the file's size and modification time, by which changes are detected."""
     try:
         status = path.stat()
     except OSError:
@@ -76,7 +76,7 @@ def _key(path: Path) -> bytes:
 
 
 class Journal:
-    """The journal at `path`, created if it is not there; None: a temporary one, which goes with the process.
+    """Journal of a run in an SQLite file, created if missing; temporary if `path` is None.
 
     `replaced` is the new name of a damaged journal that was there before.
 
@@ -135,7 +135,7 @@ class Journal:
                 raise
 
     def parameters(self) -> dict[str, Any] | None:
-        """Return parameters of the run; None for a new journal."""
+        """Return the parameters of the run; None for a new journal."""
         with self._explain():
             row = self._db.execute("SELECT value FROM run WHERE key = 'parameters'").fetchone()
         if row is None:
@@ -145,7 +145,7 @@ class Journal:
 
     @property
     def written(self) -> dict[str, Any] | None:
-        """Layout in which the run's tables were last written; None while they are not."""
+        """Formats and provenance with which the run's tables were last written; None before that."""
         with self._explain():
             row = self._db.execute("SELECT value FROM run WHERE key = 'written'").fetchone()
         return None if row is None else json.loads(row[0])
@@ -159,7 +159,7 @@ class Journal:
                 self._db.execute("DELETE FROM run WHERE key = 'written'")
 
     def root(self, paths: Sequence[Path]) -> str | None:
-        """Return the folder that the run's recordings are below, as it was when this was asked first."""
+        """Return the common folder of the run's recordings, stored on the first call."""
         with self._explain():
             self._db.execute("INSERT OR IGNORE INTO run VALUES ('root', ?)", [json.dumps(shared_folder(paths))])
             row = self._db.execute("SELECT value FROM run WHERE key = 'root'").fetchone()
@@ -167,14 +167,14 @@ class Journal:
         return root
 
     def paths(self) -> list[Path]:
-        """Return every recording that the run has come to, as it was given, in the order in which they were done."""
+        """Return the paths of all scored and failed recordings, as given by the user, in order of completion."""
         with self._explain():
             rows = self._db.execute("SELECT path, given FROM recordings ORDER BY rowid").fetchall()
         # A relative path means the same file only while the current folder is the same.
         return [Path(os.fsdecode(given if _key(Path(os.fsdecode(given))) == path else path)) for path, given in rows]
 
     def start(self, parameters: dict[str, Any]) -> None:
-        """Forget everything and begin a run with `parameters`."""
+        """Clear the journal and start a run with `parameters`."""
         with self._transaction():
             for name in ("recordings", "analyses", "run"):
                 self._db.execute(f"DELETE FROM {name}")  # noqa: S608 - names of ours
@@ -190,7 +190,7 @@ class Journal:
         return row is not None and mark in (row, NO_FILE)
 
     def add(self, result: ScoredRecording | FailedRecording, mark: FileMark) -> None:
-        """Write one result; it is safe on disk when this returns. `mark` is the file's from before it was read."""
+        """Write a result durably; `mark` is the file's mark from before it was read."""
         tables: Mapping[str, Table] = {}
         if isinstance(result, FailedRecording):
             values: list[Any] = ["failed", printable(result.reason), None, None, None]
@@ -217,18 +217,18 @@ class Journal:
             )
 
     def is_in_table(self, path: Path) -> bool:
-        """Return True if the table of this recording alone was written since it was scored."""
+        """Return True if the recording's own table was written since it was scored."""
         with self._explain():
             row = self._db.execute("SELECT in_table FROM recordings WHERE path = ?", [_key(path)]).fetchone()
         return row is not None and bool(row[0])
 
     def note_in_table(self, path: Path) -> None:
-        """Note that the table of this recording alone is written."""
+        """Record that the recording's own table is written."""
         with self._explain():
             self._db.execute("UPDATE recordings SET in_table = 1 WHERE path = ?", [_key(path)])
 
     def read(self, path: Path) -> ScoredRecording | FailedRecording | None:
-        """Read the results of a recording; None if it has not been scored."""
+        """Read the result of a recording; None if it has not been scored."""
         with self._explain():
             row = self._db.execute(
                 "SELECT status, reason, duration_s, summary, hits FROM recordings WHERE path = ?",
@@ -251,7 +251,7 @@ class Journal:
         )
 
     def read_analysis(self, path: Path, name: str) -> Table | None:
-        """Read the rows that an analysis computed of a recording; None if it has none."""
+        """Read the rows of an analysis of a recording; None if it has none."""
         with self._explain():
             row = self._db.execute(
                 "SELECT rows FROM analyses WHERE path = ? AND name = ?", [_key(path), name]
@@ -259,7 +259,7 @@ class Journal:
         return None if row is None else table_from_json(json.loads(row[0]))
 
     def read_summary(self, path: Path) -> FailedRecording | RecordingSummary | None:
-        """Read a recording as `read` does, without the hits: cheap for any number of recordings."""
+        """Read a recording's summary without its hits, which is fast."""
         with self._explain():
             row = self._db.execute(
                 "SELECT status, reason, duration_s, summary FROM recordings WHERE path = ?", [_key(path)]

@@ -34,7 +34,7 @@ LATER_SETTINGS = ("activation",)
 
 @dataclass(frozen=True)
 class Target:
-    """The path and the formats that go there."""
+    """Output path of a run, and its formats."""
 
     path: Path
     is_folder: bool
@@ -44,7 +44,7 @@ class Target:
 
     @classmethod
     def of(cls, path: Path, formats: Sequence[str] | None, *, combined: bool) -> Target:
-        """Return a file if `path` has a suffix and is no folder, else a folder.
+        """Return a file target if `path` has a suffix and is not a folder, else a folder target.
 
         Raises:
             InputError: an unknown format, several formats for one file, or a suffix that no format has.
@@ -66,12 +66,12 @@ class Target:
 
     @property
     def journal_path(self) -> Path:
-        """The run's journal."""
+        """Path of the run's journal."""
         return self._state.with_name(self._state.name + ".journal")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes away.
+        """Lock the output against other processes.
 
         Raises:
             BusyError: another process is writing here.
@@ -97,7 +97,7 @@ class Target:
             lock.release()
 
     def open_journal(self, key: dict[str, Any], paths: Sequence[Path], *, resume: bool, overwrite: bool) -> Journal:
-        """Open the journal to write to: new, or that of the run to continue.
+        """Open the journal for writing: a new one, or that of the run to resume.
 
         A damaged journal is set aside: `Journal.replaced` says where it is.
 
@@ -176,7 +176,7 @@ class Target:
                 yield from (self.path / named_after(out_path, chosen.suffix) for chosen in self.formats)
 
     def write(self, run: Run) -> None:
-        """Write the tables from the run's journal, and note there how.
+        """Write the tables from the run's journal, and record their formats in it.
 
         Raises:
             OutputError: no space, or no permission.

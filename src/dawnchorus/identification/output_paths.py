@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def printable(text: str | Path) -> str:
-    r"""Return a path, or a text with one, as valid UTF-8: other bytes are written `\udcXX`."""
+    r"""Return a path or text as valid UTF-8, with other bytes escaped as `\udcXX`."""
     return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -18,7 +18,7 @@ MAX_NAME_BYTES = 240
 
 
 def named_after(path: Path, suffix: str) -> Path:
-    """Return the path of an output named after a recording; a name that is too long is shortened, and stays unique."""
+    """Return an output path named after a recording; long names are shortened but stay unique."""
     name = os.fsencode(path.name + suffix)
     if len(name) <= MAX_NAME_BYTES:
         return path.with_name(path.name + suffix)
@@ -28,7 +28,7 @@ def named_after(path: Path, suffix: str) -> Path:
 
 
 def shared_folder(paths: Iterable[Path]) -> str | None:
-    """Return the deepest folder that contains all recordings; None where they are on several drives."""
+    """Return the deepest common folder of all recordings; None if they are on several drives."""
     try:
         return os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
     except ValueError:
@@ -36,7 +36,7 @@ def shared_folder(paths: Iterable[Path]) -> str | None:
 
 
 def relative_paths(paths: Sequence[Path], root: str | None = None) -> dict[Path, Path]:
-    """Return the path of each recording's output inside an output folder: its own path below `root`.
+    """Return each recording's output path inside an output folder, mirroring its path below `root`.
 
     Without a root, that is the folder that all share.
     """

@@ -16,7 +16,7 @@ WHOLE_YEAR = -1
 
 
 class RangeFilter:
-    """A bundle's range model, asked about the classes of another (or the same) bundle.
+    """Range model of one bundle, applied to the classes of another (or the same) bundle.
 
     Species are matched by scientific name; a class that the range model does not know is neither in nor out.
 

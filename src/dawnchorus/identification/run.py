@@ -53,7 +53,7 @@ def identify(
     on_progress: Callable[[Progress], None] | None = None,
     **changes: Unpack[OptionFields],
 ) -> Run:
-    """Find the birds in recordings.
+    """Detect birds in recordings.
 
     Args:
         audio: files, folders (searched to any depth) and globs; or one sound: an open file, a file's bytes, or
@@ -209,7 +209,7 @@ def build_scoring_plan(
     limits: Limits | None = None,
     sample_analyses: Sequence[Analysis] = (),
 ) -> ScoringPlan:
-    """Return what the options want done with each recording.
+    """Return the scoring plan that the options describe.
 
     Raises:
         InputError: the overlap is as long as the bundle's window, or none of the species asked for is a class.
@@ -231,7 +231,7 @@ def build_scoring_plan(
 def open_range_filter(
     model: Model, options: Options, recordings: dict[Path, RecordingMetadata] | None
 ) -> RangeFilter | None:
-    """Return the range filter, where a location is known or the bundle has one; else None."""
+    """Open the range filter if a location is known or the bundle has a range model; else return None."""
     if model.bundle.range_path.is_file():
         source = model.bundle
     elif options.latitude is None and not any(o.latitude is not None for o in (recordings or {}).values()):

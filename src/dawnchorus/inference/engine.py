@@ -62,7 +62,7 @@ class _Batch:
 
 
 class InferenceEngine:
-    """Threads that score recordings; see the module.
+    """Thread pool that scores recordings; see the module.
 
     Args:
         n_threads: number of threads, each of which uses one core.
@@ -94,17 +94,17 @@ class InferenceEngine:
 
     @property
     def n_queued(self) -> int:
-        """Number of recordings that wait, or are between two batches."""
+        """Number of recordings that wait for admission or for their next batch."""
         return len(self._waiting) + len(self._active)
 
     @property
     def waiting_s(self) -> float:
-        """Estimated seconds of work that waits to be admitted."""
+        """Estimated seconds of work that waits for admission."""
         with self._changed:
             return sum(entry.work_s for entry in self._waiting if not entry.future.cancelled())
 
     def submit(self, work: Work[ResultT], *, work_s: float = 0.0, wait_s: float = math.inf) -> WorkFuture[ResultT]:
-        """Score a recording.
+        """Submit a recording for scoring.
 
         Args:
             work: the recording.
@@ -126,7 +126,7 @@ class InferenceEngine:
     def complete(
         self, recordings: Iterable[Work[ResultT]], *, interval_s: float
     ) -> Generator[WorkFuture[ResultT] | None, None, None]:
-        """Score any number of recordings, and yield their futures as they are done.
+        """Score recordings and yield their futures as they complete.
 
         Recordings are read lazily, a few ahead. Where nothing is done for `interval_s`, None is yielded, so that the
         caller can show its progress.
@@ -149,7 +149,7 @@ class InferenceEngine:
                 yield future
 
     def close(self, *, grace_s: float = 0.0) -> None:
-        """Finish all recordings within `grace_s`, cancel those that are left, and stop."""
+        """Finish recordings within `grace_s`, cancel the others, and stop."""
         until_s = time.monotonic() + grace_s
         with self._changed:
             self._is_closing = True

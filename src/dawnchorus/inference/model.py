@@ -37,7 +37,7 @@ MAX_SHOWN_LABELS = 5
 
 @dataclass(frozen=True, repr=False)
 class Model:
-    """A model that scores sound; threads can share one, and other processes get it by pickling or forking."""
+    """A loaded model. Threads can share it; pickle and fork work."""
 
     bundle: Bundle
     store: ModelStore = field(default_factory=lambda: ModelStore(default_folder()))
@@ -57,7 +57,7 @@ class Model:
 
     @property
     def labels(self) -> tuple[Label, ...]:
-        """Classes, in the order of the columns of scores."""
+        """Classes, in the column order of scores."""
         return self.bundle.labels
 
     @property
@@ -67,12 +67,12 @@ class Model:
 
     @property
     def window_s(self) -> float:
-        """Seconds of a window."""
+        """Length of a window in seconds."""
         return self.bundle.info.window_s
 
     @property
     def embedding_dim(self) -> int | None:
-        """Length of an embedding; None if the model has none."""
+        """Length of an embedding; None if the model has no embeddings."""
         return self.bundle.info.embedding_dim
 
     def predict(
@@ -83,7 +83,7 @@ class Model:
         overlap_s: float = 0.0,
         channel: ChannelSource = "mean",
     ) -> Scores:
-        """Return the scores [windows, classes] of a recording, which `identify` compares with its thresholds.
+        """Return the scores [windows, classes] of a recording.
 
         Args:
             audio: a path, a sound file's bytes, an open sound file, or samples [frames] or [frames, channels], alone or
@@ -108,7 +108,7 @@ class Model:
         overlap_s: float = 0.0,
         channel: ChannelSource = "mean",
     ) -> Embeddings:
-        """Return the embeddings [windows, dim] of a recording; arguments are those of `predict`.
+        """Return the embeddings [windows, dim] of a recording; arguments as for `predict`.
 
         Raises:
             ModelError: the model has no embeddings.
@@ -123,7 +123,7 @@ class Model:
 
     @cached_property
     def loaded(self) -> LoadedModel:
-        """The bundle in memory, for windows that are cut already."""
+        """The loaded bundle, which scores windows."""
         cleaner = open_cleaner(self.bundle.info.cleaning, self.store.folder)
         return LoadedModel(self.bundle, cleaner, SessionPool(self.bundle))
 
@@ -184,7 +184,7 @@ def _cut_windows(path: Path, plan: WindowPlan, channel: ChannelSource) -> Iterat
 def load_model(
     model: str | os.PathLike[str] | Model = DEFAULT_MODEL, *, models_folder: str | os.PathLike[str] | None = None
 ) -> Model:
-    """Load a built-in model by its name, or a bundle's or training run's folder.
+    """Load a built-in model by name, or a bundle or training run by folder.
 
     Args:
         model: name or folder; a folder that is called like a built-in model is given as `./NAME`. A loaded model is

@@ -23,7 +23,7 @@ MAX_BATCH_DELAY_S = 0.1
 
 @dataclass(frozen=True)
 class ScoringStep:
-    """A step on the way through many recordings."""
+    """Progress of scoring many recordings: newly scored windows, and a finished recording if any."""
 
     n_windows: int
     """Windows that were scored since the step before."""
@@ -38,7 +38,7 @@ def score_recordings(
     *,
     n_workers: int,
 ) -> Generator[ScoringStep, None, None]:
-    """Score every recording, in the order in which they finish; also yield a step some times in a second.
+    """Score recordings and yield a step whenever one finishes, and several times per second.
 
     A recording that cannot be decoded gives a `FailedRecording` and touches no other. Memory is bounded by the number
     of workers, not by the length or number of recordings.

@@ -63,7 +63,7 @@ class _Row:
 
 
 def read_classes(path: Path, *, kind: Kind | None = None) -> tuple[Label, ...]:
-    """Return labels in output order: one in a line, or a csv with a header that names a column of names.
+    """Read labels in output order, one per line or from a CSV with a header.
 
     The rows of a csv are sorted by a column `index`, `idx` or `id`, if its values are whole numbers; lines that all
     begin with a number, or all end in one, are sorted by it. Numbers may begin at 0 or at 1.

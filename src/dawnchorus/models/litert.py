@@ -22,7 +22,7 @@ _RANDOM = frozenset(("RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM", "MULTINOMIAL"))
 
 
 class LiteRtGraph:
-    """A loaded graph that takes waveforms of `window_samples` samples; not to be used by two threads at once.
+    """A loaded TFLite graph with input [batch, window_samples]; not thread-safe.
 
     Raises:
         InvalidBundleError: it cannot be loaded.
@@ -55,12 +55,12 @@ class LiteRtGraph:
         self._outputs = [_port(each, self._signature_names()) for each in self._details]
 
     def run(self, windows: FloatArray, positions: Sequence[int]) -> list[FloatArray]:
-        """Run `batch` windows; return the outputs at these positions, one row [width] for each window."""
+        """Run `batch` windows, and return the outputs at these positions, each [batch, width]."""
         outputs = zip(positions, self._invoke(windows, positions), strict=True)
         return [self._outputs[k].decode(values).reshape(self.batch, -1) for k, values in outputs]
 
     def measured_outputs(self, window_samples: int) -> list[Port]:
-        """Return the outputs with the shapes that they have for windows of silence.
+        """Return the outputs with shapes measured on silence.
 
         Raises:
             ModelError: the graph does not run.
@@ -69,7 +69,7 @@ class LiteRtGraph:
         return [with_measured_width(port, values) for port, values in zip(self._outputs, outputs, strict=True)]
 
     def last_operator(self, position: int) -> str:
-        """Return the operator that makes the values of the output at this position, by its name in ONNX."""
+        """Return the ONNX name of the operator that computes the output at `position`."""
         file = TfliteFile(self._path)
         producers = {tensor: operator for operator in file.operators for tensor in operator.outputs}
         operator = producers.get(self._details[position]["index"])
@@ -78,7 +78,7 @@ class LiteRtGraph:
         return "" if operator is None else _OPERATORS.get(operator.name, operator.name)
 
     def random_operators(self) -> list[str]:
-        """Return the operators that draw random numbers, without repetition."""
+        """Return the names of operators that draw random numbers."""
         return list(dict.fromkeys(each.name for each in TfliteFile(self._path).operators if each.name in _RANDOM))
 
     def _invoke(self, windows: FloatArray, positions: Sequence[int]) -> list[Any]:

@@ -60,7 +60,7 @@ def draw_recording_with_waveform(path: Path, table: RecordingTable) -> bytes:
 def draw_table(
     spectrogram: Spectrogram, table: RecordingTable, *, title: str, waveform: Waveform | None = None
 ) -> bytes:
-    """Draw a PNG of a spectrogram with the detections of `table`, a time axis in clock time where it is known."""
+    """Draw a PNG of a spectrogram with the detections of `table`; the axis shows clock time if known."""
     row_s = _row_length(spectrogram.end_s)
     starts = [k * row_s for k in range(max(math.ceil(spectrogram.end_s / row_s - 1e-6), 1))]
     rows = [[d for d in table.detections if d.start_s < s + row_s and d.end_s > s] for s in starts]

@@ -12,7 +12,7 @@ from dawnchorus.plotting.style import FAINT, GRID, INK, NIGHT, SPECIES_COLOURS
 
 
 def draw_reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]]) -> bytes:
-    """Draw a PNG of scores against the share that is right: a curve for each name, of (score, share, count)."""
+    """Draw a PNG of reliability curves; each curve is a list of (score, accuracy, count)."""
     figure = Figure(figsize=(4.6, 4.2), dpi=100)
     figure.set_facecolor(NIGHT)
     FigureCanvasAgg(figure)

@@ -37,7 +37,7 @@ class _Mistake:
 def render_evaluation(
     table: RecordingsTable, results: Sequence[tuple[Evaluation, Scores]], differences: Sequence[Comparison]
 ) -> str:
-    """Render the page as HTML; the confusions and mistakes are those of the first bundle."""
+    """Render the page as HTML; confusions and mistakes are those of the first bundle."""
     first, scores = results[0]
     mistakes = _mistakes(table, first, scores)
     curves = {"scores": first.reliability}

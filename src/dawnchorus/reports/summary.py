@@ -15,7 +15,7 @@ N_HOURS = 24
 
 @dataclass
 class ClassSummary:
-    """All detections of one species or sound."""
+    """Detections of one species or sound in a run."""
 
     scientific_name: str
     common_name: str
@@ -28,13 +28,13 @@ class ClassSummary:
 
     @property
     def best_score(self) -> float:
-        """The highest score of all detections that a clip may be made of."""
+        """Highest score of the detections that a clip may be made of."""
         return 0.0 if self.best is None else self.best.detection.score
 
 
 @dataclass
 class RunSummary:
-    """Everything a page says of a run's detections."""
+    """Data of the report of a run."""
 
     n_recordings: int = 0
     duration_s: float = 0.0
@@ -46,13 +46,13 @@ class RunSummary:
     classes: dict[str, ClassSummary] = field(default_factory=dict)
 
     def of_kind(self, kind: str) -> list[ClassSummary]:
-        """Return the classes of a kind, the most frequent first; after them those that were never in range."""
+        """Return the classes of a kind by falling frequency; those never in range come last."""
         classes = [c for c in self.classes.values() if c.kind == kind]
         return sorted(classes, key=lambda c: (c.n_out_of_range == c.n_detections, -c.n_detections, c.common_name))
 
 
 def summarise(tables: Iterable[tuple[Path, RecordingTable]]) -> RunSummary:
-    """Gather the tables of a run; memory grows with the number of species, not of detections."""
+    """Summarize the tables of a run; memory grows with the number of species only."""
     summary = RunSummary()
     for path, table in tables:
         summary.n_recordings += 1

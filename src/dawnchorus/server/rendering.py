@@ -56,7 +56,7 @@ class _Finished:
 
 
 class Renderer:
-    """Threads that render responses into files in `folder`, and a cache of them; all methods belong to one event loop.
+    """Thread pool that renders responses into files in `folder`, and a cache of them; not thread-safe.
 
     A response is identified by the sha256 of its recording and by parameters.
     """

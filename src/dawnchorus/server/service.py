@@ -154,7 +154,7 @@ class Service:
 
 @asynccontextmanager
 async def hold_slot(slots: asyncio.Semaphore, operations: str) -> AsyncIterator[None]:
-    """Hold one of the slots.
+    """Acquire a slot for a blocking operation during the block.
 
     Raises:
         OverloadedError: none is free.

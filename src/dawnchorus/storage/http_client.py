@@ -68,11 +68,11 @@ class _SystemCertificates(HTTPAdapter):
     """Connections that trust this machine's certificates, beside those of certifi or `REQUESTS_CA_BUNDLE`."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Create the pool of direct connections."""
+        """Create the connection pool."""
         super().init_poolmanager(*args, ssl_context=_system_certificates(), **options)
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        """Return the pool of connections through a proxy."""
+        """Return the connection pool of a proxy."""
         return super().proxy_manager_for(proxy, ssl_context=_system_certificates(), **options)
 
 
@@ -82,7 +82,7 @@ def _system_certificates() -> ssl.SSLContext:
 
 
 class HttpClient:
-    """Requests to one server, at most `per_s` of them in a second, from any thread.
+    """HTTP client with retries and at most `per_s` requests per second; thread-safe.
 
     `secret` is taken out of everything that is said about a failure, and so is `USER:PASSWORD@` of a URL, which
     is sent as basic authentication. Connections are kept for the next request.
@@ -122,7 +122,7 @@ class HttpClient:
     def download(
         self, url: str, path: Path, *, sha256: str | None = None, check: Callable[[Path], None] = lambda _path: None
     ) -> None:
-        """Download the content at `url` as a file, which has its name only when it is whole and of its kind.
+        """Download the content at `url` to a file, atomically, and check its kind.
 
         A broken download resumes if the server still has the same content, by its ETag or time of last modification,
         and begins again otherwise.
@@ -285,7 +285,7 @@ def _check_length(part: PartialFile, known: ContentVersion | None, *, has_known_
 
 
 def check_sha256(path: Path, expected: str, *, source: str) -> None:
-    """Compare a downloaded file with its pinned checksum, and remove it if it is another file.
+    """Compare a downloaded file with its pinned checksum; delete it if they differ.
 
     Raises:
         DownloadError: it is another file.

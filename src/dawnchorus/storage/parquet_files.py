@@ -13,7 +13,7 @@ from dawnchorus.errors import FormatError
 
 @contextmanager
 def reading_parquet(path: Path) -> Iterator[None]:
-    """Report Arrow's errors about the content of `path` as one kind.
+    """Convert Arrow's errors on reading `path` to FormatError.
 
     Raises:
         FormatError: the file is no Parquet, is damaged, or has columns of other types than expected.

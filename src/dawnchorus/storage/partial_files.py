@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ContentVersion:
-    """The content that a download brings, as its server describes it."""
+    """Version of the content at a URL, as described by its server."""
 
     validator: str | None
     """A strong ETag, or else a time of last modification: the same bytes have the same one."""
@@ -25,7 +25,7 @@ _RENAMED_FIELDS = {"address": "url_sha256", "origin": "version"}
 
 
 class PartialFile:
-    """The bytes of a download before it has its name, with a note of their version next to them.
+    """An unfinished download, and a note on the version of its content.
 
     Bytes without a note, or from another URL, are not resumed.
     """
@@ -38,11 +38,11 @@ class PartialFile:
 
     @property
     def n_bytes(self) -> int:
-        """Bytes that have come; 0 where there is no file."""
+        """Number of bytes received; 0 without a file."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def read_version(self) -> ContentVersion | None:
-        """Return the version of the bytes; None if it is not known, or of another URL."""
+        """Return the version of the received bytes; None if it is unknown or from another URL."""
         try:
             note = json.loads(self._note.read_bytes())
             fields = {_RENAMED_FIELDS.get(name, name): value for name, value in note.items()}
@@ -51,7 +51,7 @@ class PartialFile:
             return None
 
     def start(self, version: ContentVersion) -> None:
-        """Delete the bytes that are there, and note the version of those that will come."""
+        """Delete received bytes, and record the version of the content that follows."""
         self.remove()
         self._note.write_text(json.dumps({"url_sha256": self._url_digest, "version": asdict(version)}))
 
@@ -61,6 +61,6 @@ class PartialFile:
         self._note.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Give the file its name."""
+        """Move the file to its final path."""
         self.path.replace(self._target)
         self._note.unlink(missing_ok=True)

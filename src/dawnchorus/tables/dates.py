@@ -64,7 +64,7 @@ _STUCK_TIME = re.compile(r"(?P<date>\d{8})[t_ -]?(?P<time>\d{6}\D*.*|\d{4}z?)", 
 
 @dataclass(frozen=True)
 class Stamp:
-    """A date as exactly as it is known, and the time that stood behind it."""
+    """A date of known precision, with the time that followed it."""
 
     year: int
     month: int | None = None
@@ -77,7 +77,7 @@ class Stamp:
         return "-".join([f"{self.year:04d}", *(f"{part:02d}" for part in (self.month, self.day) if part is not None)])
 
     def moment(self, at: time_of_day | None) -> datetime | None:
-        """Return the date at a time; None where the day is not known."""
+        """Combine the date with a time; None if the day is not known."""
         if self.month is None or self.day is None or at is None:
             return None
         return datetime.combine(date(self.year, self.month, self.day), at)
@@ -96,19 +96,19 @@ class _Pair:
     time: time_of_day | None = None
 
     def stamp(self, order: str) -> Stamp | None:
-        """Return the date in an order; None if there is none."""
+        """Parse the numbers in an order; None if they are no date."""
         if order == YEAR_FIRST:
             return _stamp(_full_year(self.first), self.second, self.last, self.time) if self.has_short_year else None
         day, month = (self.first, self.second) if order == DAY_FIRST else (self.second, self.first)
         return _stamp(_full_year(self.last) if self.has_short_year else self.last, month, day, self.time)
 
     def day(self, order: str) -> int:
-        """Return the number that is the day in an order."""
+        """Return the day's number in an order."""
         return {DAY_FIRST: self.first, MONTH_FIRST: self.second, YEAR_FIRST: self.last}[order]
 
     @property
     def orders(self) -> tuple[str, ...]:
-        """Orders of day, month and year in which the text is a date."""
+        """Orders of day, month and year in which the numbers are a date."""
         return tuple(order for order in _ORDERS if self.stamp(order))
 
 
@@ -133,7 +133,7 @@ def _stamp(year: int, month: int | None, day: int | None, at: time_of_day | None
 
 
 def parse_date(text: str) -> Stamp | _Pair | None:
-    """Return a date, or a pair whose order the column decides; None for anything else."""
+    """Parse a date; return a pair if its order depends on the column, and None if it is no date."""
     text = _plain(text)
     day_only = _without_time(text)
     if day_only is not None:
@@ -221,7 +221,7 @@ def _serial(text: str) -> Stamp | None:
 
 
 class DateColumn:
-    """The dates of a column, whose order of day and month is decided over all its values.
+    """A column of dates; all its values decide on the order of day and month.
 
     Dates with a year behind are read in the one order in which those of the same separator are all dates. Where both
     are possible, a point means that the day is first; else the number that varies more is the day, and if none does,
@@ -257,7 +257,7 @@ class DateColumn:
         self._note_future(counts)
 
     def read(self, text: str) -> Stamp | None:
-        """Return the date; None if it is blank or all zeros, or counted as not understood."""
+        """Parse a date; None if it is blank or zeros, or invalid, which is counted."""
         date_ = self.parse(text)
         if date_ is None and not is_blank(text) and not re.fullmatch(r"[0\W]+", text) and not self._is_open(text):
             self._notes.misread(self.name, text, expected=_EXPECTED)
@@ -269,7 +269,7 @@ class DateColumn:
         return isinstance(date_, _Pair) and len(date_.orders) > 1 and self._orders.get(date_.separator) is None
 
     def parse(self, text: str) -> Stamp | None:
-        """Return the date; None if it is none."""
+        """Parse a date; None if it is invalid."""
         date_ = parse_date(text) or _serial(text)
         if isinstance(date_, _Pair):
             order = self._orders.get(date_.separator) or (date_.orders[0] if len(date_.orders) == 1 else None)

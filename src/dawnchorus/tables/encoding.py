@@ -33,7 +33,7 @@ _END_OF_FILE = "\x1a"
 
 
 def read_text(path: Path, notes: Notes | None = None) -> str:
-    """Return the whole file as text; an encoding that had to be guessed is noted.
+    """Read a whole file as text; a guessed encoding is noted.
 
     Raises:
         FormatError: it is no text.
@@ -42,7 +42,7 @@ def read_text(path: Path, notes: Notes | None = None) -> str:
 
 
 def read_start(path: Path, n_bytes: int) -> str:
-    """Return the whole lines among the first bytes of a file as text, in whatever encoding it is.
+    """Read the complete lines among a file's first bytes as text, in any encoding.
 
     Raises:
         FormatError: it is no text.
@@ -58,7 +58,7 @@ def read_start(path: Path, n_bytes: int) -> str:
 
 
 def decode(data: bytes, name: str, notes: Notes) -> str:
-    """Return the content of the file `name` as text.
+    """Decode the content of the file `name` as text.
 
     Raises:
         FormatError: it is no text.

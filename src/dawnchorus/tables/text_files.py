@@ -13,7 +13,7 @@ from dawnchorus.errors import FormatError
 
 
 def read_text(path: Path) -> str:
-    """Return the whole file as text, in whatever encoding it is.
+    """Read a whole file as text, in any encoding.
 
     Raises:
         FormatError: it is no text.

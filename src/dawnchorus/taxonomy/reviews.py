@@ -49,14 +49,14 @@ MAX_CHARS = 500
 
 
 def parse_review(text: str) -> Review | None:
-    """Return the outcome of a review that a text is, in any spelling; None for other texts."""
+    """Parse the outcome of a review, in any spelling; None for other texts."""
     words = _OF_WHAT.sub("", re.sub(r"[\W_]+", " ", text).strip().casefold())
     singular = " ".join(word.removesuffix("s") for word in words.split())
     return _REVIEWS.get(words) or _REVIEWS.get(words.removesuffix("s")) or _REVIEWS.get(singular)
 
 
 def split_review(text: str) -> tuple[str, Review] | None:
-    """Return name and outcome of a label with a review behind or before it: `Parus major_negative`, `not Parus major`.
+    """Split a label such as `Parus major_negative` or `not Parus major` into name and review outcome.
 
     None for labels without one, for lists, and for the words of a review alone.
     """

@@ -24,7 +24,7 @@ _CLIPS: dict[str, tuple[str, Recipe]] = {
 
 @cache
 def known_recipes() -> dict[str, tuple[str, Recipe]]:
-    """Return description and recipe by name: of clips alone, and of the training recipes that fix rate and window."""
+    """Return (description, recipe) by name, including the clips of training recipes."""
     recipes = dict(_CLIPS)
     for path in sorted(_EXPERIMENTS.glob("*.yaml")):
         text = path.read_text(encoding="utf-8")

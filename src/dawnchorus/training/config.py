@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Config(BaseModel):
-    """Refuses unknown keys, and does not change."""
+    """Frozen configuration that rejects unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -65,12 +65,12 @@ class DataConfig(Config):
 
     @property
     def secondary_rule(self) -> Secondary:
-        """Presence of secondary species in validation: they count where they are learned."""
+        """Treatment of secondary species in validation, the same as in training."""
         return "count" if self.secondary_target else "mask"
 
     @property
     def cleaning(self) -> Cleaning:
-        """Steps that recordings go through before windows, in training and for ever after: the bundle names them."""
+        """Cleaning of recordings before windows are cut; the bundle stores it for inference."""
         return Cleaning(trim_db=self.trim_db, denoise=self.denoise, cut_speech=self.cut_speech)
 
 
@@ -104,7 +104,7 @@ class SchedulerConfig(Config):
 
 
 class AugmentConfig(Config):
-    """Augmentation of clips in training; each kind has a probability (`_p`), and is off where that is 0."""
+    """Data augmentation; each kind has a probability (`_p`), and 0 turns it off."""
 
     gain_db: float = Field(default=0.0, ge=0)
     """Louder or softer by at most so much."""
@@ -171,7 +171,7 @@ class TrainerConfig(Config):
 
 
 class TrackerConfig(Config):
-    """Experiment tracker, besides the run's own log."""
+    """Experiment tracker, in addition to the run's own log."""
 
     name: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
     project: str = "dawnchorus"
@@ -181,7 +181,7 @@ class TrackerConfig(Config):
 
 
 class ProfilerConfig(Config):
-    """Profiler; its reports are in the run's `reports/`."""
+    """Profiler, which writes to the run's `reports/`."""
 
     name: Literal["none", "simple", "torch"] = "none"
     wait: int = Field(default=1, ge=0)
@@ -206,7 +206,7 @@ class PathsConfig(Config):
 
 
 class TrainConfig(Config):
-    """Everything that decides a run."""
+    """Complete configuration of a run."""
 
     model: dict[str, Any]
     """The family's own configuration, validated by it; `family` names it."""
@@ -226,7 +226,7 @@ class TrainConfig(Config):
     seed: int = Field(default=1, ge=0)
 
     def recipe(self) -> dict[str, Any]:
-        """Return the settings that do not depend on this data set and this machine."""
+        """Return the settings that are independent of the data set and machine."""
         return self.model_dump(
             mode="json",
             include={"model", "data", "optimizer", "scheduler", "augment", "loss", "trainer", "seed"},

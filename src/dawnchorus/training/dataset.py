@@ -49,7 +49,7 @@ SILENT = 1e-4
 
 @dataclass(frozen=True)
 class LabeledClips:
-    """Clips with targets, and which of them are for what."""
+    """Clips with targets, and the indices of each split."""
 
     clips: Clips
     classes: tuple[str, ...]
@@ -78,14 +78,14 @@ class LabeledClips:
 
     @property
     def class_counts(self) -> Tensor:
-        """Clips of each class for training [classes], auxiliary species included."""
+        """Number of training clips of each class [classes], including auxiliary species."""
         return torch.from_numpy((self.targets[self.train] > 0.5).sum(0).astype(np.float32))
 
 
 def load_labeled_clips(
     config: DataConfig, *, rate_hz: int, window_s: float, clips_folder: Path | None, store: ModelStore
 ) -> LabeledClips:
-    """Prepare the clips that are not there yet, and say what is in each.
+    """Prepare missing clips, and return all clips with their targets.
 
     Where the data set is a folder of `dawnchorus prepare`, its clips are taken as they are, and its recordings table
     says their labels and split.
@@ -250,7 +250,7 @@ def _classes(rows: Sequence[RecordingRow], config: DataConfig) -> tuple[str, ...
 
 
 def class_labels(rows: Iterable[RecordingRow], classes: Iterable[str]) -> tuple[Label, ...]:
-    """Return the labels of the classes, with the common names that the rows give them."""
+    """Return the labels of the classes, with common names from the rows."""
     common = {row.scientific_name: row.common_name for row in rows if row.common_name}
     return tuple(Label(name, common.get(name) or name) for name in classes)
 
@@ -447,7 +447,7 @@ def _target_between(
 
 
 class ClipDataset(Dataset[tuple[Tensor, Tensor, int]]):
-    """Input, target and number of each clip of a split; `read_input` returns a clip's input by its number."""
+    """Dataset of (input, target, clip number) of a split; `read_input` loads a clip by number."""
 
     def __init__(self, examples: LabeledClips, members: IntArray, read_input: Callable[[int], FloatArray]) -> None:
         self._examples, self._members, self._read_input = examples, members, read_input
@@ -461,7 +461,7 @@ class ClipDataset(Dataset[tuple[Tensor, Tensor, int]]):
 
 
 class DistributedBatchSampler(Sampler[list[int]]):
-    """The batches of an epoch, the same in every process; each process takes its own share of every batch.
+    """Batch sampler for distributed training; each process takes its share of every batch.
 
     With `weights` [clips], `n` clips are drawn with replacement in their proportion; otherwise each of `n` comes once.
     """
@@ -472,7 +472,7 @@ class DistributedBatchSampler(Sampler[list[int]]):
         self.sampler = self  # where Lightning looks for set_epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch whose batches come next."""
+        """Set the epoch of the next batches."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -480,14 +480,14 @@ class DistributedBatchSampler(Sampler[list[int]]):
 
     @property
     def first_draw(self) -> int:
-        """The number of draws in the epochs before."""
+        """Number of draws in all earlier epochs."""
         return self._epoch * self._n
 
     def __iter__(self) -> Iterator[list[int]]:
         yield from map(rank_share, self.whole())
 
     def whole(self) -> Iterator[list[int]]:
-        """Yield the epoch's batches with the shares of all processes."""
+        """Yield the epoch's batches for all processes together."""
         rng = torch.Generator().manual_seed(self._seed * 100_003 + self._epoch)
         if self._weights is None:
             order = torch.randperm(self._n, generator=rng)
@@ -498,7 +498,7 @@ class DistributedBatchSampler(Sampler[list[int]]):
 
 
 def rank_share(batch: list[Item]) -> list[Item]:
-    """Return the part of a batch that this process takes."""
+    """Return this process's share of a batch."""
     is_shared = torch.distributed.is_available() and torch.distributed.is_initialized()
     rank, n_ranks = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if is_shared else (0, 1)
     return batch[rank::n_ranks]
@@ -507,7 +507,7 @@ def rank_share(batch: list[Item]) -> list[Item]:
 def sampling_weights(
     examples: LabeledClips, *, sampling: str, class_balance: float, auxiliary_share: float
 ) -> tuple[int, Tensor | None]:
-    """Return the number of clips of an epoch, and the weight of each clip [clips]; None where each comes once.
+    """Return the number of clips per epoch and their weights [clips]; None for each clip once.
 
     `class_balance` 1 gives every class the same weight, 0 every recording (or clip); in between, the class's number to
     the power of -class_balance. Within a recording, three tenths of its weight go to all clips alike and the rest to

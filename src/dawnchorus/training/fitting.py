@@ -53,7 +53,7 @@ def _birdless(inputs: Inputs, config: TrainConfig, examples: LabeledClips, *, n_
 
 @dataclass(frozen=True)
 class FitResult:
-    """The best epoch's metrics, and what it took."""
+    """Metrics of the best epoch, and resources used."""
 
     metrics: dict[str, float]
     devices: str
@@ -64,7 +64,7 @@ class FitResult:
 def fit(
     run: TrainingRun, network: Network, config: TrainConfig, examples: LabeledClips, inputs: Inputs, *, report: Report
 ) -> FitResult:
-    """Train until the epochs are over or nothing gets better; the network then has its best weights.
+    """Train until the last epoch or early stopping, and load the best weights.
 
     Raises:
         InputError: settings that do not fit the data.

@@ -26,7 +26,7 @@ FIRST_S = 2.5
 
 
 class MelConfig(Config):
-    """A mel spectrogram."""
+    """Settings of a mel spectrogram."""
 
     n_fft: int = Field(default=1024, ge=64, le=16_384)
     hop_length: int = Field(default=320, ge=16)
@@ -49,7 +49,7 @@ class MelConfig(Config):
 
 
 class MelFrontEnd(nn.Module):
-    """Levels [batch, 1, bands, columns] of waveforms [batch, samples]."""
+    """Module from waveforms [batch, samples] to mel spectrograms [batch, 1, bands, columns]."""
 
     filters: Tensor
 

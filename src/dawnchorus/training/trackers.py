@@ -34,7 +34,7 @@ LOG = logging.getLogger(__name__)
 
 
 def check_tracker(config: TrackerConfig) -> TrackerConfig:
-    """Try the tracker, and return what of it can be used.
+    """Check the tracker's configuration and server, and return its usable part.
 
     Raises:
         MissingExtraError: the tracker's package is not installed.
@@ -51,7 +51,7 @@ def check_tracker(config: TrackerConfig) -> TrackerConfig:
 
 
 def build_loggers(run: TrainingRun, config: TrackerConfig) -> list[Logger]:
-    """Return the Lightning loggers of the configured tracker, apart from the run's own log."""
+    """Return the Lightning loggers of the tracker, without the run's own log."""
     if config.name == "tensorboard":
         return [TensorBoardLogger(run.folder, name="", version="tensorboard")]
     if config.name == "wandb":
@@ -63,7 +63,7 @@ def build_loggers(run: TrainingRun, config: TrackerConfig) -> list[Logger]:
 
 
 class TolerantMlflow(MLFlowLogger):
-    """MLflow's log, given up with one note when its server fails."""
+    """MLflow logger that stops with one warning when its server fails."""
 
     def __init__(self, project: str, *, run_name: str, tracking_uri: str) -> None:
         super().__init__(project, run_name=run_name, tracking_uri=tracking_uri)

@@ -23,7 +23,7 @@ def validation_scores(
     window_s: float,
     batch: int,
 ) -> Scores | None:
-    """Return the scores of every clip of the split for validation; None where nothing was held out."""
+    """Return scores of all validation clips; None if nothing is held out."""
     members = examples.validation
     if not len(members):
         return None

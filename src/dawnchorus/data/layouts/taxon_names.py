@@ -15,7 +15,7 @@ Taxon = tuple[str | None, str | None, str | None]
 
 
 class TaxonNames:
-    """Labels by code."""
+    """Lookup of species by code."""
 
     def __init__(self, taxa: Iterable[Taxon]) -> None:
         self._labels: dict[str, Label] = {}
@@ -25,7 +25,7 @@ class TaxonNames:
 
     @classmethod
     def read_for(cls, table: Path, *, own: Iterable[Taxon]) -> TaxonNames:
-        """Return the codes of `taxonomy.csv` next to a table or above it, those of the table, and those of eBird's.
+        """Read codes for a table: `taxonomy.csv` near it, its own codes, and the eBird taxonomy.
 
         The first that knows a code counts.
         """
@@ -34,11 +34,11 @@ class TaxonNames:
         return cls([*_taxa(first), *own, *_taxa(path for path in paths if path not in first)])
 
     def label(self, code: str | None) -> Label | None:
-        """Return the species of a code."""
+        """Return the species of a code; None if it is unknown."""
         return self._labels.get(code or "")
 
     def scientific(self, text: str) -> str:
-        """Return the scientific name that the text has or stands for, or else the text.
+        """Return the scientific name of a code or label; other texts unchanged.
 
         Texts are codes, `Genus species_English Name` or `English Name (Genus species)`.
         """

@@ -33,7 +33,7 @@ _NAMED_CHANGES = ("scientific_name", "common_name", "license")
 
 @dataclass(frozen=True)
 class ArchiveChanges:
-    """Rows of a table as the archive describes them now, and the differences."""
+    """Rows updated from the archive, and their differences."""
 
     table: RecordingsTable
     renamed: tuple[tuple[str, str, str], ...] = ()
@@ -48,7 +48,7 @@ class ArchiveChanges:
     """Recordings that the search does not find any more, and that could not be asked for."""
 
     def notes(self) -> Iterator[str]:
-        """Yield each kind of change, with its number and an example."""
+        """Yield a sentence with count and example for each kind of change."""
         others = ((f"with another {name.replace('_', ' ')}", changes) for name, changes in self.others.items())
         for what, changes in (
             ("under another species", self.renamed),
@@ -72,7 +72,7 @@ class ArchiveChanges:
 
 @dataclass(frozen=True)
 class EarlierSearch:
-    """Outcome of a search in earlier runs."""
+    """Result of the same query in earlier runs."""
 
     recording_ids: tuple[str, ...] = ()
     listed_s: Mapping[str, float | None] = field(default_factory=dict)
@@ -85,7 +85,7 @@ def compare_with_archive(
     earlier: EarlierSearch,
     find_recording: Callable[[str], SearchResult | None],
 ) -> ArchiveChanges:
-    """Return the table under the archive's present names and licences.
+    """Update the table with the archive's current names and licences.
 
     Args:
         table: The data set's rows.
@@ -135,7 +135,7 @@ def _differences(pairs: Iterable[tuple[RecordingRow, SearchResult]], name: str) 
 
 
 def differ(first_s: float, second_s: float) -> bool:
-    """Return True if two lengths cannot be those of one sound."""
+    """Return True if two durations cannot belong to the same recording."""
     return abs(first_s - second_s) > SAME_LENGTH_S
 
 
@@ -147,13 +147,13 @@ def _is_other_file(row: RecordingRow, result: SearchResult, earlier: EarlierSear
 
 
 def read_search(folder: Path, query: str) -> EarlierSearch:
-    """Return the outcome of a query in earlier runs; nothing where nothing is known of it."""
+    """Return the result of a query in earlier runs; empty if there is none."""
     known = _read(folder)
     return EarlierSearch(tuple(known["searches"].get(query, ())), known["listed_s"])
 
 
 def write_search(folder: Path, query: str, search: EarlierSearch) -> None:
-    """Note the recordings that a query found, and the lengths that are listed for the files that are there.
+    """Store the recordings that a query returned, and the listed lengths of downloaded files.
 
     Raises:
         OutputError: no space, or no permission.

@@ -29,7 +29,7 @@ _KEEP_SHARE = 10
 
 @dataclass(frozen=True)
 class FetchSummary:
-    """The rows of the recordings that are there now, and why others are not."""
+    """Rows of the downloaded recordings, and reasons why others are missing."""
 
     rows: tuple[RecordingRow, ...]
     n_before: int
@@ -43,11 +43,11 @@ class FetchSummary:
 
     @property
     def missing(self) -> set[str]:
-        """Return the recordings that did not come."""
+        """Return the recordings that were not downloaded."""
         return {*self.failures, *self.not_requested}
 
     def notes(self) -> Iterator[str]:
-        """Yield what became of files of earlier runs, sounds of another length, and recordings not requested."""
+        """Yield sentences on earlier files, unexpected lengths, and recordings that were not requested."""
         if self.not_requested:
             yield (
                 f"the server asks for a long wait, so the fetch ended early: not requested are "
@@ -72,7 +72,7 @@ class FetchSummary:
 
 @contextmanager
 def claim_folder(folder: Path) -> Iterator[None]:
-    """Keep other fetches away from a data set: two of them would write the same files.
+    """Lock a data set against other downloads.
 
     Raises:
         BusyError: another process fetches into it.
@@ -106,7 +106,7 @@ def fetch_recordings(
     report: Report = ignore_progress,
     keep: Callable[[Sequence[RecordingRow]], None] = lambda _rows: None,
 ) -> FetchSummary:
-    """Download what is not in `folder` yet, some at a time.
+    """Download recordings that are not yet in `folder`, in parallel.
 
     A file has its name only when it is whole and sound, so what is there is done; after an interruption the same call
     goes on.
@@ -210,7 +210,7 @@ def _find_other_lengths(
 
 
 def decode_audio(path: Path, name: str) -> float:
-    """Decode a downloaded file to its end, and return the seconds that it holds.
+    """Decode a downloaded file completely, and return its duration in seconds.
 
     Raises:
         DownloadError: it is no sound.

@@ -40,14 +40,14 @@ _KINDS: dict[str, tuple[Literal["dataset", "competition", "notebook"], int]] = {
 
 @dataclass(frozen=True)
 class KaggleSource:
-    """A data set ("owner/name"), a competition ("birdclef-2026") or a notebook ("owner/name")."""
+    """A Kaggle data set ("owner/name"), competition ("birdclef-2026") or notebook ("owner/name")."""
 
     name: str
     kind: Literal["dataset", "competition", "notebook"]
 
 
 def parse_url(url: str) -> KaggleSource:
-    """Return the source with this name, or on the page with this URL.
+    """Parse a Kaggle name or URL.
 
     Raises:
         InputError: it is neither.
@@ -71,7 +71,7 @@ def parse_url(url: str) -> KaggleSource:
 
 
 def find_source(url: str) -> KaggleSource:
-    """Return the data set or competition of this name or URL; of a notebook, its only one.
+    """Return the data set or competition of a name or URL, or the only one that a notebook uses.
 
     Raises:
         InputError: it is none, or the notebook has several or none.
@@ -94,7 +94,7 @@ def find_source(url: str) -> KaggleSource:
 
 
 def download(source: KaggleSource) -> Path:
-    """Return the folder with the files of a data set or competition.
+    """Download a data set or competition, and return its folder.
 
     kagglehub keeps them in its cache, goes on with an interrupted download, and compares its checksum. An archive that
     is damaged in spite of it is removed, because kagglehub would take it for complete the next time.

@@ -51,7 +51,7 @@ _HOW_TO_GET_A_KEY = (
 
 
 def key_from_environment() -> str:
-    """Return the user's key.
+    """Return the API key in the environment.
 
     Raises:
         InputError: there is none; the message says how to get one.
@@ -63,7 +63,7 @@ def key_from_environment() -> str:
 
 
 def check_query(query: str) -> str:
-    """Return the query if it consists of tags.
+    """Return the query if it consists of tags, as the API requires.
 
     Raises:
         InputError: it has free text, which version 3 refuses.
@@ -81,7 +81,7 @@ def check_query(query: str) -> str:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """A recording that a query found, and where its sound is."""
+    """A recording that a query returned, with its download URL."""
 
     row: RecordingRow
     file_url: str
@@ -90,7 +90,7 @@ class SearchResult:
 
 @dataclass(frozen=True, kw_only=True)
 class FetchFilter:
-    """Limits for the recordings to fetch."""
+    """Filter of recordings to download."""
 
     licenses: Sequence[str]
     per_species: int | None = None
@@ -98,7 +98,7 @@ class FetchFilter:
     max_length_s: float | None = None
 
     def choose(self, results: Iterable[SearchResult]) -> tuple[list[SearchResult], Counter[str]]:
-        """Choose the recordings to fetch, best quality first within a species; count the others by reason."""
+        """Choose recordings, best quality first within a species, and count others by reason."""
         left_out: Counter[str] = Counter()
         fitting = []
         for result in results:
@@ -140,7 +140,7 @@ def search(
     server: str = SERVER,
     per_page: int = PER_PAGE,
 ) -> list[SearchResult]:
-    """Return everything that the query finds, each recording once, in the order of their numbers.
+    """Return all recordings that match a query, without duplicates, ordered by number.
 
     Recordings come and go while pages are read, which moves others from page to page: the listing is read again until
     one reading has as many recordings as each of its pages promised. The log says if none had, which
@@ -207,7 +207,7 @@ def _note_contradictions(species: Mapping[str, Set[str]], results: Mapping[str, 
 
 
 def find_recording(web: HttpClient, recording_id: str, *, key: str, server: str = SERVER) -> SearchResult | None:
-    """Return one recording by its identifier; None if the archive has it no more.
+    """Return a recording by identifier; None if the archive no longer has it.
 
     Raises:
         DownloadError: as `search`.
@@ -286,7 +286,7 @@ def _count(reply: Mapping[str, Any], name: str) -> int:
 
 
 def parse_recordings(listing: Sequence[Mapping[str, Any]], notes: Notes) -> list[SearchResult]:
-    """Return recordings from the API's reply; values that are not understood are counted in `notes`."""
+    """Parse recordings in the API's reply; unreadable values are counted in `notes`."""
     dates = DateColumn("date", [_text(fields, "date") or "" for fields in listing], notes)
     times = TimeColumn("time", [_text(fields, "time") or "" for fields in listing], notes)
     coordinates = CoordinateColumns("lat", "lon", notes)

@@ -34,7 +34,7 @@ FloatArray = np.ndarray
 
 
 def make_negatives(folder: Path) -> tuple[RecordingRow, ...]:
-    """Return background recordings for training; they are made in `folder` once, and are always the same.
+    """Return synthetic recordings without birds, created once in `folder`.
 
     Raises:
         OutputError: no space, or no permission.

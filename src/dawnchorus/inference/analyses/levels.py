@@ -10,29 +10,29 @@ from dawnchorus.arrays import FloatArray
 
 
 class Moments:
-    """Mean and variance of samples."""
+    """Running mean and variance of samples."""
 
     def __init__(self) -> None:
         self.n = 0
         self._sum = self._squares = 0.0
 
     def add(self, frames: FloatArray) -> None:
-        """Add samples [frames, samples]; sums of short frames stay exact where the mean is larger than the sound."""
+        """Add samples [frames, samples]; sums per frame stay exact with a large offset."""
         self.n += frames.size
         self._sum += float((frames @ np.ones(frames.shape[1], np.float32)).sum(dtype=np.float64))
         self._squares += float(np.einsum("ij,ij->i", frames, frames).sum(dtype=np.float64))
 
     @property
     def mean(self) -> float:
-        """Mean of the samples; 0 of none."""
+        """Mean of the samples; 0 without samples."""
         return self._sum / max(self.n, 1)
 
     @property
     def variance(self) -> float:
-        """Mean square of the samples less their mean."""
+        """Variance of the samples."""
         return max(self._squares / max(self.n, 1) - self.mean**2, 0.0)
 
 
 def decibels(power: float) -> float:
-    """Return the level of a mean square in dB of full scale (a sine of full scale has -3 dB); -inf of none."""
+    """Convert a mean square to dB of full scale (a full-scale sine has -3 dB); -inf for 0."""
     return 10 * math.log10(power) if power > 0 else -math.inf

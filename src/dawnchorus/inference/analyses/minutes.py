@@ -12,14 +12,14 @@ MINUTE_S = 60
 
 
 class MinuteSplitter:
-    """Cuts blocks of a recording where its minutes end."""
+    """Splits blocks of a recording at minute boundaries."""
 
     def __init__(self) -> None:
         self.n_frames = 0
         """Frames since the last whole minute."""
 
     def split(self, block: FloatArray, sample_rate_hz: int) -> Iterator[tuple[FloatArray, bool]]:
-        """Yield the parts of a block [frames, channels], each with True if a minute ends with it."""
+        """Yield parts of a block [frames, channels], each with True if it completes a minute."""
         minute_frames = MINUTE_S * sample_rate_hz
         while len(block):
             part = block[: minute_frames - self.n_frames]
@@ -32,7 +32,7 @@ class MinuteSplitter:
 
 
 class Framer:
-    """Cuts one channel's samples into frames of one length, whatever the blocks."""
+    """Splits one channel's samples into frames of equal length, across block boundaries."""
 
     def __init__(self, length: int) -> None:
         self._length = length
@@ -40,7 +40,7 @@ class Framer:
         """Samples of the frame that is not complete."""
 
     def push(self, samples: FloatArray) -> FloatArray:
-        """Add samples [n], and return the frames [k, length] that are complete with them."""
+        """Append samples [n] and return the completed frames [k, length]."""
         joined = np.concatenate([self.rest, samples])
         n = len(joined) // self._length
         self.rest = joined[n * self._length :]

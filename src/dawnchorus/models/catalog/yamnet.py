@@ -71,7 +71,7 @@ def _labels(source: Path) -> tuple[Label, ...]:
 
 
 def find_yamnet() -> Path | None:
-    """Return None: no package carries YAMNet."""
+    """Return None, since no package contains YAMNet."""
     return None
 
 

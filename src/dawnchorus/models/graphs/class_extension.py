@@ -23,7 +23,7 @@ PARITY = 1e-4
 
 
 def can_extend(base: Bundle, head: Bundle) -> bool:
-    """Return True if the two can be one model: both score every class by itself, of recordings cleaned alike."""
+    """Return True if the bundles can be merged: both are multi-label and clean recordings alike."""
     is_each_by_itself = base.info.activation == head.info.activation == "sigmoid"
     has_same_cleaning = base.info.cleaning == head.info.cleaning
     return (
@@ -35,7 +35,7 @@ def can_extend(base: Bundle, head: Bundle) -> bool:
 
 
 def extend_classes(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bundle:
-    """Write a bundle with the base's classes, in their order, and then the head's new ones.
+    """Write a bundle with the base's classes in their order, followed by the head's new ones.
 
     `head` is a bundle of the family embedding_head, trained on `base`. Classes of the head are scored by it, all others
     by the base; the base's layers are run once. The calibration was the head's alone, so it is left out.

@@ -50,7 +50,7 @@ def make_ensemble(
     weights: Sequence[float] | None = None,
     average: Average = "mean",
 ) -> Bundle:
-    """Write a bundle whose scores are the average of its members' scores.
+    """Write a bundle whose scores are the mean of its members' scores.
 
     The average is the "mean" of the scores, their "geometric" mean, or that of their "rank" (of the classes within a
     window, as shares of the number of classes).

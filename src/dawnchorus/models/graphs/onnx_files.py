@@ -25,7 +25,7 @@ _EXTERNAL_KEY = b"location"
 
 
 def load_graph(path: Path) -> onnx.ModelProto:
-    """Read a graph.
+    """Load an ONNX graph.
 
     Raises:
         InvalidBundleError: If the file is no ONNX model, or names other files.
@@ -49,7 +49,7 @@ def load_graph(path: Path) -> onnx.ModelProto:
 
 
 def check_self_contained(path: Path) -> None:
-    """Check that a graph names no other files; 30 ms for 50 MB, a fraction of parsing it, and once for all sessions.
+    """Check that a graph refers to no external files, such as weights; it is not fully parsed for this.
 
     Raises:
         InvalidBundleError: If it does, or is no ONNX model.
@@ -71,7 +71,7 @@ def _has_external_key(path: Path, _size: int, _mtime_ns: int) -> bool:
 
 
 def open_onnx_session(graph: Path | bytes) -> onnxruntime.InferenceSession:
-    """Load a graph, from a file or as its bytes, for use on the CPU by one thread.
+    """Open an ONNX Runtime session on the CPU, for use by one thread.
 
     Raises:
         InvalidBundleError: If it is no ONNX model, names other files, or cannot be run.

@@ -24,7 +24,7 @@ _EMBEDDINGS = re.compile(r"(?<![a-z])embed", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Scale:
-    """Numbers behind whole ones: `scale` times the difference from `zero`."""
+    """Quantization of integers: value = `scale` * (integer - `zero`)."""
 
     scale: float
     zero: int
@@ -49,11 +49,11 @@ class Port:
 
     @property
     def is_convertible(self) -> bool:
-        """True if the port's numbers can be converted to or from single precision."""
+        """True if values of the port's type can be converted from or to float32."""
         return self.dtype in FLOATS or (self.dtype in QUANTISED and self.scale is not None)
 
     def encode(self, values: FloatArray) -> npt.NDArray[Any]:
-        """Turn numbers into those that the port takes."""
+        """Convert values to the port's type."""
         if self.scale is None:
             return np.asarray(values, self.dtype)
         limits = np.iinfo(self.dtype)
@@ -61,18 +61,18 @@ class Port:
         return np.asarray(np.clip(whole, limits.min, limits.max), self.dtype)
 
     def decode(self, values: npt.NDArray[np.generic]) -> FloatArray:
-        """Turn numbers that the port gave into single precision."""
+        """Convert values of the port's type to float32."""
         decoded = np.asarray(values, np.float32)
         return decoded if self.scale is None else (decoded - self.scale.zero) * np.float32(self.scale.scale)
 
     def is_named(self, name: str) -> bool:
-        """Return True if this is one of its names."""
+        """Return True if the port has this name."""
         return name in (self.name, self.alias)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Form in which a graph takes windows."""
+    """Shape in which a graph takes windows."""
 
     batch: int | None
     """Windows that it takes at once; None: any number."""
@@ -80,12 +80,12 @@ class Layout:
     """Shape of its input; -1: number of windows."""
 
     def with_batch(self, batch: int) -> Layout:
-        """Return the form of so many windows, if their number is free."""
+        """Return the layout with a batch size, if that is free."""
         return self if self.batch else Layout(batch, tuple(batch if size == -1 else size for size in self.shape))
 
 
 def find_layout(path: Path, inputs: Sequence[Port], window_samples: int) -> Layout:
-    """Return the form of a graph's only input: [samples], or [batch, samples], between which axes of size 1 may be.
+    """Detect the layout of a graph's only input: [samples] or [batch, samples], with any axes of size 1.
 
     Raises:
         ModelError: there are several inputs, or it takes no waveforms of so many samples.
@@ -123,7 +123,7 @@ def find_layout(path: Path, inputs: Sequence[Port], window_samples: int) -> Layo
 
 @dataclass(frozen=True)
 class Chosen:
-    """Outputs of a graph that a bundle uses."""
+    """Outputs of a graph that a bundle uses: logits and, if any, embeddings."""
 
     scores: Port
     n_classes: int
@@ -131,7 +131,7 @@ class Chosen:
     embedding_dim: int | None
 
     def describe(self, outputs: Sequence[Port]) -> str:
-        """Return a sentence that says which outputs are used for what, and which are not."""
+        """Describe which outputs are used, and which are not."""
         others = [port for port in outputs if port not in (self.scores, self.embeddings)]
         said = [f"scores are {self.scores.name}", f"embeddings are {self.embeddings.name}" if self.embeddings else ""]
         said.append(f"not used: {_describe_ports(others)}" if others else "")
@@ -147,7 +147,7 @@ def choose_outputs(
     scores_output: str | None = None,
     embeddings_output: str | None = None,
 ) -> Chosen:
-    """Choose by name, type and shape among outputs whose shapes are those that they had for `n_windows` windows.
+    """Choose the outputs by name, type and shape, measured with `n_windows` windows.
 
     Raises:
         ModelError: none fits, or more than one.
@@ -203,14 +203,14 @@ def _describe_set_aside(fitting: Sequence[Port], embeddings_output: str | None) 
 
 
 def with_measured_width(port: Port, values: npt.NDArray[np.generic]) -> Port:
-    """Return the port with the shape of what it gave."""
+    """Return the port with the shape of a measured output."""
     return replace(port, shape=values.shape) if isinstance(values, np.ndarray) else replace(port, dtype="no tensor")
 
 
 def run_in_batches(
     run: Callable[[FloatArray], Sequence[FloatArray]], windows: FloatArray, batch: int
 ) -> list[FloatArray]:
-    """Run a graph that takes exactly `batch` windows; the last batch is filled up with silence."""
+    """Run a graph of fixed batch size; the last batch is padded with silence."""
     batches = []
     for start in range(0, len(windows), batch):
         chunk = windows[start : start + batch]

@@ -27,7 +27,7 @@ _QUANTISED = ("Conv", "Gemm", "MatMul")
 
 
 def to_float16(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph with its large weights stored in half precision; computation stays in single precision.
+    """Return the graph with large weights stored as float16; computation stays in float32.
 
     Runtimes turn the weights back when they load the graph, so it is as fast as before, and half as large.
     """
@@ -50,7 +50,7 @@ def to_float16(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def quantize(graph: Path, out: Path, windows: Iterable[FloatArray]) -> None:
-    """Write the graph with 8-bit weights and activations behind its front end.
+    """Write the graph with 8-bit weights and activations after its front end.
 
     `windows` [samples] of real sound, some dozens, show what range each activation has. Weights have a scale for every
     channel.

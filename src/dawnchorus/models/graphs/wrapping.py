@@ -40,7 +40,7 @@ KERAS_HINT = (
 
 @dataclass(frozen=True, kw_only=True)
 class ModelDescription:
-    """Facts on a model that its graph does not state."""
+    """Properties of a model that its graph does not state."""
 
     name: str
     version: str
@@ -76,7 +76,7 @@ class _OutputChoice:
     embeddings_output: str | None
 
     def choose(self, graph: Path, outputs: Sequence[Port], *, n_windows: int) -> Chosen:
-        """Choose among outputs that have the shapes of so many windows.
+        """Choose outputs that have the expected shapes for this number of windows.
 
         Raises:
             ModelError: there is none with a score for each class, or more than one.
@@ -100,7 +100,7 @@ def wrap_model(
     scores_output: str | None = None,
     embeddings_output: str | None = None,
 ) -> Bundle:
-    """Write the bundle to `folder` and try it on silence, noise and a tone.
+    """Write the bundle to `folder`, and test it on silence, noise and a tone.
 
     `scores_output` names the graph's output with one number per class (default: the only one with as many as there
     are labels that is not called an embedding); `embeddings_output` the one with an embedding (default: the one that

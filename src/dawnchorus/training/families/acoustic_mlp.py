@@ -13,7 +13,7 @@ from dawnchorus.training.families.base import Context, Family, FamilyConfig, Net
 
 
 class AcousticMlpConfig(FamilyConfig):
-    """Layers and the dropout behind each."""
+    """Hidden layers, each followed by dropout."""
 
     rate_hz: Literal[22_050] = RATE_HZ  # type: ignore[assignment]
     window_s: float = 5.0
@@ -28,7 +28,7 @@ class AcousticMlpConfig(FamilyConfig):
 
 
 class AcousticMlp(Network):
-    """The network."""
+    """Multi-layer perceptron on acoustic features."""
 
     mean: Tensor
     scale: Tensor

@@ -21,7 +21,7 @@ MIN_KNOWN = 0.8
 
 
 class EfficientNetConfig(FamilyConfig):
-    """A backbone and how its maps become one vector."""
+    """Backbone, and pooling of its feature maps."""
 
     rate_hz: int = 32_000
     window_s: float = 5.0
@@ -40,7 +40,7 @@ class EfficientNetConfig(FamilyConfig):
 
 
 class EfficientNet(Network):
-    """The network."""
+    """EfficientNet from timm on mel spectrograms."""
 
     def __init__(self, config: EfficientNetConfig, context: Context, backbone: nn.Module) -> None:
         super().__init__(context)
@@ -77,7 +77,7 @@ class EfficientNet(Network):
 
 
 class BandsEfficientNet(EfficientNet):
-    """With a head that knows at which frequencies things are."""
+    """EfficientNet whose head keeps the frequency axis."""
 
     N_BANDS = (4, 2)
 
