@@ -78,8 +78,8 @@ def import_recordings(
 
     Raises:
         OutputExistsError: the data set has a table, and neither `append` nor `overwrite` was given.
-        InputError: no such source, or no recordings in it, or two layouts are as likely.
-        FormatError: a table is not as it should be.
+        InputError: no such source, or no recordings in it, or an ambiguous layout.
+        FormatError: a table is invalid.
     """
     imported = import_data_set(
         Path(source),
@@ -187,7 +187,7 @@ def train(data_set: StrPath, *overrides: str, config_dir: StrPath | None = None)
     Raises:
         InputError: an unknown setting, or a data set that cannot be trained on.
         MissingExtraError: the extra [train] is not installed.
-        TrainingError: the loss is no number any more.
+        TrainingError: the loss is not finite.
         OutputError: no space, or no permission.
     """
     try:
@@ -224,7 +224,7 @@ def evaluate(
 
     Raises:
         InputError: no recordings in this split, or the model knows none of the species.
-        ModelError: the model cannot be had or run.
+        ModelError: the model cannot be loaded or run.
     """
     loaded, table = load_model(model), read_table(Path(data_set))
     scores = score_data_set(

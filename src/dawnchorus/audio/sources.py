@@ -46,7 +46,7 @@ def open_audio(source: AudioSource) -> Iterator[AudioFile]:
     """Yield the audio as a file, which exists during the block.
 
     Raises:
-        InputError: no audio, samples of another shape or type, or a rate that is no positive number.
+        InputError: no audio, samples of another shape or type, or a rate that is not a positive number.
         OutputError: no space for the temporary file.
     """
     if isinstance(source, str | os.PathLike):

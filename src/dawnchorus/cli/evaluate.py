@@ -251,7 +251,7 @@ def _refuse_other_order(models: Sequence[str], data_set: Path) -> None:
     """Refuse a data set before the bundles.
 
     Raises:
-        InputError: the last argument is no data set, but another one is.
+        InputError: the last argument is not a data set, but another one is.
     """
     data_sets = [] if _is_data_set(data_set) else [name for name in models if _is_data_set(Path(name))]
     if data_sets:

@@ -78,7 +78,7 @@ def load_converter(kind: ExportKind | None) -> Callable[[Path], None]:
     """Return the function that converts an export's arrays to its format.
 
     Raises:
-        MissingExtraError: tensors are wanted, and PyTorch is not installed.
+        MissingExtraError: tensors are requested, and PyTorch is not installed.
     """
     if kind is None or kind.format != "pt":
         return lambda _folder: None

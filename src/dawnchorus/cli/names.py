@@ -27,7 +27,7 @@ def open_name_lists(
     """Open the checklists of `data.name_lists`, and print those that cannot be read.
 
     Raises:
-        InputError, FormatError: a given checklist is not there, or is none.
+        InputError, FormatError: a given checklist does not exist or is invalid.
     """
     store = ModelStore(models_folder or default_folder())
     names = name_lists.open_name_lists(store, source, checklists=checklists, own=own)

@@ -55,8 +55,8 @@ def import_data_set(
 
     Raises:
         OutputExistsError: there is a table, and neither `append` nor `overwrite` was given.
-        InputError: no such source, no recordings in it, two layouts are as likely, or all its species have one name.
-        FormatError: a table is not as it should be.
+        InputError: no such source, no recordings in it, an ambiguous layout, or one name for all species.
+        FormatError: a table is invalid.
     """
     has_table = table_path(folder).exists()
     if has_table and not (append or overwrite):

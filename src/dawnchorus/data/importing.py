@@ -86,8 +86,8 @@ def import_recordings(
     says by which evidence it was read, and what could not be read.
 
     Raises:
-        InputError: no such source, no recordings in it, two layouts are as likely, or all its species have one name.
-        FormatError: a table is not as it should be.
+        InputError: no such source, no recordings in it, an ambiguous layout, or one name for all species.
+        FormatError: a table is invalid.
     """
     labels = labels or LabelReader(KnownClasses(known))
     is_given = layout != "auto"

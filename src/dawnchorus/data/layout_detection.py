@@ -54,7 +54,7 @@ def detect_layout(
     """Detect the layout of `source`, and log the evidence.
 
     Raises:
-        InputError: there is no such file or folder, or two layouts are as likely.
+        InputError: there is no such file or folder, or an ambiguous layout.
     """
     if not source.exists():
         raise InputError("no such file or folder.", subject=source)
@@ -81,7 +81,7 @@ def detect_layout(
     if named:
         first = min(named)
         raise InputError(
-            f"two layouts are as likely. Tables of marks are of {len(marked)} of {len(files)} recordings (as "
+            f"an ambiguous layout. Tables of marks are of {len(marked)} of {len(files)} recordings (as "
             f"{min(marked).name}), and {len(named)} others are in folders of a species (as "
             f"'{reading.labels[first]}'). Repeat the command with --layout annotations, which leaves recordings "
             f"without a table unlabelled, or with --layout folders, which reads no table.",
@@ -105,7 +105,7 @@ def _consider_naming_tables(source: Path, files: Sequence[Path], reading: Folder
         doubtful = [path for path in table.recordings if path in reading.labels and path not in reading.sure]
         if doubtful:
             raise InputError(
-                f"two layouts are as likely. {table.evidence()}{_columns_clause(table)}, and "
+                f"an ambiguous layout. {table.evidence()}{_columns_clause(table)}, and "
                 f"'{reading.labels[doubtful[0]]}', a folder of {doubtful[0].name}, may be a species. Import the table "
                 f"(`{table.command()}`), or repeat the command with --layout folders, which does not read it.",
                 subject=source,

@@ -30,7 +30,7 @@ def open_name_lists(
     """Open given checklists, the default model's labels, those near `source`, installed ones, and `own` names.
 
     Raises:
-        InputError, FormatError: a given checklist is not there, or is none.
+        InputError, FormatError: a given checklist does not exist or is invalid.
     """
     lists = [read_checklist(path) for path in checklists]
     bundle = store.find_installed(DEFAULT_MODEL)

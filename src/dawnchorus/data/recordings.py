@@ -196,7 +196,7 @@ def read_table(data_set: Path) -> RecordingsTable:
 
     Raises:
         InputError: there is none.
-        FormatError: it is no table of ours, or of a newer version.
+        FormatError: it is not a table of ours, or of a newer version.
     """
     path = table_path(data_set)
     if not path.is_file():

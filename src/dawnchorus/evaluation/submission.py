@@ -144,7 +144,7 @@ def read_sample(path: Path) -> Sample:
 
     Raises:
         InputError: the file cannot be read.
-        FormatError: it is no sample submission.
+        FormatError: it is not a sample submission.
     """
     try:
         table = Table(path)

@@ -28,7 +28,7 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     Segments that cannot be read are marks with a problem.
 
     Raises:
-        FormatError: it is no list in JSON.
+        FormatError: it is not a list in JSON.
     """
     try:
         content = json.loads(read_text(path))

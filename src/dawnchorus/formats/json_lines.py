@@ -29,7 +29,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each line.
 
     Raises:
-        FormatError: a line is no object of ours.
+        FormatError: a line is not an object of ours.
     """
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         try:

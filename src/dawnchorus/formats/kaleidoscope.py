@@ -48,7 +48,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each row; the column of matches names the species.
 
     Raises:
-        FormatError: a column is missing, or a number is none.
+        FormatError: a column is missing, or a value is not a number.
     """
     rows = NamedColumns(path)
     folders = [rows.find_column([name]) for name in COLUMNS[:2]]

@@ -122,7 +122,7 @@ def has_times(path: Path) -> bool:
     """Return True for a list of marks in which most rows have numeric times.
 
     Raises:
-        FormatError: it is no text.
+        FormatError: the file is not text.
     """
     text = read_text(path)
     if detect_list_kind(text) != LIST:
@@ -140,7 +140,7 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     listened.
 
     Raises:
-        FormatError: a needed column is missing.
+        FormatError: a required column is missing.
     """
     rows = NamedColumns(path, delimiter=_delimiter(read_text(path).partition("\n")[0]))
     recording, folder = rows.find_column(_RECORDING), rows.find_column(_FOLDER)
@@ -203,7 +203,7 @@ class _ClassColumns:
         """Yield a mark for each present or uncertain class; without any, a mark of a reviewed recording.
 
         Raises:
-            FormatError: a time is none.
+            FormatError: a time is invalid.
         """
         named, site = self.rows.text(fields, self.recording), self.rows.text(fields, self.folder)
         start_s = self.rows.offset_s(line, fields, self.start)

@@ -47,7 +47,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each non-empty cell; scores are returned unchanged, even logits.
 
     Raises:
-        FormatError: a column of the index is missing, or a number is none.
+        FormatError: a column of the index is missing, or a value is not a number.
     """
     rows = NamedColumns(path)
     file, start, end = (rows.require([name]) for name in INDEX)

@@ -93,7 +93,7 @@ def read_provenance(path: Path) -> Provenance | None:
     """Return the provenance in the metadata of a table; None if it has none.
 
     Raises:
-        FormatError: the file is no Parquet.
+        FormatError: the file is not Parquet.
     """
     with reading_parquet(path):
         metadata = pq.read_schema(path).metadata or {}
@@ -104,7 +104,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each row; columns may be missing or additional.
 
     Raises:
-        FormatError: the file is no Parquet, or lacks a column that every row needs.
+        FormatError: the file is not Parquet, or lacks a column that every row needs.
     """
     with reading_parquet(path):
         file = pq.ParquetFile(path)
@@ -122,7 +122,7 @@ def read_metadata(path: Path) -> dict[str, tuple[RecordingMetadata, int | None]]
     """Return location, time and week of each recording in a table.
 
     Raises:
-        FormatError: the file is no Parquet, or a time is none.
+        FormatError: the file is not Parquet, or a time is invalid.
     """
     names = ["recording", "start_s", "start_time", "latitude", "longitude", "week"]
     metadata: dict[str, tuple[RecordingMetadata, int | None]] = {}

@@ -92,7 +92,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     given once. A table without names gives empty names; one without scores gives the score 1.
 
     Raises:
-        FormatError: a needed column is missing, or a number is none.
+        FormatError: a required column is missing, or a value is not a number.
     """
     seen: set[tuple[str | None, str, float, float, int | None]] = set()
     for mark in read_marks(path):
@@ -114,7 +114,7 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     that have no name, or that of no species (`nocall`), say that somebody listened.
 
     Raises:
-        FormatError: a needed column is missing.
+        FormatError: a required column is missing.
     """
     header = read_text(path).partition("\n")[0]
     rows = NamedColumns(path, delimiter=max("\t;,", key=header.count), quoted=None)
@@ -135,7 +135,7 @@ class _Columns:
         """Find the columns of a table.
 
         Raises:
-            FormatError: a needed one is missing.
+            FormatError: a required column is missing.
         """
         names = {
             "offset": ["File Offset (s)"],
@@ -159,7 +159,7 @@ class _Columns:
         """Parse a row.
 
         Raises:
-            FormatError: a number is none.
+            FormatError: a value is not a number.
         """
         rows = self.rows
         text = {field: rows.text(fields, column) for field, column in self.columns.items()}
@@ -195,7 +195,7 @@ def require_names(path: Path) -> None:
     """Check that a table with selections has a column of species names.
 
     Raises:
-        FormatError: it has none; or it is no table.
+        FormatError: it has none; or it is not a table.
     """
     header = read_text(path).partition("\n")[0]
     rows = NamedColumns(path, delimiter=max("\t;,", key=header.count), quoted=None)

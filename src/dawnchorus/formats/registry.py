@@ -275,7 +275,7 @@ def is_model_output(path: Path, marks: Sequence[Mark]) -> bool:
     Without rows, its column of scores tells.
 
     Raises:
-        FormatError: it is no table.
+        FormatError: it is not a table.
     """
     if marks:
         return any(mark.is_scored for mark in marks)

@@ -80,7 +80,7 @@ def read_species_list(path: Path, *, on_note: OnNote = _ignore) -> tuple[str, ..
 
     Raises:
         InputError: no such file, or no name in it.
-        FormatError: the file is no text.
+        FormatError: the file is not text.
     """
     _require_file(path)
     notes = Notes()
@@ -251,7 +251,7 @@ class _Locations:
         """Return (latitude, longitude), or None for both.
 
         Raises:
-            FormatError: it is no location on Earth.
+            FormatError: it is not a location on Earth.
         """
         given = [column for column in (self._latitude, self._longitude) if not is_blank(self._text(fields, column))]
         together = self._text(fields, self._column)
@@ -302,7 +302,7 @@ class _Moments:
         """Return the time, or the date where no time of day is given.
 
         Raises:
-            FormatError: it is no time, or a date is not known to the day.
+            FormatError: it is not a time, or a date is not known to the day.
         """
         day_text, time_text = self._text(fields, self._date), self._text(fields, self._time)
         if is_blank(day_text) and is_blank(time_text):

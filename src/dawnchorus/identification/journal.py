@@ -81,7 +81,7 @@ class Journal:
     `replaced` is the new name of a damaged journal that was there before.
 
     Raises:
-        JournalDamagedError: If the file is no journal, or parts of it cannot be read.
+        JournalDamagedError: If the file is not a journal, or parts of it cannot be read.
         OutputError: If it cannot be created or written. So do all methods.
     """
 

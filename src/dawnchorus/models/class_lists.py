@@ -71,7 +71,7 @@ def read_classes(path: Path, *, kind: Kind | None = None) -> tuple[Label, ...]:
     `kind` overrides what the names look like.
 
     Raises:
-        FormatError: the file is no text, a class has no name or is there twice, or the indices are not 0, 1, 2..., or
+        FormatError: the file is not text, a class has no name or is there twice, or the indices are not 0, 1, 2..., or
             only some lines have one.
         InputError: no such file, a file of another kind, no labels, or a csv without a column of names.
     """

@@ -116,7 +116,7 @@ class ModelStore:
         """Create the bundle of a built-in model from `source`, an installed package or a download.
 
         Raises:
-            ModelNotFoundError: unknown name, or the weights are not to be had.
+            ModelNotFoundError: unknown name, or the weights are not available.
             ModelError: the weights are not the published ones.
             OutputError: the store cannot be written, which is seen before anything is downloaded.
         """

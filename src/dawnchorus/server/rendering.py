@@ -87,7 +87,7 @@ class Renderer:
 
         Raises:
             OverloadedError: the queue is full.
-            OutputError: there is no space for the response.
+            OutputError: no space on the disk for the response.
             NotFoundError: the recording was deleted meanwhile.
         """
         key = sha256, parameters
@@ -116,7 +116,7 @@ class Renderer:
 
         Raises:
             OverloadedError: the queue is full.
-            OutputError: there is no space for the response.
+            OutputError: no space on the disk for the response.
         """
         try:
             file = cast("BinaryIO", tempfile.TemporaryFile(dir=self._folder))  # noqa: SIM115 - the caller closes it

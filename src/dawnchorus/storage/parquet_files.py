@@ -16,7 +16,7 @@ def reading_parquet(path: Path) -> Iterator[None]:
     """Convert Arrow's errors on reading `path` to FormatError.
 
     Raises:
-        FormatError: the file is no Parquet, is damaged, or has columns of other types than expected.
+        FormatError: the file is not Parquet, is damaged, or has columns of other types than expected.
     """
     try:
         yield

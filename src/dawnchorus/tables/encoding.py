@@ -36,7 +36,7 @@ def read_text(path: Path, notes: Notes | None = None) -> str:
     """Read a whole file as text; a guessed encoding is noted.
 
     Raises:
-        FormatError: it is no text.
+        FormatError: the file is not text.
     """
     return decode(path.read_bytes(), str(path), notes or Notes())
 
@@ -45,7 +45,7 @@ def read_start(path: Path, n_bytes: int) -> str:
     """Read the complete lines among a file's first bytes as text, in any encoding.
 
     Raises:
-        FormatError: it is no text.
+        FormatError: the file is not text.
     """
     with path.open("rb") as file:
         data = file.read(n_bytes)
@@ -61,7 +61,7 @@ def decode(data: bytes, name: str, notes: Notes) -> str:
     """Decode the content of the file `name` as text.
 
     Raises:
-        FormatError: it is no text.
+        FormatError: the file is not text.
     """
     for magic, kind in _SPREADSHEETS:
         if data.startswith(magic):

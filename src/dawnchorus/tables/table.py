@@ -54,7 +54,7 @@ class Table:
     quotes; None: if the first one does. `text` is the content, where it has been read.
 
     Raises:
-        FormatError: it is no text, or empty.
+        FormatError: it is not text, or empty.
     """
 
     def __init__(

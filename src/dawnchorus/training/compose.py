@@ -65,7 +65,7 @@ def available_choices(config_dir: Path | None) -> dict[str, tuple[str, ...]]:
     """List the choices built in and in a user's folder.
 
     Raises:
-        InputError: the folder is none, or has no groups.
+        InputError: the folder does not exist or has no groups.
     """
     own = {} if config_dir is None else _own_choices(config_dir)
     groups = {**dict.fromkeys(GROUPS, ()), **dict.fromkeys(own, ())}
@@ -76,7 +76,7 @@ def describe_config_dir(config_dir: Path) -> list[str]:
     """Describe files of a user's folder that override built-in ones or are not valid choices.
 
     Raises:
-        InputError: the folder is none, or has no groups.
+        InputError: the folder does not exist or has no groups.
     """
     own = _own_choices(config_dir)
     notes = []
@@ -255,7 +255,7 @@ def family_config(config: TrainConfig, store: ModelStore) -> tuple[Family[Any], 
 
     Raises:
         InputError: an unknown family, key or value.
-        ModelError: the backbone cannot be had.
+        ModelError: the backbone cannot be loaded.
     """
     family = FAMILIES.lookup(str(config.model.get("family")))
     fields = {name: value for name, value in config.model.items() if name != "family"}

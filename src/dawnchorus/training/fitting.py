@@ -68,7 +68,7 @@ def fit(
 
     Raises:
         InputError: settings that do not fit the data.
-        TrainingError: the loss is no number any more.
+        TrainingError: the loss is not finite.
         OutputError: no space, or no permission.
     """
     import lightning

@@ -131,7 +131,7 @@ def check_settings(active: Bundle, overrides: Sequence[str], *, backbone: str | 
 
     Raises:
         InputError: an unknown group, choice or key, or a value out of range.
-        ModelError: the backbone cannot be had.
+        ModelError: the backbone cannot be loaded.
     """
     settings = training_settings(active, overrides, backbone=backbone)
     family_config(compose_config([*settings.overrides, f"data={active.folder}"]), store)

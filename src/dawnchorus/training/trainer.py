@@ -47,7 +47,7 @@ def train(
 
     Raises:
         InputError: a configuration or data set that cannot be trained on; no run is left then.
-        TrainingError: the loss is no number any more.
+        TrainingError: the loss is not finite.
         OutputError: no space, or no permission.
     """
     run = new_run(

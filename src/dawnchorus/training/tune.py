@@ -87,7 +87,7 @@ def tune(
 
     Raises:
         InputError: nothing to tune, or settings that are wrong from the start.
-        TrainingError: no trial came to an end.
+        TrainingError: no trial finished.
         OutputError: the study cannot be written.
     """
     import optuna

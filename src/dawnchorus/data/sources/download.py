@@ -213,7 +213,7 @@ def decode_audio(path: Path, name: str) -> float:
     """Decode a downloaded file completely, and return its duration in seconds.
 
     Raises:
-        DownloadError: it is no sound.
+        DownloadError: it is not sound.
     """
     try:
         with open_recording(path) as recording:

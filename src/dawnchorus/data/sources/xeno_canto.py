@@ -251,7 +251,7 @@ def _read_page(content: bytes, number: int) -> _Page:
     """Read the reply for the page of this number.
 
     Raises:
-        ValueError: it is no page of a listing, or another one.
+        ValueError: it is not a page of a listing, or another one.
     """
     try:
         reply = json.loads(content)

@@ -80,7 +80,7 @@ def download_weights(weights: Weights, folder: Path, *, instead: str) -> Path:
         instead: The next step for a file brought by hand, for the message.
 
     Raises:
-        ModelNotFoundError: It could not be downloaded, or another file came.
+        ModelNotFoundError: the download failed, or the file is another one.
         OutputError: It cannot be written.
     """
     from dawnchorus.storage.http_client import HttpClient  # loads requests, which is needed once per machine

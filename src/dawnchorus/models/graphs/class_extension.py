@@ -41,7 +41,7 @@ def extend_classes(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bu
     by the base; the base's layers are run once. The calibration was the head's alone, so it is left out.
 
     Raises:
-        ModelError: the two cannot stand beside each other, or the new graph does not give what they give.
+        ModelError: the two cannot be merged, or the merged graph gives other outputs.
     """
     if not can_extend(base, head):
         raise ModelError(

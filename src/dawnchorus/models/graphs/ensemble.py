@@ -60,7 +60,7 @@ def make_ensemble(
 
     Raises:
         InputError: fewer than two members, or one of them twice, or they differ in classes, or weights do not fit.
-        ModelError: a member is no ONNX graph, or the new one does not give what its members give.
+        ModelError: a member is not an ONNX graph, or the new one does not give what its members give.
     """
     if any(bundle.info.cleaning != bundles[0].info.cleaning for bundle in bundles):
         raise InputError(

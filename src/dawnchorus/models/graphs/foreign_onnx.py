@@ -36,7 +36,7 @@ class ForeignOnnx:
     """An ONNX graph with known input and outputs, adapted to a bundle's interface.
 
     Raises:
-        InvalidBundleError: it is no ONNX model that can be loaded.
+        InvalidBundleError: it is not an ONNX model that can be loaded.
         ModelError: it takes no waveforms of `window_samples` samples, or does not run.
     """
 

@@ -28,7 +28,7 @@ def load_graph(path: Path) -> onnx.ModelProto:
     """Load an ONNX graph.
 
     Raises:
-        InvalidBundleError: If the file is no ONNX model, or names other files.
+        InvalidBundleError: If the file is not an ONNX model, or names other files.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -52,7 +52,7 @@ def check_self_contained(path: Path) -> None:
     """Check that a graph refers to no external files, such as weights; it is not fully parsed for this.
 
     Raises:
-        InvalidBundleError: If it does, or is no ONNX model.
+        InvalidBundleError: If it does, or is not an ONNX model.
     """
     try:
         status = path.stat()
@@ -74,7 +74,7 @@ def open_onnx_session(graph: Path | bytes) -> onnxruntime.InferenceSession:
     """Open an ONNX Runtime session on the CPU, for use by one thread.
 
     Raises:
-        InvalidBundleError: If it is no ONNX model, names other files, or cannot be run.
+        InvalidBundleError: If it is not an ONNX model, names other files, or cannot be run.
     """
     if isinstance(graph, Path):
         check_self_contained(graph)

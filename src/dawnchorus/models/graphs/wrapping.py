@@ -158,7 +158,7 @@ def _window_samples(description: ModelDescription) -> int:
     """Return the samples of a window.
 
     Raises:
-        InputError: the description's window or rate is no number above 0.
+        InputError: the description's window or rate is not a number above 0.
     """
     n = description.window_s * description.sample_rate_hz
     if not 1 <= n < float("inf"):

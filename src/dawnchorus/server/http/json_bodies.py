@@ -43,7 +43,7 @@ def parse_json(body: bytes) -> Any:
     Raises:
         InputError: a name comes twice in one object, of which `json` would take the last without a word, or there is
             NaN or Infinity, which are not in RFC 8259.
-        ValueError: it is no JSON.
+        ValueError: it is not JSON.
         RecursionError: it is nested too deeply.
     """
     return json.loads(body, object_pairs_hook=_unambiguous, parse_constant=_refuse_constant)

@@ -87,7 +87,7 @@ def merge_fields(query: Parameters, fields: Mapping[str, str]) -> Parameters:
     Empty fields count as absent, because browsers send fields that were not filled in.
 
     Raises:
-        InputError: a field is no parameter, or has another value in the query.
+        InputError: a field is not a parameter, or has another value in the query.
         RequestValidationError: a value is not valid.
     """
     model = type(query)

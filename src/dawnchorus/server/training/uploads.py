@@ -230,7 +230,7 @@ def _label_by_table(
     """Return the recordings that a csv names, and its other names with the reason.
 
     Raises:
-        InputError: it is no table of recordings and species.
+        InputError: it is not a table of recordings and species.
     """
     try:
         # Paths in it may begin in its own folder, or in one above it.
