@@ -101,7 +101,7 @@ def test_every_odd_mark_is_named_with_file_and_row(tmp_path: Path) -> None:
         "of no length: kept as moments: 1 (a.txt line 7: 9 to 9 s)",
         "that are there twice: kept once: 1 (a.txt line 8: 1 to 2 s, as a.txt line 3)",
         "that may be of any species: 1 (a.txt line 10: 3 to 4 s, '?')",
-        "somebody listened: 1 (a.txt line 11: 5 to 6 s, nocall)",
+        "the recording was annotated: 1 (a.txt line 11: 5 to 6 s, nocall)",
     ):
         assert said in notes
 
@@ -241,7 +241,7 @@ def test_model_output_is_no_ground_truth_by_default(tmp_path: Path) -> None:
     (source / "results.csv").write_text(f"{header}\n0,1,Avis altera,Other,0.7,a.wav\n0,1,Avis altera,Other,0.7,c.wav\n")
     marks_read, notes = marks(source)
     assert marks_read == {"a.wav": [(0.5, 1.0, "Avis una")], "b.wav": None, "c.wav": None, "d.wav": None}
-    assert "tables of what a model found, which are no annotations: 4 with 4 rows (b.BirdNET" in notes
+    assert "tables of model output, which are no annotations: 4 with 4 rows (b.BirdNET" in notes
     marks_read, notes = marks(source, "annotations")
     assert {name: len(of or ()) for name, of in marks_read.items()} == {"a.wav": 2, "b.wav": 1, "c.wav": 1, "d.wav": 1}
     assert "marks that have a score: 4." in notes

@@ -396,7 +396,7 @@ def test_a_part_without_recordings_is_stated_with_its_share(command: Command, tm
     write_table(RecordingsTable(tmp_path, tuple(rows[:4])))
     said = command("data", "split", tmp_path).stdout.decode()
     empty = (
-        "test: no recordings; the other splits took all of Avis magna "
+        "test: no recordings; the other splits have all recordings of Avis magna "
         "(4 recordings in 4 groups that must stay together)"
     )
     assert empty in said

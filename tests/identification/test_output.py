@@ -168,7 +168,7 @@ def test_run_with_other_settings_is_refused_and_left_as_it_is(out: Path, paths: 
     output = target(out / "x.csv")
     started(output, paths)
     changed = {"bundle_id": "0123456789ab", "min_score": 0.5, "tta_shifts": 2}
-    with pytest.raises(InputError, match=r"x\.csv: it was begun with other settings \(min_score, tta_shifts changed\)"):
+    with pytest.raises(InputError, match=r"x\.csv: it was started with other settings \(min_score, tta_"):
         opened(output, paths, changed)
     with closing(opened(output, paths)) as journal:
         assert journal.paths() == paths[:1]
@@ -208,7 +208,7 @@ def test_tables_of_someone_else_are_in_the_way(
         (out / name).touch()
         with pytest.raises(OutputExistsError) as refused:
             opened(output, paths)
-        assert str(refused.value).startswith(f"{out / name}: it is there already. Use --overwrite")
+        assert str(refused.value).startswith(f"{out / name}: it exists already. Use --overwrite")
         assert not output.journal_path.exists()
         (out / name).unlink()
     (out / "other.csv").touch()
@@ -218,9 +218,9 @@ def test_tables_of_someone_else_are_in_the_way(
 def test_unrelated_file_is_replaced_only_with_overwrite(out: Path, paths: list[Path]) -> None:
     output = target(out / "x.csv")
     output.path.touch()
-    with pytest.raises(OutputExistsError, match="is there already"):
+    with pytest.raises(OutputExistsError, match="exists already"):
         opened(output, paths)
-    with pytest.raises(OutputExistsError, match="is there already"):
+    with pytest.raises(OutputExistsError, match="exists already"):
         opened(output, paths, resume=True)
     with closing(opened(output, paths, overwrite=True)) as journal:
         assert journal.parameters() == KEY
@@ -242,7 +242,7 @@ def test_damaged_journal_stops_what_would_add_to_it(out: Path, paths: list[Path]
     with pytest.raises(JournalDamagedError):
         opened(output, paths, resume=True)
     output.path.touch()
-    with pytest.raises(OutputExistsError, match="is there already"):
+    with pytest.raises(OutputExistsError, match="exists already"):
         opened(output, paths)
     assert output.journal_path.read_bytes() == b"no database " * 100
     with closing(opened(output, paths, overwrite=True)) as journal:
@@ -260,7 +260,7 @@ def test_recordings_elsewhere_do_not_fit_a_folder_of_tables(out: Path, paths: li
     started(each, paths)
     opened(each, [paths[1], paths[0].with_name("d.wav")]).close()
     with pytest.raises(
-        InputError, match=rf"each: it was begun with recordings below .*sounds, and {added[2]} is elsewher"
+        InputError, match=rf"each: it was started with recordings below .*sounds, and {added[2]} is elsewher"
     ):
         opened(each, added)
 

@@ -82,8 +82,8 @@ def _columns(_context: click.Context, _option: click.Parameter, values: tuple[st
     help="At most so many recordings of a species, the first; background and negatives are all taken.",
 )
 @checklists_option
-@click.option("--append", is_flag=True, help="Add to the table that is there.")
-@click.option("--overwrite", is_flag=True, help="Replace the table that is there.")
+@click.option("--append", is_flag=True, help="Add to the existing table.")
+@click.option("--overwrite", is_flag=True, help="Replace the existing table.")
 @models_folder_option
 @workers_option
 def import_(
@@ -175,7 +175,7 @@ def describe(table: RecordingsTable, screen: Console) -> None:
 
 @command.command("show")
 @click.argument("data_set", type=click.Path(path_type=Path))
-@click.option("--recording", help="Everything about one recording, by identifier or path.")
+@click.option("--recording", help="Show all fields of one recording, by identifier or path.")
 def show(*, data_set: Path, recording: str | None) -> None:
     """Show a data set, or a recording in it."""
     table = read_table(data_set)
@@ -192,7 +192,7 @@ def show(*, data_set: Path, recording: str | None) -> None:
 
 @command.command("check")
 @click.argument("data_set", type=click.Path(path_type=Path))
-@click.option("--check-labels", is_flag=True, help="Also ask a model whether it hears the labelled species.")
+@click.option("--check-labels", is_flag=True, help="Also compare labels with a model's detections.")
 @checklists_option
 @model_options
 @workers_option
@@ -269,7 +269,7 @@ def _detail(row: RecordingRow, issue: str) -> str:
     multiple=True,
     help="The split of a table instead: a csv with a column split, or named train, valid or test; or JSON. Repeatable.",
 )
-@click.option("--report-only", is_flag=True, help="Keep the split that is there, and only report.")
+@click.option("--report-only", is_flag=True, help="Keep the existing split, and only report.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
 def split(
     *,
@@ -353,7 +353,7 @@ def _print_gaps(rows: Sequence[RecordingRow], splits: Sequence[str]) -> None:
         available = (
             f"{counted(gap.n_recordings, 'recording')} in {counted(gap.n_groups, 'group')} that must stay together"
         )
-        click.echo(f"{gap.split}: {lacks}; the other splits took all of {gap.label} ({available}).")
+        click.echo(f"{gap.split}: {lacks}; the other splits have all recordings of {gap.label} ({available}).")
 
 
 def _report_split(table: RecordingsTable, parts: Sequence[str], *, seed: int) -> None:

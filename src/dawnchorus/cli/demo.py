@@ -55,7 +55,7 @@ def _overlap(a: Detection, b: Detection) -> bool:
 
 def _print_comparison(truth: RecordingTable, run: Run) -> None:
     detected = [d for table in run.tables() for d in table.detections if d.kind == "species"]
-    table = Table(title="A synthetic dawn chorus: what sings, and what BirdNET hears", title_justify="left")
+    table = Table(title="A synthetic dawn chorus: true events, and BirdNET's detections", title_justify="left")
     for name in ("", "truth", "from s", "to s", "found from s", "to s", "score"):
         table.add_column(name, justify="left" if name in ("", "truth") else "right")
     for event in truth.detections:
@@ -78,7 +78,7 @@ def _print_comparison(truth: RecordingTable, run: Run) -> None:
 
 def _print_next(folder: Path, recording: Path, page: Path) -> None:
     written = {
-        page.name: "the summary page: open it in a browser",
+        page.name: "the report: open it in a browser",
         f"{recording.name}.png": "the spectrogram with the detections",
         "detections.csv": "the table, for R and pandas",
         "detections.selections.txt": "the same for Raven",

@@ -72,16 +72,16 @@ class _Share(click.FloatRange):
 @click.option(
     "--secondary",
     type=click.Choice(["count", "mask"]),
-    help="Species beside a recording's own: they count as there, or neither way.  [default: mask if the "
+    help="Other species in a recording: they count as present (count), or are ignored (mask).  [default: mask if the "
     "first BUNDLE is a run that masked them, else count]",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the page and the JSON.")
 @click.option("--pool", type=click.Choice(["mean", "max"]), default="mean", show_default=True, help="Of a recording.")
 @schema_option("overlap_s")
 @schema_option("tta_shifts")
-@click.option("--thresholds", type=click.Path(path_type=Path), help="Write the scores that keep --precision, as csv.")
+@click.option("--thresholds", type=click.Path(path_type=Path), help="Write thresholds that reach --precision, as csv.")
 @click.option("--precision", type=_Share(0, 1, min_open=True, max_open=True), default=0.9, show_default=True,
-    help="For --thresholds: the share of a species' windows that is right, kept with 95 % confidence.")  # fmt: skip
+    help="For --thresholds: minimum precision of each species' windows, with 95 % confidence.")  # fmt: skip
 @click.option("--submission", type=click.Path(path_type=Path), help="Write BirdCLEF's submission.csv.")
 @click.option(
     "--sample-submission",
@@ -94,7 +94,7 @@ class _Share(click.FloatRange):
     type=click.FloatRange(0, 1),
     default=0.5,
     show_default=True,
-    help="From which score a species is there, where a submission asks for decisions (2021, 2022).",
+    help="Minimum score of a present species, for submissions of decisions (2021, 2022).",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files of --out, --thresholds and --submission.")
 @click.option("--json", "as_json", is_flag=True, help="Print the evaluation as JSON; null: not defined.")
@@ -244,7 +244,7 @@ def _refuse_existing(paths: Iterable[Path]) -> None:
     """
     for path in paths:
         if path.exists():
-            raise OutputExistsError("it is there already. Choose another name, or use --overwrite.", subject=path)
+            raise OutputExistsError("it exists already. Choose another name, or use --overwrite.", subject=path)
 
 
 def _refuse_other_order(models: Sequence[str], data_set: Path) -> None:

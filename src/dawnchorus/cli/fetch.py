@@ -49,16 +49,18 @@ def command() -> None:
 @command.command("xeno-canto")
 @click.argument("query")
 @click.argument("data_set", type=click.Path(path_type=Path))
-@click.option("--per-species", type=click.IntRange(1), help="At most so many of a species, the best quality first.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many in all.")
-@click.option("--max-length", type=click.FloatRange(0), help="Leave out recordings longer than so many seconds.")
+@click.option("--per-species", type=click.IntRange(1), help="Maximum number per species, best quality first.")
+@click.option("--limit", type=click.IntRange(1), help="Maximum number in total.")
+@click.option("--max-length", type=click.FloatRange(0), help="Leave out recordings longer than this many seconds.")
 @click.option(
     "--license", "licenses", multiple=True, help=f"Allowed licences.  [default: {', '.join(DEFAULT_ALLOWED)}]"
 )
-@click.option("--workers", type=click.IntRange(1, 8), default=3, show_default=True, help="Downloads at a time.")
-@click.option("--dry-run", is_flag=True, help="Say what would be fetched, and fetch nothing.")
+@click.option(
+    "--workers", type=click.IntRange(1, 8), default=3, show_default=True, help="Number of parallel downloads."
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be downloaded, and download nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
-@click.option("--server", default=SERVER, show_default=True, help="For a mirror of one's own.")
+@click.option("--server", default=SERVER, show_default=True, help="URL of a mirror.")
 def xeno_canto(
     *,
     query: str,
@@ -173,7 +175,7 @@ def _keep(table: RecordingsTable) -> None:
 @command.command("kaggle")
 @click.argument("handle")
 @click.argument("data_set", type=click.Path(path_type=Path))
-@click.option("--append", is_flag=True, help="Add to the table that is there.")
+@click.option("--append", is_flag=True, help="Add to the existing table.")
 @workers_option
 def kaggle(*, handle: str, data_set: Path, append: bool, workers: int) -> None:
     """Download the Kaggle data set or competition HANDLE, and create the recordings table of DATA_SET.
@@ -184,7 +186,7 @@ def kaggle(*, handle: str, data_set: Path, append: bool, workers: int) -> None:
     """
     if table_path(data_set).exists() and not append:
         raise OutputExistsError(
-            "it is there already. Use --append, or name another folder.", subject=table_path(data_set)
+            "it exists already. Use --append, or choose another folder.", subject=table_path(data_set)
         )
     screen = console()
     source = find_source(handle)

@@ -62,7 +62,7 @@ def _analyses(_context: click.Context, _option: click.Parameter, value: str | No
 @model_options
 @schema_options("min_score", "overlap_s", "tta_shifts", "channel", "top", "merge", "speech")
 @click.option("--thresholds", type=click.Path(path_type=Path), help="csv: scientific_name, min_score.")
-@click.option("--species-list", type=click.Path(path_type=Path), help="Only these species: one name in a line.")
+@click.option("--species-list", type=click.Path(path_type=Path), help="Only these species: one name per line.")
 @location_options
 @click.option(
     "--analyses",
@@ -77,11 +77,13 @@ def _analyses(_context: click.Context, _option: click.Parameter, value: str | No
 )
 @click.option("--format", "formats", multiple=True, callback=_formats, help=f"Any of {', '.join(FORMATS)}.")
 @click.option("--combined", is_flag=True, help="In an --out folder, one table of all recordings.")
-@click.option("--report", type=click.Path(path_type=Path), help="Folder for a picture of each and a summary page.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), help="Folder for a spectrogram of each recording and an HTML report."
+)
 @workers_option
 @click.option("--resume", is_flag=True, help="Add new and changed recordings to a finished run.")
-@click.option("--overwrite", is_flag=True, help="Replace what is there.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--overwrite", is_flag=True, help="Replace existing output.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run's summary as one JSON object.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary; warnings and failures only.")
 @click.option("--no-color", is_flag=True, help="No colours.  [also: $NO_COLOR]")
@@ -175,7 +177,7 @@ def command(
     if report:
         page, failures = write_report(run, report)
         warnings = (*warnings, *failures)
-        screen.print(f"Pictures and summary page: {page}")
+        screen.print(f"Report: {page}")
     result = _Result(run, out, elapsed_s, warnings)
     if as_json:
         click.echo(json.dumps(result.as_json(), ensure_ascii=False))

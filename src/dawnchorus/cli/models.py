@@ -108,9 +108,11 @@ def roll_back(*, server: str) -> None:
 @command.command("wrap")
 @click.argument("graph", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--labels", "labels_path", type=click.Path(path_type=Path), required=True, help="One class in a line.")
-@click.option("--sample-rate", type=int, required=True, help="Hz that the model expects.")
-@click.option("--window", type=float, required=True, help="Seconds that the model scores at a time.")
+@click.option(
+    "--labels", "labels_path", type=click.Path(path_type=Path), required=True, help="Text file with one class per line."
+)
+@click.option("--sample-rate", type=int, required=True, help="Sample rate of the model in Hz.")
+@click.option("--window", type=float, required=True, help="Length of the model's window in seconds.")
 @click.option("--activation", type=click.Choice(["sigmoid", "softmax", "identity"]), required=True)
 @click.option("--name", help="[default: the folder's name]")
 @click.option("--version", default="1", show_default=True)
@@ -118,7 +120,7 @@ def roll_back(*, server: str) -> None:
 @click.option("--attribution", default="not stated", show_default=True)
 @click.option("--trim", "trim_db", type=TRIM_DB, help="Trim recordings this many dB below their loudest frame first.")
 @click.option("--denoise", type=click.Choice(get_args(NoiseKind)), help="Reduce their noise first (extra [data]).")
-@click.option("--cut-speech", is_flag=True, help="Cut human speech out of them first.")
+@click.option("--cut-speech", is_flag=True, help="Remove human speech first.")
 @click.option("--scores-output", help="The output with one number per class.  [default: the one that fits]")
 @click.option("--embeddings-output", help="The output with an embedding.  [default: one named so]")
 @click.option("--overwrite", is_flag=True)
@@ -149,7 +151,7 @@ def wrap(
     recordings wants --trim, --denoise or --cut-speech: whoever scores with the bundle then hears the same.
     """
     if folder.exists() and not overwrite:
-        raise OutputExistsError("it is there already. Choose another folder, or use --overwrite.", subject=folder)
+        raise OutputExistsError("it exists already. Choose another folder, or use --overwrite.", subject=folder)
     show_log(LinesHandler())
     labels = read_classes(labels_path)
     note_one_species(labels, open_name_lists(store.folder, labels_path).known)
@@ -193,7 +195,7 @@ def note_one_species(labels: Sequence[Label], known: KnownClasses) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--precision", type=click.Choice(get_args(Precision)), required=True)
 @click.option("--data", "data_set", type=click.Path(path_type=Path), required=True, help="To measure the loss on.")
-@click.option("--split", default="test", show_default=True, help="Split to measure on.")
+@click.option("--split", default="test", show_default=True, help="Split to evaluate on.")
 @click.option("--overwrite", is_flag=True)
 @click.pass_obj
 def quantize_model(
@@ -206,7 +208,7 @@ def quantize_model(
     from dawnchorus.evaluation.quantization import quantize_bundle
 
     if folder.exists() and not overwrite:
-        raise OutputExistsError("it is there already. Choose another folder, or use --overwrite.", subject=folder)
+        raise OutputExistsError("it exists already. Choose another folder, or use --overwrite.", subject=folder)
     bundle = quantize_bundle(store.open(model), folder, precision, read_table(data_set), split=split, store=store)
     click.echo((folder / "MODEL_CARD.md").read_text(encoding="utf-8").rpartition("## What")[2], err=True)
     click.echo(f"{folder}: bundle {bundle.id}. Use it with --model {folder}")
@@ -236,7 +238,7 @@ def ensemble(
     A training run's folder stands for its bundle.
     """
     if folder.exists() and not overwrite:
-        raise OutputExistsError("it is there already. Choose another folder, or use --overwrite.", subject=folder)
+        raise OutputExistsError("it exists already. Choose another folder, or use --overwrite.", subject=folder)
     bundles = [store.open(member) for member in members]
     try:
         shares = None if weights is None else [float(part) for part in weights.split(",")]

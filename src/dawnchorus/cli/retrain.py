@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--dataset", type=click.Path(path_type=Path), help="A data set, or a folder per species.")
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="The model in use, to compare with.")
-@click.option("--backbone", help="What the new model is built on.  [default: the model in use]")
+@click.option("--backbone", help="Model that the new one is built on.  [default: the model in use]")
 @click.option(
-    "--new-class", "new_classes", multiple=True, metavar="NAME", help="A label that is a new class; repeatable."
+    "--new-class", "new_classes", multiple=True, metavar="NAME", help="A label that becomes a new class; repeatable."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Its folder.  [default: retrained, next to the data]")
 @click.option("--json", "as_json", is_flag=True, help="Print every step, and the outcome, as a line of JSON.")

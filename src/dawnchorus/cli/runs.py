@@ -50,14 +50,15 @@ def _runs(root: Path, names: tuple[str, ...] = ()) -> list[TrainingRun]:
     selected = list(runs.find_runs(root))
     if not selected:
         raise InputError(
-            "there are no runs in this folder. Train one with `dawnchorus train`, or name it.", subject=root
+            "there are no runs in this folder. Train one with `dawnchorus train`, or name the folder of runs.",
+            subject=root,
         )
     return selected
 
 
 @command.command("list")
 @ROOT
-@click.option("--json", "as_json", is_flag=True, help="Print all that is known of the runs as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print all data of the runs as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the runs with every metric as csv.")
 def list_(*, root: Path, as_json: bool, as_csv: bool) -> None:
     """List all runs, oldest first."""
@@ -240,7 +241,7 @@ def rm(*, names: tuple[str, ...], root: Path) -> None:
     selected = _runs(root, names)
     for run in selected:
         if run.status == "running":
-            raise BusyError("a process trains this run. End it first; no run was deleted.", subject=run.folder)
+            raise BusyError("a process is training this run. Stop it first; no run was deleted.", subject=run.folder)
     for run in selected:
         shutil.rmtree(run.folder)
         click.echo(f"deleted: {run.folder}")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.command("train")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--resume", "resumed", type=click.Path(path_type=Path), help="Go on with an interrupted run's folder.")
+@click.option("--resume", "resumed", type=click.Path(path_type=Path), help="Resume the interrupted run in this folder.")
 @click.option("--multirun", is_flag=True, help="Train every combination of values such as optimizer.lr=1e-3,1e-4.")
 @config_dir_option
 @click.option("--init-config", type=click.Path(path_type=Path), help="Write the built-in choices into a new folder.")
@@ -63,7 +63,7 @@ def command(
     show_log(LinesHandler())
     if resumed is not None:
         if overrides or config_dir is not None:
-            raise InputError("--resume: the run resumes with its own settings; expected no others.")
+            raise InputError("--resume: the run resumes with its own settings; expected no other settings.")
         _done(trainer.resume(resumed, report=partial(print_epoch, screen)), screen)
         return
     compose.refuse_contradictions(overrides)

@@ -52,9 +52,9 @@ LABEL_CHECKS: dict[str, str] = {
 """Outcomes of comparing a recording's label with a model, as a part of a sentence."""
 
 ISSUES: dict[str, str] = {
-    MISSING: "the file is not there: mount its drive, fetch it, or drop the row",
-    UNREADABLE: "no decoder can open it: fetch it again, or drop it",
-    "damaged": "it ends early or is damaged inside: fetch it again; what can be decoded is used",
+    MISSING: "the file is missing: mount its drive, download it, or drop the row",
+    UNREADABLE: "no decoder can open it: download it again, or drop it",
+    "damaged": "it ends early or is damaged inside: download it again; the readable part is used",
     LENGTH: "its header does not say how long it is: save it again with a sound editor; all of it is used",
     REMAINDER: "another file, or junk, follows the sound and is not read: cut it off, or into a file of its own",
     "zeros_at_end": "it ends with exact zeros, as space that a recorder set aside: cut them off",
@@ -69,8 +69,8 @@ ISSUES: dict[str, str] = {
     "near_duplicate": "another row has nearly the same sound (another codec, level or cut): drop it",
     "unlabelled": "it has no species, and is not marked as background: name its species",
     CONTRADICTORY: "its file lay under several labels: keep it under the right one, and import with --overwrite",
-    "doubtful_label": "a model hears another species and not this one: listen to it",
-    "other_species": "a model that does not know its label hears another species: listen to it, or correct the label",
+    "doubtful_label": "a model detects another species and not this one: listen to it",
+    "other_species": "a model that does not know its label detects another species: listen to it, or correct the label",
     "no_license": "its licence is not known: ask its recordist before you publish anything made from it",
 }
 """Every problem that a check names, and what to do."""

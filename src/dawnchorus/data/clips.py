@@ -143,7 +143,8 @@ class ClipWriter:
             )
         except (OSError, sqlite3.Error) as error:
             raise OutputError(
-                f"cannot be written ({error}). Check free space; the same command then goes on.", subject=self.folder
+                f"cannot be written ({error}). Check free space, and run the same command again to resume.",
+                subject=self.folder,
             ) from error
         self._n_rows += len(times)
 

@@ -61,7 +61,7 @@ def import_data_set(
     has_table = table_path(folder).exists()
     if has_table and not (append or overwrite):
         raise OutputExistsError(
-            "it is there already. Append to it, overwrite it (--append, --overwrite), or name another folder.",
+            "it exists already. Append to it, overwrite it (--append, --overwrite), or choose another folder.",
             subject=table_path(folder),
         )
     before = read_table(folder) if append and has_table else None

@@ -62,9 +62,9 @@ def list_name_notes(labels: LabelReader, *, sources: Sequence[str]) -> Iterator[
             unknown[name] += use.n_recordings
         elif use.label.common_name == name:
             as_written[name] += use.n_recordings
-    lack = f"not in {_join(sources)}" if sources else "no label list on this machine could be asked"
+    lack = f"not in {_join(sources)}" if sources else "no label list is installed on this machine"
     if as_written:
-        advice = "" if sources else " (`dawnchorus models pull birdnet` brings one)"
+        advice = "" if sources else " (`dawnchorus models pull birdnet` installs one)"
         yield (
             f"kept as written, without a scientific name: {_format_counts(as_written)}; {lack}{advice}. They are "
             f"classes of your own."
@@ -81,7 +81,7 @@ def list_import_notes(rows: Sequence[RecordingRow]) -> Iterator[str]:
     missing = [row.path for row in rows if "missing" in row.problems]
     if missing:
         yield (
-            f"recordings that are not at the path that is given: {len(missing)} (as {missing[0]}). Name their folder "
+            f"recordings that are missing at their path: {len(missing)} (as {missing[0]}). Name their folder "
             f"with --audio."
         )
     unreadable = [row.recording_id for row in rows if "unreadable" in row.problems]

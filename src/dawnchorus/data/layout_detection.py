@@ -176,8 +176,8 @@ def describe_unread_tables(marks: MarkTables) -> Iterator[str]:
     if marks.model_output:
         rows = counted_rows(sum(marks.model_output.values()))
         yield (
-            f"tables of what a model found, which are no annotations: {len(marks.model_output)} with {rows} "
-            f"({list_some(file_names(marks.model_output))}). If somebody listened to all of it, --layout annotations "
+            f"tables of model output, which are no annotations: {len(marks.model_output)} with {rows} "
+            f"({list_some(file_names(marks.model_output))}). If a person checked all of it, --layout annotations "
             f"reads them too."
         )
 

@@ -35,12 +35,12 @@ _FATES = {
     "two species": "whose two names are of two species: kept as a sound that may be of any species",
     "view": "of the same selection in another view: counted once",
     "twice": "that are there twice: kept once",
-    "rejected": "that are wrong by their own table (columns such as Reject or Valid): left out",
-    "unverified": "that nobody has confirmed by their own table (columns such as Verified, words such as "
+    "rejected": "that are rejected in their own table (columns such as Reject or Valid): left out",
+    "unverified": "that are not confirmed in their own table (columns such as Verified, words such as "
     "maybe): kept as a sound that may be of any species",
     "unnamed": "without a species (blank, '?', unknown): kept as a sound that may be of any species",
-    "no bird": "of other sounds or of none (nocall, noise): no species, but somebody listened",
-    "effort": "without times and name: somebody listened",
+    "no bird": "of other sounds or of none (nocall, noise): no species, but the recording was annotated",
+    "effort": "without times and name: the recording was annotated",
 }
 """Everything that becomes of a row next to being kept as it is, in words."""
 
@@ -77,8 +77,8 @@ class MatchedMarks:
                 yield f"marks {words}: {len(rows)} ({'; '.join(rows[:_MAX_NAMED])}{more})."
         if self.n_scored:
             yield (
-                f"marks that have a score: {self.n_scored}. Tables with scores are mostly what a model found: they are "
-                f"annotations only if somebody listened to all of it."
+                f"marks that have a score: {self.n_scored}. Tables with scores are mostly the output of a "
+                f"model: they are annotations only if a person checked all of it."
             )
 
 

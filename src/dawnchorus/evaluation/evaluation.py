@@ -169,7 +169,7 @@ class Evaluation:
     """[species, species]: recordings of the one for which the other has the best score."""
     calibration_error: float
     reliability: tuple[tuple[float, float, int], ...]
-    """In each tenth of the score: mean score, share that is right, number of windows and species."""
+    """In each tenth of the score: mean score, share of correct detections, number of windows and species."""
     calibrated_error: float | None
     """The same of the probabilities that the bundle's calibration makes of the scores; None: it has none."""
     calibrated_reliability: tuple[tuple[float, float, int], ...]

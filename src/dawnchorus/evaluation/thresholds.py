@@ -36,7 +36,7 @@ class Threshold:
     precision: float
     """The share of windows from this score on that is right."""
     low: float
-    """The share that is right in other recordings is at least this, with 95 % confidence."""
+    """The share of correct detections in other recordings is at least this, with 95 % confidence."""
     n_windows: int
     n_groups: int
     """Recordings that these windows are from; clips of one count once."""

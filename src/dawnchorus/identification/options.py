@@ -36,7 +36,7 @@ class DecidesScores:
     """False for options that came later: off, they are not in the journal, so that older runs can be resumed."""
 
 
-MinScore = Annotated[float, Field(ge=0, le=1, description="Smallest score to report.")]
+MinScore = Annotated[float, Field(ge=0, le=1, description="Minimum score to report.")]
 Overlap = Annotated[float, Field(ge=0, description="Seconds shared by neighboring windows.")]
 TtaShifts = Annotated[
     int,
@@ -48,9 +48,9 @@ TtaShifts = Annotated[
 ]
 ScoredChannel = Annotated[
     ChannelOption,
-    Field(description="Of several channels: the mean of all, the first, the second, the clearest, or each by itself."),
+    Field(description="Channel to score: the mean of all, the first, the second, the clearest, or each separately."),
 ]
-Top = Annotated[int | None, Field(ge=1, description="At most so many species in one window.")]
+Top = Annotated[int | None, Field(ge=1, description="Maximum number of species in one window.")]
 Merge = Annotated[bool, Field(description="Join neighboring windows of a species into events.")]
 Latitude = Annotated[float | None, Field(ge=-90, le=90, description="Degrees north.")]
 Longitude = Annotated[float | None, Field(ge=-180, le=180, description="Degrees east.")]
@@ -58,7 +58,7 @@ Week = Annotated[
     int | None,
     Field(ge=1, le=48, description="Week of the 48-week year (four in a month); by default of the recording's date."),
 ]
-RangeThreshold = Annotated[float, Field(ge=0, le=1, description="Smallest probability of occurrence to be in range.")]
+RangeThreshold = Annotated[float, Field(ge=0, le=1, description="Minimum probability of occurrence to be in range.")]
 DropOutOfRange = Annotated[bool, Field(description="Leave out what is not in range, instead of flagging it.")]
 Speech = Annotated[
     SpeechUse | None,

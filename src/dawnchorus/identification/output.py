@@ -129,7 +129,7 @@ class Target:
         existing = next((out_path for out_path in self._table_paths(paths) if out_path.exists()), None)
         if existing is not None:
             raise OutputExistsError(
-                "it is there already. Use --overwrite to replace it, or choose another output.", subject=existing
+                "it exists already. Use --overwrite to replace it, or choose another output.", subject=existing
             )
 
     def _keep_layout(self, root: str | None, paths: Sequence[Path]) -> None:
@@ -139,7 +139,7 @@ class Target:
         outside = next((path for path in paths if not Path(os.path.abspath(path)).is_relative_to(root)), None)
         if outside is not None:
             raise InputError(
-                f"it was begun with recordings below {root}, and {outside} is elsewhere, so that their "
+                f"it was started with recordings below {root}, and {outside} is elsewhere, so that their "
                 f"tables could be taken for each other's. Choose another output.",
                 subject=self.path,
             )
@@ -154,7 +154,7 @@ class Target:
         if known != wanted:
             changed = sorted(name for name in known.keys() | wanted if known.get(name) != wanted.get(name))
             raise InputError(
-                f"it was begun with other settings ({', '.join(changed)} changed). Use the same ones to "
+                f"it was started with other settings ({', '.join(changed)} changed). Use the same ones to "
                 f"continue it, --overwrite to begin again, or choose another output.",
                 subject=self.path,
             )

@@ -81,7 +81,7 @@ def _windows_s(kept_s: float, plan: WindowPlan) -> float:
 
 
 _REPLACED = "the journal of an earlier run was damaged, so its results could not be used; it is kept"
-_GONE = "it is not there any more; what an earlier run found in it is kept"
+_GONE = "the file no longer exists; the detections of an earlier run are kept"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

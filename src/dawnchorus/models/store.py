@@ -147,7 +147,7 @@ class ModelStore:
             of_run = folder / RUN_BUNDLE_NAME
             if (folder / "run.json").is_file() and not of_run.is_dir():
                 raise ModelNotFoundError(
-                    f"this run has no bundle yet. Go on with it: dawnchorus train --resume {folder}", subject=folder
+                    f"this run has no bundle yet. Resume it: dawnchorus train --resume {folder}", subject=folder
                 )
             return read_bundle(folder)
         return self.find_installed(name) or self.pull(name)

@@ -27,8 +27,8 @@ def draw_reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]]) -
         axes.legend(loc="upper left", fontsize=8, frameon=False, labelcolor=INK)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    axes.set_xlabel("what is said, on average", color=INK, fontsize=9)
-    axes.set_ylabel("share that is right", color=INK, fontsize=9)
+    axes.set_xlabel("mean probability", color=INK, fontsize=9)
+    axes.set_ylabel("share of correct detections", color=INK, fontsize=9)
     axes.grid(visible=True, color=GRID, linewidth=0.5)
     axes.tick_params(colors=FAINT, labelsize=8, length=2, color=GRID)
     for side in axes.spines.values():

@@ -238,7 +238,7 @@ class HttpClient:
         with reply:
             encoding = content_encoding(reply)
             if encoding not in ("identity", "gzip"):
-                raise DownloadError(self._clean(f"{url}: sent as {encoding!r}, which was not asked for"), None)
+                raise DownloadError(self._clean(f"{url}: sent as {encoding!r}, which was not requested"), None)
             fault = reply_fault(reply, known, n_before)
             if fault is not None:
                 part.remove()

@@ -417,9 +417,9 @@ def read_labels(path: Path) -> tuple[Label, ...]:
     if (doubled := doubled_class(labels)) is not None:
         first, second = (label_text(labels[index]) for index in doubled)
         raise FormatError(
-            f"line {doubled[1] + 2}: expected each class once, found a second {second!r} (line "
-            f"{doubled[0] + 2}: {first!r}), whose scores could not be told from those of the first. Give the two "
-            f"names that differ (as {labels[doubled[1]].scientific_name + ' song'!r}); the order of the lines stays.",
+            f"line {doubled[1] + 2}: expected each class once, found a second {second!r} (line {doubled[0] + 2}: "
+            f"{first!r}), whose scores could not be distinguished from those of the first. Give the two names that "
+            f"differ (as {labels[doubled[1]].scientific_name + ' song'!r}); the order of the lines stays.",
             subject=path,
         )
     return tuple(labels)

@@ -17,7 +17,10 @@ _EXPERIMENTS = Path(__file__).parent / "conf" / "experiment"
 _CLIPS: dict[str, tuple[str, Recipe]] = {
     "birdclef-5s": ("5 s windows at 32 kHz, as BirdCLEF, BirdSet and Perch", Recipe()),
     "birdnet-3s": ("3 s windows at 48 kHz, as BirdNET", Recipe(rate_hz=48_000, window_s=3.0)),
-    "scored-5s": ("the 5 s of each recording in which BirdNET hears its species best", Recipe(clip_selection="scored")),
+    "scored-5s": (
+        "the 5 s of each recording with BirdNET's highest score for its species",
+        Recipe(clip_selection="scored"),
+    ),
     "loudest-5s": ("the 5 s of each recording with the most sound, at 32 kHz", Recipe(clip_selection="loudest")),
 }
 

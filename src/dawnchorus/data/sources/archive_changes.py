@@ -59,11 +59,11 @@ class ArchiveChanges:
                 listed = "; ".join(f"{name}: {old} -> {new}" for name, old, new in changes[:_MAX_NAMED])
                 yield f"rows updated, {what} at the archive now: {len(changes)} ({listed})."
         for names, text in (
-            (self.replaced, "with another file at the archive now, which is fetched if it is wanted"),
+            (self.replaced, "with another file at the archive now, which is downloaded if it is selected"),
             (self.gone, "that the archive has removed, whose rows and sound stay"),
             (
                 self.unsettled,
-                "that this search finds no more and that could not be asked for, which stay as they are",
+                "that this search no longer finds and that could not be looked up, which stay as they are",
             ),
         ):
             if names:

