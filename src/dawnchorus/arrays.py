@@ -1,4 +1,4 @@
-"""Types of the arrays that cross folders, and the checks of those that come from outside."""
+"""Array types shared by packages, and validation of arrays from users."""
 
 from __future__ import annotations
 

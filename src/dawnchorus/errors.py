@@ -1,4 +1,4 @@
-"""Every error that Dawn Chorus raises on purpose.
+"""All exceptions that Dawn Chorus raises.
 
 DawnChorusError
 ├── InputError                  the user's request cannot be carried out as asked (also a ValueError)

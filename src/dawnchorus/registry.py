@@ -1,4 +1,4 @@
-"""Tables of choices by name (formats, analyses, families...), to which other packages add by entry points."""
+"""Registries (formats, analyses, families...) to which other packages add entries by entry points."""
 
 from __future__ import annotations
 

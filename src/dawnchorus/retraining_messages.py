@@ -1,4 +1,4 @@
-"""Messages of a process that retrains a model: the request that it gets, and the events that it prints."""
+"""Messages between the server and a retraining process: the request, and events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The nearest known names to one that is not known, for messages."""
+"""Suggestions of known names for unknown ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The few frozen types that cross folders."""
+"""Immutable data classes shared between packages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class RecordingMetadata:
     recorder: str | None = None
     source: str | None = None
     conflict: str | None = None
-    """A sentence on sources that contradict each other, with what each says."""
+    """A sentence on sources that contradict each other."""
     unread: str | None = None
     """A sentence on times and locations that sources have, but that are not understood."""
 
@@ -85,11 +85,11 @@ class Detection:
     """True if the range model expects the species at this location and week; None where that is unknown."""
     low_hz: float | None = None
     high_hz: float | None = None
-    """The frequencies of the sound, where someone marked them."""
+    """Frequencies of the sound, if annotated."""
     probability: float | None = None
-    """Probability that the species is present, where the model is calibrated; a score is none."""
+    """Calibrated probability that the species is present; None without a calibration."""
     human_voice: bool | None = None
-    """True if someone speaks in it; None where voices were not looked for."""
+    """True if it contains human speech; None if speech detection was off."""
     channel: int | None = None
     """Number of the channel, from 1; None where one signal was scored for all channels."""
 
@@ -104,7 +104,7 @@ class Mark:
 
     line: int
     detection: Detection | None
-    """None where the row only says that somebody listened: it has a recording, but neither times nor a name."""
+    """None if the row only records that the recording was annotated."""
     recording: str | None = None
     """Name or path of the recording, where the row has one."""
     is_within_file: bool = True
@@ -119,7 +119,7 @@ class Mark:
     review: Review = ""
     """Verdict on the mark in a column such as `Reject` or `Verified`."""
     folder: str | None = None
-    """Folder or site of the recording in a column of its own, which tells recordings of one name apart."""
+    """Folder or site in a separate column, which distinguishes recordings of the same name."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ class Progress:
     """Progress of a long operation."""
 
     stage: str
-    """The work in a word or two: "preparing"."""
+    """Current stage in one or two words: "preparing"."""
     done: float
     total: float
     unit: str

@@ -1,4 +1,4 @@
-"""The steps from recordings to a measured model, as functions of folders: the Python side of the command line."""
+"""The steps from recordings to an evaluated model as Python functions."""
 
 from __future__ import annotations
 

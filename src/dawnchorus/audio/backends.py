@@ -1,4 +1,4 @@
-"""The two decoders, libsndfile and FFmpeg, behind one shape: `info`, `blocks()`, `close()`."""
+"""The two decoders, libsndfile and FFmpeg, with a common interface."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several channels to one: which are read, and which would do harm in a mean."""
+"""Selection and mixing of channels, and checks for faulty ones."""
 
 from __future__ import annotations
 

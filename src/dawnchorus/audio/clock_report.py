@@ -1,4 +1,4 @@
-"""A sentence each on all recordings without a time, with contradicting sources, and with what was not understood."""
+"""Summary of recordings with missing, contradicting or unreadable times."""
 
 from __future__ import annotations
 

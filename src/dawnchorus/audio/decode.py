@@ -31,10 +31,10 @@ MAX_DECODED_SAMPLES = 400 * 3600 * 48_000
 """Default bound on samples x channels: 400 hours of 48 kHz mono. It stops decompression bombs, not recorders."""
 
 LOW_RATE_HZ = 4_000
-"""Sound of less is read, for elephants and whales, and said: no bird of a common model is in it."""
+"""Recordings at a lower rate are read, with a warning: common models have no bird at such frequencies."""
 
 ZEROS_S, ZEROS_PART = 1.0, 0.1
-"""Zeros at the end of a WAV are said if they are longer than this, and than this part of it."""
+"""Zeros at the end of a WAV file give a warning if they are longer than this, and than this share of it."""
 
 SILENT_PEAK = 1.5 / 32768
 """A recording without a sample above this, one step of 16 bits, is digital silence."""

@@ -1,4 +1,4 @@
-"""A bounded number of decoder processes that recordings share."""
+"""Pool of decoder processes shared by recordings."""
 
 from __future__ import annotations
 

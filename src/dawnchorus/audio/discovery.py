@@ -1,4 +1,4 @@
-"""From paths, folders, globs and lists to recordings."""
+"""Search for recordings in files, folders and globs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COMPANIONS = frozenset(
         ".xml",
     }
 )
-"""Endings of tables, texts and pictures that lie next to recordings; nobody takes them for sound."""
+"""Suffixes of tables, texts and images next to recordings, which are skipped without a message."""
 
 _MAX_NAMED = 5
 

@@ -1,4 +1,4 @@
-"""Time and location in the names that recorders, phones and recording programs give to their files."""
+"""Times and locations in file names of recorders, phones and recording programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fingerprints of sound: pairs of spectral peaks, which survive another codec, level, rate and cut.
+"""Audio fingerprints: pairs of spectral peaks, which survive changes of codec, level and rate, and cutting.
 
 The method is that of A. Wang, "An industrial-strength audio search algorithm", ISMIR 2003: the loudest points of a
 spectrogram are joined in pairs; a pair's two frequencies and the time between them are a hash. Two recordings of the
@@ -25,12 +25,12 @@ MAX_S = 120.0
 """Only so much of the start is looked at."""
 
 _BOX_BINS, _BOX_FRAMES = 15, 15
-"""A peak is the largest value within so many bins and frames on each side."""
+"""A peak is the maximum within this many bins and frames on each side."""
 
 _PEAKS_PER_S = 12
 _PAIRS_PER_PEAK = 4
 _MAX_STEP, _MAX_JUMP = 63, 127
-"""A pair's peaks are at most so many frames and bins apart."""
+"""Maximum distance of a pair's peaks in frames and bins."""
 
 _MAX_SHARED = 200
 """A hash that more recordings have is no evidence."""

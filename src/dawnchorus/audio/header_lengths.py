@@ -1,4 +1,4 @@
-"""Sound whose length was never written, or too short: the recorder lost its power, or its program could not go back."""
+"""Audio that its header does not count, as after a power failure of the recorder."""
 
 from __future__ import annotations
 

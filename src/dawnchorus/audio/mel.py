@@ -1,4 +1,4 @@
-"""The mel scale, and levels of sound in its bands."""
+"""The mel scale, and mel spectrograms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time and location of a recording, from all that its file and its name say."""
+"""Time and location of a recording, from its metadata and file name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work on many recordings at once, each in a decoder process, in order."""
+"""Ordered parallel map over recordings, with one decoder process per worker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Recording = TypeVar("Recording")
 Result = TypeVar("Result")
 
 _AHEAD = 4
-"""Recordings started for each worker before the oldest result is taken."""
+"""Number of recordings started for each worker before the oldest result is returned."""
 
 
 def map_recordings(

@@ -1,4 +1,4 @@
-"""Decoding in a process of its own, so that a decoder's crash or hang costs one file and not the run.
+"""Decoding in a child process, so that a crash or hang of a decoder fails only one file.
 
 `DecoderProcess` is the caller's side; `python -m dawnchorus.audio.process [DESCRIPTOR]` is the other. Requests, replies
 and the numbers of free slots are lines of JSON. Samples are in a `SharedRingBuffer`, in the open file of this number;
@@ -36,7 +36,7 @@ from dawnchorus.audio.sample_analyses import SampleAnalyses, SampleAnalysis, Tab
 from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata
 
 STALL_S = 60.0
-"""A decoder that gives nothing for this long is taken for hung and ended."""
+"""A decoder process without output for this long is killed."""
 
 _READ_BYTES = 1 << 16
 

@@ -1,4 +1,4 @@
-"""Time and location that recorders write into their files: GUANO, comments, and the chunks of WAV and FLAC files."""
+"""Time and location in metadata of WAV and FLAC files: GUANO, AudioMoth, WAMD, bext and others."""
 
 from __future__ import annotations
 

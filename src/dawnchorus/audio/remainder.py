@@ -1,4 +1,4 @@
-"""Bytes behind the end of the sound in a file: another file that was appended to it, or junk."""
+"""Detection of bytes after the audio in a file: an appended file, or junk."""
 
 from __future__ import annotations
 

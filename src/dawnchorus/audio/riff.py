@@ -1,4 +1,4 @@
-"""The chunks of WAV files (RIFF, RF64, BW64, Wave64): what recorders write next to the samples."""
+"""Chunks of WAV files (RIFF, RF64, BW64, Wave64)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory shared by two processes, so that samples need not be copied through a pipe."""
+"""Memory shared by two processes, which avoids copying samples through a pipe."""
 
 from __future__ import annotations
 

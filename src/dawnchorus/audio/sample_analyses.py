@@ -1,4 +1,4 @@
-"""Analyses of a recording's own samples, before channels are mixed and the rate is changed."""
+"""Analyses of a recording's original samples, before mixing and resampling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cutting a stream of samples into windows of a whole number of samples."""
+"""Cutting of sample blocks into windows."""
 
 from __future__ import annotations
 

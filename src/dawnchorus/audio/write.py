@@ -1,4 +1,4 @@
-"""Writing sound: recordings that we synthesise, and short clips for pages."""
+"""Writing of audio files: synthetic recordings, and clips for web pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dawnchorus data`: recordings tables."""
+"""`dawnchorus data`: import, check, split and describe recordings tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`dawnchorus demo`: a dawn chorus with known truth, identified."""
+"""`dawnchorus demo`: identify a synthetic dawn chorus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of `dawnchorus prepare` for clips in other formats, and for clips that are left out."""
+"""Options of `dawnchorus prepare` for export formats and for thresholds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sentences of the library's log on the command line."""
+"""Log messages of the library on the command line."""
 
 from __future__ import annotations
 

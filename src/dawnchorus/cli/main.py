@@ -1,4 +1,4 @@
-"""The `dawnchorus` command. Verbs are imported when they are used, so that `--help` is quick."""
+"""The `dawnchorus` command. Subcommands are imported on demand, so that `--help` is fast."""
 
 from __future__ import annotations
 

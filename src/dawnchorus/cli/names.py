@@ -1,4 +1,4 @@
-"""Lists of names on this machine, for the verbs that read labels."""
+"""Checklists on this machine, for commands that read labels."""
 
 from __future__ import annotations
 

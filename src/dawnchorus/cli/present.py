@@ -1,4 +1,4 @@
-"""Output that several commands share: models made on first use, pictures, summaries."""
+"""Output shared by several commands: model downloads, reports, tables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SOME_FAILED = 3
 """Exit code of a run that is done but for some files."""
 
 MAX_LISTED = 20
-"""Of a longer list, so many lines are shown."""
+"""Maximum number of lines printed of a list."""
 
 
 def console(*, no_color: bool = False) -> Console:

@@ -1,4 +1,4 @@
-"""Progress of a run: a bar in a terminal, a plain line now and then elsewhere."""
+"""Progress of a run: a bar in a terminal, otherwise plain lines."""
 
 from __future__ import annotations
 

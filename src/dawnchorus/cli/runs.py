@@ -1,4 +1,4 @@
-"""`dawnchorus runs`: what was trained."""
+"""`dawnchorus runs`: list, show, compare, plot and remove training runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FACTS = ("n_classes", "n_trainable_parameters", "epochs", "fit_s")
 TITLES = {"n_classes": "classes", "n_trainable_parameters": "trainable", "fit_s": "fit s"}
 OPTIONAL = ("status", "test_accuracy", "val_accuracy", "test_macro_roc_auc", "val_auc", "evaluated on", "val_loss",
             "epochs", "fit s", "classes", "trainable", "devices")  # fmt: skip
-"""Columns of `list`, those that a narrow terminal keeps longest first."""
+"""Columns of `list` in the order in which a narrow terminal drops them, last first."""
 
 NOT_VARIED = ("seed", "data.seed", "paths.runs", "paths.models", "paths.clips", "name")
 """Settings by which no study is named, unless runs differ in nothing else."""

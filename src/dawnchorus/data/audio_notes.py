@@ -1,4 +1,4 @@
-"""Notes for users on the sound files of a data set, from the files themselves."""
+"""Messages on the audio files of a data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Problems of the recordings of a data set, with advice."""
+"""Checks of the recordings of a data set, with advice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of sound files: numbers of archives, recorders' start times, and the marks of clips cut from a recording."""
+"""File names of clips: archive numbers, recorders' start times, and marks of clips cut from a recording."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _DETECTION = re.compile(
     r"(?P<recorder>.+?)[-_ ]"
     r"(?P<moment>(?:19|20)\d\d-?[01]\d-?[0-3]\d[-_T ][0-2]\d[-.:]?[0-5]\d[-.:]?[0-5]\d)\.\d{3}(?!\d)"
 )
-"""Thousandths of a second tell a detection's time from that at which a recorder starts."""
+"""Milliseconds distinguish the time of a detection from the start time of a recording."""
 
 _TAPE_CLIP = re.compile(
     r"(?P<label>[^_]+)_\d+_(?P<year>(?:19|20)\d\d)_(?P<tape>[^_]+)_(?P<start_ms>\d+)_(?P<end_ms>\d+)", re.ASCII
@@ -161,7 +161,7 @@ _CLIP_WORD = re.compile(
 )
 _NUMBER_WORD = re.compile(rf"\d+{_SECONDS}?", re.IGNORECASE)
 _RECORDER = re.compile(r"(?=.*[^\W\d_])(?=.*\d).{4,}")
-"""Name of a recorder that is plainly one, such as a serial number, `s4a01`; a plain word may be a place of several."""
+"""Name that is clearly a recorder's, such as a serial number or `s4a01`; other words may be locations."""
 _MAX_CLASS_WORDS = 5
 
 
@@ -203,7 +203,7 @@ class RecorderName:
     """Recorder and start time in a file name."""
 
     recorder: str
-    """Text before the time, in lower case; empty if there is none."""
+    """Text before the time, in lower case, or ""."""
     start: str
     """Digits of date and time, or eight hexadecimal ones."""
     is_clip: bool

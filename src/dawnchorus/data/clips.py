@@ -1,4 +1,4 @@
-"""Prepared clips on disk: 16-bit samples in large files that are read in place, and a table that says what each is.
+"""Prepared clips on disk: 16-bit samples in large memory-mapped files, and a table that describes them.
 
 `clips-00000.i16`...: clips one after the other, little-endian, nothing else. `clips.parquet`: a row per clip with its
 file, its row there, and the recording, seconds, species, licence and recordist that it comes from. `prepare.sqlite`:

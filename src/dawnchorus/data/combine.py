@@ -1,4 +1,4 @@
-"""Two rows of one recording as one row: nothing that either knows is lost, and contradictions are named."""
+"""Merging of two rows of one recording, without loss of information."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of the same bytes under labels that contradict each other: one recording, of which no label is certain."""
+"""Files with the same content but contradicting labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an opened recording to its clips, by a recipe."""
+"""Cutting of recordings into clips by a recipe."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making or extending a data set's recordings table from a folder or table."""
+"""Creation and extension of a data set's recordings table."""
 
 from __future__ import annotations
 

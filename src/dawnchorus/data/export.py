@@ -1,4 +1,4 @@
-"""Prepared clips, or whole recordings, in formats for training code of one's own.
+"""Export of prepared clips or whole recordings for other training code.
 
 An export is a folder next to the clips, named by what it holds: `wav`, `npy`, `mel-npy`, `whole-wav`... Sound files and
 whole recordings are in a folder per species; clips as arrays are one `<split>_x.npy` [clips, ...] and `<split>_y.npy`
@@ -70,9 +70,9 @@ class ExportKind:
 
     format: ExportFormat
     is_whole: bool = False
-    """Whole recordings in place of clips."""
+    """True for whole recordings instead of clips."""
     mel: MelImage | None = None
-    """Log-mel spectrograms in place of waveforms."""
+    """Settings of log-mel spectrograms; None for waveforms."""
 
     def __post_init__(self) -> None:
         if self.mel is not None and (self.format == "wav" or self.is_whole):

@@ -1,4 +1,4 @@
-"""Splits as somebody else made them: so many recordings of each species, or tables that name the recordings."""
+"""Given splits: numbers of recordings per species, or tables that name the recordings of each split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings that are the same ones: by an archive's number, by their file, or by its bytes."""
+"""Recognition of the same recording in two tables, by archive number, path or content."""
 
 from __future__ import annotations
 

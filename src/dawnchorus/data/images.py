@@ -1,4 +1,4 @@
-"""Log-mel spectrograms of prepared clips as images, for those who train on pictures.
+"""Log-mel spectrograms of prepared clips as PNG images.
 
 One 8-bit PNG per clip in a folder per species: time to the right, low frequencies below, black `range_db` below the
 clip's loudest. Its text says which recording and seconds it shows, under which licence.

@@ -1,4 +1,4 @@
-"""Notes about what an import could not know, each said once with its number."""
+"""Messages on missing or unclear information after an import."""
 
 from __future__ import annotations
 

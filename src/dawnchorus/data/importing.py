@@ -1,4 +1,4 @@
-"""From a folder or a table of somebody's recordings to a recordings table."""
+"""Import of a folder or table as a recordings table."""
 
 from __future__ import annotations
 

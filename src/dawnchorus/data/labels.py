@@ -1,4 +1,4 @@
-"""Labels of the rows of a data set: read, given their classes, and counted."""
+"""Mapping of labels to classes for the rows of a data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layout of a source of recordings, by evidence that is said."""
+"""Detection of the layout of a source of recordings."""
 
 from __future__ import annotations
 

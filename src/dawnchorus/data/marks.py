@@ -1,4 +1,4 @@
-"""Marks, held against the recordings that they are of."""
+"""Conversion of marks to annotations, with checks against their recordings."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class MatchedMarks:
     """Annotations by recording, and the outcome of each row."""
 
     annotations: dict[Path, tuple[Annotation, ...]] = field(default_factory=dict)
-    """Of each recording that somebody listened to, also where it has none."""
+    """Annotations of each annotated recording, which may be empty."""
     n_rows: int = 0
     n_tables: int = 0
     n_kept: int = 0

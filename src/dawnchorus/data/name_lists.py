@@ -1,4 +1,4 @@
-"""Lists of species' names on this machine, in which the names of labels are looked up."""
+"""Checklists and other lists of species names on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Preparation of a data set's clips: the recordings that have none yet, on all cores."""
+"""Preparation of missing clips of a data set, on all cores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Species that are present, absent or not known in a stretch of a recording, by its row of the recordings table.
+"""Presence of species in segments of recordings: present, absent or not known.
 
 Training, validation, calibration, evaluation, the rule of promotion and the search for doubtful labels all ask here.
 """

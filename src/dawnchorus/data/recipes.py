@@ -1,4 +1,4 @@
-"""Rules by which recordings become clips."""
+"""Recipes for cutting recordings into clips."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Recipe:
     window_s: float = 5.0
     overlap_s: float = 0.0
     clip_selection: ClipSelection = "all"
-    """Windows to take: all of them, the first, some at random, those with the most sound, or those in which a model
-    hears the recording's species best (and with the most sound, where it does not hear it)."""
+    """Windows to select: all, the first, random ones, the loudest, or those with the highest model score for the
+    recording's species (the loudest where the model does not detect it)."""
     n_clips: int = 1
     """Number of "random", "loudest" or "scored" windows of each recording."""
     pad_mode: PadMode = "zeros"

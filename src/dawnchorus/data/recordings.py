@@ -59,7 +59,7 @@ class RecordingRow:
     """Species that are known not to be in it: BirdNET-Analyzer's negative folders."""
     annotations: tuple[Annotation, ...] = ()
     is_annotated: bool = False
-    """True if `annotations` are all that is in it: somebody listened. Without any, there is nothing in it."""
+    """True if `annotations` are complete; without any, the recording contains no species."""
     kind: str = "focal"
     """"focal" (of one species), "soundscape" (annotated, or of many) or "background" (no species in it)."""
 

@@ -1,4 +1,4 @@
-"""Relations between recordings that must not be separated: clips of one recording, copies, one recordist's day."""
+"""Relations between recordings that must stay in one split: clips, copies, or the same recordist and day."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MIN_OFFSET_S = 2
 """Every number is a multiple of a shorter clip's length."""
 
 _MIN_DIGITS = 4
-"""With so many digits a name is a file's, and not one that a person gave to a series."""
+"""Minimum number of digits in a name that identifies a file rather than a series."""
 
 _WEAK = 5
 _WORD = 4

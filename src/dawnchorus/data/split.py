@@ -1,4 +1,4 @@
-"""Splitting a data set so that nothing that belongs together is on two sides, and showing what would leak otherwise."""
+"""Grouped train/validation/test splits, and a leakage report."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class LeakReport:
     coverage: tuple[Coverage, ...]
     """Number of them in which each relation could be looked for."""
     undecided: tuple[tuple[RecordingRow, ...], ...]
-    """Short recordings with running numbers of which nothing tells if they are clips of one."""
+    """Series of short numbered recordings that may be clips of one recording."""
     n_long: int
     """Recordings of which only the start was compared by sound."""
 

@@ -1,4 +1,4 @@
-"""Prepared clips without those that are too quiet, too flat, or of a species with too few."""
+"""Removal of prepared clips that are too quiet, too flat, or of too rare species."""
 
 from __future__ import annotations
 

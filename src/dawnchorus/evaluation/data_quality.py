@@ -80,7 +80,7 @@ NAMED_RELATIONS = tuple(
     for relation in SAME_RECORDING
     if relation.name not in ("the same sound", "nearly the same sound", "files of the same bytes", "the same file")
 )
-"""Relations that names and groups tell, also between two data sets."""
+"""Relations that can be checked by names and groups, also between two data sets."""
 
 
 def _relatives(trained: Sequence[RecordingRow], rows: Sequence[RecordingRow]) -> dict[str, TrainingOverlap]:

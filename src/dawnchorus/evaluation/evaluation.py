@@ -162,7 +162,7 @@ class Evaluation:
     counted: dict[str, SampleSize]
     """By metric of recordings."""
     with_unknown: dict[str, Interval]
-    """Metrics for which species that the model does not know count as never found; empty where it knows all."""
+    """Metrics that count unknown species as never detected; empty if the model knows all species."""
     by_window: dict[str, float]
     species: tuple[SpeciesResult, ...]
     confusion: npt.NDArray[np.int64]
@@ -174,7 +174,7 @@ class Evaluation:
     """The same of the probabilities that the bundle's calibration makes of the scores; None: it has none."""
     calibrated_reliability: tuple[tuple[float, float, int], ...]
     background: BackgroundTest | None
-    """Scores where there is no bird; None: there is no background recording."""
+    """Scores in background recordings; None if there are none."""
     events: dict[str, EventCounts]
     """By threshold, where there are annotations."""
     n_unknown_marks: int

@@ -1,4 +1,4 @@
-"""Events in annotated soundscapes: which marked sounds are found, and which finds are marked."""
+"""Event detection metrics in annotated soundscapes."""
 
 from __future__ import annotations
 

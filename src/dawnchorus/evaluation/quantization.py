@@ -1,4 +1,4 @@
-"""A smaller bundle, with what that costs measured and written into its card."""
+"""Quantization of a bundle, with the loss measured for its card."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scores of a bundle for the recordings of a data set, beside what is known to be in them."""
+"""Scores of a bundle for the recordings of a data set, with the ground truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BirdCLEF's submission.csv, in the shape of the year whose sample is given: 5 seconds of a soundscape are a window."""
+"""BirdCLEF submissions, in the format of the year of the sample: windows of 5 seconds."""
 
 from __future__ import annotations
 

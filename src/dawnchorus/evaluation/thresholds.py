@@ -1,4 +1,4 @@
-"""Thresholds with a promise: from this score on, at least so large a share of a species' windows is right.
+"""Thresholds of each species that guarantee a precision.
 
 A threshold is chosen and judged on the same windows, and the best of many looks better than it is. So a threshold is
 taken only where the promise holds with 95 % confidence whatever is chosen: shares are held against the bound of
@@ -25,7 +25,7 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
 RISK = 0.05
-"""The largest probability that a promise is not kept."""
+"""Maximum probability that the precision is not reached."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class NoThreshold:
     n_right: int
     """Recordings with a right window; clips of one count once."""
     n_needed: int | None
-    """Recordings that are still needed, if they are as good as these; None: more of the kind would not help."""
+    """Number of further recordings needed if they are as good as these; None if more would not help."""
 
 
 def thresholds_for_precision(

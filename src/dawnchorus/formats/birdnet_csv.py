@@ -1,4 +1,4 @@
-"""CSV with BirdNET-Analyzer's columns; `in_range`, `human_voice` and `channel` follow them where asked for."""
+"""CSV with BirdNET-Analyzer's columns, and optionally `in_range`, `human_voice` and `channel`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 COLUMNS = ("Start (s)", "End (s)", "Scientific name", "Common name", "Confidence", "File")
 
 MORE_COLUMNS = ("in_range", "human_voice", "channel")
-"""Columns of the schema that follow where the run's options ask for them."""
+"""Columns of the schema that are added if the run's options request them."""
 
 _TRUTHS = {"true": True, "false": False}
 

@@ -1,4 +1,4 @@
-"""Detections of a recording as NumPy columns; objects are made when they are asked for."""
+"""Detections of a recording as NumPy columns; `Detection` objects are created on access."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Detections that were read from files or other libraries' objects, recording by recording."""
+"""Detections in memory, read from files or objects of other libraries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNKNOWN_RATE_HZ = 0
 """Sample rate of a recording of which only a table is known."""
 
 Metadata = Mapping[str, tuple[RecordingMetadata, int | None]]
-"""Time and place, and the week, by recording."""
+"""Location and time, and the week, by recording."""
 
 
 class Detections(DetectionExports):

@@ -1,4 +1,4 @@
-"""Detections as the types of other libraries: Arrow, pandas, polars, OpenSoundscape; and as files."""
+"""Conversion of detections to other libraries (Arrow, pandas, Polars, OpenSoundscape) and to files."""
 
 from __future__ import annotations
 

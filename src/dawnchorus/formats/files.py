@@ -1,4 +1,4 @@
-"""Tables of detections as files of any format."""
+"""Reading and writing of detection tables in any format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Detections in objects of other libraries: crowsetta's annotations, and data frames."""
+"""Conversion of crowsetta annotations and data frames to detections."""
 
 from __future__ import annotations
 

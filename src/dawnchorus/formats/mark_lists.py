@@ -1,4 +1,4 @@
-"""Lists of marks with columns for recording, start, end and label, as OpenSoundscape and others write them.
+"""Lists of marks with columns for recording, start, end and label, as in OpenSoundscape.
 
 Instead of an end there may be a duration, and instead of a label a column for each class, with 1 or POS where it is
 present, 0 or NEG where it is not, and UNK where nobody knows.
@@ -74,7 +74,7 @@ _ZONE = re.compile(r"(?<![^\W_])(?:utc|gmt|local|lokal|[-+]\d\d:?\d\d)(?![^\W_])
 """Zone in a column's name: its times are those of a clock, and not within a recording."""
 
 _MIN_KNOWN = 2
-"""Columns by which a table is taken for one of marks that lacks others."""
+"""Minimum number of columns by which a table counts as a list of marks that lacks others."""
 
 _DELIMITERS = ",;\t"
 _N_ROWS = 20

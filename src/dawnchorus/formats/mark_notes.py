@@ -1,4 +1,4 @@
-"""Sentences on tables of marks, each said once for all tables."""
+"""Messages on tables of marks, each given once for all tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenSoundscape's wide scores: a row for each window, and a column for each class.
+"""OpenSoundscape score tables: one row per window, one column per class.
 
 `file`, `start_time` and `end_time` are its index. A window without a detection has no row, and a class that was not
 detected in a window has an empty cell.

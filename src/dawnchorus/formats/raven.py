@@ -43,7 +43,7 @@ COLUMNS = (
 )
 
 BOX_TOP_HZ = 15_000
-"""Upper edge of a box whose frequencies nobody marked, where the recording goes as high."""
+"""Upper edge of a box without annotated frequencies, unless the recording ends below it."""
 
 NAME_COLUMNS = ("Scientific Name", "Label", "Annotation", "Species", "Class")
 CODE_COLUMNS = ("Species Code", "eBird Code", "Tags", "Type")

@@ -1,4 +1,4 @@
-"""The table formats by name."""
+"""Registry of table formats."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ _MARK_READERS: dict[str, Callable[[Path, MarkNotes | None], Iterator[Mark]]] = {
     "AviaNZ": avianz.read_marks,
     "empty": _read_no_marks,
 }
-"""Readers of tables in which somebody marked sounds, by what the table's first line looks like."""
+"""Readers of tables of annotations, by the form of the table's first line."""
 
 
 def marks_format(path: Path) -> str | None:

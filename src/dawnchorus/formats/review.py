@@ -1,4 +1,4 @@
-"""Verdicts of people on marks, in columns of their own: `Reject`, `Valid`, `Verified`."""
+"""Columns in which people confirm or reject marks: `Reject`, `Valid`, `Verified`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _VERDICTS: tuple[tuple[Sequence[str], Mapping[bool, Review]], ...] = (
     (headers.VALID, {False: "rejected"}),
     (headers.VERIFIED, {False: "unverified"}),
 )
-"""Columns, and what their yes or no says of a mark; the first verdict counts."""
+"""Review columns, with the outcomes that their yes and no stand for; the first outcome counts."""
 
 
 class ReviewColumns:

@@ -1,4 +1,4 @@
-"""Tables of any columns, from structured arrays, as csv and Parquet."""
+"""Writing of structured arrays with any columns as CSV and Parquet."""
 
 from __future__ import annotations
 

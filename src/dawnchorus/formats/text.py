@@ -1,4 +1,4 @@
-"""Functions that the text formats share: encoded streams, numbers, and tables with named columns."""
+"""Functions shared by text formats: encoded streams, numbers, tables with named columns."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class RowError(FormatError):
 
 _MAX_NAMED = 8
 _SIMILARITY = 0.8
-"""Smallest ratio (difflib's) of a column's name to a usual one that is asked about."""
+"""Minimum similarity (difflib ratio) of a column name to a usual one that is suggested."""
 
 
 def near_column(header: Iterable[str], wanted: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Tables of a run's analyses: the rows of all recordings, and what is summarized of them."""
+"""Tables of a run's analyses: rows of all recordings, and their summaries."""
 
 from __future__ import annotations
 

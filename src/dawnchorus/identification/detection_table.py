@@ -1,4 +1,4 @@
-"""From the hits of a recording to its table of detections."""
+"""Conversion of a recording's hits to its table of detections."""
 
 from __future__ import annotations
 

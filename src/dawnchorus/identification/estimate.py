@@ -1,4 +1,4 @@
-"""Estimates of a run's time and space, before it starts."""
+"""Estimates of a run's duration and output size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dawnchorus.models.runner import BATCH_WINDOWS, open_session
 from dawnchorus.types import ChannelOption
 
 MAX_PROBED = 400
-"""Of more files, so many are opened and the rest is extrapolated from them."""
+"""Maximum number of files that are opened; others are extrapolated."""
 
 ROW_BYTES = 110
 """A row of csv with a path of ordinary length."""

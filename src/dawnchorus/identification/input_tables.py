@@ -1,4 +1,4 @@
-"""Lists that users bring: species, thresholds per species, time and location per recording."""
+"""Input tables of users: species lists, thresholds, and times and locations of recordings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The journal of a run: what is done, skipped or failed, on disk before it is counted.
+"""The journal of a run: every result is on disk before it is reported.
 
 One SQLite file. A recording's hits are committed in one transaction, so a run that is killed at any moment loses at
 most the recordings that were being scored, and the same command resumes from there.

@@ -1,4 +1,4 @@
-"""Sentences on all recordings of a run together."""
+"""Messages that concern several recordings of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of a run's recordings in its outputs, and paths of these."""
+"""Names of recordings in outputs, and output paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The range filter: which species a location and a week can be expected to have."""
+"""The range filter: species that are expected at a location in a week."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`identify`: from paths to tables of detections, with a journal, so that nothing is lost."""
+"""The function `identify`: from recordings to detections, resumable by a journal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Classes and thresholds that the options of a run name."""
+"""Construction of the score filter of a run from its options."""
 
 from __future__ import annotations
 

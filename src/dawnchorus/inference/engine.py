@@ -1,4 +1,4 @@
-"""The one inference engine: threads that score recordings, whoever submits them.
+"""The inference engine: a pool of threads that scores recordings.
 
 A recording under way is `Work`: it gives windows and takes their output. There are two queues: `waiting`, and `active`
 for recordings that are being decoded. There is one rule: a thread admits the next recording while there are fewer

@@ -1,4 +1,4 @@
-"""A bundle in memory, ready to score windows on several threads."""
+"""A loaded bundle, which scores windows on several threads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model that is ready to score sound."""
+"""The public `Model`: a loaded model with `predict` and `embed`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cleaning: fixed steps that a recording's sound goes through before it is cut into windows.
+"""Cleaning of recordings before they are cut into windows.
 
 A bundle names the steps that its model was trained with, and every path that scores with it takes them: identify,
 evaluate and serve. Times stay those of the recording: `Kept` maps them.

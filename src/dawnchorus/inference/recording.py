@@ -1,4 +1,4 @@
-"""A recording under way: decoded, cleaned and cut into windows on one side, analyses of their output on the other."""
+"""Scoring of one recording: decoding, cleaning and windows, and analyses of the outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings to scores with all cores, in the order in which they finish."""
+"""Scoring of many recordings on all cores, in order of completion."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROGRESS_S = 0.2
 """Time after which a step is yielded though no recording has finished."""
 
 MAX_BATCH_DELAY_S = 0.1
-"""Time for which a batch waits for windows of other recordings: nobody waits for a single one."""
+"""Maximum time for which a batch waits for windows of other recordings."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Sessions of one bundle that threads and forked processes share."""
+"""Pool of inference sessions, shared by threads and forked processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding human speech, with Silero VAD's graph for whole sequences."""
+"""Speech detection with Silero VAD."""
 
 from __future__ import annotations
 

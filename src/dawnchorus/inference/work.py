@@ -1,4 +1,4 @@
-"""Work of the inference engine: the protocol of recordings under way, and their futures."""
+"""Protocol of work in the inference engine, and its futures."""
 
 from __future__ import annotations
 

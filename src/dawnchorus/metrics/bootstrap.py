@@ -1,4 +1,4 @@
-"""Confidence intervals of metrics, over recordings: windows of one recording are not independent."""
+"""Bootstrap confidence intervals over recordings, since windows of a recording are not independent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of scores against truth, both [..., rows, classes]; a row is a window, a recording or an event.
+"""Classification metrics of scores and ground truth [..., rows, classes]; a row is a window, recording or event.
 
 Dimensions before these are kept, so that a thousand resamples are computed at once. A class without a positive row
 (or without a negative one) has no rank metrics and is left out of their means, as in BirdCLEF. A score of NaN masks
@@ -15,7 +15,7 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 SMALLEST_PROBABILITY = 1e-12
-"""Logarithms are taken of nothing smaller, so that a loss is finite."""
+"""Lower bound of probabilities in logarithms, so that a loss is finite."""
 
 
 def roc_auc(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:

@@ -1,4 +1,4 @@
-"""The bundle: one folder that holds a model and all that is needed to run it and to cite it.
+"""The bundle: a folder with a model and everything needed to run and cite it.
 
 bundle.json     what the model is (`BundleInfo`)
 model.onnx      input `waveform` float32 [batch, samples]; outputs `logits` [batch, classes] and, where the model

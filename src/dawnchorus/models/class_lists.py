@@ -1,4 +1,4 @@
-"""Files that list the classes of a foreign model."""
+"""Class lists of foreign models."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MAX_NAMED = 10
 
 _NO_LISTS = frozenset((".json", ".yaml", ".yml", ".pkl", ".npy", ".npz", ".xlsx"))
 _INDEX_BEFORE = re.compile(r"[\[(]?(?P<index>\d+)\s*[\s,:;=|.)\]_-]\s*(?P<name>\S.*)")
-"""A line that begins with its index: `0 Background Noise`, `0. Noise`, `0_Noise`, `[0] Noise`."""
+"""A line that starts with its index: `0 Background Noise`, `0. Noise`, `0_Noise`, `[0] Noise`."""
 _INDEX_BEHIND = re.compile(r"(?P<name>\S.*?)\s*[\s,:;=|_(\[]\s*(?P<index>\d+)[)\]]?")
 """A line that ends in its index: `Background Noise 0`, `Noise: 0`, `Noise (0)`."""
 _QUOTED = re.compile(r"(?P<quote>['\"])(?P<name>.+)(?P=quote)")

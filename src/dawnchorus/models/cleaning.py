@@ -1,4 +1,4 @@
-"""Fixed steps that a recording's sound goes through before it is cut into windows."""
+"""Settings of the cleaning of recordings, which a bundle stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A TFLite graph, run by LiteRT."""
+"""TFLite graphs, run by LiteRT."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running a bundle: waveforms in, scores out, on one thread."""
+"""Inference sessions of a bundle: waveforms in, scores out, on one thread."""
 
 from __future__ import annotations
 

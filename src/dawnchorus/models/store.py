@@ -1,4 +1,4 @@
-"""The built-in models by name, and the folder on this machine that keeps their bundles."""
+"""The built-in models by name, and the folder of their bundles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture and sound of one detection."""
+"""Image and audio of one detection."""
 
 from __future__ import annotations
 

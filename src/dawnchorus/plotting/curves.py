@@ -1,4 +1,4 @@
-"""Curves of training runs, and a comparison of what came out."""
+"""Curves of training runs, and their comparison."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The picture of a recording: its spectrogram in rows, with every detection boxed and named."""
+"""Plot of a recording: its spectrogram in rows, with detections boxed and named."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DPI = 110
 _STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
 _CHARACTER_IN = 0.075
 _AXES_WIDTH = 0.918
-"""Part of the picture's width that the spectrogram takes."""
+"""Share of the plot's width that the spectrogram takes."""
 
 
 def draw_recording(path: Path, table: RecordingTable) -> bytes:

@@ -1,4 +1,4 @@
-"""Reliability diagrams: scores against the share of them that is right."""
+"""Reliability diagrams: probability against accuracy."""
 
 from __future__ import annotations
 

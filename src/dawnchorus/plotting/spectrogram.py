@@ -1,4 +1,4 @@
-"""The picture of sound as numbers: level by frequency and time, computed block by block."""
+"""Spectrograms, computed block by block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Colours and fonts that all pictures share."""
+"""Colors and fonts shared by all plots."""
 
 from __future__ import annotations
 

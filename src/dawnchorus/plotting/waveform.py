@@ -1,4 +1,4 @@
-"""The outline of a recording's waveform, computed block by block."""
+"""Waveform outlines, computed block by block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A data set in pictures: plots, example sounds, and the page that holds them."""
+"""The HTML page of a data set: plots and example clips."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The template environment of pages."""
+"""The Jinja environment of HTML pages."""
 
 from __future__ import annotations
 

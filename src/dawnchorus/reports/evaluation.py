@@ -1,4 +1,4 @@
-"""The page of an evaluation: numbers with intervals, confusions that can be heard, the worst mistakes."""
+"""The HTML page of an evaluation: metrics with intervals, audible confusions, the worst mistakes."""
 
 from __future__ import annotations
 

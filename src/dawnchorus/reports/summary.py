@@ -1,4 +1,4 @@
-"""Summary of a run for its page, collected in one pass: counts, hours of the day, the best clip of each species."""
+"""Summary of a run for its report: counts, hours of the day, the best clip of each species."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class Service:
     comparisons: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_COMPARISONS))
     """Slots for comparisons of two models."""
     shutting_down: threading.Event = field(default_factory=threading.Event)
-    """Set when the server is asked to stop."""
+    """Set when the server shuts down."""
     start_monotonic_s: float = field(default_factory=time.monotonic)
 
     def spool_for(self, announced_bytes: int | None) -> Path:

@@ -1,4 +1,4 @@
-"""Headers of replies: times, ranges, versions and encodings of their content."""
+"""Parsing of response headers: times, ranges, versions and encodings."""
 
 from __future__ import annotations
 

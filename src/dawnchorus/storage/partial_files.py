@@ -1,4 +1,4 @@
-"""Files that are being downloaded: the bytes that have come, and the content that they are the beginning of."""
+"""Unfinished downloads."""
 
 from __future__ import annotations
 

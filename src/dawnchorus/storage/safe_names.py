@@ -1,4 +1,4 @@
-"""Names for files and folders out of texts that others wrote."""
+"""Safe file names from any text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dates, as people and spreadsheets write them; the order of day and month is inferred from a whole column."""
+"""Parsing of dates; the order of day and month is inferred from the whole column."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _FIRST_SERIAL, _LAST_SERIAL = 18_264, 73_415
 """Numbers of spreadsheets' days from 1950 to 2100."""
 _DAY_ZERO = date(1899, 12, 30)
 _VAGUE = re.compile(r"[^\W\d]{2,}[.,]*\s+(?:\d{4}|\d{4}[-/.]\d{1,2}|\d{1,2}[-/.]\d{4})")
-"""A word before a year or a month alone, which is no weekday: `Spring 2024`."""
+"""A word before a year or month that is no weekday: `Spring 2024`."""
 _TIME = re.compile(
     r"(?P<date>.*?\d.*?)(?:t|[, ]\s*)(?P<time>\d{1,2}[:.h]\d{2}\D?.*|\d{1,2}\s*[ap]\.?m\.?|\d{4,6}z?)", re.ASCII
 )

@@ -1,4 +1,4 @@
-"""Text from bytes: UTF-8, UTF-16 and UTF-32 with or without a byte order mark, else a code page."""
+"""Detection of text encodings: UTF-8, UTF-16, UTF-32, or a code page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Usual names of columns, the likeliest first, in English and in other languages.
+"""Usual column names in several languages, the most specific first.
 
 Case, accents and signs between words do not matter.
 """

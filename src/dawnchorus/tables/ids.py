@@ -1,4 +1,4 @@
-"""Identifiers and paths that went through a spreadsheet or came from Windows."""
+"""Identifiers and paths changed by spreadsheets or written on Windows."""
 
 from __future__ import annotations
 

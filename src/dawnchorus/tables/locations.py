@@ -1,4 +1,4 @@
-"""Latitudes, longitudes, and locations in one text: the one reader of them, for tables, options and recorders."""
+"""Parsing of latitudes, longitudes and locations, for tables, options and metadata."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORDS = {
     **dict.fromkeys(("east", "ost", "est", "este", "leste"), "E"),
     **dict.fromkeys(("west", "ouest", "oeste", "ovest"), "W"),
 }
-"""`O` alone is no direction: it is east in German, west in French, Italian, Portuguese and Spanish."""
+"""`O` alone is ambiguous: it is east in German, west in French, Italian, Portuguese and Spanish."""
 _PART = r"\d+(?:[.,]\d+)?"
 _DEGREES, _MINUTES = r"(?:\s*(?:°|º|˚|deg|d|:)\s*|\s+)", r"(?:\s*(?:'|m|:)\s*|\s+)"
 _ANGLE = re.compile(

@@ -1,4 +1,4 @@
-"""Sentences about a table, each said once."""
+"""Messages on a table, each given once."""
 
 from __future__ import annotations
 

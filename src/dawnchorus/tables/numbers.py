@@ -1,4 +1,4 @@
-"""Numbers with a decimal point or a decimal comma, as its column shows."""
+"""Parsing of numbers with a decimal point or comma, inferred from the column."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times within a recording: seconds, or minutes and seconds as on a clock."""
+"""Parsing of times within a recording: seconds, or minutes and seconds."""
 
 from __future__ import annotations
 

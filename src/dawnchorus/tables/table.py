@@ -1,4 +1,4 @@
-"""Tables with a header, delimited by whatever stands between their columns."""
+"""CSV tables with a header and any delimiter."""
 
 from __future__ import annotations
 

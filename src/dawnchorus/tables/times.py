@@ -1,4 +1,4 @@
-"""Times of day, as people and spreadsheets write them."""
+"""Parsing of times of day."""
 
 from __future__ import annotations
 

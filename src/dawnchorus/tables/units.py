@@ -1,4 +1,4 @@
-"""Units, directions, zones and orders of dates in brackets of a column's name: `start (min)`, `latitude (S)`."""
+"""Units, directions, time zones and date orders in column names: `start (min)`, `latitude (S)`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words that stand for an empty cell."""
+"""Words for missing values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checklists of species, which give English names and codes their scientific ones: eBird's, AviList, BirdCLEF's."""
+"""Checklists of species (eBird, AviList, BirdCLEF), which map common names and codes to scientific names."""
 
 from __future__ import annotations
 

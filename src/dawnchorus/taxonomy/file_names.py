@@ -1,4 +1,4 @@
-"""Labels in the names of folders and sound files, such as `Andean_Guan_sound` and `Andean Guan12`."""
+"""Labels in names of folders and audio files, such as `Andean_Guan_sound` and `Andean Guan12`."""
 
 from __future__ import annotations
 

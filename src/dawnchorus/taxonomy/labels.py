@@ -1,4 +1,4 @@
-"""Labels: the classes of a model, the one reader of the names that people give them, and lists of them as files."""
+"""Labels: classes of a model, their parsing, and their files."""
 
 from __future__ import annotations
 

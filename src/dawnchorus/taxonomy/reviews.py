@@ -1,4 +1,4 @@
-"""Words of a review, which say whether a species is in a recording: `positive`, `false positive`, `uncertain`, ..."""
+"""Words for the outcome of a review: `positive`, `false positive`, `uncertain`, ..."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 Review = Literal["present", "absent", "undecided"]
-"""Outcome of a review: the species is in the recording, it is not, or nobody can tell."""
+"""Outcome of a review: the species is present, absent, or undecided."""
 
 _REVIEWS: dict[str, Review] = {
     **dict.fromkeys(

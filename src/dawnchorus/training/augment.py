@@ -1,4 +1,4 @@
-"""Augmentation of clips in training, so that a network learns the bird and not the recording."""
+"""Data augmentation of waveforms and spectrograms."""
 
 from __future__ import annotations
 

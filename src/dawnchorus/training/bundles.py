@@ -1,4 +1,4 @@
-"""From a trained network to a bundle: export, parity with torch, calibration, card."""
+"""Export of a trained network to a bundle: graph, parity check, calibration, card."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model card of a bundle of one's own."""
+"""The model card of a trained bundle."""
 
 from __future__ import annotations
 

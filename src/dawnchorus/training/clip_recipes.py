@@ -1,4 +1,4 @@
-"""Named recipes for the preparation of clips, those of the training recipes among them."""
+"""Named recipes for preparing clips."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 from dawnchorus.data.recipes import Recipe
 
 _EXPERIMENTS = Path(__file__).parent / "conf" / "experiment"
-"""Recipes for training: each file says how its clips are made as well."""
+"""Training recipes, each of which also defines its clips."""
 
 _CLIPS: dict[str, tuple[str, Recipe]] = {
     "birdclef-5s": ("5 s windows at 32 kHz, as BirdCLEF, BirdSet and Perch", Recipe()),

@@ -1,4 +1,4 @@
-"""From what a user types (`model=efficientnet data=my-set optimizer.lr=3e-4`) to a validated configuration."""
+"""Composition of a validated configuration from overrides such as `model=efficientnet data=my-set`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ USER_PATHS = (
     "model.backbone",
     "tracker.uri",
 )
-"""Keys whose values are taken as they are typed."""
+"""Keys whose values are not resolved by Hydra."""
 
 INSTEAD_OF_HYDRA = {
     "searchpath": "Own groups: --config-dir FOLDER.",

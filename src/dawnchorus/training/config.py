@@ -1,4 +1,4 @@
-"""The frozen schema of a training run; Hydra composes it from `conf/`, and nothing behind it sees a raw dict."""
+"""The frozen schema of a training run's configuration, composed by Hydra from `conf/`."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class DataConfig(Config):
     auxiliary_share: float = Field(default=0.2, gt=0, lt=1)
     """The share of drawn clips that are from it."""
     noise_share: float = Field(default=0.25, ge=0, le=1)
-    """Synthetic noise, with none of the classes, added to each batch of the losses bce and focal: so many clips, as a
-    share of the batch; 0: none."""
+    """Synthetic noise without any class added to each batch of the losses bce and focal, as a share of the batch; 0
+    for none."""
     validation_fold: int | None = None
     """Of a table split into folds: this one is for validation, the others for training."""
     seed: int = 1
@@ -80,7 +80,7 @@ class OptimizerConfig(Config):
     name: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = Field(default=1e-3, gt=0)
     head_lr_multiplier: float = Field(default=1.0, gt=0)
-    """The rate of what begins at random, as a multiple of `lr`, where the rest is pretrained."""
+    """Factor of `lr` for layers trained from scratch, if others are pretrained."""
     weight_decay: float = Field(default=1e-2, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
 
@@ -111,7 +111,7 @@ class AugmentConfig(Config):
     time_roll: float = Field(default=0.0, ge=0, le=1)
     """Turned around in time by at most so large a share of the window."""
     pitch_shift: float = Field(default=0.0, ge=0, le=12)
-    """Higher or lower by at most so many semitones, at the same speed."""
+    """Maximum pitch shift in semitones, at the same speed."""
     time_stretch: float = Field(default=0.0, ge=0, lt=1)
     """Faster or slower by at most this share, at the same pitch."""
     tilt_db: float = Field(default=0.0, ge=0)
@@ -126,7 +126,7 @@ class AugmentConfig(Config):
     mixup_target: Literal["share", "both"] = "share"
     """Targets in the shares of the sounds, or all of both."""
     freq_shift: int = Field(default=0, ge=0)
-    """A spectrogram moved up or down by at most so many bands."""
+    """Maximum shift of a spectrogram in bands."""
     time_masks: int = Field(default=0, ge=0)
     time_mask_share: float = Field(default=0.15, gt=0, lt=1)
     freq_masks: int = Field(default=0, ge=0)
@@ -225,7 +225,7 @@ class TrainConfig(Config):
     name: str | None = None
     """Of the model; None: the family's."""
     license: str | None = None
-    """Of the new weights; None: the strictest that its data and backbone ask for."""
+    """Licence of the new weights; None for the strictest of its data and backbone."""
     seed: int = Field(default=1, ge=0)
 
     def recipe(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Random crops: a window at another position of a recording whenever it is drawn."""
+"""Random crops: a window at a new position of a recording for each draw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training examples: clips of a data set with their targets, read in place."""
+"""Training examples: clips of a data set with targets."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class LabeledClips:
     target_between: Callable[[int, float, float], FloatArray]
     """Returns the targets [classes] of the seconds from start to end of a recording, by its number."""
     n_auxiliary: int
-    """The last so many of `targets`' columns are of auxiliary species."""
+    """Number of auxiliary species, the last columns of `targets`."""
     rows: tuple[RecordingRow, ...]
     """The recordings for training."""
     fingerprint: str

@@ -1,4 +1,4 @@
-"""Results of a fixed front end for every clip: computed once, on all cores, and read from disk."""
+"""Features of a fixed front end for every clip, computed once and cached on disk."""
 
 from __future__ import annotations
 

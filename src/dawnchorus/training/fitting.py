@@ -1,4 +1,4 @@
-"""Training of a network by Lightning: its loaders, its trainer, and the weights in the end."""
+"""Training of a network with Lightning."""
 
 from __future__ import annotations
 

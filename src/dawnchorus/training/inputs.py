@@ -1,4 +1,4 @@
-"""Clips in the form that training gives them to a network, and the steps of the network that are still to run."""
+"""Clips as inputs of a network: waveforms, or precomputed features."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dawnchorus.training.features import birdless_features, fixed_features
 
 FEATURE_BATCH = 16
 N_SHOWN, SHOWN_BYTES = 256, 32_000_000
-"""A network looks at so many clips, or fixed features, before it learns: for means and deviations."""
+"""Maximum number of clips, or bytes of features, for fitting normalization statistics."""
 
 
 class Inputs(ABC):

@@ -1,4 +1,4 @@
-"""A retraining as a process: `python -m dawnchorus.training.job REQUEST.json` prints its events as lines of JSON.
+"""Retraining as a process: `python -m dawnchorus.training.job REQUEST.json` prints events as JSON lines.
 
 The process ends when its standard input is closed, so it never outlives the one that started it.
 """

@@ -1,4 +1,4 @@
-"""Several recipes trained and measured on one split: what each gives, and what it costs."""
+"""Training and evaluation of several recipes on one split."""
 
 from __future__ import annotations
 

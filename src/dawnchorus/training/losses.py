@@ -1,4 +1,4 @@
-"""Losses for soft targets, and for targets that are ignored."""
+"""Loss functions for soft and masked targets."""
 
 from __future__ import annotations
 

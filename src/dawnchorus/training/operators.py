@@ -1,4 +1,4 @@
-"""The one place that lets `torchvision`, which timm, Lightning and transformers import, load beside any torch.
+"""Workaround for a `torchvision` whose operators do not load next to the installed PyTorch.
 
 PyPI's torchvision is built for PyPI's torch with CUDA; beside a CPU build its compiled operators do not load, and its
 import then fails at "operator torchvision::nms does not exist". Nothing here uses these operators (they find boxes in

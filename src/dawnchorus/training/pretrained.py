@@ -1,4 +1,4 @@
-"""Weights that other projects' packages carry, as tensors."""
+"""Pretrained weights from other packages."""
 
 from __future__ import annotations
 

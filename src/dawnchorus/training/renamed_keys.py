@@ -1,4 +1,4 @@
-"""Configuration keys of runs and recipes written before 2026-12, with their names today."""
+"""Configuration keys renamed since runs and recipes of before 2026-12."""
 
 from __future__ import annotations
 

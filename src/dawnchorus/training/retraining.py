@@ -46,7 +46,7 @@ MAX_FEWER_RIGHT = 0.05
 """Largest decrease of top-1 accuracy over all of the model's classes for which a new model is promoted."""
 
 ALARM, MAX_MORE_ALARMS = 0.5, 0.1
-"""From this score on a species is said to be there; so many more recordings may have one that is not."""
+"""Score of a false alarm, and the maximum number of additional recordings with one."""
 
 KNOWN = 0.5
 """A species with at least this average precision is known; a model with half of that has lost it."""
@@ -69,7 +69,7 @@ class RetrainingResult:
 
     bundle: Bundle
     meets_promotion_rule: bool
-    """It is as good as the rule wants: see `find_regressions`."""
+    """True if `find_regressions` returned no reasons."""
     reasons: tuple[str, ...]
     report: dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""The folder of a run: what was asked for, where it ran, what came out."""
+"""Training-run folders: configuration, environment and results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Optimizers and learning rates by name."""
+"""Optimizers and learning-rate schedules by name."""
 
 from __future__ import annotations
 

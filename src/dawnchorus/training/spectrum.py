@@ -1,4 +1,4 @@
-"""Spectra inside a network, out of operators that every runtime has and runs fast: a convolution and a product."""
+"""Spectra as a network module, with operators that every runtime supports."""
 
 from __future__ import annotations
 

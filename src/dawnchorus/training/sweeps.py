@@ -1,4 +1,4 @@
-"""Sweep files of Weights & Biases, read as settings for `tune`."""
+"""Sweep files of Weights & Biases as settings for `tune`."""
 
 from __future__ import annotations
 

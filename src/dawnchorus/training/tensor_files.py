@@ -1,4 +1,4 @@
-"""Arrays on disk as PyTorch's tensor files."""
+"""Conversion of arrays on disk to PyTorch tensor files."""
 
 from __future__ import annotations
 

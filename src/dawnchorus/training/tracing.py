@@ -1,4 +1,4 @@
-"""A trace of some training steps by torch's profiler, as a file for Chrome or Perfetto and as a table."""
+"""Traces of training steps with PyTorch's profiler, for Chrome or Perfetto."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trackers of curves besides the run's own log; a tracker that fails never ends a run."""
+"""Experiment trackers; a failing tracker never ends a run."""
 
 from __future__ import annotations
 

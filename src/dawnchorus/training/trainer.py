@@ -1,4 +1,4 @@
-"""A run from its configuration to its bundle."""
+"""Training runs, from configuration to bundle."""
 
 from __future__ import annotations
 

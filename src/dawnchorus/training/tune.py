@@ -38,7 +38,7 @@ STUDIES_NAME = "studies.db"
 """In the folder of runs: every trial of every study, so that a stopped study can be resumed."""
 
 N_TRIALS = 20
-"""Trials where nobody says how many; of a grid: all."""
+"""Default number of trials; of a grid, all."""
 
 N_STARTUP = 5
 """Number of trials drawn at random before the others are compared with them."""

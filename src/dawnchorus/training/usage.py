@@ -1,4 +1,4 @@
-"""Use of the machine during training."""
+"""Resource usage during training."""
 
 from __future__ import annotations
 

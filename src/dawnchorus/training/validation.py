@@ -1,4 +1,4 @@
-"""Scores of a trained network for the validation recordings."""
+"""Scores of a trained network on the validation recordings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pitch and speed of waveforms, changed independently: a phase vocoder (Flanagan and Golden, 1966), then resampling."""
+"""Independent changes of pitch and speed: a phase vocoder (Flanagan and Golden, 1966) with resampling."""
 
 from __future__ import annotations
 

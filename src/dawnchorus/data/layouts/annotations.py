@@ -1,4 +1,4 @@
-"""Tables of marks, of Raven, Audacity, BirdNET-Analyzer or AviaNZ, and the recordings that they are of.
+"""Tables of marks (Raven, Audacity, BirdNET-Analyzer, AviaNZ), and the recordings that they belong to.
 
 A row that names a recording (`Begin Path`, `Begin File`, `File`) is of that one, wherever the table lies. Other rows
 are of the recording that the table is named after: `a.Table.1.selections.txt` of `a.wav`, in the same folder, in a
@@ -50,7 +50,7 @@ class NamedMark:
     table: Path
     mark: Mark
     recording: Path | None
-    """None where there is no such recording, or more than one: see `reason`."""
+    """The recording; None if there is none or more than one of the name, see `reason`."""
     reason: str = ""
 
 
@@ -65,7 +65,7 @@ class MarkTables:
     unused: list[str] = field(default_factory=list)
     """Reasons why other files, which look like tables of recordings, are of none."""
     model_output: dict[Path, int] = field(default_factory=dict)
-    """Tables of what a model found, which are not read as marks, with their numbers of rows."""
+    """Tables of model output, which are not read as annotations, with their numbers of rows."""
     unreadable: dict[Path, str] = field(default_factory=dict)
     """Tables of marks that lack what a reader needs, and the reasons."""
     notes: MarkNotes = field(default_factory=MarkNotes)

@@ -1,4 +1,4 @@
-"""Sound files by the paths that a table gives, which may be those of another machine."""
+"""Lookup of audio files by paths in a table, which may come from another computer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from dawnchorus.audio.discovery import SUFFIXES
 
 _FOLDERS = ("", "train_audio", "train_short_audio", "audio")
-"""Folders that a table's paths may begin in, below the folder of the sound."""
+"""Folders below the audio folder in which the paths of a table may start."""
 
 _ENDINGS = tuple(ending for suffix in sorted(SUFFIXES) for ending in (suffix, suffix.upper()))
 """Ends of files that a table names without theirs."""

@@ -1,4 +1,4 @@
-"""Tables that name recordings, or are named after one, and are no tables of marks."""
+"""Tables that refer to recordings and are not tables of marks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders into which somebody sorted the clips of a species by whether it is there: `positive`, `negative`, ..."""
+"""Folders of reviewed clips, named by the outcome: `positive`, `negative`, ..."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PAIRS: tuple[dict[str, Review], ...] = tuple(
         *(("sim", "n\u00e3o"), ("ja", "nee"), ("good", "bad"), ("ok", "bad")),
     )
 )
-"""Names that are a review beside each other, and else sites, countries or numbers."""
+"""Pairs of sibling folder names that are review outcomes; alone they are sites, countries or numbers."""
 
 
 def parse_folder_review(name: str, siblings: frozenset[str] = frozenset()) -> Review | None:

@@ -1,4 +1,4 @@
-"""Results of xeno-canto's API (versions 2 and 3), saved as JSON, with the sound elsewhere."""
+"""Search results of xeno-canto's API (versions 2 and 3), saved as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A csv that describes recordings, with whatever column names: also BirdCLEF's and Kaggle's other bird sets'."""
+"""CSV tables of recordings with any column names, including those of BirdCLEF and Kaggle."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class TableLayout:
     path_columns: tuple[int, ...]
     """Columns with paths or names of files, the preferred first."""
     audio_folders: tuple[Path, ...]
-    """Folders that paths may begin in."""
+    """Folders in which the paths may start."""
 
     @classmethod
     def of(cls, csv_path: Path, given: Mapping[str, str], *, audio_folders: Sequence[Path] = ()) -> TableLayout:

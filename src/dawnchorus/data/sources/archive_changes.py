@@ -1,4 +1,4 @@
-"""Recordings of earlier searches that an archive has renamed, replaced or removed since."""
+"""Recordings that an archive has renamed, replaced or removed since an earlier search."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dawnchorus.storage.files import atomic_file
 
 SEARCHES_NAME = "searches.json"
 MAX_LOOKED_UP = 100
-"""Most recordings that are asked for one by one."""
+"""Maximum number of recordings that are looked up individually."""
 
 _MAX_NAMED = 3
 SAME_LENGTH_S = 2.0
@@ -25,7 +25,7 @@ _COMPARED_FIELDS = (
     *("scientific_name", "common_name", "secondary", "kind", "url", "recordist", "license", "latitude", "longitude"),
     *("locality", "country", "date", "time", "quality", "sound_type"),
 )
-"""Fields that the archive says; the others are of the file and the data set."""
+"""Fields that come from the archive; the others come from the file and the data set."""
 
 _NAMED_CHANGES = ("scientific_name", "common_name", "license")
 """Fields whose changes have a sentence of their own; a common name changes with its species."""
@@ -45,7 +45,7 @@ class ArchiveChanges:
     """Recordings of which the archive has another file now."""
     gone: tuple[str, ...] = ()
     unsettled: tuple[str, ...] = ()
-    """Recordings that the search does not find any more, and that could not be asked for."""
+    """Recordings that the search no longer finds and that could not be looked up."""
 
     def notes(self) -> Iterator[str]:
         """Yield a sentence with count and example for each kind of change."""

@@ -1,4 +1,4 @@
-"""Downloading the recordings that a search found into a data set."""
+"""Download of the recordings found by a search."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from dawnchorus.tables.notes import counted
 from dawnchorus.types import Progress, Report, ignore_progress
 
 _KEEP_SHARE = 10
-"""Of the time, one part in so many is spent on writing the table as files come."""
+"""One part in this number of the time is spent on saving the table during downloads."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class FetchSummary:
     other_lengths: tuple[tuple[str, float, float], ...] = ()
     """Recordings of another length than the archive lists: recording_id, seconds of the file, seconds listed."""
     not_requested: tuple[str, ...] = ()
-    """Recordings that were no longer requested, because the server asked for a long wait."""
+    """Recordings that were not requested because the server asked to wait for long."""
 
     @property
     def missing(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""Downloading data sets and competitions from Kaggle, with its own library kagglehub."""
+"""Download of data sets and competitions from Kaggle with the library kagglehub."""
 
 from __future__ import annotations
 

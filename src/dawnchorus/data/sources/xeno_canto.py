@@ -1,4 +1,4 @@
-"""Recordings from xeno-canto, by its API version 3 (https://xeno-canto.org/explore/api)."""
+"""Search for recordings at xeno-canto (https://xeno-canto.org/explore/api, version 3)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SERVER = "https://xeno-canto.org"
 KEY_VARIABLES = ("XENO_CANTO_API_KEY", "XCKEY")
 PER_PAGE = 500
 PER_S = 4.0
-"""Requests in a second; perch asked 8, and the site's terms ask for restraint."""
+"""Requests per second, restrained as the site's terms ask; perch uses 8."""
 
 PER_S_OF_MIRROR = 1000.0
 
@@ -39,7 +39,7 @@ _N_SHOWN = 120
 """Characters of a reply that a message shows."""
 
 BYTES_PER_S = 24_000
-"""About how much a second of an MP3 takes at xeno-canto."""
+"""Approximate bytes per second of an MP3 file at xeno-canto."""
 
 _TAGGED = re.compile(r'[a-z]+:(?:"[^"]*"|\S+)')
 _QUALITIES = tuple("ABCDE")
@@ -221,7 +221,7 @@ class _Page:
     """One page of a listing."""
 
     n_recordings: int
-    """In the whole listing, as this page says."""
+    """Number of recordings in the whole listing according to this page."""
     n_pages: int
     recordings: tuple[Mapping[str, Any], ...]
     unnumbered: tuple[Mapping[str, Any], ...]

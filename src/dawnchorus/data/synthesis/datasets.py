@@ -1,4 +1,4 @@
-"""Data sets of birds that do not exist: songs drawn by seed, one folder per species, and soundscapes with truth."""
+"""Synthetic data sets: random songs in a folder per species, and annotated soundscapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A European dawn chorus, with the songs of eight species that recognisers know."""
+"""A synthetic European dawn chorus of eight species that BirdNET recognizes."""
 
 from __future__ import annotations
 

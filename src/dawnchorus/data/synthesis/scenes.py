@@ -1,4 +1,4 @@
-"""Soundscapes with known truth: songs at known times over wind and insects, heard from a distance."""
+"""Synthetic soundscapes with known events: songs over wind and insects."""
 
 from __future__ import annotations
 

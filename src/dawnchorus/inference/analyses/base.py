@@ -1,4 +1,4 @@
-"""The protocol of analyses: one file, or one entry point of another package, for each thing computed of a recording."""
+"""The protocol of analyses, which may come from other packages by entry points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Embeddings: the model's own description of every window, as numbers."""
+"""Embeddings of every window."""
 
 from __future__ import annotations
 

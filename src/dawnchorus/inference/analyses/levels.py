@@ -1,4 +1,4 @@
-"""Mean and level of signals that come frame by frame."""
+"""Running mean and level of signals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cutting of a recording's blocks: at whole minutes, and into frames."""
+"""Splitting of blocks at minute boundaries and into frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The protocol of analyses of windows, after a model."""
+"""The protocol of analyses of windows and of the model's output for them."""
 
 from __future__ import annotations
 

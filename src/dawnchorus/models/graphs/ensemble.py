@@ -1,4 +1,4 @@
-"""Several bundles as one: their scores averaged inside one graph."""
+"""Ensembles: a bundle that averages the scores of several in one graph."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from dawnchorus.version import __version__
 Average = Literal["mean", "geometric", "rank"]
 
 PARITY, N_PARITY = 1e-5, 3
-"""The largest difference between the ensemble's scores and the average of its members', on so many windows."""
+"""Maximum difference between the ensemble's scores and the mean of its members', and the number of test windows."""
 
 TINY = 1e-9
 """The smallest score of a geometric mean, in which 0 would outweigh everything."""

@@ -1,4 +1,4 @@
-"""A foreign ONNX graph, given the input and the outputs of a bundle."""
+"""Adaptation of a foreign ONNX graph to a bundle's input and outputs."""
 
 from __future__ import annotations
 

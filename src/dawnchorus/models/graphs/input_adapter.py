@@ -1,4 +1,4 @@
-"""A graph made to fit another sample rate and a longer window: what an ensemble of unlike members needs."""
+"""Adaptation of a graph to another sample rate and a longer window, for ensembles."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ N_CROSSINGS = 32
 """Zero crossings of the resampling filter on each side."""
 
 PASS = 0.95
-"""The share of the lower rate's band that resampling keeps whole."""
+"""Share of the lower rate's band that resampling preserves."""
 
 KAISER_BETA = 9.0
 

@@ -1,4 +1,4 @@
-"""Reading and running of ONNX graphs, some of which come from strangers.
+"""Loading of ONNX graphs, including untrusted ones.
 
 A graph may name other files that hold its weights; one from a stranger could so read any file of this machine. Every
 graph is therefore opened here, and one that names other files is refused.

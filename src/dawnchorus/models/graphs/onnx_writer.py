@@ -1,4 +1,4 @@
-"""Writing an ONNX graph node by node."""
+"""Construction of ONNX graphs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparison of a new bundle's logits with those that it has to give."""
+"""Comparison of a new bundle's logits with expected ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inputs and outputs of a foreign graph, and the choice among them."""
+"""Inputs and outputs of a foreign graph, and their selection."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Layout:
     """Shape in which a graph takes windows."""
 
     batch: int | None
-    """Windows that it takes at once; None: any number."""
+    """Batch size; None if it is free."""
     shape: tuple[int, ...]
     """Shape of its input; -1: number of windows."""
 

@@ -1,4 +1,4 @@
-"""Smaller graphs: weights in half precision, or weights and activations in 8 bits."""
+"""Quantization: weights in half precision, or weights and activations in 8 bits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MIN_FLOAT16 = 1024
 """Tensors with fewer numbers stay as they are."""
 
 _FRONT_ENDS = ("front_end", "acoustic", "spectrum")
-"""In the names of a front end's nodes: its levels span more than 8 bits can tell apart."""
+"""Parts of the names of front-end nodes, whose levels span more than 8 bits can represent."""
 
 _QUANTISED = ("Conv", "Gemm", "MatMul")
 

@@ -1,4 +1,4 @@
-"""Reading a TFLite flatbuffer into plain Python: operators in order, constants as arrays."""
+"""Reader of TFLite files: operators in order, constants as arrays."""
 
 from __future__ import annotations
 

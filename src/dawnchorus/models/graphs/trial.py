@@ -1,4 +1,4 @@
-"""Trial of a foreign model's scores on silence, noise and a tone."""
+"""Tests of a foreign model's scores on silence, noise and a tone."""
 
 from __future__ import annotations
 

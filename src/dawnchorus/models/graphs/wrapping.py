@@ -1,4 +1,4 @@
-"""Any outside ONNX or TFLite classifier as a bundle: BirdNET 3, Perch, YAMNet, a model of one's own."""
+"""Wrapping of foreign ONNX and TFLite classifiers as bundles: BirdNET 3, Perch, YAMNet and others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies in JSON: none that says one thing twice, and no numbers that JSON does not have."""
+"""Strict parsing of JSON bodies: no duplicate keys, no NaN or infinity."""
 
 from __future__ import annotations
 

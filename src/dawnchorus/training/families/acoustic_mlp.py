@@ -1,4 +1,4 @@
-"""95 acoustic features of a clip into a multilayer perceptron."""
+"""Multi-layer perceptron on 95 acoustic features."""
 
 from __future__ import annotations
 

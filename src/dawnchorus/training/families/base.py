@@ -99,11 +99,11 @@ class Context:
     """Inputs for building a network, in addition to its configuration."""
 
     classes: tuple[str, ...]
-    """Names of what is learned; the bundle's classes come first, in the order of its outputs."""
+    """Names of the classes in training; the bundle's classes come first, in the order of its outputs."""
     store: ModelStore
     """The store of built-in models and pretrained weights."""
     n_auxiliary: int = 0
-    """The last so many classes are learned, and no outputs of the bundle."""
+    """Number of auxiliary classes, which come last and are not outputs of the bundle."""
 
     @property
     def n_classes(self) -> int:
@@ -141,4 +141,4 @@ class Family(Generic[C]):
     base_bundle: Callable[[C], str | None] = lambda _config: None
     """The bundle that the network is built on, whose licence the new one inherits."""
     pretrained: Callable[[C], Pretrained | None] = lambda _config: None
-    """Weights of others that it begins with."""
+    """Pretrained weights; None without any."""

@@ -1,4 +1,4 @@
-"""Any backbone of timm, made for images, on mel spectrograms."""
+"""EfficientNet and other timm backbones on mel spectrograms."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class EfficientNetConfig(FamilyConfig):
     weights: str | None = "imagenet"
     """"imagenet" (of EfficientNet-Lite0 from a package, of others from timm's hub), a file, or None: at random."""
     pooling: Literal["average", "attention", "bands"] = "average"
-    """"attention" weighs each moment by class, as for sound event detection (Kong et al., 2020); "bands" keeps low and
-    high frequencies apart and sees two depths of the backbone."""
+    """"attention" weights frames by class, as in sound event detection (Kong et al., 2020); "bands" keeps the
+    frequency axis and uses two levels of the backbone."""
     freeze: int = Field(default=0, ge=0)
-    """Number of the backbone's first stages that stay as they are, unless they begin at random."""
+    """Number of the backbone's first stages that are frozen, if they are pretrained."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
     drop_path: float = Field(default=0.0, ge=0, lt=1)
 

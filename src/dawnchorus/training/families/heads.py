@@ -1,4 +1,4 @@
-"""Heads on frozen embeddings: what is learned is added to what the backbone's own last layer says."""
+"""Heads on frozen embeddings, added to the logits of the backbone's own classifier."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IMPROBABLE = -4.0
 """The logit of a class of which nothing is known."""
 
 MANY = 50
-"""The mean of so many classes says what is common to all of them, and that is: no."""
+"""Minimum number of classes whose mean logit represents an unknown class."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A compact convolutional network over a mel front end of which everything is configuration, to study front ends."""
+"""A compact convolutional network on configurable mel spectrograms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wav2Vec2 of transformers on raw sound."""
+"""wav2vec 2.0 on raw audio."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ RESET_S = 180 * 86_400
 """A longer pause is a clock that was reset, or set for the first time."""
 
 MIN_INTERVALS, SCHEDULE_SHARE, MAX_OFF_SCHEDULE = 8, 0.75, 2
-"""A schedule is what this share of so many intervals keeps; more than two that do not keep it are part of it."""
+"""A schedule needs this many intervals, of which this share is equal; more outliers than the last number belong to
+the schedule."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Faults of one channel of a recording, in words, and the values from which on they are faults."""
+"""Faults of one channel of a recording, with descriptions and thresholds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mains hum: lines of 50 or 60 Hz and their multiples above their neighbours."""
+"""Mains hum: lines at 50 or 60 Hz and their multiples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAINS_HZ = (50, 60)
 N_HARMONICS = 6
 
 SUPPORT = 3
-"""A recording has hum if the fundamental stands out, or so many of its multiples do."""
+"""Number of harmonics that must stand out if the fundamental does not."""
 
 REDUCED_RATE_HZ = 2000
 """Rate at which spectra of one second are computed, with bins of one hertz."""

@@ -1,4 +1,4 @@
-"""Tables of a run: recordings with their verdicts, and recorders with theirs."""
+"""Tables of a run: recordings with their faults, and recorders with a verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Minutes with rain or wind, by rules that were set on real recordings (docs/ANALYSES.md has their hits and misses)."""
+"""Detection of rain and wind by minute, with rules tuned on real recordings (docs/ANALYSES.md)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MIN_SPECTRA = 8
 WIND_HZ = (20, 250)
 
 RAIN_HZ, N_BANDS = (600, 8000), 10
-"""Rain is looked for in so many bands of equal width in octaves; less where the rate is lower."""
+"""Range and number of bands, of equal width in octaves, for rain; fewer at a lower sample rate."""
 
 MIN_RATE_HZ = 8000
 """Recordings of less are not judged."""
