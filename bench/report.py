@@ -373,8 +373,8 @@ def _training(result: dict[str, Any]) -> str:
 def _gpu(result: dict[str, Any]) -> str:
     lines = [
         "## Training on a GPU\n",
-        f"Clips of 5 s a second in the last of four epochs, batches of 64, `augment=light`, on one {result['gpu']} in mixed "
-        f"precision and on the processors of the same machine (`python -m bench gpu`; {result['machine']}):\n",
+        f"Clips of 5 s a second in the last of three epochs, batches of 32, `augment=light`, on one {result['gpu']} in "
+        f"mixed precision and on the processors of the same machine (`python -m bench gpu`; {result['machine']}):\n",
         "| network | GPU | processors | ratio | memory of the GPU |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]

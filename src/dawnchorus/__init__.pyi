@@ -32,13 +32,13 @@ from dawnchorus.formats.files import read_detections, write_detections
 from dawnchorus.formats.registry import FORMATS, TableFormat
 from dawnchorus.identification.notebook import NotebookProgress
 from dawnchorus.identification.options import Options
-from dawnchorus.identification.result import Progress, RecordingFailure, Run
+from dawnchorus.identification.result import RecordingFailure, Run
 from dawnchorus.identification.run import identify
 from dawnchorus.inference.analyses.base import Analysis
 from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.model import Model, load_model
 from dawnchorus.taxonomy.labels import Label
-from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
+from dawnchorus.types import Detection, Progress, Provenance, RecordingMetadata, RecordingTable
 from dawnchorus.version import __version__
 from dawnchorus.workflows import Plot, evaluate, import_recordings, plot_spectrogram, prepare, split, train
 

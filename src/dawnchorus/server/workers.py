@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Any
+from functools import partial
 
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
@@ -110,15 +110,16 @@ class Workers:
             except Exception:  # transient: database restart; the job is not active and will be claimed again
                 LOG.exception("a job of the kind %s", kind)
 
-    def _run_job(self, job: Job) -> None:
-        def should_continue() -> bool:
-            if self._shutting_down.is_set():
-                return False
-            try:
-                return self._jobs.should_continue(job.id)
-            except OperationalError:  # the database restarts
-                return True
+    def _should_continue(self, job: Job) -> bool:
+        if self._shutting_down.is_set():
+            return False
+        try:
+            return self._jobs.should_continue(job.id)
+        except OperationalError:  # the database restarts
+            return True
 
+    def _run_job(self, job: Job) -> None:
+        should_continue = partial(self._should_continue, job)
         try:
             if job.kind == "retrain":
                 self._retraining.run(job, should_continue)
@@ -140,7 +141,7 @@ class Workers:
         if "sha256" in job.parameters:
             self._files.delete_unused(job.parameters["sha256"])
 
-    def _identify(self, job: Job, should_continue: Any) -> None:
+    def _identify(self, job: Job, should_continue: Callable[[], bool]) -> None:
         parameters = job.parameters
         path = self._files.local(parameters["sha256"])
         options = Options.from_fields(parameters["options"])
