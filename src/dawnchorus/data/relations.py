@@ -447,12 +447,12 @@ RELATIONS: tuple[Relation, ...] = (
     Relation("cut from the same recording", _cut_keys, "times or a part in its name"),
     Relation("numbered clips of the same recording", _numbered_keys, "a number that is known to be a clip's"),
     Relation(
-        "the same sound", partial(_by_row, lambda row: row.sound_hash), "been listened to; run `dawnchorus data check`"
+        "the same sound", partial(_by_row, lambda row: row.audio_hash), "been decoded; run `dawnchorus data check`"
     ),
     Relation(
         "nearly the same sound",
         partial(_by_row, lambda row: row.duplicate_of or row.recording_id),
-        "been listened to; run `dawnchorus data check`",
+        "been decoded; run `dawnchorus data check`",
         is_known=lambda row: row.audio_hash is not None,
     ),
     Relation(
