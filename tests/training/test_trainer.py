@@ -571,7 +571,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(run_training: Train, tmp_path
         refused.append(str(error.value))
         assert b",running," in command(*listed).stdout
         kept = command("runs", "rm", run.name, "--runs", tmp_path / "runs")
-        assert (kept.returncode, b"a process trains this run" in kept.stderr) == (6, True)
+        assert (kept.returncode, b"a process is training this run" in kept.stderr) == (6, True)
 
     run = run_training(*MLP, "trainer.epochs=1", report=resume_as_well)
     assert run.metadata["status"] == "done"

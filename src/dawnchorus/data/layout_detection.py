@@ -10,8 +10,7 @@ from dawnchorus.audio.discovery import find_recordings
 from dawnchorus.data.layouts.annotations import NO_MARKS, MarkTables, ReadAnnotations, find_marks
 from dawnchorus.data.layouts.folders import SPECIES, FolderReading, read_folders
 from dawnchorus.data.layouts.naming_tables import NamingTable, find_naming_tables
-from dawnchorus.data.layouts.search_results import find_search_results
-from dawnchorus.data.layouts.voices import find_voices_table
+from dawnchorus.data.layouts.registry import SOURCES
 from dawnchorus.errors import InputError
 from dawnchorus.formats.mark_lists import has_times
 from dawnchorus.formats.registry import MARK_SUFFIXES, marks_format, read_annotations
@@ -19,9 +18,7 @@ from dawnchorus.tables.notes import counted_rows
 from dawnchorus.taxonomy.classes import KnownClasses
 
 Layout = str
-"""A name of `LAYOUTS`, or what folders are, the outer first: `species/site`, `site/species/year`."""
-
-LAYOUTS = ("auto", "folders", "csv", "voices", "xeno-canto", "annotations", "detections")
+"""A name that `list_layouts` returns, or what folders are, the outer first: `species/site`, `site/species/year`."""
 
 KNOWN_TABLES = ("train_metadata.csv", "train.csv", "metadata.csv")
 """Tables that describe the recordings next to them: BirdCLEF's, the Cornell set's, and the usual name."""
@@ -31,6 +28,11 @@ LOG = logging.getLogger(__name__)
 _MAX_NAMED = 3
 
 
+def list_layouts() -> list[str]:
+    """Return the names of layouts."""
+    return ["auto", "folders", "csv", *SOURCES, "annotations", "detections"]
+
+
 def parse_layout(text: str) -> Layout:
     """Parse the name of a layout.
 
@@ -38,10 +40,10 @@ def parse_layout(text: str) -> Layout:
         InputError: it is none.
     """
     levels = text.split("/")
-    if text not in LAYOUTS and (len(levels) < 2 or levels.count(SPECIES) != 1):
+    if text not in list_layouts() and (len(levels) < 2 or levels.count(SPECIES) != 1):
         raise InputError(
-            f"--layout: expected one of {', '.join(LAYOUTS)}, or the folders from the outer to the inner with the word "
-            f"'{SPECIES}' for one of them, as species/site or site/species/year; got {text!r}."
+            f"--layout: expected one of {', '.join(list_layouts())}, or the folders from the outer to the inner with "
+            f"the word '{SPECIES}' for one of them, as species/site or site/species/year; got {text!r}."
         )
     return text
 
@@ -81,7 +83,7 @@ def detect_layout(
     if named:
         first = min(named)
         raise InputError(
-            f"an ambiguous layout. Tables of marks are of {len(marked)} of {len(files)} recordings (as "
+            f"the layout is ambiguous. Tables of marks are of {len(marked)} of {len(files)} recordings (as "
             f"{min(marked).name}), and {len(named)} others are in folders of a species (as "
             f"'{reading.labels[first]}'). Repeat the command with --layout annotations, which leaves recordings "
             f"without a table unlabelled, or with --layout folders, which reads no table.",
@@ -105,7 +107,7 @@ def _consider_naming_tables(source: Path, files: Sequence[Path], reading: Folder
         doubtful = [path for path in table.recordings if path in reading.labels and path not in reading.sure]
         if doubtful:
             raise InputError(
-                f"an ambiguous layout. {table.evidence()}{_columns_clause(table)}, and "
+                f"the layout is ambiguous. {table.evidence()}{_columns_clause(table)}, and "
                 f"'{reading.labels[doubtful[0]]}', a folder of {doubtful[0].name}, may be a species. Import the table "
                 f"(`{table.command()}`), or repeat the command with --layout folders, which does not read it.",
                 subject=source,
@@ -137,10 +139,9 @@ def described_layout(source: Path) -> tuple[Layout, str] | None:
         if has_times(table):
             return "annotations", f"the columns of {table.name}: times within recordings"
         return "csv", table.name
-    if (results := find_search_results(source)) is not None:
-        return "xeno-canto", results.name
-    if (voices := find_voices_table(source)) is not None:
-        return "voices", voices.name
+    for kind in SOURCES.values():
+        if (description := kind.find(source)) is not None:
+            return kind.name, description.name
     return _detect_file_layout(source) if source.is_file() else None
 
 

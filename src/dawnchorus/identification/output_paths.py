@@ -18,13 +18,13 @@ def printable(text: str | Path) -> str:
 
 
 def is_folder(out: Path) -> bool:
-    """Return True if an output is a folder: one that is there, or a path without a suffix."""
+    """Return True for an existing folder, or a path without a suffix."""
     return out.is_dir() or not out.suffix
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """Paths of the files that a run has once, next to its tables."""
+    """Paths of the files of a run that are next to its tables."""
 
     folder: Path
     """The folder of all files of the run."""
@@ -37,7 +37,7 @@ class RunFiles:
 
     @classmethod
     def next_to(cls, out: Path, suffix: str) -> RunFiles:
-        """Return the paths of a run that is written to `out`; a file's name ends with `suffix`."""
+        """Return the paths for a run that is written to `out`; in a file, names end with `suffix`."""
         folder, state, name, stem = (
             (out, ".dawnchorus", "run", "detections")
             if is_folder(out)
@@ -53,7 +53,7 @@ class RunFiles:
         )
 
     def name(self, path: Path) -> str:
-        """Return the name of a file of the run in its journal, which holds when the folder is moved."""
+        """Return the name of a file in the run's journal, which stays valid if the folder is moved."""
         return path.relative_to(self.folder).as_posix()
 
 
