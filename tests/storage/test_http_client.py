@@ -159,7 +159,7 @@ def download(server: Misbehaving, path: Path) -> list[float]:
     waits: list[float] = []
     web = HttpClient(per_s=1e6, sleep=waits.append)
     with closing(DecoderProcess()) as decoder:
-        web.download(server.address, path, check=lambda part: decode_audio(part, path.name, decoder=decoder))
+        web.download(server.url, path, check=lambda part: decode_audio(part, path.name, decoder=decoder))
     return waits
 
 
