@@ -93,6 +93,12 @@ class DecoderProcess:
             decoding["analyses"] = pickle.dumps(dict(analyses)).hex()
         return self._request(path, **decoding)
 
+    def open_clip(
+        self, path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean"
+    ) -> IsolatedRecording:
+        """Request the part of a recording between two times, to be used in a `with` block; see `open`."""
+        return self._request(path, rate_hz=rate_hz, channel=channel, start_s=start_s, end_s=end_s)
+
     def read_clip(
         self, path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean"
     ) -> FloatArray:
@@ -101,8 +107,7 @@ class DecoderProcess:
         Raises:
             AudioError: the recording cannot be decoded there, or the decoder crashed or hung on it.
         """
-        request = {"rate_hz": rate_hz, "channel": channel, "start_s": start_s, "end_s": end_s}
-        with self._request(path, **request) as recording:
+        with self.open_clip(path, start_s=start_s, end_s=end_s, rate_hz=rate_hz, channel=channel) as recording:
             return np.concatenate([np.zeros(0, np.float32), *(block.copy() for block in recording.blocks())])
 
     def is_ready(self, *, within_s: float = 0.0) -> bool:

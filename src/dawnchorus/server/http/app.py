@@ -26,6 +26,8 @@ from dawnchorus.server.http.routes import (
     models,
     pages,
     recordings,
+    spectrogram_tiles,
+    timeline,
     training_data,
 )
 from dawnchorus.server.http.routes.replies import ProblemDetails
@@ -39,7 +41,19 @@ CLIENT_GONE = 499
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 
-ROUTE_MODULES = (pages, dashboard_compat, health, identify, inference, recordings, jobs, training_data, models)
+ROUTE_MODULES = (
+    pages,
+    dashboard_compat,
+    health,
+    identify,
+    inference,
+    recordings,
+    spectrogram_tiles,
+    timeline,
+    jobs,
+    training_data,
+    models,
+)
 
 STATIC_FOLDERS: list[str | tuple[str, str]] = [("dawnchorus.server.http", "static"), ("dawnchorus.reports", "static")]
 
