@@ -65,6 +65,7 @@ ROLES = {
         *(
             "GET /api/v1/recordings/{sha256}/spectrogram",
             "GET /api/v1/recordings/{sha256}/spectrogram/{top_khz}/{level}/{index}",
+            "GET /api/v1/recordings/{sha256}/clip",
             "GET /api/v1/recordings/{sha256}/timeline",
             "GET /api/v1/recordings/{sha256}/activity",
             "GET /api/v1/recordings/{sha256}/audio",

@@ -84,6 +84,7 @@ WORST: dict[str, tuple[str, ...]] = {
         f"{V1}/recordings/{{sha256}}/spectrogram/12/4/{{k}}",
         f"{V1}/recordings/{{sha256}}/spectrogram/12/{STRETCH_LEVEL + 3}/0",
     ),
+    f"{V1}/recordings/{{sha256}}/clip": (f"{V1}/recordings/{{sha256}}/clip?start_s=59.{{k}}&end_s=89",),
     f"{V1}/recordings/{{sha256}}/timeline": (f"{V1}/recordings/{{sha256}}/timeline?species=a&limit=500",),
     f"{V1}/recordings/{{sha256}}/activity": (f"{V1}/recordings/{{sha256}}/activity?columns=2000",),
     f"{V1}/detections": (f"{V1}/detections?species=a&{LAST_PAGE}", f"{V1}/detections?reviewed=false&{LAST_PAGE}"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, UnaryExpression, and_, func, or_, select
@@ -69,6 +69,21 @@ class Timeline:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    def get(self, recording: str, detection_id: int) -> DetectionRecord:
+        """Return a detection of a recording.
+
+        Raises:
+            NotFoundError: there is no such recording, or no such detection in it.
+        """
+        with self._database.read() as session:
+            row = _get_detection(session, recording, detection_id)
+            return DetectionRecord(row, _get_recording(session, recording), session.get(Review, detection_id))
+
+    def find_at(self, query: TimelineQuery, time_s: float) -> DetectionRecord | None:
+        """Return the matching detection at a time that starts first; None if there is none."""
+        at_time = replace(query, start_s=time_s, end_s=math.nextafter(time_s, math.inf))
+        return next(iter(self.list_detections(at_time, limit=1)), None)
 
     def list_detections(
         self,

@@ -43,6 +43,8 @@ def test_tiles_of_slow_and_fast_recordings_show_their_tone(level_bundle: Bundle,
         assert shown.shape == (256, 512)
         assert shown[:, 20].argmax() == 3000 * 256 // (1000 * top_khz)
         assert not shown[:, 60:].any(), "the recording ends after 47 columns"
+        clip = client.get(f"{tiles.removesuffix('spectrogram')}clip?start_s=0.1&end_s=0.4")
+        assert (clip.status_code, clip.headers["content-type"]) == (200, "audio/mpeg"), "what no browser can play"
         for missing in (f"{top_khz - 1}/0/0", f"{top_khz}/0/1", f"{top_khz}/1/0"):
             assert client.get(f"{tiles}/{missing}").status_code == 404, missing
 

@@ -15,11 +15,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from dawnchorus.errors import DawnChorusError, InputError
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE, Options
-from dawnchorus.server.history import DetectionQuery, DetectionRecord
+from dawnchorus.server.history import DetectionQuery
 from dawnchorus.server.http.auth import COOKIE, CSRF_FIELD, check_form, own_path, require_role
 from dawnchorus.server.http.dependencies import ServiceDependency, receive_recording
 from dawnchorus.server.http.error_handlers import error_message, http_status
 from dawnchorus.server.http.parameters import refuse_repeated, refuse_unknown
+from dawnchorus.server.http.recording_page import RecordingPageParameters, read_recording_page
 from dawnchorus.server.http.routes.identify import enqueue, is_long
 from dawnchorus.server.http.routes.replies import Sha256
 from dawnchorus.server.http.uploads import read_body
@@ -27,9 +28,6 @@ from dawnchorus.server.settings import Role
 from dawnchorus.server.state.sessions import MAX_AGE_S
 
 N_TILES, N_QUEUE, N_ROWS = 8, 24, 50
-MAX_LISTED = 500
-"""Maximum number of detections on a recording's page."""
-
 MAX_FORM_BYTES = 4096
 
 ENOUGH = 10
@@ -103,33 +101,15 @@ async def upload(request: Request, service: ServiceDependency) -> Response:
 
 
 @router.get("/recordings/{sha256}", dependencies=[require_role(Role.IDENTIFY)])
-def recording(request: Request, service: ServiceDependency, sha256: Sha256) -> Response:
+def recording(
+    request: Request,
+    service: ServiceDependency,
+    sha256: Sha256,
+    parameters: Annotated[RecordingPageParameters, Query()],
+) -> Response:
     """Show a recording with its spectrogram, audio and detections."""
     row = service.detections.get_recording(sha256)
-    total, detections = service.detections.find(DetectionQuery(recording=sha256), limit=MAX_LISTED)
-    best = detections
-    if total > MAX_LISTED:
-        _, best = service.detections.find(DetectionQuery(recording=sha256), limit=MAX_LISTED, by_score=True)
-    groups = _by_species(best)
-    has_channels = any(each.detection.channel is not None for each in detections)
-    return _page(
-        "recording.html",
-        request,
-        row=row,
-        detections=detections,
-        total=total,
-        groups=groups,
-        has_channels=has_channels,
-    )
-
-
-def _by_species(detections: list[DetectionRecord]) -> list[list[DetectionRecord]]:
-    """Group detections by species, the highest scores first."""
-    groups: dict[str, list[DetectionRecord]] = {}
-    for each in detections:
-        groups.setdefault(each.detection.scientific_name, []).append(each)
-    ordered = [sorted(group, key=lambda f: -f.detection.score) for group in groups.values()]
-    return sorted(ordered, key=lambda group: -group[0].detection.score)
+    return _page("recording.html", request, **read_recording_page(service, row, parameters))
 
 
 @router.get("/jobs/{job_id}", dependencies=[require_role(Role.IDENTIFY)])
