@@ -90,6 +90,7 @@ function showSelected() {
   form.dataset.review = detection.id;
   form.querySelector("[role=group]").setAttribute("aria-label", `Is it a ${detection.common_name}?`);
   for (const button of form.querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.value === detection.review?.verdict));
+  form.querySelector("label").textContent = `Another species than ${detection.common_name}`;
   form.elements.species.value = detection.review?.common_name ?? "";
   form.querySelector("[data-status]").textContent = "";
   if (!view.contains(detection.start_s) || !view.contains(detection.end_s)) view.centerOn((detection.start_s + detection.end_s) / 2);
