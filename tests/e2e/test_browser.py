@@ -81,9 +81,9 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     page.get_by_role("button", name="Zoom in").click()
     page.wait_for_url("**zoom=10.00**")
     page.get_by_role("button", name="Loop").click()
-    page.wait_for_function("!document.querySelector('[data-audio]').paused")
+    expect(page.locator("[data-audio]")).to_have_js_property("paused", False)
     page.get_by_role("button", name="Pause").click()
-    page.wait_for_function("document.querySelector('[data-audio]').paused")
+    expect(page.locator("[data-audio]")).to_have_js_property("paused", True)
 
     # correct one, say that another is right
     selected = page.get_by_role("region", name="Selected detection")
@@ -282,12 +282,9 @@ def test_long_recording_stays_small_and_every_detection_can_be_reached(page: Pag
     # the last ones by keys, all by pages of the table
     page.goto(f"{long_recording}?t=7185")
     selected = page.get_by_role("region", name="Selected detection").get_by_role("status").first
-    before = ""
-    for _ in range(4):
+    while "05:59:57 to 06:00:00" not in (before := selected.inner_text()):
         page.keyboard.press("j")
         expect(selected).not_to_have_text(before)
-        before = selected.inner_text()
-    expect(selected).to_contain_text("05:59:57 to 06:00:00")
     ids: set[str] = set()
     while True:
         ids |= set(page.locator("[data-detection]").evaluate_all("links => links.map(link => link.dataset.detection)"))
@@ -318,6 +315,8 @@ def test_viewer_follows_keys_pointer_and_address(page: Page, long_recording: str
     page.wait_for_function(IS_DRAWN)
     page.goto(f"{long_recording}?t=3600&zoom=40")
     selected = page.get_by_role("region", name="Selected detection")
+    page.keyboard.press("j")
+    expect(selected.get_by_role("status").first).not_to_have_text("none")
     first = selected.get_by_role("status").first.inner_text()
     page.keyboard.press("j")
     expect(selected.get_by_role("status").first).not_to_have_text(first)
@@ -330,9 +329,9 @@ def test_viewer_follows_keys_pointer_and_address(page: Page, long_recording: str
     page.keyboard.press("s")
     assert page.locator("[data-audio]").evaluate("audio => audio.playbackRate") == 0.5
     page.keyboard.press("l")
-    page.wait_for_function("!document.querySelector('[data-audio]').paused")
-    page.locator("body").press(" ")
-    page.wait_for_function("document.querySelector('[data-audio]').paused")
+    expect(page.locator("[data-audio]")).to_have_js_property("paused", False)
+    page.keyboard.press(" ")
+    expect(page.locator("[data-audio]")).to_have_js_property("paused", True)
     page.keyboard.press("/")
     page.keyboard.type("number 3")
     page.keyboard.press("Enter")
@@ -348,7 +347,8 @@ def test_viewer_follows_keys_pointer_and_address(page: Page, long_recording: str
     page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 50, steps=3)
     page.mouse.up()
     page.wait_for_url("**t=3610.0*")
-    page.get_by_role("checkbox", name="Single-key shortcuts").evaluate("box => box.click()")
+    page.keyboard.press("?")
+    page.get_by_label("Single-key shortcuts").uncheck()
     page.keyboard.press("Home")
     page.keyboard.press("f")
     page.wait_for_timeout(400)

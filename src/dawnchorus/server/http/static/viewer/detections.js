@@ -39,10 +39,10 @@ export class Detections extends EventTarget {
   async #neighbor(step) {
     const from = this.selected;
     const isInView = from && from.start_s < this.#view.end && from.end_s > this.#view.start;
-    if (!from || isInView) return this.#first(from ? { [step > 0 ? "after" : "before"]: from.id } : {});
+    if (isInView) return this.#first({ [step > 0 ? "after" : "before"]: from.id });
     const next = await this.#first({ start_s: this.#view.start });
-    if (step > 0) return next;
-    return next ? this.#first({ before: next.id }) : from;
+    if (step > 0 || !next) return next ?? from;
+    return this.#first({ before: next.id });
   }
 
   async #find(id, time) {

@@ -200,6 +200,7 @@ function setUpEvents() {
     detections.selectById(Number(link.dataset.detection), Number(link.dataset.t));
     box.scrollIntoView({ block: "start" });
   });
+  box.addEventListener("click", event => { if (event.detail) event.target.closest("button")?.blur(); }); // by mouse: the space bar still plays
   const redraw = () => { picture.draw(); tracks.draw(); strip.draw(); drawLines(); };
   window.addEventListener("resize", redraw);
   isLight.addEventListener("change", redraw);
