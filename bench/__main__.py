@@ -21,6 +21,7 @@ from bench import (
     memory,
     noise,
     overhead,
+    pages,
     peers,
     preparing,
     reading,
@@ -59,6 +60,7 @@ MEASUREMENTS = {
     "soundscapes": soundscapes.measure,
     "preparing": preparing.measure,
     "reading": reading.measure,
+    "pages": pages.measure,
 }
 
 

@@ -81,9 +81,9 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     page.get_by_role("button", name="Zoom in").click()
     page.wait_for_url("**zoom=10.00**")
     page.get_by_role("button", name="Loop").click()
-    expect(page.locator("[data-audio]")).to_have_js_property("paused", False)
+    expect(page.locator("[data-audio]")).to_have_js_property("paused", value=False)
     page.get_by_role("button", name="Pause").click()
-    expect(page.locator("[data-audio]")).to_have_js_property("paused", True)
+    expect(page.locator("[data-audio]")).to_have_js_property("paused", value=True)
 
     # correct one, say that another is right
     selected = page.get_by_role("region", name="Selected detection")
@@ -329,9 +329,9 @@ def test_viewer_follows_keys_pointer_and_address(page: Page, long_recording: str
     page.keyboard.press("s")
     assert page.locator("[data-audio]").evaluate("audio => audio.playbackRate") == 0.5
     page.keyboard.press("l")
-    expect(page.locator("[data-audio]")).to_have_js_property("paused", False)
+    expect(page.locator("[data-audio]")).to_have_js_property("paused", value=False)
     page.keyboard.press(" ")
-    expect(page.locator("[data-audio]")).to_have_js_property("paused", True)
+    expect(page.locator("[data-audio]")).to_have_js_property("paused", value=True)
     page.keyboard.press("/")
     page.keyboard.type("number 3")
     page.keyboard.press("Enter")
