@@ -11,9 +11,9 @@ from sqlalchemy import ColumnElement, Select, UnaryExpression, and_, func, or_, 
 from sqlalchemy.orm import Session
 
 from dawnchorus.errors import NotFoundError
-from dawnchorus.server.history import DetectionRecord
+from dawnchorus.server.listing import DetectionRecord
 from dawnchorus.server.state.database import Database
-from dawnchorus.server.state.tables import DetectionRow, Identification, Recording, Review
+from dawnchorus.server.state.tables import DetectionRow, Recording, Review
 
 N_NAMED = 10
 """Species that activity is counted for, by their number of detections; all others are counted together."""
@@ -152,7 +152,7 @@ def _sum(activities: Sequence[SpeciesActivity]) -> list[SpeciesActivity]:
 
 def _select(query: TimelineQuery, columns: Any) -> Select[Any]:
     """Add the conditions of the query."""
-    latest = select(func.max(Identification.id)).where(Identification.recording == query.recording).scalar_subquery()
+    latest = select(Recording.latest_identification).where(Recording.sha256 == query.recording).scalar_subquery()
     selected: Select[Any] = columns.where(
         DetectionRow.identification == latest,
         DetectionRow.end_s > query.start_s,

@@ -21,8 +21,11 @@ from dawnchorus.server.http.routes import (
     dashboard_compat,
     health,
     identify,
+    identify_page,
     inference,
     jobs,
+    list_pages,
+    lists,
     models,
     pages,
     recordings,
@@ -42,11 +45,14 @@ CLIENT_GONE = 499
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 
 ROUTE_MODULES = (
+    identify_page,
+    list_pages,
     pages,
     dashboard_compat,
     health,
     identify,
     inference,
+    lists,
     recordings,
     spectrogram_tiles,
     timeline,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from pydantic import Field
 
-from dawnchorus.server.history import DetectionRecord
 from dawnchorus.server.http.parameters import RequestParameters
+from dawnchorus.server.listing import DetectionRecord
 from dawnchorus.server.service import Service
 from dawnchorus.server.state.tables import Recording
 from dawnchorus.server.timeline import Order, TimelineQuery
@@ -92,7 +92,6 @@ def read_recording_page(service: Service, row: Recording, parameters: RecordingP
         "plain_end_s": min(plain_s + PLAIN_S, duration_s),
         "clock_s": _seconds_of_day(row),
         "label": lambda seconds: _format_time(row, seconds),
-        "length": str(timedelta(seconds=round(duration_s))),
         **_read_rows(service, query, parameters),
     }
 
