@@ -6,13 +6,14 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from dawnchorus.audio.decode import open_recording
+from dawnchorus.audio.decoder_pool import DecoderPool
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.data.sources.archive_changes import differ
 from dawnchorus.data.sources.xeno_canto import SearchResult
@@ -140,6 +141,7 @@ def fetch_recordings(
         there.pop(name).unlink()
     missing = [entry for entry in wanted if entry.row.recording_id not in there or entry.row.recording_id in replaced]
     got = set(there)
+    decoders = DecoderPool(n_workers, n_kept=n_workers)
     failures: dict[str, DownloadError] = {}
     not_requested: list[str] = []
 
@@ -160,7 +162,8 @@ def fetch_recordings(
             return None
 
         def check(path: Path) -> None:
-            decoded_s[name] = decode_audio(path, entry.file_name)
+            with decoders.decoder() as decoder:
+                decoded_s[name] = decode_audio(path, entry.file_name, decoder=decoder)
 
         try:
             web.download(entry.file_url, audio_folder / entry.file_name, check=check)
@@ -169,7 +172,7 @@ def fetch_recordings(
         return None if name in failures else name
 
     next_at_s = time.monotonic()
-    with ThreadPoolExecutor(n_workers) as pool:
+    with ThreadPoolExecutor(n_workers) as pool, closing(decoders):
         try:
             keep(rows())
             for n, future in enumerate(as_completed([pool.submit(fetch, entry) for entry in missing]), 1):
@@ -209,14 +212,14 @@ def _find_other_lengths(
             yield name, own_s, each_s
 
 
-def decode_audio(path: Path, name: str) -> float:
+def decode_audio(path: Path, name: str, *, decoder: DecoderProcess) -> float:
     """Decode a downloaded file to its end, and return the seconds that it holds.
 
     Raises:
         DownloadError: it is no sound.
     """
     try:
-        with open_recording(path) as recording:
+        with decoder.open(path) as recording:
             for _ in recording.blocks():
                 pass
             return recording.duration_s
@@ -233,12 +236,13 @@ def _decode_unknown(
     """Return the seconds of each file that is not an earlier run's by its bytes, and the files that are no sound."""
     decoded_s: dict[str, float] = {}
     unsound = []
-    for name, path in paths.items():
-        if find_page(path, path.name) is not None:
-            unsound.append(name)
-        elif name not in known or path.stat().st_size != known[name].n_bytes:
-            try:
-                decoded_s[name] = decode_audio(path, path.name)
-            except DownloadError:
+    with closing(DecoderProcess()) as decoder:
+        for name, path in paths.items():
+            if find_page(path, path.name) is not None:
                 unsound.append(name)
+            elif name not in known or path.stat().st_size != known[name].n_bytes:
+                try:
+                    decoded_s[name] = decode_audio(path, path.name, decoder=decoder)
+                except DownloadError:
+                    unsound.append(name)
     return decoded_s, tuple(unsound)
