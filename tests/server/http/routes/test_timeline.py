@@ -15,6 +15,7 @@ from tests.fixtures.server import Serve
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.plotting.tiles import STRETCH_LEVEL
+from dawnchorus.server.http.routes import spectrogram_tiles
 
 
 def store(client: httpx.Client, samples: np.ndarray, rate_hz: int) -> str:
@@ -50,7 +51,7 @@ def test_tiles_of_slow_and_fast_recordings_show_their_tone(level_bundle: Bundle,
 
 
 def test_tiles_are_cached_bounded_and_deleted_with_their_recording(
-    level_bundle: Bundle, serve: Serve, tmp_path: Path
+    level_bundle: Bundle, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = serve(model=level_bundle.folder)
     noise = np.random.default_rng(1).normal(0, 0.1, 3 * 8_000)
@@ -65,6 +66,10 @@ def test_tiles_are_cached_bounded_and_deleted_with_their_recording(
     finer = pixels(client.get(f"{tiles}/{STRETCH_LEVEL - 1}/2"))
     difference = finer.reshape(256, 256, 2).max(axis=2).astype(int) - coarse[:, :256]
     assert np.abs(difference).mean() < 0.1, "the same, computed from the audio and pooled from stretches"
+    monkeypatch.setattr(spectrogram_tiles, "MAX_WAIT_S", -1.0)
+    busy = client.get(f"{tiles}/{STRETCH_LEVEL}/0")
+    assert (busy.status_code, busy.headers["retry-after"]) == (503, "1")
+    assert "0 of 1 parts are ready" in busy.json()["detail"]
     for missing in (f"{STRETCH_LEVEL}/2", f"{STRETCH_LEVEL + 2}/0", "0/44"):
         assert client.get(f"{tiles}/{missing}").status_code == 404
     assert client.get(f"{tiles}/31/0").status_code == 422

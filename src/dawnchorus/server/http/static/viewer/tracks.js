@@ -66,7 +66,11 @@ export class Tracks {
     this.#names.replaceChildren(...shown.map(each => {
       const line = document.createElement("li"), link = document.createElement("a");
       link.textContent = each.common_name ?? "Other species";
-      if (each.scientific_name) { link.href = this.linkTo(each.scientific_name); link.title = `Show only ${each.common_name}`; }
+      if (each.scientific_name) {
+        link.href = "?";
+        link.title = `Show only ${each.common_name}`;
+        link.addEventListener("click", () => { link.href = this.linkTo(each.scientific_name); }); // at the time that is in view then
+      }
       line.append(link);
       return line;
     }));
