@@ -5,7 +5,7 @@ const LIMIT = 500, COLUMN_PIXELS = 3, SETTLE_MS = 150;
 
 // Events: "load" with the detections in view, "select" when another one is selected, "problem" with a sentence.
 export class Detections extends EventTarget {
-  #path; #view; #filter; #range = null; #timer = 0; #latest = 0;
+  #path; #view; #filter; #range = null; #timer = 0; #latest = 0; #searches = Promise.resolve();
   rows = []; // in view and around it
   activity = null; // in place of rows where there are too many
   selected = null;
@@ -21,18 +21,13 @@ export class Detections extends EventTarget {
     this.dispatchEvent(new Event("select"));
   }
 
-  async selectNeighbor(step) {
-    try {
-      const detection = await this.#neighbor(step);
-      if (detection) this.select(detection);
-    } catch (error) { this.#report(error); }
-  }
+  selectNeighbor(step) { return this.#enqueue(() => this.#neighbor(step)); }
+  selectById(id, time) { return this.#enqueue(() => this.#find(id, time)); }
 
-  async selectById(id, time) {
-    try {
-      const detection = await this.#find(id, time);
-      if (detection) this.select(detection);
-    } catch (error) { this.#report(error); }
+  // One search after the other, so that each of several quick keys goes one step further.
+  #enqueue(search) {
+    this.#searches = this.#searches.then(search).then(detection => { if (detection) this.select(detection); }).catch(error => this.#report(error));
+    return this.#searches;
   }
 
   // Returns the next detection (step 1) or the previous one (-1): of the selected one if it is in view, otherwise of the view.

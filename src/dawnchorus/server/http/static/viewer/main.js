@@ -93,11 +93,15 @@ function showSelected() {
   form.querySelector("label").textContent = `Another species than ${detection.common_name}`;
   form.elements.species.value = detection.review?.common_name ?? "";
   form.querySelector("[data-status]").textContent = "";
-  if (!view.contains(detection.start_s) || !view.contains(detection.end_s)) view.centerOn((detection.start_s + detection.end_s) / 2);
-  player.seek(detection.start_s);
-  setLoop(player.loop ? "selected" : null);
   drawLines();
   noteAddress();
+}
+
+function reveal() {
+  const { start_s: start, end_s: end } = detections.selected;
+  if (!view.contains(start) || !view.contains(end)) view.centerOn((start + end) / 2);
+  setLoop(player.loop ? "selected" : null);
+  player.seek(start);
 }
 
 function setLoop(kind) {
@@ -215,6 +219,7 @@ async function start() {
   view.show(number("t") - number("zoom") / 2, number("zoom"));
   player.seek(number("t"));
   if (number("d")) await detections.selectById(number("d"), number("dstart"));
+  detections.addEventListener("select", reveal); // not for the address, whose view stays
   const activity = await detections.countAll(STRIP_COLUMNS);
   if (activity) strip.show(activity);
 }
