@@ -120,7 +120,7 @@ def test_rows_are_in_the_journal_with_the_recording_that_they_are_of(tmp_path: P
         read = journal.read_analysis(recording.path, "health")
         assert read is not None
         assert read.tobytes() == table.tobytes()
-        journal.add(FailedRecording(recording.path, "gone"), NO_FILE)
+        journal.add_failure(FailedRecording(recording.path, "gone"), NO_FILE)
         assert journal.read_analysis(recording.path, "health") is None
 
 

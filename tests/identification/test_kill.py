@@ -27,11 +27,11 @@ import os, signal, sys
 from dawnchorus.identification import identify
 
 def kill(progress):
-    if progress.n_done + progress.n_failed >= int(sys.argv[4]):
+    if progress.done - progress.metrics["n_resumed"] >= int(sys.argv[4]):
         os.kill(os.getpid(), signal.SIGKILL)
 
 identify(
-    sys.argv[1], model=sys.argv[2], out=sys.argv[3], workers=2, analyses=["health", "indices"], on_progress=kill
+    sys.argv[1], model=sys.argv[2], out=sys.argv[3], workers=2, analyses=["health", "indices"], report=kill
 )
 """
 """A run that is killed as soon as so many recordings are done."""
@@ -51,7 +51,7 @@ def test_identify_resumes_after_sigkill(tmp_path: Path, level_bundle: Bundle) ->
         assert killed.returncode == -signal.SIGKILL
         assert not out.exists()
     run = identify(recordings, model=level_bundle.folder, out=out, analyses=analyses)
-    assert run.progress.n_resumed >= 5
+    assert run.counts.n_resumed >= 5
     for end in (".csv", ".health.csv", ".health.recorders.csv", ".indices.csv"):
         assert (tmp_path / f"killed{end}").read_bytes() == (tmp_path / f"whole{end}").read_bytes()
     assert b"broken.wav" in (tmp_path / "killed.csv.failures.csv").read_bytes()

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, text
 from tests.fixtures.databases import new_database
+from tests.fixtures.machines import Postgres
 from tests.fixtures.server import Serve
 from tests.fixtures.waiting import wait_for
 
@@ -175,10 +176,10 @@ def test_filters_of_detections(database: Database) -> None:
     assert [row.detection.start_s for row in best] == [0.0, 2.0]
 
 
-@pytest.mark.parametrize("text", ["", "x", "Wzwx", "W10", "é", "WyI-IiwiMjAyNiJd", "9" * 400])
-def test_a_cursor_of_another_kind_is_refused(text: str, database: Database) -> None:
+@pytest.mark.parametrize("given", ["", "x", "Wzwx", "W10", "é", "WyI-IiwiMjAyNiJd", "9" * 400])
+def test_a_cursor_of_another_kind_is_refused(given: str, database: Database) -> None:
     detection = Cursor((START, "a", 1), is_backward=False).encode()
-    for cursor in (text, detection):
+    for cursor in (given, detection):
         with pytest.raises(InputError, match="cursor: expected `next` or `previous` of this list"):
             find_recordings(database, RecordingQuery(), limit=1, cursor=cursor)
 
@@ -219,3 +220,20 @@ def test_recordings_are_listed_with_all_names_failures_and_sites_and_deleted_tog
     assert reply.json() == {"deleted": sorted(sha256s), "missing": ["0" * 64]}
     assert client.get("/api/v1/recordings").json()["recordings"] == []
     assert client.get("/api/v1/detections").json()["total"] == 0
+
+
+@pytest.mark.ops
+def test_lists_are_the_same_on_postgresql(tmp_path: Path) -> None:
+    with Postgres(tmp_path / "postgres") as postgres:
+        for check in (
+            test_every_row_is_on_one_page_in_both_directions_also_of_one_upload_time,
+            test_pages_go_on_where_they_were_when_rows_come_and_go,
+            test_filters_of_recordings,
+            test_filters_of_detections,
+        ):
+            database = Database(postgres.url)
+            check(database)
+            with database.engine.begin() as connection:
+                connection.execute(text("DROP SCHEMA public CASCADE"))
+                connection.execute(text("CREATE SCHEMA public"))
+            database.close()

@@ -300,8 +300,13 @@ def apply_reviews(records: Iterable[DetectionRecord]) -> Iterator[Detection]:
         if review is None or review.verdict == "right":
             yield detection
         elif review.verdict == "other" and review.scientific_name and review.common_name:
-            names = {"scientific_name": review.scientific_name, "common_name": review.common_name}
-            yield replace(detection, **names, probability=None, in_range=None)
+            yield replace(
+                detection,
+                scientific_name=review.scientific_name,
+                common_name=review.common_name,
+                probability=None,
+                in_range=None,
+            )
 
 
 def scored_channel(session: Session, row: DetectionRow) -> ChannelSource:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -260,21 +260,21 @@ class InferencePool:
         Raises:
             ModelError: it cannot be run; nothing changes.
         """
-        self.load(bundle)()
+        self.switch_to(self.load(bundle))
 
-    def load(self, bundle: Bundle) -> Callable[[], None]:
-        """Load another bundle and return a function that switches to it; see `activate`.
+    def load(self, bundle: Bundle) -> ServedModel:
+        """Return another model, which is ready for `switch_to`.
 
         Raises:
             ModelError: it cannot be run.
         """
-        active = self.open_model(bundle)
-        active.warm_up(self.n_inference_threads)
+        model = self.open_model(bundle)
+        model.warm_up(self.n_inference_threads)
+        return model
 
-        def switch() -> None:
-            self._active = active
-
-        return switch
+    def switch_to(self, model: ServedModel) -> None:
+        """Score new uploads with a model that is loaded; see `activate`."""
+        self._active = model
 
     def open_model(self, bundle: Bundle) -> ServedModel:
         """Return another model for `submit`; it is loaded on first use."""

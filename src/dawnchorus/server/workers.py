@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
@@ -107,15 +108,16 @@ class Workers:
             except Exception:  # transient: database restart; the job is not active and will be claimed again
                 LOG.exception("a job of the kind %s", kind)
 
-    def _run_job(self, job: Job) -> None:
-        def should_continue() -> bool:
-            if self._shutting_down.is_set():
-                return False
-            try:
-                return self._jobs.should_continue(job.id)
-            except OperationalError:  # the database restarts
-                return True
+    def _should_continue(self, job: Job) -> bool:
+        if self._shutting_down.is_set():
+            return False
+        try:
+            return self._jobs.should_continue(job.id)
+        except OperationalError:  # the database restarts
+            return True
 
+    def _run_job(self, job: Job) -> None:
+        should_continue = partial(self._should_continue, job)
         try:
             if job.kind == "retrain":
                 self._retraining.run(job, should_continue)
@@ -145,7 +147,7 @@ class Workers:
             site = parameters.get("site")
             self._detections.store_failure(path, name=parameters["name"], reason=reason, site=site)
 
-    def _identify(self, job: Job, should_continue: Any) -> None:
+    def _identify(self, job: Job, should_continue: Callable[[], bool]) -> None:
         parameters = job.parameters
         path = self._files.local(parameters["sha256"])
         options = Options.from_fields(parameters["options"])

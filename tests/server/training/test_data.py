@@ -539,8 +539,8 @@ def test_upload_lists_each_file_once_with_a_relative_data_folder(
     for k, content in enumerate(files.values()):
         (folder / f"{k}").write_bytes(content)
     sent = [(name, folder / f"{k}") for k, name in enumerate(files)]
-    outcomes = data.add_files(folder, {}, sent, level_bundle.labels, max_bytes=1 << 20)
-    assert [(each.name, each.status, each.reason) for each in outcomes] == [
+    result = data.add_files(folder, {}, sent, level_bundle.labels, max_bytes=1 << 20)
+    assert [(each.name, each.status, each.reason) for each in result.files] == [
         ("a.wav", "accepted", None),
         ("b.wav", "rejected", "the csv does not name it"),
     ]

@@ -33,7 +33,7 @@ from dawnchorus.server.state.tables import (
     SplitAssignment,
 )
 from dawnchorus.server.training.labels import parse_species, resolve_class, resolve_label
-from dawnchorus.server.training.uploads import LabeledUpload, OnNote, Rejection, Upload, label_uploads, unpack_files
+from dawnchorus.server.training.uploads import LabeledUpload, Rejection, Upload, label_uploads, unpack_files
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file, parse_folder_label
 from dawnchorus.taxonomy.labels import Label, name_key
@@ -61,6 +61,18 @@ class UploadOutcome:
     reason: str | None = None
     suggestions: tuple[str, ...] | None = None
     """Labels of the nearest classes, if the file was rejected because no class has its label."""
+
+
+@dataclass(frozen=True)
+class UploadResult:
+    """Outcome of an upload for each file, and sentences on unread columns of a csv, times, locations and sound."""
+
+    files: tuple[UploadOutcome, ...]
+    notes: tuple[str, ...]
+
+    def count(self, status: Literal["accepted", "duplicate", "rejected"]) -> int:
+        """Return the number of files with this status."""
+        return sum(each.status == status for each in self.files)
 
 
 @dataclass(frozen=True)
@@ -115,8 +127,7 @@ class TrainingData:
         labels: Sequence[Label],
         *,
         max_bytes: int,
-        on_note: OnNote = lambda _note: None,
-    ) -> list[UploadOutcome]:
+    ) -> UploadResult:
         """Add labeled recordings, and return the outcome for each file.
 
         The species of a file is the text `species`, the folder in its name or in a zip, or the entry of a csv; `noise`
@@ -130,7 +141,6 @@ class TrainingData:
             files: Files with the client's names.
             labels: Classes of the active model.
             max_bytes: Maximum size of all unpacked files.
-            on_note: Called with sentences on unread columns of a csv, and on times, locations and sound.
 
         Raises:
             InputError, UploadTooLargeError: a zip or a table cannot be used, or there are no files.
@@ -141,18 +151,20 @@ class TrainingData:
         tree = folder.absolute() / "tree"
         known = self._known_classes(labels)
         unpacked = unpack_files(files, tree, label=label, limits=self._limits.zip, max_bytes=max_bytes)
-        labeled, others = label_uploads(unpacked, known, is_new=is_new, on_note=on_note)
-        complete = [self._complete(each) for each in labeled]
+        labeled = label_uploads(unpacked, known, is_new=is_new)
+        complete = [self._complete(each) for each in labeled.recordings]
         named = tuple(replace(each.row, recording_id=each.upload.name) for each in complete)
-        for note in list_audio_notes(RecordingsTable(tree, named)):
-            on_note(note)
         usable, conflicts = _drop_conflicts(complete, known)
-        for note in _note_other_labels(usable, label, known):
-            on_note(note)
-        rejected = [
-            UploadOutcome(name, "rejected", None, reason) for name, reason in (*conflicts, *unpacked.rejected, *others)
-        ]
-        return [*(self._store_row(each, known, is_new=is_new) for each in usable), *rejected]
+        rejected = (*conflicts, *unpacked.rejected, *labeled.rejected)
+        notes = (
+            *labeled.notes,
+            *list_audio_notes(RecordingsTable(tree, named)),
+            *_note_other_labels(usable, label, known),
+        )
+        stored = [self._store_row(each, known, is_new=is_new) for each in usable]
+        return UploadResult(
+            (*stored, *(UploadOutcome(name, "rejected", None, reason) for name, reason in rejected)), notes
+        )
 
     def _complete(self, labeled: LabeledUpload) -> LabeledUpload:
         """Return the recording with facts from its header and metadata."""

@@ -54,14 +54,10 @@ MIN_SCORE, MAX_TOP = 0.01, 100
 router = APIRouter(prefix="/api/v1", tags=["identify"])
 
 
-def _degrees_by(parse: Callable[[str], float | None]) -> Callable[[object], object]:
-    """Return a validator that reads degrees as tables and options write them, as 52,5; other values stay."""
-
-    def read(value: object) -> object:
-        degrees = parse(value) if isinstance(value, str) else None
-        return value if degrees is None else degrees
-
-    return read
+def _read_degrees(parse: Callable[[str], float | None], value: object) -> object:
+    """Return degrees that are written as in tables and options, as 52,5; other values stay."""
+    degrees = parse(value) if isinstance(value, str) else None
+    return value if degrees is None else degrees
 
 
 class IdentifyRequest(RequestParameters):
@@ -72,8 +68,8 @@ class IdentifyRequest(RequestParameters):
     top: Annotated[Top, Field(le=100_000)] = Options.top
     channel: ScoredChannel = Options.channel
     merge: Merge = Options.merge
-    latitude: Annotated[Latitude, BeforeValidator(_degrees_by(parse_latitude)), Field(alias="lat")] = None
-    longitude: Annotated[Longitude, BeforeValidator(_degrees_by(parse_longitude)), Field(alias="lon")] = None
+    latitude: Annotated[Latitude, BeforeValidator(partial(_read_degrees, parse_latitude)), Field(alias="lat")] = None
+    longitude: Annotated[Longitude, BeforeValidator(partial(_read_degrees, parse_longitude)), Field(alias="lon")] = None
     week: Week = Options.week
     range_threshold: RangeThreshold = Options.range_threshold
     format: str = Field(default="json", description="json, or the name of a table format.")

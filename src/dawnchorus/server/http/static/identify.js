@@ -109,6 +109,8 @@ async function sendNext(upload) {
   try {
     receive(upload, await send(at("/api/v1/identify"), body, share => { upload.share = share; draw(); }));
   } catch (error) {
+    const isReachable = await request("GET", "/api/v1/health/live").then(() => true, () => false);
+    if (!isReachable) upload.attempts -= 1; // it is not because of the file
     if (upload.attempts >= MAX_ATTEMPTS) finish(upload, "failed", error.message);
     else wait(upload, 5);
   }
@@ -189,12 +191,14 @@ function drawSums() {
   const [nFailed, nSent, nAnalyzing, nDone] = STATES.map(count), nFinished = nFailed + nDone, n = uploads.length;
   const left = n - nFinished, sinceStart = nFinished - nFinishedAtStart;
   const minutes = sinceStart > 0 ? (performance.now() - startedAt) / sinceStart * left / 60_000 : 0;
+  const numbers = [[nDone, "done"], [nSent, "being sent"], [nAnalyzing, "being analyzed"], [nFailed, "failed"], [left - nSent - nAnalyzing, "waiting"]];
   part("sums").textContent = [
-    `${show(n)} file${n === 1 ? "" : "s"}: ${show(nDone)} done, ${show(nSent)} being sent, ${show(nAnalyzing)} being analyzed, ${show(nFailed)} failed, ${show(n - nFinished - nSent - nAnalyzing)} waiting`,
+    `${show(n)} file${n === 1 ? "" : "s"}: ${numbers.filter(([k, state]) => k || state === "done").map(([k, state]) => `${show(k)} ${state}`).join(", ")}`,
     nSkipped ? `${show(nSkipped)} other file${nSkipped === 1 ? "" : "s"} skipped` : "",
     isStarted && left && minutes ? `about ${minutes < 1 ? "1" : show(Math.round(minutes))} min left` : "",
   ].filter(Boolean).join(" · ");
   part("finished").value = n ? nFinished / n : 0;
+  part("pause").hidden = !left;
   part("retry-failed").hidden = !uploads.some(upload => upload.state === "failed" && upload.file);
   part("retry-failed").textContent = `Retry failed (${show(nFailed)})`;
 }
@@ -244,7 +248,8 @@ function fillRow(upload) {
 
 function speciesCells({ expected, unexpected, place }) {
   const list = species => species.map(each => `${each.name} ${each.score.toFixed(2)}`).join(", ");
-  const cells = [make("span", expected.length ? `${expected.length} species: ${list(expected.slice(0, 5))}${expected.length > 5 ? ", …" : ""}` : "no detections")];
+  const none = unexpected.length ? "no species that is expected here" : "no detections";
+  const cells = [make("span", expected.length ? `${expected.length} species: ${list(expected.slice(0, 5))}${expected.length > 5 ? ", …" : ""}` : none)];
   if (unexpected.length) {
     const folded = document.createElement("details");
     folded.append(make("summary", `Unexpected here (${unexpected.length})`), list(unexpected));
