@@ -1,26 +1,15 @@
-"""Dates, times, numbers, locations and identifiers in the forms that people write."""
+"""Dates in the forms that people write."""
 
 from __future__ import annotations
 
-from datetime import time
+from pathlib import Path
 
 import pytest
+from tests.fixtures.tables import table
 
 from dawnchorus.tables import (
     DateColumn,
     Notes,
-    NumberColumn,
-    TimeColumn,
-    exact_id,
-    is_blank,
-    is_day,
-    parse_latitude,
-    parse_location,
-    parse_longitude,
-    parse_number,
-    parse_offset_s,
-    parse_time,
-    posix_path,
 )
 
 
@@ -130,109 +119,18 @@ def test_the_mixture_of_a_spreadsheet_that_changed_days_and_months_is_said() -> 
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
-    [("06:00", time(6)), ("6:00", time(6)), ("06:00:30", time(6, 0, 30)), ("0530", time(5, 30)), ("530", time(5, 30)),
-     ("5.30", time(5, 30)), ("5.30 Uhr", time(5, 30)), ("5h30", time(5, 30)), ("6:00 AM", time(6)), ("6 pm", time(18)),
-     ("12:00 a.m.", time(0)), ("05-30-00", time(5, 30)), ("1899-12-30 06:00:00", time(6)), ("25:00", None),
-     ("13 pm", None), ("dawn", None), ("6", None)],
+    ("name", "expected", "n_notes"),
+    [("Date (mm/dd/yyyy)", "2024-05-04", 0), ("Datum (TT/MM/JJJJ)", "2024-04-05", 0),
+     ("Date (jj/mm/aaaa)", "2024-04-05", 0)],
 )  # fmt: skip
-def test_times_in_many_forms(text: str, expected: time | None) -> None:
-    assert parse_time(text) == expected
+def test_date_order_is_read_from_the_header(tmp_path: Path, name: str, expected: str, n_notes: int) -> None:
+    dated = table(tmp_path, f"path,{name}\na.wav,05/04/2024\n")
+    stamp = dated.dates(1).read("05/04/2024")
+    assert stamp is not None
+    assert (stamp.date, len(dated.notes.sentences())) == (expected, n_notes)
 
 
-@pytest.mark.parametrize(
-    ("values", "expected", "said"),
-    [
-        (["0.25", "0.229166667"], [time(6), time(5, 30)], "parts of a day (06:00)"),
-        (["0.25", "?"], [time(6), None], "parts of a day (06:00)"),
-        (["5.45", "5.3"], [time(5, 45), time(5, 30)], ""),
-        (["5.45", "early"], [time(5, 45), None], "left out, in 1 row (as 'early'); expected a time of day"),
-    ],
-)
-def test_numbers_in_a_column_of_times(values: list[str], expected: list[time | None], said: str) -> None:
-    notes = Notes()
-    column = TimeColumn("time", values, notes)
-    assert [column.read(value) for value in values] == expected
-    assert said in "".join(notes.sentences())
-
-
-@pytest.mark.parametrize(
-    ("text", "point", "comma"),
-    [("1,234", 1234, 1.234), ("1.234", 1.234, 1234), ("1,234.5", 1234.5, 1234.5), ("1.234,5", 1234.5, 1234.5),
-     ("0,98", 0.98, 0.98), ("1\u202f234,5", 1234.5, 1234.5), ("5.88E+05", 588000, 588000), ("\u22123.5", -3.5, -3.5),
-     ("1.234.567", 1234567, 1234567), ("1,2,3", None, None), ("1e999", None, None), ("nan", None, None)],
-)  # fmt: skip
-def test_decimal_signs(text: str, point: float | None, comma: float | None) -> None:
-    assert (parse_number(text), parse_number(text, comma=True)) == (point, comma)
-
-
-def test_a_column_tells_its_decimal_sign() -> None:
-    notes = Notes()
-    assert NumberColumn("hz", ["1.234", "0,5"], notes).read("1.234") == 1234
-    assert NumberColumn("hz", ["1,234", "0.5"], notes).read("1,234") == 1234
-    assert notes.sentences() == []
-    assert NumberColumn("hz", ["1,234"], notes, prefer_comma=True).read("1,234") == 1.234
-    assert "in 1 row a comma may part decimals or thousands (as '1,234'); read as 1.234" in notes.sentences()[0]
-
-
-@pytest.mark.parametrize(
-    ("text", "degrees"),
-    [("52.5", 52.5), ("52,5", 52.5), ("52°30'N", 52.5), ("52°30\u203200\u2033", 52.5), ("N 52 30", 52.5),
-     ("52:30:00", 52.5), ("33.9 S", -33.9), ("-33,9", -33.9), ("90.1", None), ("52.123.456", None), ("52500000", None),
-     ("13 E", None), ("Pond", None)],
-)  # fmt: skip
-def test_latitudes(text: str, degrees: float | None) -> None:
-    assert parse_latitude(text) == degrees
-
-
-def test_longitudes_know_west_and_ost() -> None:
-    assert [parse_longitude(text) for text in ("13,4 O", "13.4W", "13°24' Ost", "4.2 Oeste", "180.1")] == [
-        None,  # east in German, west in French and Spanish
-        -13.4,
-        13.4,
-        -4.2,
-        None,
-    ]
-
-
-@pytest.mark.parametrize(
-    "text", ["48.1, 11.5", "48.1,11.5", "48,1; 11,5", "48,1, 11,5", "48.1 11.5", "48°6'N 11°30'E", "(48.1, 11.5)",
-             "POINT(11.5 48.1)", "11.5E, 48.1N", "N48.1 E11.5", "lon: 11.5, lat: 48.1", "geo:48.1,11.5",
-             "48 6 0 N 11 30 0 E", "4806.000,N,01130.000,E", "+48.1+011.5+520.3CRSWGS_84/", "+4806+01130/",
-             "+480600+0113000/", "48 6 +11 30", "48.1\\11.5"]
-)  # fmt: skip
-def test_locations_in_one_cell(text: str) -> None:
-    assert parse_location(text) == (48.1, 11.5)
-
-
-@pytest.mark.parametrize("text", ["48,1", "Pond", "Berlin, Ost", "91.5, 11.5", "", "32U 691604 5334760", "48-11"])
-def test_other_texts_are_no_locations(text: str) -> None:
-    assert parse_location(text) is None
-
-
-def test_identifiers_keep_all_their_digits_or_none() -> None:
-    texts = ("00123", "134874.0", "1.34874E+05", "5.88E+05", "XC12")
-    assert [exact_id(text) for text in texts] == ["00123", "134874", "134874", None, "XC12"]
-    assert [is_day(text) for text in ("2-Feb", "Mar-01", "01. Mrz", "gretit1", "asbfly")] == [
-        True,
-        True,
-        True,
-        False,
-        False,
-    ]
-
-
-def test_paths_of_windows() -> None:
-    texts = (".\\a.wav", "..\\x\\a.wav", '"C:\\x\\a.wav"', "./a.wav", "x/a.wav")
-    assert [posix_path(text) for text in texts] == ["a.wav", "../x/a.wav", "C:/x/a.wav", "a.wav", "x/a.wav"]
-
-
-def test_words_for_no_value() -> None:
-    assert all(map(is_blank, ("", " ", "-", "?", "??:??", "n/a", "NaN", "unknown", "xx:xx")))
-    assert not any(map(is_blank, ("0", "a", "00:00", "no", "#####")))
-
-
-def test_times_within_a_recording() -> None:
-    given = {"00:01": 1, "1:02.5": 62.5, "0:01:02": 62, "00:00:48,5": 48.5, "62.5 s": 62.5, "3": 3, "1,5": 1.5}
-    assert {text: parse_offset_s(text) for text in given} == given
-    assert [parse_offset_s(text) for text in ("1:75", "1:2", "0:75:00", "-1:00", "abc", "nan", "")] == [None] * 7
+def test_dates_that_contradict_the_header_are_noted(tmp_path: Path) -> None:
+    dated = table(tmp_path, "path,Date (mm/dd/yyyy)\na.wav,25/04/2024\n")
+    dated.dates(1)
+    assert "not all written as its name says" in dated.notes.sentences()[0]
