@@ -17,18 +17,13 @@ from dawnchorus.types import Channel, ChannelSource
 
 RATE = 16_000
 
-
 RANDOM = np.random.default_rng(17)
-
 
 SONG = tone(3000, seconds=4.0) * (np.arange(4 * RATE) // 2000 % 4 == 0)
 
-
 NOISE = RANDOM.normal(0, 0.1, 4 * RATE)
 
-
 HUM = np.convolve(RANDOM.normal(0, 0.1, 4 * RATE), np.exp(-np.arange(40) / 8), mode="same")
-
 
 DEAD = np.zeros(4 * RATE)
 

@@ -31,7 +31,6 @@ LOSSLESS = [
     ("x.aiff", "AIFF", "PCM_16"),
 ]
 
-
 LOSSY = [("x.mp3", "MP3", "MPEG_LAYER_III"), ("x.ogg", "OGG", "VORBIS"), ("x.opus", "OGG", "OPUS")]
 
 

@@ -22,7 +22,6 @@ AUDIOMOTH = [
     ("2020-05-20-21-30-00-UTC.wav", "2020-05-20T21:30:00+00:00"),  # nwolek/audiomoth-scripts
 ]
 
-
 # Wildlife Acoustics: user guides of Song Meter Mini 2 (SD card contents), SM3BAT (file names) and SMART.
 SONG_METER = [
     ("WALDEN_20240601_140505.wav", "2024-06-01T14:05:05"),
@@ -35,7 +34,6 @@ SONG_METER = [
     ("S4A01234_20240601_140505_000.wav", "2024-06-01T14:05:05"),  # Kaleidoscope, split files
 ]
 
-
 # Frontier Labs: QutEcoacoustics/emu docs/metadata.md, baw-server#812 (start and end), CRAN ARUtools (zone
 # offsets of create_pattern_tz_offset).
 FRONTIER_LABS = [
@@ -47,7 +45,6 @@ FRONTIER_LABS = [
     ("20240601T013005-0330.wav", "2024-06-01T01:30:05-03:30"),
     ("20240601T013005+0545.wav", "2024-06-01T01:30:05+05:45"),
 ]
-
 
 # Zones behind the time, with and without a gap: orcasound/orcanode#7; Cornell's Swift: from memory.
 ZONES = [
@@ -64,7 +61,6 @@ ZONES = [
     ("20240601_013005-014005.wav", "2024-06-01T01:30:05"),  # the end
 ]
 
-
 # mcguirepr89/BirdNET-Pi#204 and Nachtzuster/BirdNET-Pi#177; BirdNET-Go clips; joeweiss/birdnetlib PR#40.
 BIRDNET = [
     ("2024-06-01-birdnet-01:30:05.wav", "2024-06-01T01:30:05"),
@@ -73,7 +69,6 @@ BIRDNET = [
     ("2022-08-15-birdnet-21:05:54_9s-12s.flac", "2022-08-15T21:05:54"),
     ("parus_major_87p_20240601T013005Z.wav", "2024-06-01T01:30:05+00:00"),
 ]
-
 
 # BirdVox/birdvoxdetect#44; Zoom F3 manual (a date and a number are no time). Fourteen digits: from memory.
 HAND_HELD = [
@@ -85,7 +80,6 @@ HAND_HELD = [
     ("210101_002_Tr1.WAV", None),
     ("240601_0012.WAV", None),
 ]
-
 
 # Milliseconds: TeamGleason/SpeakFaster#76. Apple's Voice Memos and Screen Recordings, Telegram and Merlin: from memory.
 PHONES = [
@@ -99,7 +93,6 @@ PHONES = [
     ("2022-05-14 10_51.wav", "2022-05-14T10:51:00"),
     ("20210827T000724347-MicWaveIn.flac", "2021-08-27T00:07:24.347000"),
 ]
-
 
 # Titley (riggsd/guano-r), SonoBat utilities, DORI-OOI, Orcasound. Avisoft's, SoundTrap's: from memory.
 OTHERS = [
@@ -117,7 +110,6 @@ OTHERS = [
     ("31-05-2024_01-30-05.wav", "2024-05-31T01:30:05"),
     ("05-31-2024_01-30-05.wav", "2024-05-31T01:30:05"),
 ]
-
 
 NO_TIMES = [
     *("XC580880.mp3", "XC580880 - Common Blackbird - Turdus merula.mp3", "ML123456789.wav", "2MA12345.wav"),

@@ -11,13 +11,10 @@ import soundfile
 from tests.fixtures.sounds import tone
 from tests.fixtures.wav_chunks import bext, chunk, guano, info, wamd, wav
 
-from dawnchorus.audio.metadata import (
-    read_metadata,
-)
+from dawnchorus.audio.metadata import read_metadata
 from dawnchorus.audio.recorder_notes import read_guano, read_wamd
 
 BATTERY = "at medium gain while battery was 4.0V and temperature was 14.5C."
-
 
 AT = "Recorded at 01:30:02 01/06/2024"
 

@@ -181,3 +181,13 @@ def test_blocks_are_silenced_by_their_own_times() -> None:
     blocks = list(silence_blocks([signal[:700], signal[700:1900], signal[1900:]], marked, rate_hz=1000))
     assert [len(block) for block in blocks] == [700, 1200, 1100]
     np.testing.assert_allclose(np.concatenate(blocks), silence(signal, marked, rate_hz=1000), atol=1e-4)
+
+
+def test_hysteresis_gaps_and_edges_of_speech() -> None:
+    probabilities = np.zeros(200, np.float32)
+    probabilities[50:80] = 0.9  # 1.6 to 2.56 s
+    probabilities[60] = 0.4  # not low enough to end it
+    probabilities[90:100] = 0.9  # 2.88 to 3.2 s: a short pause before
+    probabilities[150:153] = 0.9  # too short
+    (segment,) = build_segments(probabilities, duration_s=6.4)
+    assert (segment.start_s, segment.end_s) == (pytest.approx(1.3), pytest.approx(3.5))

@@ -27,9 +27,7 @@ from dawnchorus.storage.http_client import MAX_WAIT_S, HttpClient, _system_certi
 
 NAME = "XC1.wav"
 
-
 DATE = "Fri, 27 Nov 2026 01:00:00 GMT"
-
 
 OLD, NEW = "Wed, 01 Apr 2026 01:00:00 GMT", "Thu, 02 Apr 2026 01:00:00 GMT"
 
@@ -42,12 +40,9 @@ def make_audio(seed: int, n: int = 1000) -> bytes:
 
 A, B, LONGER = make_audio(1), make_audio(2), make_audio(3, 1500)
 
-
 N = len(A)
 
-
 HALF = N // 2
-
 
 PAGE = b"<!DOCTYPE html><html><body>Too many requests</body></html>"
 
@@ -76,9 +71,7 @@ def chunked(body: bytes, *, end: bytes = b"0\r\n\r\n") -> bytes:
 
 CUT_A = reply(A, ETag='"a"', cut=HALF)
 
-
 PACKED = gzip.compress(A)
-
 
 MISBEHAVIOURS: dict[str, tuple[list[bytes], bytes | None]] = {
     "goes on with the same file": ([CUT_A, part(A, HALF, ETag='"a"')], A),

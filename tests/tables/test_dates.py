@@ -7,10 +7,7 @@ from pathlib import Path
 import pytest
 from tests.fixtures.tables import table
 
-from dawnchorus.tables import (
-    DateColumn,
-    Notes,
-)
+from dawnchorus.tables import DateColumn, Notes
 
 
 def dates(*values: str) -> tuple[list[str | None], list[str]]:

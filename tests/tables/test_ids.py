@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from dawnchorus.tables import (
-    exact_id,
-    is_day,
-    posix_path,
-)
+from dawnchorus.tables import exact_id, is_day, posix_path
 
 
 def test_identifiers_keep_all_their_digits_or_none() -> None:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dawnchorus.tables import (
-    parse_latitude,
-    parse_location,
-    parse_longitude,
-)
+from dawnchorus.tables import parse_latitude, parse_location, parse_longitude
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dawnchorus.tables import (
-    Notes,
-    NumberColumn,
-    parse_number,
-)
+from dawnchorus.tables import Notes, NumberColumn, parse_number
 
 
 @pytest.mark.parametrize(

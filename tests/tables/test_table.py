@@ -12,7 +12,6 @@ from dawnchorus.tables import Table
 
 TEXT = "path,species,recordist\na.wav,Parus major,Jörg Müller\nb.wav,Turdus merula,Zoë\n"
 
-
 ROWS = [["a.wav", "Parus major", "Jörg Müller"], ["b.wav", "Turdus merula", "Zoë"]]
 
 

@@ -6,12 +6,7 @@ from datetime import time
 
 import pytest
 
-from dawnchorus.tables import (
-    Notes,
-    TimeColumn,
-    parse_offset_s,
-    parse_time,
-)
+from dawnchorus.tables import Notes, TimeColumn, parse_offset_s, parse_time
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dawnchorus.tables import (
-    is_blank,
-)
+from dawnchorus.tables import is_blank
 
 
 def test_words_for_no_value() -> None:

@@ -179,16 +179,6 @@ def test_misspelt_columns_and_fields_are_reported(tmp_path: Path) -> None:
     assert any("doubtful locations" in note for note in list_import_notes([doubtful]))
 
 
-def test_the_encoding_of_a_table_of_voices_is_said(tmp_path: Path) -> None:
-    (tmp_path / "Birds Voice.csv").write_bytes("common_name;scientific_name\nM\u00f6we;Larus canus\n".encode("cp1252"))
-    (tmp_path / "M\u00f6we_sound").mkdir()
-    soundfile.write(tmp_path / "M\u00f6we_sound" / "1.wav", [0.0] * 800, 8000)
-    with logged() as notes:
-        (row,) = import_recordings(tmp_path, tmp_path, n_workers=1).rows
-    assert row.scientific_name == "Larus canus"
-    assert any("Birds Voice.csv: not in UTF-8: 1 of 2 lines read as code page cp1252" in note for note in notes)
-
-
 def test_locations_in_the_other_order_half_locations_and_none_are_read_or_said(tmp_path: Path) -> None:
     table = 'path,species,"lon,lat"\na.wav,Avis una,"11.5,48.1"\nb.wav,Avis una,32U 691604 5334760\n'
     rows, notes = imported(tmp_path, f'{table}c.wav,Avis una,"0,0"\nd.wav,Avis una,Pond\n', "a.wav")

@@ -9,7 +9,9 @@ from dawnchorus.taxonomy.file_names import find_class_of_file, parse_file_label,
 from dawnchorus.taxonomy.labels import Label
 
 GUAN = Label("Penelope montagnii", "Andean Guan")
+
 TIT = Label("Parus major", "Great Tit")
+
 KNOWN = KnownClasses((GUAN, TIT, Label("gretit1", "gretit1")))
 
 
