@@ -14,7 +14,7 @@ from tests.fixtures.commands import command, program
 from tests.fixtures.decoders import OWN, sharing_decoders
 from tests.fixtures.examples import installed_examples
 from tests.fixtures.models import band_bundle, birdnet, level_bundle, shared_yamnet, store
-from tests.fixtures.recordings import dawn, shared_audio, voice
+from tests.fixtures.recordings import dawn, shared_audio, spoken, voice
 from tests.fixtures.training import birds, run_training, tiny
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "run_training",
     "shared_audio",
     "shared_yamnet",
+    "spoken",
     "store",
     "tiny",
     "voice",

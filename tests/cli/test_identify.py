@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from tests.fixtures.commands import Command
 
+from dawnchorus.cli.identify import command
 from dawnchorus.models.bundle import Bundle
 
 
@@ -181,3 +183,15 @@ def test_ctrl_c_keeps_what_was_scored(
     resumed = command(*arguments, "--json", "-q")
     assert json.loads(resumed.stdout)["n_resumed"] >= 2
     assert len((tmp_path / "x.csv").read_bytes().splitlines()) == 1 + 32 * 4
+
+
+def test_locations_of_options_and_table_that_differ_are_said(tmp_path: Path) -> None:
+    (tmp_path / "locations.csv").write_text("path,latitude,longitude\na.wav,52.5,13.4\nb.wav,48.1,11.5\n")
+    for name in ("a.wav", "c.wav"):
+        (tmp_path / name).write_bytes(b"")
+    given = ["--recordings", str(tmp_path / "locations.csv"), "--lat", "48.1", "--lon", "11.5", "--model", "none"]
+    done = CliRunner().invoke(command, [str(tmp_path), *given])
+    assert "--lat and --lon (48.1, 11.5) are used for 1 recording with another location" in done.output
+    assert "as a.wav (52.5, 13.4)" in done.output
+    assert "has 1 row of other recordings, as " in done.output
+    assert f"has no row of 1 of 2 recordings, as {tmp_path / 'c.wav'}" in done.output

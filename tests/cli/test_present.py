@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import io
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from rich.console import Console
 from rich.table import Table
 
 from dawnchorus.cli import present
+from dawnchorus.cli.present import write_report
+from dawnchorus.identification import Options, identify
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.types import RecordingTable
 
 
 def test_a_narrow_terminal_gets_fewer_columns_not_cut_ones(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,3 +38,20 @@ def test_a_narrow_terminal_gets_fewer_columns_not_cut_ones(monkeypatch: pytest.M
         assert ("[bold]" in shown) is expected, "text as it stands"
         assert "…" not in shown
         assert "a-name-of-22-characters" in "".join(line.strip() for line in shown.splitlines())
+
+
+def test_each_channel_has_a_plot(level_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw(path: Path, table: RecordingTable) -> bytes:
+        return f"{path.name} {table.channel} {len(table.detections)}".encode()
+
+    monkeypatch.setattr("dawnchorus.plotting.recording.draw_recording", draw)
+    for name, n in (("one.wav", 1), ("two.wav", 2)):
+        soundfile.write(tmp_path / name, np.full((16_000, n), 0.5), 16_000)
+    run = identify(tmp_path, Options(channel="each", species=("Avis magna",)), model=level_bundle.folder)
+    write_report(run, tmp_path / "pictures")
+    drawn = {path.name: path.read_text() for path in (tmp_path / "pictures").glob("*.png")}
+    assert drawn == {
+        "one.wav.png": "one.wav 1 1",
+        "two.wav.channel1.png": "two.wav 1 1",
+        "two.wav.channel2.png": "two.wav 2 1",
+    }

@@ -12,60 +12,11 @@ from tests.fixtures.commands import Command
 from tests.fixtures.recordings import VOICE_RATE_HZ as RATE_HZ
 from tests.fixtures.sounds import tone
 
-from dawnchorus.audio.decode import read_mono, resampler
-from dawnchorus.audio.silencing import RAMP_S, silence, silence_blocks
 from dawnchorus.errors import InputError
 from dawnchorus.identification import Options, identify
-from dawnchorus.inference.speech import VadStream, VoiceActivityDetector
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.catalog.silero import speech_graph
-from dawnchorus.models.store import ModelStore
-from dawnchorus.types import Segment
 
 FloatArray = np.ndarray
-
-
-@pytest.fixture(scope="session")
-def detector(store: ModelStore) -> VoiceActivityDetector:
-    return VoiceActivityDetector(speech_graph(store.folder))
-
-
-@pytest.fixture(scope="session")
-def spoken(tmp_path_factory: pytest.TempPathFactory, voice: FloatArray) -> Path:
-    """Ten seconds of a bird-like tone, four of a voice, ten of the tone."""
-    bird = tone(4000, seconds=10, level=0.3)
-    path = tmp_path_factory.mktemp("spoken") / "spoken.wav"
-    soundfile.write(path, np.concatenate([bird, voice, bird]), RATE_HZ)
-    return path
-
-
-def test_block_by_block_is_the_same_as_at_once(detector: VoiceActivityDetector, spoken: Path) -> None:
-    samples, _ = read_mono(spoken)
-    whole = detector.find(samples)
-    assert whole
-    assert all(9.5 < segment.start_s < segment.end_s < 14.5 for segment in whole)
-    for n_block in (100, 4_096, 77_777):
-        vad_stream = VadStream(detector, rate_hz=RATE_HZ)
-        for start in range(0, len(samples), n_block):
-            vad_stream.add(samples[start : start + n_block])
-        assert vad_stream.finish() == whole
-    at_48k = resampler(RATE_HZ, 48_000).resample_chunk(samples, last=True)
-    for a, b in zip(detector.find(at_48k, rate_hz=48_000), whole, strict=True):
-        assert (a.start_s, a.end_s) == (pytest.approx(b.start_s, abs=0.1), pytest.approx(b.end_s, abs=0.1))
-
-
-def test_silence_is_silent_inside_and_touches_nothing_outside() -> None:
-    signal = np.ones(1000, np.float32)
-    segments = (Segment(0.2, 0.4), Segment(0.9, 5.0))
-    quiet = silence(signal, segments, rate_hz=1000)
-    assert not quiet[200:401].any()
-    assert not quiet[900:].any()
-    before, after = round((0.2 - RAMP_S) * 1000), round((0.4 + RAMP_S) * 1000)
-    assert (quiet[: before + 1] == 1).all()
-    assert (quiet[after:880] == 1).all()
-    assert (signal == 1).all(), "the caller's samples stay as they are"
-    blocks = list(silence_blocks([signal[:250], signal[250:300], signal[300:]], segments, rate_hz=1000))
-    np.testing.assert_allclose(np.concatenate(blocks), quiet, atol=1e-5)
 
 
 def test_windows_with_a_voice_are_flagged_or_dropped(spoken: Path, level_bundle: Bundle) -> None:

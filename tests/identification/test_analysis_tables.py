@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +12,11 @@ import pytest
 from tests.fixtures.commands import Command
 from tests.fixtures.sounds import tone
 
-from dawnchorus.audio.sample_analyses import Table, build_table
+from dawnchorus.audio.sample_analyses import Table
 from dawnchorus.audio.write import write_recording
 from dawnchorus.errors import InputError
 from dawnchorus.identification import Options, identify
-from dawnchorus.identification.journal import NO_FILE, Journal
-from dawnchorus.inference.analyses.hits import HIT
-from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.types import AudioInfo, RecordingMetadata
 
 RATE_HZ = 16_000
 
@@ -100,39 +94,6 @@ def test_a_run_that_is_continued_keeps_its_rows(recordings: Path, level_bundle: 
     assert (tmp_path / "out.indices.csv").read_text() == resumed
     with pytest.raises(InputError, match="analyses changed"):
         identify(both, model=level_bundle.folder, out=out, analyses=["health"], resume=True)
-
-
-def test_rows_are_in_the_journal_with_the_recording_that_they_are_of(tmp_path: Path) -> None:
-    table = build_table({"level_dbfs": [-20.5, float("nan")], "verdict": ["ok", "stumm"]})
-    recording = ScoredRecording(
-        path=Path("/a.wav"),
-        info=AudioInfo("WAV", "PCM_16", 16_000, 1, 100),
-        metadata=RecordingMetadata(),
-        duration_s=1.0,
-        warnings=(),
-        channels=(ScoredChannel({"hits": np.empty(0, HIT)}),),
-        tables={"health": table},
-    )
-    with closing(Journal(tmp_path / "run.journal")) as journal:
-        journal.start({})
-        journal.add(recording, NO_FILE)
-        assert journal.read_analysis(recording.path, "indices") is None
-        read = journal.read_analysis(recording.path, "health")
-        assert read is not None
-        assert read.tobytes() == table.tobytes()
-        journal.add(FailedRecording(recording.path, "gone"), NO_FILE)
-        assert journal.read_analysis(recording.path, "health") is None
-
-
-def test_a_journal_from_before_there_were_analyses_opens(tmp_path: Path) -> None:
-    path = tmp_path / "run.journal"
-    with closing(Journal(path)) as journal:
-        journal.start({"min_score": 0.25})
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("DROP TABLE analyses")
-    with closing(Journal(path)) as journal:
-        assert journal.parameters() == {"min_score": 0.25}
-        assert journal.read_analysis(Path("/a.wav"), "health") is None
 
 
 def test_an_unknown_analysis_is_refused_with_the_nearest(recordings: Path, level_bundle: Bundle) -> None:

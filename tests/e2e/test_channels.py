@@ -1,4 +1,4 @@
-"""`--channel`: which channel is scored, said in the run, kept by its journal, and the default unchanged."""
+"""One channel or each, from the file to the table."""
 
 from __future__ import annotations
 
