@@ -55,10 +55,18 @@ NEEDS_TORCH = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what imports torch in one worker of pytest-xdist: it costs seconds and half a gigabyte in each."""
+    """Keep together what shares fixtures or imports: each worker of pytest-xdist would make them again.
+
+    Those are the tests of a file, those of the installed examples, and all that import torch, which costs seconds and
+    half a gigabyte. Few groups also spare pytest-xdist's scheduling, which looks at every group after every test.
+    """
     for item in items:
+        group = item.nodeid.partition("::")[0]
         if item.nodeid.startswith(NEEDS_TORCH):
-            item.add_marker(pytest.mark.xdist_group("torch"))
+            group = "torch"
+        elif "installed_examples" in getattr(item, "fixturenames", ()):
+            group = "examples"
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_configure() -> None:

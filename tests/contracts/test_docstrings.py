@@ -16,21 +16,32 @@ DETERMINERS = {"A", "All", "An", "Any", "As", "Each", "Every", "For", "Its", "No
 PROPERTIES = {"cached_property", "composite", "fixture", "property"}
 
 
+Definition = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def definitions(node: ast.AST) -> Iterator[Definition]:
+    """Yield a module and the classes and functions inside it; unlike `ast.walk`, without a look at expressions."""
+    if isinstance(node, Definition):
+        yield node
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
+            yield from definitions(child)
+
+
 def docstrings(tree: ast.Module) -> Iterator[ast.Constant]:
     """Yield the strings that describe modules, classes, functions and the names above them."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            for statement in node.body:
-                value = statement.value if isinstance(statement, ast.Expr) else None
-                if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                    yield value
+    for node in definitions(tree):
+        for statement in node.body:
+            value = statement.value if isinstance(statement, ast.Expr) else None
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                yield value
 
 
 def first_word(docstring: str) -> str:
     return docstring.split(maxsplit=1)[0].strip("\"'(*,")
 
 
-def is_function(node: ast.AST) -> bool:
+def is_function(node: Definition) -> bool:
     """Return True for functions that do something: properties, fixtures and tests are described by a noun."""
     if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or node.name.startswith("test_"):
         return False
@@ -57,6 +68,6 @@ def test_docstrings_of_functions_open_with_a_verb(trees: dict[str, ast.Module]) 
     assert [
         f"{path}:{node.lineno}: {text[:60]}"
         for path, tree in trees.items()
-        for node in ast.walk(tree)
+        for node in definitions(tree)
         if is_function(node) and (text := ast.get_docstring(node)) and first_word(text) in DETERMINERS
     ] == []

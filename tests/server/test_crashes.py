@@ -15,6 +15,7 @@ import psutil
 import pytest
 import soundfile
 from starlette.testclient import TestClient
+from tests.fixtures.databases import new_database
 from tests.fixtures.disks import small_disk
 from tests.fixtures.machines import Server, serving
 from tests.fixtures.server import Serve, running
@@ -27,7 +28,6 @@ from dawnchorus.server.quarantine import MAX_CRASHES
 from dawnchorus.server.service import open_service
 from dawnchorus.server.settings import Settings
 from dawnchorus.server.state import clock, job_queue, tables
-from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.job_queue import JobQueue
 
 pytestmark = pytest.mark.usefixtures("own_decoders")
@@ -151,7 +151,7 @@ def test_clocks_that_jump_give_no_job_away_and_make_no_age_negative(
     jump = [timedelta()]
     for module in (job_queue, history, tables):
         monkeypatch.setattr(module, "now", lambda: real() + jump[0])
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    database = new_database(tmp_path)
     mine, other = JobQueue(database, worker_id="mine"), JobQueue(database, worker_id="other")
     job = mine.add("identify", {})
     claimed = mine.claim("identify")

@@ -17,6 +17,7 @@ import pytest
 import soundfile
 from sqlalchemy import inspect, update
 from sqlalchemy.exc import OperationalError
+from tests.fixtures.databases import new_database
 from tests.fixtures.server import running_service
 
 from dawnchorus.formats import parquet
@@ -138,7 +139,7 @@ def test_job_stores_all_requested_options(server: tuple[httpx.Client, Service], 
 
 @pytest.fixture
 def detections(tmp_path: Path) -> Iterator[DetectionStore]:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    database = new_database(tmp_path)
     yield DetectionStore(database, BlobStore(database, tmp_path / "files", cache=tmp_path, scratch=tmp_path), Limits())
     database.close()
 

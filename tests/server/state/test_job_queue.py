@@ -11,6 +11,7 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 import soundfile
+from tests.fixtures.databases import new_database
 from tests.fixtures.server import Serve
 from tests.fixtures.waiting import wait_for
 
@@ -23,7 +24,7 @@ from dawnchorus.server.state.job_queue import MAX_ATTEMPTS, MAX_CHECK_INTERVAL_S
 
 @pytest.fixture
 def database(tmp_path: Path) -> Database:
-    return Database(f"sqlite:///{tmp_path / 'state.db'}")
+    return new_database(tmp_path)
 
 
 def test_each_job_is_done_by_one(database: Database) -> None:

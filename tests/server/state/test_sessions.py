@@ -11,12 +11,12 @@ import itsdangerous
 import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
+from tests.fixtures.databases import new_database
 from tests.server.conftest import Serve
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state import sessions
-from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.sessions import MAX_AGE_S, SessionStore
 from dawnchorus.server.state.tables import EndedSession
 
@@ -30,7 +30,7 @@ def at(monkeypatch: pytest.MonkeyPatch, age_s: float) -> None:
 
 
 def test_a_cookie_is_of_one_session_one_token_and_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    database = new_database(tmp_path)
     one, other = SessionStore(database, TOKENS), SessionStore(database, TOKENS)
     at(monkeypatch, MAX_AGE_S + 60)
     old = one.start(TOKENS[0])

@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle as Names
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from tests.fixtures.databases import new_database
 from tests.fixtures.models import LEVEL, LEVEL_LABELS, level_graph
 
 from dawnchorus.errors import BusyError, InputError, NotFoundError
@@ -23,7 +24,6 @@ from dawnchorus.server.model_catalog import MAX_LISTED, ModelCatalog
 from dawnchorus.server.model_switcher import ModelSwitcher
 from dawnchorus.server.scheduling import InferencePool
 from dawnchorus.server.state.blobs import BlobStore
-from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.job_queue import MAX_ATTEMPTS, MAX_CHECK_INTERVAL_S, STALE_S, JobQueue
 
 FEW = settings(max_examples=12, stateful_step_count=20, deadline=None)
@@ -40,7 +40,7 @@ class Queue(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self._scratch = tempfile.TemporaryDirectory()
-        self.database = Database(f"sqlite:///{self._scratch.name}/state.db")
+        self.database = new_database(Path(self._scratch.name))
         self.seconds = dict.fromkeys(OWNERS, 0.0)
         self.servers = {
             name: JobQueue(self.database, worker_id=name, monotonic=partial(self.seconds.__getitem__, name))
@@ -163,7 +163,7 @@ def test_registry_serves_what_was_activated_last(bundles: list[Bundle], store: M
         def start(self) -> None:
             self._scratch = tempfile.TemporaryDirectory()
             folder = Path(self._scratch.name)
-            self.database = Database(f"sqlite:///{folder / 'state.db'}")
+            self.database = new_database(folder)
             files = BlobStore(self.database, folder / "files", cache=folder / "cache", scratch=folder)
             self.pools: list[InferencePool] = []
             self.servers: list[tuple[ModelCatalog, ModelSwitcher]] = []

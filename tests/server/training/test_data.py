@@ -13,6 +13,7 @@ import httpx2 as httpx
 import numpy as np
 import pytest
 import soundfile
+from tests.fixtures.databases import new_database
 from tests.fixtures.server import Serve
 
 from dawnchorus.data.recordings import read_table
@@ -20,7 +21,6 @@ from dawnchorus.errors import InputError, UnknownClassError, UploadTooLargeError
 from dawnchorus.limits import Limits, ZipLimits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.state.blobs import BlobStore
-from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.job_queue import JobQueue
 from dawnchorus.server.state.tables import LabeledRecording
 from dawnchorus.server.training.archives import unpack
@@ -416,7 +416,7 @@ def test_upload_returns_unknown_names_and_accepts_the_rest(level_bundle: Bundle,
 
 def test_labels_that_differ_in_case_and_spaces_are_one_class(tmp_path: Path) -> None:
     """Also those that were stored before names were compared."""
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    database = new_database(tmp_path)
     with database.write() as session:
         for k, name in enumerate(("Nova avis", "nova  Avis")):
             session.add(
@@ -499,7 +499,7 @@ def test_a_species_that_cannot_be_written_is_refused(level_bundle: Bundle, serve
 
 
 def test_a_snapshot_does_not_change_with_what_comes_later(tmp_path: Path, level_bundle: Bundle) -> None:
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    database = new_database(tmp_path)
     labeled_files = TrainingData(
         database, BlobStore(database, tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path), Limits()
     )
@@ -527,7 +527,7 @@ def test_upload_lists_each_file_once_with_a_relative_data_folder(
     tmp_path: Path, level_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    database = Database(f"sqlite:///{tmp_path / 'state.db'}")
+    database = new_database(tmp_path)
     data = TrainingData(
         database, BlobStore(database, tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path), Limits()
     )
