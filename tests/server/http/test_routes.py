@@ -5,13 +5,11 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-import socket
 import sys
 import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,14 +21,13 @@ from fastapi.routing import APIRoute
 from sqlalchemy import insert
 from tests.fixtures.machines import Server, serving
 from tests.fixtures.server import Serve
-from tests.fixtures.waiting import wait_for
 
 from dawnchorus.formats.registry import FORMATS
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.http import routes
 from dawnchorus.server.http.routes.recordings import MAX_LISTED
 from dawnchorus.server.http.routes.replies import MAX_PAGE
-from dawnchorus.server.service import MAX_BATCHES, Service, open_service
+from dawnchorus.server.service import Service, open_service
 from dawnchorus.server.settings import Settings
 from dawnchorus.server.state.clock import now
 from dawnchorus.server.state.tables import DetectionRow, Identification, Job, JobEvent, Recording
@@ -136,25 +133,6 @@ def test_bodies_that_are_no_recordings_are_read_to_a_limit(level_bundle: Bundle,
     )
     reply = client.post("/v2/models/level/infer", content=values)
     assert (reply.status_code, "more values" in reply.text) == (400, True)
-
-
-def test_few_folders_come_at_once(level_bundle: Bundle, serve: Serve) -> None:
-    client = serve(model=level_bundle.folder)
-    head = "POST /api/v1/training-data HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=x\r\n"
-    body = '--x\r\nContent-Disposition: form-data; name="audio"; filename="a.wav"\r\n\r\n'
-    with ExitStack() as stack:
-        for _ in range(MAX_BATCHES):
-            coming = stack.enter_context(socket.create_connection(("127.0.0.1", client.base_url.port or 0)))
-            coming.sendall(f"{head}Content-Length: 1000\r\n\r\n{body}".encode())
-
-        def refusal() -> httpx.Response | None:
-            reply = client.post("/api/v1/training-data", files={"audio": ("a.txt", b"nothing")})
-            return reply if reply.status_code == 503 else None
-
-        reply = wait_for(refusal)
-        assert isinstance(reply, httpx.Response)
-        assert reply.headers["Retry-After"]
-    wait_for(lambda: client.post("/api/v1/training-data", files={"audio": ("a.txt", b"nothing")}).status_code == 422)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The server as a process: it says where it is, drains when it is asked to end, and leaves nothing behind."""
+"""The command `serve`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad sound, of every kind that we know of: an answer that helps, no memory taken, nothing told that is nobody's."""
+"""Damaged recordings and faults: messages that name the upload and nothing inside."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import json
 import re
 import struct
 import zipfile
+from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import psutil
 import pytest
 import soundfile
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from starlette.requests import Request
 from tests.fixtures.commands import Command
 from tests.fixtures.server import Serve
@@ -20,8 +23,48 @@ from tests.fixtures.waiting import wait_for
 
 from dawnchorus.errors import AudioDecodeError, InvalidBundleError
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.server.history import DetectionStore
 from dawnchorus.server.http.error_handlers import error_message
+from dawnchorus.server.scheduling import InferencePool
 from dawnchorus.storage.files import cannot_write
+
+
+def test_internal_errors_reveal_no_details(
+    level_bundle: Bundle, serve: Serve, tone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty faults: of the database, of files, of code, of those who ask."""
+    client = serve(model=level_bundle.folder)
+    good = tone.read_bytes()
+    secret = f"{tmp_path}/inner at 0x7f00deadbeef in module.py"
+    kinds: list[Exception] = [
+        *(RuntimeError(secret), KeyError(secret), MemoryError(secret), RecursionError(secret), TypeError(secret)),
+        *(OSError(28, "No space left on device", f"{tmp_path}/x"), PermissionError(13, "denied", f"{tmp_path}/x")),
+        *(SQLAlchemyError(secret), OperationalError(secret, {}, Exception(secret)), UnicodeError(secret)),
+    ]
+    replies = []
+    for error in kinds:
+        for owner, method, request_once in (
+            (InferencePool, "submit", partial(client.post, "/api/predict", content=good)),
+            (DetectionStore, "list_recordings", partial(client.get, "/api/v1/recordings")),
+        ):
+            with monkeypatch.context() as patch:
+                patch.setattr(owner, method, Mock(side_effect=error))
+                replies.append(request_once())
+    assert len(replies) == 20
+    assert {reply.status_code for reply in replies} <= {500, 503, 507}
+    replies += [
+        client.post("/api/v1/models/none/activate"),
+        client.get("/api/v1/jobs/none"),
+        client.post("/api/v1/retrain", content=b"{"),
+        client.post("/api/v1/training-data", files={"audio": ("x.zip", b"PK\x03\x04" + bytes(100))}),
+    ]
+    for reply in replies:
+        assert reply.status_code >= 400
+        assert reply.headers["content-type"] == "application/problem+json"
+        assert reply.json()["id"]
+        assert not re.search(rf"{re.escape(str(tmp_path))}|0x[0-9a-f]{{6}}|\.py|Traceback|sqlalchemy", reply.text)
+    assert client.post("/api/predict", content=good).status_code == 200
+
 
 RATE_HZ = 16_000
 
@@ -102,6 +145,17 @@ EITHER = {
     },
 }
 
+BROKEN = {
+    "no samples": REFUSED["no samples"],
+    "only NaN": written("WAV", "FLOAT", np.full(RATE_HZ, np.nan, np.float32)),
+    "noise": REFUSED["noise"],
+}
+
+
+def says_nothing_inner(text: str, folder: Path) -> bool:
+    """Check that a text has no path of this machine, no object, no module, no line of code."""
+    return not re.search(rf"{re.escape(str(folder))}|/dev/shm|0x[0-9a-f]{{6,}}|Traceback|\.py\b|upload-\w", text)
+
 
 def test_damaged_audio_is_rejected_or_identified_up_to_the_damage(
     level_bundle: Bundle, serve: Serve, tmp_path: Path
@@ -131,13 +185,6 @@ def test_damaged_audio_is_rejected_or_identified_up_to_the_damage(
     assert {name for name, status in statuses.items() if status == "rejected"} >= REFUSED.keys()
     assert here.memory_info().rss - before < 200e6
     assert client.post("/api/predict", content=WAV).status_code == 200
-
-
-BROKEN = {
-    "no samples": REFUSED["no samples"],
-    "only NaN": written("WAV", "FLOAT", np.full(RATE_HZ, np.nan, np.float32)),
-    "noise": REFUSED["noise"],
-}
 
 
 def test_no_page_job_or_event_names_a_folder(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
@@ -177,8 +224,3 @@ def test_a_retraining_that_fails_names_no_folder(level_bundle: Bundle, command: 
     line = json.loads(done.stdout.splitlines()[-1])
     assert line["stage"] == "failed", done
     assert says_nothing_inner(line["error"], tmp_path), line
-
-
-def says_nothing_inner(text: str, folder: Path) -> bool:
-    """Check that a text has no path of this machine, no object, no module, no line of code."""
-    return not re.search(rf"{re.escape(str(folder))}|/dev/shm|0x[0-9a-f]{{6,}}|Traceback|\.py\b|upload-\w", text)

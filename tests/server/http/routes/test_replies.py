@@ -1,4 +1,4 @@
-"""The examples in the description have the shape of real replies."""
+"""Examples of the description."""
 
 from __future__ import annotations
 
