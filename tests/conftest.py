@@ -51,6 +51,9 @@ NEEDS_TORCH = (
     "tests/evaluation/test_data_quality",
     "tests/evaluation/test_quantization",
     "tests/e2e/test_notebooks.py",
+    "tests/e2e/test_keras_page.py",
+    "tests/cli/test_train.py",
+    "tests/cli/test_retrain.py",
 )
 
 
@@ -62,9 +65,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         group = item.nodeid.partition("::")[0]
-        if item.nodeid.startswith(NEEDS_TORCH):
+        fixtures = getattr(item, "fixturenames", ())
+        if item.nodeid.startswith(NEEDS_TORCH) or "run_training" in fixtures:
             group = "torch"
-        elif "installed_examples" in getattr(item, "fixturenames", ()):
+        elif "installed_examples" in fixtures:
             group = "examples"
         item.add_marker(pytest.mark.xdist_group(group))
 

@@ -15,7 +15,7 @@ import dawnchorus
 from dawnchorus import errors
 from dawnchorus.identification.options import OptionFields, Options
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STUB = ast.parse(Path(dawnchorus.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
 
 

@@ -17,11 +17,11 @@ from tests.fixtures.commands import Command
 from tests.fixtures.training import Train
 
 from dawnchorus.data.clips import Clips
-from dawnchorus.data.recordings import RecordingsTable, read_table, write_table
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.models.store import ModelStore
 from dawnchorus.training.compose import compose_config
-from dawnchorus.training.dataset import LabeledClips, load_labeled_clips
+from dawnchorus.training.dataset import DistributedBatchSampler, LabeledClips, load_labeled_clips
 
 MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0]", "trainer.epochs=2")
 SHAPE = ("--sample-rate", "22050", "--window", "2")
@@ -171,3 +171,44 @@ def test_a_folder_that_was_copied_in_part_is_named(missing: str, own: Path, stor
     (own / missing).unlink()
     with pytest.raises(FormatError, match=rf"{missing}: expected .*Copy the folder as a whole"):
         loaded(own, store)
+
+
+def test_unusable_training_data_is_named(tmp_path: Path, birds: Path, store: ModelStore) -> None:
+    table = read_table(birds)
+
+    def refused(rows: list[RecordingRow], message: str, *more: str) -> None:
+        folder = tmp_path / f"set-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        write_table(RecordingsTable(folder, tuple(rows)))
+        config = compose_config([f"data={folder}", "model=acoustic_mlp", *more])
+        with pytest.raises(InputError, match=message):
+            load_labeled_clips(config.data, rate_hz=22_050, window_s=2.0, clips_folder=None, store=store)
+
+    rows = [replace(row, path=str(table.file(row).absolute())) for row in table.rows]
+    refused([replace(row, split=None) for row in rows], "not split yet. Run `dawnchorus data split`")
+    refused([replace(row, split="fold1") for row in rows], "no recording is in the part 'train'")
+    one = [row for row in rows if row.scientific_name == rows[0].scientific_name]
+    refused(one, "expected background beside the only species, .*Add recordings without it: a folder 'noise'")
+    refused([replace(row, scientific_name=None, kind="background") for row in one], "at least one species to learn")
+    silent = tmp_path / "silent.wav"
+    import soundfile
+
+    soundfile.write(silent, np.zeros(44_100), 22_050)
+    quiet = [replace(row, path=str(silent), split="train") for row in rows[:8]]
+    names = ["Avis a", "Avis b"]
+    refused(
+        [replace(row, scientific_name=names[k % 2], sound_hash=None, duplicate_of=None) for k, row in enumerate(quiet)],
+        "all .* clips for training are silent",
+        "data.validation=0",
+    )
+
+
+def test_batches_of_an_epoch_hold_every_clip_once_and_processes_share_them() -> None:
+    batches = DistributedBatchSampler(10, batch=5, seed=1, weights=None)
+    first = [k for batch in batches for k in batch]
+    assert sorted(first) == list(range(10))
+    batches.set_epoch(1)
+    assert [k for batch in batches for k in batch] != first
+    rare = torch.tensor([1.0] * 9 + [91.0])
+    drawn = [k for batch in DistributedBatchSampler(1000, batch=100, seed=1, weights=rare) for k in batch]
+    assert drawn.count(9) == pytest.approx(910, abs=40)

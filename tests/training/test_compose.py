@@ -1,15 +1,20 @@
-"""Own groups beside the built-in ones, and what of Hydra is refused."""
+"""Settings composed of built-in files, of own ones and of overrides."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from tests.fixtures.commands import Command
 
 from dawnchorus.errors import InputError
-from dawnchorus.training.compose import GROUPS, available_choices, compose_config, describe_config_dir
-from dawnchorus.training.runs import find_runs, read_config
+from dawnchorus.training.compose import (
+    GROUPS,
+    available_choices,
+    compose_config,
+    describe_config_dir,
+    refuse_contradictions,
+    sweep,
+)
 
 FILES = {
     "scheduler/step.yaml": "name: step\nstep_size: 6\ngamma: 0.89\n",
@@ -97,19 +102,25 @@ def test_faults_of_own_files_are_named(configs: Path, tmp_path: Path) -> None:
         compose_config(["data=x", "experiment=bad"], config_dir=configs)
 
 
-def test_the_built_in_choices_are_written_changed_and_trained_with(
-    tmp_path: Path, birds: Path, command: Command
-) -> None:
-    folder = tmp_path / "conf"
-    assert command("train", "--init-config", folder).returncode == 0
-    assert describe_config_dir(folder) == []
-    (folder / "trainer" / "default.yaml").write_text("epochs: 1\nbatch_size: 5\n")
-    settings = [f"data={birds}", f"paths.runs={tmp_path / 'runs'}", "model=acoustic_mlp", "model.window_s=2"]
-    done = command("train", "--config-dir", folder, *settings, "model.hidden=[8]", "model.dropout=[0]")
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count(b"instead of the built-in files: trainer/default.yaml") == 1
-    (run,) = find_runs(tmp_path / "runs")
-    assert read_config(run)["trainer"]["batch_size"] == 5
-    again = command("train", "--init-config", folder)
-    assert again.returncode == 4
-    assert b"expected a new or empty folder" in again.stderr
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ("model=mel_cnn model=efficientnet", "model"),
+        ("optimizer.lr=1e-3 data=x ++optimizer.lr=1e-4", "optimizer.lr"),
+        ("data=one data.path=two", "data.path"),
+        ("trainer.epochs=3 model=mel_cnn trainer.epochs=3 data=x", None),
+    ],
+)
+def test_a_key_with_two_values_is_refused(given: str, key: str | None) -> None:
+    if key is None:
+        refuse_contradictions(given.split())
+        return
+    with pytest.raises(InputError, match=f"expected one value of {key}. Leave one of them out"):
+        refuse_contradictions(given.split())
+
+
+def test_every_choice_of_every_group_composes(birds: Path) -> None:
+    for k in range(max(map(len, GROUPS.values()))):
+        overrides = [f"{group}={choices[k % len(choices)]}" for group, choices in GROUPS.items()]
+        assert compose_config([*overrides, f"data.path={birds}"]).data.path == str(birds)
+    assert len(list(sweep(["a=1,2", "b=[1,2]", "c=x,y,z"]))) == 6

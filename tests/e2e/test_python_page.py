@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from tests.fixtures.examples import EXAMPLES as EXAMPLE_PACKAGES
+from tests.fixtures.ranges import range_bundle
 
 from dawnchorus.data.clips import write_prepared_table
 from dawnchorus.data.recordings import read_table
@@ -18,10 +20,8 @@ from dawnchorus.formats.detections import Detections
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.types import Detection, RecordingMetadata, RecordingTable
-from tests.fixtures.examples import EXAMPLES as EXAMPLE_PACKAGES
-from tests.fixtures.ranges import range_bundle
 
-PAGE = Path(__file__).parents[1] / "docs" / "PYTHON.md"
+PAGE = Path(__file__).parents[2] / "docs" / "PYTHON.md"
 SECTIONS = {
     section.partition("\n")[0]: "\n".join(re.findall(r"(?ms)^```python\n(.*?)^```$", section))
     for section in PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
