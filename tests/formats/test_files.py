@@ -58,13 +58,6 @@ def test_labels_without_a_recording_are_those_of_the_file_they_are_named_after(t
     assert table.recording == "dawn.wav"
 
 
-def test_annotations_in_lists_of_other_programs_are_read_by_their_first_line(tmp_path: Path) -> None:
-    (tmp_path / "rois.csv").write_text("filename,min_t,max_t,min_f,max_f,label\na.wav,0.5,1.5,2000,4000,Parus major\n")
-    (table,) = read_detections(tmp_path / "rois.csv")
-    (detection,) = table.detections
-    assert (detection.start_s, detection.end_s, detection.low_hz, detection.high_hz) == (0.5, 1.5, 2000, 4000)
-
-
 def test_wide_scores_of_opensoundscape_come_and_go(tmp_path: Path) -> None:
     wide = MADE.to_opensoundscape()
     assert wide.index.names == ["file", "start_time", "end_time"]

@@ -12,15 +12,9 @@ import pytest
 from pydantic import ValidationError
 from tests.fixtures.models import LEVEL_LABELS
 
-from dawnchorus.errors import (
-    InvalidBundleError,
-    ModelError,
-    OutputError,
-    OutputExistsError,
-)
+from dawnchorus.errors import InvalidBundleError, ModelError, OutputError, OutputExistsError
 from dawnchorus.models.bundle import Bundle, file_sha256, new_bundle, read_bundle, verify_bundle
 from dawnchorus.models.runner import open_session
-from dawnchorus.models.store import ModelStore
 
 
 @pytest.fixture
@@ -229,14 +223,3 @@ def test_a_bundle_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         (draft.folder / "model.onnx").write_bytes(b"half")
         raise RuntimeError("the converter stumbled")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_shared_yamnet_loads(tmp_path: Path, shared_yamnet: Path) -> None:
-    bundle = ModelStore(tmp_path).pull("yamnet", source=shared_yamnet)
-    assert (len(bundle.labels), bundle.window_samples, bundle.info.embedding_dim) == (521, 15_600, 1024)
-    output = open_session(bundle).run(np.zeros((2, 15_600), np.float32), embeddings=True)
-    assert output.embeddings is not None
-    assert output.embeddings.shape == (2, 1024)
-    best = bundle.labels[int(output.logits[0].argmax())]
-    assert (best.scientific_name, best.kind) == ("Silence", "sound")
-    assert ModelStore(tmp_path / "again").pull("yamnet", source=shared_yamnet.parent).id == bundle.id

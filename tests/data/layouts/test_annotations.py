@@ -1,201 +1,199 @@
-"""Tables and folders as public archives of sound have them: read, or refused in words; sources are named."""
+"""Tables of marks: the recording that a row is of."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-import soundfile
-from tests.fixtures.logs import logged
-from tests.fixtures.sounds import tone
+from tests.fixtures.mark_tables import imported, make_audio, marks, row, table
 
-from dawnchorus.data.importing import import_recordings
-from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.errors import FormatError, InputError
+from dawnchorus.data.layouts.annotations import RecordingNames
+from dawnchorus.errors import FormatError
 
 
-def archive(folder: Path, files: dict[str, str]) -> Path:
-    """Write tables with their text, and sounds of 8 s, whose text is empty."""
-    for number, (name, text) in enumerate(files.items()):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        if text:
-            (folder / name).write_text(text)
-        else:
-            soundfile.write(folder / name, tone(500 + 20 * number, seconds=8.0, rate_hz=4_000), 4_000)
-    return folder
+@pytest.mark.parametrize("folder", ["audio", "audio/annotations", "labels", "."])
+def test_tables_in_folders_of_their_own(folder: str, tmp_path: Path) -> None:
+    make_audio(tmp_path / "in" / "audio" / "a.wav")
+    path = tmp_path / "in" / folder / "A.txt"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("0,5\t1,5\tAvis una\n")
+    assert marks(tmp_path / "in")[0] == {"audio/a.wav": [(0.5, 1.5, "Avis una")]}
 
 
-def imported(source: Path) -> tuple[dict[str, RecordingRow], str]:
-    with logged() as notes:
-        table = import_recordings(source, source.parent / "set", n_workers=1)
-    return {row.path.partition(f"{source.name}/")[2]: row for row in table.rows}, "\n".join(notes)
+def test_recordings_of_one_name_are_distinguished_by_folder(tmp_path: Path) -> None:
+    for site in ("s1", "s2"):
+        make_audio(tmp_path / "in" / "audio" / site / "a.wav")
+        (tmp_path / "in" / "labels" / site).mkdir(parents=True)
+        (tmp_path / "in" / "labels" / site / "a.txt").write_text(f"0\t1\tAvis {site}\n")
+    assert marks(tmp_path / "in")[0] == {f"audio/{s}/a.wav": [(0, 1, f"Avis {s}")] for s in ("s1", "s2")}
+    (tmp_path / "in" / "labels" / "s1" / "a.txt").unlink()
+    (tmp_path / "in" / "labels" / "s2" / "a.txt").unlink()
+    rows = row(1, 0, 1, "Avis una", "C:\\card\\S1\\A.WAV"), row(2, 0, 1, "Avis altera", "a.wav")
+    table(tmp_path / "in" / "all.txt", *rows, more="\tBegin Path")
+    marks_read, notes = marks(tmp_path / "in")
+    assert marks_read == {"audio/s1/a.wav": [(0, 1, "Avis una")], "audio/s2/a.wav": None}
+    assert "line 3: 0 to 1 s, 'a.wav' is 2 recordings of one name" in notes
 
 
-Marks = list[tuple[float, float, str]]
-
-MARKED: dict[str, tuple[dict[str, str], dict[str, Marks]]] = {
-    # Sierra Nevada, High Sierras, Hawaii, Ithaca, Peru (zenodo.org/records/7525805 and others)
-    "soundscapes": (
-        {
-            "annotations.csv": "Filename,Start Time (s),End Time (s),Low Freq (Hz),High Freq (Hz),Species eBird Code\n"
-            "SNE_1.wav,0.5,4.5,1000,1900,amerob\n",
-            "soundscape_data/SNE_1.wav": "",
-        },
-        {"soundscape_data/SNE_1.wav": [(0.5, 4.5, "amerob")]},
-    ),
-    # DCASE task 5: training
-    "few-shot, classes": (
-        {
-            "BV/b.csv": "Audiofilename,Starttime,Endtime,AMRE,BBWA\nb.wav,0.5,1,POS,NEG\nb.wav,2,3,UNK,POS\n",
-            "BV/b.wav": "",
-        },
-        {"BV/b.wav": [(0.5, 1.0, "AMRE"), (2.0, 3.0, "BBWA"), (2.0, 3.0, "?")]},
-    ),
-    # DCASE task 5: validation; nothing names the class
-    "few-shot, one class": (
-        {"HB/a.csv": "Audiofilename,Starttime,Endtime,Q\na.wav,0.5,1.0,POS\n", "HB/a.wav": ""},
-        {"HB/a.wav": [(0.5, 1.0, "?")]},
-    ),
-    # OpenSoundscape: one-hot labels
-    "one-hot": (
-        {
-            "labels.csv": "file,start_time,end_time,Avis una,Avis altera\n"
-            "r.wav,0.0,4.0,1.0,0.0\nr.wav,4.0,8.0,0.0,0.0\nq.wav,0.0,4.0,0.0,0.0\n",
-            "r.wav": "",
-            "q.wav": "",
-        },
-        {"r.wav": [(0.0, 4.0, "Avis una")], "q.wav": []},
-    ),
-    # Kaleidoscope: cluster.csv
-    "kaleidoscope": (
-        {
-            "cluster.csv": "INDIR,FOLDER,IN FILE,CHANNEL,OFFSET,DURATION,TOP1MATCH,MANUAL ID\n"
-            "C:\\d,site1,S_1.wav,0,1.5,0.8,cluster1,Avis una\nC:\\d,site1,S_1.wav,0,4.5,0.5,cluster2,\n",
-            "site1/S_1.wav": "",
-        },
-        {"site1/S_1.wav": [(1.5, 2.3, "Avis una"), (4.5, 5.0, "?")]},
-    ),
-    # WABAD: pooled annotations
-    "pooled": (
-        {
-            "Pooled annotations.csv": "Recording,Begin Time (s),End Time (s),Species\nB_1,1,2.5,Avis una\n",
-            "BAM/Recordings/B_1.WAV": "",
-        },
-        {"BAM/Recordings/B_1.WAV": [(1.0, 2.5, "Avis una")]},
-    ),
-    # BIRDeep: a recorder's folder is no species
-    "birdeep": (
-        {
-            "Dataset_CSV/train.csv": "path,recorder,start_time,end_time,specie\nAM1/d/AM1_2.WAV,AM1,1.5,3.0,Avis una\n",
-            "Audios/AM1/d/AM1_2.WAV": "",
-        },
-        {"Audios/AM1/d/AM1_2.WAV": [(1.5, 3.0, "Avis una")]},
-    ),
-    # AviaNZ: a file beside each recording
-    "avianz": (
-        {
-            "a.wav.data": '[{"Operator": "A"}, [1, 3.5, 500, 1900, [{"species": "Kiwi", "certainty": 100}]]'
-            ', [5, 6, 0, 0, [{"species": "Morepork", "certainty": 50}, {"species": "Tui", "certainty": 100}]]]',
-            "a.wav": "",
-            "b.wav.data": '[{"Operator": "A", "Duration": 8.0}]',
-            "b.wav": "",
-        },
-        {"a.wav": [(1.0, 3.5, "Kiwi"), (5.0, 6.0, "?"), (5.0, 6.0, "Tui")], "b.wav": []},
-    ),
-    # crowsetta, TweetyNet, DAS: a list without recordings, named after its own
-    "of one recording": (
-        {
-            "a.csv": "label,onset_s,offset_s\nx,0.5,1.0\n",
-            "a.wav": "",
-            "b_annotations.csv": "name,start_seconds,stop_seconds\nsine,2,3\n",
-            "b.wav": "",
-        },
-        {"a.wav": [(0.5, 1.0, "x")], "b.wav": [(2.0, 3.0, "sine")]},
-    ),
-    # BirdSet's columns
-    "birdset": (
-        {
-            "metadata.csv": "filepath,start_time,end_time,ebird_code,lat,long\n"
-            "H_1.wav,1.5,3.0,gcrfin,37.5,-119.1\nH_1.wav,6.5,7.0,whcspa,37.5,-119.1\n",
-            "H_1.wav": "",
-        },
-        {"H_1.wav": [(1.5, 3.0, "gcrfin"), (6.5, 7.0, "whcspa")]},
-    ),
-}
+PLACES = [
+    ("a/s.wav", "a/s.wav"),
+    ("other/s.wav", None),
+    ("in/a/s.wav", "a/s.wav"),
+    ("there/in/a/s.wav", "a/s.wav"),  # the whole path below the source agrees
+    ("./a/S.WAV", "a/s.wav"),
+    ("..\\in\\a\\s.wav", "a/s.wav"),
+    ("D:\\card\\a\\s.wav", "a/s.wav"),
+    ("D:/card/a/s.wav", "a/s.wav"),
+    ("D:\\card\\s.wav", None),
+    ("\\\\nas\\birds\\b\\s.wav", None),
+    ("/media/card/a/s", "a/s.wav"),
+    ("D:\\card\\top.wav", "top.wav"),
+    ("card/top.wav", None),
+]
 
 
-@pytest.mark.parametrize(("files", "expected"), MARKED.values(), ids=list(MARKED))
-def test_tables_of_marks_are_read(files: dict[str, str], expected: dict[str, Marks], tmp_path: Path) -> None:
-    rows, _ = imported(archive(tmp_path / "in", files))
-    marks_read = {
-        name: sorted((mark.start_s, mark.end_s, mark.scientific_name or "?") for mark in row.annotations)
-        for name, row in rows.items()
+def test_folders_of_a_path_in_a_row_must_not_contradict(tmp_path: Path) -> None:
+    for name in ("a/s.wav", "top.wav"):
+        make_audio(tmp_path / "in" / name)
+    names = RecordingNames(tmp_path / "in", [tmp_path / "in" / "a" / "s.wav", tmp_path / "in" / "top.wav"])
+    for path, expected in PLACES:
+        fits, reason = names.named_in_row(path, tmp_path / "in" / "t.txt")
+        paths = [fit.path.relative_to(tmp_path / "in").as_posix() for fit in fits]
+        assert (path, paths) == (path, [] if expected is None else [expected])
+        assert bool(reason) == (expected is None)
+    rows = [row(k, k / 10, 1, "Avis una", path) for k, (path, _) in enumerate(PLACES)]
+    table(tmp_path / "in" / "all.txt", *rows, more="\tBegin Path")
+    notes = imported(tmp_path / "in")[1]
+    assert "'other/s.wav' is no recording here: its folders are not those of a/s.wav" in notes
+
+
+def test_two_paths_are_two_recordings_also_if_only_one_is_here(tmp_path: Path) -> None:
+    make_audio(tmp_path / "in" / "siteA" / "day" / "s.wav")
+    paths = "C:\\x\\siteA\\day\\s.wav", "C:\\x\\siteB\\day\\s.wav"
+    for named, expected in ((paths, 1), (paths[1:], 1), ((paths[1], "C:\\x\\siteC\\day\\s.wav"), 0)):
+        rows = [row(k, k / 10, 1, "Avis una", path) for k, path in enumerate(named)]
+        table(tmp_path / "in" / "all.txt", *rows, more="\tBegin Path")
+        result, notes = imported(tmp_path / "in", "annotations")
+        assert len(result["siteA/day/s.wav"].annotations) == expected
+        assert ("are two recordings, but only one is here" in notes) == (len(named) > 1)
+        assert ("paths of another machine, taken for recordings here: 1 ('C:\\x\\siteB" in notes) == (len(named) == 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "more"),
+    [
+        ("list.csv", "Datei;Art;Beginn (s);Ende (s)", ""),
+        # The columns of an annotation program in German, and of Vigie-Chiro's tables in French.
+        ("liste.csv", "Datei;Art;Start (s);Ende (s);Freq. tief (Hz);BirdNET Konfidenz;Verifiziert", ";2000;;ja"),
+        ("v.csv", "nom du fichier;observateur_taxon;temps_debut;temps_fin;tadarida_probabilite", ";"),
+        ("marques.csv", "Fichier\tEspèce\tDébut\tFin", ""),
+        ("marcas.csv", "Archivo,Especie,Inicio,Fin", ""),
+        ("marcas2.csv", "Arquivo,Espécie,Início,Fim", ""),
+        ("lijst.csv", "Bestand;Soort;Begin;Einde", ""),
+        ("lista.csv", "ESPECE;FICHIER;DEBUT;DUREE", "order"),
+    ],
+)
+def test_headers_in_other_languages(name: str, header: str, more: str, tmp_path: Path) -> None:
+    make_audio(tmp_path / "in" / "a.wav", 5)
+    delimiter = next(sign for sign in ";\t," if sign in header)
+    cells = ["Avis una", "a.wav", "1", "2"] if more == "order" else ["a.wav", "Avis una", "1", "3"]
+    (tmp_path / "in" / name).write_text(f"{header}\n{delimiter.join(cells)}{more.removeprefix('order')}\n", "utf-8")
+    assert marks(tmp_path / "in")[0] == {"a.wav": [(1, 3, "Avis una")]}
+
+
+def test_a_table_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        make_audio(tmp_path / "in" / f"{name}.wav")
+    table(tmp_path / "in" / "a.txt", row(1, 0, 1, "Avis una"))
+    nameless = "Selection\tBegin Time (s)\tEnd Time (s)\tOccurrence\n1\t0\t1\tAvis una\n"
+    (tmp_path / "in" / "b.txt").write_text(nameless)
+    marks_read, notes = marks(tmp_path / "in")
+    assert marks_read == {"a.wav": [(0, 1, "Avis una")], "b.wav": None}
+    assert "tables of marks that cannot be read, left out: 1 (b.txt)." in notes
+    assert "Rename the column that has them." in notes
+    (tmp_path / "in" / "a.txt").write_text(nameless)
+    with pytest.raises(FormatError, match=r"a\.txt: expected names of species .* 1 other table cannot be read either"):
+        marks(tmp_path / "in")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("filename,start,end,species", "in/a.wav,0,1,Avis una", "b.wav,0.5,1.5,Avis altera", "c.wav,,,"),
+        ("audio_file;annotation;start_time;end_time", "a.wav;Avis una;0;1", "b.wav;Avis altera;0.5;1.5", "c.wav;;;"),
+        ("recording,start_offset_s,end_offset_s,label,label_type", "a.wav,0,1,Avis una,positive",
+         "b.wav,0.5,1.5,Avis altera,positive", "c.wav,0,1,Avis una,negative"),
+    ],
+)  # fmt: skip
+def test_one_list_for_many_recordings(lines: tuple[str, ...], tmp_path: Path) -> None:
+    for name in "abcd":
+        make_audio(tmp_path / "in" / f"{name}.wav")
+    (tmp_path / "in" / "annotations.csv").write_text("\n".join(lines))
+    marks_read, _ = marks(tmp_path / "in")
+    una, altera = [(0, 1, "Avis una")], [(0.5, 1.5, "Avis altera")]
+    assert marks_read == {"a.wav": una, "b.wav": altera, "c.wav": [], "d.wav": None}
+
+
+def test_text_files_that_are_no_tables_are_named(tmp_path: Path) -> None:
+    make_audio(tmp_path / "in" / "robin" / "a.wav")
+    (tmp_path / "in" / "robin" / "a.txt").write_text("Heard at dawn.\n")
+    rows, notes = imported(tmp_path / "in")
+    assert rows["robin/a.wav"].scientific_name == "robin"
+    assert "tables of recordings in columns that are not known, not read: 1 (a.txt is named after a.wav)" in notes
+    assert notes.count("a.txt") == 1
+
+
+def test_a_table_that_lacks_a_column_of_marks_is_named_with_it(tmp_path: Path) -> None:
+    make_audio(tmp_path / "in" / "a.wav")
+    (tmp_path / "in" / "list.csv").write_text("file,start_time,upto,species\nx.wav,1,2,Avis una\n")
+    said = "it has 'file' for recording, 'start_time' for start, 'species' for label, but no column for end; its other"
+    assert f"list.csv: no table of marks: {said} columns are upto" in marks(tmp_path / "in")[1]
+
+
+@pytest.mark.parametrize(("page", "letters"), [("mac_roman", "Ménétries"), ("cp1250", "Žluťoučký")])
+def test_a_guessed_encoding_of_marks_is_said(page: str, letters: str, tmp_path: Path) -> None:
+    for name in "ab":
+        make_audio(tmp_path / "in" / f"{name}.wav")
+    (tmp_path / "in" / "a.txt").write_bytes(f"0\t1\t{letters} una\n".encode(page))
+    header = "Begin Time (s)\tEnd Time (s)\tSpecies\n"
+    (tmp_path / "in" / "b.txt").write_bytes(f"{header}0\t1\t{letters} una\n".encode(page))
+    notes = marks(tmp_path / "in")[1]
+    for name in "ab":
+        assert f"{tmp_path / 'in' / name}.txt: not in UTF-8" in notes
+
+
+def test_a_table_alone_is_of_the_recordings_around_it(tmp_path: Path) -> None:
+    make_audio(tmp_path / "a.wav")
+    table(tmp_path / "t.txt", row(1, 0, 1, "Avis una", "a.wav"), more="\tBegin File")
+    assert marks(tmp_path / "t.txt")[0] == {"a.wav": [(0, 1, "Avis una")]}
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le", "utf-16-be", "utf-8"])
+def test_the_header_of_a_table_of_marks_is_read_in_its_encoding(encoding: str, tmp_path: Path) -> None:
+    make_audio(tmp_path / "in" / "a.wav")
+    rows = "".join(f"a.wav;0;1;Avis una {k}\n" for k in range(600))  # longer than what tells the format
+    (tmp_path / "in" / "list.csv").write_bytes(f"fichier;début;fin;espèce\n{rows}".encode(encoding))
+    assert len(marks(tmp_path / "in")[0]["a.wav"] or ()) == 600
+
+
+@pytest.mark.parametrize("column", ["FOLDER", "site"])
+def test_a_column_of_folders_tells_recordings_of_one_name_apart(column: str, tmp_path: Path) -> None:
+    for site in "ab":
+        make_audio(tmp_path / "in" / site / "x.wav")
+    make_audio(tmp_path / "in" / "only" / "y.wav")
+    rows = ("a,x.wav,0,1,Avis una", "b,x.wav,1,2,Avis altera", "elsewhere,y.wav,0,1,Avis una")
+    (tmp_path / "in" / "list.csv").write_text("\n".join([f"{column},IN FILE,start,end,species", *rows]))
+    assert marks(tmp_path / "in")[0] == {
+        "a/x.wav": [(0, 1, "Avis una")],
+        "b/x.wav": [(1, 2, "Avis altera")],
+        "only/y.wav": [(0, 1, "Avis una")],
     }
-    assert marks_read == {name: sorted(marks) for name, marks in expected.items()}
-    assert all(row.is_annotated and row.scientific_name is None for row in rows.values())
 
 
-def test_segments_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    content = '[[1, 2, 0, 0, [{"species": "Kiwi"}]], [1, 2], [3, "x", 0, 0, [{"species": "Tui", "certainty": 30}]], 7]'
-    rows, notes = imported(archive(tmp_path / "in", {"a.wav.data": content, "a.wav": ""}))
-    assert [mark.scientific_name for mark in rows["a.wav"].annotations] == ["Kiwi"]
-    assert "a.wav.data line 2, expected [start, end, low, high, species], got [1, 2]" in notes
-    (tmp_path / "in" / "a.wav.data").write_text("[[1, 2")
-    with pytest.raises(FormatError, match="a.wav.data: expected a list of segments in JSON"):
-        imported(tmp_path / "in")
-
-
-NOT_READ = {
-    # Freefield, Warblr, BirdVox-DCASE-20k
-    "presence": ({"ff.csv": "itemid,datasetid,hasbird\n64,ff,0\n25,ff,1\n", "wav/64.wav": "", "wav/25.wav": ""},
-                 "'itemid' of ff.csv names 2 recordings"),
-    # ESC-50
-    "esc50": ({"meta/esc50.csv": "filename,fold,target,category\n1-2-A-0.wav,1,0,dog\n", "audio/1-2-A-0.wav": ""},
-              "'filename' of esc50.csv names 1 recording"),
-    # Kaggle's Rainforest Connection: rows of true and of false positives, and the number of a song, which is no class
-    "rainforest": ({"train_fp.csv": "recording_id,species_id,songtype_id,t_min,t_max\n00be,14,1,1.5,3.0\n",
-                    "train/00be.flac": ""}, "'recording_id' of train_fp.csv names 1 recording"),
-    # Sonic Visualiser, NIPS4Bplus: start, duration, label without a header
-    "no header": ({"rec1.csv": "0.5,0.25,Avis una\n2.5,0.4,Avis altera\n", "rec1.wav": ""},
-                  "rec1.csv is named after rec1.wav"),
-}  # fmt: skip
-
-
-def test_catalogue_numbers_are_names_of_files(tmp_path: Path) -> None:
-    """Macaulay Library: its search results, and files as they are downloaded."""
-    table = "ML Catalog Number,Common Name,Scientific Name,Background Species\n12,A bird,Avis una,Avis altera\n"
-    source = archive(tmp_path / "in", {"ML_2024.csv": table, "ML12.wav": ""})
-    (row,) = import_recordings(source / "ML_2024.csv", tmp_path / "set", n_workers=1).rows
-    assert (row.scientific_name, row.secondary, row.problems) == ("Avis una", ("Avis altera",), ())
-
-
-@pytest.mark.parametrize(("files", "evidence"), NOT_READ.values(), ids=list(NOT_READ))
-def test_tables_of_unknown_columns_are_named(files: dict[str, str], evidence: str, tmp_path: Path) -> None:
-    rows, notes = imported(archive(tmp_path / "in", files))
-    assert all(row.is_unlabelled for row in rows.values())
-    assert f"in columns that are not known, not read: 1 ({evidence})" in notes
-
-
-def test_a_folder_is_no_species_where_a_table_names_its_recordings(tmp_path: Path) -> None:
-    """FSD50K: the names of folders are words like any other, and dev.csv has the classes."""
-    files = {"FSD50K.ground_truth/dev.csv": "fname,labels,split\n64760,Bird,train\n", "FSD50K.dev_audio/64760.wav": ""}
-    source = archive(tmp_path / "in", files)
-    with pytest.raises(InputError, match="two layouts are as likely. 'fname' of dev.csv names 1 recording") as error:
-        imported(source)
-    assert f"--audio {source}/FSD50K.dev_audio --column path=fname --column scientific_name=COLUMN" in str(error.value)
-    columns = {"path": "fname", "scientific_name": "labels"}
-    table = import_recordings(
-        source / "FSD50K.ground_truth/dev.csv",
-        tmp_path / "set",
-        columns=columns,
-        audio=source / "FSD50K.dev_audio",
-        n_workers=1,
-    )
-    assert [(row.scientific_name, row.problems) for row in table.rows] == [("Bird", ())]
-
-
-def test_a_table_that_an_import_knows_is_said_to_be_readable(tmp_path: Path) -> None:
-    files = {"liste.csv": "Dateiname,Art\nx1.wav,Parus major\n", "Parus major/x1.wav": ""}
-    _, notes = imported(archive(tmp_path / "in", files))
-    assert "columns that are not known" not in notes
-    assert "tables of recordings and their species, not read next to folders: 1 ('Dateiname' of liste.csv" in notes
+def test_rows_of_two_folders_are_not_both_of_the_one_recording(tmp_path: Path) -> None:
+    make_audio(tmp_path / "in" / "a" / "x.wav")
+    rows = ("a,x.wav,0,1,Avis una", "b,x.wav,1,2,Avis altera")
+    (tmp_path / "in" / "list.csv").write_text("\n".join(["site,file,start,end,species", *rows]))
+    recordings, notes = marks(tmp_path / "in")
+    assert recordings == {"a/x.wav": [(0, 1, "Avis una")]}
+    assert "'b/x.wav' and 'a/x.wav' are two recordings, but only one is here" in notes
