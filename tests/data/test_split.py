@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dawnchorus.data.check import check_table
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable
 from dawnchorus.data.relations import assign_groups, find_leaks, same_recordist_and_day
 from dawnchorus.data.split import DEFAULT_PARTS, fold_ratios, leak_report, split_table
@@ -63,9 +62,8 @@ def test_the_same_seed_splits_the_same_way_and_another_one_does_not() -> None:
     assert split_table(table, parts, seed=1) != split_table(table, parts, seed=2)
 
 
-def test_planted_leaks_are_found(recordings: RecordingsTable) -> None:
-    table = check_table(recordings, n_workers=2)
-    usable = [r for r in table.rows if not {"missing", "unreadable", "silent"} & set(r.problems)]
+def test_planted_leaks_are_found(checked: RecordingsTable) -> None:
+    usable = [r for r in checked.rows if not {"missing", "unreadable", "silent"} & set(r.problems)]
     sides = {"copy.flac": "test", "near.mp3": "test", "5-1.wav": "test"}
     together = {"5-1.wav", "5-2.wav"}
     planted = [
@@ -84,12 +82,12 @@ def test_planted_leaks_are_found(recordings: RecordingsTable) -> None:
     assert ("the same recordist, location and day", frozenset(together)) in leaks
     assert (report.n_tested, report.n_leaking) == (3, 3)
     assert report.n_leaking_at_random < 3
-    clean = split_table(table.with_rows(planted), {"train": 0.7, "test": 0.3}, seed=1)
+    clean = split_table(checked.with_rows(planted), {"train": 0.7, "test": 0.3}, seed=1)
     assert leak_report(clean.rows, seed=1).n_leaking == 0
 
 
-def test_what_cannot_be_used_is_not_split(recordings: RecordingsTable) -> None:
-    table = split_table(check_table(recordings, n_workers=2), {"train": 0.7, "test": 0.3}, seed=1)
+def test_what_cannot_be_used_is_not_split(checked: RecordingsTable) -> None:
+    table = split_table(checked, {"train": 0.7, "test": 0.3}, seed=1)
     without = {r.recording_id for r in table.rows if r.split is None}
     assert without == {"silent.wav", "constant.wav", "gone.wav", "broken.wav"}
     with pytest.raises(InputError, match="no usable recordings"):

@@ -126,18 +126,15 @@ def lying_flac() -> bytes:
 def test_decompression_bombs_are_rejected_within_memory_limit(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder, limits=Limits(max_duration_s=60))
     bombs = {
-        "eight minutes of ogg": encoded("OGG", "VORBIS", 480, 8_000),
+        "two minutes of ogg": encoded("OGG", "VORBIS", 120, 8_000),
         "two hours of flac": flac(7200, 8_000, 1),
-        "eight minutes of mp3": encoded("MP3", "MPEG_LAYER_III", 480, 8_000),
-        "eight channels at 192 kHz": flac(59, 192_000, 8),
+        "two minutes of mp3": encoded("MP3", "MPEG_LAYER_III", 120, 8_000),
         "a header that lies": lying_flac(),
         "a rate of 2 GHz": b"RIFF\x00\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00\xff\xff\xff\x7f" + bytes(100),
     }
     client.post("/api/predict", content=tone.read_bytes())
     here = psutil.Process()
     for name, body in bombs.items():
-        if name.startswith("eight"):
-            continue  # it is within the limits; see below
         before, peak, done = _memory(here), [0], threading.Event()
 
         def watch(peak: list[int] = peak, done: threading.Event = done) -> None:
@@ -151,8 +148,8 @@ def test_decompression_bombs_are_rejected_within_memory_limit(level_bundle: Bund
         thread.join()
         assert statuses <= {413, 422}, name
         assert peak[0] - before < 100e6, f"{name}: {(peak[0] - before) / 1e6:.0f} MB"
-    reply = client.post("/api/v1/identify", content=bombs["eight channels at 192 kHz"])
-    assert reply.status_code in (200, 202, 413)
+    within_limits = client.post("/api/v1/identify", content=flac(59, 192_000, 8))
+    assert within_limits.status_code in (200, 202, 413)
 
 
 def _memory(process: psutil.Process) -> int:
