@@ -370,6 +370,23 @@ def _training(result: dict[str, Any]) -> str:
     )
 
 
+def _gpu(result: dict[str, Any]) -> str:
+    lines = [
+        "## Training on a GPU\n",
+        f"Clips of 5 s a second in the last of four epochs, batches of 64, `augment=light`, on one {result['gpu']} in mixed "
+        f"precision and on the processors of the same machine (`python -m bench gpu`; {result['machine']}):\n",
+        "| network | GPU | processors | ratio | memory of the GPU |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, at in result["networks"].items():
+        gpu, cpu = at["gpu"], at["cpu"]
+        lines.append(
+            f"| `{name}` | {gpu['clips_per_s']:,.0f} | {cpu['clips_per_s']:,.0f} | "
+            f"**{gpu['clips_per_s'] / cpu['clips_per_s']:.1f}** | {gpu['peak_gpu_memory_mb']:,.0f} MB |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def _stereo(result: dict[str, Any]) -> str:
     return (
         "## Two channels\n\n"
@@ -416,6 +433,7 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "few_shot": _few_shot,
     "swaps": _swaps,
     "training": _training,
+    "gpu": _gpu,
     "acoustic": _acoustic,
     "ablation": _ablation,
     "startup": _startup,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from dawnchorus.models.cleaning import Cleaning
 
@@ -164,7 +164,10 @@ class TrainerConfig(Config):
     monitor: Literal["val_loss", "val_auc", "val_accuracy"] = "val_loss"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = Field(default=1, ge=1)
-    precision: Literal["auto", "32", "16-mixed", "bf16-mixed"] = "auto"
+    precision: Annotated[
+        Literal["auto", "32", "16-mixed", "bf16-mixed"],
+        BeforeValidator(lambda value: "32" if value == 32 else value),  # a number, as Hydra and YAML read it
+    ] = "auto"
     """"auto" is mixed on a GPU, and 32 elsewhere."""
     gradient_clip_val: float | None = Field(default=None, gt=0)
     threads: int | None = Field(default=None, ge=1)

@@ -1,0 +1,61 @@
+"""Speed of training on a GPU, beside the processors of the same machine."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bench.results import machine
+
+SETTINGS = ("model.window_s=5", "trainer.epochs=4", "trainer.batch_size=64", "augment=light", "loss=bce")
+NETWORKS = {
+    "mel_cnn": ("model=mel_cnn",),
+    "efficientnet": ("model=efficientnet", "model.backbone=efficientnet_b0", "model.weights=null"),
+    "wav2vec2": ("model=wav2vec2",),
+}
+
+
+def measure() -> dict[str, Any] | None:
+    """Return clips a second of the last epoch for each network, on the GPU and on the processors."""
+    import torch
+
+    if not torch.cuda.is_available():
+        print("  no GPU that torch can use: left out")
+        return None
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch, "set")
+        for arguments in (
+            ["synth", f"{scratch}/raw", "--species", "8", "--clips", "100", "--soundscapes", "0"],
+            ["data", "import", f"{scratch}/raw/clips", str(folder)],
+            ["data", "split", str(folder)],
+        ):
+            _run(arguments)
+        for name, network in NETWORKS.items():
+            results[name] = {
+                kind: _train([*network, *SETTINGS, *more, f"data={folder}", f"paths.runs={scratch}/{name}-{kind}"])
+                for kind, more in (("gpu", ("trainer=gpu",)), ("cpu", ("trainer.accelerator=cpu",)))
+            }
+            print(f"  {name}: {results[name]}", flush=True)
+    return {"gpu": torch.cuda.get_device_name(0), "machine": machine(), "networks": results}
+
+
+def _run(arguments: list[str]) -> str:
+    command = [sys.executable, "-m", "dawnchorus", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def _train(settings: list[str]) -> dict[str, float]:
+    run = Path(_run(["train", *settings]).strip()).parent
+    with (run / "metrics.csv").open(newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    n_clips = json.loads((run / "run.json").read_text())["n_train"]
+    figures = {"clips_per_s": n_clips / float(last["epoch_s"]), "cpu_cores": float(last["cpu_cores"])}
+    if "peak_gpu_memory_mb" in last:
+        figures["peak_gpu_memory_mb"] = float(last["peak_gpu_memory_mb"])
+    return {name: round(value, 2) for name, value in figures.items()}
