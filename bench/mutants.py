@@ -63,6 +63,7 @@ SLOW_TO_IMPORT = (
     "tests/contracts/test_families.py",
     "tests/evaluation/test_data_quality",
     "tests/evaluation/test_quantization",
+    "tests/e2e/test_gpu.py",
     "tests/e2e/test_keras_page.py",
     "tests/e2e/test_one_species.py",
     "tests/cli/test_train.py",

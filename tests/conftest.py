@@ -51,6 +51,7 @@ NEEDS_TORCH = (
     "tests/evaluation/test_data_quality",
     "tests/evaluation/test_quantization",
     "tests/e2e/test_notebooks.py",
+    "tests/e2e/test_gpu.py",
     "tests/e2e/test_keras_page.py",
     "tests/cli/test_train.py",
     "tests/cli/test_retrain.py",
