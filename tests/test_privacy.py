@@ -18,7 +18,7 @@ SCORE = """
 import os, sys
 from dawnchorus.identification import identify
 run = identify(sys.argv[1], model=sys.argv[2], out=sys.argv[3])
-assert run.progress.n_done == 1
+assert run.counts.n_done == 1
 child = os.fork()
 if child == 0:
     from dawnchorus.models.bundle import read_bundle

@@ -16,6 +16,9 @@ from dawnchorus.privacy import opt_out
 
 _NAMES = {
     "audio.sample_analyses": ("build_table",),
+    "data.layouts.base": ("Source",),
+    "data.layouts.registry": ("SOURCES",),
+    "data.recordings": ("RecordingRow",),
     "errors": (
         *("AudioDecodeError", "AudioError", "AudioNotFoundError", "AudioTooLargeError", "BusyError", "DawnChorusError"),
         *("DecoderCrashError", "DownloadError", "FormatError", "InputError", "InvalidBundleError", "LongWaitError"),
@@ -28,13 +31,15 @@ _NAMES = {
     "formats.registry": ("FORMATS", "TableFormat"),
     "identification.notebook": ("NotebookProgress",),
     "identification.options": ("Options",),
-    "identification.result": ("Progress", "RecordingFailure", "Run"),
+    "identification.result": ("RecordingFailure", "Run"),
     "identification.run": ("identify",),
     "inference.analyses.base": ("Analysis",),
     "inference.analyses.registry": ("ANALYSES",),
     "inference.model": ("Model", "load_model"),
+    "models.engines.base": ("Engine", "Port", "check_inputs"),
+    "models.engines.registry": ("ENGINES",),
     "taxonomy.labels": ("Label",),
-    "types": ("Detection", "Provenance", "RecordingMetadata", "RecordingTable"),
+    "types": ("Detection", "Progress", "Provenance", "RecordingMetadata", "RecordingTable"),
     "version": ("__version__",),
     "workflows": ("Plot", "evaluate", "import_recordings", "plot_spectrogram", "prepare", "split", "train"),
 }

@@ -145,9 +145,9 @@ N_PRESSES = """
 import os, signal, sys
 from dawnchorus.cli import identify, main
 
-def interrupted(*arguments, on_progress, run=identify.identify, **options):
+def interrupted(*arguments, report, run=identify.identify, **options):
     def press(progress):
-        if progress.n_done == 2:
+        if progress.done == 2:
             try:
                 os.kill(os.getpid(), signal.SIGINT)
             except KeyboardInterrupt:
@@ -155,7 +155,7 @@ def interrupted(*arguments, on_progress, run=identify.identify, **options):
                     os.kill(os.getpid(), signal.SIGINT)
                 raise
 
-    return run(*arguments, on_progress=press, **options)
+    return run(*arguments, report=press, **options)
 
 is_twice = sys.argv.pop() == "2"
 identify.identify = interrupted

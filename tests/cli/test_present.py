@@ -12,6 +12,7 @@ import soundfile
 from rich.console import Console
 from rich.table import Table
 
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.cli import present
 from dawnchorus.cli.present import write_report
 from dawnchorus.identification import Options, identify
@@ -41,7 +42,8 @@ def test_a_narrow_terminal_gets_fewer_columns_not_cut_ones(monkeypatch: pytest.M
 
 
 def test_each_channel_has_a_plot(level_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def draw(path: Path, table: RecordingTable) -> bytes:
+    def draw(path: Path, table: RecordingTable, *, decoder: DecoderProcess) -> bytes:
+        assert decoder
         return f"{path.name} {table.channel} {len(table.detections)}".encode()
 
     monkeypatch.setattr("dawnchorus.plotting.recording.draw_recording", draw)

@@ -223,6 +223,6 @@ def test_drive_that_vanishes_during_a_run(tmp_path: Path, level_bundle: Bundle) 
             remove_last()
             time.sleep(0.01)
 
-    run = identify(paths, model=level_bundle.folder, workers=1, on_progress=update)
+    run = identify(paths, model=level_bundle.folder, workers=1, report=update)
     assert len(run.failures) == 5
     assert len(list(run.tables())) == 25

@@ -14,9 +14,8 @@ from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import InputError, OutputError
 from dawnchorus.identification import Options, identify
 from dawnchorus.identification.estimate import estimate_run
-from dawnchorus.identification.result import Progress
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.types import Detection
+from dawnchorus.types import Detection, Progress
 
 
 @pytest.fixture
@@ -99,7 +98,7 @@ def test_each_channel_has_the_scores_of_its_own_recording(
         for ours, theirs in zip(detections, expected, strict=True):
             assert ours[:3] == theirs[:3]
             assert ours[3] == pytest.approx(theirs[3], abs=1e-6)
-    assert run.progress.scored_s == pytest.approx(2 * n_channels * 2.5), "the last 0.1 s are in no window"
+    assert run.counts.scored_s == pytest.approx(2 * n_channels * 2.5), "the last 0.1 s are in no window"
 
 
 def test_interrupted_run_of_each_channel_resumes_to_the_same_table(level_bundle: Bundle, tmp_path: Path) -> None:
@@ -107,17 +106,17 @@ def test_interrupted_run_of_each_channel_resumes_to_the_same_table(level_bundle:
     options = Options(min_score=0.0, channel="each")
 
     def stop_after_one(progress: Progress) -> None:
-        if progress.n_done == 1:
+        if progress.done == 1:
             raise KeyboardInterrupt
 
     given = {"model": level_bundle.folder, "workers": 1}
     identify(recordings, options, out=tmp_path / "whole.csv", **given)  # type: ignore[arg-type]
     with pytest.raises(KeyboardInterrupt):
-        identify(recordings, options, out=tmp_path / "x.csv", on_progress=stop_after_one, **given)  # type: ignore[arg-type]
+        identify(recordings, options, out=tmp_path / "x.csv", report=stop_after_one, **given)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="begun with other settings .channel changed"):
         identify(recordings, Options(min_score=0.0), out=tmp_path / "x.csv", **given)  # type: ignore[arg-type]
     run = identify(recordings, options, out=tmp_path / "x.csv", **given)  # type: ignore[arg-type]
-    assert run.progress.n_resumed == 1
+    assert run.counts.n_resumed == 1
     assert (tmp_path / "x.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     header, *rows = (tmp_path / "x.csv").read_text().splitlines()
     assert header.endswith(",File,channel")

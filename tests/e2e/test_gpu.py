@@ -18,7 +18,7 @@ from dawnchorus.types import Progress
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
 
-GPU = ("trainer=gpu", "trainer.batch_size=8", "trainer.threads=null")
+GPU = ("trainer=gpu", "trainer.accelerator=gpu", "trainer.batch_size=8", "trainer.threads=null")
 MEL = ("model=mel_cnn", "model.window_s=2", "model.channels=[8]", "model.mel.n_mels=32")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,6 +13,7 @@ from tests.fixtures.detection_tables import PROVENANCE, TABLES, detection, writt
 
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats import parquet, raven
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.registry import FORMATS, detect_format, read_annotations
 from dawnchorus.types import Provenance, RecordingMetadata, RecordingTable
 
@@ -151,3 +152,14 @@ def test_ten_thousand_recordings_are_streamed() -> None:
 
         FORMATS[name].write(stream, tables(), PROVENANCE)  # type: ignore[arg-type]
         assert seen[5000] > 0.4 * stream.n_written
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_columns_are_written_without_an_object_for_each_detection(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    marked = detection(0.1, channel=2, low_hz=0.0, high_hz=750.25, human_voice=False, probability=0.5)
+    tables = [*TABLES, replace(TABLES[2], detections=(marked, detection(3.3, "A\tb", "C\td\ne, f")))]
+    expected = written(name, tables, EACH)
+    columns = [replace(table, detections=DetectionColumns.from_detections(table.detections)) for table in tables]
+    monkeypatch.delattr(DetectionColumns, "__iter__")
+    monkeypatch.delattr(DetectionColumns, "__getitem__")
+    assert written(name, columns, EACH) == expected

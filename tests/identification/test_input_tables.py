@@ -36,12 +36,12 @@ def test_lists_that_are_not_there_are_refused(tmp_path: Path, read: object) -> N
 def test_species_list_of_comments_alone_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"list\.csv: expected one species in a line, found none"):
         read_species_list(written(tmp_path, "# none\n\n  \n"))
-    assert read_species_list(written(tmp_path, "# one\n\n  Parus major \n")) == ("Parus major",)
+    assert read_species_list(written(tmp_path, "# one\n\n  Parus major \n")).values == ("Parus major",)
 
 
 def test_thresholds_are_accepted_from_0_to_1(tmp_path: Path) -> None:
     table = written(tmp_path, "species,min_score\nParus major,0\nCuculus canorus,0.5\nStrix aluco,1\n")
-    assert read_thresholds(table) == {"Parus major": 0.0, "Cuculus canorus": 0.5, "Strix aluco": 1.0}
+    assert read_thresholds(table).values == {"Parus major": 0.0, "Cuculus canorus": 0.5, "Strix aluco": 1.0}
 
 
 @pytest.mark.parametrize("row", ["Parus major,-0.01", "Parus major,1.01", ",0.5"])
@@ -53,7 +53,9 @@ def test_thresholds_beyond_0_to_1_are_refused(tmp_path: Path, row: str) -> None:
 
 @pytest.mark.parametrize("location", [(-90, -180), (0, 11), (90, 180), (52.5, 13.4)])
 def test_extreme_coordinates_are_accepted(tmp_path: Path, location: tuple[float, float]) -> None:
-    (metadata,) = read_recordings(written(tmp_path, f"path,lat,lon\na.wav,{location[0]},{location[1]}\n")).values()
+    (metadata,) = read_recordings(
+        written(tmp_path, f"path,lat,lon\na.wav,{location[0]},{location[1]}\n")
+    ).values.values()
     assert metadata == RecordingMetadata(latitude=location[0], longitude=location[1], source="list.csv")
 
 
@@ -67,8 +69,8 @@ def test_locations_beyond_the_earth_are_refused(tmp_path: Path, location: str) -
 def test_recordings_may_lack_location_or_time_but_not_both(tmp_path: Path) -> None:
     expected = RecordingMetadata(start_time=datetime(2026, 5, 1, 4, 30), source="list.csv")
     for table in ("path,time\na.wav,2026-05-01T04:30:00\n", "path,time,lat,lon\na.wav,2026-05-01T04:30,,\n"):
-        assert list(read_recordings(written(tmp_path, table)).values()) == [expected]
-    (metadata,) = read_recordings(written(tmp_path, "path,lat,lon,time\na.wav,1,2,\n")).values()
+        assert list(read_recordings(written(tmp_path, table)).values.values()) == [expected]
+    (metadata,) = read_recordings(written(tmp_path, "path,lat,lon,time\na.wav,1,2,\n")).values.values()
     assert metadata == RecordingMetadata(latitude=1, longitude=2, source="list.csv")
     with pytest.raises(FormatError, match=r"expected columns latitude and longitude, or start_time; found \['path'"):
         read_recordings(written(tmp_path, "path,notes\na.wav,x\n"))
@@ -77,7 +79,7 @@ def test_recordings_may_lack_location_or_time_but_not_both(tmp_path: Path) -> No
 
 
 def test_times_are_accepted_to_the_year_2100(tmp_path: Path) -> None:
-    (metadata,) = read_recordings(written(tmp_path, "path,time\na.wav,2100-12-31T23:59:59\n")).values()
+    (metadata,) = read_recordings(written(tmp_path, "path,time\na.wav,2100-12-31T23:59:59\n")).values.values()
     assert metadata.start_time == datetime(2100, 12, 31, 23, 59, 59)
     for text in ("2101-01-01", "9999-01-01", "dawn"):
         with pytest.raises(FormatError, match=f"line 2: expected a time like 2026-05-01T04:30:00, found '{text}'"):
@@ -91,7 +93,7 @@ def test_paths_are_relative_to_the_table_or_the_current_folder(tmp_path: Path, m
     monkeypatch.chdir(tmp_path / "here")
     long_name = "x" * 300 + ".wav"
     table = written(tmp_path / "tables", f"path,lat,lon\na.wav,1,2\nb.wav,1,2\n{long_name},1,2\n")
-    assert list(read_recordings(table)) == [
+    assert list(read_recordings(table).values) == [
         tmp_path / "tables" / "a.wav",
         tmp_path / "here" / "b.wav",
         tmp_path / "here" / long_name,
@@ -105,19 +107,19 @@ def encoded(folder: Path, text: str, encoding: str) -> Path:
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
 def test_lists_are_read_in_the_encodings_of_windows(tmp_path: Path, encoding: str) -> None:
-    assert read_species_list(encoded(tmp_path, "Parus major\r\nGrünspecht\r\n", encoding)) == (
+    assert read_species_list(encoded(tmp_path, "Parus major\r\nGrünspecht\r\n", encoding)).values == (
         "Parus major",
         "Grünspecht",
     )
-    assert read_thresholds(encoded(tmp_path, "species;min_score\r\nGrünspecht;0,5\r\n", encoding)) == {
+    assert read_thresholds(encoded(tmp_path, "species;min_score\r\nGrünspecht;0,5\r\n", encoding)).values == {
         "Grünspecht": 0.5
     }
 
 
 def test_species_lists_may_be_tables(tmp_path: Path) -> None:
     table = written(tmp_path, "Common Name;Scientific Name\nGreat Tit;Parus major\n")
-    assert read_species_list(table) == ("Parus major",)
-    assert read_species_list(written(tmp_path, "Species\nParus major\n")) == ("Parus major",)
+    assert read_species_list(table).values == ("Parus major",)
+    assert read_species_list(written(tmp_path, "Species\nParus major\n")).values == ("Parus major",)
 
 
 @pytest.mark.parametrize(
@@ -133,17 +135,16 @@ def test_species_lists_may_be_tables(tmp_path: Path) -> None:
     ],
 )
 def test_locations_and_times_as_people_write_them(tmp_path: Path, row: str, expected: tuple[object, ...]) -> None:
-    (metadata,) = read_recordings(written(tmp_path, f"path;{row}\n")).values()
+    (metadata,) = read_recordings(written(tmp_path, f"path;{row}\n")).values.values()
     assert (metadata.latitude, metadata.longitude, metadata.start_time) == expected
 
 
 @pytest.mark.parametrize("column", ["date", "start_time"])
 def test_a_date_alone_is_a_day_without_a_time(tmp_path: Path, column: str) -> None:
-    notes: list[str] = []
     path = written(tmp_path, f"path,{column}\na.wav,2024-05-03\n")
-    (metadata,) = read_recordings(path, on_note=notes.append).values()
-    assert metadata == DatedMetadata(source="list.csv", day=date(2024, 5, 3))
-    assert notes == [f"{tmp_path / 'list.csv'}: 1 of 1 recording has a date without a time: it counts for the week."]
+    table = read_recordings(path)
+    assert list(table.values.values()) == [DatedMetadata(source="list.csv", day=date(2024, 5, 3))]
+    assert table.notes == (f"{path}: 1 of 1 recording has a date without a time: it counts for the week.",)
 
 
 @pytest.mark.parametrize(
@@ -167,33 +168,30 @@ def test_values_that_are_not_understood_are_named(tmp_path: Path, rows: str, mes
 
 
 def test_ambiguous_day_month_order_is_reported(tmp_path: Path) -> None:
-    notes: list[str] = []
-    table = read_recordings(
-        written(tmp_path, "path,date,time\na.wav,5/3/2024,6:00\nb.wav,5/4/2024,6:00\n"), on_note=notes.append
-    )
-    assert [metadata.start_time for metadata in table.values()] == [datetime(2024, 5, 3, 6), datetime(2024, 5, 4, 6)]
-    assert "in 2 rows day and month could change places (as '5/3/2024')" in notes[0]
+    table = read_recordings(written(tmp_path, "path,date,time\na.wav,5/3/2024,6:00\nb.wav,5/4/2024,6:00\n"))
+    times = [metadata.start_time for metadata in table.values.values()]
+    assert times == [datetime(2024, 5, 3, 6), datetime(2024, 5, 4, 6)]
+    assert "in 2 rows day and month could change places (as '5/3/2024')" in table.notes[0]
 
 
 def test_times_with_hyphens_are_no_dates(tmp_path: Path) -> None:
-    notes: list[str] = []
-    table = written(tmp_path, "path,date,time\na.wav,2024-05-03,05-06-07\n")
-    (metadata,) = read_recordings(table, on_note=notes.append).values()
-    assert (metadata.start_time, notes) == (datetime(2024, 5, 3, 5, 6, 7), [])
+    table = read_recordings(written(tmp_path, "path,date,time\na.wav,2024-05-03,05-06-07\n"))
+    (metadata,) = table.values.values()
+    assert (metadata.start_time, table.notes) == (datetime(2024, 5, 3, 5, 6, 7), ())
 
 
 def test_columns_that_are_not_read_are_named_with_an_example(tmp_path: Path) -> None:
-    notes: list[str] = []
-    table = written(tmp_path, "Datei,date,week,timezone,place,empty\na.wav,2024-05-03,18,Europe/Berlin,Austin,\n")
-    assert len(read_recordings(table, on_note=notes.append)) == 1
+    path = written(tmp_path, "Datei,date,week,timezone,place,empty\na.wav,2024-05-03,18,Europe/Berlin,Austin,\n")
+    table = read_recordings(path)
+    assert len(table.values) == 1
     named = "columns that are not read: week (as '18'), timezone (as 'Europe/Berlin'), place (as 'Austin')."
-    assert any(note.endswith(named) for note in notes)
+    assert any(note.endswith(named) for note in table.notes)
 
 
 def test_paths_of_windows_are_found(tmp_path: Path) -> None:
     (tmp_path / "night").mkdir()
     (tmp_path / "night" / "a.wav").touch()
-    assert list(read_recordings(written(tmp_path, "path,lat,lon\n.\\night\\a.wav,1,2\n"))) == [
+    assert list(read_recordings(written(tmp_path, "path,lat,lon\n.\\night\\a.wav,1,2\n")).values) == [
         tmp_path / "night" / "a.wav"
     ]
 
@@ -211,7 +209,7 @@ def test_lists_may_be_pipes(tmp_path: Path, read: object, text: str, expected: o
     os.mkfifo(pipe)
     writer = threading.Thread(target=pipe.write_text, args=(text,))
     writer.start()
-    assert read(pipe) == expected  # type: ignore[operator]
+    assert read(pipe).values == expected  # type: ignore[operator]
     writer.join()
 
 
@@ -220,11 +218,11 @@ def test_a_species_with_two_thresholds_is_refused_with_both_lines(tmp_path: Path
     with pytest.raises(FormatError, match=r"lines 2 and 4: expected one score for parus major, found 0\.9 and 0\.1"):
         read_thresholds(table)
     same = written(tmp_path, "species,min_score\nParus major,0.9\nParus major_Great Tit,0.9\n")
-    assert read_thresholds(same) == {"Parus major": 0.9}
+    assert read_thresholds(same).values == {"Parus major": 0.9}
 
 
 def test_lists_have_any_name_of_a_class(tmp_path: Path, level_bundle: Bundle) -> None:
-    names = read_species_list(written(tmp_path, "loud_bird\n?\nAVIS PARVA_Quiet Bird\n"))
+    names = read_species_list(written(tmp_path, "loud_bird\n?\nAVIS PARVA_Quiet Bird\n")).values
     assert nearest_species(names, level_bundle.labels) == ["'?' is not a class of the model."]
     assert np.isfinite(build_score_filter(level_bundle, Options(species=names)).thresholds).tolist() == [
         True,
@@ -239,10 +237,11 @@ def test_lists_have_any_name_of_a_class(tmp_path: Path, level_bundle: Bundle) ->
 
 
 def test_names_that_are_twice_in_a_species_list_are_said(tmp_path: Path) -> None:
-    path, notes = tmp_path / "list.txt", list[str]()
+    path = tmp_path / "list.txt"
     path.write_text("Parus major\nTurdus merula\nparus  major_Great Tit\n")
-    assert len(read_species_list(path, on_note=notes.append)) == 3
-    assert notes == [f"{path}: names that are there twice: 1, as 'Parus major' and 'parus  major_Great Tit'."]
+    table = read_species_list(path)
+    assert len(table.values) == 3
+    assert table.notes == (f"{path}: names that are there twice: 1, as 'Parus major' and 'parus  major_Great Tit'.",)
 
 
 @pytest.mark.parametrize(
@@ -255,12 +254,11 @@ def test_names_that_are_twice_in_a_species_list_are_said(tmp_path: Path) -> None
     ],
 )
 def test_misspelt_columns_and_doubtful_locations_are_said(tmp_path: Path, content: str, said: str) -> None:
-    notes: list[str] = []
     try:
-        read_recordings(written(tmp_path, content), on_note=notes.append)
+        text = "\n".join(read_recordings(written(tmp_path, content)).notes)
     except FormatError as error:
-        notes.append(str(error))
-    assert said in "\n".join(notes)
+        text = str(error)
+    assert said in text
 
 
 def test_threshold_of_no_one_species_is_refused_by_name(tmp_path: Path) -> None:
@@ -281,14 +279,14 @@ def test_lists_as_people_write_them(tmp_path: Path) -> None:
     species.write_bytes(
         b"\xef\xbb\xbf# my list\r\nParus major_Great Tit\r\n\r\nCuculus canorus\r\n",
     )
-    assert read_species_list(species) == ("Parus major", "Cuculus canorus")
+    assert read_species_list(species).values == ("Parus major", "Cuculus canorus")
     thresholds = tmp_path / "thresholds.csv"
     thresholds.write_text("Species,Threshold\nParus major_Great Tit,0.7\n")
-    assert read_thresholds(thresholds) == {"Parus major": 0.7}
+    assert read_thresholds(thresholds).values == {"Parus major": 0.7}
     thresholds.write_text("scientific_name,min_score\n")
-    notes: list[str] = []
-    assert read_thresholds(thresholds, on_note=notes.append) == {}
-    assert "no threshold in it" in notes[0]
+    read = read_thresholds(thresholds)
+    assert (read.values, len(read.notes)) == ({}, 1)
+    assert "no threshold in it" in read.notes[0]
     thresholds.write_text("species,threshold\nParus major,0.5\nGreat Tit,0.7\n")
     with pytest.raises(FormatError, match=r"thresholds.csv: lines 2 and 3: expected one score for Great Tit"):
         read_thresholds(thresholds, labels=[Label("Parus major", "Great Tit")])

@@ -26,7 +26,7 @@ from dawnchorus.audio.sample_analyses import build_table
 from dawnchorus.audio.write import write_recording
 from dawnchorus.errors import JournalDamagedError, OutputError
 from dawnchorus.identification import Options, identify
-from dawnchorus.identification.journal import NO_FILE, Journal, RecordingSummary, file_mark, set_aside
+from dawnchorus.identification.journal import NO_FILE, Journal, RecordingSummary, file_mark
 from dawnchorus.inference.analyses.hits import HIT
 from dawnchorus.inference.preparation import Kept
 from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
@@ -64,18 +64,20 @@ def test_journal_keeps_what_it_was_given(tmp_path: Path) -> None:
     )
     with closing(new_journal(tmp_path / "run.journal")) as journal:
         journal.add(first, MARK)
-        journal.add(second, MARK)
+        journal.add_failure(second, MARK)
     with closing(Journal(tmp_path / "run.journal")) as journal:
         assert journal.parameters() == {"min_score": 0.25}
         read = journal.read(first.path)
         assert isinstance(read, ScoredRecording)
         assert contents(read) == contents(first)
-        assert journal.read(second.path) == second
+        assert journal.read_failure(second.path) == second.reason
+        assert journal.read(second.path) is None
         assert journal.read(Path("/c.wav")) is None
         assert journal.read_summary(first.path) == RecordingSummary(
             first.path, first.metadata, ("truncated",), 1.75, kept_s=(first.duration_s,), duration_s=first.duration_s
         )
-        assert journal.read_summary(second.path) == second
+        assert journal.read_summary(second.path) is None
+        assert journal.read_failure(first.path) is None
         assert journal.read_summary(Path("/c.wav")) is None
         assert journal.paths() == [first.path, second.path]
 
@@ -106,7 +108,7 @@ def test_older_journal_has_the_names_of_today() -> None:
 def test_journal_of_a_new_run_is_empty() -> None:
     with closing(Journal(None)) as journal:
         assert journal.parameters() is None
-        assert journal.written is None
+        assert journal.earlier_layout() is None
         assert journal.paths() == []
         assert journal.replaced is None
 
@@ -114,21 +116,24 @@ def test_journal_of_a_new_run_is_empty() -> None:
 def test_journal_that_starts_again_forgets_everything() -> None:
     with closing(new_journal()) as journal:
         journal.add(scored(Path("/a.wav")), MARK)
-        journal.written = {"formats": ["csv"]}
+        journal.note_output("a.csv", "signature")
         journal.start({"min_score": 0.5})
         assert journal.parameters() == {"min_score": 0.5}
-        assert journal.written is None
+        assert journal.output_signature("a.csv") is None
         assert journal.paths() == []
 
 
-def test_journal_notes_how_tables_were_written() -> None:
+def test_journal_notes_outputs() -> None:
     with closing(new_journal()) as journal:
-        journal.written = {"formats": ["csv"]}
-        assert journal.written == {"formats": ["csv"]}
-        journal.written = {"formats": ["raven"]}
-        assert journal.written == {"formats": ["raven"]}
-        journal.written = None
-        assert journal.written is None
+        assert journal.output_signature("a.csv") is None
+        journal.note_output("a.csv", "first")
+        journal.note_output("caf\udce9.csv", "other")
+        assert journal.output_signature("a.csv") == "first"
+        journal.note_output("a.csv", "second")
+        assert journal.output_signature("a.csv") == "second"
+        journal.forget_output("a.csv")
+        assert journal.output_signature("a.csv") is None
+        assert journal.output_signature("caf\udce9.csv") == "other"
 
 
 def test_recording_is_done_while_its_file_is_the_same() -> None:
@@ -136,7 +141,7 @@ def test_recording_is_done_while_its_file_is_the_same() -> None:
     with closing(new_journal()) as journal:
         assert not journal.is_done(path, MARK)
         assert not journal.is_done(path, NO_FILE)
-        journal.add(FailedRecording(path, "broken"), MARK)
+        journal.add_failure(FailedRecording(path, "broken"), MARK)
         assert not journal.is_done(path, MARK)
         journal.add(scored(path), MARK)
         assert journal.is_done(path, MARK)
@@ -145,24 +150,24 @@ def test_recording_is_done_while_its_file_is_the_same() -> None:
         assert not journal.is_done(path, (MARK[0], MARK[1] + 1))
 
 
-def test_own_table_is_out_of_date_when_scored_again() -> None:
+def test_mark_of_a_scored_recording_is_that_of_its_file() -> None:
     path = Path("/a.wav")
     with closing(new_journal()) as journal:
-        assert not journal.is_in_table(path)
+        assert journal.scored_mark(path) is None
+        journal.add_failure(FailedRecording(path, "broken"), MARK)
+        assert journal.scored_mark(path) is None
         journal.add(scored(path), MARK)
-        assert not journal.is_in_table(path)
-        journal.note_in_table(path)
-        assert journal.is_in_table(path)
-        journal.add(scored(path), MARK)
-        assert not journal.is_in_table(path)
+        assert journal.scored_mark(path) == MARK
 
 
-def test_root_is_that_of_the_first_run(tmp_path: Path) -> None:
-    with closing(new_journal()) as journal:
-        assert journal.root([tmp_path / "a" / "x.wav"]) == str(tmp_path / "a")
-        assert journal.root([tmp_path / "b" / "x.wav"]) == str(tmp_path / "a")
-    with closing(new_journal()) as journal:
-        assert journal.root([]) is None
+def test_root_is_that_of_the_start() -> None:
+    with closing(Journal(None)) as journal:
+        assert journal.root is None
+        journal.start({}, root="/a")
+        journal.add(scored(Path("/a/b/x.wav")), MARK)
+        assert journal.root == "/a"
+        journal._db.execute("DELETE FROM run WHERE key = 'root'")
+        assert journal.root == str(Path("/a/b").absolute()), "as a version that was killed at its start left it"
 
 
 @pytest.mark.parametrize("elsewhere", ["a", "z"])
@@ -187,8 +192,8 @@ def test_journal_is_used_by_several_threads() -> None:
 
 def test_odd_letters_of_reasons_and_warnings_are_printable() -> None:
     with closing(new_journal()) as journal:
-        journal.add(FailedRecording(Path("/a.wav"), "caf\udce9.wav: broken"), MARK)
-        assert journal.read(Path("/a.wav")) == FailedRecording(Path("/a.wav"), "caf\\udce9.wav: broken")
+        journal.add_failure(FailedRecording(Path("/a.wav"), "caf\udce9.wav: broken"), MARK)
+        assert journal.read_failure(Path("/a.wav")) == "caf\\udce9.wav: broken"
 
 
 def test_mark_is_size_and_time_of_a_file(tmp_path: Path) -> None:
@@ -239,25 +244,6 @@ def test_journal_of_an_older_version_lacks_speech() -> None:
             note.speech_s = 1.0  # type: ignore[misc]
 
 
-def test_damaged_journal_is_set_aside_with_its_companions(tmp_path: Path) -> None:
-    path = tmp_path / "run.journal"
-    for k in (1, 2):
-        for suffix in ("", "-wal", "-shm"):
-            (tmp_path / f"run.journal{suffix}").write_text(f"{k}{suffix}")
-        assert set_aside(path) == tmp_path / f"run.journal.damaged-{k}"
-    path.write_text("alone")
-    set_aside(path)
-    assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {
-        "run.journal.damaged-1": "1",
-        "run.journal.damaged-1-wal": "1-wal",
-        "run.journal.damaged-1-shm": "1-shm",
-        "run.journal.damaged-2": "2",
-        "run.journal.damaged-2-wal": "2-wal",
-        "run.journal.damaged-2-shm": "2-shm",
-        "run.journal.damaged-3": "alone",
-    }
-
-
 def test_journal_that_is_refused_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "run.journal").write_bytes(b"no database " * 100)
     opened: list[sqlite3.Connection] = []
@@ -283,8 +269,9 @@ def test_a_journal_of_an_older_version_is_resumed(tmp_path: Path) -> None:
         expected = {"bundle_id": "0123456789ab", "activation": "sigmoid", **options.scoring()}
         assert journal.parameters() == json.loads(json.dumps(expected))
         assert journal.paths() == [Path("/data/a.wav"), Path("/data/b.wav")]
+        assert (journal.root, journal.earlier_layout(), journal.earlier_tables()) == ("/data", None, set())
         assert journal.is_done(Path("/data/a.wav"), (100, 5))
-        assert journal.read(Path("/data/b.wav")) == FailedRecording(Path("/data/b.wav"), "it is damaged")
+        assert journal.read_failure(Path("/data/b.wav")) == "it is damaged"
         result = journal.read(Path("/data/a.wav"))
         assert isinstance(result, ScoredRecording)
         assert contents(result)["channels"] == [
@@ -293,6 +280,8 @@ def test_a_journal_of_an_older_version_is_resumed(tmp_path: Path) -> None:
         ]
         assert (result.info.n_channels, result.speech) == (2, (Segment(1.0, 2.0),))
         assert result.metadata == RecordingMetadata(datetime(2026, 5, 1, 3, 45), 52.5, 13.4)
+        journal.add(result, MARK)
+        assert journal.is_done(Path("/data/a.wav"), MARK)
 
 
 def test_rows_are_in_the_journal_with_the_recording_that_they_are_of(tmp_path: Path) -> None:
@@ -313,7 +302,7 @@ def test_rows_are_in_the_journal_with_the_recording_that_they_are_of(tmp_path: P
         read = journal.read_analysis(recording.path, "health")
         assert read is not None
         assert read.tobytes() == table.tobytes()
-        journal.add(FailedRecording(recording.path, "gone"), NO_FILE)
+        journal.add_failure(FailedRecording(recording.path, "gone"), NO_FILE)
         assert journal.read_analysis(recording.path, "health") is None
 
 
@@ -335,11 +324,11 @@ import os, signal, sys
 from dawnchorus.identification import identify
 
 def kill(progress):
-    if progress.n_done + progress.n_failed >= int(sys.argv[4]):
+    if progress.done - progress.metrics["n_resumed"] >= int(sys.argv[4]):
         os.kill(os.getpid(), signal.SIGKILL)
 
 identify(
-    sys.argv[1], model=sys.argv[2], out=sys.argv[3], workers=2, analyses=["health", "indices"], on_progress=kill
+    sys.argv[1], model=sys.argv[2], out=sys.argv[3], workers=2, analyses=["health", "indices"], report=kill
 )
 """
 """A run that is killed as soon as so many recordings are done."""
@@ -372,7 +361,7 @@ def test_identify_resumes_after_sigkill(tmp_path: Path, level_bundle: Bundle) ->
         assert killed.returncode == -signal.SIGKILL
         assert not out.exists()
     run = identify(recordings, model=level_bundle.folder, out=out, analyses=analyses)
-    assert run.progress.n_resumed >= 5
+    assert run.counts.n_resumed >= 5
     for end in (".csv", ".health.csv", ".health.recorders.csv", ".indices.csv"):
         assert (tmp_path / f"killed{end}").read_bytes() == (tmp_path / f"whole{end}").read_bytes()
     assert b"broken.wav" in (tmp_path / "killed.csv.failures.csv").read_bytes()

@@ -10,7 +10,8 @@ import pytest
 
 from dawnchorus.errors import MissingExtraError
 from dawnchorus.identification.notebook import NotebookProgress
-from dawnchorus.identification.result import Progress
+from dawnchorus.identification.result import RunCounts
+from dawnchorus.types import Progress
 
 
 def test_the_bar_is_drawn_once_and_updated(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,11 +26,13 @@ def test_the_bar_is_drawn_once_and_updated(monkeypatch: pytest.MonkeyPatch) -> N
     module.display = SimpleNamespace(HTML=str, display=display)  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "IPython", module)
     bar = NotebookProgress()
-    bar(Progress(4))
-    bar(Progress(4, n_resumed=1, n_done=1, n_failed=1, n_detections=7))
+    bar(RunCounts(4).as_progress("identifying"))
+    bar(RunCounts(4, n_resumed=1, n_done=1, n_failed=1, n_detections=1200).as_progress("identifying"))
+    bar(Progress("training", 2, 5, "epochs", {"loss": 0.5}))
     assert shown == [
         '<progress value="0" max="4"></progress> 0 of 4 recordings, 0 detections',
-        '<progress value="3" max="4"></progress> 3 of 4 recordings, 1 failed, 7 detections',
+        '<progress value="3" max="4"></progress> 3 of 4 recordings, 1 failed, 1200 detections',
+        '<progress value="2" max="5"></progress> 2 of 5 epochs',
     ]
 
 

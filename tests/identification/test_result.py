@@ -15,7 +15,7 @@ import soundfile
 from tests.fixtures.ranges import range_bundle
 
 from dawnchorus.audio.windows import WindowPlan
-from dawnchorus.identification import Options, Progress, identify
+from dawnchorus.identification import Options, RunCounts, identify
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import Journal
 from dawnchorus.identification.range_filter import RangeFilter
@@ -26,7 +26,7 @@ from dawnchorus.inference.model import Model
 from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
-from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
+from dawnchorus.types import AudioInfo, Progress, RecordingMetadata, Segment
 
 MARK = (1, 2)
 BROKEN = Path("/data/caf\udce9.wav")
@@ -119,11 +119,11 @@ def run_of(bundle: Bundle, *, range_filter: RangeFilter | None = None, **options
         (ScoredChannel({"hits": np.array([(0, 0, 0.5), (0, 1, 0.5), (1, 0, 0.5)], HIT)}),),
         (Segment(0.5, 0.75), Segment(1.0, 1.5)),
     )
-    journal.add(FailedRecording(BROKEN, "broken"), MARK)
+    journal.add_failure(FailedRecording(BROKEN, "broken"), MARK)
     journal.add(scored, MARK)
     builder = TableBuilder(bundle, plan, Options(**options), range_filter, {})  # type: ignore[arg-type]
     paths = (BROKEN, scored.path, Path("/data/never.wav"))
-    return Run(bundle, paths, Progress(len(paths)), journal, builder)
+    return Run(bundle, paths, RunCounts(len(paths)), journal, builder)
 
 
 def test_run_tells_failures_warnings_and_voices(level_bundle: Bundle) -> None:
@@ -187,17 +187,19 @@ def test_progress_counts_recordings_windows_and_seconds(tmp_path: Path, level_bu
             model=level_bundle.folder,
             out=tmp_path / "x.csv",
             workers=2,
-            on_progress=seen.append,
+            report=seen.append,
             **more,  # type: ignore[arg-type]
         )
 
     run = scored()
-    assert seen[0] == Progress(n_files=4, n_resumed=0, n_done=0, n_failed=0, n_detections=0, scored_s=0.0)
-    assert run.progress == Progress(n_files=4, n_resumed=0, n_done=2, n_failed=2, n_detections=12, scored_s=4.0)
+    metrics = {"n_resumed": 0, "n_done": 0, "n_failed": 0, "n_detections": 0, "scored_s": 0.0}
+    assert seen[0] == Progress("identifying", 0, 4, "recordings", metrics)
+    assert seen[-1] == run.counts.as_progress("identifying")
+    assert run.counts == RunCounts(n_files=4, n_resumed=0, n_done=2, n_failed=2, n_detections=12, scored_s=4.0)
     assert [Path(problem.recording).name for problem in run.failures] == ["broken.wav", "empty.wav"]
     run = scored(resume=True)
-    assert seen[0] == Progress(n_files=4, n_resumed=2)
-    assert run.progress == Progress(n_files=4, n_resumed=2, n_failed=2)
+    assert (seen[0].done, seen[0].metrics["n_resumed"]) == (2, 2)
+    assert run.counts == RunCounts(n_files=4, n_resumed=2, n_failed=2)
     assert run.warnings == ()
 
 
@@ -223,7 +225,7 @@ def test_journal_is_closed_when_a_run_is_interrupted(
 
     for out in (None, tmp_path / "x.csv"):
         with pytest.raises(KeyboardInterrupt):
-            identify(tmp_path / "a.wav", model=level_bundle.folder, out=out, on_progress=interrupt)
+            identify(tmp_path / "a.wav", model=level_bundle.folder, out=out, report=interrupt)
     assert [journal.path for journal in closed] == [None, tmp_path / ".x.csv.journal"]
 
 

@@ -22,6 +22,7 @@ from dawnchorus.identification import Options, identify
 from dawnchorus.identification.input_tables import read_recordings
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import apply_activation, open_session
+from dawnchorus.types import Progress
 
 
 @pytest.fixture
@@ -163,17 +164,17 @@ def test_a_finished_run_is_kept_added_to_or_replaced(tmp_path: Path, level_bundl
         identify(audio_folder, model=model, out=out)
     soundfile.write(audio_folder / "b.wav", tone(), 16_000)
     run = identify(audio_folder, model=model, out=out, resume=True)
-    assert (run.progress.n_resumed, run.progress.n_done) == (1, 1)
+    assert (run.counts.n_resumed, run.counts.n_done) == (1, 1)
     assert out.read_bytes().startswith(before)
     assert len(out.read_bytes().splitlines()) == 9
     soundfile.write(audio_folder / "a.wav", tone(seconds=3), 16_000)
     run = identify(audio_folder, model=model, out=out, resume=True)
-    assert (run.progress.n_resumed, run.progress.n_done) == (1, 1), "a changed recording is scored again"
+    assert (run.counts.n_resumed, run.counts.n_done) == (1, 1), "a changed recording is scored again"
     with pytest.raises(InputError, match=r"begun with other settings \(min_score changed\)"):
         identify(audio_folder, Options(min_score=0.4), model=model, out=out, resume=True)
     assert out.exists()
     run = identify(audio_folder, Options(min_score=0.4), model=model, out=out, overwrite=True)
-    assert run.progress.n_done == 2
+    assert run.counts.n_done == 2
 
 
 def test_resume_refuses_a_bundle_of_the_same_graph_with_another_activation(
@@ -201,7 +202,7 @@ def test_how_scores_are_shown_may_change_without_scoring_again(levels: Path, lev
     out = levels.with_name("all.csv")
     identify(levels, model=level_bundle.folder, out=out)
     run = identify(levels, Options(merge=True), model=level_bundle.folder, out=out, resume=True)
-    assert run.progress.n_done == 0
+    assert run.counts.n_done == 0
     assert len(out.read_text().splitlines()) == 3
 
 
@@ -216,7 +217,7 @@ def test_two_runs_cannot_write_to_one_path(tmp_path: Path, level_bundle: Bundle)
             except BusyError as error:
                 errors.append(error)
 
-    identify(tmp_path, model=level_bundle.folder, out=tmp_path / "all.csv", on_progress=second)
+    identify(tmp_path, model=level_bundle.folder, out=tmp_path / "all.csv", report=second)
     assert "another dawnchorus process is writing here" in str(errors[0])
 
 
@@ -259,7 +260,7 @@ def test_a_folder_gets_one_table_for_each_recording_at_its_own_path(tmp_path: Pa
 def test_a_recordings_table_gives_time_and_location(levels: Path, level_bundle: Bundle) -> None:
     table = levels.with_name("recordings.csv")
     table.write_text("file,lat,lon,time\nlevels.wav,62,15,2026-05-01T04:00:00+02:00\n")
-    origins = read_recordings(table)
+    origins = read_recordings(table).values
     assert list(origins) == [levels]
     run = identify(levels, model=level_bundle.folder, recordings=origins)
     (identified,) = run.tables()
@@ -333,7 +334,7 @@ def test_a_table_that_was_deleted_is_written_again(tmp_path: Path, level_bundle:
     identify(tmp_path / "a.wav", model=level_bundle.folder, out=out)
     before = out.read_bytes()
     out.unlink()
-    assert identify(tmp_path / "a.wav", model=level_bundle.folder, out=out).progress.n_done == 0
+    assert identify(tmp_path / "a.wav", model=level_bundle.folder, out=out).counts.n_done == 0
     assert out.read_bytes() == before
 
 
@@ -341,13 +342,13 @@ def test_a_run_that_is_given_up_leaves_no_thread(tmp_path: Path, level_bundle: B
     for k in range(20):
         soundfile.write(tmp_path / f"{k}.wav", tone(seconds=5), 16_000)
 
-    def stop(_progress: object) -> None:
-        if threading.current_thread() is threading.main_thread() and _progress.n_done:  # type: ignore[attr-defined]
+    def stop(progress: Progress) -> None:
+        if threading.current_thread() is threading.main_thread() and progress.done:
             raise KeyboardInterrupt
 
     before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
-        identify(tmp_path, model=level_bundle.folder, workers=2, on_progress=stop)
+        identify(tmp_path, model=level_bundle.folder, workers=2, report=stop)
     wait_for(lambda: threading.active_count() <= before)
 
 
@@ -359,7 +360,7 @@ def test_locations_of_a_table_are_found_whatever_way_the_recording_is_named(
     (levels.parent / "here").mkdir()
     monkeypatch.chdir(levels.parent / "here")
     (identified,) = identify(
-        "../levels.wav", model=level_bundle.folder, recordings=read_recordings(Path("../recordings.csv"))
+        "../levels.wav", model=level_bundle.folder, recordings=read_recordings(Path("../recordings.csv")).values
     ).tables()
     assert identified.metadata.latitude == 62
 
@@ -419,8 +420,8 @@ def test_damaged_journal_is_set_aside_and_the_run_starts_again(tmp_path: Path, l
     out.unlink()
     damage(journal)
     run = identify(audio_folder, model=level_bundle.folder, out=out)
-    assert (run.progress.n_done, len(run.warnings)) == (1, 1)
-    assert identify(audio_folder, model=level_bundle.folder, out=out, resume=True).progress.n_resumed == 1
+    assert (run.counts.n_done, len(run.warnings)) == (1, 1)
+    assert identify(audio_folder, model=level_bundle.folder, out=out, resume=True).counts.n_resumed == 1
 
 
 def test_run_without_output_leaves_no_file(

@@ -39,15 +39,17 @@ class Steps:
 
     def __init__(self, model: LoadedModel, *steps: Callable[[], object]) -> None:
         self.model, self._steps = model, iter(enumerate(steps))
-        self.n_added, self.is_closed = 0, False
+        self.n_added = 0
+        self.is_open = self.is_pulled = self.is_closed = False
 
     def open(self) -> None:
-        """Nothing is to be decoded."""
+        self.is_open = True
 
     def is_ready(self, *, within_s: float) -> bool:
         return within_s >= 0
 
     def next_windows(self) -> NumberedWindows | None:
+        self.is_pulled = True
         k, step = next(self._steps, (0, None))
         if step is None:
             return None
@@ -93,6 +95,18 @@ def test_recordings_are_admitted_in_their_order_up_to_a_limit(model: LoadedModel
     assert order.index("c") > order.index("b")
     assert order[-1] == "b" or order.count("b") == 4
     assert engine.n_queued == 0
+
+
+def test_recordings_are_opened_no_further_ahead_than_threads_need_them(model: LoadedModel) -> None:
+    """There is room for nine, but the two that were opened have given nothing yet."""
+    is_over = threading.Event()
+    works = [Steps(model, is_over.wait) for _ in range(9)]
+    with InferenceEngine(n_threads=2, max_active=9) as engine:
+        futures = [engine.submit(work) for work in works]
+        wait_for(lambda: sum(work.is_pulled for work in works) == 2)
+        assert sum(work.is_open for work in works) == 2
+        is_over.set()
+        assert [future.result(60) for future in futures] == [1] * 9
 
 
 def test_error_is_that_of_its_own_recording(model: LoadedModel, engine: InferenceEngine) -> None:

@@ -124,8 +124,8 @@ def run(
             for step in steps:
                 if seen is not None:
                     seen.append(step.n_windows)
-                if step.result is not None:
-                    yield step.result
+                if step.scored is not None or step.failed is not None:
+                    yield step.scored or step.failed
 
     return begin
 

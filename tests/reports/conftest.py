@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.fixtures.birds import recording
+from tests.fixtures.birds import decoder, recording
 
-__all__ = ["recording"]
+__all__ = ["decoder", "recording"]

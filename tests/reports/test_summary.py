@@ -11,6 +11,7 @@ import soundfile
 from tests.fixtures.birds import PROVENANCE, bird, table
 from tests.fixtures.sounds import tone
 
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.plotting.spectrogram import recording_spectrogram
 from dawnchorus.reports.identification import render_page
 from dawnchorus.reports.summary import summarise
@@ -32,7 +33,7 @@ def test_the_best_clip_is_the_highest_score(recording: Path) -> None:
     assert best.time == datetime(2026, 5, 1, 4, 30, 4)
 
 
-def test_the_clip_of_a_species_is_of_the_channel_of_its_best_detection(tmp_path: Path) -> None:
+def test_the_clip_of_a_species_is_of_the_channel_of_its_best_detection(decoder: DecoderProcess, tmp_path: Path) -> None:
     """The first channel is silent, and the mean half as loud."""
     path = tmp_path / "x.wav"
     signal = tone(3000, seconds=3, rate_hz=24_000)
@@ -42,7 +43,8 @@ def test_the_clip_of_a_species_is_of_the_channel_of_its_best_detection(tmp_path:
     assert best is not None
     assert best.channel == 2
     first, second = (
-        recording_spectrogram(path, duration_s=3, channel=each.channel) for each in detections.by_channel()
+        recording_spectrogram(path, decoder=decoder, duration_s=3, channel=each.channel)
+        for each in detections.by_channel()
     )
     assert second.levels_db.max() > first.levels_db.max() + 60
     page = render_page(summarise([(path, detections)]), PROVENANCE, license_note="CC BY")

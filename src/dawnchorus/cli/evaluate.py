@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,7 +156,7 @@ def command(
     results: list[tuple[Evaluation, Scores]] = []
     for name, bundle in zip(models, bundles, strict=True):
         duration_s = sum(row.duration_s or 0 for row in rows)
-        with show_progress(screen, duration_s=duration_s) as update:
+        with show_progress(screen, duration_s=duration_s) as report:
             scores = score_data_set(
                 bundle,
                 table,
@@ -166,7 +166,7 @@ def command(
                 overlap_s=overlap_s,
                 tta_shifts=tta_shifts,
                 secondary=secondary,
-                on_progress=update,
+                report=report,
             )
         results.append((evaluate(bundle, scores, pool=pool), scores))
         options = {"data_set": str(data_set.resolve()), "part": split, "overlap_s": overlap_s, "tta_shifts": tta_shifts}
@@ -340,28 +340,32 @@ def _metrics_table(evaluations: list[Evaluation]) -> Table:
     for each in evaluations:
         table.add_column(f"{each.model} {each.bundle_id}")
         table.add_column("of")
-
-    def add_row(title: str, cells: Iterable[tuple[object, object]]) -> None:
+    for title, cells in _metric_rows(evaluations):
         table.add_row(title, *(str(cell) for pair in cells for cell in pair))
+    return table
 
+
+def _metric_rows(evaluations: list[Evaluation]) -> Iterator[tuple[str, list[tuple[object, object]]]]:
+    """Yield the title of each metric, and of each bundle its value and how many recordings and species it is of."""
     for name in evaluations[0].by_recording:
         if name == "top_1":
             continue
         title = TITLES.get(name, name.replace("_", " "))
-        add_row(title, ((each.by_recording[name], each.counted[name]) for each in evaluations))
+        yield title, [(each.by_recording[name], each.counted[name]) for each in evaluations]
         if any(name in each.with_unknown for each in evaluations):
-            add_row(
+            yield (
                 f"  {UNKNOWN_TITLE}",
-                ((each.with_unknown.get(name, ""), each.counted_with_unknown(name)) for each in evaluations),
+                [(each.with_unknown.get(name, ""), each.counted_with_unknown(name)) for each in evaluations],
             )
-    add_row("calibration error", ((f"{each.calibration_error:.3f}", each.calibration_size) for each in evaluations))
+    yield "calibration error", [(f"{each.calibration_error:.3f}", each.calibration_size) for each in evaluations]
     if any(each.calibrated_error is not None for each in evaluations):
-        errors = (
-            ("", "") if each.calibrated_error is None else (f"{each.calibrated_error:.3f}", each.calibration_size)
-            for each in evaluations
+        yield (
+            "calibrated",
+            [
+                ("", "") if each.calibrated_error is None else (f"{each.calibrated_error:.3f}", each.calibration_size)
+                for each in evaluations
+            ],
         )
-        add_row("calibrated", errors)
-    return table
 
 
 def _show_notes(evaluation: Evaluation, screen: Console) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
@@ -35,7 +35,7 @@ from dawnchorus.formats.columns import detection_values, has_channels, round_val
 from dawnchorus.formats.registry import FORMATS, channel_note
 from dawnchorus.identification import Options, RecordingFailure, Run, identify
 from dawnchorus.identification.estimate import Estimate, estimate_run
-from dawnchorus.identification.input_tables import read_recordings, read_species_list, read_thresholds
+from dawnchorus.identification.input_tables import InputTable, read_recordings, read_species_list, read_thresholds
 from dawnchorus.inference.analyses.health.faults import OK
 from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.model import Model
@@ -45,6 +45,8 @@ from dawnchorus.taxonomy.classes import nearest_species
 from dawnchorus.types import RecordingMetadata
 
 JSON_SCHEMA = 1
+
+T = TypeVar("T")
 
 
 def _formats(_context: click.Context, _option: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -120,9 +122,9 @@ def command(
     if out is None:
         _check_standard_output(formats, analyses)
     screen = Console(quiet=True) if quiet else console(no_color=no_color)
-    species = read_species_list(species_list, on_note=_say_note) if species_list else None
+    species = _print_notes(read_species_list(species_list)) if species_list else None
     options = Options(species=species, **fields, **location)
-    metadata_by_path = read_recordings(recordings, on_note=_say_note) if recordings else None
+    metadata_by_path = _print_notes(read_recordings(recordings)) if recordings else None
     files = _find_recordings(paths)
     if metadata_by_path is not None:
         _say_unmatched(recordings, metadata_by_path, files)
@@ -130,7 +132,7 @@ def command(
     announce_model(store, model)
     bundle = store.open(model)
     if thresholds:
-        options = replace(options, thresholds=read_thresholds(thresholds, labels=bundle.labels, on_note=_say_note))
+        options = replace(options, thresholds=_print_notes(read_thresholds(thresholds, bundle.labels)))
     warn_unknown = [*(options.species or ()), *options.thresholds]
     for line in nearest_species(warn_unknown, bundle.labels):
         click.echo(f"warning: {line}", err=True)
@@ -155,7 +157,7 @@ def command(
         return
     duration_s = estimate.duration_s if estimate else 0.0
     start_s = time.monotonic()
-    with _saying_what_is_kept(out), show_progress(screen, duration_s=duration_s) as update:
+    with _saying_what_is_kept(out), show_progress(screen, duration_s=duration_s) as report_progress:
         run = identify(
             files,
             options,
@@ -168,7 +170,7 @@ def command(
             workers=workers,
             resume=resume,
             overwrite=overwrite,
-            on_progress=update,
+            report=report_progress,
         )
     elapsed_s = time.monotonic() - start_s
     warnings, notes = run.warnings, run.notes
@@ -201,12 +203,15 @@ def _find_recordings(paths: Sequence[str]) -> list[Path]:
     named = files_from(paths)
     recordings = find_recordings(named)
     for note in describe_skipped(named):
-        _say_note(note)
+        click.echo(f"note: {note}", err=True)
     return recordings
 
 
-def _say_note(note: str) -> None:
-    click.echo(f"note: {note}", err=True)
+def _print_notes(table: InputTable[T]) -> T:
+    """Print what was guessed, left out or not read in a table, and return its values."""
+    for note in table.notes:
+        click.echo(f"note: {note}", err=True)
+    return table.values
 
 
 def _say_unmatched(
@@ -264,15 +269,15 @@ class _Result:
 
     def as_json(self) -> dict[str, Any]:
         """Return the run for JSON; with its detections where they are written nowhere else."""
-        run, progress = self.run, self.run.progress
+        run, counts = self.run, self.run.counts
         fields: dict[str, Any] = {
             "schema": JSON_SCHEMA,
             "out": str(self.out) if self.out else None,
-            "n_files": progress.n_files,
-            "n_done": progress.n_done,
-            "n_resumed": progress.n_resumed,
+            "n_files": counts.n_files,
+            "n_done": counts.n_done,
+            "n_resumed": counts.n_resumed,
             "n_failed": len(run.failures),
-            "scored_s": round(progress.scored_s, 3),
+            "scored_s": round(counts.scored_s, 3),
             "speech_s": round(run.speech_s, 3) if run.builder.options.speech is not None else None,
             "elapsed_s": round(self.elapsed_s, 3),
             "species": [
@@ -339,10 +344,10 @@ def _print_table(run: Run, formats: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _say_result(screen: Console, result: _Result, notes: Iterable[str]) -> None:
-    run, progress = result.run, result.run.progress
-    counts = run.species_counts() if not screen.quiet else {}
-    species = [(common, n) for (kind, _, common), n in counts.items() if kind == "species"]
-    sounds = [(common, n) for (kind, _, common), n in counts.items() if kind == "sound"]
+    run, counts = result.run, result.run.counts
+    by_species = run.species_counts() if not screen.quiet else {}
+    species = [(common, n) for (kind, _, common), n in by_species.items() if kind == "species"]
+    sounds = [(common, n) for (kind, _, common), n in by_species.items() if kind == "sound"]
     species.sort(key=lambda entry: (-entry[1], entry[0]))
     for name, n in species[:MAX_LISTED]:
         screen.print(f"{n:8d}  {name}", markup=False)
@@ -356,11 +361,11 @@ def _say_result(screen: Console, result: _Result, notes: Iterable[str]) -> None:
         _print_recorders(screen, run)
     for note in notes:
         screen.print(f"note: {note}", markup=False)
-    resumed = f" ({progress.n_resumed} of them before)" if progress.n_resumed else ""
-    n_done = progress.n_done + progress.n_resumed
+    resumed = f" ({counts.n_resumed} of them before)" if counts.n_resumed else ""
+    n_done = counts.n_done + counts.n_resumed
     screen.print(
-        f"{counted(n_done, 'recording')} done{resumed}, {len(run.failures)} failed; {_length(progress.scored_s)} of "
-        f"sound in {_length(result.elapsed_s)}, {progress.scored_s / max(result.elapsed_s, 1e-6):,.0f} x real time."
+        f"{counted(n_done, 'recording')} done{resumed}, {len(run.failures)} failed; {_length(counts.scored_s)} of "
+        f"sound in {_length(result.elapsed_s)}, {counts.scored_s / max(result.elapsed_s, 1e-6):,.0f} x real time."
     )
     if result.out:
         screen.print(f"Written: {result.out}", markup=False)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from dawnchorus.identification import Progress
-from dawnchorus.types import Report
+from dawnchorus.types import Progress, Report
 
 LINE_EVERY_S = 10.0
 
@@ -25,11 +24,11 @@ def progress_bar(console: Console, text: str) -> Iterator[Report]:
 
 
 @contextmanager
-def show_progress(console: Console, *, duration_s: float) -> Iterator[Callable[[Progress], None]]:
-    """Yield a function to call with the run's progress; `duration_s` is the approximate length of all sound."""
-    started_s = time.monotonic()
+def show_progress(console: Console, *, duration_s: float) -> Iterator[Report]:
+    """Yield the function that a run reports its progress to; `duration_s` is the approximate length of all sound."""
+    duration_s = max(duration_s, 1e-3)
     if not console.is_terminal:
-        yield _plain_lines(console, duration_s, started_s)
+        yield _PlainLines(console, duration_s).report
         return
     columns = (
         TextColumn("{task.fields[files]}"),
@@ -38,34 +37,46 @@ def show_progress(console: Console, *, duration_s: float) -> Iterator[Callable[[
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=max(duration_s, 1e-3), files="", speed="")
-
-        def update(progress: Progress) -> None:
-            speed = f"{_speed(progress, started_s):,.0f} x real time"
-            bar.update(task, completed=progress.scored_s, files=files_text(progress), speed=speed)
-
-        yield update
+        yield _RunBar(bar, duration_s).report
 
 
-def _speed(progress: Progress, started_s: float) -> float:
-    return progress.scored_s / max(time.monotonic() - started_s, 1e-6)
+class _RunBar:
+    """Bar of the sound that is scored, in a terminal."""
+
+    def __init__(self, bar: Bar, duration_s: float) -> None:
+        self._bar, self._started_s = bar, time.monotonic()
+        self._task = bar.add_task("", total=duration_s, files="", speed="")
+
+    def report(self, progress: Progress) -> None:
+        """Draw the bar."""
+        scored_s = progress.metrics["scored_s"]
+        speed = _speed(scored_s, self._started_s)
+        self._bar.update(self._task, completed=scored_s, files=files_text(progress), speed=speed)
+
+
+class _PlainLines:
+    """A line every so often, where no bar can be drawn."""
+
+    def __init__(self, console: Console, duration_s: float) -> None:
+        self._console, self._duration_s = console, duration_s
+        self._started_s = self._last_s = time.monotonic()
+
+    def report(self, progress: Progress) -> None:
+        """Print a line, if the last one is old."""
+        if time.monotonic() - self._last_s < LINE_EVERY_S:
+            return
+        self._last_s = time.monotonic()
+        scored_s = progress.metrics["scored_s"]
+        part = 100 * min(scored_s / self._duration_s, 1)
+        self._console.print(f"{files_text(progress)}, {part:.0f} %, {_speed(scored_s, self._started_s)}")
+
+
+def _speed(scored_s: float, started_s: float) -> str:
+    return f"{scored_s / max(time.monotonic() - started_s, 1e-6):,.0f} x real time"
 
 
 def files_text(progress: Progress) -> str:
     """Format the number of files done and failed, of all."""
-    text = f"{progress.n_resumed + progress.n_done} of {progress.n_files} files"
-    return f"{text}, {progress.n_failed} failed" if progress.n_failed else text
-
-
-def _plain_lines(console: Console, duration_s: float, started_s: float) -> Callable[[Progress], None]:
-    last = started_s
-
-    def update(progress: Progress) -> None:
-        nonlocal last
-        if time.monotonic() - last < LINE_EVERY_S:
-            return
-        last = time.monotonic()
-        part = 100 * min(progress.scored_s / max(duration_s, 1e-3), 1)
-        console.print(f"{files_text(progress)}, {part:.0f} %, {_speed(progress, started_s):,.0f} x real time")
-
-    return update
+    n_failed = progress.metrics["n_failed"]
+    text = f"{progress.done - n_failed:.0f} of {progress.total:.0f} files"
+    return f"{text}, {n_failed:.0f} failed" if n_failed else text

@@ -67,19 +67,20 @@ def _question(unknown: Mapping[Label, int], known: KnownClasses) -> str:
 
 def _rename_row(row: RecordingRow, known: KnownClasses) -> RecordingRow:
     """Return the row under the names of `known`; other species in the background keep theirs, if it has not them."""
-
-    def rename(name: str) -> str:
-        label = known.find(Label(name, name))
-        return name if label is None else label.scientific_name
-
     label = None if row.scientific_name is None else known.find(Label(row.scientific_name, row.common_name or ""))
     return replace(
         row,
         scientific_name=row.scientific_name if label is None else label.scientific_name,
         common_name=row.common_name if label is None else label.common_name,
-        absent=tuple(map(rename, row.absent)),
-        secondary=tuple(map(rename, row.secondary)),
+        absent=tuple(_rename(name, known) for name in row.absent),
+        secondary=tuple(_rename(name, known) for name in row.secondary),
         annotations=tuple(
-            replace(a, scientific_name=rename(a.scientific_name)) if a.scientific_name else a for a in row.annotations
+            replace(each, scientific_name=_rename(each.scientific_name, known)) if each.scientific_name else each
+            for each in row.annotations
         ),
     )
+
+
+def _rename(name: str, known: KnownClasses) -> str:
+    label = known.find(Label(name, name))
+    return name if label is None else label.scientific_name

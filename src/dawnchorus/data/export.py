@@ -202,13 +202,10 @@ def _write_arrays(clips: Clips, table: RecordingsTable, mel: MelImage | None, fo
     for k, clip in enumerate(rows):
         if clip["scientific_name"]:
             parts[clip["split"] or UNSPLIT].append(k)
-
-    def values(k: int) -> FloatArray:
-        return clips.samples(k) if mel is None else mel.levels(clips.samples(k), rate_hz=clips.rate_hz)
-
     for part, members in parts.items():
-        shape = (len(members), *values(members[0]).shape)
-        _write_array(folder / f"{safe_name(part)}_x.npy", shape, map(values, members))
+        shape = (len(members), *_values(clips, members[0], mel).shape)
+        values = (_values(clips, k, mel) for k in members)
+        _write_array(folder / f"{safe_name(part)}_x.npy", shape, values)
         targets = np.array([number_of[rows[k]["scientific_name"]] for k in members], "<i8")
         with atomic_file(folder / f"{safe_name(part)}_y.npy") as stream:
             np.save(stream, targets)
@@ -219,6 +216,11 @@ def _write_arrays(clips: Clips, table: RecordingsTable, mel: MelImage | None, fo
     )
     n_items = sum(map(len, parts.values()))
     return {"n_items": n_items, "n_without_species": len(rows) - n_items}
+
+
+def _values(clips: Clips, k: int, mel: MelImage | None) -> FloatArray:
+    """Return the samples of a clip, or its mel spectrogram."""
+    return clips.samples(k) if mel is None else mel.levels(clips.samples(k), rate_hz=clips.rate_hz)
 
 
 def _write_array(path: Path, shape: tuple[int, ...], blocks: Iterable[FloatArray]) -> None:

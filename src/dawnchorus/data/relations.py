@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 from dawnchorus.audio.fingerprint import MAX_S
@@ -79,13 +80,9 @@ def same_recordist_and_day(row: RecordingRow) -> str | None:
     return f"{row.recordist.casefold()}|{row.date}|{folder or row.locality or ''}"
 
 
-def _by_row(key: Callable[[RecordingRow], str | None]) -> Callable[[Sequence[RecordingRow]], Keys]:
+def _by_row(key: Callable[[RecordingRow], str | None], rows: Sequence[RecordingRow]) -> Keys:
     """Return the keys of a relation in which each row speaks for itself."""
-
-    def keys(rows: Sequence[RecordingRow]) -> Keys:
-        return [() if (value := key(row)) is None else (value,) for row in rows]
-
-    return keys
+    return [() if (value := key(row)) is None else (value,) for row in rows]
 
 
 def _names(row: RecordingRow) -> list[str]:
@@ -115,14 +112,16 @@ def _archive_number(name: str) -> str | None:
     return archive_number(get_stem(name)) or (archive_number(parts[-2]) if len(parts) > 1 else None)
 
 
-def _archive_keys(rows: Sequence[RecordingRow]) -> Keys:
-    def of_row(row: RecordingRow) -> tuple[str, ...]:
-        named = [_archive_number(name) for name in (row.path, row.recording_id) if name]
-        named += [archive_number(stem) for stem in _names(row)]
-        named.append(page_number(row.url) if row.url else None)
-        return tuple(dict.fromkeys(number for number in named if number))
+def _archive_numbers(row: RecordingRow) -> tuple[str, ...]:
+    """Return the numbers of an archive in the row's names and URL, each once."""
+    named = [_archive_number(name) for name in (row.path, row.recording_id) if name]
+    named += [archive_number(stem) for stem in _names(row)]
+    named.append(page_number(row.url) if row.url else None)
+    return tuple(dict.fromkeys(number for number in named if number))
 
-    return [of_row(row) for row in rows]
+
+def _archive_keys(rows: Sequence[RecordingRow]) -> Keys:
+    return [_archive_numbers(row) for row in rows]
 
 
 def _recorder_keys(rows: Sequence[RecordingRow]) -> Keys:
@@ -265,12 +264,9 @@ def _read_two_numbers(stem: str, row: int) -> tuple[str, Mark] | None:
     return "".join(two.cut.bases[:1]), Mark(row, two.start, two.end)
 
 
-def _read_with(reader: Callable[[str], RunningNumber | None]) -> Read:
-    def read(stem: str, row: int) -> tuple[str, Mark] | None:
-        running = reader(stem)
-        return None if running is None else (running.base, Mark(row, running.number, is_set_off=running.is_set_off))
-
-    return read
+def _read_running(reader: Callable[[str], RunningNumber | None], stem: str, row: int) -> tuple[str, Mark] | None:
+    running = reader(stem)
+    return None if running is None else (running.base, Mark(row, running.number, is_set_off=running.is_set_off))
 
 
 def _series(rows: Sequence[RecordingRow], numbers: Iterable[int], read: Read) -> list[Series]:
@@ -354,10 +350,10 @@ def _are_not_known(_series: Series, _others: int, _row: RecordingRow) -> bool:
 
 _READERS: tuple[tuple[Read, Callable[[Series, int, RecordingRow], bool]], ...] = (
     (_read_two_numbers, _are_adjoining_clips),
-    (_read_with(number_behind), _are_numbered_clips),
-    (_read_with(letter_behind), _are_lettered_clips),
-    (_read_with(number_before), _are_numbered_clips),
-    (_read_with(number_inside), _are_not_known),
+    (partial(_read_running, number_behind), _are_numbered_clips),
+    (partial(_read_running, letter_behind), _are_lettered_clips),
+    (partial(_read_running, number_before), _are_numbered_clips),
+    (partial(_read_running, number_inside), _are_not_known),
 )
 """Readers of names, the most telling first, and the evidence that each needs."""
 
@@ -435,11 +431,11 @@ RECORDER = Relation("the same recorder and start", _recorder_keys, "a recorder a
 RELATIONS: tuple[Relation, ...] = (
     Relation(
         "the same recordist, location and day",
-        _by_row(same_recordist_and_day),
+        partial(_by_row, same_recordist_and_day),
         "a recordist and a date",
         is_of_one_recording=False,
     ),
-    Relation("the same group", _by_row(lambda row: row.given_group), "a group that its source gives"),
+    Relation("the same group", partial(_by_row, lambda row: row.given_group), "a group that its source gives"),
     ARCHIVE,
     RECORDER,
     Relation(
@@ -450,17 +446,21 @@ RELATIONS: tuple[Relation, ...] = (
     ),
     Relation("cut from the same recording", _cut_keys, "times or a part in its name"),
     Relation("numbered clips of the same recording", _numbered_keys, "a number that is known to be a clip's"),
-    Relation("the same sound", _by_row(lambda row: row.sound_hash), "been listened to; run `dawnchorus data check`"),
+    Relation(
+        "the same sound", partial(_by_row, lambda row: row.sound_hash), "been listened to; run `dawnchorus data check`"
+    ),
     Relation(
         "nearly the same sound",
-        _by_row(lambda row: row.duplicate_of or row.recording_id),
+        partial(_by_row, lambda row: row.duplicate_of or row.recording_id),
         "been listened to; run `dawnchorus data check`",
         is_known=lambda row: row.sound_hash is not None,
     ),
     Relation(
-        "files of the same bytes", _by_row(lambda row: row.content_hash), "been opened; run `dawnchorus data import`"
+        "files of the same bytes",
+        partial(_by_row, lambda row: row.content_hash),
+        "been opened; run `dawnchorus data import`",
     ),
-    Relation("the same file", _by_row(lambda row: row.path or None), "a path"),
+    Relation("the same file", partial(_by_row, lambda row: row.path or None), "a path"),
 )
 """Relations that keep recordings together."""
 
@@ -470,19 +470,20 @@ SAME_RECORDING = tuple(relation for relation in RELATIONS if relation.is_of_one_
 def assign_groups(rows: Sequence[RecordingRow], relations: Sequence[Relation] = RELATIONS) -> list[int]:
     """Return the number of each row's group; rows that any relation joins, directly or over others, have the same."""
     parent = list(range(len(rows)))
-
-    def root(k: int) -> int:
-        while parent[k] != k:
-            parent[k] = parent[parent[k]]
-            k = parent[k]
-        return k
-
     for relation in relations:
         first: dict[str, int] = {}
         for k, keys in enumerate(relation.keys(rows)):
             for key in keys:
-                parent[root(k)] = root(first.setdefault(key, k))
-    return [root(k) for k in range(len(rows))]
+                parent[_find_root(parent, k)] = _find_root(parent, first.setdefault(key, k))
+    return [_find_root(parent, k) for k in range(len(rows))]
+
+
+def _find_root(parent: list[int], k: int) -> int:
+    """Return the number of a row's group, and shorten the way to it."""
+    while parent[k] != k:
+        parent[k] = parent[parent[k]]
+        k = parent[k]
+    return k
 
 
 @dataclass(frozen=True)

@@ -112,13 +112,14 @@ def _assign_groups(
     order.sort(key=lambda number: (min(totals[label] for label in counts[number]), -sum(counts[number].values())))
     for number in order:
         rarest = min(counts[number], key=lambda label: (totals[label], label))
-
-        def lack(name: str, number: int = number, rarest: str = rarest) -> tuple[float, float]:
-            of_rarest = shares[name] * totals[rarest] - have[name][rarest]
-            of_all = sum(shares[name] * totals[label] - have[name][label] for label in counts[number])
-            return of_rarest, of_all
-
-        assigned[number] = max(shares, key=lack)
+        lacking = {
+            name: (
+                share * totals[rarest] - have[name][rarest],
+                sum(share * totals[label] - have[name][label] for label in counts[number]),
+            )
+            for name, share in shares.items()
+        }
+        assigned[number] = max(lacking, key=lacking.__getitem__)
         have[assigned[number]].update(counts[number])
     return assigned
 

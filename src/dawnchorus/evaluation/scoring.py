@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,16 +17,17 @@ from dawnchorus.data.recordings import RecordingRow, RecordingsTable, species_of
 from dawnchorus.errors import InputError
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.output_paths import printable
-from dawnchorus.identification.result import Progress
+from dawnchorus.identification.result import RunCounts
 from dawnchorus.identification.score_filter import build_score_filter
 from dawnchorus.inference.analyses.dense_scores import DenseScores
 from dawnchorus.inference.analyses.windows import WindowAnalysis
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.recording import ScoringPlan
-from dawnchorus.inference.results import FailedRecording, ScoredRecording
+from dawnchorus.inference.results import ScoredRecording
 from dawnchorus.inference.scoring import score_recordings
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
+from dawnchorus.types import Report, ignore_progress
 
 FloatArray = npt.NDArray[np.float64]
 Pool = Literal["mean", "max"]
@@ -124,7 +125,7 @@ def score_data_set(
     overlap_s: float = 0.0,
     tta_shifts: int = 1,
     secondary: Secondary = "count",
-    on_progress: Callable[[Progress], None] | None = None,
+    report: Report = ignore_progress,
 ) -> Scores:
     """Score recordings by the one predict path.
 
@@ -165,20 +166,20 @@ def score_data_set(
         "scores": DenseScores(np.array([known[name] for name in wanted])),
         "hits": build_score_filter(bundle, Options(min_score=0.0, top=1)),
     }
-    results = _score_recordings(
+    scored_by_path, reasons = _score_recordings(
         list(by_path),
         LoadedModel.open(bundle, store.folder, tta_shifts=tta_shifts),
         ScoringPlan(windows=windows, analyses=analyses),
         n_workers=n_workers or usable_cores(),
-        on_progress=on_progress,
+        report=report,
     )
     presence = Presence(wanted, secondary=secondary)
     scored: list[tuple[RecordingRow, ScoredRecording]] = []
     failures: dict[str, str] = {}
     for path, row in by_path.items():
-        result = results[path]
-        if isinstance(result, FailedRecording):
-            failures[row.recording_id] = printable(result.reason)
+        result = scored_by_path.get(path)
+        if result is None:
+            failures[row.recording_id] = printable(reasons[path])
         elif not len(result.channels[0].tables["scores"]):
             failures[row.recording_id] = NOTHING_LEFT
         else:
@@ -221,18 +222,20 @@ def _score_recordings(
     plan: ScoringPlan,
     *,
     n_workers: int,
-    on_progress: Callable[[Progress], None] | None,
-) -> dict[Path, ScoredRecording | FailedRecording]:
-    """Return the results by path."""
-    progress = Progress(len(paths))
-    results = {}
+    report: Report,
+) -> tuple[dict[Path, ScoredRecording], dict[Path, str]]:
+    """Return the results by path, and the reasons of failures."""
+    counts = RunCounts(len(paths))
+    scored: dict[Path, ScoredRecording] = {}
+    reasons: dict[Path, str] = {}
     for step in score_recordings(paths, model, plan, n_workers=n_workers):
-        if step.result is not None:
-            results[step.result.path] = step.result
-        progress = progress.after(step, plan.windows)
-        if on_progress is not None:
-            on_progress(progress)
-    return results
+        if step.scored is not None:
+            scored[step.scored.path] = step.scored
+        if step.failed is not None:
+            reasons[step.failed.path] = step.failed.reason
+        counts = counts.after(step, plan.windows)
+        report(counts.as_progress("scoring"))
+    return scored, reasons
 
 
 def _find_best(hits: npt.NDArray[np.void]) -> BestClass | None:

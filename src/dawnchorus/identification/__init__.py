@@ -1,7 +1,7 @@
 """Audio and a bundle in, detections out: the only predict path."""
 
 from dawnchorus.identification.options import Options
-from dawnchorus.identification.result import Progress, RecordingFailure, Run
+from dawnchorus.identification.result import RecordingFailure, Run, RunCounts
 from dawnchorus.identification.run import identify
 
-__all__ = ["Options", "Progress", "RecordingFailure", "Run", "identify"]
+__all__ = ["Options", "RecordingFailure", "Run", "RunCounts", "identify"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from dawnchorus.audio.metadata import LAST_YEAR
 from dawnchorus.errors import FormatError, InputError
@@ -49,11 +50,15 @@ _USUAL_COLUMNS = (*headers.LATITUDE, *headers.LONGITUDE, *LOCATION_COLUMNS, *hea
 SPECIES_COLUMNS = ("scientific_name", "species", *headers.SCIENTIFIC_NAME, *headers.SPECIES)
 SCORE_COLUMNS = ("min_score", "threshold", *headers.SCORE)
 
-OnNote = Callable[[str], None]
+T = TypeVar("T")
 
 
-def _ignore(_note: str) -> None:
-    """Take a note and leave it."""
+@dataclass(frozen=True)
+class InputTable(Generic[T]):
+    """Values of a table that a user brought, and sentences on what in it was guessed, left out or not read."""
+
+    values: T
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def _require_file(path: Path) -> None:
         raise InputError("no such file.", subject=path)
 
 
-def read_species_list(path: Path, *, on_note: OnNote = _ignore) -> tuple[str, ...]:
+def read_species_list(path: Path) -> InputTable[tuple[str, ...]]:
     """Return names from a text file with one species in a line: `Parus major`, `Parus major_Great Tit` or `Great Tit`.
 
     The file may also be a table with a column scientific_name. Empty lines and lines that begin with `#` are left out.
@@ -97,8 +102,7 @@ def read_species_list(path: Path, *, on_note: OnNote = _ignore) -> tuple[str, ..
     ]
     if doubled:
         notes.say(f"names that are there twice: {len(doubled)}, as {doubled[0][0]!r} and {doubled[0][1]!r}.")
-    _tell(path, notes, on_note)
-    return names
+    return InputTable(names, _sentences(path, notes))
 
 
 def _species_lines(path: Path, text: str) -> list[str]:
@@ -111,7 +115,7 @@ def _species_lines(path: Path, text: str) -> list[str]:
     return lines if column is None else list(table.column(column))
 
 
-def read_thresholds(path: Path, *, labels: Sequence[Label] = (), on_note: OnNote = _ignore) -> dict[str, float]:
+def read_thresholds(path: Path, labels: Sequence[Label] = ()) -> InputTable[dict[str, float]]:
     """Return the smallest score by name, from a table with the columns scientific_name and min_score.
 
     Two names of one of `labels` are one species.
@@ -146,11 +150,11 @@ def read_thresholds(path: Path, *, labels: Sequence[Label] = (), on_note: OnNote
             )
     if not thresholds:
         rows.table.notes.say("no threshold in it: every species is reported from the general smallest score on.")
-    _tell(path, rows.table.notes, on_note)
-    return {name: value for _, name, value in thresholds.values()}
+    values = {name: value for _, name, value in thresholds.values()}
+    return InputTable(values, _sentences(path, rows.table.notes))
 
 
-def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, RecordingMetadata]:
+def read_recordings(path: Path) -> InputTable[dict[Path, RecordingMetadata]]:
     """Return time and location by absolute path, of a table with a path and any of latitude, longitude, date and time.
 
     `location` holds latitude and longitude, `start_time` or `date` day and time. Any may be missing or empty. A date
@@ -196,26 +200,24 @@ def read_recordings(path: Path, *, on_note: OnNote = _ignore) -> dict[Path, Reco
                 f"Remove one of the lines.",
                 subject=path,
             )
-    n_days = sum(isinstance(metadata, DatedMetadata) for metadata in metadata_by_path.values())
+    n_days = sum(metadata.day is not None for metadata in metadata_by_path.values())
     if n_days:
         rows.table.notes.say(
             f"{n_days} of {counted(len(metadata_by_path), 'recording')} "
             f"{'has' if n_days == 1 else 'have'} a date without a time: it counts for the week."
         )
-    _tell(path, rows.table.notes, on_note)
-    return metadata_by_path
+    return InputTable(metadata_by_path, _sentences(path, rows.table.notes))
 
 
 def _metadata_text(metadata: RecordingMetadata) -> str:
     """Return location and time as a reader of a table knows them."""
-    day = metadata.day if isinstance(metadata, DatedMetadata) else None
-    parts = (metadata.latitude, metadata.longitude, metadata.start_time or day)
+    parts = (metadata.latitude, metadata.longitude, metadata.start_time or metadata.day)
     return " ".join(str(part) for part in parts if part is not None) or "nothing"
 
 
-def _tell(path: Path, notes: Notes, on_note: OnNote) -> None:
-    for sentence in notes.sentences():
-        on_note(f"{path}: {sentence}")
+def _sentences(path: Path, notes: Notes) -> tuple[str, ...]:
+    """Return the notes, each with the name of its table."""
+    return tuple(f"{path}: {sentence}" for sentence in notes.sentences())
 
 
 def _resolve(table: Path, name: str) -> Path:

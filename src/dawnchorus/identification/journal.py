@@ -12,7 +12,6 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,9 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS recordings (
     path BLOB PRIMARY KEY, given BLOB NOT NULL, size INTEGER, mtime_ns INTEGER, status TEXT NOT NULL, reason TEXT,
-    duration_s REAL, about TEXT, hits BLOB, in_table INTEGER NOT NULL DEFAULT 0
+    duration_s REAL, about TEXT, hits BLOB
 ) STRICT;
+CREATE TABLE IF NOT EXISTS outputs (path BLOB PRIMARY KEY, signature TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS analyses (
     path BLOB NOT NULL, name TEXT NOT NULL, rows TEXT NOT NULL, PRIMARY KEY (path, name)
 ) STRICT;
@@ -142,26 +142,11 @@ class Journal:
         return {_RENAMED_PARAMETERS.get(name, name): value for name, value in parameters.items()}
 
     @property
-    def written(self) -> dict[str, Any] | None:
-        """Layout in which the run's tables were last written; None while they are not."""
+    def root(self) -> str | None:
+        """The folder that all recordings of the run are below; None where they are on several drives."""
         with self._explain():
-            row = self._db.execute("SELECT value FROM run WHERE key = 'written'").fetchone()
-        return None if row is None else json.loads(row[0])
-
-    @written.setter
-    def written(self, how: dict[str, Any] | None) -> None:
-        with self._explain():
-            if how is not None:
-                self._db.execute("INSERT OR REPLACE INTO run VALUES ('written', ?)", [json.dumps(how)])
-            else:
-                self._db.execute("DELETE FROM run WHERE key = 'written'")
-
-    def root(self, paths: Sequence[Path]) -> str | None:
-        """Return the folder that the run's recordings are below, as it was when this was asked first."""
-        with self._explain():
-            self._db.execute("INSERT OR IGNORE INTO run VALUES ('root', ?)", [json.dumps(shared_folder(paths))])
             row = self._db.execute("SELECT value FROM run WHERE key = 'root'").fetchone()
-        root: str | None = json.loads(row[0])
+        root: str | None = shared_folder(self.paths()) if row is None else json.loads(row[0])
         return root
 
     def paths(self) -> list[Path]:
@@ -171,42 +156,51 @@ class Journal:
         # A relative path means the same file only while the current folder is the same.
         return [Path(os.fsdecode(given if _key(Path(os.fsdecode(given))) == path else path)) for path, given in rows]
 
-    def start(self, parameters: dict[str, Any]) -> None:
-        """Forget everything and begin a run with `parameters`."""
+    def start(self, parameters: dict[str, Any], *, root: str | None = None) -> None:
+        """Forget everything and begin a run with `parameters`, of recordings below `root`."""
         with self._transaction():
-            for name in ("recordings", "analyses", "run"):
+            for name in ("recordings", "analyses", "outputs", "run"):
                 self._db.execute(f"DELETE FROM {name}")  # noqa: S608 - names of ours
             self._db.execute("INSERT INTO run VALUES ('parameters', ?)", [json.dumps(parameters)])
+            self._db.execute("INSERT INTO run VALUES ('root', ?)", [json.dumps(root)])
+
+    def scored_mark(self, path: Path) -> FileMark | None:
+        """Return the mark that a scored recording's file had; None for one that was not scored."""
+        with self._explain():
+            mark: FileMark | None = self._db.execute(
+                "SELECT size, mtime_ns FROM recordings WHERE path = ? AND status = 'done'", [_key(path)]
+            ).fetchone()
+        return mark
 
     def is_done(self, path: Path, mark: FileMark) -> bool:
         """Return True if the recording was scored and has not changed since; a missing file counts as unchanged."""
-        with self._explain():
-            row = self._db.execute(
-                "SELECT size, mtime_ns FROM recordings WHERE path = ? AND status = 'done'",
-                [_key(path)],
-            ).fetchone()
-        return row is not None and mark in (row, NO_FILE)
+        scored = self.scored_mark(path)
+        return scored is not None and mark in (scored, NO_FILE)
 
-    def add(self, result: ScoredRecording | FailedRecording, mark: FileMark) -> None:
+    def add(self, scored: ScoredRecording, mark: FileMark) -> None:
         """Write one result; it is safe on disk when this returns. `mark` is the file's from before it was read."""
-        tables: Mapping[str, Table] = {}
-        if isinstance(result, FailedRecording):
-            values: list[Any] = ["failed", printable(result.reason), None, None, None]
-        else:
-            tables = result.tables
-            metadata = {
-                "info": asdict(result.info),
-                "origin": metadata_to_json(result.metadata),
-                "warnings": [printable(warning) for warning in result.warnings],
-                "speech": [(segment.start_s, segment.end_s) for segment in result.speech],
-            }
-            hits, fields = _pack(result.channels)
-            values = ["done", None, result.duration_s, json.dumps(metadata | fields), hits]
-        key = _key(result.path)
+        metadata = {
+            "info": asdict(scored.info),
+            "origin": metadata_to_json(scored.metadata),
+            "warnings": [printable(warning) for warning in scored.warnings],
+            "speech": [(segment.start_s, segment.end_s) for segment in scored.speech],
+        }
+        hits, fields = _pack(scored.channels)
+        values = ("done", None, scored.duration_s, json.dumps(metadata | fields), hits)
+        self._replace(scored.path, mark, values, scored.tables)
+
+    def add_failure(self, failed: FailedRecording, mark: FileMark) -> None:
+        """Write one failure, as `add` writes a result."""
+        self._replace(failed.path, mark, ("failed", printable(failed.reason), None, None, None), {})
+
+    def _replace(self, path: Path, mark: FileMark, values: tuple[Any, ...], tables: Mapping[str, Table]) -> None:
+        key = _key(path)
         with self._transaction():
             self._db.execute(
-                "INSERT OR REPLACE INTO recordings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
-                [key, os.fsencode(result.path), *mark, *values],
+                "INSERT OR REPLACE INTO recordings"
+                " (path, given, size, mtime_ns, status, reason, duration_s, about, hits)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [key, os.fsencode(path), *mark, *values],
             )
             self._db.execute("DELETE FROM analyses WHERE path = ?", [key])
             self._db.executemany(
@@ -214,29 +208,56 @@ class Journal:
                 [(key, name, json.dumps(table_to_json(table))) for name, table in tables.items()],
             )
 
-    def is_in_table(self, path: Path) -> bool:
-        """Return True if the table of this recording alone was written since it was scored."""
+    def output_signature(self, name: str) -> str | None:
+        """Return what an output was made of when it was written; None for one that is not known to be whole."""
         with self._explain():
-            row = self._db.execute("SELECT in_table FROM recordings WHERE path = ?", [_key(path)]).fetchone()
-        return row is not None and bool(row[0])
+            row = self._db.execute("SELECT signature FROM outputs WHERE path = ?", [os.fsencode(name)]).fetchone()
+        return None if row is None else row[0]
 
-    def note_in_table(self, path: Path) -> None:
-        """Note that the table of this recording alone is written."""
+    def note_output(self, name: str, signature: str) -> None:
+        """Note that an output is written, and what it was made of."""
         with self._explain():
-            self._db.execute("UPDATE recordings SET in_table = 1 WHERE path = ?", [_key(path)])
+            self._db.execute("INSERT OR REPLACE INTO outputs VALUES (?, ?)", [os.fsencode(name), signature])
 
-    def read(self, path: Path) -> ScoredRecording | FailedRecording | None:
+    def forget_output(self, name: str) -> None:
+        """Forget an output, which must come before it is written."""
+        with self._explain():
+            self._db.execute("DELETE FROM outputs WHERE path = ?", [os.fsencode(name)])
+
+    def earlier_layout(self) -> dict[str, Any] | None:
+        """Return formats and provenance of the tables that a version before 2026-12 wrote; None if none did."""
+        with self._explain():
+            row = self._db.execute("SELECT value FROM run WHERE key = 'written'").fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def earlier_tables(self) -> set[Path]:
+        """Return the recordings whose own tables that version wrote, by absolute path."""
+        with self._explain():
+            rows = self._db.execute("SELECT path FROM recordings WHERE in_table").fetchall()
+        return {Path(os.fsdecode(path)) for (path,) in rows}
+
+    def forget_earlier_layout(self) -> None:
+        """Forget what that version wrote."""
+        with self._explain():
+            self._db.execute("DELETE FROM run WHERE key = 'written'")
+
+    def read_failure(self, path: Path) -> str | None:
+        """Read the reason why a recording could not be scored; None for others."""
+        with self._explain():
+            row = self._db.execute(
+                "SELECT reason FROM recordings WHERE path = ? AND status = 'failed'", [_key(path)]
+            ).fetchone()
+        return None if row is None else row[0]
+
+    def read(self, path: Path) -> ScoredRecording | None:
         """Read the results of a recording; None if it has not been scored."""
         with self._explain():
             row = self._db.execute(
-                "SELECT status, reason, duration_s, about, hits FROM recordings WHERE path = ?",
-                [_key(path)],
+                "SELECT duration_s, about, hits FROM recordings WHERE path = ? AND status = 'done'", [_key(path)]
             ).fetchone()
         if row is None:
             return None
-        status, reason, duration_s, metadata, hits = row
-        if status == "failed":
-            return FailedRecording(path, reason)
+        duration_s, metadata, hits = row
         fields = json.loads(metadata)
         return ScoredRecording(
             path=path,
@@ -256,17 +277,15 @@ class Journal:
             ).fetchone()
         return None if row is None else table_from_json(json.loads(row[0]))
 
-    def read_summary(self, path: Path) -> FailedRecording | RecordingSummary | None:
+    def read_summary(self, path: Path) -> RecordingSummary | None:
         """Read a recording as `read` does, without the hits: cheap for any number of recordings."""
         with self._explain():
             row = self._db.execute(
-                "SELECT status, reason, duration_s, about FROM recordings WHERE path = ?", [_key(path)]
+                "SELECT duration_s, about FROM recordings WHERE path = ? AND status = 'done'", [_key(path)]
             ).fetchone()
         if row is None:
             return None
-        status, reason, duration_s, metadata = row
-        if status == "failed":
-            return FailedRecording(path, reason)
+        duration_s, metadata = row
         fields = json.loads(metadata)
         speech_s = sum(end - start for start, end in fields.get("speech", ()))
         kept_s = tuple(each.kept_s(duration_s) for each in _unpack(b"", fields))
@@ -309,14 +328,3 @@ def _kept_fields(kept: Kept) -> dict[str, Any]:
 
 def _read_kept(fields: dict[str, Any]) -> Kept:
     return Kept(tuple(Segment(*times) for times in fields.get("kept", ())), is_whole="kept" not in fields)
-
-
-def set_aside(path: Path) -> Path:
-    """Rename a damaged journal, with the files that SQLite keeps next to it, and return its new name."""
-    names = (path.with_name(f"{path.name}.damaged-{k}") for k in count(1))
-    kept = next(name for name in names if not name.exists())
-    for suffix in ("-wal", "-shm", ""):
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.rename(kept.with_name(kept.name + suffix))
-    return kept

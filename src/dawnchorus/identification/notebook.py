@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from dawnchorus.errors import MissingExtraError
-from dawnchorus.identification.result import Progress
+from dawnchorus.types import Progress
 
 
 class NotebookProgress:
-    """Progress bar of a notebook: `identify("recordings/", on_progress=NotebookProgress())`.
+    """Progress bar of a notebook: `identify("recordings/", report=NotebookProgress())`.
 
     Raises:
         MissingExtraError: IPython is not installed.
@@ -25,11 +25,12 @@ class NotebookProgress:
 
     def __call__(self, progress: Progress) -> None:
         """Show the progress in the bar, which is drawn by the first call."""
-        n_over = progress.n_resumed + progress.n_done + progress.n_failed
-        failed = f", {progress.n_failed} failed" if progress.n_failed else ""
+        n_failed, n_detections = (progress.metrics.get(name) for name in ("n_failed", "n_detections"))
+        failed = f", {n_failed:.0f} failed" if n_failed else ""
+        detections = "" if n_detections is None else f", {n_detections:.0f} detections"
         html = self._display.HTML(
-            f'<progress value="{n_over}" max="{max(progress.n_files, 1)}"></progress> '
-            f"{n_over} of {progress.n_files} recordings{failed}, {progress.n_detections} detections"
+            f'<progress value="{progress.done:.0f}" max="{max(progress.total, 1):.0f}"></progress> '
+            f"{progress.done:.0f} of {progress.total:.0f} {progress.unit}{failed}{detections}"
         )
         if self._handle is None:
             self._handle = self._display.display(html, display_id=True)

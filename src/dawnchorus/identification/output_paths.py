@@ -1,16 +1,60 @@
-"""Names of a run's recordings in its outputs, and paths of these."""
+"""Paths of a run's files: its tables, named after recordings, and the files next to them."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+PARAMETERS_SUFFIX = ".params.json"
+FAILURES_SUFFIX = ".failures.csv"
 
 
 def printable(text: str | Path) -> str:
     r"""Return a path, or a text with one, as valid UTF-8: other bytes are written `\udcXX`."""
     return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def is_folder(out: Path) -> bool:
+    """Return True if an output is a folder: one that is there, or a path without a suffix."""
+    return out.is_dir() or not out.suffix
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Paths of the files that a run has once, next to its tables."""
+
+    folder: Path
+    """The folder of all files of the run."""
+    journal: Path
+    lock: Path
+    parameters: Path
+    failures: Path
+    stem: Path
+    """Path of a table of all recordings, without a suffix."""
+
+    @classmethod
+    def next_to(cls, out: Path, suffix: str) -> RunFiles:
+        """Return the paths of a run that is written to `out`; a file's name ends with `suffix`."""
+        folder, state, name, stem = (
+            (out, ".dawnchorus", "run", "detections")
+            if is_folder(out)
+            else (out.parent, f".{out.name}", out.name, out.name.removesuffix(suffix) or out.stem)
+        )
+        return cls(
+            folder=folder,
+            journal=folder / f"{state}.journal",
+            lock=folder / f"{state}.lock",
+            parameters=folder / f"{name}{PARAMETERS_SUFFIX}",
+            failures=folder / f"{name}{FAILURES_SUFFIX}",
+            stem=folder / stem,
+        )
+
+    def name(self, path: Path) -> str:
+        """Return the name of a file of the run in its journal, which holds when the folder is moved."""
+        return path.relative_to(self.folder).as_posix()
 
 
 MAX_NAME_BYTES = 240

@@ -13,6 +13,7 @@ import numpy as np
 from dawnchorus.audio.sample_analyses import Table, build_table
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import InputError
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.exports import DetectionExports, DetectionsSummary
 from dawnchorus.formats.registry import TableFormat, channel_note
 from dawnchorus.identification.analysis_tables import build_tables
@@ -28,10 +29,10 @@ from dawnchorus.identification.options import Options
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.inference.analyses.base import AnalyzedRecording
 from dawnchorus.inference.analyses.registry import ANALYSES
-from dawnchorus.inference.results import FailedRecording, ScoredRecording
+from dawnchorus.inference.results import ScoredRecording
 from dawnchorus.inference.scoring import ScoringStep
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.types import Detection, Provenance, RecordingTable
+from dawnchorus.types import Detection, Progress, Provenance, RecordingTable
 from dawnchorus.version import __version__
 
 SOFTWARE = f"dawnchorus {__version__}"
@@ -46,8 +47,8 @@ class RecordingFailure:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Progress of a run, or its counts at the end."""
+class RunCounts:
+    """Counts of a run, while it is under way and at its end."""
 
     n_files: int
     n_resumed: int = 0
@@ -59,21 +60,27 @@ class Progress:
     scored_s: float = 0.0
     """Seconds of sound scored now; of channels that are scored by themselves, the sum."""
 
-    def after(self, step: ScoringStep, plan: WindowPlan) -> Progress:
-        """Return the progress after a step."""
-        progress = replace(self, scored_s=self.scored_s + step.n_windows * plan.hop_samples / plan.rate_hz)
-        if step.result is None:
-            return progress
-        if isinstance(step.result, FailedRecording):
-            return replace(progress, n_failed=self.n_failed + 1)
+    def after(self, step: ScoringStep, plan: WindowPlan) -> RunCounts:
+        """Return the counts after a step."""
+        counts = replace(self, scored_s=self.scored_s + step.n_windows * plan.hop_samples / plan.rate_hz)
+        if step.failed is not None:
+            return replace(counts, n_failed=self.n_failed + 1)
+        if step.scored is None:
+            return counts
         # Windows overlap, and the last one is filled up.
-        excess_s = sum(_windows_s(kept_s, plan) - plan.scored_s(kept_s) for kept_s in step.result.kept_s)
+        excess_s = sum(_windows_s(kept_s, plan) - plan.scored_s(kept_s) for kept_s in step.scored.kept_s)
         return replace(
-            progress,
+            counts,
             n_done=self.n_done + 1,
-            n_detections=self.n_detections + step.result.n_hits,
-            scored_s=progress.scored_s - excess_s,
+            n_detections=self.n_detections + step.scored.n_hits,
+            scored_s=counts.scored_s - excess_s,
         )
+
+    def as_progress(self, stage: str) -> Progress:
+        """Return the recordings that are finished, of all; the other counts are its metrics, by their names."""
+        n_finished = self.n_resumed + self.n_done + self.n_failed
+        metrics = {name: value for name, value in vars(self).items() if name != "n_files"}
+        return Progress(stage, n_finished, self.n_files, "recordings", metrics)
 
 
 def _windows_s(kept_s: float, plan: WindowPlan) -> float:
@@ -90,7 +97,7 @@ class Run(DetectionExports):
 
     bundle: Bundle
     paths: tuple[Path, ...]
-    progress: Progress
+    counts: RunCounts
     journal: Journal
     builder: TableBuilder
     analyses: tuple[str, ...] = ()
@@ -108,13 +115,14 @@ class Run(DetectionExports):
     def table(self, path: Path) -> RecordingTable | None:
         """Return the table of one recording; None if it failed."""
         result = self.journal.read(path)
-        return self.builder.build(result) if isinstance(result, ScoredRecording) else None
+        return None if result is None else self.builder.build(result)
 
     def species_counts(self) -> Counter[tuple[str, str, str]]:
         """Count detections by kind, scientific and common name."""
         counts: Counter[tuple[str, str, str]] = Counter()
         for table in self.tables():
-            counts.update((d.kind, d.scientific_name, d.common_name) for d in table.detections)
+            columns = DetectionColumns.from_detections(table.detections)
+            counts.update(columns.rows("kind", "scientific_name", "common_name"))
         return counts
 
     def analysis_tables(self, name: str) -> dict[str, Table]:
@@ -143,11 +151,10 @@ class Run(DetectionExports):
     @cached_property
     def failures(self) -> tuple[RecordingFailure, ...]:
         """Recordings that could not be scored, in the order of `paths`."""
-        summaries = map(self.journal.read_summary, self.paths)
         return tuple(
-            RecordingFailure(self.builder.name(summary.path), summary.reason)
-            for summary in summaries
-            if isinstance(summary, FailedRecording)
+            RecordingFailure(self.builder.name(path), reason)
+            for path in self.paths
+            if (reason := self.journal.read_failure(path)) is not None
         )
 
     @cached_property
@@ -194,14 +201,14 @@ class Run(DetectionExports):
         """Yield the facts on each scored recording, without its hits."""
         for path in self.paths:
             summary = self.journal.read_summary(path)
-            if isinstance(summary, RecordingSummary):
+            if summary is not None:
                 yield summary
 
     def _results(self) -> Iterator[ScoredRecording]:
         """Yield each scored recording with its hits."""
         for path in self.paths:
             result = self.journal.read(path)
-            if isinstance(result, ScoredRecording):
+            if result is not None:
                 yield result
 
     def __repr__(self) -> str:

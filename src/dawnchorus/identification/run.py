@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +17,11 @@ from dawnchorus.cores import usable_cores
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import NO_FILE, FileMark, Journal, file_mark
 from dawnchorus.identification.options import OptionFields, Options
-from dawnchorus.identification.output import Target
+from dawnchorus.identification.output import OutputLocation, choose_location, write_outputs
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
-from dawnchorus.identification.result import Progress, Run
+from dawnchorus.identification.result import Run, RunCounts
+from dawnchorus.identification.resuming import lock_output, open_journal
 from dawnchorus.identification.score_filter import build_score_filter
 from dawnchorus.inference.analyses.base import Analysis
 from dawnchorus.inference.analyses.registry import ANALYSES
@@ -34,7 +35,7 @@ from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import DEFAULT_MODEL
-from dawnchorus.types import RecordingMetadata
+from dawnchorus.types import RecordingMetadata, Report, ignore_progress
 
 
 def identify(
@@ -50,7 +51,7 @@ def identify(
     workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    on_progress: Callable[[Progress], None] | None = None,
+    report: Report = ignore_progress,
     **changes: Unpack[OptionFields],
 ) -> Run:
     """Find the birds in recordings.
@@ -70,7 +71,8 @@ def identify(
         workers: cores to use; default: all that this process may use.
         resume: add to a finished run: new and changed recordings, and those that failed. What it had stays.
         overwrite: replace a finished or interrupted run.
-        on_progress: called in the caller's thread, after every recording and some times in a second.
+        report: called with the progress in the caller's thread, after every recording and some times in a second;
+            `RunCounts` has its metrics.
         changes: options by name, which take precedence: `identify("recordings/", latitude=52.5, longitude=13.4)`.
 
     An interrupted run is continued by the same call; its result equals that of an undisturbed one.
@@ -90,33 +92,32 @@ def identify(
         plan = _build_plan(model, options, analyses)
         range_filter = open_range_filter(model, options, recordings)
         builder = TableBuilder(model.bundle, plan.windows, options, range_filter, recordings or {}, names)
-        target = None if out is None else Target.of(Path(out), formats, combined=combined)
+        location = None if out is None else choose_location(Path(out), formats, combined=combined)
         key = _build_key(model.bundle, options, analyses)
-        with _open_journal(target, key, listed, resume=resume, overwrite=overwrite) as journal:
+        with _open_journal(location, key, listed, resume=resume, overwrite=overwrite) as journal:
             paths = _with_earlier(listed, journal) if resume else listed
             marks = {path: file_mark(path) for path in paths}
             done = {path for path in paths if journal.is_done(path, marks[path])}
-            progress = Progress(len(paths), n_resumed=len(done))
+            counts = RunCounts(len(paths), n_resumed=len(done))
             waiting = {path: marks[path] for path in paths if path not in done}
-            steps = _score(waiting, journal, loaded, plan, progress, n_workers=workers or usable_cores())
-            # Also where `on_progress` raises: threads and decoders end now, not with the exception.
+            steps = _score(waiting, journal, loaded, plan, counts, n_workers=workers or usable_cores())
+            # Also where `report` raises: threads and decoders end now, not with the exception.
             with closing(steps):
-                for progress in steps:
-                    if on_progress:
-                        on_progress(progress)
+                for counts in steps:
+                    report(counts.as_progress("identifying"))
             run = Run(
                 model.bundle,
                 tuple(paths),
-                progress,
+                counts,
                 journal,
                 builder,
                 analyses=analyses,
-                formats=() if target is None else target.formats,
+                formats=() if location is None else location.formats,
                 gone=tuple(path for path in paths if path in done and marks[path] == NO_FILE),
             )
             weakref.finalize(run, journal.close)
-            if target is not None:
-                target.write(run)
+            if location is not None:
+                write_outputs(run, location)
             return run
 
 
@@ -135,15 +136,15 @@ def _list_recordings(
 
 @contextmanager
 def _open_journal(
-    target: Target | None, key: dict[str, Any], paths: list[Path], *, resume: bool, overwrite: bool
+    location: OutputLocation | None, key: dict[str, Any], paths: list[Path], *, resume: bool, overwrite: bool
 ) -> Iterator[Journal]:
     """Yield the journal beside the output, which is locked meanwhile, or a temporary one; it stays open for a `Run`."""
-    with nullcontext() if target is None else target.locked():
-        if target is None:
+    with nullcontext() if location is None else lock_output(location):
+        if location is None:
             journal = Journal(None)
             journal.start(key)
         else:
-            journal = target.open_journal(key, paths, resume=resume, overwrite=overwrite)
+            journal = open_journal(location, key, paths, resume=resume, overwrite=overwrite)
         try:
             yield journal
         except BaseException:
@@ -185,20 +186,22 @@ def _score(
     journal: Journal,
     model: LoadedModel,
     plan: ScoringPlan,
-    progress: Progress,
+    counts: RunCounts,
     *,
     n_workers: int,
-) -> Generator[Progress, None, None]:
-    """Score recordings, given with the marks of their files; write each result as it comes, and yield the progress."""
-    yield progress
+) -> Generator[RunCounts, None, None]:
+    """Score recordings, given with the marks of their files; write each result as it comes, and yield the counts."""
+    yield counts
     if not waiting:
         return
     with closing(score_recordings(waiting, model, plan, n_workers=n_workers)) as steps:
         for step in steps:
-            if step.result is not None:
-                journal.add(step.result, waiting[step.result.path])
-            progress = progress.after(step, plan.windows)
-            yield progress
+            if step.scored is not None:
+                journal.add(step.scored, waiting[step.scored.path])
+            if step.failed is not None:
+                journal.add_failure(step.failed, waiting[step.failed.path])
+            counts = counts.after(step, plan.windows)
+            yield counts
 
 
 def build_scoring_plan(

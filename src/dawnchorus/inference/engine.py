@@ -1,10 +1,11 @@
 """The one inference engine: threads that score recordings, whoever submits them.
 
 A recording under way is `Work`: it gives windows and takes their output. There are two queues: `waiting`, and `active`
-for recordings that are being decoded. There is one rule: a thread admits the next recording while there are fewer
-active ones than the limit, else it takes the first active one, pulls its next windows, and puts it back at the end
-before it runs the model. So one long recording keeps all threads at work, and delays no short one. What is missing in
-a batch comes from other active recordings with the same model.
+for recordings that are being decoded. There is one rule: a thread admits the next recording while there is room, else
+it takes the first active one, pulls its next windows, and puts it back at the end before it runs the model. There is
+room while fewer than the limit are active, and fewer than there are threads have given no windows yet. So one long
+recording keeps all threads at work, and delays no short one, and many short ones are decoded no further ahead than the
+model needs. What is missing in a batch comes from other active recordings with the same model.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.work import NumberedWindows, ResultT, Work, WorkFuture
 from dawnchorus.models.runner import BATCH_WINDOWS
 
-N_SPARE_DECODERS = 2
-"""Decoders for other uses than scoring, such as reading headers."""
+N_SHARED_DECODERS = 4
+"""Decoders for other uses than scoring: headers, clips and spectrograms, of which a server renders two at once."""
 
 CLOSING_S = 10.0
 """Longest time that a thread may need for its last batch when the engine closes."""
@@ -49,6 +50,8 @@ class _Entry(Generic[ResultT]):
     n_out: int = 0
     """Batches whose output was not added yet."""
     is_open: bool = False
+    has_begun: bool = False
+    """True if it has given windows."""
     is_decoded: bool = False
     """True if there are no more windows."""
     is_over: bool = False
@@ -71,7 +74,7 @@ class InferenceEngine:
     """
 
     def __init__(self, *, n_threads: int, max_active: int, max_batch_delay_s: float = 0.0) -> None:
-        self.decoders = DecoderPool(max_active + N_SPARE_DECODERS, n_kept=n_threads)
+        self.decoders = DecoderPool(N_SHARED_DECODERS, n_reserved=max_active, n_kept=n_threads)
         self.n_windows = 0
         """Number of windows scored so far."""
         self._max_active, self._max_batch_delay_s = max_active, max_batch_delay_s
@@ -215,7 +218,7 @@ class InferenceEngine:
         """
         if self._is_aborted:
             return None
-        if self._waiting and len(self._active) + len(self._pulled) < self._max_active:
+        if self._waiting and self._has_room():
             entry = self._waiting.popleft()
         else:
             active = [each for each in self._active if model in (None, each.work.model)]
@@ -225,6 +228,11 @@ class InferenceEngine:
             self._active.remove(entry)
         self._pulled.add(entry)
         return entry
+
+    def _has_room(self) -> bool:
+        """Return True if another recording may begin; see the module."""
+        begun = [entry.has_begun for entry in (*self._active, *self._pulled)]
+        return len(begun) < self._max_active and begun.count(False) < len(self._threads)
 
     def _put_back(self, entry: _Entry[Any]) -> None:
         """Return a recording, first, from which nothing was pulled."""
@@ -254,6 +262,7 @@ class InferenceEngine:
         with self._changed:
             self._pulled.discard(entry)
             entry.n_out += windows is not None
+            entry.has_begun |= windows is not None
             entry.is_decoded = was_open and failure is None and (windows is None or windows.is_last)
             if failure is None and not entry.is_decoded and not entry.is_over:
                 self._active.append(entry)

@@ -27,8 +27,10 @@ class ScoringStep:
 
     n_windows: int
     """Windows that were scored since the step before."""
-    result: ScoredRecording | FailedRecording | None
-    """The result of a recording that has finished."""
+    scored: ScoredRecording | None = None
+    """A recording that has finished."""
+    failed: FailedRecording | None = None
+    """A recording that could not be scored."""
 
 
 def score_recordings(
@@ -52,11 +54,12 @@ def score_recordings(
         for future in engine.complete(recordings, interval_s=PROGRESS_S):
             n_new = engine.n_windows - n_reported
             n_reported += n_new
-            yield ScoringStep(n_new, None if future is None else _take_result(future))
+            yield ScoringStep(n_new) if future is None else _finish_step(n_new, future)
 
 
-def _take_result(future: WorkFuture[ScoredRecording]) -> ScoredRecording | FailedRecording:
+def _finish_step(n_windows: int, future: WorkFuture[ScoredRecording]) -> ScoringStep:
+    """Return the step in which a recording has finished."""
     try:
-        return future.result()
+        return ScoringStep(n_windows, scored=future.result())
     except AudioError as error:
-        return FailedRecording(cast(RecordingWork, future.work).path, error.reason)
+        return ScoringStep(n_windows, failed=FailedRecording(cast(RecordingWork, future.work).path, error.reason))

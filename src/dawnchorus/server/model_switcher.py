@@ -33,9 +33,9 @@ class ModelSwitcher:
         """
         bundle = self._catalog.open(bundle_id)
         with self._switching:
-            switch = self._pool.load(bundle)
+            model = self._pool.load(bundle)
             self._activation_id = self._catalog.add_activation(bundle_id, why)
-            switch()
+            self._pool.switch_to(model)
 
     def roll_back(self) -> str:
         """Activate the previously active model again, and return its id.

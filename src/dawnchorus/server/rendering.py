@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
@@ -172,13 +173,8 @@ class Renderer:
 
         On failure and cancellation the file is closed, which also stops a running writer.
         """
-
-        def write_and_rewind() -> None:
-            write(file)
-            file.seek(0)
-
         try:
-            await self.run(write_and_rewind)
+            await self.run(partial(_write_and_rewind, write, file))
         except BaseException as error:
             with suppress(OSError):  # bytes that did not fit are flushed again
                 file.close()
@@ -198,3 +194,8 @@ class Renderer:
         self._n_bytes -= response.n_bytes
         with suppress(OSError):  # open on Windows: deleted with the folder
             response.path.unlink()
+
+
+def _write_and_rewind(write: Write, file: BinaryIO) -> None:
+    write(file)
+    file.seek(0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -20,7 +20,7 @@ import numpy as np
 from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.metadata import with_name
-from dawnchorus.audio.process import DecoderProcess
+from dawnchorus.audio.process import DecoderProcess, RecordingHeader
 from dawnchorus.audio.windows import RestReport, WindowPlan
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError, OverloadedError
@@ -38,7 +38,7 @@ from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS
 from dawnchorus.models.store import ModelStore
-from dawnchorus.types import AudioInfo, RecordingMetadata, RecordingTable
+from dawnchorus.types import RecordingMetadata, RecordingTable
 
 FIRST_COST_S = 2e-8
 """Seconds of work per byte before the first measurement."""
@@ -260,21 +260,21 @@ class InferencePool:
         Raises:
             ModelError: it cannot be run; nothing changes.
         """
-        self.load(bundle)()
+        self.switch_to(self.load(bundle))
 
-    def load(self, bundle: Bundle) -> Callable[[], None]:
-        """Load another bundle and return a function that switches to it; see `activate`.
+    def load(self, bundle: Bundle) -> ServedModel:
+        """Return another model, which is ready for `switch_to`.
 
         Raises:
             ModelError: it cannot be run.
         """
-        active = self.open_model(bundle)
-        active.warm_up(self.n_inference_threads)
+        model = self.open_model(bundle)
+        model.warm_up(self.n_inference_threads)
+        return model
 
-        def switch() -> None:
-            self._active = active
-
-        return switch
+    def switch_to(self, model: ServedModel) -> None:
+        """Score new uploads with a model that is loaded; see `activate`."""
+        self._active = model
 
     def open_model(self, bundle: Bundle) -> ServedModel:
         """Return another model for `submit`; it is loaded on first use."""
@@ -355,16 +355,17 @@ class InferencePool:
         """Return the estimated work of a recording, at most one thread's share of the queue."""
         return min(self._costs.work_s(n_bytes), self.limits.max_queue_s)
 
-    def probe(self, path: Path) -> AudioInfo:
+    def probe(self, path: Path) -> RecordingHeader:
         """Read a recording's header and metadata.
 
         Raises:
             AudioError: it cannot be opened, or exceeds the limits.
         """
         with self.decoder() as decoder:
-            info = decoder.probe(path).info
+            header = decoder.probe(path)
+        info = header.info
         self.limits.check(path, n_channels=info.n_channels, rate_hz=info.rate_hz, duration_s=info.duration_s)
-        return info
+        return header
 
     def decoder(self) -> AbstractContextManager[DecoderProcess]:
         """Borrow a decoder for a `with` block; it is waited for while all are in use."""

@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable, Collection
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from dawnchorus.errors import AudioError, DawnChorusError
+from dawnchorus.errors import AudioError, DawnChorusError, NotFoundError
 from dawnchorus.identification.options import Options
 from dawnchorus.server.history import DetectionStore
 from dawnchorus.server.model_switcher import ModelSwitcher
@@ -106,15 +108,16 @@ class Workers:
             except Exception:  # transient: database restart; the job is not active and will be claimed again
                 LOG.exception("a job of the kind %s", kind)
 
-    def _run_job(self, job: Job) -> None:
-        def should_continue() -> bool:
-            if self._shutting_down.is_set():
-                return False
-            try:
-                return self._jobs.should_continue(job.id)
-            except OperationalError:  # the database restarts
-                return True
+    def _should_continue(self, job: Job) -> bool:
+        if self._shutting_down.is_set():
+            return False
+        try:
+            return self._jobs.should_continue(job.id)
+        except OperationalError:  # the database restarts
+            return True
 
+    def _run_job(self, job: Job) -> None:
+        should_continue = partial(self._should_continue, job)
         try:
             if job.kind == "retrain":
                 self._retraining.run(job, should_continue)
@@ -123,6 +126,8 @@ class Workers:
         except DawnChorusError as error:
             name = f"{job.parameters['name']}: " if isinstance(error, AudioError) else ""
             self._jobs.finish(job.id, "failed", error=f"{name}{error.reason}")
+            if job.kind == "identify":
+                self._list_failure(job.parameters, error.reason)
         except SQLAlchemyError:
             raise
         except Exception as error:
@@ -136,7 +141,13 @@ class Workers:
         if "sha256" in job.parameters:
             self._files.delete_unused(job.parameters["sha256"])
 
-    def _identify(self, job: Job, should_continue: Any) -> None:
+    def _list_failure(self, parameters: dict[str, Any], reason: str) -> None:
+        with suppress(NotFoundError):  # its file is gone
+            path = self._files.local(parameters["sha256"])
+            site = parameters.get("site")
+            self._detections.store_failure(path, name=parameters["name"], reason=reason, site=site)
+
+    def _identify(self, job: Job, should_continue: Callable[[], bool]) -> None:
         parameters = job.parameters
         path = self._files.local(parameters["sha256"])
         options = Options.from_fields(parameters["options"])
@@ -157,7 +168,8 @@ class Workers:
             if time.monotonic() - last_report_s >= PROGRESS_INTERVAL_S:
                 last_report_s = time.monotonic()
                 self._jobs.update_progress(job.id, "identifying", future.work.share_done)
-        self._detections.store(result, path, name=parameters["name"], options=options)
+        site = parameters.get("site")
+        self._detections.store(result, path, name=parameters["name"], options=options, site=site)
         summary = {
             "recording": parameters["sha256"],
             "n_detections": len(result.table.detections),

@@ -93,6 +93,7 @@ ROLES = {
     },
     Role.IDENTIFY: {
         *("GET /", "POST /", "GET /docs", "GET /history", "GET /jobs/{job_id}", "GET /models", "GET /review"),
+        *("GET /recordings", "GET /detections", "GET /api/v1/species", "GET /api/v1/sites"),
         *("GET /recordings/{sha256}", "GET /system", "GET /training", "GET /metrics", "GET /api/openapi.json"),
         *("GET /api/classes", "GET /api/health", "GET /api/metrics", "GET /api/retrain_status", "POST /api/predict"),
         *("GET /api/model_performance", "GET /api/system_stats"),
@@ -124,7 +125,7 @@ ROLES = {
         *("PUT /api/v1/detections/{number}/review", "DELETE /api/v1/detections/{number}/review"),
     },
     Role.ADMIN: {
-        *("DELETE /api/v1/jobs/{job_id}", "DELETE /api/v1/recordings/{sha256}"),
+        *("DELETE /api/v1/jobs/{job_id}", "DELETE /api/v1/recordings/{sha256}", "POST /api/v1/recordings/delete"),
         *("POST /api/v1/models/rollback", "POST /api/v1/models/{bundle_id}/activate"),
     },
 }

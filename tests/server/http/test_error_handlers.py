@@ -45,7 +45,7 @@ def test_internal_errors_reveal_no_details(
     for error in kinds:
         for owner, method, request_once in (
             (InferencePool, "submit", partial(client.post, "/api/predict", content=good)),
-            (DetectionStore, "list_recordings", partial(client.get, "/api/v1/recordings")),
+            (DetectionStore, "get_recording", partial(client.get, f"/api/v1/recordings/{'0' * 64}")),
         ):
             with monkeypatch.context() as patch:
                 patch.setattr(owner, method, Mock(side_effect=error))

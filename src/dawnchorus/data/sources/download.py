@@ -6,13 +6,15 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from dawnchorus.audio.decode import open_recording
+from dawnchorus.audio.decoder_pool import DecoderPool
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.data.sources.archive_changes import differ
 from dawnchorus.data.sources.xeno_canto import SearchResult
@@ -129,73 +131,93 @@ def fetch_recordings(
         audio_folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(audio_folder, error) from error
-    there = {
-        entry.row.recording_id: audio_folder / entry.file_name
-        for entry in wanted
-        if (audio_folder / entry.file_name).exists()
-    }
-    known = known or {}
-    decoded_s, unsound = _decode_unknown(there, known)
-    for name in unsound:
-        there.pop(name).unlink()
-    missing = [entry for entry in wanted if entry.row.recording_id not in there or entry.row.recording_id in replaced]
-    got = set(there)
-    failures: dict[str, DownloadError] = {}
-    not_requested: list[str] = []
-
-    def rows() -> list[RecordingRow]:
-        have = [entry for entry in wanted if entry.row.recording_id in got]
-        n_bytes = {entry.row.recording_id: (audio_folder / entry.file_name).stat().st_size for entry in have}
-        before_s = {name: row.duration_s for name, row in known.items() if row.duration_s is not None}
-        length_s = {entry.row.recording_id: entry.row.duration_s for entry in have} | before_s | decoded_s
-        return [
-            replace(entry.row, n_bytes=n_bytes[entry.row.recording_id], duration_s=length_s[entry.row.recording_id])
-            for entry in have
-        ]
-
-    def fetch(entry: SearchResult) -> str | None:
-        name = entry.row.recording_id
-        if any(isinstance(error, LongWaitError) for error in list(failures.values())):
-            not_requested.append(name)
-            return None
-
-        def check(path: Path) -> None:
-            decoded_s[name] = decode_audio(path, entry.file_name)
-
-        try:
-            web.download(entry.file_url, audio_folder / entry.file_name, check=check)
-        except DownloadError as error:
-            failures[name] = error
-        return None if name in failures else name
-
+    decoders = DecoderPool(n_workers, n_kept=n_workers)
+    fetch = _Fetch(web, wanted, audio_folder, known=known or {}, decoders=decoders)
+    current = fetch.got.difference(replaced)
+    missing = [entry for entry in wanted if entry.row.recording_id not in current]
     next_at_s = time.monotonic()
-    with ThreadPoolExecutor(n_workers) as pool:
+    with ThreadPoolExecutor(n_workers) as pool, closing(decoders):
         try:
-            keep(rows())
-            for n, future in enumerate(as_completed([pool.submit(fetch, entry) for entry in missing]), 1):
+            keep(fetch.rows())
+            for n, future in enumerate(as_completed([pool.submit(fetch.download, entry) for entry in missing]), 1):
                 downloaded = future.result()
                 report(Progress("fetching", n, len(missing), "recordings"))
                 if downloaded is None:
                     continue
-                got.add(downloaded)
+                fetch.got.add(downloaded)
                 begun_s = time.monotonic()
                 if begun_s >= next_at_s:
-                    keep(rows())
+                    keep(fetch.rows())
                     next_at_s = time.monotonic() + _KEEP_SHARE * (time.monotonic() - begun_s)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             with suppress(OutputError):
-                keep(rows())
+                keep(fetch.rows())
             raise
-    keep(rows())
+    keep(fetch.rows())
+    decoded_s = {name: fetch.decoded_s[name] for name in sorted(fetch.decoded_s.keys() & fetch.got)}
     return FetchSummary(
-        tuple(rows()),
+        tuple(fetch.rows()),
         len(wanted) - len(missing),
-        {name: str(error) for name, error in failures.items()},
-        unsound,
-        tuple(_find_other_lengths(wanted, {name: decoded_s[name] for name in sorted(set(decoded_s) & got)})),
-        tuple(not_requested),
+        {name: str(error) for name, error in fetch.failures.items()},
+        fetch.unsound,
+        tuple(_find_other_lengths(wanted, decoded_s)),
+        tuple(fetch.not_requested),
     )
+
+
+class _Fetch:
+    """Files of a data set while they are fetched; those that are there and are no sound are removed at first."""
+
+    def __init__(
+        self,
+        web: HttpClient,
+        wanted: Sequence[SearchResult],
+        folder: Path,
+        *,
+        known: Mapping[str, RecordingRow],
+        decoders: DecoderPool,
+    ) -> None:
+        self._web, self._wanted, self._folder, self._known, self._decoders = web, wanted, folder, known, decoders
+        files = {entry.row.recording_id: folder / entry.file_name for entry in wanted}
+        there = {name: path for name, path in files.items() if path.exists()}
+        self.decoded_s, self.unsound = _decode_unknown(there, known)
+        for name in self.unsound:
+            there.pop(name).unlink()
+        self.got = set(there)
+        self.failures: dict[str, DownloadError] = {}
+        self.not_requested: list[str] = []
+
+    def rows(self) -> list[RecordingRow]:
+        """Return the rows of the files that are there."""
+        have = [entry for entry in self._wanted if entry.row.recording_id in self.got]
+        before_s = {name: row.duration_s for name, row in self._known.items() if row.duration_s is not None}
+        length_s = {entry.row.recording_id: entry.row.duration_s for entry in have} | before_s | self.decoded_s
+        return [
+            replace(
+                entry.row,
+                n_bytes=(self._folder / entry.file_name).stat().st_size,
+                duration_s=length_s[entry.row.recording_id],
+            )
+            for entry in have
+        ]
+
+    def download(self, entry: SearchResult) -> str | None:
+        """Fetch a file, and return its recording's identifier; None if it failed, or the server asks for patience."""
+        name = entry.row.recording_id
+        if any(isinstance(error, LongWaitError) for error in list(self.failures.values())):
+            self.not_requested.append(name)
+            return None
+        try:
+            self._web.download(entry.file_url, self._folder / entry.file_name, check=partial(self._decode, entry))
+        except DownloadError as error:
+            self.failures[name] = error
+            return None
+        return name
+
+    def _decode(self, entry: SearchResult, path: Path) -> None:
+        with self._decoders.decoder() as decoder:
+            self.decoded_s[entry.row.recording_id] = decode_audio(path, entry.file_name, decoder=decoder)
 
 
 def _find_other_lengths(
@@ -209,14 +231,14 @@ def _find_other_lengths(
             yield name, own_s, each_s
 
 
-def decode_audio(path: Path, name: str) -> float:
+def decode_audio(path: Path, name: str, *, decoder: DecoderProcess) -> float:
     """Decode a downloaded file to its end, and return the seconds that it holds.
 
     Raises:
         DownloadError: it is no sound.
     """
     try:
-        with open_recording(path) as recording:
+        with decoder.open(path) as recording:
             for _ in recording.blocks():
                 pass
             return recording.duration_s
@@ -233,12 +255,13 @@ def _decode_unknown(
     """Return the seconds of each file that is not an earlier run's by its bytes, and the files that are no sound."""
     decoded_s: dict[str, float] = {}
     unsound = []
-    for name, path in paths.items():
-        if find_page(path, path.name) is not None:
-            unsound.append(name)
-        elif name not in known or path.stat().st_size != known[name].n_bytes:
-            try:
-                decoded_s[name] = decode_audio(path, path.name)
-            except DownloadError:
+    with closing(DecoderProcess()) as decoder:
+        for name, path in paths.items():
+            if find_page(path, path.name) is not None:
                 unsound.append(name)
+            elif name not in known or path.stat().st_size != known[name].n_bytes:
+                try:
+                    decoded_s[name] = decode_audio(path, path.name, decoder=decoder)
+                except DownloadError:
+                    unsound.append(name)
     return decoded_s, tuple(unsound)

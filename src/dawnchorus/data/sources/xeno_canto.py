@@ -11,6 +11,7 @@ import urllib.parse
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -297,10 +298,7 @@ def _parse_recording(
     fields: Mapping[str, Any], dates: DateColumn, times: TimeColumn, coordinates: CoordinateColumns, notes: Notes
 ) -> SearchResult:
     """Return a recording, whose values are strings, often empty or null."""
-
-    def text(name: str) -> str | None:
-        return _text(fields, name)
-
+    text = partial(_text, fields)
     number, species = text("id") or "", _species_name(fields)
     if text("gen") and not text("sp") and not is_unnamed(text("en") or "bird"):
         notes.leave_out("a genus without a species", text("gen") or "")

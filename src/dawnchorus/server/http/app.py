@@ -21,15 +21,18 @@ from dawnchorus.server.http.routes import (
     dashboard_compat,
     health,
     identify,
+    identify_page,
     inference,
     jobs,
+    list_pages,
+    lists,
     models,
     pages,
     recordings,
     training_data,
 )
 from dawnchorus.server.http.routes.replies import ProblemDetails
-from dawnchorus.server.http.uploads import limit_pace
+from dawnchorus.server.http.uploads import PacedBody
 from dawnchorus.server.service import Service
 from dawnchorus.server.state.sessions import SessionStore
 from dawnchorus.version import __version__
@@ -39,7 +42,20 @@ CLIENT_GONE = 499
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 
-ROUTE_MODULES = (pages, dashboard_compat, health, identify, inference, recordings, jobs, training_data, models)
+ROUTE_MODULES = (
+    identify_page,
+    list_pages,
+    pages,
+    dashboard_compat,
+    health,
+    identify,
+    inference,
+    lists,
+    recordings,
+    jobs,
+    training_data,
+    models,
+)
 
 STATIC_FOLDERS: list[str | tuple[str, str]] = [("dawnchorus.server.http", "static"), ("dawnchorus.reports", "static")]
 
@@ -101,21 +117,30 @@ class HeadAsGet:
             await self._app(scope, receive, send)
             return
 
-        has_started = asyncio.Event()
-
-        async def receive_end() -> Message:  # there is no body to read, and event streams end at once
-            await has_started.wait()
-            return {"type": "http.disconnect"}
-
-        async def send_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                has_started.set()
-                await send(message)
-
+        exchange = _HeadExchange(send)
         as_get = {**scope, "method": "GET"}
-        await self._app(as_get, receive_end, send_headers)
+        await self._app(as_get, exchange.receive, exchange.send)
         await send({"type": "http.response.body", "body": b""})
         scope["route"] = as_get.get("route")
+
+
+class _HeadExchange:
+    """Messages of one HEAD request: no body comes, and of the response only the headers are sent."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._has_started = asyncio.Event()
+
+    async def receive(self) -> Message:
+        """Receive the client's end as soon as the response has started, so that event streams end at once."""
+        await self._has_started.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        """Send the headers."""
+        if message["type"] == "http.response.start":
+            self._has_started.set()
+            await self._send(message)
 
 
 class RequestMiddleware:
@@ -131,33 +156,40 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         start_s = time.perf_counter()
-        status = 0
-
-        async def send_with_headers(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = MutableHeaders(raw=message["headers"])
-                for name, value in SECURITY_HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
+        reply = _Reply(send)
         request = Request(scope)
         if request.method not in SAFE_METHODS:
-            receive = limit_pace(receive, self._limits)
+            receive = PacedBody(receive, self._limits).receive
         try:
             response: ASGIApp = await self._authorizer.check(request) or refuse_encoded(request) or self._app
-            await response(scope, receive, send_with_headers)
+            await response(scope, receive, reply.send)
         except ClientDisconnect:
-            status = CLIENT_GONE
+            reply.status = CLIENT_GONE
         except Exception as error:
-            if status:  # the response has started
+            if reply.status:  # the response has started
                 raise
-            await (await error_handlers.handle_error(request, error))(scope, receive, send_with_headers)
+            await (await error_handlers.handle_error(request, error))(scope, receive, reply.send)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             method = request.method if request.method in METHODS else "other"
-            self._metrics.observe_request(method, route, status, time.perf_counter() - start_s)
+            self._metrics.observe_request(method, route, reply.status, time.perf_counter() - start_s)
+
+
+class _Reply:
+    """A response with the security headers, and its status as soon as it has started."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the response."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(raw=message["headers"])
+            for name, value in SECURITY_HEADERS.items():
+                headers.setdefault(name, value)
+        await self._send(message)
 
 
 def refuse_encoded(request: Request) -> ASGIApp | None:

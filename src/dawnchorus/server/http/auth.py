@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import BaseRoute
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
 
 from dawnchorus.server.http.error_handlers import problem_response
 from dawnchorus.server.http.json_bodies import refuse_other_body
@@ -265,17 +265,22 @@ def _client(request: Request) -> str:
 
 async def _is_host_trusted(hosts: Sequence[str], request: Request) -> bool:
     """Return True if Starlette's middleware accepts the Host header for `hosts`."""
-    is_trusted = False
+    app = _AcceptingApp()
+    await TrustedHostMiddleware(app, hosts, www_redirect=False)(request.scope, request.receive, _discard)
+    return app.is_reached
 
-    async def accept(*_: object) -> None:
-        nonlocal is_trusted
-        is_trusted = True
 
-    async def discard(_: Message) -> None:
-        return
+class _AcceptingApp:
+    """Application behind Starlette's middleware, which lets trusted hosts through to it."""
 
-    await TrustedHostMiddleware(accept, hosts, www_redirect=False)(request.scope, request.receive, discard)
-    return is_trusted
+    is_reached = False
+
+    async def __call__(self, _scope: Scope, _receive: Receive, _send: Send) -> None:
+        self.is_reached = True
+
+
+async def _discard(_message: Message) -> None:
+    return
 
 
 def _is_cross_origin(request: Request) -> bool:

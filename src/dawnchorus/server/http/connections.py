@@ -37,7 +37,7 @@ class TimeoutProtocol(HttpToolsProtocol):
     """HTTP protocol that closes connections whose headers do not arrive in time.
 
     It also closes those that only continue the body of an answered request. Bodies have their own limit: see
-    `uploads.limit_pace`.
+    `uploads.PacedBody`.
     """
 
     _timeout: asyncio.TimerHandle | None = None

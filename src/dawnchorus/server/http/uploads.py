@@ -218,32 +218,34 @@ async def _read_chunks(request: Request, max_bytes: int) -> AsyncGenerator[bytes
         yield chunk
 
 
-def limit_pace(receive: Receive, limits: Limits) -> Receive:
-    """Return a function that receives a request's body, and raises UploadTooSlowError below the minimum rate.
+class PacedBody:
+    """A request's body that must come at the minimum rate, without a pause of `limits.body_timeout_s`."""
 
-    It also raises after a pause of `limits.body_timeout_s`.
-    """
-    timeout_s, min_bytes_per_s = limits.body_timeout_s, limits.min_bytes_per_s
-    n, start_s, is_complete = 0, time.monotonic(), False
+    def __init__(self, receive: Receive, limits: Limits) -> None:
+        self._receive, self._limits = receive, limits
+        self._n, self._start_s, self._is_complete = 0, time.monotonic(), False
 
-    async def receive_in_time() -> Message:
-        nonlocal n, is_complete
-        if is_complete:
-            return await receive()
-        left_s = start_s + timeout_s + n / min_bytes_per_s - time.monotonic()
+    async def receive(self) -> Message:
+        """Receive a part of the body.
+
+        Raises:
+            UploadTooSlowError: it comes too slowly, or there is a pause.
+        """
+        if self._is_complete:
+            return await self._receive()
+        timeout_s, min_bytes_per_s = self._limits.body_timeout_s, self._limits.min_bytes_per_s
+        left_s = self._start_s + timeout_s + self._n / min_bytes_per_s - time.monotonic()
         try:
             async with asyncio.timeout(min(max(left_s, 0), timeout_s)):
-                message = await receive()
+                message = await self._receive()
         except TimeoutError:
             raise UploadTooSlowError(
-                f"expected {min_bytes_per_s} bytes in a second, after {timeout_s:g} s, and no pause as long; got {n} "
-                f"bytes in all."
+                f"expected {min_bytes_per_s} bytes in a second, after {timeout_s:g} s, and no pause as long; got "
+                f"{self._n} bytes in all."
             ) from None
-        n += len(message.get("body", b""))
-        is_complete = not message.get("more_body", False)
+        self._n += len(message.get("body", b""))
+        self._is_complete = not message.get("more_body", False)
         return message
-
-    return receive_in_time
 
 
 def media_type(request: Request) -> str:
@@ -272,7 +274,7 @@ def _extended_name(disposition: bytes) -> str | None:
 
 
 class _FormParser(MultiPartParser):
-    """Starlette's parser with support of `filename*`."""
+    """Starlette's parser with support of `filename*` and of names that HTML's form encoding has escaped."""
 
     _is_complete = False
     """True once the closing boundary has arrived."""
@@ -318,8 +320,16 @@ class _FormParser(MultiPartParser):
         if name is not None:
             part.content_disposition = (part.content_disposition or b"") + b'; filename="upload"'  # makes it a file
         super().on_headers_finished()
-        if name is not None and part.file is not None:
-            part.file.filename = name
+        if part.file is not None:
+            part.file.filename = _ESCAPES.sub(_unescape, part.file.filename or "") if name is None else name
+
+
+_ESCAPES = re.compile("%(22|0A|0D)", re.IGNORECASE)
+"""Quotes and line breaks in the names of files, as HTML's form encoding writes them; nothing else is escaped."""
+
+
+def _unescape(match: re.Match[str]) -> str:
+    return chr(int(match[1], 16))
 
 
 @asynccontextmanager

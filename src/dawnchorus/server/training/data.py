@@ -13,10 +13,10 @@ from typing import Any, Literal
 from sqlalchemy import case, delete, func, insert, literal, select
 from sqlalchemy.orm import Session
 
-from dawnchorus.audio.decode import read_clip
+from dawnchorus.audio.decoder_pool import DecoderPool
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.audio_notes import list_audio_notes
-from dawnchorus.data.importing import build_table
+from dawnchorus.data.importing import read_facts
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.errors import AudioTooLargeError, InputError, NotFoundError, UnknownClassError
 from dawnchorus.limits import Limits
@@ -33,7 +33,7 @@ from dawnchorus.server.state.tables import (
     SplitAssignment,
 )
 from dawnchorus.server.training.labels import parse_species, resolve_class, resolve_label
-from dawnchorus.server.training.uploads import LabeledUpload, OnNote, Rejection, Upload, label_uploads, unpack_files
+from dawnchorus.server.training.uploads import LabeledUpload, Rejection, Upload, label_uploads, unpack_files
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file, parse_folder_label
 from dawnchorus.taxonomy.labels import Label, name_key
@@ -61,6 +61,18 @@ class UploadOutcome:
     reason: str | None = None
     suggestions: tuple[str, ...] | None = None
     """Labels of the nearest classes, if the file was rejected because no class has its label."""
+
+
+@dataclass(frozen=True)
+class UploadResult:
+    """Outcome of an upload for each file, and sentences on unread columns of a csv, times, locations and sound."""
+
+    files: tuple[UploadOutcome, ...]
+    notes: tuple[str, ...]
+
+    def count(self, status: Literal["accepted", "duplicate", "rejected"]) -> int:
+        """Return the number of files with this status."""
+        return sum(each.status == status for each in self.files)
 
 
 @dataclass(frozen=True)
@@ -102,8 +114,8 @@ def parse_bool(name: str, text: str) -> bool:
 class TrainingData:
     """Labeled recordings in the database, with their audio in the file store."""
 
-    def __init__(self, database: Database, files: BlobStore, limits: Limits) -> None:
-        self._database, self._files, self._limits = database, files, limits
+    def __init__(self, database: Database, files: BlobStore, limits: Limits, *, decoders: DecoderPool) -> None:
+        self._database, self._files, self._limits, self._decoders = database, files, limits, decoders
 
     # ------------------------------------------------------------------ uploads
 
@@ -115,8 +127,7 @@ class TrainingData:
         labels: Sequence[Label],
         *,
         max_bytes: int,
-        on_note: OnNote = lambda _note: None,
-    ) -> list[UploadOutcome]:
+    ) -> UploadResult:
         """Add labeled recordings, and return the outcome for each file.
 
         The species of a file is the text `species`, the folder in its name or in a zip, or the entry of a csv; `noise`
@@ -130,7 +141,6 @@ class TrainingData:
             files: Files with the client's names.
             labels: Classes of the active model.
             max_bytes: Maximum size of all unpacked files.
-            on_note: Called with sentences on unread columns of a csv, and on times, locations and sound.
 
         Raises:
             InputError, UploadTooLargeError: a zip or a table cannot be used, or there are no files.
@@ -141,18 +151,25 @@ class TrainingData:
         tree = folder.absolute() / "tree"
         known = self._known_classes(labels)
         unpacked = unpack_files(files, tree, label=label, limits=self._limits.zip, max_bytes=max_bytes)
-        labeled, others = label_uploads(unpacked, known, is_new=is_new, on_note=on_note)
-        complete = _complete(labeled, tree)
+        labeled = label_uploads(unpacked, known, is_new=is_new)
+        complete = [self._complete(each) for each in labeled.recordings]
         named = tuple(replace(each.row, recording_id=each.upload.name) for each in complete)
-        for note in list_audio_notes(RecordingsTable(tree, named)):
-            on_note(note)
         usable, conflicts = _drop_conflicts(complete, known)
-        for note in _note_other_labels(usable, label, known):
-            on_note(note)
-        rejected = [
-            UploadOutcome(name, "rejected", None, reason) for name, reason in (*conflicts, *unpacked.rejected, *others)
-        ]
-        return [*(self._store_row(each, known, is_new=is_new) for each in usable), *rejected]
+        rejected = (*conflicts, *unpacked.rejected, *labeled.rejected)
+        notes = (
+            *labeled.notes,
+            *list_audio_notes(RecordingsTable(tree, named)),
+            *_note_other_labels(usable, label, known),
+        )
+        stored = [self._store_row(each, known, is_new=is_new) for each in usable]
+        return UploadResult(
+            (*stored, *(UploadOutcome(name, "rejected", None, reason) for name, reason in rejected)), notes
+        )
+
+    def _complete(self, labeled: LabeledUpload) -> LabeledUpload:
+        """Return the recording with facts from its header and metadata."""
+        with self._decoders.decoder() as decoder:
+            return replace(labeled, row=read_facts(decoder, labeled.row))
 
     def _known_classes(self, labels: Sequence[Label]) -> KnownClasses:
         """Return `labels` and the classes that have training data."""
@@ -228,6 +245,7 @@ class TrainingData:
             channel = scored_channel(session, row)
         review = Review(
             detection=row.id,
+            recording=row.recording,
             verdict=verdict,
             scientific_name=None if other is None else other.scientific_name,
             common_name=None if other is None else other.common_name,
@@ -267,7 +285,8 @@ class TrainingData:
         middle_s, half_s = (row.start_s + row.end_s) / 2, min(row.end_s - row.start_s, MAX_CLIP_S) / 2
         path = self._files.local(row.recording)
         start_s, end_s = middle_s - half_s, middle_s + half_s
-        samples = read_clip(path, start_s=start_s, end_s=end_s, rate_hz=CLIP_RATE_HZ, channel=channel)
+        with self._decoders.decoder() as decoder:
+            samples = decoder.read_clip(path, start_s=start_s, end_s=end_s, rate_hz=CLIP_RATE_HZ, channel=channel)
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch, "clip.flac")
             write_recording(path, samples, rate_hz=CLIP_RATE_HZ)
@@ -348,12 +367,6 @@ class TrainingData:
             for group, split in splits.items():
                 if session.get(SplitAssignment, group) is None:
                     session.add(SplitAssignment(group=group, split=split))
-
-
-def _complete(labeled: Sequence[LabeledUpload], tree: Path) -> list[LabeledUpload]:
-    """Return the recordings with facts from their headers and metadata."""
-    rows = build_table((each.row for each in labeled), tree, n_workers=1).rows
-    return [replace(each, row=row) for each, row in zip(labeled, rows, strict=True)]
 
 
 def _drop_conflicts(

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from typing import IO
 
 from dawnchorus.data.classes import label_names
 from dawnchorus.data.recordings import read_table
@@ -224,17 +225,18 @@ def _suppress_exited() -> Iterator[None]:
         return
 
 
+def _put_lines(stream: IO[bytes], lines: SimpleQueue[bytes | None]) -> None:
+    """Put the lines of a stream into a queue, and None at its end."""
+    for line in stream:
+        lines.put(line)
+    lines.put(None)
+
+
 def _read_events(process: subprocess.Popen[bytes], should_continue: Callable[[], bool]) -> Iterator[RetrainEvent]:
     """Yield the events of the process until it ends or `should_continue` returns False."""
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
     lines: SimpleQueue[bytes | None] = SimpleQueue()
-
-    def read() -> None:
-        assert process.stdout is not None  # noqa: S101 - it is a pipe
-        for line in process.stdout:
-            lines.put(line)
-        lines.put(None)
-
-    threading.Thread(target=read, daemon=True).start()
+    threading.Thread(target=_put_lines, args=(process.stdout, lines), daemon=True).start()
     while True:
         try:
             line = lines.get(timeout=CANCEL_CHECK_S)

@@ -6,7 +6,7 @@ import csv
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -25,9 +25,6 @@ from dawnchorus.storage.safe_names import safe_name
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file
 from dawnchorus.taxonomy.labels import Label
-
-OnNote = Callable[[str], None]
-"""A function that takes a sentence for the reply to a request."""
 
 _ROOT = Path("/")
 """Folder that the names of uploads begin in while their folders are read."""
@@ -79,6 +76,15 @@ class LabeledUpload:
 
     upload: Upload
     row: RecordingRow
+
+
+@dataclass(frozen=True)
+class LabeledFiles:
+    """Recordings of an upload with their labels, the other files, and sentences on both for the reply."""
+
+    recordings: tuple[LabeledUpload, ...]
+    rejected: tuple[Rejection, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -165,9 +171,7 @@ def _list_files(folder: Path) -> Iterator[Upload]:
         yield Upload(path.relative_to(folder).as_posix(), path)
 
 
-def label_uploads(
-    files: UploadedFiles, known: KnownClasses, *, is_new: bool, on_note: OnNote
-) -> tuple[list[LabeledUpload], list[Rejection]]:
+def label_uploads(files: UploadedFiles, known: KnownClasses, *, is_new: bool) -> LabeledFiles:
     """Return the recordings with their labels, and the other files with the reason why they are not used.
 
     A csv has the labels, also one in a zip, unless that has another purpose. Else a recording has its own label, or
@@ -180,21 +184,19 @@ def label_uploads(
     rejected: list[Rejection] = []
     if table is not None:
         try:
-            labeled, rejected = _label_by_table(files, table, on_note)
+            labeled = _label_by_table(files, table)
         except InputError as error:
             if table is files.table:
                 raise
             rejected = [(table.name, f"it does not say which species the recordings are of: {error.reason}")]
         else:
-            for note in describe_contradictions([each.row for each in labeled], files.tree, known):
-                on_note(note)
-            return labeled, [*rejected, *_reject_others(files, labeled, table, "the csv does not name it")]
-    labeled = [
-        each
-        for source in files.sources
-        for each in (*_label_by_field(source), *_label_by_names(source, known, on_note, is_new=is_new))
-    ]
-    return labeled, [*rejected, *_reject_others(files, labeled, table, "hidden files are not read")]
+            contradictions = describe_contradictions([each.row for each in labeled.recordings], files.tree, known)
+            others = _reject_others(files, labeled.recordings, table, "the csv does not name it")
+            return LabeledFiles(labeled.recordings, (*labeled.rejected, *others), (*labeled.notes, *contradictions))
+    sources = [_label_source(source, known, is_new=is_new) for source in files.sources]
+    recordings = tuple(each for source in sources for each in source.recordings)
+    others = _reject_others(files, recordings, table, "hidden files are not read")
+    return LabeledFiles(recordings, (*rejected, *others), tuple(note for source in sources for note in source.notes))
 
 
 def _find_packed_table(uploads: Sequence[Upload]) -> Upload | None:
@@ -224,9 +226,7 @@ def _reject_others(
             yield upload.name, f"files {ending} are no recordings"
 
 
-def _label_by_table(
-    files: UploadedFiles, table: Upload, on_note: OnNote
-) -> tuple[list[LabeledUpload], list[Rejection]]:
+def _label_by_table(files: UploadedFiles, table: Upload) -> LabeledFiles:
     """Return the recordings that a csv names, and its other names with the reason.
 
     Raises:
@@ -237,8 +237,7 @@ def _label_by_table(
         folders = [folder for folder in table.path.parents if folder.is_relative_to(files.tree)]
         layout = TableLayout.of(table.path, {}, audio_folders=folders)
         rows = list(layout.rows())
-        for note in layout.table.notes.sentences():
-            on_note(f"the csv: {note.partition(' Name one with --column')[0]}")  # advice for the command line
+        sentences = layout.table.notes.sentences()
     except FormatError as error:
         raise InputError(f"the csv: {error.reason}") from error
     except (OSError, ValueError, csv.Error) as error:
@@ -252,7 +251,10 @@ def _label_by_table(
         else:
             name = safe_path("/".join((*table.folders, os.path.relpath(row.path, table.path.parent))))
             rejected.append((name, "the csv names no recording that was sent with it"))
-    return labeled, rejected
+    advice = " Name one with --column"  # for the command line
+    return LabeledFiles(
+        tuple(labeled), tuple(rejected), tuple(f"the csv: {each.partition(advice)[0]}" for each in sentences)
+    )
 
 
 def _find_upload(path: str, uploads: Mapping[str, Upload]) -> Upload | None:
@@ -270,18 +272,16 @@ def _label_by_field(uploads: Sequence[Upload]) -> Iterator[LabeledUpload]:
             yield LabeledUpload(upload, RecordingRow(**(facts | {"path": str(upload.path)})))  # type: ignore[arg-type]
 
 
-def _label_by_names(
-    uploads: Sequence[Upload], known: KnownClasses, on_note: OnNote, *, is_new: bool
-) -> Iterator[LabeledUpload]:
-    """Yield the other recordings, with the labels of their folders or of their own names; note folders of a review."""
+def _label_source(uploads: Sequence[Upload], known: KnownClasses, *, is_new: bool) -> LabeledFiles:
+    """Return recordings with their own labels, or those of their folders or names; folders of a review are noted."""
     recordings = [each for each in uploads if each.label is None and each.suffix in SUFFIXES and not each.is_hidden]
     paths = [_ROOT / upload.name for upload in recordings]
     reading = read_folders(_ROOT, paths)
-    for note in reading.list_review_notes():
-        on_note(note)
-    for upload, row in zip(recordings, build_rows(_ROOT, paths, reading), strict=True):
-        labeled = _label_by_file_name(replace(row, path=str(upload.path)), upload, known, is_new=is_new)
-        yield LabeledUpload(upload, labeled)
+    by_names = (
+        LabeledUpload(upload, _label_by_file_name(replace(row, path=str(upload.path)), upload, known, is_new=is_new))
+        for upload, row in zip(recordings, build_rows(_ROOT, paths, reading), strict=True)
+    )
+    return LabeledFiles((*_label_by_field(uploads), *by_names), notes=tuple(reading.list_review_notes()))
 
 
 def _label_by_file_name(row: RecordingRow, upload: Upload, known: KnownClasses, *, is_new: bool) -> RecordingRow:

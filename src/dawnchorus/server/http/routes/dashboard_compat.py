@@ -78,7 +78,6 @@ def classes(service: ServiceDependency) -> dict[str, Any]:
 @router.get("/system_stats", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def system_stats(service: ServiceDependency) -> dict[str, Any]:
     """Report resources of this server's process, and numbers of queued and stored recordings."""
-    n_recordings, _ = service.detections.list_recordings(limit=1, offset=0)
     return {
         "uptime_seconds": round(service.uptime_s, 3),
         "cpu_cores": usable_cores(),
@@ -87,7 +86,7 @@ def system_stats(service: ServiceDependency) -> dict[str, Any]:
         "disk_free_bytes": shutil.disk_usage(service.settings.data).free,
         "waiting": service.pool.n_waiting,
         "jobs": service.jobs.count_by_status(ACTIVE_STATUSES),
-        "recordings": n_recordings,
+        "recordings": service.detections.count_recordings(),
         "lessons": service.training_data.count(),
     }
 
@@ -167,19 +166,17 @@ async def predict(
 )
 async def upload_bulk(request: Request, service: ServiceDependency) -> Response:
     """Add labeled recordings in any field: see /api/v1/training-data."""
-    notes: list[str] = []
-    files = await add_files(request, service, notes.append)
-    n_accepted = sum(each.status == "accepted" for each in files)
+    result = await add_files(request, service)
+    n_files, n_accepted = len(result.files), result.count("accepted")
     fields = {
-        "message": f"{n_accepted} of {len(files)} files were accepted.",
+        "message": f"{n_accepted} of {n_files} files were accepted.",
         "uploaded": n_accepted,
         "uploaded_count": n_accepted,
-        "failed": sum(each.status == "rejected" for each in files),
-        "skipped_count": len(files) - n_accepted,
+        "failed": result.count("rejected"),
+        "skipped_count": n_files - n_accepted,
         "total_files_in_folder": await asyncio.to_thread(service.training_data.count),
-        "notes": notes,
     }
-    return upload_reply(files, fields)
+    return upload_reply(result, fields)
 
 
 @router.post("/trigger_retrain", dependencies=[require_role(Role.TRAIN)], responses=error_responses(409))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -19,8 +19,7 @@ from dawnchorus.server.http.parameters import refuse_repeated, refuse_unknown
 from dawnchorus.server.http.routes.replies import JsonRoute, error_responses, job_fields
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
-from dawnchorus.server.training.data import UploadOutcome, species_count_fields
-from dawnchorus.server.training.uploads import OnNote
+from dawnchorus.server.training.data import UploadResult, species_count_fields
 
 FIELDS = ("species", "new_class")
 """Text fields of the form."""
@@ -64,30 +63,29 @@ async def upload(request: Request, service: ServiceDependency) -> Response:
     `notes` name the columns of the csv that are not read, and times and locations that are not known.
     422 if every file was rejected: with the fields of a success, and the reasons in `detail`.
     """
-    notes: list[str] = []
-    files = await add_files(request, service, notes.append)
-    return upload_reply(files, {"n_accepted": sum(each.status == "accepted" for each in files), "notes": notes})
+    result = await add_files(request, service)
+    return upload_reply(result, {"n_accepted": result.count("accepted")})
 
 
-def upload_reply(files: Sequence[UploadOutcome], fields: Mapping[str, Any]) -> Response:
-    """Return the response to an upload: `fields` and the outcome of each file; a problem if all were rejected."""
-    content = {**fields, "files": [vars(each) for each in files]}
-    if any(each.status != "rejected" for each in files):
+def upload_reply(result: UploadResult, fields: Mapping[str, Any]) -> Response:
+    """Return the response to an upload, with `fields`; a problem if all files were rejected."""
+    content = {**fields, "notes": result.notes, "files": [vars(each) for each in result.files]}
+    if result.count("rejected") < len(result.files):
         return JSONResponse(content)
-    reasons = [f"{each.name}: {each.reason}" for each in files]
+    reasons = [f"{each.name}: {each.reason}" for each in result.files]
     listed = "; ".join(reasons[:N_REASONS]) or "no recordings"
     more = f"; and {len(reasons) - N_REASONS} more" if len(reasons) > N_REASONS else ""
     return problem_response(422, f"no file was accepted: {listed}{more}".rstrip(".") + ".", more=content)
 
 
-async def add_files(request: Request, service: Service, on_note: OnNote) -> list[UploadOutcome]:
+async def add_files(request: Request, service: Service) -> UploadResult:
     """Add labeled recordings, and return the outcome for each file."""
     async with receive_batch(service, request) as (folder, texts, files):
         refuse_unknown(texts, FIELDS, "field")
         labels, limit = service.pool.bundle.labels, service.settings.limits.max_bytes
         async with service.blocking_slots:
             return await asyncio.to_thread(
-                service.training_data.add_files, folder, texts, files, labels, max_bytes=4 * limit, on_note=on_note
+                service.training_data.add_files, folder, texts, files, labels, max_bytes=4 * limit
             )
 
 

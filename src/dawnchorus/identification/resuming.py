@@ -1,0 +1,126 @@
+"""Start of a run at its output: the lock, and the journal, which is new or that of the run to continue."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from dawnchorus.errors import BusyError, InputError, JournalDamagedError, OutputExistsError
+from dawnchorus.identification.journal import Journal
+from dawnchorus.identification.output import OutputLocation, as_json, is_finished, list_outputs
+from dawnchorus.identification.output_paths import shared_folder
+from dawnchorus.storage.files import cannot_write
+
+LATER_SETTINGS = ("activation",)
+"""Settings that journals of earlier versions do not have."""
+
+
+@contextmanager
+def lock_output(location: OutputLocation) -> Iterator[None]:
+    """Keep other processes away.
+
+    Raises:
+        BusyError: another process is writing here.
+        OutputError: the path cannot be written.
+    """
+    lock = FileLock(location.files.lock, timeout=0)
+    try:
+        location.files.folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise BusyError(
+            "another dawnchorus process is writing here. Wait for it, or choose another output.",
+            subject=location.path,
+        ) from None
+    except OSError as error:
+        raise cannot_write(location.path, error) from error
+    try:
+        yield
+    finally:
+        if sys.platform != "win32":  # there the open file cannot be removed, and release() does it
+            location.files.lock.unlink(missing_ok=True)
+        lock.release()
+
+
+def open_journal(
+    location: OutputLocation, key: dict[str, Any], recordings: Sequence[Path], *, resume: bool, overwrite: bool
+) -> Journal:
+    """Open the journal to write to: new, or that of the run to continue.
+
+    A damaged journal is set aside: `Journal.replaced` says where it is.
+
+    Raises:
+        OutputExistsError: a finished run or another file is there, and may not be touched.
+        InputError: the run to continue had another model or other options, or recordings elsewhere.
+        JournalDamagedError: the journal of the run to add to is damaged.
+    """
+    path = location.files.journal
+    if not overwrite and not path.exists():
+        _refuse_existing(location, recordings)
+    try:
+        journal = Journal(path)
+    except JournalDamagedError:
+        if resume and not overwrite:
+            raise
+        if not overwrite:
+            _refuse_existing(location, recordings)
+        journal = Journal(path, replaced=set_aside(path))
+    try:
+        known = journal.parameters()
+        if overwrite or known is None:
+            journal.start(key, root=shared_folder(recordings))
+        else:
+            _check_settings(location, known, as_json(key))
+            if not resume:
+                _refuse_finished(location, journal)
+            list_outputs(location, recordings, journal.root)  # refuses those that have no path there
+    except BaseException:
+        journal.close()
+        raise
+    return journal
+
+
+def _refuse_existing(location: OutputLocation, recordings: Sequence[Path]) -> None:
+    outputs = list_outputs(location, recordings)
+    existing = next((output.path for output in outputs if output.path.exists()), None)
+    if existing is not None:
+        raise OutputExistsError(
+            "it is there already. Use --overwrite to replace it, or choose another output.", subject=existing
+        )
+
+
+def _check_settings(location: OutputLocation, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    known = {name: wanted[name] for name in LATER_SETTINGS if name in wanted} | {**known}
+    if known != wanted:
+        changed = sorted(name for name in known.keys() | wanted if known.get(name) != wanted.get(name))
+        raise InputError(
+            f"it was begun with other settings ({', '.join(changed)} changed). Use the same ones to "
+            f"continue it, --overwrite to begin again, or choose another output.",
+            subject=location.path,
+        )
+
+
+def _refuse_finished(location: OutputLocation, journal: Journal) -> None:
+    if location.path.exists() and is_finished(journal, location.files):
+        raise OutputExistsError(
+            "it holds a finished run. Use --resume to add new recordings to it, --overwrite to replace "
+            "it, or choose another output.",
+            subject=location.path,
+        )
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged journal, with the files that SQLite keeps next to it, and return its new name."""
+    names = (path.with_name(f"{path.name}.damaged-{k}") for k in count(1))
+    kept = next(name for name in names if not name.exists())
+    for suffix in ("-wal", "-shm", ""):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(kept.with_name(kept.name + suffix))
+    return kept
