@@ -9,7 +9,6 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
-
 from tests.fixtures.examples import EXAMPLES
 
 
