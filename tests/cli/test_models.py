@@ -9,9 +9,7 @@ from tests.fixtures.commands import Command
 from tests.fixtures.models import LEVEL_LABELS, level_graph
 
 from dawnchorus.cli.models import note_one_species
-from dawnchorus.errors import (
-    OutputExistsError,
-)
+from dawnchorus.errors import OutputExistsError
 from dawnchorus.models.bundle import read_bundle
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label, parse_label
@@ -46,4 +44,4 @@ def test_the_wrap_command(tmp_path: Path, command: Command) -> None:
     assert done.returncode == 0, done.stderr
     assert read_bundle(tmp_path / "mine").labels == LEVEL_LABELS
     again = command(*arguments, cwd=tmp_path)
-    assert (again.returncode, b"is there already" in again.stderr) == (OutputExistsError.exit_code, True)
+    assert (again.returncode, b"exists already" in again.stderr) == (OutputExistsError.exit_code, True)

@@ -12,7 +12,11 @@ import soundfile
 from tests.fixtures.commands import Command
 
 from dawnchorus.data.check import ModelScores, check_table
-from dawnchorus.data.recordings import RecordingsTable, read_table, write_table
+from dawnchorus.data.recordings import (
+    RecordingsTable,
+    read_table,
+    write_table,
+)
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
@@ -37,7 +41,7 @@ def test_every_problem_is_found_where_it_is(checked: RecordingsTable) -> None:
     assert rows["copy.flac"].duplicate_of == "3-1.wav"
     assert rows["near.mp3"].duplicate_of == "4-2.wav"
     assert rows["cut.wav"].duplicate_of == "7-1.wav"
-    assert rows["copy.flac"].sound_hash == rows["3-1.wav"].sound_hash
+    assert rows["copy.flac"].audio_hash == rows["3-1.wav"].audio_hash
     assert rows["cut.wav"].duration_s == pytest.approx(8 / 3, abs=0.01)
 
 
@@ -67,10 +71,10 @@ def detected(table: RecordingsTable, recording: str) -> tuple[object, ...]:
     (row_of_recording,) = (row for row in table.rows if row.recording_id == recording)
     return (
         row_of_recording.label_check,
-        row_of_recording.heard_species,
-        row_of_recording.heard_score,
-        row_of_recording.heard_start_s,
-        row_of_recording.heard_end_s,
+        row_of_recording.detected_species,
+        row_of_recording.detected_score,
+        row_of_recording.detected_start_s,
+        row_of_recording.detected_end_s,
     )
 
 
@@ -99,11 +103,16 @@ def test_other_species_under_a_label_that_the_model_does_not_know_is_reported(re
 
 
 def test_detected_species_are_stored_and_older_tables_are_read(recordings: RecordingsTable, tmp_path: Path) -> None:
-    row = replace(recordings.rows[0], label_check="unknown_label", heard_species="C c", heard_score=0.9)
-    path = write_table(RecordingsTable(tmp_path, (replace(row, heard_start_s=3.0, heard_end_s=6.0),)))
+    row = replace(recordings.rows[0], label_check="unknown_label", detected_species="C c", detected_score=0.9)
+    row = replace(row, audio_hash="of decoded samples")
+    path = write_table(RecordingsTable(tmp_path, (replace(row, detected_start_s=3.0, detected_end_s=6.0),)))
     assert detected(read_table(tmp_path), row.recording_id) == ("unknown_label", "C c", 0.9, 3.0, 6.0)
     older = pq.read_table(path)
-    new = [name for name in older.column_names if name.startswith(("label_check", "heard_"))]
+    names = [name.replace("detected_", "heard_").replace("audio_", "sound_") for name in older.column_names]
+    pq.write_table(older.rename_columns(names).replace_schema_metadata(older.schema.metadata), path)
+    assert read_table(tmp_path).rows[0].audio_hash == "of decoded samples"
+    assert detected(read_table(tmp_path), row.recording_id) == ("unknown_label", "C c", 0.9, 3.0, 6.0)
+    new = [name for name in older.column_names if name.startswith(("label_check", "detected_"))]
     assert len(new) == 5
     pq.write_table(older.drop_columns(new), path)
     assert detected(read_table(tmp_path), row.recording_id) == (None,) * 5

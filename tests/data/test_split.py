@@ -10,9 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable
+from dawnchorus.data.recordings import (
+    Annotation,
+    RecordingRow,
+    RecordingsTable,
+)
 from dawnchorus.data.relations import assign_groups, find_leaks, same_recordist_and_day
-from dawnchorus.data.split import DEFAULT_PARTS, fold_ratios, leak_report, split_table
+from dawnchorus.data.split import DEFAULT_RATIOS, fold_ratios, leak_report, split_table
 from dawnchorus.errors import InputError
 
 
@@ -23,8 +27,8 @@ def row(name: str, **more: object) -> RecordingRow:
 def test_related_recordings_are_one_group_also_over_others() -> None:
     rows = [
         row("a", recordist="X", date="2026-05-01", locality="wood"),
-        row("b", recordist="x", date="2026-05-01", locality="wood", sound_hash="1"),
-        row("c", sound_hash="1"),
+        row("b", recordist="x", date="2026-05-01", locality="wood", audio_hash="1"),
+        row("c", audio_hash="1"),
         row("d", duplicate_of="c"),
         row("e", recordist="X", date="2026-05-02", locality="wood"),
         row("f", recordist="X", date="2026"),
@@ -135,14 +139,14 @@ def test_split_of_a_fixed_table_stays_what_it_was() -> None:
         row(f"c{k}", scientific_name="C c") for k in (0, 1)
     ]
     rows.append(row("noise", scientific_name=None, kind="background"))
-    done = split_table(build_table(*rows), DEFAULT_PARTS, seed=3)
-    parts = {name: " ".join(r.recording_id for r in done.rows if r.split == name) for name in DEFAULT_PARTS}
+    done = split_table(build_table(*rows), DEFAULT_RATIOS, seed=3)
+    parts = {name: " ".join(r.recording_id for r in done.rows if r.split == name) for name in DEFAULT_RATIOS}
     assert parts == SPLIT_GOLDEN
     assert [r.group for r in done.rows[:4]] == ["g0", "g0", "g2", "g2"]
 
 
 def test_default_parts_are_shares_of_a_whole() -> None:
-    assert DEFAULT_PARTS == {"train": 0.7, "validation": 0.15, "test": 0.15}
+    assert DEFAULT_RATIOS == {"train": 0.7, "validation": 0.15, "test": 0.15}
 
 
 def test_unusable_recordings_get_no_split_and_others_keep_theirs() -> None:
@@ -209,6 +213,6 @@ def test_leak_report_counts_recordings_outside_the_largest_part() -> None:
 
 def test_rows_of_one_file_stay_together(tmp_path: Path) -> None:
     rows = [RecordingRow(recording_id=f"{k}", path=f"{k % 8}.wav", scientific_name=f"A {k // 8}") for k in range(16)]
-    split = split_table(RecordingsTable(tmp_path, tuple(rows)), DEFAULT_PARTS, seed=1)
+    split = split_table(RecordingsTable(tmp_path, tuple(rows)), DEFAULT_RATIOS, seed=1)
     parts = {(row.path, row.split) for row in split.rows}
     assert len(parts) == 8, "a file is in one part, whatever its rows say"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -52,5 +53,8 @@ def test_what_ended_jobs_have_left_is_cleared(level_bundle: Bundle, tmp_path: Pa
     (folder / "sounds-of-all").mkdir()
     with open_service(settings):
         wait_for(
-            lambda: sorted(path.name for path in folder.rglob("*")) == sorted([ended.id, "log.txt", "sounds-of-all"])
+            lambda: (
+                sorted(name for _, folders, files in os.walk(folder) for name in (*folders, *files))
+                == sorted([ended.id, "log.txt", "sounds-of-all"])
+            )
         )

@@ -7,7 +7,7 @@ from email.message import Message
 
 import pytest
 
-from dawnchorus.storage.http_headers import asked_wait_s
+from dawnchorus.storage.http_headers import parse_retry_after
 
 DATE = "Fri, 27 Nov 2026 01:00:00 GMT"
 
@@ -26,4 +26,4 @@ DATE = "Fri, 27 Nov 2026 01:00:00 GMT"
 def test_any_retry_after_is_survived(value: str, expected: float | None) -> None:
     headers: Message[str, str] = Message()
     headers["Retry-After"], headers["Date"] = value, DATE
-    assert asked_wait_s(headers) == expected
+    assert parse_retry_after(headers) == expected

@@ -197,7 +197,7 @@ def test_unusable_training_data_is_named(tmp_path: Path, birds: Path, store: Mod
     quiet = [replace(row, path=str(silent), split="train") for row in rows[:8]]
     names = ["Avis a", "Avis b"]
     refused(
-        [replace(row, scientific_name=names[k % 2], sound_hash=None, duplicate_of=None) for k, row in enumerate(quiet)],
+        [replace(row, scientific_name=names[k % 2], audio_hash=None, duplicate_of=None) for k, row in enumerate(quiet)],
         "all .* clips for training are silent",
         "data.validation=0",
     )

@@ -165,7 +165,7 @@ def test_auxiliary_species_are_trained_and_not_reported(run_training: Train, bir
     table = read_table(birds)
     others = [
         replace(
-            row, recording_id=f"other-{k}", scientific_name="Avis altera", sound_hash=None, path=str(table.file(row))
+            row, recording_id=f"other-{k}", scientific_name="Avis altera", audio_hash=None, path=str(table.file(row))
         )
         for k, row in enumerate(table.rows[:4])
     ]
@@ -197,7 +197,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(run_training: Train, tmp_path
         refused.append(str(error.value))
         assert b",running," in command(*listed).stdout
         kept = command("runs", "rm", run.name, "--runs", tmp_path / "runs")
-        assert (kept.returncode, b"a process trains this run" in kept.stderr) == (6, True)
+        assert (kept.returncode, b"a process is training this run" in kept.stderr) == (6, True)
 
     run = run_training(*MLP, "trainer.epochs=1", report=resume_as_well)
     assert run.metadata["status"] == "done"

@@ -21,7 +21,7 @@ def fetch(archive: XenoCanto, command: Command) -> Fetch:
     """Run the command against the archive: exit code, standard output, standard error."""
 
     def run(data_set: Path, *more: str, key: str = KEY) -> tuple[int, str, str]:
-        arguments = ("fetch", "xeno-canto", "cnt:Spain", data_set, "--server", archive.address, *more)
+        arguments = ("fetch", "xeno-canto", "cnt:Spain", data_set, "--server", archive.url, *more)
         done = command(*arguments, XENO_CANTO_API_KEY=key, XCKEY="")
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 

@@ -39,7 +39,7 @@ def test_rows_that_the_archive_has_changed_are_named_and_updated(
     assert "under another licence at the archive now: 1 (XC6: CC-BY-SA-4.0 -> CC-BY-NC-ND-4.0)." in said
     assert "with another date at the archive now: 1 (XC10: 2024-05-10 -> 2023-01-02)." in said
     assert "with another quality at the archive now: 1 (XC10: E -> A)." in said
-    assert "another file at the archive now, which is fetched if it is wanted: 1 (XC8)." in said
+    assert "another file at the archive now, which is downloaded if it is selected: 1 (XC8)." in said
     assert "no sound, removed: 2 (as XC10); fetched again: 1; without a row now: 1." in said
     assert (rows["XC3"].scientific_name, rows["XC4"].scientific_name) == ("Cyanistes caeruleus", None)
     assert "sounds of another length than the archive lists: 2, 2 of them shorter (as XC10: 1.0 s, listed with" in said

@@ -22,7 +22,7 @@ from dawnchorus.storage.http_client import HttpClient
 
 
 def test_the_table_has_what_is_there_when_a_fetch_is_killed(archive: XenoCanto, tmp_path: Path) -> None:
-    results = [item for item in search(web(), "cnt:Spain", key=KEY, server=archive.address) if item.file_url]
+    results = [item for item in search(web(), "cnt:Spain", key=KEY, server=archive.url) if item.file_url]
     kept: list[int] = []
 
     def keep(rows: Sequence[RecordingRow]) -> None:
@@ -46,7 +46,7 @@ def test_two_fetches_do_not_write_the_same_files(archive: XenoCanto, fetch: Fetc
     with claim_folder(tmp_path / "set"):
         code, _, errors = fetch(tmp_path / "set")
     assert code != 0
-    assert "another dawnchorus process fetches into it" in " ".join(errors.split())
+    assert "another dawnchorus process is downloading to it" in " ".join(errors.split())
     assert archive.n_downloads == 0
 
 
@@ -54,7 +54,7 @@ def test_a_busy_server_and_broken_connections_are_outlasted(tmp_path: Path) -> N
     def fetched(archive: XenoCanto, folder: Path) -> dict[str, bytes]:
         with running(archive):
             patient = HttpClient(per_s=1e6, secret=KEY, sleep=lambda _seconds: None)
-            wanted = search(patient, "cnt:Spain", key=KEY, server=archive.address)[:9]
+            wanted = search(patient, "cnt:Spain", key=KEY, server=archive.url)[:9]
             done = fetch_recordings(patient, [item for item in wanted if item.file_url], folder, n_workers=3)
         assert not done.failures
         return {path.name: path.read_bytes() for path in (folder / "audio").iterdir()}
@@ -83,7 +83,7 @@ def test_five_hundred_recordings_and_five_kills(tmp_path: Path) -> None:
     environment = {**os.environ, "XENO_CANTO_API_KEY": KEY}
     with running(XenoCanto(n_recordings=800, break_every=20)) as archive:
         command = [sys.executable, "-m", "dawnchorus", "fetch", "xeno-canto", "cnt:Spain", str(data_set)]
-        command += ["--server", archive.address, "--limit", "500", "--license", "CC-BY", "--license", "CC-BY-SA"]
+        command += ["--server", archive.url, "--limit", "500", "--license", "CC-BY", "--license", "CC-BY-SA"]
         command += ["--license", "CC-BY-NC-SA", "--license", "CC-BY-NC-ND", "--workers", "8"]
         for _ in range(5):
             process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

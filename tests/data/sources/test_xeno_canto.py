@@ -23,7 +23,7 @@ def parse_row(fields: dict[str, object], notes: Notes | None = None) -> Recordin
 
 
 def test_everything_is_read_whatever_the_quirks(archive: XenoCanto) -> None:
-    results = {item.row.recording_id: item for item in search(web(), "cnt:Spain", key=KEY, server=archive.address)}
+    results = {item.row.recording_id: item for item in search(web(), "cnt:Spain", key=KEY, server=archive.url)}
     assert len(results) == 25
     one = results["XC5"].row
     assert (one.scientific_name, one.common_name, one.license) == ("Sylvia borin", "Garden Warbler", "CC-BY-NC-ND-4.0")
@@ -52,13 +52,13 @@ def test_null_and_empty_and_missing_values_are_unknown() -> None:
 
 def test_pages_that_shift_while_they_are_read() -> None:
     with running(XenoCanto(shift_after_page=1)) as archive:
-        results = search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=10)
+        results = search(web(), "cnt:Spain", key=KEY, server=archive.url, per_page=10)
     assert [item.row.recording_id for item in results] == [f"XC{k}" for k in range(1, 27)]
 
 
 def test_a_recording_that_is_removed_while_pages_are_read_hides_no_other() -> None:
     with running(XenoCanto(n_recordings=20, remove_after_page=1)) as archive, logged() as notes:
-        results = search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=5)
+        results = search(web(), "cnt:Spain", key=KEY, server=archive.url, per_page=5)
     assert not notes
     assert [item.row.recording_id for item in results] == [f"XC{k}" for k in range(1, 20)]
 
@@ -68,7 +68,7 @@ def test_a_listing_that_never_settles_is_said() -> None:
         first = json.dumps(archive.page({"key": KEY, "query": "cnt:Spain", "per_page": "10"})[1]).encode()
         archive.odd_pages = {1: first.replace(b'"15"', b'"17"')}
         with logged() as notes:
-            results = search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=10)
+            results = search(web(), "cnt:Spain", key=KEY, server=archive.url, per_page=10)
     assert len(results) == 15
     assert len(archive.seen_urls) == 4, "read twice, with the same outcome"
     assert "promised 15 and 17 recordings, the last reading had 15" in notes[0]
@@ -77,7 +77,7 @@ def test_a_listing_that_never_settles_is_said() -> None:
         page["recordings"][-1] = {**page["recordings"][0], "gen": "Corvus", "sp": "corax"}
         archive.odd_pages = {1: json.dumps(page).encode()}
         with logged() as notes:
-            search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=10)
+            search(web(), "cnt:Spain", key=KEY, server=archive.url, per_page=10)
     assert any("listed under several species: 1 recording (as XC15: Corvus corax, " in note for note in notes)
 
 
@@ -104,7 +104,7 @@ def test_a_reply_that_is_no_page_is_an_error_that_names_the_page(content: object
         for page in (1, 2):
             archive.odd_pages = {page: sent}
             with pytest.raises(DownloadError) as failure:
-                search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=10)
+                search(web(), "cnt:Spain", key=KEY, server=archive.url, per_page=10)
             assert f"page {page} of 'cnt:Spain'" in str(failure.value)
             assert said in str(failure.value)
 
@@ -116,13 +116,13 @@ def test_a_page_after_the_last_recording_adds_none() -> None:
         pages.append({"numRecordings": "10", "numSpecies": "3", "page": 3, "recordings": [{"also": []}]})
         archive.odd_pages = {n: json.dumps({**page, "numPages": 3}).encode() for n, page in enumerate(pages, start=1)}
         with logged() as notes:
-            assert len(search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=5)) == 10
+            assert len(search(web(), "cnt:Spain", key=KEY, server=archive.url, per_page=5)) == 10
     assert not notes
 
 
 def test_a_query_without_recordings_finds_none() -> None:
     with running(XenoCanto(n_recordings=0)) as archive, logged() as notes:
-        assert not search(web(), "cnt:Spain", key=KEY, server=archive.address)
+        assert not search(web(), "cnt:Spain", key=KEY, server=archive.url)
     assert not notes
 
 
@@ -158,7 +158,7 @@ def test_values_of_a_listing_that_are_left_out_are_counted() -> None:
             5: {"id": "x"},
         }
         with logged() as notes:
-            results = search(web(), "cnt:Spain", key=KEY, server=archive.address)
+            results = search(web(), "cnt:Spain", key=KEY, server=archive.url)
     rows = {result.row.recording_id: result.row for result in results}
     assert sorted(rows) == ["XC1", "XC2", "XC3", "XC4", "XC6", "XC7", "XC8"]
     odd = rows["XC1"]
@@ -182,7 +182,7 @@ def test_values_of_a_listing_that_are_left_out_are_counted() -> None:
 
 
 def test_best_quality_first_and_licences_and_limits(archive: XenoCanto) -> None:
-    results = search(web(), "cnt:Spain", key=KEY, server=archive.address)
+    results = search(web(), "cnt:Spain", key=KEY, server=archive.url)
     chosen, left_out = FetchFilter(licenses=("CC-BY", "CC-BY-SA", "CC-BY-NC-SA"), per_species=2).choose(results)
     assert len(chosen) == 6
     assert {item.row.license for item in chosen}.isdisjoint({"CC-BY-NC-ND-4.0"})

@@ -112,6 +112,10 @@ ROLES = {
         *("GET /api/v1/recordings", "GET /api/v1/recordings/{sha256}", "GET /api/v1/recordings/{sha256}/detections"),
         *(
             "GET /api/v1/recordings/{sha256}/spectrogram",
+            "GET /api/v1/recordings/{sha256}/spectrogram/{top_khz}/{level}/{index}",
+            "GET /api/v1/recordings/{sha256}/clip",
+            "GET /api/v1/recordings/{sha256}/timeline",
+            "GET /api/v1/recordings/{sha256}/activity",
             "GET /api/v1/recordings/{sha256}/audio",
             "POST /api/v1/identify",
         ),
@@ -138,6 +142,9 @@ VALUES = {
     "bundle_id": "0" * 12,
     "name": "style.css",
     "version": "1",
+    "top_khz": "12",
+    "level": "0",
+    "index": "0",
 }
 """For the parts of routes."""
 
@@ -202,8 +209,8 @@ def test_cross_origin_reads_and_forged_hosts_are_rejected(level_bundle: Bundle, 
     kept = client.post("/api/v1/identify?store=true", files={"audio": (name, tone.read_bytes())})
     assert "set-cookie" not in kept.headers
     (recording,) = client.get("/api/v1/recordings").json()["recordings"]
-    for address in (recording["audio"], recording["spectrogram"], f"/recordings/{recording['sha256']}"):
-        response = client.get(address)
+    for url in (recording["audio"], recording["spectrogram"], f"/recordings/{recording['sha256']}"):
+        response = client.get(url)
         assert response.status_code == 200
         assert "set-cookie" not in response.headers
     for path in ("/%0d%0aSet-Cookie:a=b", "/recordings/%0d%0aSet-Cookie:a=b", "//evil.example.org/%2e%2e"):
