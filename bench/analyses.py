@@ -30,7 +30,12 @@ def measure() -> dict[str, Any]:
         for _ in range(N_ROUNDS):
             without_s = _processor_s(folder)
             ratios.append(_processor_s(folder, "--analyses", "health,indices") / without_s)
-    return {"cost": statistics.median(ratios) - 1, "cost_each": [ratio - 1 for ratio in ratios], "hours": hours}
+    return {
+        "cost": statistics.median(ratios) - 1,
+        "cost_each": [ratio - 1 for ratio in ratios],
+        "hours": hours,
+        "load": os.getloadavg()[2],
+    }
 
 
 def _processor_s(folder: Path, *options: str) -> float:

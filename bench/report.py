@@ -120,7 +120,8 @@ def _analyses(result: dict[str, Any]) -> str:
     return (
         "## Recorder health and acoustic indices\n\n"
         f"`identify --analyses health,indices` takes **{100 * result['cost']:.1f} %** more processor time than without "
-        f"them, in all processes together (BirdNET, {result['hours']:.1f} hours; rounds: {each} %).\n"
+        f"them, in all processes together (BirdNET, {result['hours']:.1f} hours; rounds: {each} %; the load of the "
+        f"machine was {result['load']:.0f} at the end).\n"
     )
 
 
