@@ -102,7 +102,7 @@ def _overhead(result: dict[str, Any]) -> str:
 def _engine(result: dict[str, Any]) -> str:
     lines = [
         "## One inference engine\n",
-        f"This checkout against the one before it, whole processes in turn, {result['n_pairs']} pairs, "
+        f"This checkout against an older one, whole processes in turn, {result['n_pairs']} pairs, "
         f"{result['minutes']} minutes of sound each, on a machine with a load of {result['load']:.0f} at the end: "
         "processor seconds of all processes, and the ratios old / new of wall and processor time with 90 % bootstrap "
         "intervals of the median. Above 1, the new one is faster.\n",
