@@ -391,8 +391,8 @@ def _training(result: dict[str, Any]) -> str:
 def _gpu(result: dict[str, Any]) -> str:
     lines = [
         "## Training on a GPU\n",
-        f"Clips of 5 s a second in the last of three epochs, batches of 32, `augment=light`, on one {result['gpu']} in "
-        f"mixed precision and on the processors of the same machine (`python -m bench gpu`; {result['machine']}):\n",
+        f"Clips of 5 s a second in the third epoch, batches of 32, `augment=light`, on one {result['gpu']} in mixed "
+        "precision, and in the first on the processors of the same machine (`python -m bench gpu`):\n",
         "| network | GPU | processors | ratio | memory of the GPU |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
@@ -400,7 +400,7 @@ def _gpu(result: dict[str, Any]) -> str:
         gpu, cpu = at["gpu"], at["cpu"]
         lines.append(
             f"| `{name}` | {gpu['clips_per_s']:,.0f} | {cpu['clips_per_s']:,.0f} | "
-            f"**{gpu['clips_per_s'] / cpu['clips_per_s']:.1f}** | {gpu['peak_gpu_memory_mb']:,.0f} MB |"
+            f"**{gpu['clips_per_s'] / cpu['clips_per_s']:.0f}** | {gpu['peak_gpu_memory_mb']:,.0f} MB |"
         )
     return "\n".join(lines) + "\n"
 

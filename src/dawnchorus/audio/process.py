@@ -40,6 +40,10 @@ STALL_S = 60.0
 
 _READ_BYTES = 1 << 16
 
+_REUSED_BYTES = 16 << 20
+"""Freed memory that a decoder keeps for its next block, where the C library is glibc, which would give it back to the
+system after each one and spend more time on that than on the samples."""
+
 
 @dataclass(frozen=True)
 class RecordingHeader:
@@ -399,7 +403,8 @@ def _start_child(*descriptors: int) -> subprocess.Popen[bytes]:
 def _child_environment() -> dict[str, str]:
     """Return the child's environment: the parent's module path, and no thread pools, as one decoder is one thread."""
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**os.environ, **single, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    reused = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(_REUSED_BYTES))
+    return {**os.environ, **single, **reused, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 
 
 # ---------------------------------------------------------------------- the other side
