@@ -34,6 +34,7 @@ from bench import (
     stereo,
     swaps,
     training,
+    uploads,
 )
 from bench.report import write_report
 from bench.results import save
@@ -56,6 +57,7 @@ MEASUREMENTS = {
     "few_shot": few_shot.measure,
     "swaps": swaps.measure,
     "training": training.measure,
+    "uploads": uploads.measure,
     "gpu": gpu.measure,
     "leaderboard": leaderboard.measure,
     "noise": noise.measure,
