@@ -281,13 +281,13 @@ def plot_spectrogram(sound: Sound, detections: RecordingTable | None = None, *, 
     from dawnchorus.plotting.recording import draw_recording, draw_recording_with_waveform
 
     draw = draw_recording_with_waveform if waveform else draw_recording
-    with open_sound(sound) as file:
-        return Plot(draw(file.path, detections or _empty_table(file.path)))
+    with open_sound(sound) as file, closing(DecoderProcess()) as decoder:
+        return Plot(draw(file.path, detections or _empty_table(file.path, decoder), decoder=decoder))
 
 
-def _empty_table(path: Path) -> RecordingTable:
+def _empty_table(path: Path, decoder: DecoderProcess) -> RecordingTable:
     """Return a table without detections, with the length that decoding tells."""
-    with closing(DecoderProcess()) as decoder, decoder.open(path) as recording:
+    with decoder.open(path) as recording:
         for _block in recording.blocks():
             continue
         return RecordingTable(

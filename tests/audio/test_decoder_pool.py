@@ -35,7 +35,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_surplus_decoders_are_closed_when_they_were_idle_for_long(now: list[float]) -> None:
-    pool = DecoderPool(4, n_kept=2)
+    pool = DecoderPool(1, n_reserved=3, n_kept=2)
     decoders = [pool.borrow() for _ in range(4)]
     assert len(set(decoders)) == 4
     for decoder in decoders:
@@ -68,3 +68,23 @@ def test_decoder_is_waited_for_and_all_are_closed_with_the_pool() -> None:
         pool.borrow()
     pool.give_back(borrowed)
     assert not pool._idle
+
+
+@pytest.mark.usefixtures("now")
+def test_reserved_decoders_are_there_while_all_shared_ones_are_in_use() -> None:
+    pool = DecoderPool(1, n_reserved=1, n_kept=1)
+    later: list[object] = []
+
+    def share() -> None:
+        with pool.decoder() as decoder:
+            later.append(decoder)
+
+    with pool.decoder() as shared:
+        thread = threading.Thread(target=share)
+        thread.start()
+        reserved = pool.borrow()
+        assert reserved is not shared
+        assert not later
+    thread.join(60)
+    assert later == [shared]
+    pool.give_back(reserved)

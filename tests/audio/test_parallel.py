@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dawnchorus.audio import parallel
+from dawnchorus.audio import decoder_pool
 from dawnchorus.audio.parallel import map_recordings
 
 
@@ -21,6 +21,9 @@ class Decoder:
         self.is_closed = False
         self.made.append(self)
 
+    def abandon(self) -> None:
+        """Nothing is open."""
+
     def close(self) -> None:
         self.is_closed = True
         self.closing.set()
@@ -28,7 +31,7 @@ class Decoder:
 
 @pytest.fixture
 def decoder(monkeypatch: pytest.MonkeyPatch) -> type[Decoder]:
-    monkeypatch.setattr(parallel, "DecoderProcess", Decoder)
+    monkeypatch.setattr(decoder_pool, "DecoderProcess", Decoder)
     Decoder.made = []
     Decoder.closing = threading.Event()
     return Decoder
@@ -41,7 +44,7 @@ def test_results_come_in_order_and_decoders_are_closed(n_workers: int, decoder: 
 
     def work(own: Decoder, item: int) -> int:
         together.wait()
-        users.add((threading.get_ident(), own))
+        users.add(own)
         return item * item
 
     assert list(map_recordings(work, range(60), n_workers=n_workers)) == [k * k for k in range(60)]  # type: ignore[arg-type]

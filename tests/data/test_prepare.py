@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,14 +20,16 @@ from tests.fixtures.commands import Command
 from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.mel import MelImage, hz_to_mel, mel_filters, mel_to_hz
+from dawnchorus.audio.process import DecoderProcess, IsolatedRecording
+from dawnchorus.data.check import check_table
 from dawnchorus.data.clips import Clips, ClipWriter
 from dawnchorus.data.cutting import loudest_starts
 from dawnchorus.data.images import write_images
-from dawnchorus.data.prepare import PrepareSummary, prepare
-from dawnchorus.data.recipes import Recipe
+from dawnchorus.data.prepare import PrepareSummary, check_and_cut, prepare
+from dawnchorus.data.recipes import ClipSelection, Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.errors import BusyError, InputError
-from dawnchorus.inference.preparation import open_cleaner
+from dawnchorus.inference.preparation import Cleaner, open_cleaner
 from dawnchorus.inference.speech import VoiceActivityDetector, build_segments
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import ModelStore
@@ -97,6 +101,40 @@ def test_running_it_twice_changes_nothing_and_a_changed_recording_is_made_again(
     np.testing.assert_allclose(clips.samples(3), tone(seconds=5), atol=1e-3)
     with pytest.raises(InputError, match="holds clips of another recipe"):
         made(table, "all", replace(recipe, window_s=3.0))
+
+
+@pytest.mark.parametrize(
+    ("selection", "trim_db", "n_decodings"), [("all", None, 1), ("first", None, 1), ("all", 60.0, 2)]
+)
+def test_checks_and_clips_come_from_one_decoding(
+    table: RecordingsTable,
+    monkeypatch: pytest.MonkeyPatch,
+    selection: ClipSelection,
+    trim_db: float | None,
+    n_decodings: int,
+) -> None:
+    """Trimming needs to know the whole recording before."""
+    monkeypatch.setattr("dawnchorus.data.cutting.MAX_CHOICE_S", 1.0)
+    recipe = Recipe(rate_hz=8000, clip_selection=selection, pad_mode="noise", trim_db=trim_db)
+    _, expected = made(check_table(table, n_workers=1), "apart", recipe)
+    opened: Counter[str] = Counter()
+    decode = DecoderProcess.open
+
+    def count(decoder: DecoderProcess, path: Path, **request: Any) -> IsolatedRecording:
+        opened[path.stem] += 1
+        return decode(decoder, path, **request)
+
+    monkeypatch.setattr(DecoderProcess, "open", count)
+    folder = table.folder / "together"
+    checked = check_and_cut(table, folder, recipe, seed=1, n_workers=2, cleaner=Cleaner(recipe.cleaning))
+    assert opened == {"long": n_decodings, "short": n_decodings, "broken": 1}
+    done, clips = made(checked, "together", recipe)
+    assert (done.n_recordings, done.n_before, done.n_left_out) == (0, 2, 1)
+    assert opened.total() == 2 * n_decodings + 1
+    assert checked == check_table(table, n_workers=1)
+    assert clips.index.drop(["shard", "row"]) == expected.index.drop(["shard", "row"])
+    for k in range(len(clips)):
+        np.testing.assert_array_equal(clips.samples(k), expected.samples(k))
 
 
 def test_first_random_and_loudest_windows(table: RecordingsTable) -> None:

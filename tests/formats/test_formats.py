@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pytest
 
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats import audacity, birdnet_csv, kaleidoscope, parquet, raven
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.registry import FORMATS, detect_format, read_annotations
 from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
 
@@ -76,6 +77,17 @@ def test_what_is_written_is_read_back(tmp_path: Path, name: str) -> None:
         for field in set(FORMATS[name].kept) - {"recording", "score", "channel"}:
             assert getattr(detection, field) == getattr(expected, field), field
         assert detection.score == pytest.approx(expected.score, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_columns_are_written_without_an_object_for_each_detection(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    marked = detection(0.1, channel=2, low_hz=0.0, high_hz=750.25, human_voice=False, probability=0.5)
+    tables = [*TABLES, replace(TABLES[2], detections=(marked, detection(3.3, "A\tb", "C\td\ne, f")))]
+    expected = written(name, tables, EACH)
+    columns = [replace(table, detections=DetectionColumns.from_detections(table.detections)) for table in tables]
+    monkeypatch.delattr(DetectionColumns, "__iter__")
+    monkeypatch.delattr(DetectionColumns, "__getitem__")
+    assert written(name, columns, EACH) == expected
 
 
 def test_raven_counts_on_from_file_to_file_and_keeps_the_offset() -> None:

@@ -14,6 +14,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
@@ -23,6 +24,7 @@ import pytest
 import soundfile
 from tests.fixtures.http_server import QuietHandler, serving_http
 
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.data.sources.download import decode_audio
 from dawnchorus.errors import DownloadError, OutputError
 from dawnchorus.storage.http_client import MAX_WAIT_S, HttpClient, _system_certificates
@@ -156,7 +158,8 @@ def download(server: Misbehaving, path: Path) -> list[float]:
     """Download, and give the waits."""
     waits: list[float] = []
     web = HttpClient(per_s=1e6, sleep=waits.append)
-    web.download(server.address, path, check=lambda part: decode_audio(part, path.name))
+    with closing(DecoderProcess()) as decoder:
+        web.download(server.address, path, check=lambda part: decode_audio(part, path.name, decoder=decoder))
     return waits
 
 

@@ -16,6 +16,7 @@ import soundfile
 from tests.fixtures.commands import Command
 
 from dawnchorus.audio.write import write_recording
+from dawnchorus.data.check import check_table
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, write_table
 from dawnchorus.data.split import split_table
 from dawnchorus.errors import InputError
@@ -33,7 +34,7 @@ from dawnchorus.training.retraining import (
     PARTS,
     compare,
     find_regressions,
-    prepare_table,
+    split_checked,
     too_few_held_out,
     training_settings,
 )
@@ -108,7 +109,7 @@ def test_clips_that_were_sent_are_held_out_by_recording(tmp_path: Path) -> None:
                 locality=f"XC{k // 4}_{k % 4}.wav",
             )
         )
-    split = prepare_table(RecordingsTable(tmp_path, tuple(rows)), n_workers=1)
+    split = split_checked(check_table(RecordingsTable(tmp_path, tuple(rows)), n_workers=1))
     sides = {(row.locality.partition("_")[0], row.split) for row in split.rows if row.locality}
     assert len(sides) == 6
     assert {side for _, side in sides} == {"train", "test"}
@@ -254,17 +255,14 @@ def test_check_refuses_a_label_that_no_class_has(level_bundle: Bundle, command: 
     assert not (tmp_path / "retrained").exists()
 
 
-def test_prepare_table_says_both_reasons_of_a_recording_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_both_reasons_to_leave_a_recording_out_are_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "dawnchorus")
-    monkeypatch.setattr("dawnchorus.training.retraining.check_table", lambda table, **_options: table)
     rows = [
         RecordingRow(recording_id=f"r{k}", path=f"r{k}.wav", scientific_name="Avis magna", kind="focal")
         for k in range(6)
     ]
     rows[0] = replace(rows[0], problems=("silent", "duplicate"))
-    prepare_table(RecordingsTable(tmp_path, tuple(rows)), n_workers=1)
+    split_checked(RecordingsTable(tmp_path, tuple(rows)))
     assert [message for message in caplog.messages if "r0" in message] == ["left out: r0 is silent and duplicate"]
 
 

@@ -15,10 +15,17 @@ IDLE_S = 60.0
 
 
 class DecoderPool:
-    """At most `limit` decoders, for exclusive use by one thread at a time; of idle ones, `n_kept` are kept open."""
+    """Decoders for exclusive use by one thread at a time.
 
-    def __init__(self, limit: int, *, n_kept: int) -> None:
-        self.limit, self._n_kept = limit, n_kept
+    Args:
+        n_shared: maximum number that are in use in `with` blocks at the same time.
+        n_reserved: number of others, which `borrow` never waits for.
+        n_kept: number of idle ones that are kept open.
+    """
+
+    def __init__(self, n_shared: int, *, n_reserved: int = 0, n_kept: int) -> None:
+        self.limit, self._n_kept = n_shared + n_reserved, n_kept
+        self._shared = threading.Semaphore(n_shared)
         self._changed = threading.Condition()
         self._idle: list[tuple[float, DecoderProcess]] = []
         """Decoders with the time of their last use, in its order; the last one is borrowed first."""
@@ -59,12 +66,17 @@ class DecoderPool:
 
     @contextmanager
     def decoder(self) -> Iterator[DecoderProcess]:
-        """Borrow a decoder for a `with` block."""
-        decoder = self.borrow()
-        try:
-            yield decoder
-        finally:
-            self.give_back(decoder)
+        """Wait for one of the shared decoders, and borrow it for a `with` block.
+
+        Raises:
+            OverloadedError: the pool is closed.
+        """
+        with self._shared:
+            decoder = self.borrow()
+            try:
+                yield decoder
+            finally:
+                self.give_back(decoder)
 
     def close(self) -> None:
         """End all processes, also those in use: their recordings fail."""

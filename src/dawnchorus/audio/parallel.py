@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import TypeVar
 
+from dawnchorus.audio.decoder_pool import DecoderPool
 from dawnchorus.audio.process import DecoderProcess
 
 Recording = TypeVar("Recording")
@@ -22,19 +23,16 @@ def map_recordings(
 ) -> Iterator[Result]:
     """`work(decoder, recording)` for every recording, `n_workers` at a time; results in the order of the recordings.
 
-    Each worker thread has a decoder process of its own. They are read lazily, so there may be any number.
+    They are read lazily, so there may be any number.
     """
-    own = threading.local()
-    decoders: list[DecoderProcess] = []
+    decoders = DecoderPool(n_workers, n_kept=n_workers)
 
     def run(recording: Recording) -> Result:
-        if not hasattr(own, "decoder"):
-            own.decoder = DecoderProcess()
-            decoders.append(own.decoder)
-        return work(own.decoder, recording)
+        with decoders.decoder() as decoder:
+            return work(decoder, recording)
 
     waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(n_workers) as pool:
+    with ThreadPoolExecutor(n_workers) as pool, closing(decoders):
         try:
             for recording in recordings:
                 waiting.append(pool.submit(run, recording))
@@ -45,5 +43,3 @@ def map_recordings(
         finally:
             for future in waiting:
                 future.cancel()
-            for decoder in decoders:
-                decoder.close()

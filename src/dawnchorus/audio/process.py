@@ -1,48 +1,34 @@
 """Decoding in a process of its own, so that a decoder's crash or hang costs one file and not the run.
 
-`DecoderProcess` is the caller's side; `python -m dawnchorus.audio.process [DESCRIPTOR]` is the other. Requests, replies
-and the numbers of free slots are lines of JSON. Samples are in a `SharedRingBuffer`, in the open file of this number;
-where a process cannot inherit one (Windows), they follow their line through the pipe.
+`DecoderProcess` is the caller's side, `decoder_child` the process that runs, `decoder_server` its program. Requests,
+replies and the numbers of free slots are lines of JSON. Samples are in a `SharedRingBuffer`, in the open file of this
+number; where a process cannot inherit one (Windows), they follow their line through the pipe.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pickle
-import select
-import subprocess
-import sys
-import threading
-import time
-from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, cast
-from weakref import WeakSet
+from typing import Any, Self
 
 import numpy as np
 
 from dawnchorus import errors
 from dawnchorus.arrays import FloatArray
-from dawnchorus.audio.decode import MAX_DECODED_SAMPLES, clip_blocks, open_recording
-from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json
-from dawnchorus.audio.ring_buffer import N_SLOTS, SLOT_SAMPLES, SharedRingBuffer, reserve_file
-from dawnchorus.audio.sample_analyses import SampleAnalyses, SampleAnalysis, Table, table_from_json, table_to_json
+from dawnchorus.audio.decode import MAX_DECODED_SAMPLES
+from dawnchorus.audio.decoder_child import DecoderChild, can_share_memory, start_child
+from dawnchorus.audio.metadata import metadata_from_json
+from dawnchorus.audio.ring_buffer import SharedRingBuffer, reserve_file
+from dawnchorus.audio.sample_analyses import SampleAnalysis, Table, table_from_json
 from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata
 
 STALL_S = 60.0
 """A decoder that gives nothing for this long is taken for hung and ended."""
-
-_READ_BYTES = 1 << 16
-
-_REUSED_BYTES = 16 << 20
-"""Freed memory that a decoder keeps for its next block, where the C library is glibc, which would give it back to the
-system after each one and spend more time on that than on the samples."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +48,7 @@ class DecoderProcess:
         """Set up the process; for `shares_memory` see `can_share_memory`, which decides by default."""
         self._stall_s = stall_s
         self._shares_memory = can_share_memory() if shares_memory is None else shares_memory
-        self._child: _Child | None = None
+        self._child: DecoderChild | None = None
 
     def probe(self, path: Path) -> RecordingHeader:
         """Read the file's header and metadata, without decoding it.
@@ -97,6 +83,16 @@ class DecoderProcess:
             decoding["analyses"] = pickle.dumps(dict(analyses)).hex()
         return self._request(path, **decoding)
 
+    def open_clip(
+        self, path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean"
+    ) -> IsolatedRecording:
+        """Request the part of a recording between two times, to be used in a `with` block as that of `open`.
+
+        Raises:
+            DecoderCrashError: the process has ended.
+        """
+        return self._request(path, start_s=start_s, end_s=end_s, rate_hz=rate_hz, channel=channel)
+
     def read_clip(
         self, path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean"
     ) -> FloatArray:
@@ -105,9 +101,8 @@ class DecoderProcess:
         Raises:
             AudioError: the recording cannot be decoded there, or the decoder crashed or hung on it.
         """
-        request = {"rate_hz": rate_hz, "channel": channel, "start_s": start_s, "end_s": end_s}
-        with self._request(path, **request) as recording:
-            return np.concatenate([np.zeros(0, np.float32), *(block.copy() for block in recording.blocks())])
+        with self.open_clip(path, start_s=start_s, end_s=end_s, rate_hz=rate_hz, channel=channel) as clip:
+            return np.concatenate([np.zeros(0, np.float32), *(block.copy() for block in clip.blocks())])
 
     def is_ready(self, *, within_s: float = 0.0) -> bool:
         """Return True if the process has replied, or has ended; where one cannot ask (Windows), always."""
@@ -136,15 +131,15 @@ class DecoderProcess:
             raise
         return recording
 
-    def _start(self) -> _Child:
+    def _start(self) -> DecoderChild:
         if self._child is None or self._child.process.poll() is not None:
             self.close()
             if self._shares_memory:
                 with reserve_file() as file:
                     ring = SharedRingBuffer(file.fileno())
-                    self._child = _Child(_start_child(file.fileno()), ring, self._stall_s)
+                    self._child = DecoderChild(start_child(file.fileno()), ring, self._stall_s)
             else:
-                self._child = _Child(_start_child(), None, self._stall_s)
+                self._child = DecoderChild(start_child(), None, self._stall_s)
         return self._child
 
 
@@ -156,11 +151,13 @@ class IsolatedRecording:
 
     header: RecordingHeader
 
-    def __init__(self, child: _Child, path: Path) -> None:
+    def __init__(self, child: DecoderChild, path: Path) -> None:
         self.path = path
         self._child = child
         self._duration_s: float | None = None
         self._warnings: tuple[str, ...] = ()
+        self.n_samples = 0
+        """Number of samples in the blocks so far."""
         self.tables: dict[str, Table] = {}
         """Tables of the analyses by name, after the last block."""
 
@@ -212,6 +209,7 @@ class IsolatedRecording:
             AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.
         """
         while (reply := self._receive())["kind"] == "samples":
+            self.n_samples += reply["n"]
             if self._child.ring is not None:
                 yield self._child.ring.slot(reply["slot"])[: reply["n"]]
                 self._child.send(self.path, reply["slot"])
@@ -234,274 +232,3 @@ class IsolatedRecording:
             self._child.recording = None
             raise getattr(errors, reply["kind"])(self.path, reply["reason"])
         return reply
-
-
-class _Child:
-    """A running decoder: its process, pipes and memory."""
-
-    def __init__(self, process: subprocess.Popen[bytes], ring: SharedRingBuffer | None, stall_s: float) -> None:
-        self.process, self.ring, self.stall_s = process, ring, stall_s
-        self.recording: IsolatedRecording | None = None
-        """The recording whose replies have not been read to the end."""
-        self.waiting_since: float | None = None
-        """Time since which a caller waits for a reply."""
-        self.is_stalled = False
-        self._received = bytearray()
-        _WATCHDOG.watch(self)
-
-    def send(self, path: Path, message: dict[str, Any] | int) -> None:
-        """Write a line.
-
-        Raises:
-            DecoderCrashError: nobody reads it.
-        """
-        stdin = cast(IO[bytes], self.process.stdin)
-        try:
-            stdin.write(json.dumps(message).encode() + b"\n")
-            stdin.flush()
-        except (OSError, ValueError) as error:  # ValueError: closed by another thread
-            raise self._describe_end(path) from error
-
-    def receive_line(self, path: Path) -> bytes:
-        """Read a line.
-
-        Raises:
-            DecoderCrashError: the process ended instead, or kept its caller waiting for too long.
-        """
-        while (end := self._received.find(b"\n")) < 0:
-            self._read(path)
-        return self._cut(end + 1)
-
-    def receive_bytes(self, path: Path, n: int) -> bytes:
-        """Read `n` bytes; see `receive_line`."""
-        while len(self._received) < n:
-            self._read(path)
-        return self._cut(n)
-
-    def is_ready(self, within_s: float) -> bool:
-        """Return True if there is something to read, or there never will be."""
-        if self._received or not hasattr(select, "poll"):
-            return True
-        poll = select.poll()
-        try:
-            poll.register(cast(IO[bytes], self.process.stdout), select.POLLIN)
-        except ValueError:  # closed by another thread
-            return True
-        return bool(poll.poll(1000 * within_s))
-
-    def close(self) -> None:
-        """End the process; a thread that waits for it gets a DecoderCrashError."""
-        _WATCHDOG.forget(self)
-        self.process.kill()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):  # a request that the ended process never read
-                    pipe.close()
-        self.process.wait()
-
-    def _read(self, path: Path) -> None:
-        # BufferedReader: its lock keeps `close` from closing the file in the midst of a read.
-        stdout = cast("io.BufferedReader", self.process.stdout)
-        self.waiting_since = time.monotonic()
-        try:
-            received = stdout.read1(_READ_BYTES)
-        except ValueError as error:  # closed by another thread
-            raise self._describe_end(path) from error
-        finally:
-            self.waiting_since = None
-        if not received:
-            raise self._describe_end(path)
-        self._received += received
-
-    def _cut(self, n: int) -> bytes:
-        received = bytes(self._received[:n])
-        del self._received[:n]
-        return received
-
-    def _describe_end(self, path: Path) -> errors.DecoderCrashError:
-        if self.is_stalled:
-            return errors.DecoderCrashError(
-                path,
-                f"the decoder gave nothing for {self.stall_s:g} s and was ended. "
-                f"The file, or the drive that it is on, is probably damaged.",
-            )
-        return errors.DecoderCrashError(
-            path, f"the decoder crashed on this file (exit status {self.process.wait()}). The file is probably damaged."
-        )
-
-
-class _Watchdog:
-    """A thread that ends the decoders that keep their callers waiting for too long; it lives while there are any."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everything, as a fork has to: it has neither the thread nor the decoders."""
-        self._children: WeakSet[_Child] = WeakSet()
-        self._changed = threading.Condition()
-        self._thread: threading.Thread | None = None
-
-    def watch(self, child: _Child) -> None:
-        """Start watching a decoder."""
-        with self._changed:
-            self._children.add(child)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, daemon=True, name="dawnchorus-watchdog")
-                self._thread.start()
-            self._changed.notify()
-
-    def forget(self, child: _Child) -> None:
-        """Stop watching a decoder."""
-        with self._changed:
-            self._children.discard(child)
-            self._changed.notify()
-
-    def _run(self) -> None:
-        with self._changed:
-            while children := list(self._children):
-                self._changed.wait(min(child.stall_s for child in children) / 8)
-                self._end_stalled()
-                del children
-            self._thread = None
-
-    def _end_stalled(self) -> None:
-        now = time.monotonic()
-        for child in self._children:
-            since = child.waiting_since
-            if since is not None and now - since > child.stall_s:
-                child.is_stalled = True
-                child.process.kill()
-
-
-_WATCHDOG = _Watchdog()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_WATCHDOG.reset)
-
-
-def can_share_memory() -> bool:
-    """Return True where a child can inherit an open file to map; DAWNCHORUS_SHARED_MEMORY=0 says no everywhere."""
-    return sys.platform != "win32" and os.environ.get("DAWNCHORUS_SHARED_MEMORY") != "0"
-
-
-def _start_child(*descriptors: int) -> subprocess.Popen[bytes]:
-    """Start a decoder, which inherits the open files and receives their numbers."""
-    return subprocess.Popen(
-        # -P: the current folder holds the user's data, not modules.
-        [sys.executable, "-P", "-m", "dawnchorus.audio.process", *map(str, descriptors)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=_child_environment(),
-        pass_fds=descriptors,
-        # Ctrl-C is for the run as a whole, which then ends its decoders.
-        start_new_session=sys.platform != "win32",
-        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-    )
-
-
-def _child_environment() -> dict[str, str]:
-    """Return the child's environment: the parent's module path, and no thread pools, as one decoder is one thread."""
-    single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    reused = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(_REUSED_BYTES))
-    return {**os.environ, **single, **reused, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-
-
-# ---------------------------------------------------------------------- the other side
-
-
-class _DecoderServer:
-    """Answers one request after another; `free` are the slots that the caller has read."""
-
-    def __init__(self, ring: SharedRingBuffer | None, requests: IO[bytes], replies: IO[bytes]) -> None:
-        self._ring = ring
-        self._requests = requests
-        self._replies = replies
-        self._free = deque(range(N_SLOTS))
-
-    def run(self) -> None:
-        for line in self._requests:
-            message = json.loads(line)
-            if isinstance(message, int):
-                self._free.append(message)
-                continue
-            try:
-                self._answer(message)
-            except errors.AudioError as error:
-                self._reply(type(error).__name__, reason=error.reason)
-            except BrokenPipeError:
-                return
-            except OSError as error:
-                self._reply("AudioDecodeError", reason=f"it cannot be read ({error.strerror or error})")
-
-    def _reply(self, kind: str, *, then: bytes = b"", **fields: Any) -> None:
-        self._replies.write(json.dumps({"kind": kind, **fields}).encode() + b"\n" + then)
-        self._replies.flush()
-
-    def _answer(self, request: dict[str, Any]) -> None:
-        path = Path(os.fsdecode(bytes.fromhex(request["path"])))
-        with open_recording(path) as recording:
-            self._reply(
-                "opened",
-                info=asdict(recording.info),
-                metadata=metadata_to_json(recording.metadata),
-                warnings=recording.warnings,
-            )
-            # The caller is our parent, which made these bytes itself.
-            new = pickle.loads(bytes.fromhex(request["analyses"])) if "analyses" in request else {}  # noqa: S301
-            analyses = SampleAnalyses(new)
-            if "start_s" in request:
-                clip = {name: request[name] for name in ("start_s", "end_s", "rate_hz", "channel")}
-                self._send_samples(clip_blocks(path, **clip))
-            elif "rate_hz" in request:
-                self._send_samples(
-                    recording.blocks(
-                        rate_hz=request["rate_hz"],
-                        max_samples=request["max_samples"],
-                        channel=request["channel"],
-                        analyses=analyses if new else None,
-                    )
-                )
-            tables = {name: table_to_json(table) for name, table in analyses.finish().items()}
-            warnings = [*recording.warnings, *analyses.warnings]
-            self._reply("ended", duration_s=recording.duration_s, warnings=warnings, tables=tables)
-
-    def _send_samples(self, blocks: Iterator[FloatArray]) -> None:
-        if self._ring is None:
-            for block in blocks:
-                self._reply("samples", n=len(block), then=block.tobytes())
-        else:
-            self._share_samples(self._ring, blocks)
-
-    def _share_samples(self, ring: SharedRingBuffer, blocks: Iterator[FloatArray]) -> None:
-        n = 0
-        for block in blocks:
-            rest = block
-            while len(rest):
-                chunk = rest[: SLOT_SAMPLES - n]
-                ring.slot(self._free_slot())[n : n + len(chunk)] = chunk
-                rest, n = rest[len(chunk) :], n + len(chunk)
-                if n == SLOT_SAMPLES:
-                    self._reply("samples", slot=self._free.popleft(), n=n)
-                    n = 0
-        if n:
-            self._reply("samples", slot=self._free.popleft(), n=n)
-
-    def _free_slot(self) -> int:
-        """Return the slot to write to: the first free one, which stays that until it is sent."""
-        while not self._free:
-            line = self._requests.readline()
-            if not line:  # the caller is gone
-                raise BrokenPipeError
-            self._free.append(json.loads(line))
-        return self._free[0]
-
-
-def main() -> None:
-    """Answer requests until the caller closes the pipe."""
-    ring = SharedRingBuffer(int(sys.argv[1])) if len(sys.argv) > 1 else None
-    _DecoderServer(ring, sys.stdin.buffer, os.fdopen(os.dup(1), "wb")).run()
-
-
-if __name__ == "__main__":
-    main()

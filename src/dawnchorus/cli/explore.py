@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.progress import track
 
-from dawnchorus.audio.decode import read_clip
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.cli.data import describe
 from dawnchorus.cli.options import models_folder_option
 from dawnchorus.cli.present import PAGE_NAME, console
@@ -63,8 +64,9 @@ def command(
         raise cannot_write(out, error) from error
     detector = VoiceActivityDetector(speech_graph(models_folder or default_folder())) if silence_speech else None
     shown_species = [share.scientific_name for share in summary.species[:max_species]]
-    shown = list(_examples(table, shown_species, examples, seed, detector))
-    page_examples = show_examples(track(shown, "drawing", console=console(), transient=True))
+    with closing(DecoderProcess()) as decoder:
+        shown = list(_examples(table, shown_species, examples, seed, detector=detector, decoder=decoder))
+        page_examples = show_examples(track(shown, "drawing", console=console(), transient=True), decoder)
     plots = draw_data_set(summary)
     for name, png in {**plots, **({"spectra": page_examples.spectra} if page_examples.spectra else {})}.items():
         with atomic_file(out / f"{name}.png") as stream:
@@ -76,7 +78,13 @@ def command(
 
 
 def _examples(
-    table: RecordingsTable, species: list[str], n: int, seed: int, detector: VoiceActivityDetector | None
+    table: RecordingsTable,
+    species: list[str],
+    n: int,
+    seed: int,
+    *,
+    detector: VoiceActivityDetector | None,
+    decoder: DecoderProcess,
 ) -> Iterator[Example]:
     """Yield the loudest seconds of some recordings of each species, drawn by `seed`."""
     by_species: dict[str, list[RecordingRow]] = defaultdict(list)
@@ -87,7 +95,7 @@ def _examples(
     for name in species:
         rows = by_species.get(name, [])
         for row in rng.sample(rows, min(n, len(rows))):
-            loudest = _loudest(table.file(row), detector)
+            loudest = _loudest(table.file(row), detector=detector, decoder=decoder)
             if loudest is not None:
                 start_s, silent = loudest
                 caption = (
@@ -100,10 +108,12 @@ def _examples(
                 )
 
 
-def _loudest(path: Path, detector: VoiceActivityDetector | None) -> tuple[float, tuple[Segment, ...]] | None:
+def _loudest(
+    path: Path, *, detector: VoiceActivityDetector | None, decoder: DecoderProcess
+) -> tuple[float, tuple[Segment, ...]] | None:
     """Return the start of the loudest seconds, and the spans of human speech."""
     try:
-        samples = read_clip(path, start_s=0.0, end_s=SEARCHED_S, rate_hz=SEARCH_RATE_HZ)
+        samples = decoder.read_clip(path, start_s=0.0, end_s=SEARCHED_S, rate_hz=SEARCH_RATE_HZ)
     except AudioError:
         return None
     window_samples = round(EXAMPLE_S * SEARCH_RATE_HZ)

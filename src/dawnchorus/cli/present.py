@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.errors import AudioError
 from dawnchorus.identification import Run
 from dawnchorus.identification.output_paths import named_after, relative_paths
@@ -103,18 +105,19 @@ def write_report(run: Run, folder: Path) -> tuple[Path, list[RecordingFailure]]:
     from dawnchorus.reports.summary import summarise
 
     failures: list[RecordingFailure] = []
-    for path, relative in relative_paths(run.paths).items():
-        table = run.table(path)
-        if table is None:
-            continue
-        channels = table.by_channel()
-        for number, channel in enumerate(channels, start=1):
-            suffix = f".channel{number}.png" if len(channels) > 1 else ".png"
-            try:
-                _write(folder / named_after(relative, suffix), draw_recording(path, channel))
-            except AudioError as error:
-                failures.append(RecordingFailure(table.recording, f"no picture: {error.reason}"))
-                break
+    with closing(DecoderProcess()) as decoder:
+        for path, relative in relative_paths(run.paths).items():
+            table = run.table(path)
+            if table is None:
+                continue
+            channels = table.by_channel()
+            for number, channel in enumerate(channels, start=1):
+                suffix = f".channel{number}.png" if len(channels) > 1 else ".png"
+                try:
+                    _write(folder / named_after(relative, suffix), draw_recording(path, channel, decoder=decoder))
+                except AudioError as error:
+                    failures.append(RecordingFailure(table.recording, f"no picture: {error.reason}"))
+                    break
     page = render_page(
         summarise(_path_and_table(run)),
         run.provenance,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import click
 
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.cli.options import location_options, model_options, schema_options
 from dawnchorus.cli.present import announce_model
 from dawnchorus.errors import AudioDecodeError, InputError
@@ -48,8 +50,8 @@ def command(
         raise AudioDecodeError(recording, run.failures[0].reason)
     out = out or Path(recording.name + ".png")
     draw = draw_recording_with_waveform if waveform else draw_recording
-    with atomic_file(out) as stream:
-        stream.write(draw(recording, table))
+    with closing(DecoderProcess()) as decoder, atomic_file(out) as stream:
+        stream.write(draw(recording, table, decoder=decoder))
     for warning in run.warnings:
         click.echo(f"warning: {warning.recording}: {warning.reason}", err=True)
     click.echo(out)

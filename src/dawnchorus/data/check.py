@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dawnchorus.arrays import FloatArray
-from dawnchorus.audio.decode import resampler
-from dawnchorus.audio.fingerprint import HASH, MAX_S, RATE_HZ, fingerprint, near_pairs
+from dawnchorus.audio.fingerprint import HASH, near_pairs
 from dawnchorus.audio.parallel import map_recordings
-from dawnchorus.audio.process import DecoderProcess
+from dawnchorus.audio.process import DecoderProcess, IsolatedRecording
+from dawnchorus.audio.sample_analyses import SampleAnalysis
+from dawnchorus.audio.signal_checks import SignalLevel, StartFingerprint
 from dawnchorus.data.audio_notes import CLOCK_UNREAD, CONFLICT, LENGTH, REMAINDER, list_audio_problems
 from dawnchorus.data.contradictions import CONTRADICTORY
 from dawnchorus.data.identity import hash_content
 from dawnchorus.data.recordings import MISSING, UNREADABLE, RecordingRow, RecordingsTable
-from dawnchorus.errors import AudioError, AudioNotFoundError
+from dawnchorus.errors import AudioDecodeError, AudioError, AudioNotFoundError
+from dawnchorus.inference.preparation import CleanedRecording
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import Detection, Progress, Report, ignore_progress
@@ -27,8 +29,8 @@ from dawnchorus.types import Detection, Progress, Report, ignore_progress
 SILENT_DB = -70.0
 """Root mean square below full scale from which a recording counts as silent."""
 
-CLIPPED_LEVEL, CLIPPED_PART = 0.999, 0.001
-"""A recording is clipped if so large a part of its samples is at least so loud."""
+CLIPPED_PART = 0.001
+"""A recording is clipped if so large a part of its samples is (`signal_checks.CLIPPED_LEVEL`)."""
 
 SHORT_S = 0.5
 
@@ -110,8 +112,7 @@ def check_table(
     ):
         checks.append(check)
         report(Progress("checking", len(checks), len(table.rows), "recordings"))
-    rows = [check.row for check in checks]
-    rows = _with_duplicates(rows, [check.prints for check in checks])
+    rows = mark_duplicates(checks)
     if scores is not None:
         rows = [_with_label_check(row, scores) for row in rows]
     return table.with_rows(rows)
@@ -122,69 +123,82 @@ def count_issues(rows: Sequence[RecordingRow]) -> Counter[str]:
     return Counter(problem for row in rows for problem in row.problems)
 
 
-class _Level:
-    """Loudness and clipping, block by block."""
+_NO_SCORES: dict[str, Any] = dict.fromkeys(
+    ("label_check", "heard_species", "heard_score", "heard_start_s", "heard_end_s")
+)
+"""Fields of an earlier comparison with a model."""
 
-    def __init__(self) -> None:
-        self.n = self.n_clipped = 0
-        self.energy = self.sum = 0.0
+CheckedRecording = IsolatedRecording | CleanedRecording
 
-    def add(self, block: FloatArray) -> None:
-        self.n += len(block)
-        self.n_clipped += int(np.count_nonzero(np.abs(block) >= CLIPPED_LEVEL))
-        exact = block.astype(np.float64)
-        self.energy += float(np.dot(exact, exact))
-        self.sum += float(exact.sum())
 
-    def problems(self) -> Iterator[str]:
-        of_offset = self.sum**2 / max(self.n, 1)
-        if self.energy - of_offset <= self.n * 10 ** (SILENT_DB / 10):
-            yield "silent"
-        if self.n_clipped > self.n * CLIPPED_PART:
-            yield "clipped"
+def check_analyses() -> dict[str, SampleAnalysis]:
+    """Return new analyses for `read_check`, by name."""
+    return {"level": SignalLevel(), "prints": StartFingerprint()}
+
+
+def read_check(table: RecordingsTable, row: RecordingRow, recording: CheckedRecording) -> RecordingCheck:
+    """Return the check of a recording that was decoded to its end with `check_analyses`.
+
+    Raises:
+        AudioError: the file cannot be read any more.
+    """
+    (level,) = recording.tables["level"]
+    problems = [
+        *_label_problems(row),
+        *_level_problems(level),
+        *list_audio_problems(recording.warnings, recording.metadata),
+        *(["short"] if recording.duration_s < SHORT_S else []),
+    ]
+    checked = replace(
+        row,
+        **_NO_SCORES,
+        content_hash=_hash_file(table.file(row)),
+        duration_s=recording.duration_s,
+        rate_hz=recording.info.rate_hz,
+        sound_hash=str(level["sound_hash"]),
+        problems=tuple(dict.fromkeys(problems)),
+    )
+    return RecordingCheck(checked, recording.tables["prints"])
+
+
+def failed_check(row: RecordingRow, error: AudioError) -> RecordingCheck:
+    """Return the check of a recording that cannot be decoded."""
+    problem = MISSING if isinstance(error, AudioNotFoundError) else UNREADABLE
+    return RecordingCheck(replace(row, **_NO_SCORES, problems=(*_label_problems(row), problem)), np.empty(0, HASH))
 
 
 def _check_recording(decoder: DecoderProcess, table: RecordingsTable, row: RecordingRow) -> RecordingCheck:
-    path = table.file(row)
-    row = replace(row, label_check=None, heard_species=None, heard_score=None, heard_start_s=None, heard_end_s=None)
-    problems = [] if row.scientific_name or row.is_annotated or row.kind != "focal" else ["unlabelled"]
-    problems += [] if row.license else ["no_license"]
-    problems += [CONTRADICTORY] if CONTRADICTORY in row.problems else []
     try:
-        with decoder.open(path) as recording:
-            rate_hz = recording.info.rate_hz
-            row = replace(row, content_hash=hash_content(path))
-            level, digest, start = _Level(), hashlib.sha256(), _Start(rate_hz)
-            for block in recording.blocks():
-                level.add(block)
-                digest.update(np.rint(np.clip(block, -1, 1) * 32767).astype("<i2").tobytes())
-                start.add(block)
-    except (AudioError, OSError) as error:
-        problems.append(MISSING if isinstance(error, AudioNotFoundError) else UNREADABLE)
-        return RecordingCheck(replace(row, problems=tuple(problems)), np.empty(0, HASH))
-    problems += level.problems()
-    problems += list_audio_problems(recording.warnings, recording.metadata)
-    problems += ["short"] if recording.duration_s < SHORT_S else []
-    known = replace(row, duration_s=recording.duration_s, rate_hz=rate_hz, sound_hash=digest.hexdigest())
-    return RecordingCheck(replace(known, problems=tuple(dict.fromkeys(problems))), start.prints())
+        with decoder.open(table.file(row), analyses=check_analyses()) as recording:
+            for _block in recording.blocks():
+                continue
+            return read_check(table, row, recording)
+    except AudioError as error:
+        return failed_check(row, error)
 
 
-class _Start:
-    """The start of a recording at the fingerprints' rate."""
+def _hash_file(path: Path) -> str:
+    try:
+        return hash_content(path)
+    except OSError as error:
+        raise AudioDecodeError(path, f"it cannot be read ({error.strerror or error})") from error
 
-    def __init__(self, rate_hz: int) -> None:
-        self._stream = resampler(rate_hz, RATE_HZ)
-        self._parts: list[FloatArray] = []
-        self._missing = round(MAX_S * RATE_HZ)
 
-    def add(self, block: FloatArray) -> None:
-        if self._missing > 0:
-            part = self._stream.resample_chunk(block)
-            self._parts.append(part)
-            self._missing -= len(part)
+def _label_problems(row: RecordingRow) -> list[str]:
+    is_labelled = row.scientific_name or row.is_annotated or row.kind != "focal"
+    return [
+        *([] if is_labelled else ["unlabelled"]),
+        *([] if row.license else ["no_license"]),
+        *([CONTRADICTORY] if CONTRADICTORY in row.problems else []),
+    ]
 
-    def prints(self) -> npt.NDArray[np.void]:
-        return fingerprint(np.concatenate(self._parts)) if self._parts else np.empty(0, HASH)
+
+def _level_problems(level: np.void) -> Iterator[str]:
+    n = int(level["n"])
+    if level["energy"] - level["sum"] ** 2 / n <= n * 10 ** (SILENT_DB / 10):
+        yield "silent"
+    if level["n_clipped"] > n * CLIPPED_PART:
+        yield "clipped"
 
 
 def _original(earlier: Mapping[int, tuple[int, str]], k: int) -> int:
@@ -194,7 +208,9 @@ def _original(earlier: Mapping[int, tuple[int, str]], k: int) -> int:
     return k
 
 
-def _with_duplicates(rows: list[RecordingRow], prints: list[npt.NDArray[np.void]]) -> list[RecordingRow]:
+def mark_duplicates(checks: Sequence[RecordingCheck]) -> list[RecordingRow]:
+    """Return the rows of the checks, with the recordings that they are copies of."""
+    rows = [check.row for check in checks]
     first_with: dict[str, int] = {}
     earlier: dict[int, tuple[int, str]] = {}
     for k, row in enumerate(rows):
@@ -202,7 +218,7 @@ def _with_duplicates(rows: list[RecordingRow], prints: list[npt.NDArray[np.void]
             original = first_with.setdefault(row.sound_hash, k)
             if original != k:
                 earlier[k] = (original, "duplicate")
-    for a, b, _ in near_pairs(prints):
+    for a, b, _ in near_pairs([check.prints for check in checks]):
         # Also where `b` has an original already: two excerpts of a longer recording have only that in common.
         first, second = sorted((_original(earlier, a), _original(earlier, b)))
         if first != second:

@@ -10,7 +10,7 @@ import numpy as np
 from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.data.recipes import MAX_CHOICE_S, Recipe
-from dawnchorus.inference.preparation import CleanedRecording, Kept
+from dawnchorus.inference.preparation import Kept
 
 PEAK = 0.9
 """The largest sample of a normalized clip."""
@@ -31,20 +31,21 @@ class Clip:
 
 
 def cut_clips(
-    recording: CleanedRecording, recipe: Recipe, *, calls: Sequence[float], rng: np.random.Generator
+    blocks: Iterator[FloatArray], kept: Kept, recipe: Recipe, *, calls: Sequence[float], rng: np.random.Generator
 ) -> Iterator[Clip]:
-    """Yield the clips of a recording.
+    """Yield the clips of an opened recording from its `blocks`, of which those that are not needed are left.
 
-    `calls` are seconds at which the species calls, the surest first, for clips chosen by score.
+    `kept` is what the blocks are of the recording. `calls` are seconds at which the species calls, the surest first,
+    for clips chosen by score.
 
     Raises:
         AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.
     """
-    kept, rate_hz = recording.kept, recipe.rate_hz
+    rate_hz = recipe.rate_hz
     if recipe.clip_selection == "all":
-        windows = _all_windows(recording.blocks(), recipe)
+        windows = _all_windows(blocks, recipe)
     else:
-        windows = _chosen_windows(recording.blocks(), kept, recipe, calls=calls, rng=rng)
+        windows = _chosen_windows(blocks, kept, recipe, calls=calls, rng=rng)
     for first_sample, samples in windows:
         clip = _fill(samples, recipe, rng)
         if recipe.normalize:

@@ -295,7 +295,7 @@ def _check_names(source: Path, rows: Sequence[RecordingRow]) -> None:
 
 def build_table(rows: Iterable[RecordingRow], folder: Path, *, n_workers: int) -> RecordingsTable:
     """Return the rows as a table of the data set `folder`, with facts from the recordings' headers and metadata."""
-    complete = map_recordings(_with_facts, rows, n_workers=n_workers)
+    complete = map_recordings(read_facts, rows, n_workers=n_workers)
     relative = (replace(row, path=_relative(Path(row.path), folder)) for row in complete)
     return RecordingsTable(folder, tuple(with_unique_ids(relative)))
 
@@ -358,7 +358,7 @@ def _locate_recording(name: str, folder: Path) -> Path:
     return Path(os.path.abspath(name if os.path.exists(name) or sibling is None else sibling))
 
 
-def _with_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
+def read_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
     """Complete the row from the file's header and metadata; the recorder's time and location fill empty fields."""
     path = Path(row.path)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,16 +17,17 @@ from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.parallel import map_recordings
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.write import write_recording
+from dawnchorus.data.check import RecordingCheck, check_analyses, failed_check, mark_duplicates, read_check
 from dawnchorus.data.clips import FULL_SCALE, SAMPLE, ClipWriter
 from dawnchorus.data.cutting import cut_clips
 from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, usable
 from dawnchorus.errors import AudioError
-from dawnchorus.inference.preparation import Cleaner, sample_ranges
+from dawnchorus.inference.preparation import Cleaner, Kept, sample_ranges
 from dawnchorus.storage.safe_names import safe_name
 from dawnchorus.types import Progress, Report, Segment, ignore_progress
 
-PREPARE_VERSION = 3
+PREPARE_VERSION = 4
 """Part of every key; raised when the same recipe gives other clips."""
 
 
@@ -77,11 +78,12 @@ def prepare(
     failures: dict[str, str] = {}
     try:
         every = (_task(table, row, recipe, seed, calls) for row in rows)
-        tasks = [task for task in every if not _is_prepared(writer, task)]
+        tasks = [task for task in every if not _is_prepared(writer, task.recording_id, task.key)]
         with tempfile.TemporaryDirectory(prefix=".prepare-", dir=folder) as scratch:
             work = partial(
                 _cut_recording,
                 recipe=recipe,
+                seed=seed,
                 cleaner=cleaner or Cleaner(recipe.cleaning),
                 scratch=Path(scratch),
                 speech_folder=speech_folder,
@@ -106,6 +108,46 @@ def prepare(
         writer.close()
 
 
+def check_and_cut(
+    table: RecordingsTable,
+    folder: Path,
+    recipe: Recipe,
+    *,
+    seed: int,
+    n_workers: int,
+    cleaner: Cleaner,
+    wait_s: float = 0.0,
+    report: Report = ignore_progress,
+) -> RecordingsTable:
+    """Return the table as `check_table` does, and write the clips of its recordings in the same decoding of each.
+
+    `prepare` into that folder by the same recipe and seed then finds the clips.
+
+    Raises:
+        InputError, BusyError, OutputError: see `prepare`.
+    """
+    writer = ClipWriter(
+        folder, window_samples=recipe.window_samples, recipe={**recipe.as_json(), "seed": seed}, wait_s=wait_s
+    )
+    checks: list[RecordingCheck] = []
+    try:
+        with tempfile.TemporaryDirectory(prefix=".prepare-", dir=folder) as scratch:
+            work = partial(
+                _check_and_cut_recording, table=table, recipe=recipe, seed=seed, cleaner=cleaner, scratch=Path(scratch)
+            )
+            for check, clips in map_recordings(work, table.rows, n_workers=n_workers):
+                checks.append(check)
+                if clips is not None:
+                    key = _key(table, check.row, recipe, seed, ())
+                    if not _is_prepared(writer, check.row.recording_id, key):
+                        writer.add(check.row.recording_id, key, clips.path, clips.times, clips.cuts)
+                    clips.path.unlink()
+                report(Progress("checking", len(checks), len(table.rows), "recordings"))
+    finally:
+        writer.close()
+    return table.with_rows(mark_duplicates(checks))
+
+
 @dataclass(frozen=True)
 class _Task:
     """A recording to cut, and the digest of all that its clips depend on."""
@@ -113,7 +155,6 @@ class _Task:
     recording_id: str
     path: Path
     key: str
-    seed: int
     calls: Sequence[float]
 
 
@@ -121,13 +162,13 @@ def _task(
     table: RecordingsTable, row: RecordingRow, recipe: Recipe, seed: int, calls: Mapping[str, Sequence[float]]
 ) -> _Task:
     own_calls = calls.get(row.recording_id, ())
-    return _Task(row.recording_id, table.file(row), _key(table, row, recipe, seed, own_calls), seed, own_calls)
+    return _Task(row.recording_id, table.file(row), _key(table, row, recipe, seed, own_calls), own_calls)
 
 
-def _is_prepared(writer: ClipWriter, task: _Task) -> bool:
+def _is_prepared(writer: ClipWriter, recording_id: str, key: str) -> bool:
     """Return True if the recording's clips are there, made from the same sound."""
-    location = writer.find_location(task.recording_id)
-    return location is not None and location.key == task.key
+    location = writer.find_location(recording_id)
+    return location is not None and location.key == key
 
 
 def _cut_seconds(writer: ClipWriter, rows: Sequence[RecordingRow]) -> Iterator[tuple[str, float]]:
@@ -164,18 +205,24 @@ def _cut_recording(
     task: _Task,
     *,
     recipe: Recipe,
+    seed: int,
     cleaner: Cleaner,
     scratch: Path,
     speech_folder: Path | None,
 ) -> _CutRecording | AudioError:
     """Write the clips of a recording to a file in `scratch`; return the error if it cannot be decoded."""
-    path, times = scratch / task.key, []
-    rng = np.random.default_rng([task.seed, int(task.key[:12], 16)])
+    path = scratch / task.key
     try:
-        with path.open("wb") as file, cleaner.open(decoder, task.path, rate_hz=recipe.rate_hz) as recording:
-            for clip in cut_clips(recording, recipe, calls=task.calls, rng=rng):
-                file.write(np.rint(np.clip(clip.samples, -1, 1) * FULL_SCALE).astype(SAMPLE).tobytes())
-                times.append((clip.start_s, clip.end_s))
+        with cleaner.open(decoder, task.path, rate_hz=recipe.rate_hz) as recording:
+            times = _write_clips(
+                path,
+                recording.blocks(),
+                recording.kept,
+                recipe,
+                recording_id=task.recording_id,
+                seed=seed,
+                calls=task.calls,
+            )
             removed = recording.kept.removed(recording.duration_s)
     except AudioError as error:
         path.unlink(missing_ok=True)
@@ -184,7 +231,56 @@ def _cut_recording(
         name = safe_name(f"{task.recording_id}.speech.wav")
         samples = np.concatenate(list(_read_segments(decoder, task.path, removed, rate_hz=recipe.rate_hz)))
         write_recording(speech_folder / name, samples, rate_hz=recipe.rate_hz)
-    return _CutRecording(path, times, [(round(each.start_s, 3), round(each.end_s, 3)) for each in removed])
+    return _CutRecording(path, times, _rounded(removed))
+
+
+def _check_and_cut_recording(
+    decoder: DecoderProcess,
+    row: RecordingRow,
+    *,
+    table: RecordingsTable,
+    recipe: Recipe,
+    seed: int,
+    cleaner: Cleaner,
+    scratch: Path,
+) -> tuple[RecordingCheck, _CutRecording | None]:
+    """Check a recording, and write its clips to a file in `scratch`; there are none if it cannot be decoded."""
+    path = scratch / hashlib.sha256(row.recording_id.encode()).hexdigest()
+    try:
+        with cleaner.open(decoder, table.file(row), rate_hz=recipe.rate_hz, analyses=check_analyses()) as recording:
+            blocks = recording.blocks()
+            times = _write_clips(path, blocks, recording.kept, recipe, recording_id=row.recording_id, seed=seed)
+            for _block in blocks:  # the check needs all of it
+                continue
+            cuts = _rounded(recording.kept.removed(recording.duration_s))
+            return read_check(table, row, recording), _CutRecording(path, times, cuts)
+    except AudioError as error:
+        path.unlink(missing_ok=True)
+        return failed_check(row, error), None
+
+
+def _write_clips(
+    path: Path,
+    blocks: Iterator[FloatArray],
+    kept: Kept,
+    recipe: Recipe,
+    *,
+    recording_id: str,
+    seed: int,
+    calls: Sequence[float] = (),
+) -> list[tuple[float, float]]:
+    """Write the clips of an opened recording to a file, and return their times; see `cut_clips`."""
+    times = []
+    name = int(hashlib.sha256(recording_id.encode()).hexdigest()[:12], 16)
+    with path.open("wb") as file:
+        for clip in cut_clips(blocks, kept, recipe, calls=calls, rng=np.random.default_rng([seed, name])):
+            file.write(np.rint(np.clip(clip.samples, -1, 1) * FULL_SCALE).astype(SAMPLE).tobytes())
+            times.append((clip.start_s, clip.end_s))
+    return times
+
+
+def _rounded(segments: Iterable[Segment]) -> list[tuple[float, float]]:
+    return [(round(each.start_s, 3), round(each.end_s, 3)) for each in segments]
 
 
 def _read_segments(

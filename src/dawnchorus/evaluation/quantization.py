@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
-from dawnchorus.audio.decode import read_clip
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.errors import AudioError, InputError, ModelError
 from dawnchorus.evaluation.evaluation import PAIRED, Evaluation, compare, evaluate
@@ -78,17 +79,18 @@ _WORDS: dict[Precision, str] = {"float16": "half precision", "int8": "8 bits"}
 def _windows(bundle: Bundle, table: RecordingsTable, rows: Sequence[RecordingRow]) -> list[npt.NDArray[np.float32]]:
     """Return windows of recordings spread over the data set."""
     loudest, reason = [], ""
-    for row in rows[:: -(-len(rows) // N_SHOWN)]:
-        try:
+    with closing(DecoderProcess()) as decoder:
+        for row in rows[:: -(-len(rows) // N_SHOWN)]:
             end_s = min(row.duration_s or LISTEN_S, LISTEN_S)
-            samples = read_clip(table.file(row), start_s=0, end_s=end_s, rate_hz=bundle.info.sample_rate_hz)
-        except AudioError as error:
-            reason = str(error)
-            continue
-        padded = np.pad(samples, (0, -len(samples) % bundle.window_samples))
-        windows = padded.reshape(-1, bundle.window_samples)
-        if len(windows):
-            loudest.append(windows[(windows**2).sum(1).argmax()])
+            try:
+                samples = decoder.read_clip(table.file(row), start_s=0, end_s=end_s, rate_hz=bundle.info.sample_rate_hz)
+            except AudioError as error:
+                reason = str(error)
+                continue
+            padded = np.pad(samples, (0, -len(samples) % bundle.window_samples))
+            windows = padded.reshape(-1, bundle.window_samples)
+            if len(windows):
+                loudest.append(windows[(windows**2).sum(1).argmax()])
     if not loudest:
         raise InputError(
             f"none of {len(rows)} recordings to take ranges from can be read: {reason}", subject=table.folder

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import convert_marks, score, text_stream
 from dawnchorus.tables import Notes, parse_offset_s, read_text
@@ -20,10 +21,13 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
     before_s = 0.0
     with text_stream(stream) as text:
         for table in tables:
-            for detection in table.detections:
-                start_s, end_s = before_s + detection.start_s, before_s + detection.end_s
-                name = detection.common_name.replace("\t", " ")
-                text.write(f"{start_s:.6f}\t{end_s:.6f}\t{name};{score(detection.score)}\n")
+            columns = DetectionColumns.from_detections(table.detections)
+            starts_s, ends_s = ((before_s + columns.column(name)).tolist() for name in ("start_s", "end_s"))
+            names, scores = columns.to_list("common_name"), columns.to_list("score")
+            text.writelines(
+                "{:.6f}\t{:.6f}\t{};{}\n".format(start_s, end_s, name.replace("\t", " "), score(value))
+                for start_s, end_s, name, value in zip(starts_s, ends_s, names, scores, strict=True)
+            )
             before_s += table.duration_s
 
 

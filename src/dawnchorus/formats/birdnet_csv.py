@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dawnchorus.formats.columns import has_channels
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import (
     NamedColumns,
@@ -35,16 +36,19 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow([*COLUMNS, *more])
         for table in tables:
-            for detection in table.detections:
-                row = [
-                    seconds(detection.start_s),
-                    seconds(detection.end_s),
-                    detection.scientific_name,
-                    detection.common_name,
-                    score(detection.score),
-                    table.recording,
-                ]
-                rows.writerow([*row, *(_text(getattr(detection, name)) for name in more)])
+            columns = DetectionColumns.from_detections(table.detections)
+            rows.writerows(
+                zip(
+                    map(seconds, columns.to_list("start_s")),
+                    map(seconds, columns.to_list("end_s")),
+                    columns.to_list("scientific_name"),
+                    columns.to_list("common_name"),
+                    map(score, columns.to_list("score")),
+                    [table.recording] * len(columns),
+                    *(map(_text, columns.to_list(name)) for name in more),
+                    strict=True,
+                )
+            )
 
 
 def _text(value: object) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.text import NamedColumns, text_stream
 from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.types import Detection, Provenance, RecordingTable
@@ -21,10 +22,17 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(COLUMNS)
         for table in tables:
-            for detection in table.detections:
-                name = f"{detection.scientific_name}_{detection.common_name}"
-                times = _clock(detection.start_s), _clock(detection.end_s)
-                rows.writerow([table.recording, *times, name, f"{detection.score:.6f}"])
+            columns = DetectionColumns.from_detections(table.detections)
+            rows.writerows(
+                zip(
+                    [table.recording] * len(columns),
+                    map(_clock, columns.to_list("start_s")),
+                    map(_clock, columns.to_list("end_s")),
+                    map("_".join, columns.rows("scientific_name", "common_name")),
+                    map("{:.6f}".format, columns.to_list("score")),
+                    strict=True,
+                )
+            )
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:

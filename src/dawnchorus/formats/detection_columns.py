@@ -24,7 +24,7 @@ _DTYPES: dict[str, tuple[npt.DTypeLike, Any]] = {
 """Type of the values in memory, and the value that stands for None: channels count from 1, and a flag is 0 or 1."""
 
 _BY_NAME = {column.name: column for column in DETECTION_COLUMNS}
-_IN_ORDER = [_BY_NAME[field.name] for field in fields(Detection)]
+_IN_ORDER = [field.name for field in fields(Detection)]
 
 
 class DetectionColumns(Sequence[Detection]):
@@ -77,11 +77,12 @@ class DetectionColumns(Sequence[Detection]):
 
     def to_lists(self) -> dict[str, list[Any]]:
         """Return the values of all columns, with None for unknown ones."""
-        return {name: self._to_list(column) for name, column in _BY_NAME.items()}
+        return {name: self.to_list(name) for name in _BY_NAME}
 
-    def _to_list(self, column: Column) -> list[Any]:
-        values = self._columns[column.name]
-        is_null = self.is_null(column.name)
+    def to_list(self, name: str) -> list[Any]:
+        """Return the values of a column, with None for unknown ones."""
+        column, values = _BY_NAME[name], self._columns[name]
+        is_null = self.is_null(name)
         if is_null.all():
             return [None] * len(self)
         plain: list[Any] = (values.astype(bool) if column.type == "bool" else values).tolist()
@@ -90,11 +91,15 @@ class DetectionColumns(Sequence[Detection]):
                 plain[k] = None
         return plain
 
+    def rows(self, *names: str) -> Iterator[tuple[Any, ...]]:
+        """Yield the values of some columns for each detection, with None for unknown ones."""
+        return zip(*map(self.to_list, names), strict=True)
+
     def __len__(self) -> int:
         return len(self._columns["start_s"])
 
     def __iter__(self) -> Iterator[Detection]:
-        return map(Detection, *(self._to_list(column) for column in _IN_ORDER))
+        return map(Detection, *(self.to_list(name) for name in _IN_ORDER))
 
     @overload
     def __getitem__(self, index: int) -> Detection: ...

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.exports import DetectionExports
 from dawnchorus.formats.foreign import read_crowsetta, read_pandas
 from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
@@ -95,12 +96,14 @@ class Detections(DetectionExports):
 
 def _guess_provenance(tables: Iterable[RecordingTable]) -> Provenance:
     """Return a provenance without a model, whose parameters name the columns that have values."""
-    detections = [detection for table in tables for detection in table.detections]
+    parts = [DetectionColumns.from_detections(table.detections) for table in tables]
+    implied: dict[str, dict[str, Any]] = {
+        "in_range": {"range_filter": True},
+        "human_voice": {"speech": "flag"},
+        "channel": {"channel": "each"},
+    }
     parameters: dict[str, Any] = {}
-    if any(detection.in_range is not None for detection in detections):
-        parameters["range_filter"] = True
-    if any(detection.human_voice is not None for detection in detections):
-        parameters["speech"] = "flag"
-    if any(detection.channel is not None for detection in detections):
-        parameters["channel"] = "each"
+    for name, parameter in implied.items():
+        if not all(part.is_null(name).all() for part in parts):
+            parameters |= parameter
     return Provenance(model="", model_version="", bundle_id="", software="", parameters=parameters)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dawnchorus.errors import MissingExtraError
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.registry import write_tables
 from dawnchorus.types import Provenance, RecordingTable
 
@@ -131,11 +132,12 @@ class DetectionExports(ABC):
         best: dict[tuple[str, str, str], float] = {}
         for table in self.tables():
             n_recordings += 1
-            names = [(d.scientific_name, d.common_name, d.kind) for d in table.detections]
+            columns = DetectionColumns.from_detections(table.detections)
+            names = list(columns.rows("scientific_name", "common_name", "kind"))
             counts.update(names)
             recordings.update(set(names))
-            for name, detection in zip(names, table.detections, strict=True):
-                best[name] = max(best.get(name, 0.0), detection.score)
+            for name, score in zip(names, columns.to_list("score"), strict=True):
+                best[name] = max(best.get(name, 0.0), score)
         species = tuple(SpeciesSummary(*name, n, recordings[name], best[name]) for name, n in counts.most_common())
         return DetectionsSummary(n_recordings, counts.total(), species)
 

@@ -11,7 +11,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
+import numpy as np
+
 from dawnchorus.formats.columns import has_channels
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.text import NamedColumns, score, seconds, text_stream
 from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.types import Detection, Provenance, RecordingTable
@@ -23,25 +26,28 @@ _BEFORE_CHANNEL = 3
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
     """Write the header and one row per detection."""
     # Kaleidoscope has no place for the provenance; it goes into the file next to the table
-    channel = ["CHANNEL"] if has_channels(provenance) else []
+    with_channel = has_channels(provenance)
     with text_stream(stream) as text:
         rows = csv.writer(text, lineterminator="\n")
-        rows.writerow([*COLUMNS[:_BEFORE_CHANNEL], *channel, *COLUMNS[_BEFORE_CHANNEL:]])
+        rows.writerow([*COLUMNS[:_BEFORE_CHANNEL], *["CHANNEL"] * with_channel, *COLUMNS[_BEFORE_CHANNEL:]])
         for table in tables:
             path = PurePath(table.recording)
-            for detection in table.detections:
-                rows.writerow(
-                    [
-                        str(path.parent.parent),
-                        path.parent.name,
-                        path.name,
-                        *((detection.channel or 1) - 1 for _ in channel),
-                        seconds(detection.start_s),
-                        seconds(detection.end_s - detection.start_s),
-                        detection.common_name,
-                        score(1 - detection.score),
-                    ]
+            columns = DetectionColumns.from_detections(table.detections)
+            start_s, end_s = columns.column("start_s"), columns.column("end_s")
+            channels = (np.maximum(columns.column("channel"), 1) - 1).tolist()  # an unknown one is 0
+            rows.writerows(
+                zip(
+                    [str(path.parent.parent)] * len(columns),
+                    [path.parent.name] * len(columns),
+                    [path.name] * len(columns),
+                    *[channels] * with_channel,
+                    map(seconds, start_s.tolist()),
+                    map(seconds, (end_s - start_s).tolist()),
+                    columns.to_list("common_name"),
+                    map(score, (1 - columns.column("score")).tolist()),
+                    strict=True,
                 )
+            )
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.text import NamedColumns, score, seconds, text_stream
 from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.types import Detection, Provenance, RecordingTable
@@ -27,10 +28,10 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
     with tempfile.TemporaryFile("w+", encoding="utf-8") as waiting:
         for table in tables:
             windows: dict[tuple[float, float], dict[str, float]] = {}
-            for detection in table.detections:
-                scores = windows.setdefault((detection.start_s, detection.end_s), {})
-                name = detection.scientific_name
-                scores[name] = max(scores.get(name, detection.score), detection.score)
+            columns = DetectionColumns.from_detections(table.detections)
+            for start_s, end_s, name, value in columns.rows("start_s", "end_s", "scientific_name", "score"):
+                scores = windows.setdefault((start_s, end_s), {})
+                scores[name] = max(scores.get(name, value), value)
                 classes.setdefault(name)
             for window, scores in windows.items():
                 waiting.write(json.dumps([table.recording, *window, scores]) + "\n")

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from dawnchorus.errors import FormatError
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import (
     NamedColumns,
@@ -55,34 +58,43 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
     del provenance  # Raven has no place for it; it goes into the file next to the table
     with text_stream(stream) as text:
         text.write("\t".join(COLUMNS) + "\n")
-        number, before_s = 0, 0.0
+        first, before_s = 1, 0.0
         for table in tables:
-            for detection in table.detections:
-                number += 1
-                fields = _row(number, before_s, table, detection)
-                # Raven knows no quotes: a field must not hold what separates fields and rows.
-                text.write("\t".join(" ".join(field.split("\t")) for field in fields).replace("\n", " ") + "\n")
+            text.writelines("\t".join(row) + "\n" for row in _rows(table, first, before_s))
+            first += len(table.detections)
             before_s += table.duration_s
 
 
-def _row(number: int, before_s: float, table: RecordingTable, detection: Detection) -> list[str]:
-    low = 0.0 if detection.low_hz is None else detection.low_hz
-    high = min(BOX_TOP_HZ, table.rate_hz / 2) if detection.high_hz is None else detection.high_hz
-    return [
-        str(number),
-        "Spectrogram 1",
-        str(detection.channel or 1),
-        seconds(before_s + detection.start_s),
-        seconds(before_s + detection.end_s),
-        f"{low:.1f}",
-        f"{high:.1f}",
-        detection.common_name,
-        detection.scientific_name,
-        score(detection.score),
-        ntpath.basename(table.recording),
-        table.recording,
-        seconds(detection.start_s),
-    ]
+def _rows(table: RecordingTable, first: int, before_s: float) -> Iterator[tuple[str, ...]]:
+    """Yield the fields of each detection; `first` is the number of the first one."""
+    columns = DetectionColumns.from_detections(table.detections)
+    n = len(columns)
+    start_s, end_s = columns.column("start_s"), columns.column("end_s")
+    low_hz, high_hz = (
+        np.where(columns.is_null(name), unmarked_hz, columns.column(name)).tolist()
+        for name, unmarked_hz in (("low_hz", 0.0), ("high_hz", min(BOX_TOP_HZ, table.rate_hz / 2)))
+    )
+    return zip(
+        map(str, range(first, first + n)),
+        ["Spectrogram 1"] * n,
+        map(str, np.maximum(columns.column("channel"), 1).tolist()),  # an unknown one is 0
+        map(seconds, (before_s + start_s).tolist()),
+        map(seconds, (before_s + end_s).tolist()),
+        map("{:.1f}".format, low_hz),
+        map("{:.1f}".format, high_hz),
+        map(_field, columns.to_list("common_name")),
+        map(_field, columns.to_list("scientific_name")),
+        map(score, columns.to_list("score")),
+        [_field(ntpath.basename(table.recording))] * n,
+        [_field(table.recording)] * n,
+        map(seconds, start_s.tolist()),
+        strict=True,
+    )
+
+
+def _field(text: str) -> str:
+    """Return the text without what separates fields and rows, as Raven knows no quotes."""
+    return text.replace("\t", " ").replace("\n", " ")
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:

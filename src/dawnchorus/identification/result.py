@@ -13,6 +13,7 @@ import numpy as np
 from dawnchorus.audio.sample_analyses import Table, build_table
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import InputError
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.exports import DetectionExports, DetectionsSummary
 from dawnchorus.formats.registry import TableFormat, channel_note
 from dawnchorus.identification.analysis_tables import build_tables
@@ -120,7 +121,8 @@ class Run(DetectionExports):
         """Count detections by kind, scientific and common name."""
         counts: Counter[tuple[str, str, str]] = Counter()
         for table in self.tables():
-            counts.update((d.kind, d.scientific_name, d.common_name) for d in table.detections)
+            columns = DetectionColumns.from_detections(table.detections)
+            counts.update(columns.rows("kind", "scientific_name", "common_name"))
         return counts
 
     def analysis_tables(self, name: str) -> dict[str, Table]:

@@ -31,8 +31,8 @@ from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.work import NumberedWindows, ResultT, Work, WorkFuture
 from dawnchorus.models.runner import BATCH_WINDOWS
 
-N_SPARE_DECODERS = 2
-"""Decoders for other uses than scoring, such as reading headers."""
+N_SHARED_DECODERS = 4
+"""Decoders for other uses than scoring: headers, clips and spectrograms, of which a server renders two at once."""
 
 CLOSING_S = 10.0
 """Longest time that a thread may need for its last batch when the engine closes."""
@@ -74,7 +74,7 @@ class InferenceEngine:
     """
 
     def __init__(self, *, n_threads: int, max_active: int, max_batch_delay_s: float = 0.0) -> None:
-        self.decoders = DecoderPool(max_active + N_SPARE_DECODERS, n_kept=n_threads)
+        self.decoders = DecoderPool(N_SHARED_DECODERS, n_reserved=max_active, n_kept=n_threads)
         self.n_windows = 0
         """Number of windows scored so far."""
         self._max_active, self._max_batch_delay_s = max_active, max_batch_delay_s

@@ -11,7 +11,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dawnchorus.audio.decode import read_clip
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.silencing import silence
 from dawnchorus.audio.write import encode_mp3
 from dawnchorus.plotting.spectrogram import RATE_HZ, Spectrogram, clip_spectrogram
@@ -38,7 +38,7 @@ class Clip:
     channel: ChannelSource = "mean"
 
 
-def clip_png_and_mp3(clip: Clip) -> tuple[bytes, bytes]:
+def clip_png_and_mp3(clip: Clip, decoder: DecoderProcess) -> tuple[bytes, bytes]:
     """Return a PNG of the detection with a second around it, and the same as MP3.
 
     Raises:
@@ -47,7 +47,7 @@ def clip_png_and_mp3(clip: Clip) -> tuple[bytes, bytes]:
     detection = clip.detection
     start_s = max(detection.start_s - CLIP_MARGIN_S, 0.0)
     end_s = min(detection.end_s + CLIP_MARGIN_S, start_s + MAX_CLIP_S, clip.recording_s)
-    samples = read_clip(clip.path, start_s=start_s, end_s=end_s, rate_hz=RATE_HZ, channel=clip.channel)
+    samples = decoder.read_clip(clip.path, start_s=start_s, end_s=end_s, rate_hz=RATE_HZ, channel=clip.channel)
     samples = silence(samples, clip.silent, rate_hz=RATE_HZ, start_s=start_s)
     spectrogram = clip_spectrogram(samples, rate_hz=RATE_HZ, start_s=start_s)
     edges_s = [edge_s for edge_s in (detection.start_s, detection.end_s) if start_s < edge_s < spectrogram.end_s]

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MultipleLocator
 
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.plotting.spectrogram import Spectrogram, recording_spectrogram
 from dawnchorus.plotting.style import DAWN, FAINT, GRID, INK, NIGHT, colours_by_name
 from dawnchorus.plotting.waveform import Waveform, recording_waveform
@@ -36,24 +37,30 @@ _AXES_WIDTH = 0.918
 """Part of the picture's width that the spectrogram takes."""
 
 
-def draw_recording(path: Path, table: RecordingTable) -> bytes:
+def draw_recording(path: Path, table: RecordingTable, *, decoder: DecoderProcess) -> bytes:
     """Draw a PNG of the recording with the detections of `table`.
 
     Raises:
         AudioError: the recording cannot be decoded.
     """
-    spectrogram = recording_spectrogram(path, duration_s=table.duration_s, silent=table.silenced, channel=table.channel)
+    spectrogram = recording_spectrogram(
+        path, decoder=decoder, duration_s=table.duration_s, silent=table.silenced, channel=table.channel
+    )
     return draw_table(spectrogram, table, title=path.name)
 
 
-def draw_recording_with_waveform(path: Path, table: RecordingTable) -> bytes:
+def draw_recording_with_waveform(path: Path, table: RecordingTable, *, decoder: DecoderProcess) -> bytes:
     """Draw a PNG of the recording with its waveform above each row of the spectrogram.
 
     Raises:
         AudioError: the recording cannot be decoded.
     """
-    spectrogram = recording_spectrogram(path, duration_s=table.duration_s, silent=table.silenced, channel=table.channel)
-    waveform = recording_waveform(path, duration_s=table.duration_s, silent=table.silenced, channel=table.channel)
+    spectrogram = recording_spectrogram(
+        path, decoder=decoder, duration_s=table.duration_s, silent=table.silenced, channel=table.channel
+    )
+    waveform = recording_waveform(
+        path, decoder=decoder, duration_s=table.duration_s, silent=table.silenced, channel=table.channel
+    )
     return draw_table(spectrogram, table, title=path.name, waveform=waveform)
 
 

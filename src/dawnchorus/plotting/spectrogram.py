@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dawnchorus.arrays import FloatArray
-from dawnchorus.audio.decode import clip_blocks, open_recording
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.silencing import silence_blocks
 from dawnchorus.types import ChannelSource, Segment
 
@@ -52,7 +52,12 @@ class Spectrogram:
 
 
 def recording_spectrogram(
-    path: Path, *, duration_s: float, silent: Sequence[Segment] = (), channel: ChannelSource = "mean"
+    path: Path,
+    *,
+    decoder: DecoderProcess,
+    duration_s: float,
+    silent: Sequence[Segment] = (),
+    channel: ChannelSource = "mean",
 ) -> Spectrogram:
     """Compute the spectrogram of a whole recording of about `duration_s` seconds; memory does not grow with its length.
 
@@ -61,31 +66,24 @@ def recording_spectrogram(
     Raises:
         AudioError: the recording cannot be decoded.
     """
-    with open_recording(path) as recording:
-        rate_hz = min(RATE_HZ, recording.info.rate_hz)
-        pool = max(round(duration_s * rate_hz / N_HOP / MAX_COLUMNS), 1)
-        blocks = silence_blocks(recording.blocks(rate_hz=rate_hz, channel=channel), silent, rate_hz=rate_hz)
+    rate_hz = min(RATE_HZ, decoder.probe(path).info.rate_hz)
+    pool = max(round(duration_s * rate_hz / N_HOP / MAX_COLUMNS), 1)
+    with decoder.open(path, rate_hz=rate_hz, channel=channel) as recording:
+        blocks = silence_blocks(recording.blocks(), silent, rate_hz=rate_hz)
         levels = list(_pool(_columns(blocks), pool))
         return Spectrogram(np.concatenate(levels, axis=1), rate_hz / 2, 0.0, max(recording.duration_s, 1e-3))
 
 
-def stretch_spectrogram(path: Path, *, start_s: float, end_s: float) -> Spectrogram:
+def stretch_spectrogram(path: Path, *, decoder: DecoderProcess, start_s: float, end_s: float) -> Spectrogram:
     """Compute the spectrogram of a part of a recording, up to 12 kHz; memory does not grow with the part's length.
 
     Raises:
         AudioError: the recording cannot be decoded there.
     """
     pool = max(math.ceil((end_s - start_s) * RATE_HZ / N_HOP / MAX_COLUMNS), 1)
-    n_samples = 0
-
-    def count_columns() -> Iterator[FloatArray]:
-        nonlocal n_samples
-        for block in clip_blocks(path, start_s=start_s, end_s=end_s, rate_hz=RATE_HZ):
-            n_samples += len(block)
-            yield block
-
-    levels = np.concatenate(list(_pool(_columns(count_columns()), pool)), axis=1)
-    return Spectrogram(levels, RATE_HZ / 2, start_s, start_s + n_samples / RATE_HZ)
+    with decoder.open_clip(path, start_s=start_s, end_s=end_s, rate_hz=RATE_HZ) as clip:
+        levels = np.concatenate(list(_pool(_columns(clip.blocks()), pool)), axis=1)
+        return Spectrogram(levels, RATE_HZ / 2, start_s, start_s + clip.n_samples / RATE_HZ)
 
 
 def clip_spectrogram(samples: FloatArray, *, rate_hz: int, start_s: float = 0.0) -> Spectrogram:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.arrays import FloatArray
-from dawnchorus.audio.decode import open_recording
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.silencing import silence_blocks
 from dawnchorus.plotting.spectrogram import MAX_COLUMNS, RATE_HZ
 from dawnchorus.types import ChannelSource, Segment
@@ -37,7 +37,12 @@ class Waveform:
 
 
 def recording_waveform(
-    path: Path, *, duration_s: float, silent: Sequence[Segment] = (), channel: ChannelSource = "mean"
+    path: Path,
+    *,
+    decoder: DecoderProcess,
+    duration_s: float,
+    silent: Sequence[Segment] = (),
+    channel: ChannelSource = "mean",
 ) -> Waveform:
     """Compute the outline of a recording of about `duration_s` seconds; memory does not grow with its length.
 
@@ -46,10 +51,10 @@ def recording_waveform(
     Raises:
         AudioError: the recording cannot be decoded.
     """
-    with open_recording(path) as recording:
-        rate_hz = min(RATE_HZ, recording.info.rate_hz)
-        n_column = max(round(duration_s * rate_hz / MAX_COLUMNS), 1)
-        blocks = silence_blocks(recording.blocks(rate_hz=rate_hz, channel=channel), silent, rate_hz=rate_hz)
+    rate_hz = min(RATE_HZ, decoder.probe(path).info.rate_hz)
+    n_column = max(round(duration_s * rate_hz / MAX_COLUMNS), 1)
+    with decoder.open(path, rate_hz=rate_hz, channel=channel) as recording:
+        blocks = silence_blocks(recording.blocks(), silent, rate_hz=rate_hz)
         columns = list(_columns(blocks, n_column)) or [np.zeros((2, 1), np.float32)]
         low, high = np.concatenate(columns, axis=1)
         return Waveform(low, high, max(recording.duration_s, 1e-3))

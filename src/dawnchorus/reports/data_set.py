@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from dawnchorus.arrays import FloatArray
-from dawnchorus.audio.decode import read_clip
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.silencing import silence
 from dawnchorus.audio.write import encode_mp3
 from dawnchorus.errors import AudioError
@@ -177,13 +177,13 @@ class ExampleClips:
     spectra: bytes | None
 
 
-def show_examples(examples: Iterable[Example]) -> ExampleClips:
+def show_examples(examples: Iterable[Example], decoder: DecoderProcess) -> ExampleClips:
     """Read the examples and draw them; one that cannot be read is left out."""
     rendered: list[_RenderedExample] = []
     spectra: dict[str, list[FloatArray]] = {}
     for example in examples:
         try:
-            samples = read_clip(example.path, start_s=example.start_s, end_s=example.end_s, rate_hz=RATE_HZ)
+            samples = decoder.read_clip(example.path, start_s=example.start_s, end_s=example.end_s, rate_hz=RATE_HZ)
         except AudioError:
             continue
         samples = silence(samples, example.silent, rate_hz=RATE_HZ, start_s=example.start_s)

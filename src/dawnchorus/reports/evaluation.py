@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.data.recordings import RecordingsTable
 from dawnchorus.errors import AudioError
 from dawnchorus.evaluation.evaluation import SECONDARY_NOTES, Comparison, Evaluation
@@ -39,7 +41,8 @@ def render_evaluation(
 ) -> str:
     """Render the page as HTML; the confusions and mistakes are those of the first bundle."""
     first, scores = results[0]
-    mistakes = _mistakes(table, first, scores)
+    with closing(DecoderProcess()) as decoder:
+        mistakes = _mistakes(table, first, scores, decoder=decoder)
     curves = {"scores": first.reliability}
     if first.calibrated_reliability:
         curves["probabilities"] = first.calibrated_reliability
@@ -71,7 +74,9 @@ def _cells(evaluation: Evaluation) -> list[list[tuple[int, float]]]:
     ]
 
 
-def _mistakes(table: RecordingsTable, evaluation: Evaluation, scores: Scores) -> list[_Mistake]:
+def _mistakes(
+    table: RecordingsTable, evaluation: Evaluation, scores: Scores, *, decoder: DecoderProcess
+) -> list[_Mistake]:
     """Return the misclassified recordings, the highest scores first, each with its highest window."""
     by_recording, truth = scores.by_recording(evaluation.pool)
     best = best_index(by_recording)
@@ -87,7 +92,7 @@ def _mistakes(table: RecordingsTable, evaluation: Evaluation, scores: Scores) ->
         detection = Detection(start_s, start_s + scores.window_s, name, name, "species", score)
         duration_s = row.duration_s or start_s + scores.window_s
         try:
-            png, mp3 = clip_png_and_mp3(Clip(table.file(row), detection, None, duration_s))
+            png, mp3 = clip_png_and_mp3(Clip(table.file(row), detection, None, duration_s), decoder)
         except AudioError:
             continue
         true = int(truth[k].argmax())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.errors import AudioError
 from dawnchorus.plotting.clip import clip_png_and_mp3
 from dawnchorus.plotting.style import DAWN
@@ -38,6 +40,8 @@ def render_page(
     `failures` and `warnings` are pairs of recording and reason. A clip whose recording is gone is named as such.
     """
     species = summary.of_kind("species")
+    with closing(DecoderProcess()) as decoder:
+        cards = [_card(entry, decoder) for entry in species[:MAX_CLIPS]]
     return (
         page_environment()
         .get_template("page.html")
@@ -45,7 +49,7 @@ def render_page(
             summary=summary,
             species=species,
             sounds=summary.of_kind("sound"),
-            cards=[_card(entry) for entry in species[:MAX_CLIPS]],
+            cards=cards,
             heat=_heat(species[:MAX_CLIPS]),
             hours=range(N_HOURS),
             max_count=max((entry.n_detections for entry in species), default=1),
@@ -58,11 +62,11 @@ def render_page(
     )
 
 
-def _card(entry: ClassSummary) -> _Card:
+def _card(entry: ClassSummary, decoder: DecoderProcess) -> _Card:
     if entry.best is None:
         return _Card(entry, None, None, "Speech is near every detection, so no audio is shown.")
     try:
-        png, mp3 = clip_png_and_mp3(entry.best)
+        png, mp3 = clip_png_and_mp3(entry.best, decoder)
     except AudioError as error:
         return _Card(entry, None, None, error.reason)
     return _Card(entry, base64.b64encode(png).decode(), base64.b64encode(mp3).decode(), None)

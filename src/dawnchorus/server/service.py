@@ -200,7 +200,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
             jobs.requeue_orphans()
         detections = DetectionStore(database, files, settings.limits)
         stack.callback(detections.close)
-        training_data = TrainingData(database, files, settings.limits)
+        training_data = TrainingData(database, files, settings.limits, decoders=pool.engine.decoders)
         retraining = RetrainingRunner(
             jobs,
             training_data,

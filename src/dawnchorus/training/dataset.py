@@ -108,7 +108,17 @@ def load_labeled_clips(
     used = table.with_rows(
         [*(chosen[row.recording_id] for row in table.rows if row.recording_id in chosen), *auxiliary_rows]
     )
-    recipe = Recipe(
+    recipe = clip_recipe(config, rate_hz=rate_hz, window_s=window_s)
+    folder = recipe_folder(clips_folder or table.folder / "clips", recipe, seed=config.seed)
+    cleaner = open_cleaner(recipe.cleaning, store.folder)
+    prepare(used, folder, recipe, seed=config.seed, n_workers=usable_cores(), cleaner=cleaner, wait_s=WAIT_S)
+    clips = Clips(folder)
+    return _label_clips(clips, used, splits, classes, species_of(auxiliary_rows), config, warnings)
+
+
+def clip_recipe(config: DataConfig, *, rate_hz: int, window_s: float) -> Recipe:
+    """Return the recipe of the clips that a network of this input is trained on."""
+    return Recipe(
         rate_hz=rate_hz,
         window_s=window_s,
         overlap_s=config.overlap_s,
@@ -117,11 +127,11 @@ def load_labeled_clips(
         pad_mode=config.pad_mode,
         **config.cleaning.model_dump(),
     )
-    folder = (clips_folder or table.folder / "clips") / _digest([recipe.as_json(), config.seed])
-    cleaner = open_cleaner(recipe.cleaning, store.folder)
-    prepare(used, folder, recipe, seed=config.seed, n_workers=usable_cores(), cleaner=cleaner, wait_s=WAIT_S)
-    clips = Clips(folder)
-    return _label_clips(clips, used, splits, classes, species_of(auxiliary_rows), config, warnings)
+
+
+def recipe_folder(clips_folder: Path, recipe: Recipe, *, seed: int) -> Path:
+    """Return the folder of a recipe's clips."""
+    return clips_folder / _digest([recipe.as_json(), seed])
 
 
 def _check_crop(config: DataConfig) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dawnchorus.data.check import check_table
+from dawnchorus.data.prepare import check_and_cut
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, blocking_problems, species_of, usable, write_table
 from dawnchorus.data.relations import SAME_RECORDING, assign_groups
 from dawnchorus.data.split import split_table
@@ -22,6 +22,7 @@ from dawnchorus.errors import InputError
 from dawnchorus.evaluation.data_quality import find_training_overlap
 from dawnchorus.evaluation.scoring import score_data_set
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE
+from dawnchorus.inference.preparation import open_cleaner
 from dawnchorus.metrics import classification
 from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.graphs.class_extension import can_extend, extend_classes
@@ -29,6 +30,7 @@ from dawnchorus.models.store import ModelStore
 from dawnchorus.training import trainer
 from dawnchorus.training.compose import compose_config, family_config, recipe_overrides
 from dawnchorus.training.config import TrainConfig
+from dawnchorus.training.dataset import WAIT_S, clip_recipe, recipe_folder
 from dawnchorus.training.renamed_keys import with_current_keys
 from dawnchorus.training.runs import TrainingRun, find_runs
 from dawnchorus.types import Progress, Report, ignore_progress
@@ -102,17 +104,18 @@ def retrain(
     """
     settings = training_settings(active, overrides, backbone=backbone)
     table = table.with_rows(row for row in table.rows if row.source != SOURCE)  # of a retraining before
-    checked = prepare_table(table, n_workers=n_workers, report=report)
-    negatives = make_negatives(negatives_folder) if settings.is_default else ()
-    ready = checked.with_rows([*checked.rows, *negatives])
-    write_table(ready)
     given = [
         *settings.overrides,
-        f"data={ready.folder}",
+        f"data={table.folder}",
         f"paths.runs={folder / 'runs'}",
         f"paths.models={store.folder}",
     ]
     config = compose_config(given)
+    checked = _check_and_cut(table, config, store, n_workers=n_workers, report=report)
+    ready = split_checked(checked)
+    negatives = make_negatives(negatives_folder) if settings.is_default else ()
+    ready = ready.with_rows([*ready.rows, *negatives])
+    write_table(ready)
     run = _train(config, given, started, report)
     bundle = _merge_with_backbone(run, config, folder / "bundle", store)
     report(Progress("comparing", 0, 2, "models"))
@@ -172,21 +175,39 @@ def _own_recipe(bundle: Bundle) -> dict[str, Any] | None:
     return None if recipe is None else with_current_keys(recipe)
 
 
-def prepare_table(table: RecordingsTable, *, n_workers: int, report: Report = ignore_progress) -> RecordingsTable:
-    """Check and split the table, without recordings that cannot be trained on.
+def _check_and_cut(
+    table: RecordingsTable, config: TrainConfig, store: ModelStore, *, n_workers: int, report: Report
+) -> RecordingsTable:
+    """Check the recordings, and cut the clips that training finds then."""
+    report(Progress("checking", 0, len(table.rows), "recordings"))
+    _, shape = family_config(config, store)
+    recipe = clip_recipe(config.data, rate_hz=shape.rate_hz, window_s=shape.window_s)
+    clips_folder = Path(config.paths.clips) if config.paths.clips else table.folder / "clips"
+    return check_and_cut(
+        table,
+        recipe_folder(clips_folder, recipe, seed=config.data.seed),
+        recipe,
+        seed=config.data.seed,
+        n_workers=n_workers,
+        cleaner=open_cleaner(recipe.cleaning, store.folder),
+        wait_s=WAIT_S,
+        report=report,
+    )
+
+
+def split_checked(checked: RecordingsTable) -> RecordingsTable:
+    """Split a checked table, without recordings that cannot be trained on.
 
     Raises:
         InputError: nothing is left, or no species could be compared.
     """
-    report(Progress("checking", 0, len(table.rows), "recordings"))
-    checked = check_table(table, n_workers=n_workers, report=report)
     for row in checked.rows:
         if problems := blocking_problems(row, copies=False):
             LOG.info(f"left out: {row.recording_id} is {' and '.join(problems).replace('_', ' ')}")
     rows = usable(checked.rows, copies=False)
     if not rows:
-        raise InputError(f"none of its {len(table.rows)} recordings can be trained on.", subject=table.folder)
-    split = split_table(table.with_rows(rows), PARTS, seed=1, keep=True)
+        raise InputError(f"none of its {len(checked.rows)} recordings can be trained on.", subject=checked.folder)
+    split = split_table(checked.with_rows(rows), PARTS, seed=1, keep=True)
     counts = Counter((row.scientific_name, row.split) for row in split.rows)
     species = species_of(split.rows)
     without_test = [name for name in species if not counts[name, "test"]]
@@ -194,7 +215,7 @@ def prepare_table(table: RecordingsTable, *, n_workers: int, report: Report = ig
         raise InputError(
             "expected at least two recordings, from different occasions, of some species, so that one "
             "can be held out to compare models on. Add recordings.",
-            subject=table.folder,
+            subject=checked.folder,
         )
     for name in without_test:
         LOG.info(f"{name}: too few recordings to hold one out; its accuracy stays unknown")

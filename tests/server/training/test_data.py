@@ -16,6 +16,7 @@ import soundfile
 from tests.fixtures.databases import new_database
 from tests.fixtures.server import Serve
 
+from dawnchorus.audio.decoder_pool import DecoderPool
 from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import InputError, UnknownClassError, UploadTooLargeError
 from dawnchorus.limits import Limits, ZipLimits
@@ -425,7 +426,7 @@ def test_labels_that_differ_in_case_and_spaces_are_one_class(tmp_path: Path) -> 
                 )
             )
     files = BlobStore(database, tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
-    (row,) = TrainingData(database, files, Limits()).count_by_species()
+    (row,) = TrainingData(database, files, Limits(), decoders=DecoderPool(1, n_kept=1)).count_by_species()
     assert (row.scientific_name, row.n_recordings, row.duration_s) == ("Nova avis", 2, 2.0)
     database.close()
 
@@ -500,9 +501,9 @@ def test_a_species_that_cannot_be_written_is_refused(level_bundle: Bundle, serve
 
 def test_a_snapshot_does_not_change_with_what_comes_later(tmp_path: Path, level_bundle: Bundle) -> None:
     database = new_database(tmp_path)
-    labeled_files = TrainingData(
-        database, BlobStore(database, tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path), Limits()
-    )
+    decoders = DecoderPool(1, n_kept=1)
+    files = BlobStore(database, tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
+    labeled_files = TrainingData(database, files, Limits(), decoders=decoders)
 
     def upload_files(name: str, level: float) -> None:
         folder = tmp_path / name
@@ -520,6 +521,7 @@ def test_a_snapshot_does_not_change_with_what_comes_later(tmp_path: Path, level_
     upload_files("b.wav", 0.2)
     assert read_table(tmp_path / "job").rows == before
     assert len(before) == 1
+    decoders.close()
     database.close()
 
 
@@ -528,9 +530,9 @@ def test_upload_lists_each_file_once_with_a_relative_data_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     database = new_database(tmp_path)
-    data = TrainingData(
-        database, BlobStore(database, tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path), Limits()
-    )
+    decoders = DecoderPool(1, n_kept=1)
+    store = BlobStore(database, tmp_path / "files", cache=tmp_path / "cache", scratch=tmp_path)
+    data = TrainingData(database, store, Limits(), decoders=decoders)
     folder = Path("upload")
     folder.mkdir()
     files = {"a.wav": make_audio(0.1), "b.wav": make_audio(0.2), "labels.csv": b"path,species\na.wav,Avis magna\n"}
@@ -542,6 +544,7 @@ def test_upload_lists_each_file_once_with_a_relative_data_folder(
         ("a.wav", "accepted", None),
         ("b.wav", "rejected", "the csv does not name it"),
     ]
+    decoders.close()
     database.close()
 
 

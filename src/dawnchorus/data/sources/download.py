@@ -6,14 +6,15 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from dawnchorus.audio.decode import open_recording
+from dawnchorus.audio.decoder_pool import DecoderPool
+from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.data.sources.archive_changes import differ
 from dawnchorus.data.sources.xeno_canto import SearchResult
@@ -130,11 +131,12 @@ def fetch_recordings(
         audio_folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(audio_folder, error) from error
-    fetch = _Fetch(web, wanted, audio_folder, known or {})
+    decoders = DecoderPool(n_workers, n_kept=n_workers)
+    fetch = _Fetch(web, wanted, audio_folder, known=known or {}, decoders=decoders)
     current = fetch.got.difference(replaced)
     missing = [entry for entry in wanted if entry.row.recording_id not in current]
     next_at_s = time.monotonic()
-    with ThreadPoolExecutor(n_workers) as pool:
+    with ThreadPoolExecutor(n_workers) as pool, closing(decoders):
         try:
             keep(fetch.rows())
             for n, future in enumerate(as_completed([pool.submit(fetch.download, entry) for entry in missing]), 1):
@@ -168,9 +170,15 @@ class _Fetch:
     """Files of a data set while they are fetched; those that are there and are no sound are removed at first."""
 
     def __init__(
-        self, web: HttpClient, wanted: Sequence[SearchResult], folder: Path, known: Mapping[str, RecordingRow]
+        self,
+        web: HttpClient,
+        wanted: Sequence[SearchResult],
+        folder: Path,
+        *,
+        known: Mapping[str, RecordingRow],
+        decoders: DecoderPool,
     ) -> None:
-        self._web, self._wanted, self._folder, self._known = web, wanted, folder, known
+        self._web, self._wanted, self._folder, self._known, self._decoders = web, wanted, folder, known, decoders
         files = {entry.row.recording_id: folder / entry.file_name for entry in wanted}
         there = {name: path for name, path in files.items() if path.exists()}
         self.decoded_s, self.unsound = _decode_unknown(there, known)
@@ -208,7 +216,8 @@ class _Fetch:
         return name
 
     def _decode(self, entry: SearchResult, path: Path) -> None:
-        self.decoded_s[entry.row.recording_id] = decode_audio(path, entry.file_name)
+        with self._decoders.decoder() as decoder:
+            self.decoded_s[entry.row.recording_id] = decode_audio(path, entry.file_name, decoder=decoder)
 
 
 def _find_other_lengths(
@@ -222,14 +231,14 @@ def _find_other_lengths(
             yield name, own_s, each_s
 
 
-def decode_audio(path: Path, name: str) -> float:
+def decode_audio(path: Path, name: str, *, decoder: DecoderProcess) -> float:
     """Decode a downloaded file to its end, and return the seconds that it holds.
 
     Raises:
         DownloadError: it is no sound.
     """
     try:
-        with open_recording(path) as recording:
+        with decoder.open(path) as recording:
             for _ in recording.blocks():
                 pass
             return recording.duration_s
@@ -246,12 +255,13 @@ def _decode_unknown(
     """Return the seconds of each file that is not an earlier run's by its bytes, and the files that are no sound."""
     decoded_s: dict[str, float] = {}
     unsound = []
-    for name, path in paths.items():
-        if find_page(path, path.name) is not None:
-            unsound.append(name)
-        elif name not in known or path.stat().st_size != known[name].n_bytes:
-            try:
-                decoded_s[name] = decode_audio(path, path.name)
-            except DownloadError:
+    with closing(DecoderProcess()) as decoder:
+        for name, path in paths.items():
+            if find_page(path, path.name) is not None:
                 unsound.append(name)
+            elif name not in known or path.stat().st_size != known[name].n_bytes:
+                try:
+                    decoded_s[name] = decode_audio(path, path.name, decoder=decoder)
+                except DownloadError:
+                    unsound.append(name)
     return decoded_s, tuple(unsound)

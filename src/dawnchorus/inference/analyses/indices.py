@@ -153,7 +153,7 @@ class _Minute:
     def _share_loud(self) -> Values:
         """Return the share of spectra in which each bin is at or above the threshold."""
         threshold = np.float32(self._largest * THRESHOLD)
-        n_loud = np.zeros(self._n_kept)
+        n_loud: Values = np.zeros(self._n_kept)
         for amplitudes in self._kept:
             n_loud += (amplitudes >= threshold).view(np.uint8).sum(axis=0, dtype=np.uint8)
         return n_loud / sum(map(len, self._kept))
@@ -163,7 +163,8 @@ class _Minute:
         edges_hz = np.arange(int(self._max_hz // step_hz) + 1) * step_hz
         edges = np.abs(self._hz - edges_hz[:, np.newaxis]).argmin(axis=1)
         sums = np.concatenate([[0], loud.cumsum()])
-        return (sums[edges[1:] + 1] - sums[edges[:-1]]) / (np.diff(edges) + 1)
+        means: Values = (sums[edges[1:] + 1] - sums[edges[:-1]]) / (np.diff(edges) + 1)
+        return means
 
 
 def _amplitude_spectra(frames: FloatArray, sums: FloatArray) -> FloatArray:

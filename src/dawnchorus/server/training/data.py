@@ -13,10 +13,10 @@ from typing import Any, Literal
 from sqlalchemy import case, delete, func, insert, literal, select
 from sqlalchemy.orm import Session
 
-from dawnchorus.audio.decode import read_clip
+from dawnchorus.audio.decoder_pool import DecoderPool
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.audio_notes import list_audio_notes
-from dawnchorus.data.importing import build_table
+from dawnchorus.data.importing import read_facts
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.errors import AudioTooLargeError, InputError, NotFoundError, UnknownClassError
 from dawnchorus.limits import Limits
@@ -114,8 +114,8 @@ def parse_bool(name: str, text: str) -> bool:
 class TrainingData:
     """Labeled recordings in the database, with their audio in the file store."""
 
-    def __init__(self, database: Database, files: BlobStore, limits: Limits) -> None:
-        self._database, self._files, self._limits = database, files, limits
+    def __init__(self, database: Database, files: BlobStore, limits: Limits, *, decoders: DecoderPool) -> None:
+        self._database, self._files, self._limits, self._decoders = database, files, limits, decoders
 
     # ------------------------------------------------------------------ uploads
 
@@ -152,7 +152,7 @@ class TrainingData:
         known = self._known_classes(labels)
         unpacked = unpack_files(files, tree, label=label, limits=self._limits.zip, max_bytes=max_bytes)
         labeled = label_uploads(unpacked, known, is_new=is_new)
-        complete = _complete(labeled.recordings, tree)
+        complete = [self._complete(each) for each in labeled.recordings]
         named = tuple(replace(each.row, recording_id=each.upload.name) for each in complete)
         usable, conflicts = _drop_conflicts(complete, known)
         rejected = (*conflicts, *unpacked.rejected, *labeled.rejected)
@@ -165,6 +165,11 @@ class TrainingData:
         return UploadResult(
             (*stored, *(UploadOutcome(name, "rejected", None, reason) for name, reason in rejected)), notes
         )
+
+    def _complete(self, labeled: LabeledUpload) -> LabeledUpload:
+        """Return the recording with facts from its header and metadata."""
+        with self._decoders.decoder() as decoder:
+            return replace(labeled, row=read_facts(decoder, labeled.row))
 
     def _known_classes(self, labels: Sequence[Label]) -> KnownClasses:
         """Return `labels` and the classes that have training data."""
@@ -280,7 +285,8 @@ class TrainingData:
         middle_s, half_s = (row.start_s + row.end_s) / 2, min(row.end_s - row.start_s, MAX_CLIP_S) / 2
         path = self._files.local(row.recording)
         start_s, end_s = middle_s - half_s, middle_s + half_s
-        samples = read_clip(path, start_s=start_s, end_s=end_s, rate_hz=CLIP_RATE_HZ, channel=channel)
+        with self._decoders.decoder() as decoder:
+            samples = decoder.read_clip(path, start_s=start_s, end_s=end_s, rate_hz=CLIP_RATE_HZ, channel=channel)
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch, "clip.flac")
             write_recording(path, samples, rate_hz=CLIP_RATE_HZ)
@@ -361,12 +367,6 @@ class TrainingData:
             for group, split in splits.items():
                 if session.get(SplitAssignment, group) is None:
                     session.add(SplitAssignment(group=group, split=split))
-
-
-def _complete(labeled: Sequence[LabeledUpload], tree: Path) -> list[LabeledUpload]:
-    """Return the recordings with facts from their headers and metadata."""
-    rows = build_table((each.row for each in labeled), tree, n_workers=1).rows
-    return [replace(each, row=row) for each, row in zip(labeled, rows, strict=True)]
 
 
 def _drop_conflicts(

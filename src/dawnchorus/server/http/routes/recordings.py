@@ -124,7 +124,9 @@ async def recording_spectrogram(
 def _draw_segment(
     service: Service, sha256: str, start_s: float, end_s: float, width: int, height: int, file: BinaryIO
 ) -> None:
-    spectrogram = stretch_spectrogram(service.files.local(sha256), start_s=start_s, end_s=end_s)
+    path = service.files.local(sha256)
+    with service.pool.decoder() as decoder:
+        spectrogram = stretch_spectrogram(path, start_s=start_s, end_s=end_s, decoder=decoder)
     file.write(draw_strip(spectrogram, width=width, height=height))
 
 

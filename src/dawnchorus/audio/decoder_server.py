@@ -1,0 +1,117 @@
+"""The program of a decoder process: `python -m dawnchorus.audio.decoder_server [DESCRIPTOR]`; see `process`."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import sys
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from dawnchorus import errors
+from dawnchorus.arrays import FloatArray
+from dawnchorus.audio.decode import clip_blocks, open_recording
+from dawnchorus.audio.metadata import metadata_to_json
+from dawnchorus.audio.ring_buffer import N_SLOTS, SLOT_SAMPLES, SharedRingBuffer
+from dawnchorus.audio.sample_analyses import SampleAnalyses, table_to_json
+
+
+class DecoderServer:
+    """Answers one request after another; `free` are the slots that the caller has read."""
+
+    def __init__(self, ring: SharedRingBuffer | None, requests: IO[bytes], replies: IO[bytes]) -> None:
+        self._ring = ring
+        self._requests = requests
+        self._replies = replies
+        self._free = deque(range(N_SLOTS))
+
+    def run(self) -> None:
+        for line in self._requests:
+            message = json.loads(line)
+            if isinstance(message, int):
+                self._free.append(message)
+                continue
+            try:
+                self._answer(message)
+            except errors.AudioError as error:
+                self._reply(type(error).__name__, reason=error.reason)
+            except BrokenPipeError:
+                return
+            except OSError as error:
+                self._reply("AudioDecodeError", reason=f"it cannot be read ({error.strerror or error})")
+
+    def _reply(self, kind: str, *, then: bytes = b"", **fields: Any) -> None:
+        self._replies.write(json.dumps({"kind": kind, **fields}).encode() + b"\n" + then)
+        self._replies.flush()
+
+    def _answer(self, request: dict[str, Any]) -> None:
+        path = Path(os.fsdecode(bytes.fromhex(request["path"])))
+        with open_recording(path) as recording:
+            self._reply(
+                "opened",
+                info=asdict(recording.info),
+                metadata=metadata_to_json(recording.metadata),
+                warnings=recording.warnings,
+            )
+            # The caller is our parent, which made these bytes itself.
+            new = pickle.loads(bytes.fromhex(request["analyses"])) if "analyses" in request else {}  # noqa: S301
+            analyses = SampleAnalyses(new)
+            if "start_s" in request:
+                clip = {name: request[name] for name in ("start_s", "end_s", "rate_hz", "channel")}
+                self._send_samples(clip_blocks(path, **clip))
+            elif "rate_hz" in request:
+                self._send_samples(
+                    recording.blocks(
+                        rate_hz=request["rate_hz"],
+                        max_samples=request["max_samples"],
+                        channel=request["channel"],
+                        analyses=analyses if new else None,
+                    )
+                )
+            tables = {name: table_to_json(table) for name, table in analyses.finish().items()}
+            warnings = [*recording.warnings, *analyses.warnings]
+            self._reply("ended", duration_s=recording.duration_s, warnings=warnings, tables=tables)
+
+    def _send_samples(self, blocks: Iterator[FloatArray]) -> None:
+        if self._ring is None:
+            for block in blocks:
+                self._reply("samples", n=len(block), then=block.tobytes())
+        else:
+            self._share_samples(self._ring, blocks)
+
+    def _share_samples(self, ring: SharedRingBuffer, blocks: Iterator[FloatArray]) -> None:
+        n = 0
+        for block in blocks:
+            rest = block
+            while len(rest):
+                chunk = rest[: SLOT_SAMPLES - n]
+                ring.slot(self._free_slot())[n : n + len(chunk)] = chunk
+                rest, n = rest[len(chunk) :], n + len(chunk)
+                if n == SLOT_SAMPLES:
+                    self._reply("samples", slot=self._free.popleft(), n=n)
+                    n = 0
+        if n:
+            self._reply("samples", slot=self._free.popleft(), n=n)
+
+    def _free_slot(self) -> int:
+        """Return the slot to write to: the first free one, which stays that until it is sent."""
+        while not self._free:
+            line = self._requests.readline()
+            if not line:  # the caller is gone
+                raise BrokenPipeError
+            self._free.append(json.loads(line))
+        return self._free[0]
+
+
+def main() -> None:
+    """Answer requests until the caller closes the pipe."""
+    ring = SharedRingBuffer(int(sys.argv[1])) if len(sys.argv) > 1 else None
+    DecoderServer(ring, sys.stdin.buffer, os.fdopen(os.dup(1), "wb")).run()
+
+
+if __name__ == "__main__":
+    main()

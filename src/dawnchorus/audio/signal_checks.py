@@ -1,0 +1,71 @@
+"""Analyses of samples by which recordings are checked: level, a hash of the sound, and fingerprints of the start."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import soxr
+
+from dawnchorus.arrays import FloatArray
+from dawnchorus.audio.channels import mix_to_mono
+from dawnchorus.audio.decode import resampler
+from dawnchorus.audio.fingerprint import MAX_S, RATE_HZ, fingerprint
+from dawnchorus.audio.sample_analyses import Table, build_table
+
+CLIPPED_LEVEL = 0.999
+"""A sample that is at least so loud is clipped."""
+
+
+class SignalLevel:
+    """Loudness and clipping of the mixed-down signal, and the sha256 of its samples in 16 bits."""
+
+    def __init__(self) -> None:
+        self._n = self._n_clipped = 0
+        self._energy = self._sum = 0.0
+        self._digest: hashlib._Hash | None = None
+
+    def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
+        """Add samples; see `SampleAnalysis`."""
+        del sample_rate_hz
+        samples = mix_to_mono(block)
+        exact = samples.astype(np.float64)
+        self._n += len(samples)
+        self._n_clipped += int(np.count_nonzero(np.abs(samples) >= CLIPPED_LEVEL))
+        self._energy += float(np.dot(exact, exact))
+        self._sum += float(exact.sum())
+        self._digest = self._digest or hashlib.sha256()  # it cannot be pickled
+        self._digest.update(np.rint(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+
+    def finish(self) -> Table:
+        """Return one row."""
+        return build_table(
+            {
+                "n": [self._n],
+                "n_clipped": [self._n_clipped],
+                "energy": [self._energy],
+                "sum": [self._sum],
+                "sound_hash": [(self._digest or hashlib.sha256()).hexdigest()],
+            }
+        )
+
+
+class StartFingerprint:
+    """Fingerprints (`fingerprint.HASH`) of the first `MAX_S` seconds of the mixed-down signal."""
+
+    def __init__(self) -> None:
+        self._stream: soxr.ResampleStream | None = None
+        self._parts: list[FloatArray] = []
+        self._n_missing = round(MAX_S * RATE_HZ)
+
+    def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
+        """Add samples; see `SampleAnalysis`."""
+        if self._n_missing > 0:
+            self._stream = self._stream or resampler(sample_rate_hz, RATE_HZ)  # it cannot be pickled
+            part = self._stream.resample_chunk(mix_to_mono(block))
+            self._parts.append(part)
+            self._n_missing -= len(part)
+
+    def finish(self) -> Table:
+        """Return a row for each hash."""
+        return fingerprint(np.concatenate([np.zeros(0, np.float32), *self._parts]))
