@@ -21,7 +21,7 @@ from dawnchorus.formats.registry import FORMATS, TableFormat
 from dawnchorus.plotting.clip import CLIP_MARGIN_S, draw_clip
 from dawnchorus.plotting.spectrogram import RATE_HZ, clip_spectrogram, stretch_spectrogram
 from dawnchorus.plotting.strip import draw_strip
-from dawnchorus.server.history import apply_reviews
+from dawnchorus.server.detection_reviews import apply_reviews
 from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency
 from dawnchorus.server.http.responses import RenderedResponse, while_connected
