@@ -23,6 +23,7 @@ from bench import (
     memory,
     noise,
     overhead,
+    pages,
     peers,
     preparing,
     reading,
@@ -65,6 +66,7 @@ MEASUREMENTS = {
     "soundscapes": soundscapes.measure,
     "preparing": preparing.measure,
     "reading": reading.measure,
+    "pages": pages.measure,
 }
 
 
