@@ -20,7 +20,7 @@ def to_detection(row: DetectionRow) -> Detection:
 
 
 def apply_reviews(records: Iterable[DetectionRecord]) -> Iterator[Detection]:
-    """Yield detections as people corrected them: none that is wrong, and another species under its name."""
+    """Yield detections as people corrected them: no incorrect ones, and relabeled ones under their new species."""
     for record in records:
         detection, review = to_detection(record.detection), record.review
         if review is None or review.verdict == "correct":

@@ -167,8 +167,8 @@ async def recording_detections(
 ) -> Response:
     """Return the detections of a recording as JSON or in a table format.
 
-    JSON has all with their reviews. Tables have what people corrected: wrong detections are left out, and another
-    species has its row.
+    JSON has all with their reviews. Tables have what people corrected: no incorrect detections, and relabeled ones
+    under their new species.
     """
     row = await run_in_threadpool(service.detections.get_recording, sha256)
     if output == "json":
