@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -91,7 +92,7 @@ def read_recording_page(service: Service, row: Recording, parameters: RecordingP
         "plain_s": plain_s,
         "plain_end_s": min(plain_s + PLAIN_S, duration_s),
         "clock_s": _seconds_of_day(row),
-        "label": lambda seconds: _format_time(row, seconds),
+        "label": partial(_format_time, row),
         **_read_rows(service, query, parameters),
     }
 
