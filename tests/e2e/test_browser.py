@@ -282,7 +282,7 @@ def test_long_recording_stays_small_and_every_detection_can_be_reached(page: Pag
             following.click()
     assert len(ids) == 1000
     assert page.evaluate("document.querySelectorAll('*').length") < 1500
-    assert "t=7185.0" in page.url, "the table's pages keep what is shown"
+    assert "t=7190.0" in page.url, "the table's pages keep what is shown"
 
 
 def test_viewer_follows_keys_pointer_and_address(page: Page, long_recording: str) -> None:
