@@ -82,8 +82,8 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     expect(selected).to_contain_text("not this species: Marsh Tit")
     page.locator("#detections").get_by_role("row").filter(has_text="Common Cuckoo").first.get_by_role("link").click()
     expect(selected).to_contain_text("Common Cuckoo")
-    selected.get_by_role("button", name="Correct").click()
-    expect(selected.get_by_role("button", name="Correct")).to_have_attribute("aria-pressed", "true")
+    selected.get_by_role("button", name="Correct", exact=True).click()
+    expect(selected.get_by_role("button", name="Correct", exact=True)).to_have_attribute("aria-pressed", "true")
     page.reload()
     expect(page.locator("#detections").get_by_role("row").filter(has_text="Willow Tit").first).to_contain_text(
         "relabeled"
