@@ -92,7 +92,7 @@ WORST: dict[str, tuple[str, ...]] = {
         f"{V1}/recordings/{{sha256}}/detections?format={name}" for name in ("json", *FORMATS)
     ),
     f"{V1}/recordings/{{sha256}}/spectrogram/{{top_khz}}/{{level}}/{{index}}": (
-        f"{V1}/recordings/{{sha256}}/spectrogram/12/4/{{k}}",
+        f"{V1}/recordings/{{sha256}}/spectrogram/24/2/{{k}}",
         f"{V1}/recordings/{{sha256}}/spectrogram/12/{STRETCH_LEVEL + 3}/0",
     ),
     f"{V1}/recordings/{{sha256}}/clip": (f"{V1}/recordings/{{sha256}}/clip?start_s=59.{{k}}&end_s=89",),
