@@ -7,17 +7,20 @@ import importlib.util
 import json
 import os
 import socket
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from tests.fixtures.commands import Command
 from tests.fixtures.http_server import QuietHandler, serving_http
+from tests.fixtures.training import MLP, Train
 
 from dawnchorus.errors import InputError, MissingExtraError
 from dawnchorus.training.config import TrackerConfig
 from dawnchorus.training.operators import declare_vision_operators
-from dawnchorus.training.runs import find_runs
+from dawnchorus.training.runs import find_runs, read_config
 
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 RUN = {"run_id": "1", "run_uuid": "1", "experiment_id": "1", "status": "RUNNING", "artifact_uri": "file:///nowhere"}
@@ -26,7 +29,6 @@ ANSWERS: dict[str, dict[str, object]] = {
     "runs/create": {"run": {"info": RUN, "data": {}}},
 }
 """Replies of an MLflow server before it breaks."""
-
 
 Check = Callable[[TrackerConfig], TrackerConfig]
 
@@ -61,8 +63,8 @@ def breaking_server() -> Iterator[str]:
             self.end_headers()
             self.wfile.write(content)
 
-    with serving_http(Handler) as address:
-        yield address
+    with serving_http(Handler) as url:
+        yield url
 
 
 @pytest.fixture
@@ -89,13 +91,13 @@ def test_a_tracker_without_its_package_is_named(check_tracker: Check, monkeypatc
         check_tracker(TrackerConfig(name="wandb"))
 
 
-@pytest.mark.parametrize("address", ["nonsense://x", "http://[bad"])
+@pytest.mark.parametrize("url", ["nonsense://x", "http://[bad"])
 def test_an_address_that_is_none_is_refused_or_named(
-    check_tracker: Check, address: str, caplog: pytest.LogCaptureFixture
+    check_tracker: Check, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     pytest.importorskip("mlflow")
-    config = TrackerConfig(name="mlflow", uri=address)
-    if address.startswith("http"):
+    config = TrackerConfig(name="mlflow", uri=url)
+    if url.startswith("http"):
         assert check_tracker(config).name == "none"
         assert "Invalid IPv6 URL" in caplog.messages[0]
     else:
@@ -121,11 +123,11 @@ def test_a_server_that_fails_does_not_end_the_run(
     server: str, request: pytest.FixtureRequest, birds: Path, tmp_path: Path, program: Command
 ) -> None:
     pytest.importorskip("mlflow")
-    address = request.getfixturevalue(server)
+    url = request.getfixturevalue(server)
     settings = ["model=acoustic_mlp", "model.window_s=2", "model.hidden=[8]", "model.dropout=[0]", "trainer.epochs=1"]
     settings += [f"data={birds}", f"paths.runs={tmp_path}", "trainer.accelerator=cpu"]
     # MLflow leaves threads and handlers behind: a process of its own.
-    done = program("train", *settings, "tracker=mlflow", f"tracker.uri={address}", env={**os.environ, **IMPATIENT})
+    done = program("train", *settings, "tracker=mlflow", f"tracker.uri={url}", env={**os.environ, **IMPATIENT})
     assert done.returncode == 0, done.stderr
     expected = b"MLflow failed (" if server == "breaking_server" else b"no MLflow server answers at http://127.0.0.1"
     assert expected in done.stderr
@@ -133,3 +135,30 @@ def test_a_server_that_fails_does_not_end_the_run(
     (run,) = find_runs(tmp_path)
     assert run.metadata["status"] == "done"
     assert (run.folder / "metrics.csv").is_file()
+
+
+def test_trackers_and_profilers_write_into_the_run(run_training: Train) -> None:
+    pytest.importorskip("tensorboard")
+    run = run_training(*MLP, "trainer.epochs=1", "tracker=tensorboard", "profiler=simple")
+    assert list((run.folder / "tensorboard").glob("events*"))
+    assert list((run.folder / "reports").glob("*profile*"))
+    assert (run.folder / "metrics.csv").read_text().startswith("epoch")
+
+
+@pytest.mark.ops
+def test_wandb_writes_offline_into_the_run_and_mlflow_next_to_it(run_training: Train, program: Command) -> None:
+    pytest.importorskip("wandb", reason="pip install 'dawnchorus[track]'")
+    pytest.importorskip("mlflow", reason="pip install 'dawnchorus[track]'")
+    settings = [*MLP, "trainer.epochs=1", "trainer.accelerator=cpu", "optimizer.lr=0.0123"]
+    first = run_training("seed=5", *settings)
+    settings += [f"data={read_config(first)['data']['path']}", f"paths.runs={first.folder.parent}"]
+    # Both leave threads and handlers behind, so each has a process of its own.
+    for tracker in ("wandb", "mlflow"):
+        done = program("train", *settings, f"tracker={tracker}", f"name={tracker}")
+        assert done.returncode == 0, done.stderr
+    (logged,) = first.folder.parent.glob("*-wandb/wandb/offline-run-*/*.wandb")
+    assert logged.stat().st_size > 1000
+    with closing(sqlite3.connect(first.folder.parent / "mlflow.db")) as tracked:
+        assert dict(tracked.execute("SELECT key, value FROM params"))["optimizer/lr"] == "0.0123"
+        metrics = dict(tracked.execute("SELECT key, value FROM metrics"))
+    assert {"loss", "val_auc"} <= set(metrics)

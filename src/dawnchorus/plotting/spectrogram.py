@@ -1,4 +1,4 @@
-"""The picture of sound as numbers: level by frequency and time, computed block by block."""
+"""Spectrograms, computed block by block."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ RATE_HZ = 24_000
 N_FFT = 512
 N_HOP = 256
 
+SILENCE = 1e-12
+"""Power that is added before the logarithm: levels are not below -120 dB."""
+
 MAX_COLUMNS = 12_000
 """Longer recordings get fewer columns per second; each column then shows the loudest of its moments."""
 
 
 @dataclass(frozen=True)
 class Spectrogram:
-    """Levels in dB [bins, columns], from 0 to `top_hz` and from `start_s` to `end_s` of the recording."""
+    """Levels in dB [bins, columns], from 0 to `top_hz` and from `start_s` to `end_s`."""
 
     levels_db: FloatArray
     top_hz: float
@@ -35,18 +38,18 @@ class Spectrogram:
 
     @property
     def columns_per_s(self) -> float:
-        """Columns in a second."""
+        """Number of columns per second."""
         return float(self.levels_db.shape[1] / (self.end_s - self.start_s))
 
     def between(self, start_s: float, end_s: float) -> Spectrogram:
-        """Return the part between two times."""
+        """Return the spectrogram between two times."""
         first = max(round((start_s - self.start_s) * self.columns_per_s), 0)
         last = max(round((end_s - self.start_s) * self.columns_per_s), first + 1)
         levels_db = self.levels_db[:, first:last]
         return Spectrogram(levels_db, self.top_hz, start_s, start_s + levels_db.shape[1] / self.columns_per_s)
 
     def limits_db(self) -> tuple[float, float]:
-        """Return levels for the dark and the bright end: a little below the usual background to near the loudest."""
+        """Return the color limits: slightly below the background level, and near the maximum."""
         floor, loudest = np.percentile(self.levels_db, [40, 99.95])
         return float(floor), float(max(loudest, floor + 35))
 
@@ -59,7 +62,7 @@ def recording_spectrogram(
     silent: Sequence[Segment] = (),
     channel: ChannelSource = "mean",
 ) -> Spectrogram:
-    """Compute the spectrogram of a whole recording of about `duration_s` seconds; memory does not grow with its length.
+    """Compute the spectrogram of a recording of about `duration_s` seconds, in constant memory.
 
     The segments `silent` are blank.
 
@@ -75,7 +78,7 @@ def recording_spectrogram(
 
 
 def stretch_spectrogram(path: Path, *, decoder: DecoderProcess, start_s: float, end_s: float) -> Spectrogram:
-    """Compute the spectrogram of a part of a recording, up to 12 kHz; memory does not grow with the part's length.
+    """Compute the spectrogram of a segment of a recording, up to 12 kHz, in constant memory.
 
     Raises:
         AudioError: the recording cannot be decoded there.
@@ -92,25 +95,34 @@ def clip_spectrogram(samples: FloatArray, *, rate_hz: int, start_s: float = 0.0)
     return Spectrogram(levels, rate_hz / 2, start_s, start_s + len(samples) / rate_hz)
 
 
-def _columns(blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
-    """Yield levels in dB [bins, columns] of overlapping Hann windows; the end is filled up with zeros."""
-    window = np.hanning(N_FFT).astype(np.float32)
-    rest = np.zeros(N_FFT // 2, np.float32)
+def power_columns(blocks: Iterable[FloatArray], *, n_fft: int = N_FFT) -> Iterator[FloatArray]:
+    """Yield the power [columns, bins] of Hann windows of `n_fft` samples that overlap by half.
+
+    Column k is centered at sample k * n_fft / 2; the end is filled up with zeros.
+    """
+    window = np.hanning(n_fft).astype(np.float32)
+    rest = np.zeros(n_fft // 2, np.float32)
     for block in blocks:
         samples = np.concatenate([rest, block])
-        if len(samples) >= N_FFT:
-            frames = np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[::N_HOP]
-            rest = samples[len(frames) * N_HOP :]
-            yield _levels(frames * window)
+        if len(samples) >= n_fft:
+            frames = np.lib.stride_tricks.sliding_window_view(samples, n_fft)[:: n_fft // 2]
+            rest = samples[len(frames) * (n_fft // 2) :]
+            yield _power(frames * window)
         else:
             rest = samples
-    padded = np.concatenate([rest, np.zeros(N_FFT, np.float32)])[:N_FFT]
-    yield _levels(padded[np.newaxis] * window)
+    padded = np.concatenate([rest, np.zeros(n_fft, np.float32)])[:n_fft]
+    yield _power(padded[np.newaxis] * window)
 
 
-def _levels(frames: FloatArray) -> FloatArray:
-    power = np.abs(np.fft.rfft(frames, axis=1)) ** 2
-    return (10 * np.log10(power + 1e-12)).T.astype(np.float32)
+def _power(frames: FloatArray) -> FloatArray:
+    power: FloatArray = np.abs(np.fft.rfft(frames, axis=1)) ** 2
+    return power
+
+
+def _columns(blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
+    """Yield levels in dB [bins, columns]; see `power_columns`."""
+    for power in power_columns(blocks):
+        yield (10 * np.log10(power + SILENCE)).T.astype(np.float32)
 
 
 def _pool(blocks: Iterable[FloatArray], pool: int) -> Iterator[FloatArray]:

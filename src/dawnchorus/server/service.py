@@ -34,6 +34,7 @@ from dawnchorus.server.settings import Settings
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import FILE_NAME, Database
 from dawnchorus.server.state.job_queue import JobQueue
+from dawnchorus.server.timeline import Timeline
 from dawnchorus.server.training.data import TrainingData
 from dawnchorus.server.training.runner import RetrainingRunner
 from dawnchorus.server.workers import Workers
@@ -64,6 +65,7 @@ class Service:
     pool: InferencePool
     metrics: ServerMetrics
     detections: DetectionStore
+    timeline: Timeline
     jobs: JobQueue
     training_data: TrainingData
     retraining: RetrainingRunner
@@ -82,7 +84,7 @@ class Service:
     comparisons: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_COMPARISONS))
     """Slots for comparisons of two models."""
     shutting_down: threading.Event = field(default_factory=threading.Event)
-    """Set when the server is asked to stop."""
+    """Set when the server shuts down."""
     start_monotonic_s: float = field(default_factory=time.monotonic)
 
     def spool_for(self, announced_bytes: int | None) -> Path:
@@ -154,7 +156,7 @@ class Service:
 
 @asynccontextmanager
 async def hold_slot(slots: asyncio.Semaphore, operations: str) -> AsyncIterator[None]:
-    """Hold one of the slots.
+    """Acquire a slot for a blocking operation during the block.
 
     Raises:
         OverloadedError: none is free.
@@ -223,6 +225,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
             pool=pool,
             metrics=ServerMetrics(),
             detections=detections,
+            timeline=Timeline(database),
             jobs=jobs,
             training_data=training_data,
             retraining=retraining,

@@ -153,7 +153,11 @@ class DetectionRow(Base):
     """A detection in a stored recording: the columns of `formats.columns`, and the rows that it belongs to."""
 
     __tablename__ = "detections"
-    __table_args__ = (Index("ix_detections_identification", "identification", "scientific_name"), AUTOINCREMENT)
+    __table_args__ = (
+        Index("ix_detections_identification", "identification", "scientific_name"),
+        Index("ix_detections_start_s", "identification", "start_s", "end_s"),
+        AUTOINCREMENT,
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     identification: Mapped[int] = mapped_column(ForeignKey("identifications.id", ondelete="CASCADE"))
@@ -180,10 +184,10 @@ class Review(Base):
     __tablename__ = "reviews"
 
     detection: Mapped[int] = mapped_column(ForeignKey("detections.id", ondelete="CASCADE"), primary_key=True)
-    verdict: Mapped[str] = mapped_column(String(8))
-    """"right", "wrong" or "other"."""
+    verdict: Mapped[str] = mapped_column(String(16))
+    """"correct", "incorrect" or "relabeled"."""
     scientific_name: Mapped[str | None] = mapped_column(String(255))
-    """The correct species, for "other"."""
+    """The correct species, for "relabeled"."""
     common_name: Mapped[str | None] = mapped_column(String(255))
     at: Mapped[datetime] = mapped_column(default=now)
     recording: Mapped[str] = mapped_column(String(64), server_default="", index=True)
@@ -254,7 +258,7 @@ class ModelActivation(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     bundle_id: Mapped[str] = mapped_column(ForeignKey("models.bundle_id"))
-    why: Mapped[str] = mapped_column(String(255))
+    reason: Mapped[str] = mapped_column(String(255))
     at: Mapped[datetime] = mapped_column(default=now)
 
 
