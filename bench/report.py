@@ -155,6 +155,24 @@ def _memory(result: dict[str, Any]) -> str:
     )
 
 
+def _lists(result: dict[str, Any]) -> str:
+    def cell(value: dict[str, float]) -> str:
+        return f"{value['cpu_ms']:.0f} ({value['ms']:.0f})"
+
+    rows = "\n".join(
+        f"| {row['list']} | {row['total']:,} | {cell(row['0'])} | {cell(row['half'])} | {cell(row['end'])} |"
+        for row in result["rows"]
+    )
+    return (
+        "## Lists\n\n"
+        f"A page of 50 rows, read with its count, out of {result['n_recordings']:,} recordings and "
+        f"{result['n_detections']:,} detections in SQLite: milliseconds of processor time (and by the clock, at a "
+        f"load average of {result['load_average']:.0f}), medians of {result['n_runs']} runs, at the start, in the "
+        "middle and at the end of the list. Totals count to 10,000.\n\n"
+        "| list | rows | start | middle | end |\n| --- | --- | --- | --- | --- |\n" + rows + "\n"
+    )
+
+
 def _startup(result: dict[str, Any]) -> str:
     rows = [f"| `{name}` | {1000 * seconds:.0f} ms |" for name, seconds in result["median_s"].items()]
     head = f"## Start\n\nMedians of {result['n_runs']} processes each, in turn.\n\n| | |\n| --- | ---: |\n"
@@ -373,8 +391,8 @@ def _training(result: dict[str, Any]) -> str:
 def _gpu(result: dict[str, Any]) -> str:
     lines = [
         "## Training on a GPU\n",
-        f"Clips of 5 s a second in the last of three epochs, batches of 32, `augment=light`, on one {result['gpu']} in "
-        f"mixed precision and on the processors of the same machine (`python -m bench gpu`; {result['machine']}):\n",
+        f"Clips of 5 s a second in the third epoch, batches of 32, `augment=light`, on one {result['gpu']} in mixed "
+        "precision, and in the first on the processors of the same machine (`python -m bench gpu`):\n",
         "| network | GPU | processors | ratio | memory of the GPU |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
@@ -382,7 +400,7 @@ def _gpu(result: dict[str, Any]) -> str:
         gpu, cpu = at["gpu"], at["cpu"]
         lines.append(
             f"| `{name}` | {gpu['clips_per_s']:,.0f} | {cpu['clips_per_s']:,.0f} | "
-            f"**{gpu['clips_per_s'] / cpu['clips_per_s']:.1f}** | {gpu['peak_gpu_memory_mb']:,.0f} MB |"
+            f"**{gpu['clips_per_s'] / cpu['clips_per_s']:.0f}** | {gpu['peak_gpu_memory_mb']:,.0f} MB |"
         )
     return "\n".join(lines) + "\n"
 
@@ -437,4 +455,5 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "acoustic": _acoustic,
     "ablation": _ablation,
     "startup": _startup,
+    "lists": _lists,
 }

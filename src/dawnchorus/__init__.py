@@ -16,6 +16,9 @@ from dawnchorus.privacy import opt_out
 
 _NAMES = {
     "audio.sample_analyses": ("build_table",),
+    "data.layouts.base": ("Source",),
+    "data.layouts.registry": ("SOURCES",),
+    "data.recordings": ("RecordingRow",),
     "errors": (
         *("AudioDecodeError", "AudioError", "AudioNotFoundError", "AudioTooLargeError", "BusyError", "DawnChorusError"),
         *("DecoderCrashError", "DownloadError", "FormatError", "InputError", "InvalidBundleError", "LongWaitError"),
@@ -33,6 +36,8 @@ _NAMES = {
     "inference.analyses.base": ("Analysis",),
     "inference.analyses.registry": ("ANALYSES",),
     "inference.model": ("Model", "load_model"),
+    "models.engines.base": ("Engine", "Port", "check_inputs"),
+    "models.engines.registry": ("ENGINES",),
     "taxonomy.labels": ("Label",),
     "types": ("Detection", "Progress", "Provenance", "RecordingMetadata", "RecordingTable"),
     "version": ("__version__",),

@@ -1,6 +1,9 @@
 """Public names and their types; `__init__.py` imports each when it is first used."""
 
 from dawnchorus.audio.sample_analyses import build_table
+from dawnchorus.data.layouts.base import Source
+from dawnchorus.data.layouts.registry import SOURCES
+from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import (
     AudioDecodeError,
     AudioError,
@@ -37,6 +40,8 @@ from dawnchorus.identification.run import identify
 from dawnchorus.inference.analyses.base import Analysis
 from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.model import Model, load_model
+from dawnchorus.models.engines.base import Engine, Port, check_inputs
+from dawnchorus.models.engines.registry import ENGINES
 from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import Detection, Progress, Provenance, RecordingMetadata, RecordingTable
 from dawnchorus.version import __version__
@@ -44,7 +49,9 @@ from dawnchorus.workflows import Plot, evaluate, import_recordings, plot_spectro
 
 __all__ = [
     "ANALYSES",
+    "ENGINES",
     "FORMATS",
+    "SOURCES",
     "Analysis",
     "AudioDecodeError",
     "AudioError",
@@ -56,6 +63,7 @@ __all__ = [
     "Detection",
     "Detections",
     "DownloadError",
+    "Engine",
     "FormatError",
     "InputError",
     "InvalidBundleError",
@@ -73,12 +81,15 @@ __all__ = [
     "OutputExistsError",
     "OverloadedError",
     "Plot",
+    "Port",
     "Progress",
     "Provenance",
     "RecordingFailure",
     "RecordingMetadata",
+    "RecordingRow",
     "RecordingTable",
     "Run",
+    "Source",
     "TableFormat",
     "TrainingError",
     "UnknownClassError",
@@ -86,6 +97,7 @@ __all__ = [
     "UploadTooSlowError",
     "__version__",
     "build_table",
+    "check_inputs",
     "evaluate",
     "identify",
     "import_recordings",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,6 +35,11 @@ class RecordingMetadata:
     """A sentence on sources that contradict each other, with what each says."""
     unread: str | None = None
     """A sentence on times and locations that sources have, but that are not understood."""
+
+    @property
+    def day(self) -> date | None:
+        """Day of a recording of which only that is known; None of others."""
+        return None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 from tests.fixtures.server import running
 
 from dawnchorus.models.bundle import Bundle
@@ -22,25 +21,13 @@ from dawnchorus.server.settings import Settings
 
 pytestmark = pytest.mark.ops
 
-PAGES = ("/", "/history", "/review", "/training", "/models", "/system", "/docs", "/login")
+PAGES = ("/", "/recordings", "/detections", "/review", "/training", "/models", "/system", "/docs", "/login")
 
 REFUSED = "the server responded with a status of 422"
 """Chromium's word for an upload that is refused, which pages show in their own words."""
 
 SCREENSHOTS = os.environ.get("DAWNCHORUS_SCREENSHOTS")
 """A folder: pictures of every page are put there, for the documentation."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on this machine: apt install chromium")
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-        launched = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +148,7 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     # remove it, when all of it is there: pictures of what is gone are not found
     page.wait_for_load_state("networkidle")
     page.get_by_role("button", name="Delete").click()
-    page.wait_for_url("**/history")
+    page.wait_for_url("**/recordings")
     expect(page.locator("main")).not_to_contain_text("Avis_ficta")
 
 
@@ -227,7 +214,7 @@ def test_names_run_no_scripts(page: Page, dawn: Path) -> None:
     card.get_by_role("combobox").fill(script)
     card.get_by_role("button", name="Save").click()
     expect(page.get_by_text("saved")).to_be_visible()
-    for path in ("/", "/history", "/training", "/review"):
+    for path in ("/", "/recordings", "/detections", "/training", "/review"):
         page.goto(path)
         assert "Dawn Chorus" in page.title()
 

@@ -46,6 +46,7 @@ ROLES = {
     },
     Role.IDENTIFY: {
         *("GET /", "POST /", "GET /docs", "GET /history", "GET /jobs/{job_id}", "GET /models", "GET /review"),
+        *("GET /recordings", "GET /detections", "GET /api/v1/species", "GET /api/v1/sites"),
         *("GET /recordings/{sha256}", "GET /system", "GET /training", "GET /metrics", "GET /api/openapi.json"),
         *("GET /api/classes", "GET /api/health", "GET /api/metrics", "GET /api/retrain_status", "POST /api/predict"),
         *("GET /api/model_performance", "GET /api/system_stats"),
@@ -77,7 +78,7 @@ ROLES = {
         *("PUT /api/v1/detections/{number}/review", "DELETE /api/v1/detections/{number}/review"),
     },
     Role.ADMIN: {
-        *("DELETE /api/v1/jobs/{job_id}", "DELETE /api/v1/recordings/{sha256}"),
+        *("DELETE /api/v1/jobs/{job_id}", "DELETE /api/v1/recordings/{sha256}", "POST /api/v1/recordings/delete"),
         *("POST /api/v1/models/rollback", "POST /api/v1/models/{bundle_id}/activate"),
     },
 }
@@ -214,7 +215,7 @@ def test_internal_errors_reveal_no_details(
     for error in kinds:
         for owner, method, request_once in (
             (InferencePool, "submit", partial(client.post, "/api/predict", content=good)),
-            (DetectionStore, "list_recordings", partial(client.get, "/api/v1/recordings")),
+            (DetectionStore, "get_recording", partial(client.get, f"/api/v1/recordings/{'0' * 64}")),
         ):
             with monkeypatch.context() as patch:
                 patch.setattr(owner, method, Mock(side_effect=error))
@@ -373,8 +374,8 @@ ODD = [
     ("GET", "/api/v1/jobs/%00", {}),
     ("GET", "/api/v1/recordings/" + "f" * 64 + "/spectrogram?end_s=nan", {}),
     ("GET", "/api/v1/recordings/" + "f" * 64 + "/audio", {"Range": "bytes=99999999999999999999999-"}),
-    ("GET", "/history?min_score=x", {}),
-    ("GET", "/history?since=0001-01-01", {"Accept": "text/html"}),
+    ("GET", "/detections?min_score=x", {}),
+    ("GET", "/recordings?recorded_from=0001-01-01&recorded_to=9999-12-31", {"Accept": "text/html"}),
     ("POST", "/api/v1/retrain", {"Transfer-Encoding": "chunked"}),
     ("POST", "/api/predict", {"Origin": "http://["}),
     ("GET", "/", {"Cookie": "dawnchorus_session=\u00e9"}),

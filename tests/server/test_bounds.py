@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx2 as httpx
@@ -30,10 +31,19 @@ from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.http import routes
 from dawnchorus.server.http.routes.recordings import MAX_LISTED
 from dawnchorus.server.http.routes.replies import MAX_PAGE
+from dawnchorus.server.listing import Cursor
 from dawnchorus.server.service import MAX_BATCHES, Service, open_service
 from dawnchorus.server.settings import Settings
 from dawnchorus.server.state.clock import now
-from dawnchorus.server.state.tables import DetectionRow, Identification, Job, JobEvent, Recording
+from dawnchorus.server.state.tables import (
+    DetectionRow,
+    Identification,
+    Job,
+    JobEvent,
+    Recording,
+    RecordingSpecies,
+    Species,
+)
 from dawnchorus.server.training.runner import LOG_NAME
 
 N_AT_ONCE = 40
@@ -45,14 +55,17 @@ PATIENCE_S = 10.0
 MAX_READ_BYTES = 8 << 20
 """Clients leave in the middle of a longer answer."""
 
-LAST_PAGE = f"limit={MAX_PAGE}&offset={MAX_LISTED - 2 * MAX_PAGE}"
+LAST_PAGE = f"limit={MAX_PAGE}&cursor={{cursor}}"
+ADDED_AT = datetime(2026, 5, 2, tzinfo=UTC)
 V1, V2 = "/api/v1", "/v2/models/{name}"
 
 WORST: dict[str, tuple[str, ...]] = {
     "/": ("/",),
     "/recordings/{sha256}": ("/recordings/{sha256}",),
     "/jobs/{job_id}": ("/jobs/{job_id}",),
-    "/history": (f"/history?species=a&min_score=0.1&since=2001-01-01&reviewed=false&offset={MAX_LISTED - 100}",),
+    "/history": ("/history",),
+    "/recordings": ("/recordings?name=n&species=a&recorded_from=2001-01-01&state=detections",),
+    "/detections": ("/detections?species=a&min_score=0.1&recorded_from=2001-01-01&reviewed=false&cursor={cursor}",),
     "/review": ("/review",),
     "/training": ("/training",),
     "/models": ("/models",),
@@ -80,6 +93,8 @@ WORST: dict[str, tuple[str, ...]] = {
         f"{V1}/recordings/{{sha256}}/detections?format={name}" for name in ("json", *FORMATS)
     ),
     f"{V1}/detections": (f"{V1}/detections?species=a&{LAST_PAGE}", f"{V1}/detections?reviewed=false&{LAST_PAGE}"),
+    f"{V1}/species": (f"{V1}/species?name=a",),
+    f"{V1}/sites": (f"{V1}/sites",),
     f"{V1}/detections/{{number}}/audio": (f"{V1}/detections/{{number}}/audio",),
     f"{V1}/detections/{{number}}/spectrogram": (f"{V1}/detections/{{number}}/spectrogram",),
     f"{V1}/jobs": (f"{V1}/jobs?limit={MAX_PAGE}",),
@@ -165,6 +180,7 @@ class Filled:
     job_id: str
     bundle_id: str
     name: str
+    cursor: str
 
     def address(self, template: str, k: int) -> str:
         return template.format(**vars(self), k=k, number=MAX_LISTED - k)
@@ -189,6 +205,10 @@ def fill(service: Service, folder: Path) -> Filled:
                 duration_s=DURATION_S,
                 rate_hz=48_000,
                 recorded_at="2026-05-01T04:00:00",
+                added_at=ADDED_AT,
+                latest_identification=1,
+                n_detections=MAX_LISTED,
+                best_score=1.0,
             )
         )
         session.flush()
@@ -203,6 +223,10 @@ def fill(service: Service, folder: Path) -> Filled:
         }
         rows = [{**detection, "start_s": t, "end_s": t + 60, "score": 0.2 + t / 2000} for t in times]
         session.execute(insert(DetectionRow), rows)
+        names = {"scientific_name": "Avis magna", "common_name": "A Bird With Quite A Long Name"}
+        session.add(Species(**names))
+        counts = {"n_detections": MAX_LISTED, "best_score": 1.0, "added_at": ADDED_AT}
+        session.add(RecordingSpecies(recording=sha256, **names, **counts))
         session.add(Job(id=job_id, kind="identify", status="done", parameters={"sha256": sha256}, ended_at=now()))
         session.flush()
         session.execute(insert(JobEvent), [{"job": job_id, "data": {"progress": k}} for k in range(5000)])
@@ -210,7 +234,8 @@ def fill(service: Service, folder: Path) -> Filled:
     log = service.settings.data / "retraining" / job_id / LOG_NAME
     log.parent.mkdir(parents=True)
     log.write_text("a line of the log\n" * 500_000)
-    return Filled(sha256, job_id, bundle.id, bundle.info.name)
+    cursor = Cursor((ADDED_AT, sha256, MAX_LISTED - 2 * MAX_PAGE), is_backward=False)
+    return Filled(sha256, job_id, bundle.id, bundle.info.name, cursor.encode())
 
 
 def request_once(address: str, patience_s: float) -> tuple[int, bool]:

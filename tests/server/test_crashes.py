@@ -214,7 +214,7 @@ def test_clocks_that_jump_give_no_job_away_and_make_no_age_negative(
     jump[0] = timedelta(days=-400)
     again = client.post("/api/v1/identify?store=true&background=true", content=tone.read_bytes()).json()
     wait_for(lambda: client.get(f"/api/v1/jobs/{again['id']}").json()["status"] == "done")
-    for page in ("/", "/history", "/system", "/training", "/models"):
+    for page in ("/", "/recordings", "/system", "/training", "/models"):
         text = client.get(page).text
         assert not re.search(r">\s*-\d", text), page
     # Times without a zone are UTC, as all that are stored.

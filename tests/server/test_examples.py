@@ -63,6 +63,7 @@ def test_examples_look_like_what_the_server_says(level_bundle: Bundle, serve: Se
         # Of a bundle, some fields may be left out.
         if "example" in content.get("application/json", {}) and path != "/api/v1/models/active":
             check(f"GET {path}")
+    check("POST /api/v1/recordings/delete", json={"recordings": [values["sha256"]]})
     job = check("POST /api/v1/retrain", 202)
     values["job_id"] = job["id"]
     check("POST /api/v1/jobs/{job_id}/cancel")

@@ -33,7 +33,7 @@ from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Settings
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
-from dawnchorus.server.state.tables import DetectionRow, Identification
+from dawnchorus.server.state.tables import DetectionRow, Identification, Review
 from dawnchorus.types import Detection, RecordingMetadata, RecordingTable
 
 BIRD = Detection(
@@ -84,6 +84,26 @@ def test_a_stored_identification_comes_back_as_it_was(
     reply = client.get(f"/api/v1/recordings/{sha256}/detections").json()["detections"]
     for fields, detection in zip(reply, (BIRD, ENGINE), strict=True):
         assert fields.items() >= detection_values(detection).items()
+
+
+def test_tables_have_what_people_corrected(
+    server: tuple[httpx.Client, Service], result: IdentifyResult, tmp_path: Path
+) -> None:
+    client, service = server
+    (tmp_path / "a.wav").write_bytes(b"sound")
+    sha256 = service.detections.store(result, tmp_path / "a.wav", name="a.wav", options=OPTIONS)
+    first, second = (row["id"] for row in client.get("/api/v1/detections").json()["detections"])
+    names = {"scientific_name": "Parus minor", "common_name": "Japanese Tit"}
+    with service.database.write() as session:
+        session.add(Review(detection=first, recording=sha256, verdict="other", **names))
+        session.add(Review(detection=second, recording=sha256, verdict="wrong"))
+    (row,) = stored(client, sha256, tmp_path)
+    assert (row["scientific_name"], row["score"], row["in_range"]) == ("Parus minor", 0.5, None)
+    for output in ("csv", "raven", "audacity"):
+        text = client.get(f"/api/v1/recordings/{sha256}/detections", params={"format": output}).text
+        assert ("Japanese Tit" in text, "Great Tit" in text, "Engine" in text) == (True, False, False), output
+    reply = client.get(f"/api/v1/recordings/{sha256}/detections").json()["detections"]
+    assert [row["review"]["verdict"] for row in reply] == ["other", "wrong"], "JSON has all"
 
 
 def test_each_identification_has_its_own_location_and_options(

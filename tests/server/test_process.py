@@ -80,8 +80,8 @@ def test_a_proxy_may_show_it_below_a_path(level_bundle: Bundle, tmp_path: Path) 
     soundfile.write(audio, np.full(16_000, 0.5, np.float32), 16_000)
     server = Server(tmp_path / "server", "--model", level_bundle.folder, "--root-path", "/birds")
     with serving(server), server.client() as client:
-        page = client.get("/history").text
-        assert 'href="/birds/history" aria-current="page"' in page
+        page = client.get("/recordings").text
+        assert 'href="/birds/recordings" aria-current="page"' in page
         assert 'src="/birds/static/page.js"' in page
         reply = client.post("/", files={"audio": ("x.wav", audio.read_bytes())})
         assert reply.headers["location"].startswith("/birds/recordings/")

@@ -174,6 +174,15 @@ def read_name(path: PurePath) -> RecordingMetadata | None:
     return RecordingMetadata(start_time=moment, latitude=latitude, longitude=longitude, source=FILE_NAME, unread=unread)
 
 
+def text_before_time(name: str) -> str:
+    """Return the part of a file's name before the time in it; empty if there is no time."""
+    for pattern in NAME_PATTERNS:
+        for match in pattern.regex.finditer(name):
+            if _read_match(pattern, match) is not None:
+                return name[: match.start()]
+    return ""
+
+
 def _times(stem: str) -> Iterator[tuple[datetime, str | None]]:
     """Yield the times in a name, each with a sentence on its zone if it is not understood."""
     for pattern in NAME_PATTERNS:

@@ -23,7 +23,7 @@ from dawnchorus.data.given_split import split_by_counts, split_by_tables
 from dawnchorus.data.import_notes import describe_labels
 from dawnchorus.data.label_check import label_doubts
 from dawnchorus.data.labels import LabelReader
-from dawnchorus.data.layout_detection import LAYOUTS, parse_layout
+from dawnchorus.data.layout_detection import list_layouts, parse_layout
 from dawnchorus.data.layouts.voices import read_voice_recordings
 from dawnchorus.data.model_check import model_scores
 from dawnchorus.data.recordings import (
@@ -68,7 +68,7 @@ def _columns(_context: click.Context, _option: click.Parameter, values: tuple[st
     default="auto",
     callback=lambda _context, _option, value: parse_layout(value),
     metavar="LAYOUT",
-    help=f"{', '.join(LAYOUTS)}; or what the folders are, as site/species.  [default: auto]",
+    help=f"{', '.join(list_layouts())}; or what the folders are, as site/species.  [default: auto]",
 )
 @click.option("--column", "columns", multiple=True, callback=_columns, help="FIELD=COLUMN of a csv; may be repeated.")
 @click.option(

@@ -10,6 +10,7 @@ import shutil
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -60,7 +61,7 @@ def command(*, check_dir: Path, models_folder: Path | None) -> None:
         _writable("the models' folder", folder),
         _writable("the working folder", check_dir),
     ]
-    others = [_cores(), *(_extra(name) for name in EXTRAS), *_models(folder), _gpu(), _port()]
+    others = [_cores(), *(_extra(name) for name in EXTRAS), *_engines(), *_models(folder), _gpu(), _port()]
     for finding in (*required, *others):
         mark = "ok " if finding.advice is None else "-- "
         click.echo(f"{mark}{finding.subject:<22} {finding.state}")
@@ -114,6 +115,16 @@ def _extra(name: str) -> Finding:
     if missing:
         return Finding(f"extra [{name}]", f"missing: {', '.join(missing)}", f"pip install 'dawnchorus[{name}]'")
     return Finding(f"extra [{name}]", ", ".join(versions))
+
+
+def _engines() -> Iterator[Finding]:
+    """Yield the engines whose libraries are installed; `_extra` says what installs others."""
+    from dawnchorus.models.engines.registry import ENGINES
+
+    for engine in ENGINES.values():
+        if importlib.util.find_spec(engine.package) is not None:
+            version = f"{engine.package} {_version(engine.package)}".rstrip()
+            yield Finding(f"engine {engine.name}", f"{version}, reads {', '.join(engine.suffixes)}")
 
 
 _distributions = lru_cache(importlib.metadata.packages_distributions)  # reads every installed package

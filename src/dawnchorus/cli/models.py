@@ -21,6 +21,7 @@ from dawnchorus.errors import InputError, OutputExistsError
 from dawnchorus.models.bundle import Activation, verify_bundle
 from dawnchorus.models.class_lists import read_classes
 from dawnchorus.models.cleaning import Cleaning
+from dawnchorus.models.engines.registry import ENGINES
 from dawnchorus.models.graphs.ensemble import Average, make_ensemble
 from dawnchorus.models.graphs.precision import Precision
 from dawnchorus.models.graphs.wrapping import ModelDescription, wrap_model
@@ -121,6 +122,7 @@ def roll_back(*, server: str) -> None:
 @click.option("--cut-speech", is_flag=True, help="Cut human speech out of them first.")
 @click.option("--scores-output", help="The output with one number per class.  [default: the one that fits]")
 @click.option("--embeddings-output", help="The output with an embedding.  [default: one named so]")
+@click.option("--engine", type=click.Choice(list(ENGINES)), help="Run by it.  [default: the first that reads GRAPH]")
 @click.option("--overwrite", is_flag=True)
 @click.pass_obj
 def wrap(
@@ -141,6 +143,7 @@ def wrap(
     cut_speech: bool,
     scores_output: str | None,
     embeddings_output: str | None,
+    engine: str | None,
     overwrite: bool,
 ) -> None:
     """Make a bundle in FOLDER from GRAPH, an ONNX or TFLite classifier of waveforms.
@@ -166,6 +169,7 @@ def wrap(
             license=license_id,
             attribution=attribution,
             cleaning=Cleaning(trim_db=trim_db, denoise=denoise, cut_speech=cut_speech),
+            engine=engine,
         ),
         scores_output=scores_output,
         embeddings_output=embeddings_output,

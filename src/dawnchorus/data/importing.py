@@ -38,9 +38,8 @@ from dawnchorus.data.layouts.folders import (
     parse_file_facts,
     read_folders,
 )
-from dawnchorus.data.layouts.search_results import RESULTS, find_search_results, read_search_results
+from dawnchorus.data.layouts.registry import SOURCES
 from dawnchorus.data.layouts.tables import TableLayout
-from dawnchorus.data.layouts.voices import find_voices_table, read_voices
 from dawnchorus.data.marks import hold_marks
 from dawnchorus.data.recordings import (
     MISSING,
@@ -60,9 +59,6 @@ from dawnchorus.taxonomy.labels import Label, is_binomial
 from dawnchorus.types import Detection, Mark
 
 LOG = logging.getLogger(__name__)
-
-_READ_BESIDE = frozenset((*MARK_SUFFIXES, TABLE_NAME, RESULTS, SEARCHES_NAME))
-"""Endings and names of files next to recordings that imports read or write themselves."""
 
 
 def import_recordings(
@@ -96,7 +92,7 @@ def import_recordings(
     elif layout == "folders" or "/" in layout:
         _say_unread_tables(source, layout)
     if layout not in ("csv", "detections"):
-        for note in describe_skipped([find_audio_folder(source, audio)], companions=_READ_BESIDE | {source.name}):
+        for note in describe_skipped([find_audio_folder(source, audio)], companions=_files_read(source)):
             LOG.info(note)
     if layout in ("annotations", "detections"):
         if layout == "annotations":
@@ -117,7 +113,7 @@ def import_recordings(
         rows = list(_rows(source, layout, columns or {}, audio, labels.known))
         named = _read_labels(labels, rows, per_species)
         table = _describe(source, folder, named, layout, audio, labels.known, n_workers)
-        if layout in ("csv", "xeno-canto") and (source.is_dir() or audio is not None):
+        if (layout == "csv" or layout in SOURCES) and (source.is_dir() or audio is not None):
             _say_undescribed(find_audio_folder(source, audio), rows)
     if not table.rows:
         raise InputError("there are no recordings in it.", subject=source)
@@ -137,6 +133,13 @@ def import_recordings(
             f"them."
         )
     return table
+
+
+def _files_read(source: Path) -> frozenset[str]:
+    """Return endings and names of files next to recordings that imports read or write themselves."""
+    descriptions = [kind.find(source) for kind in SOURCES.values()]
+    names = [path.name for path in descriptions if path is not None]
+    return frozenset((*MARK_SUFFIXES, TABLE_NAME, SEARCHES_NAME, source.name, *names))
 
 
 def _read_labels(labels: LabelReader, rows: Sequence[RecordingRow], per_species: int | None) -> list[RecordingRow]:
@@ -215,12 +218,16 @@ def _rows(
         csv_path = source if source.is_file() else find_known_table(source) or source / KNOWN_TABLES[0]
         folders = [audio] if audio else [csv_path.parent, csv_path.absolute().parent.parent]
         return _read_table(TableLayout.of(csv_path, columns, audio_folders=folders))
-    if layout == "voices":
-        root = find_audio_folder(source, audio)
-        return read_voices(find_voices_table(source), root, _described_recordings(root))
-    if layout == "xeno-canto":
-        root = find_audio_folder(source, audio)
-        return read_search_results(find_search_results(source), root, _described_recordings(root))
+    if layout in SOURCES:
+        kind, root = SOURCES[layout], find_audio_folder(source, audio)
+        description = kind.find(source)
+        if description is None:
+            raise InputError(
+                f"expected {kind.expected}, found none. Name the file itself, with --audio if the recordings are "
+                f"elsewhere; or import the folders alone with --layout folders.",
+                subject=source,
+            )
+        return kind.read(description, root, _described_recordings(root))
     if audio is not None:
         raise InputError(f"--audio: expected a table that describes the recordings in it, got {source}.")
     files = find_recordings([source])

@@ -10,8 +10,7 @@ from dawnchorus.audio.discovery import find_recordings
 from dawnchorus.data.layouts.annotations import NO_MARKS, MarkTables, ReadAnnotations, find_marks
 from dawnchorus.data.layouts.folders import SPECIES, FolderReading, read_folders
 from dawnchorus.data.layouts.naming_tables import NamingTable, find_naming_tables
-from dawnchorus.data.layouts.search_results import find_search_results
-from dawnchorus.data.layouts.voices import find_voices_table
+from dawnchorus.data.layouts.registry import SOURCES
 from dawnchorus.errors import InputError
 from dawnchorus.formats.mark_lists import has_times
 from dawnchorus.formats.registry import MARK_SUFFIXES, marks_format, read_annotations
@@ -19,9 +18,7 @@ from dawnchorus.tables.notes import counted_rows
 from dawnchorus.taxonomy.classes import KnownClasses
 
 Layout = str
-"""A name of `LAYOUTS`, or what folders are, the outer first: `species/site`, `site/species/year`."""
-
-LAYOUTS = ("auto", "folders", "csv", "voices", "xeno-canto", "annotations", "detections")
+"""A name that `list_layouts` returns, or what folders are, the outer first: `species/site`, `site/species/year`."""
 
 KNOWN_TABLES = ("train_metadata.csv", "train.csv", "metadata.csv")
 """Tables that describe the recordings next to them: BirdCLEF's, the Cornell set's, and the usual name."""
@@ -31,6 +28,11 @@ LOG = logging.getLogger(__name__)
 _MAX_NAMED = 3
 
 
+def list_layouts() -> list[str]:
+    """Return the names of layouts."""
+    return ["auto", "folders", "csv", *SOURCES, "annotations", "detections"]
+
+
 def parse_layout(text: str) -> Layout:
     """Return a layout that a user names.
 
@@ -38,10 +40,10 @@ def parse_layout(text: str) -> Layout:
         InputError: it is none.
     """
     levels = text.split("/")
-    if text not in LAYOUTS and (len(levels) < 2 or levels.count(SPECIES) != 1):
+    if text not in list_layouts() and (len(levels) < 2 or levels.count(SPECIES) != 1):
         raise InputError(
-            f"--layout: expected one of {', '.join(LAYOUTS)}, or the folders from the outer to the inner with the word "
-            f"'{SPECIES}' for one of them, as species/site or site/species/year; got {text!r}."
+            f"--layout: expected one of {', '.join(list_layouts())}, or the folders from the outer to the inner with "
+            f"the word '{SPECIES}' for one of them, as species/site or site/species/year; got {text!r}."
         )
     return text
 
@@ -137,10 +139,9 @@ def described_layout(source: Path) -> tuple[Layout, str] | None:
         if has_times(table):
             return "annotations", f"the columns of {table.name}: times within recordings"
         return "csv", table.name
-    if (results := find_search_results(source)) is not None:
-        return "xeno-canto", results.name
-    if (voices := find_voices_table(source)) is not None:
-        return "voices", voices.name
+    for kind in SOURCES.values():
+        if (description := kind.find(source)) is not None:
+            return kind.name, description.name
     return _detect_file_layout(source) if source.is_file() else None
 
 

@@ -18,7 +18,6 @@ from dawnchorus.audio.metadata import describe_other_location
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.formats.columns import DETECTION_COLUMNS
 from dawnchorus.formats.detection_columns import DetectionColumns
-from dawnchorus.identification.input_tables import DatedMetadata
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
@@ -159,7 +158,7 @@ class TableBuilder:
     def _given_day(self, path: Path) -> date | None:
         """Return the day of a recording of which a table tells no time."""
         given = self.metadata_by_path.get(Path(os.path.abspath(path)))
-        return given.day if isinstance(given, DatedMetadata) else None
+        return None if given is None else given.day
 
     def _expected(self, metadata: RecordingMetadata, week: int | None) -> list[bool | None] | None:
         if self.range_filter is None or metadata.latitude is None or metadata.longitude is None:

@@ -200,7 +200,7 @@ def read_recordings(path: Path) -> InputTable[dict[Path, RecordingMetadata]]:
                 f"Remove one of the lines.",
                 subject=path,
             )
-    n_days = sum(isinstance(metadata, DatedMetadata) for metadata in metadata_by_path.values())
+    n_days = sum(metadata.day is not None for metadata in metadata_by_path.values())
     if n_days:
         rows.table.notes.say(
             f"{n_days} of {counted(len(metadata_by_path), 'recording')} "
@@ -211,8 +211,7 @@ def read_recordings(path: Path) -> InputTable[dict[Path, RecordingMetadata]]:
 
 def _metadata_text(metadata: RecordingMetadata) -> str:
     """Return location and time as a reader of a table knows them."""
-    day = metadata.day if isinstance(metadata, DatedMetadata) else None
-    parts = (metadata.latitude, metadata.longitude, metadata.start_time or day)
+    parts = (metadata.latitude, metadata.longitude, metadata.start_time or metadata.day)
     return " ".join(str(part) for part in parts if part is not None) or "nothing"
 
 

@@ -49,14 +49,12 @@ def choose_location(path: Path, formats: Sequence[str] | None, *, combined: bool
     Raises:
         InputError: an unknown format, several formats for one file, or a suffix that no format has.
     """
-    if formats is None:
-        formats = ["csv"] if is_folder(path) else [detect_format(path).name]
-    chosen = tuple(FORMATS.lookup(name) for name in formats)
-    if len(chosen) > 1 and not is_folder(path):
-        raise InputError(
-            f"one file holds one format, got {', '.join(each.name for each in chosen)}. Give a folder.", subject=path
-        )
-    return OutputLocation(path, chosen, combined, RunFiles.next_to(path, chosen[0].suffix))
+    names = formats or (["csv"] if is_folder(path) else [detect_format(path).name])
+    first, *others = (FORMATS.lookup(name) for name in names)
+    if others and not is_folder(path):
+        listed = ", ".join(each.name for each in (first, *others))
+        raise InputError(f"one file holds one format, got {listed}. Give a folder.", subject=path)
+    return OutputLocation(path, (first, *others), combined, RunFiles.next_to(path, first.suffix))
 
 
 def list_outputs(location: OutputLocation, recordings: Sequence[Path], root: str | None = None) -> list[Output]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dawnchorus.errors import ModelNotFoundError
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.graphs.onnx_files import open_onnx_session
+from dawnchorus.models.engines.registry import open_graph
 
 WHOLE_YEAR = -1
 """The range model's input for "no week given"."""
@@ -30,7 +30,7 @@ class RangeFilter:
                 f"{source.folder}: this bundle has no range model. Leave latitude and longitude out, or run "
                 f"`dawnchorus models pull birdnet`."
             )
-        self._session = open_onnx_session(source.range_path)
+        self._graph = open_graph(source.range_path)
         known = source.class_by_scientific_name
         self._classes = np.array(
             [known.get(label.scientific_name, -1) if label.kind == "species" else -1 for label in bundle.labels]
@@ -41,7 +41,7 @@ class RangeFilter:
 
     def _probabilities(self, latitude: float, longitude: float, week: int) -> npt.NDArray[np.float32]:
         location = np.array([[latitude, longitude, week]], np.float32)
-        probabilities: npt.NDArray[np.float32] = self._session.run(["probabilities"], {"place": location})[0][0]
+        probabilities: npt.NDArray[np.float32] = self._graph.run({"place": location}, ["probabilities"])[0][0]
         return probabilities
 
     def note(self) -> str | None:

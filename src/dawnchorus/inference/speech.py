@@ -9,7 +9,7 @@ import numpy as np
 
 from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.decode import resampler
-from dawnchorus.models.graphs.onnx_files import open_onnx_session
+from dawnchorus.models.engines.registry import open_graph
 from dawnchorus.types import Segment
 
 RATE_HZ = 16_000
@@ -38,14 +38,14 @@ class VoiceActivityDetector:
     """The loaded graph; threads may share it, because it keeps nothing from call to call."""
 
     def __init__(self, graph: Path) -> None:
-        self._session = open_onnx_session(graph)
+        self._graph = open_graph(graph)
 
     def probabilities(
         self, frames: FloatArray, state: FloatArray, cell: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return the probability of speech in successive frames [n, 576], and the network's state after them."""
         names = ["speech_probs", "hn", "cn"]
-        values, state, cell = self._session.run(names, {"input": frames, "h": state, "c": cell})
+        values, state, cell = self._graph.run({"input": frames, "h": state, "c": cell}, names)
         return values.reshape(-1), state, cell
 
     def find(self, samples: FloatArray, *, rate_hz: int = RATE_HZ) -> tuple[Segment, ...]:

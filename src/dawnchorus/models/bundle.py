@@ -2,7 +2,8 @@
 
 bundle.json     what the model is (`BundleInfo`)
 model.onnx      input `waveform` float32 [batch, samples]; outputs `logits` [batch, classes] and, where the model
-                has them, `embeddings` [batch, dim]. The front end is inside the graph. (Or `model.tflite`.)
+                has them, `embeddings` [batch, dim]. The front end is inside the graph. (Or `model.tflite`, or a file
+                that another engine reads.)
 range.onnx      optional: input `place` float32 [batch, 3] = latitude, longitude, week 1 to 48; output
                 `probabilities` [batch, classes] that a species occurs there and then
 labels.csv      one row per class, in output order: scientific_name, common_name, kind
@@ -81,14 +82,17 @@ class BundleDescription(BaseModel):
     name: str = Field(min_length=1)
     version: str
     family: str
-    graph: Literal["model.onnx", "model.tflite"] = "model.onnx"
+    graph: str = Field(default="model.onnx", pattern=r"^model\.[a-z0-9]+$")
+    """Name of the graph's file, by whose end an engine is chosen."""
+    engine: str | None = None
+    """Name of the engine that runs the graph; None: the first that reads such files."""
     sample_rate_hz: int = Field(ge=4_000, le=500_000)
     window_s: float = Field(gt=0, le=120)
     activation: Activation
     """Function from logits to scores; "identity": the graph's output is a score already."""
     embedding_dim: int | None = Field(default=None, ge=1)
     graph_outputs: dict[OutputName, int] | None = None
-    """Positions of these among the outputs of a TFLite graph; None: logits are the only output of their size."""
+    """Positions of these among the outputs of a graph that is not ONNX; None: logits are the only one of their size."""
     license: str
     """SPDX identifier of the weights' licence."""
     attribution: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,8 +14,9 @@ import numpy.typing as npt
 from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import InvalidBundleError
 from dawnchorus.models.bundle import Activation, Bundle, Calibration
-from dawnchorus.models.graphs.onnx_files import open_onnx_session
-from dawnchorus.models.graphs.ports import choose_outputs, run_in_batches
+from dawnchorus.models.engines.base import LoadedGraph, Port
+from dawnchorus.models.engines.registry import open_graph
+from dawnchorus.models.graphs.ports import Layout, choose_outputs, find_layout, measure_outputs
 
 BATCH_WINDOWS = 8
 """Windows in one call of a session; more bring nothing on a CPU."""
@@ -46,7 +47,7 @@ def milliseconds(bundle: Bundle, *, audio_s: float = 5.0) -> float:
 
 
 class Session(Protocol):
-    """A loaded graph; not to be used by two threads at once."""
+    """A loaded graph; threads can share one, though most have one each."""
 
     def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
         """Run the graph on windows [n, samples], float32."""
@@ -54,16 +55,16 @@ class Session(Protocol):
 
 
 def open_session(bundle: Bundle, *, tta_shifts: int = 1) -> Session:
-    """Load the bundle's graph for use by one thread: ONNX with onnxruntime, TFLite with LiteRT.
+    """Load the bundle's graph for runs on one thread, by the engine that it names or the first that reads its file.
 
     With `tta_shifts` above 1 (test-time augmentation) logits and embeddings are the means over so many circular time
     shifts of every window, by equal fractions of its length.
 
     Raises:
-        InvalidBundleError: the graph cannot be loaded, or does not fit bundle.json.
-        MissingExtraError: the graph is a TFLite file and LiteRT is not installed.
+        InvalidBundleError: the graph cannot be loaded, or does not fit bundle.json, or its engine is not installed.
+        MissingExtraError: the engine's library is not installed.
     """
-    session: Session = _LiteRtSession(bundle) if bundle.info.graph == "model.tflite" else _OnnxSession(bundle)
+    session: Session = _GraphSession(bundle)
     return session if tta_shifts == 1 else _TtaSession(session, tta_shifts)
 
 
@@ -107,37 +108,85 @@ _ACTIVATIONS: dict[Activation, Callable[[FloatArray], FloatArray]] = {
 }
 
 
-class _OnnxSession:
+@dataclass(frozen=True)
+class _Ends:
+    """Input and outputs of a bundle's graph."""
+
+    waveform: Port
+    layout: Layout
+    logits: Port
+    embeddings: Port | None
+
+
+def _named_ends(bundle: Bundle, graph: LoadedGraph) -> _Ends:
+    """Return the ends of an ONNX graph, which have names of their own in a bundle.
+
+    Raises:
+        InvalidBundleError: the graph does not fit bundle.json.
+    """
+    inputs, outputs = ({port.name: port for port in ports} for ports in (graph.inputs, graph.outputs))
+    if list(inputs) != ["waveform"] or "logits" not in outputs:
+        raise InvalidBundleError(
+            f"expected the input 'waveform' and the output 'logits', "
+            f"found {list(inputs)} and {list(outputs)}. Wrap outside models with `dawnchorus models wrap`.",
+            subject=bundle.graph_path,
+        )
+    n_classes, n_samples = (port.shape[-1] for port in (outputs["logits"], inputs["waveform"]))
+    if n_classes != len(bundle.labels):
+        raise InvalidBundleError(
+            f"the graph has {n_classes} classes, labels.csv has {len(bundle.labels)}.", subject=bundle.folder
+        )
+    if n_samples not in (bundle.window_samples, None):
+        raise InvalidBundleError(
+            f"the graph takes {n_samples} samples, bundle.json says {bundle.window_samples}.", subject=bundle.folder
+        )
+    layout = find_layout(bundle.graph_path, graph.inputs, bundle.window_samples)
+    return _Ends(inputs["waveform"], layout, outputs["logits"], outputs.get("embeddings"))
+
+
+def _positioned_ends(bundle: Bundle, graph: LoadedGraph) -> _Ends:
+    """Return the ends of a graph that a bundle holds as it came: bundle.json has the positions of its outputs.
+
+    Raises:
+        ModelError: the graph does not fit bundle.json.
+    """
+    path = bundle.graph_path
+    layout = find_layout(path, graph.inputs, bundle.window_samples)
+    (waveform,) = graph.inputs
+    if bundle.info.graph_outputs is None:
+        ports = measure_outputs(graph, layout.with_batch(1), given=waveform)
+        n_classes = len(bundle.labels)
+        chosen = choose_outputs(path, ports, n_windows=layout.batch or 1, n_classes=n_classes)
+        return _Ends(waveform, layout, chosen.scores, None)
+    named = {name: graph.outputs[position] for name, position in bundle.info.graph_outputs.items()}
+    return _Ends(waveform, layout, named["logits"], named.get("embeddings"))
+
+
+class _GraphSession:
     def __init__(self, bundle: Bundle) -> None:
-        self._session = open_onnx_session(bundle.graph_path)
-        inputs = {i.name: i.shape for i in self._session.get_inputs()}
-        outputs = {o.name: o.shape for o in self._session.get_outputs()}
-        if list(inputs) != ["waveform"] or "logits" not in outputs:
-            raise InvalidBundleError(
-                f"expected the input 'waveform' and the output 'logits', "
-                f"found {list(inputs)} and {list(outputs)}. Wrap outside models with `dawnchorus models wrap`.",
-                subject=bundle.graph_path,
-            )
-        if outputs["logits"][-1] != len(bundle.labels):
-            raise InvalidBundleError(
-                f"the graph has {outputs['logits'][-1]} classes, labels.csv has {len(bundle.labels)}.",
-                subject=bundle.folder,
-            )
-        if inputs["waveform"][-1] not in (bundle.window_samples, None) and not isinstance(inputs["waveform"][-1], str):
-            raise InvalidBundleError(
-                f"the graph takes {inputs['waveform'][-1]} samples, bundle.json says {bundle.window_samples}.",
-                subject=bundle.folder,
-            )
-        self._has_embeddings = "embeddings" in outputs
-        batch = inputs["waveform"][0]
-        self._batch = batch if isinstance(batch, int) and batch > 0 else None
+        self._graph = open_graph(bundle.graph_path, engine=bundle.info.engine)
+        find_ends = _named_ends if bundle.info.graph == "model.onnx" else _positioned_ends
+        self._ends = find_ends(bundle, self._graph)
 
     def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
-        wanted = ["logits"] + (["embeddings"] if embeddings and self._has_embeddings else [])
-        outputs = run_in_batches(
-            lambda chunk: self._session.run(wanted, {"waveform": chunk}), windows, self._batch or max(len(windows), 1)
-        )
+        ports = [self._ends.logits]
+        if embeddings and self._ends.embeddings is not None:
+            ports.append(self._ends.embeddings)
+        size = self._ends.layout.batch or max(len(windows), 1)
+        batches = [self._run_batch(windows[k : k + size], size, ports) for k in range(0, len(windows), size)]
+        outputs = [each[0] if len(each) == 1 else np.concatenate(each) for each in zip(*batches, strict=True)]
         return Output(outputs[0], outputs[1] if len(outputs) > 1 else None)
+
+    def _run_batch(self, windows: FloatArray, size: int, ports: Sequence[Port]) -> list[FloatArray]:
+        """Run a graph that takes exactly `size` windows; silence stands for those that are missing."""
+        n_missing = size - len(windows)
+        filled = np.pad(windows, ((0, n_missing), (0, 0))) if n_missing else windows
+        waveform = self._ends.waveform
+        given = waveform.encode(filled.reshape(self._ends.layout.shape))
+        outputs = self._graph.run({waveform.name: given}, [port.name for port in ports])
+        return [
+            port.decode(values).reshape(size, -1)[: len(windows)] for port, values in zip(ports, outputs, strict=True)
+        ]
 
 
 class _TtaSession:
@@ -155,25 +204,3 @@ class _TtaSession:
         return Output(
             np.mean([output.logits for output in each], axis=0), np.mean(embedded, axis=0) if embedded else None
         )
-
-
-class _LiteRtSession:
-    def __init__(self, bundle: Bundle) -> None:
-        from dawnchorus.models.litert import LiteRtGraph
-
-        self._graph = LiteRtGraph(bundle.graph_path, bundle.window_samples)
-        indices = bundle.info.graph_outputs
-        if indices is None:
-            outputs = self._graph.measured_outputs(bundle.window_samples)
-            chosen = choose_outputs(
-                bundle.graph_path, outputs, n_windows=self._graph.batch, n_classes=len(bundle.labels)
-            )
-            indices = {"logits": outputs.index(chosen.scores)}
-        self._logits, self._embeddings = indices["logits"], indices.get("embeddings")
-
-    def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
-        wanted = [self._logits]
-        if embeddings and self._embeddings is not None:
-            wanted.append(self._embeddings)
-        outputs = run_in_batches(lambda chunk: self._graph.run(chunk, wanted), windows, self._graph.batch)
-        return Output(outputs[0], outputs[1] if len(outputs) > 1 else None)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
@@ -22,16 +22,20 @@ from dawnchorus.formats.columns import detection_values
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.result import build_provenance, has_range
 from dawnchorus.limits import Limits
+from dawnchorus.server.listing import DetectionRecord, read_detections
 from dawnchorus.server.scheduling import IdentifyResult
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.clock import now
-from dawnchorus.server.state.database import Database
+from dawnchorus.server.state.database import Database, lock
+from dawnchorus.server.state.file_names import find_site
 from dawnchorus.server.state.tables import (
     DetectionRow,
     Identification,
     LabeledRecording,
     Recording,
+    RecordingSpecies,
     Review,
+    Species,
 )
 from dawnchorus.types import ChannelSource, Detection
 
@@ -47,28 +51,6 @@ MAX_PENDING = 100_000
 
 UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)
 """Errors of a database that cannot be reached, is locked or full; the same work may succeed again."""
-
-
-@dataclass(frozen=True)
-class DetectionQuery:
-    """Filter of detections; None selects all."""
-
-    species: str | None = None
-    """Substring of the common or scientific name."""
-    min_score: float = 0.0
-    recording: str | None = None
-    reviewed: bool | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-
-@dataclass(frozen=True)
-class DetectionRecord:
-    """A detection with its recording and its review."""
-
-    detection: DetectionRow
-    recording: Recording
-    review: Review | None
 
 
 class DetectionStore:
@@ -113,7 +95,7 @@ class DetectionStore:
         except UNAVAILABLE as error:
             LOG.error("%d identifications are not counted: %s", len(self._pending), type(error).__name__)
 
-    def store(self, result: IdentifyResult, path: Path, *, name: str, options: Options) -> str:
+    def store(self, result: IdentifyResult, path: Path, *, name: str, options: Options, site: str | None = None) -> str:
         """Store the audio and its detections, and return the sha256 of the audio; everything is written on return.
 
         Args:
@@ -121,15 +103,17 @@ class DetectionStore:
             path: Audio.
             name: Client's name of it.
             options: Options that the detections were made with.
+            site: Site of the recording; by default that of its name.
 
         Raises:
             OutputError: no space.
         """
         table, rows = result.table, result.table.detections
         with self._files.keep(path) as (session, sha256):
-            if session.get(Recording, sha256, with_for_update=True) is None:
+            recording = session.get(Recording, sha256, with_for_update=True)
+            if recording is None or recording.error is not None:
                 start_time = table.metadata.start_time
-                session.add(
+                recording = session.merge(
                     Recording(
                         sha256=sha256,
                         name=name,
@@ -139,6 +123,8 @@ class DetectionStore:
                         recorded_at=None if start_time is None else start_time.isoformat(),
                         latitude=table.metadata.latitude,
                         longitude=table.metadata.longitude,
+                        site=site or find_site(name),
+                        error=None,
                     )
                 )
                 session.flush()
@@ -156,33 +142,65 @@ class DetectionStore:
             values = [detection_values(row) | owners for row in rows]
             for k in range(0, len(values), INSERT_ROWS):
                 session.execute(insert(DetectionRow), values[k : k + INSERT_ROWS])
+            _count_species(session, recording, rows)
+            recording.latest_identification = identification.id
+            recording.n_detections, recording.best_score = len(rows), None if best is None else best.score
             _copy_reviews(session, sha256, identification.id)
         return sha256
 
+    def store_failure(self, path: Path, *, name: str, reason: str, site: str | None = None) -> None:
+        """List a recording that cannot be identified, without its audio; one that was identified stays as it is."""
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        with self._database.write() as session:
+            lock(session, sha256)
+            known = session.get(Recording, sha256)
+            if known is None:
+                n_bytes = path.stat().st_size
+                session.add(
+                    Recording(sha256=sha256, name=name, n_bytes=n_bytes, site=site or find_site(name), error=reason)
+                )
+            elif known.error is not None:
+                known.name, known.error = name, reason
+
     def delete(self, sha256: str) -> None:
-        """Delete a recording, its detections and their reviews; labeled recordings that were cut from it stay.
+        """Delete a recording; see `delete_all`.
 
         Raises:
             NotFoundError: there is none.
         """
+        if not self.delete_all([sha256]):
+            raise NotFoundError(f"there is no recording {sha256[:64]}.")
+
+    def delete_all(self, sha256s: Collection[str]) -> list[str]:
+        """Delete recordings, their detections and their reviews at once, and return those that were there.
+
+        Labeled recordings that were cut from them stay.
+        """
         with self._database.write() as session:
-            recording = _get_recording(session, sha256, for_update=True)
-            ids = select(DetectionRow.id).where(DetectionRow.recording == sha256)
+            listed = select(Recording.sha256).where(Recording.sha256.in_(sha256s)).order_by(Recording.sha256)
+            known = list(session.scalars(listed.with_for_update()))
+            ids = select(DetectionRow.id).where(DetectionRow.recording.in_(known))
             session.execute(update(LabeledRecording).where(LabeledRecording.detection.in_(ids)).values(detection=None))
-            session.delete(recording)
-        self._files.delete_unused(sha256)  # after the commit, so that no row lacks its file
+            session.execute(delete(Recording).where(Recording.sha256.in_(known)))
+        for sha256 in known:  # after the commit, so that no row lacks its file
+            self._files.delete_unused(sha256)
+        return known
 
     # ------------------------------------------------------------------ reading
 
-    def list_recordings(self, *, limit: int, offset: int) -> tuple[int, list[tuple[Recording, Identification]]]:
-        """Return the number of recordings and a page of them, the latest first, with their latest identifications."""
-        is_stored = Identification.recording.is_not(None)
-        latest = select(func.max(Identification.id)).where(is_stored).group_by(Identification.recording)
-        query = select(Recording, Identification).join(Identification, Identification.recording == Recording.sha256)
-        query = query.where(Identification.id.in_(latest)).order_by(Identification.id.desc())
+    def count_recordings(self) -> int:
+        """Return the number of recordings, also of those that could not be identified."""
         with self._database.read() as session:
-            n = session.scalar(select(func.count()).select_from(Recording)) or 0
-            return n, [(r, i) for r, i in session.execute(query.limit(limit).offset(offset))]
+            return session.scalar(select(func.count()).select_from(Recording)) or 0
+
+    def latest_recordings(self, *, limit: int) -> list[Recording]:
+        """Return the recordings that were uploaded last and identified."""
+        latest = (
+            select(Recording).where(Recording.error.is_(None)).order_by(Recording.added_at.desc(), Recording.sha256)
+        )
+        with self._database.read() as session:
+            return list(session.scalars(latest.limit(limit)))
 
     def get_recording(self, sha256: str) -> Recording:
         """Return a stored recording.
@@ -218,29 +236,20 @@ class DetectionStore:
             raise NotFoundError(f"there is no recording {sha256[:64]}.")
         return identification
 
-    def find(
-        self, query: DetectionQuery, *, limit: int, offset: int = 0, by_score: bool = False
-    ) -> tuple[int, list[DetectionRecord]]:
-        """Return the number of matches in the latest identifications and a page of them, the latest or best first."""
-        ids = _select_ids(query)
-        by_time = DetectionRow.identification.desc(), DetectionRow.start_s, DetectionRow.score.desc()
-        order = (DetectionRow.score.desc(),) if by_score else by_time
-        page = ids.order_by(*order, DetectionRow.id).limit(limit).offset(offset)
-        with self._database.read() as session:
-            n = session.scalar(select(func.count()).select_from(ids.subquery())) or 0
-            return n, _read_detections(session, session.scalars(page).all())
-
     def iterate_pages(self, sha256: str, *, limit: int) -> Iterator[list[DetectionRecord]]:
         """Yield the detections of a recording's latest identification by start, a page at a time."""
-        query = _select_ids(DetectionQuery(recording=sha256)).order_by(
-            DetectionRow.start_s, DetectionRow.score.desc(), DetectionRow.id
+        latest = select(Recording.latest_identification).where(Recording.sha256 == sha256).scalar_subquery()
+        query = (
+            select(DetectionRow.id)
+            .where(DetectionRow.identification == latest)
+            .order_by(DetectionRow.start_s, DetectionRow.score.desc(), DetectionRow.id)
         )
         with self._database.read() as session:
             ids = array("q", session.scalars(query.limit(limit)))
         page_rows = self._limits.page_rows
         for k in range(0, len(ids), page_rows):
             with self._database.read() as session:
-                page = _read_detections(session, ids[k : k + page_rows])
+                page = read_detections(session, ids[k : k + page_rows])
             yield page
 
     def totals(self) -> dict[str, Any]:
@@ -284,6 +293,22 @@ def to_detection(row: DetectionRow) -> Detection:
     return Detection(**detection_values(row))
 
 
+def apply_reviews(records: Iterable[DetectionRecord]) -> Iterator[Detection]:
+    """Yield detections as people corrected them: none that is wrong, and another species under its name."""
+    for record in records:
+        detection, review = to_detection(record.detection), record.review
+        if review is None or review.verdict == "right":
+            yield detection
+        elif review.verdict == "other" and review.scientific_name and review.common_name:
+            yield replace(
+                detection,
+                scientific_name=review.scientific_name,
+                common_name=review.common_name,
+                probability=None,
+                in_range=None,
+            )
+
+
 def scored_channel(session: Session, row: DetectionRow) -> ChannelSource:
     """Return the channel that a detection was scored in."""
     if row.channel is not None:
@@ -309,6 +334,35 @@ def _identification_values(result: IdentifyResult, best: Detection | None, *, re
         "species": None if best is None else best.common_name,
         "score": None if best is None else best.score,
     }
+
+
+def _count_species(session: Session, recording: Recording, rows: Sequence[Detection]) -> None:
+    """Write the species of a recording's latest identification in place of those of the one before."""
+    session.execute(delete(RecordingSpecies).where(RecordingSpecies.recording == recording.sha256))
+    counts: dict[str, RecordingSpecies] = {}
+    for row in rows:
+        species = counts.setdefault(
+            row.scientific_name,
+            RecordingSpecies(
+                recording=recording.sha256,
+                scientific_name=row.scientific_name,
+                common_name=row.common_name,
+                n_detections=0,
+                best_score=row.score,
+                added_at=recording.added_at,
+            ),
+        )
+        species.n_detections += 1
+        species.best_score = max(species.best_score, row.score)
+    session.add_all(counts.values())
+    names = {(row.scientific_name, row.common_name) for row in counts.values()}
+    is_named = Species.scientific_name.in_([name for name, _ in names])
+    known = {(row.scientific_name, row.common_name) for row in session.scalars(select(Species).where(is_named))}
+    if names <= known:
+        return
+    lock(session, "species")  # other servers may be adding the same ones
+    known = {(row.scientific_name, row.common_name) for row in session.scalars(select(Species).where(is_named))}
+    session.add_all(Species(scientific_name=one, common_name=other) for one, other in sorted(names - known))
 
 
 def _copy_reviews(session: Session, sha256: str, identification: int) -> None:
@@ -338,48 +392,3 @@ def _copy_reviews(session: Session, sha256: str, identification: int) -> None:
                 update(LabeledRecording).where(LabeledRecording.detection == before.id).values(detection=best.id)
             )
             review.detection = best.id
-
-
-def _select_ids(query: DetectionQuery) -> Select[Any]:
-    """Return a SELECT of the ids of detections, which are sorted faster than whole rows."""
-    return (
-        select(DetectionRow.id)
-        .join(Recording, Recording.sha256 == DetectionRow.recording)
-        .outerjoin(Review, Review.detection == DetectionRow.id)
-        .where(*_conditions(query))
-    )
-
-
-def _read_detections(session: Session, ids: Sequence[int]) -> list[DetectionRecord]:
-    """Read the detections with these ids in their order; deleted ones are skipped."""
-    query = (
-        select(DetectionRow, Recording, Review)
-        .join(Recording, Recording.sha256 == DetectionRow.recording)
-        .outerjoin(Review, Review.detection == DetectionRow.id)
-        .where(DetectionRow.id.in_(ids))
-    )
-    records = {row[0].id: DetectionRecord(*row) for row in session.execute(query)}
-    return [records[each] for each in ids if each in records]
-
-
-def _conditions(query: DetectionQuery) -> Sequence[ColumnElement[bool]]:
-    latest = (
-        select(func.max(Identification.id))
-        .where(Identification.recording.is_not(None))
-        .group_by(Identification.recording)
-    )
-    conditions = [DetectionRow.identification.in_(latest), DetectionRow.score >= query.min_score]
-    if query.species:
-        conditions.append(
-            DetectionRow.common_name.icontains(query.species, autoescape=True)
-            | DetectionRow.scientific_name.icontains(query.species, autoescape=True)
-        )
-    if query.recording is not None:
-        conditions.append(DetectionRow.recording == query.recording)
-    if query.reviewed is not None:
-        conditions.append(Review.detection.is_not(None) if query.reviewed else Review.detection.is_(None))
-    if query.since is not None:
-        conditions.append(Recording.added_at >= query.since)
-    if query.until is not None:
-        conditions.append(Recording.added_at < query.until)
-    return conditions

@@ -20,7 +20,7 @@ import numpy as np
 from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.metadata import with_name
-from dawnchorus.audio.process import DecoderProcess
+from dawnchorus.audio.process import DecoderProcess, RecordingHeader
 from dawnchorus.audio.windows import RestReport, WindowPlan
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError, OverloadedError
@@ -38,7 +38,7 @@ from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import BATCH_WINDOWS
 from dawnchorus.models.store import ModelStore
-from dawnchorus.types import AudioInfo, RecordingMetadata, RecordingTable
+from dawnchorus.types import RecordingMetadata, RecordingTable
 
 FIRST_COST_S = 2e-8
 """Seconds of work per byte before the first measurement."""
@@ -355,16 +355,17 @@ class InferencePool:
         """Return the estimated work of a recording, at most one thread's share of the queue."""
         return min(self._costs.work_s(n_bytes), self.limits.max_queue_s)
 
-    def probe(self, path: Path) -> AudioInfo:
+    def probe(self, path: Path) -> RecordingHeader:
         """Read a recording's header and metadata.
 
         Raises:
             AudioError: it cannot be opened, or exceeds the limits.
         """
         with self.decoder() as decoder:
-            info = decoder.probe(path).info
+            header = decoder.probe(path)
+        info = header.info
         self.limits.check(path, n_channels=info.n_channels, rate_hz=info.rate_hz, duration_s=info.duration_s)
-        return info
+        return header
 
     def decoder(self) -> AbstractContextManager[DecoderProcess]:
         """Borrow a decoder for a `with` block; it is waited for while all are in use."""

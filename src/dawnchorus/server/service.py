@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy import URL
 
 from dawnchorus.arrays import FloatArray
+from dawnchorus.audio.process import RecordingHeader
 from dawnchorus.errors import BusyError, DecoderCrashError, OverloadedError
 from dawnchorus.identification.options import Options
 from dawnchorus.models.bundle import Bundle
@@ -37,7 +38,6 @@ from dawnchorus.server.training.data import TrainingData
 from dawnchorus.server.training.runner import RetrainingRunner
 from dawnchorus.server.workers import Workers
 from dawnchorus.storage.files import cannot_write
-from dawnchorus.types import AudioInfo
 
 SPOOL = "spool-"
 
@@ -90,7 +90,7 @@ class Service:
         is_small = announced_bytes is not None and announced_bytes <= MAX_IN_MEMORY
         return self.memory if is_small and _is_roomy(self.memory) else self.spool
 
-    async def probe(self, path: Path) -> AudioInfo:
+    async def probe(self, path: Path) -> RecordingHeader:
         """Read an uploaded recording's header and metadata.
 
         Raises:

@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable, Collection
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from dawnchorus.errors import AudioError, DawnChorusError
+from dawnchorus.errors import AudioError, DawnChorusError, NotFoundError
 from dawnchorus.identification.options import Options
 from dawnchorus.server.history import DetectionStore
 from dawnchorus.server.model_switcher import ModelSwitcher
@@ -124,6 +126,8 @@ class Workers:
         except DawnChorusError as error:
             name = f"{job.parameters['name']}: " if isinstance(error, AudioError) else ""
             self._jobs.finish(job.id, "failed", error=f"{name}{error.reason}")
+            if job.kind == "identify":
+                self._list_failure(job.parameters, error.reason)
         except SQLAlchemyError:
             raise
         except Exception as error:
@@ -136,6 +140,12 @@ class Workers:
             self._retraining.clear(job.id)
         if "sha256" in job.parameters:
             self._files.delete_unused(job.parameters["sha256"])
+
+    def _list_failure(self, parameters: dict[str, Any], reason: str) -> None:
+        with suppress(NotFoundError):  # its file is gone
+            path = self._files.local(parameters["sha256"])
+            site = parameters.get("site")
+            self._detections.store_failure(path, name=parameters["name"], reason=reason, site=site)
 
     def _identify(self, job: Job, should_continue: Callable[[], bool]) -> None:
         parameters = job.parameters
@@ -158,7 +168,8 @@ class Workers:
             if time.monotonic() - last_report_s >= PROGRESS_INTERVAL_S:
                 last_report_s = time.monotonic()
                 self._jobs.update_progress(job.id, "identifying", future.work.share_done)
-        self._detections.store(result, path, name=parameters["name"], options=options)
+        site = parameters.get("site")
+        self._detections.store(result, path, name=parameters["name"], options=options, site=site)
         summary = {
             "recording": parameters["sha256"],
             "n_detections": len(result.table.detections),

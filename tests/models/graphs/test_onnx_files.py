@@ -17,10 +17,11 @@ from dawnchorus.errors import InvalidBundleError
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.inference.speech import VoiceActivityDetector
 from dawnchorus.models.bundle import Bundle, file_sha256, read_bundle, verify_bundle
+from dawnchorus.models.engines.registry import open_graph
 from dawnchorus.models.graphs.class_extension import extend_classes
 from dawnchorus.models.graphs.ensemble import make_ensemble
 from dawnchorus.models.graphs.input_adapter import adapt_input
-from dawnchorus.models.graphs.onnx_files import load_graph, open_onnx_session
+from dawnchorus.models.graphs.onnx_files import load_graph
 from dawnchorus.models.graphs.precision import quantize
 from dawnchorus.models.graphs.wrapping import wrap_model
 from dawnchorus.models.runner import open_session
@@ -105,7 +106,7 @@ def test_every_part_of_a_graph_is_checked(where: str, location: str, level_bundl
     plant(model, where, location)
     path = tmp_path / "x.onnx"
     path.write_bytes(model.SerializeToString())
-    for opened in (load_graph, open_onnx_session):
+    for opened in (load_graph, open_graph):
         with pytest.raises(InvalidBundleError, match=rf"x\.onnx: {REFUSED}"):
             opened(path)
 
@@ -115,8 +116,7 @@ def test_graph_with_the_word_in_a_name_is_no_thief(level_bundle: Bundle, tmp_pat
     model.graph.doc_string = "location"
     path = tmp_path / "x.onnx"
     path.write_bytes(model.SerializeToString())
-    session = open_onnx_session(path)
-    logits = session.run(["logits"], {"waveform": np.full((1, 16_000), 0.5, np.float32)})[0]
+    (logits,) = open_graph(path).run({"waveform": np.full((1, 16_000), 0.5, np.float32)}, ["logits"])
     assert logits[0, 0] == pytest.approx(0.5)
 
 
@@ -125,7 +125,7 @@ def test_file_that_is_no_graph_is_named(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.onnx"
     path.write_bytes(content)
     with pytest.raises(InvalidBundleError, match=r"x\.onnx"):
-        open_onnx_session(path)
+        open_graph(path)
 
 
 def test_pages_and_empty_or_cut_files_are_named_as_such(level_bundle: Bundle, tmp_path: Path) -> None:

@@ -137,11 +137,11 @@ def test_forms_without_a_boundary_and_encoded_parts_are_refused(level_bundle: Bu
 def test_every_route_refuses_parameters_that_it_does_not_read(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
     files = {"audio": (tone.name, tone.read_bytes())}
-    for path in ("/api/v1/detections?specis=Parus", "/api/health?x=1", "/history?specis=Parus", "/v2?x=1", "/?x=1"):
+    for path in ("/api/v1/detections?specis=Parus", "/api/health?x=1", "/detections?specis=Parus", "/v2?x=1", "/?x=1"):
         reply = client.get(path)
         assert reply.status_code == 400, path
         assert "parameter '" in reply.json()["detail"], path
-    assert client.get("/history?specis=Parus", headers={"accept": "text/html"}).status_code == 400
+    assert client.get("/detections?specis=Parus", headers={"accept": "text/html"}).status_code == 400
     assert client.post("/api/predict", files=files, data={"lat": "52.5"}).status_code == 400
     refused = client.post("/api/v1/training-data", files=files, data={"specie": "Loud Bird"})
     assert refused.status_code == 400
@@ -339,6 +339,11 @@ def test_time_and_location_are_said_as_on_the_command_line(level_bundle: Bundle,
     assert other.endswith(f"{name}: (48.1, 11.5) is given, file name says (52.5, 13.4).")
     (other,) = notes(IDENTIFY, name, week="1")
     assert other.endswith(f"{name}: week 1 is given, file name says 2024-05-01 (week 17).")
+    given = {"lat": "48.1", "lon": "11.5", "week": "1", "own_location_first": "true"}
+    assert notes(IDENTIFY, name, **given) == [], "the file's own location and time are used"
+    files = {"audio": ("a.wav", tone.read_bytes())}
+    row = client.post(IDENTIFY, files=files, data=given).json()["detections"][0]
+    assert (row["latitude"], row["longitude"], row["week"]) == (48.1, 11.5, 1), "it has none of its own"
     schema = client.get("/api/openapi.json").json()["paths"][IDENTIFY]["post"]["responses"]["200"]
     assert "No time found" in schema["content"]["application/json"]["schema"]["properties"]["notes"]["description"]
 
@@ -348,7 +353,15 @@ def test_head_is_get_without_a_body(level_bundle: Bundle, serve: Serve, tone: Pa
     client.post(f"{IDENTIFY}?store=true", content=tone.read_bytes())
     (recording,) = client.get("/api/v1/recordings").json()["recordings"]
     base = f"/api/v1/recordings/{recording['sha256']}"
-    paths = ["/", "/history", "/metrics", "/api/v1/health/live", "/v2/health/ready", "/api/health", "/static/style.css"]
+    paths = [
+        "/",
+        "/detections",
+        "/metrics",
+        "/api/v1/health/live",
+        "/v2/health/ready",
+        "/api/health",
+        "/static/style.css",
+    ]
     paths += [
         base,
         f"{base}/audio",

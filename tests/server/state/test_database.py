@@ -28,6 +28,7 @@ from tests.fixtures.waiting import wait_for
 
 from dawnchorus.errors import BusyError, InputError, MissingExtraError, OutputError
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.server.listing import DetectionQuery, RecordingQuery, find_detections, find_recordings
 from dawnchorus.server.service import open_service
 from dawnchorus.server.settings import Settings
 from dawnchorus.server.state.blobs import BlobStore
@@ -492,6 +493,9 @@ def test_database_of_revision_0002_opens(tmp_path: Path) -> None:
         needed = {(row.job[0], row.sha256[0]) for row in session.query(JobFile)}
         assert needed == {("2", "b"), ("2", "c"), ("3", "a")}, "of the jobs that have not ended"
         assert {row.sha256 for row in session.query(StoredFile)} == {digit * 64 for digit in "abcd"}
+    (listed,) = find_recordings(state, RecordingQuery(species="tit"), limit=9).rows
+    assert (listed.recording.n_detections, listed.recording.best_score, listed.n_reviewed) == (1, 0.8, 1)
+    assert find_detections(state, DetectionQuery(reviewed=True), limit=9).total == 1
     state.close()
     with closing(sqlite3.connect(tmp_path / "state.db")) as connection:
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []

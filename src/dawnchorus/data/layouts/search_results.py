@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dawnchorus.data.layouts.base import Source
 from dawnchorus.data.layouts.folders import xeno_canto_id
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.data.sources.xeno_canto import parse_recordings
-from dawnchorus.errors import FormatError, InputError
+from dawnchorus.errors import FormatError
 from dawnchorus.tables import Notes
 from dawnchorus.tables.text_files import read_text
 
@@ -33,24 +34,19 @@ def find_search_results(source: Path) -> Path | None:
     if (source / RESULTS).is_file():
         return source / RESULTS
     results_path = source.absolute().parent / RESULTS
-    if not results_path.is_file() or not any(_recording_id(path) for path in source.iterdir() if path.is_file()):
+    if not (results_path.is_file() and source.is_dir()):
         return None
-    return results_path
+    return results_path if any(_recording_id(path) for path in source.iterdir() if path.is_file()) else None
 
 
-def read_search_results(results: Path | None, folder: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
+def read_search_results(results: Path, folder: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
     """Yield a row for each recording of the results, once; its file is the one of `files` with its number.
 
     Its length is the listed one.
 
     Raises:
-        InputError: there are no results.
         FormatError: the file has no such results.
     """
-    if results is None:
-        raise InputError(
-            f"expected '{RESULTS}' in this folder or next to it, found none. Name the JSON file.", subject=folder
-        )
     by_id = {name: path for path in reversed(files) if (name := _recording_id(path))}
     notes = Notes()
     try:
@@ -93,3 +89,6 @@ def _recordings(document: Any, notes: Notes) -> Iterator[Mapping[str, Any]]:
             notes.leave_out("a recording without a number as its id", f"{json.dumps(document):.60}")
         else:
             yield fields
+
+
+XENO_CANTO = Source("xeno-canto", f"'{RESULTS}' in this folder or next to it", find_search_results, read_search_results)

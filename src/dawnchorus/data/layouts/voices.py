@@ -11,9 +11,10 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from dawnchorus.data.layouts.base import Source
 from dawnchorus.data.layouts.tables import xeno_canto_number
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.errors import FormatError, InputError
+from dawnchorus.errors import FormatError
 from dawnchorus.tables import Table
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file, parse_file_label, parse_folder_label
@@ -44,22 +45,15 @@ def find_voices_table(source: Path) -> Path | None:
     return None
 
 
-def read_voices(table: Path | None, root: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
+def read_voices(table: Path, root: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
     """Yield a row for each of `files` below `root`, which lie in folders named after species.
 
     A file in another folder is labelled by its own name, if the table has it. The log says what had to be guessed in
     the table.
 
     Raises:
-        InputError: there is no table.
         FormatError: the table has not the columns common_name and scientific_name.
     """
-    if table is None:
-        raise InputError(
-            f"expected '{TABLE}' in this folder or below it, found none. Name the folder that it is in, with "
-            f"--audio if the recordings are elsewhere; or import the folders alone with --layout folders.",
-            subject=root,
-        )
     known = KnownClasses(_species(table))
     for path in files:
         label = _label(path, known)
@@ -125,3 +119,6 @@ def _lines(table: Path, *columns: str) -> list[dict[str, str]]:
     for sentence in reader.notes.sentences():
         LOG.info(f"{table}: {sentence}")
     return lines
+
+
+VOICES = Source("voices", f"'{TABLE}' in this folder or below it", find_voices_table, read_voices)

@@ -41,7 +41,6 @@ MIN_S = 1.0
 """A rest of a recording that is shorter has no indices."""
 
 _WINDOW = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME) / FRAME)).astype(np.float32)
-_ONES = np.ones(FRAME, np.float32)
 _AT_A_TIME = 64
 """Spectra at a time: they stay in the processor's cache, and a byte counts them."""
 
@@ -110,20 +109,23 @@ class _Minute:
         for start in range(0, n_frames, _AT_A_TIME):
             last = min(start + _AT_A_TIME, n_frames)
             frames = samples[start * FRAME : last * FRAME].reshape(-1, FRAME)
-            self._add_waveform(frames.reshape(-1, ENVELOPE_FRAME))
-            self._add_spectra(_amplitude_spectra(frames))
+            sums = self._add_waveform(frames.reshape(-1, ENVELOPE_FRAME))
+            self._add_spectra(_amplitude_spectra(frames, sums.reshape(len(frames), -1).sum(axis=1)))
 
-    def _add_waveform(self, frames: FloatArray) -> None:
-        self._moments.add(frames)
+    def _add_waveform(self, frames: FloatArray) -> FloatArray:
+        """Add frames [n, ENVELOPE_FRAME], and return the sum of each."""
         self._envelope.append(np.abs(frames).max(axis=1))
+        return self._moments.add(frames)
 
     def _add_spectra(self, amplitudes: FloatArray) -> None:
         """Add spectra [frames, bins]."""
         if self._previous is not None:
             self._changes += np.abs(amplitudes[0] - self._previous)
-        self._changes += np.abs(np.diff(amplitudes, axis=0)).sum(axis=0)
+        changes = amplitudes[1:] - amplitudes[:-1]
+        ones = np.ones(len(amplitudes), np.float32)
+        self._changes += ones[1:] @ np.abs(changes, out=changes)
+        self._amplitudes += ones @ amplitudes
         self._previous = amplitudes[-1]
-        self._amplitudes += amplitudes.sum(axis=0)
         self._powers += np.einsum("ij,ij->j", amplitudes, amplitudes)
         self._largest = max(self._largest, float(amplitudes.max()))
         self._kept.append(amplitudes[:, : self._n_kept].copy())
@@ -151,27 +153,29 @@ class _Minute:
     def _share_loud(self) -> Values:
         """Return the share of spectra in which each bin is at or above the threshold."""
         threshold = np.float32(self._largest * THRESHOLD)
-        n_loud = np.zeros(self._n_kept)
+        n_loud: Values = np.zeros(self._n_kept)
         for amplitudes in self._kept:
             n_loud += (amplitudes >= threshold).view(np.uint8).sum(axis=0, dtype=np.uint8)
         return n_loud / sum(map(len, self._kept))
 
     def _band_shares(self, loud: Values, step_hz: int) -> Values:
         """Return the mean share in each band of this width."""
-        starts_hz = range(0, step_hz * int(self._max_hz // step_hz), step_hz)
-        return np.array([loud[_band(self._hz, start, start + step_hz)].mean() for start in starts_hz])
+        edges_hz = np.arange(int(self._max_hz // step_hz) + 1) * step_hz
+        edges = np.abs(self._hz - edges_hz[:, np.newaxis]).argmin(axis=1)
+        sums = np.concatenate([[0], loud.cumsum()])
+        means: Values = (sums[edges[1:] + 1] - sums[edges[:-1]]) / (np.diff(edges) + 1)
+        return means
 
 
-def _amplitude_spectra(frames: FloatArray) -> FloatArray:
+def _amplitude_spectra(frames: FloatArray, sums: FloatArray) -> FloatArray:
     """Return amplitudes [frames, FRAME / 2] of frames [frames, FRAME] less their means; their scale cancels out.
 
     The mean is taken off the spectrum, where Hann's window leaves it in two bins.
     """
-    spectra = np.fft.rfft(frames * _WINDOW)[:, :-1]
-    totals = frames @ _ONES
-    spectra[:, 0] -= totals / 2
-    spectra[:, 1] += totals / 4
-    return np.abs(spectra).astype(np.float32, copy=False)
+    spectra = np.fft.rfft(frames * _WINDOW)
+    spectra[:, 0] -= sums / 2
+    spectra[:, 1] += sums / 4
+    return np.abs(spectra).astype(np.float32, copy=False)[:, :-1]
 
 
 def _nearest(hz: Values, wanted_hz: float) -> int:

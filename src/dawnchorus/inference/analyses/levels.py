@@ -16,11 +16,16 @@ class Moments:
         self.n = 0
         self._sum = self._squares = 0.0
 
-    def add(self, frames: FloatArray) -> None:
-        """Add samples [frames, samples]; sums of short frames stay exact where the mean is larger than the sound."""
+    def add(self, frames: FloatArray) -> FloatArray:
+        """Add samples [frames, samples], and return the sum of each frame.
+
+        Sums of short frames stay exact where the mean is larger than the sound.
+        """
+        sums: FloatArray = frames @ np.ones(frames.shape[1], np.float32)
         self.n += frames.size
-        self._sum += float((frames @ np.ones(frames.shape[1], np.float32)).sum(dtype=np.float64))
+        self._sum += float(sums.sum(dtype=np.float64))
         self._squares += float(np.einsum("ij,ij->i", frames, frames).sum(dtype=np.float64))
+        return sums
 
     @property
     def mean(self) -> float:

@@ -35,13 +35,21 @@ class Framer:
     """Cuts one channel's samples into frames of one length, whatever the blocks."""
 
     def __init__(self, length: int) -> None:
-        self._length = length
-        self.rest = np.empty(0, np.float32)
-        """Samples of the frame that is not complete."""
+        self._frame = np.empty(length, np.float32)
+        self._n = 0
 
-    def push(self, samples: FloatArray) -> FloatArray:
-        """Add samples [n], and return the frames [k, length] that are complete with them."""
-        joined = np.concatenate([self.rest, samples])
-        n = len(joined) // self._length
-        self.rest = joined[n * self._length :]
-        return joined[: n * self._length].reshape(n, self._length)
+    @property
+    def rest(self) -> FloatArray:
+        """Samples of the frame that is not complete."""
+        return self._frame[: self._n]
+
+    def push(self, samples: FloatArray) -> Iterator[FloatArray]:
+        """Add samples [n], and yield each frame [length] that is complete with them, until the next one begins."""
+        while len(samples):
+            part = samples[: len(self._frame) - self._n]
+            samples = samples[len(part) :]
+            self._frame[self._n : self._n + len(part)] = part
+            self._n += len(part)
+            if self._n == len(self._frame):
+                self._n = 0
+                yield self._frame

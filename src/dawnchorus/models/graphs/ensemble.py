@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -22,8 +23,9 @@ from dawnchorus.models.bundle import (
     TrainingSummary,
     new_bundle,
 )
+from dawnchorus.models.engines.registry import open_graph
 from dawnchorus.models.graphs.input_adapter import adapt_input
-from dawnchorus.models.graphs.onnx_files import load_graph, open_onnx_session
+from dawnchorus.models.graphs.onnx_files import load_graph
 from dawnchorus.models.graphs.onnx_writer import OnnxWriter
 from dawnchorus.models.graphs.parity import check_parity, noise_windows
 from dawnchorus.models.graphs.surgery import declare_ends, join_graphs, opset_version, rename_values, unify_opsets
@@ -176,9 +178,12 @@ def _fixed_batch(bundle: Bundle) -> int | None:
 
 def _scores(bundle: Bundle, model: onnx.ModelProto, windows: FloatArray) -> FloatArray:
     """Return a member's scores by its adapted graph [windows, classes]."""
-    session = open_onnx_session(model.SerializeToString())
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, "model.onnx")
+        onnx.save(model, path)
+        graph = open_graph(path)
     # One by one, because some graphs take no more at once.
-    logits = [session.run(["logits"], {"waveform": window[np.newaxis]})[0] for window in windows]
+    logits = [graph.run({"waveform": window[np.newaxis]}, ["logits"])[0] for window in windows]
     return apply_activation(np.concatenate(logits), bundle.info.activation)
 
 

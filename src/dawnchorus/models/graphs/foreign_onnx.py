@@ -6,21 +6,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime import RunOptions
 
 from dawnchorus.errors import ModelError
-from dawnchorus.models.graphs.onnx_files import load_graph, open_onnx_session
-from dawnchorus.models.graphs.ports import Port, Scale, find_layout, with_measured_width
+from dawnchorus.models.bundle import OutputName
+from dawnchorus.models.engines.base import LoadedGraph, Port, Scale
+from dawnchorus.models.engines.registry import open_graph
+from dawnchorus.models.graphs.onnx_files import load_graph
+from dawnchorus.models.graphs.ports import Chosen, find_layout, measure_outputs
 from dawnchorus.models.graphs.surgery import rename_values
 
 BUNDLE_NAMES = frozenset(("waveform", "logits", "embeddings"))
 
-_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64"}
 _PASSING = frozenset(
     ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "QuantizeLinear", "DequantizeLinear")
 )
@@ -40,41 +41,32 @@ class ForeignOnnx:
         ModelError: it takes no waveforms of `window_samples` samples, or does not run.
     """
 
-    def __init__(self, path: Path, window_samples: int) -> None:
-        self._path, self._window_samples = path, window_samples
+    file_name: Literal["model.onnx"] = "model.onnx"
+
+    def __init__(self, path: Path, window_samples: int, *, engine: str | None = None) -> None:
+        self._window_samples = window_samples
         self._model = load_graph(path)
         self._constants = _constants(self._model.graph)
-        session = open_onnx_session(path)
-        inputs = [self._with_scale(_port(info)) for info in session.get_inputs()]
+        graph = open_graph(path, engine=engine)
+        inputs = [self._with_scale(port) for port in graph.inputs]
         self.layout = find_layout(path, inputs, window_samples)
         self._input = inputs[0]
         if self.layout.batch is None:
             with suppress(ModelError):
-                self.outputs, self.n_windows = self._measure(session, 2), 2
+                self.outputs, self.n_windows = self._measure(graph, 2), 2
                 return
             self.layout = self.layout.with_batch(1)
         self.n_windows = self.layout.batch or 1
-        self.outputs = self._measure(session, self.n_windows)
+        self.outputs = self._measure(graph, self.n_windows)
 
-    def _measure(self, session: Any, n_windows: int) -> list[Port]:
-        """Return the outputs with the shapes that they have for so many windows of silence.
+    def _measure(self, graph: LoadedGraph, n_windows: int) -> list[Port]:
+        """Return the outputs with the shapes that they have for so many windows.
 
         Raises:
             ModelError: the graph does not run.
         """
-        given = self._input.encode(np.zeros(self.layout.with_batch(n_windows).shape, np.float32))
-        quiet = RunOptions()
-        quiet.log_severity_level = 4  # what fails is said here
-        try:
-            values = session.run(None, {self._input.name: given}, quiet)
-        except Exception as error:  # onnxruntime's errors have no common base below Exception
-            reason = str(error).splitlines()[0]
-            raise ModelError(
-                f"the graph does not run on {n_windows} windows of {self._window_samples} samples: {reason}",
-                subject=self._path,
-            ) from error
-        ports = zip(session.get_outputs(), values, strict=True)
-        return [with_measured_width(self._with_scale(_port(info)), values) for info, values in ports]
+        ports = measure_outputs(graph, self.layout.with_batch(n_windows), given=self._input)
+        return [self._with_scale(port) for port in ports]
 
     def _with_scale(self, port: Port) -> Port:
         """Return the port with the scale that the nodes next to it use, if its numbers are quantised."""
@@ -103,11 +95,14 @@ class ForeignOnnx:
         nodes += [node for function in self._model.functions for node in _walk(function.node)]
         return list(dict.fromkeys(node.op_type for node in nodes if _is_random(node, self._constants)))
 
-    def save(self, out_path: Path, outputs: dict[str, tuple[Port, int]]) -> None:
-        """Write the graph with the input `waveform` [batch, samples], and outputs [batch, width] of these names.
+    def save(self, folder: Path, chosen: Chosen) -> dict[OutputName, int] | None:
+        """Write the graph with the input `waveform` [batch, samples] and the outputs of a bundle [batch, width].
 
-        Numbers are in single precision on both sides.
+        Numbers are in single precision on both sides. Return None: outputs have the names of a bundle's.
         """
+        outputs = {"logits": (chosen.scores, chosen.n_classes)}
+        if chosen.embeddings is not None and chosen.embedding_dim is not None:
+            outputs["embeddings"] = (chosen.embeddings, chosen.embedding_dim)
         graph = self._model.graph
         prefix = _free_prefix(graph)
         rename_values(graph, {name: prefix + name for name in BUNDLE_NAMES})
@@ -136,7 +131,8 @@ class ForeignOnnx:
             graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, width]))
         for node in reversed(before.nodes(given)):
             graph.node.insert(0, node)
-        onnx.save(self._model, out_path)
+        onnx.save(self._model, folder / self.file_name)
+        return None
 
     def _write_zero_point(self, name: str, chain: _Chain) -> None:
         """Write the zero point of the node that takes the input, where the graph leaves it out.
@@ -195,13 +191,6 @@ class _Chain:
         name = f"{self._prefix}_constant_{sum(len(step[1]) for step in self._steps)}_{values.dtype}"
         self._graph.initializer.append(numpy_helper.from_array(values, name))
         return name
-
-
-def _port(info: Any) -> Port:
-    kind = str(info.type)
-    dtype = _DTYPES.get(kind, kind.removeprefix("tensor(").removesuffix(")"))
-    sizes = [size if isinstance(size, int) and size > 0 else None for size in info.shape or ()]
-    return Port(str(info.name), dtype, tuple(sizes) if info.shape else (None, None))
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, np.ndarray]:

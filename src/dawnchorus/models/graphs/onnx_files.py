@@ -1,7 +1,7 @@
-"""Reading and running of ONNX graphs, some of which come from strangers.
+"""Reading of ONNX graphs, some of which come from strangers.
 
 A graph may name other files that hold its weights; one from a stranger could so read any file of this machine. Every
-graph is therefore opened here, and one that names other files is refused.
+graph is therefore checked here, also before an engine loads it, and one that names other files is refused.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import onnxruntime
 
 from dawnchorus.errors import InvalidBundleError
 from dawnchorus.storage.file_kinds import describe_content
@@ -68,26 +66,6 @@ def _has_external_key(path: Path, _size: int, _mtime_ns: int) -> bool:
     """Search a file, once for each of its states, which size and time of change tell apart."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return content.find(_EXTERNAL_KEY) >= 0
-
-
-def open_onnx_session(graph: Path | bytes) -> onnxruntime.InferenceSession:
-    """Load a graph, from a file or as its bytes, for use on the CPU by one thread.
-
-    Raises:
-        InvalidBundleError: If it is no ONNX model, names other files, or cannot be run.
-    """
-    if isinstance(graph, Path):
-        check_self_contained(graph)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    given = str(graph) if isinstance(graph, Path) else graph
-    try:
-        return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors have no common base below Exception
-        name = graph if isinstance(graph, Path) else "the graph"
-        raise InvalidBundleError(f"{name} cannot be loaded: {error}") from error
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

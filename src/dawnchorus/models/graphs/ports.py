@@ -4,70 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import ModelError
-
-FLOATS = frozenset(("float16", "float32", "float64"))
-QUANTISED = frozenset(("int8", "uint8", "int16", "uint16"))
+from dawnchorus.models.engines.base import LoadedGraph, Port
 
 _EMBEDDINGS = re.compile(r"(?<![a-z])embed", re.IGNORECASE)
 """Names of outputs that are no scores: `embedding`, `spatial_embedding`."""
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Numbers behind whole ones: `scale` times the difference from `zero`."""
-
-    scale: float
-    zero: int
-
-
-@dataclass(frozen=True)
-class Port:
-    """An input or output of a graph."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | None, ...]
-    """None: any size."""
-    scale: Scale | None = None
-    """Of quantised numbers."""
-    alias: str = ""
-    """A second name that it is known by."""
-
-    def __str__(self) -> str:
-        sizes = ", ".join("any" if size is None else str(size) for size in self.shape)
-        return f"{self.name} [{sizes}] {self.dtype}"
-
-    @property
-    def is_convertible(self) -> bool:
-        """True if the port's numbers can be converted to or from single precision."""
-        return self.dtype in FLOATS or (self.dtype in QUANTISED and self.scale is not None)
-
-    def encode(self, values: FloatArray) -> npt.NDArray[Any]:
-        """Turn numbers into those that the port takes."""
-        if self.scale is None:
-            return np.asarray(values, self.dtype)
-        limits = np.iinfo(self.dtype)
-        whole = np.round(values / self.scale.scale) + self.scale.zero
-        return np.asarray(np.clip(whole, limits.min, limits.max), self.dtype)
-
-    def decode(self, values: npt.NDArray[np.generic]) -> FloatArray:
-        """Turn numbers that the port gave into single precision."""
-        decoded = np.asarray(values, np.float32)
-        return decoded if self.scale is None else (decoded - self.scale.zero) * np.float32(self.scale.scale)
-
-    def is_named(self, name: str) -> bool:
-        """Return True if this is one of its names."""
-        return name in (self.name, self.alias)
 
 
 @dataclass(frozen=True)
@@ -202,22 +149,18 @@ def _describe_set_aside(fitting: Sequence[Port], embeddings_output: str | None) 
     return f"{fitting[0].name} has that size, but is not used for the scores, because {reason}. "
 
 
-def with_measured_width(port: Port, values: npt.NDArray[np.generic]) -> Port:
-    """Return the port with the shape of what it gave."""
-    return replace(port, shape=values.shape) if isinstance(values, np.ndarray) else replace(port, dtype="no tensor")
+def measure_outputs(graph: LoadedGraph, layout: Layout, *, given: Port) -> list[Port]:
+    """Return the outputs with the shapes that they have for windows of silence; `given` is the only input.
 
-
-def run_in_batches(
-    run: Callable[[FloatArray], Sequence[FloatArray]], windows: FloatArray, batch: int
-) -> list[FloatArray]:
-    """Run a graph that takes exactly `batch` windows; the last batch is filled up with silence."""
-    batches = []
-    for start in range(0, len(windows), batch):
-        chunk = windows[start : start + batch]
-        n_missing = batch - len(chunk)
-        filled = np.pad(chunk, ((0, n_missing), (0, 0))) if n_missing else chunk
-        batches.append([values[: len(chunk)] for values in run(filled)])
-    return [each[0] if len(each) == 1 else np.concatenate(each) for each in zip(*batches, strict=True)]
+    Raises:
+        ModelError: the graph does not run on so many windows.
+    """
+    silence = given.encode(np.zeros(layout.shape, np.float32))
+    outputs = graph.run({given.name: silence}, [port.name for port in graph.outputs])
+    return [
+        replace(port, shape=values.shape) if isinstance(values, np.ndarray) else replace(port, dtype="no tensor")
+        for port, values in zip(graph.outputs, outputs, strict=True)
+    ]
 
 
 def _is_embedding(port: Port, named: str | None) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +14,15 @@ from dawnchorus.models.bundle import (
     Activation,
     Bundle,
     BundleDescription,
-    OutputName,
     file_sha256,
     new_bundle,
     validation_lines,
 )
 from dawnchorus.models.cleaning import Cleaning
 from dawnchorus.models.graphs.foreign_onnx import ForeignOnnx
-from dawnchorus.models.graphs.ports import Chosen, Port, choose_outputs
+from dawnchorus.models.graphs.foreign_tflite import ForeignTflite
+from dawnchorus.models.graphs.ports import choose_outputs
 from dawnchorus.models.graphs.trial import try_scores
-from dawnchorus.models.litert import LiteRtGraph
 from dawnchorus.taxonomy.labels import Label, doubled_class, label_text
 from dawnchorus.version import __version__
 
@@ -52,43 +50,8 @@ class ModelDescription:
     family: str = "outside"
     cleaning: Cleaning | None = None
     """Steps that the model expects recordings to have gone through."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _AdaptedGraph:
-    """A graph in the form of a bundle."""
-
-    name: str
-    embedding_dim: int | None
-    graph_outputs: dict[OutputName, int] | None
-    last_operator: str
-    """Operator that makes the scores."""
-    choice: str
-    """A sentence on the outputs that are used; empty where there is one."""
-
-
-@dataclass(frozen=True)
-class _OutputChoice:
-    """The number of classes, and the names of outputs where the user gave them."""
-
-    n_classes: int
-    scores_output: str | None
-    embeddings_output: str | None
-
-    def choose(self, graph: Path, outputs: Sequence[Port], *, n_windows: int) -> Chosen:
-        """Choose among outputs that have the shapes of so many windows.
-
-        Raises:
-            ModelError: there is none with a score for each class, or more than one.
-        """
-        return choose_outputs(
-            graph,
-            outputs,
-            n_windows=n_windows,
-            n_classes=self.n_classes,
-            scores_output=self.scores_output,
-            embeddings_output=self.embeddings_output,
-        )
+    engine: str | None = None
+    """Name of the engine that runs it; None: the first that reads its graph."""
 
 
 def wrap_model(
@@ -112,39 +75,61 @@ def wrap_model(
         InputError: no such file, or it is neither ONNX nor TFLite, or a number of the description is out of range.
         ModelError: the graph is not a classifier of waveforms that fits the description.
     """
+    if (doubled := doubled_class(labels)) is not None:
+        first, second = (label_text(labels[index]) for index in doubled)
+        raise InputError(f"labels: expected each class once, got {first!r} and {second!r}, which are one class.")
+    foreign = _open_foreign(graph, description)
+    chosen = choose_outputs(
+        graph,
+        foreign.outputs,
+        n_windows=foreign.n_windows,
+        n_classes=len(labels),
+        scores_output=scores_output,
+        embeddings_output=embeddings_output,
+    )
+    if len(foreign.outputs) > 1:
+        LOG.info(f"{graph}: {chosen.describe(foreign.outputs)}")
+    last_operator = foreign.last_operator(foreign.outputs.index(chosen.scores))  # of the graph as it came
+    with new_bundle(folder) as draft:
+        facts = {
+            "graph": foreign.file_name,
+            "embedding_dim": chosen.embedding_dim,
+            "graph_outputs": foreign.save(draft.folder, chosen),
+        }
+        bundle = draft.describe(_describe(graph, description, facts), labels)
+        try_scores(bundle, last_operator)
+        return draft.finish(_card(description, len(labels)))
+
+
+def _open_foreign(graph: Path, description: ModelDescription) -> ForeignOnnx | ForeignTflite:
+    """Return the graph, if it takes the windows of the description and scores them always alike.
+
+    Raises:
+        InputError: no such file, or it is neither ONNX nor TFLite.
+        ModelError: it is damaged, takes no such windows, or draws random numbers.
+    """
     if not graph.is_file():
         raise InputError(f"{graph}: no such file; expected an ONNX or TFLite model.")
     is_tflite = graph.suffix.lower() == ".tflite"
     if not is_tflite and graph.suffix.lower() != ".onnx":
         hint = f" {KERAS_HINT}" if graph.suffix.lower() in KERAS_SUFFIXES else ""
         raise InputError(f"{graph}: expected a file that ends in .onnx or .tflite.{hint}")
-    if (doubled := doubled_class(labels)) is not None:
-        first, second = (label_text(labels[index]) for index in doubled)
-        raise InputError(f"labels: expected each class once, got {first!r} and {second!r}, which are one class.")
-    window_samples = _window_samples(description)
-    outputs = _OutputChoice(len(labels), scores_output, embeddings_output)
-    with new_bundle(folder) as draft:
-        adapt = _adapt_tflite if is_tflite else _adapt_onnx
-        adapted = adapt(graph, window_samples, outputs=outputs, folder=draft.folder)
-        if adapted.choice:
-            LOG.info(f"{graph}: {adapted.choice}")
-        bundle = draft.describe(_describe(graph, description, adapted), labels)
-        try_scores(bundle, adapted.last_operator)
-        return draft.finish(_card(description, len(labels)))
+    kind = ForeignTflite if is_tflite else ForeignOnnx
+    foreign = kind(graph, _window_samples(description), engine=description.engine)
+    _refuse_random(graph, foreign.random_operators())
+    return foreign
 
 
-def _describe(graph: Path, description: ModelDescription, adapted: _AdaptedGraph) -> BundleDescription:
-    """Return the description of the bundle.
+def _describe(graph: Path, description: ModelDescription, facts: Mapping[str, object]) -> BundleDescription:
+    """Return the description of the bundle; `facts` are fields that the graph states.
 
     Raises:
         InputError: a number is out of range.
     """
     fields = {
         **vars(description),
+        **facts,
         "cleaning": description.cleaning or None,
-        "graph": adapted.name,
-        "embedding_dim": adapted.embedding_dim,
-        "graph_outputs": adapted.graph_outputs,
         "source": f"{graph.name} (sha256 {file_sha256(graph)})",
         "made_by": f"dawnchorus {__version__}",
     }
@@ -180,46 +165,6 @@ def _refuse_random(graph: Path, operators: Sequence[str]) -> None:
             f"{graph}: expected a graph that scores a window always alike, found the operators {', '.join(operators)}, "
             f"which draw random numbers. Export it for inference (in PyTorch after model.eval())."
         )
-
-
-def _adapt_onnx(graph: Path, window_samples: int, *, outputs: _OutputChoice, folder: Path) -> _AdaptedGraph:
-    model = ForeignOnnx(graph, window_samples)
-    _refuse_random(graph, model.random_operators())
-    chosen = outputs.choose(graph, model.outputs, n_windows=model.n_windows)
-    named = {"logits": (chosen.scores, chosen.n_classes)}
-    if chosen.embeddings is not None and chosen.embedding_dim is not None:
-        named["embeddings"] = (chosen.embeddings, chosen.embedding_dim)
-    last_operator = model.last_operator(model.outputs.index(chosen.scores))  # of the graph as it came
-    model.save(folder / "model.onnx", named)
-    return _AdaptedGraph(
-        name="model.onnx",
-        embedding_dim=chosen.embedding_dim,
-        graph_outputs=None,
-        last_operator=last_operator,
-        choice=_describe_choice(chosen, model.outputs),
-    )
-
-
-def _adapt_tflite(graph: Path, window_samples: int, *, outputs: _OutputChoice, folder: Path) -> _AdaptedGraph:
-    model = LiteRtGraph(graph, window_samples)
-    _refuse_random(graph, model.random_operators())
-    ports = model.measured_outputs(window_samples)
-    chosen = outputs.choose(graph, ports, n_windows=model.batch)
-    positions: dict[OutputName, int] = {"logits": ports.index(chosen.scores)}
-    if chosen.embeddings is not None:
-        positions["embeddings"] = ports.index(chosen.embeddings)
-    shutil.copyfile(graph, folder / "model.tflite")
-    return _AdaptedGraph(
-        name="model.tflite",
-        embedding_dim=chosen.embedding_dim,
-        graph_outputs=positions,
-        last_operator=model.last_operator(positions["logits"]),
-        choice=_describe_choice(chosen, ports),
-    )
-
-
-def _describe_choice(chosen: Chosen, outputs: Sequence[Port]) -> str:
-    return chosen.describe(outputs) if len(outputs) > 1 else ""
 
 
 def _card(description: ModelDescription, n_classes: int) -> str:

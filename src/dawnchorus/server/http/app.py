@@ -21,8 +21,11 @@ from dawnchorus.server.http.routes import (
     dashboard_compat,
     health,
     identify,
+    identify_page,
     inference,
     jobs,
+    list_pages,
+    lists,
     models,
     pages,
     recordings,
@@ -39,7 +42,20 @@ CLIENT_GONE = 499
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 
-ROUTE_MODULES = (pages, dashboard_compat, health, identify, inference, recordings, jobs, training_data, models)
+ROUTE_MODULES = (
+    identify_page,
+    list_pages,
+    pages,
+    dashboard_compat,
+    health,
+    identify,
+    inference,
+    lists,
+    recordings,
+    jobs,
+    training_data,
+    models,
+)
 
 STATIC_FOLDERS: list[str | tuple[str, str]] = [("dawnchorus.server.http", "static"), ("dawnchorus.reports", "static")]
 

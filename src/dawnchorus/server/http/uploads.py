@@ -274,7 +274,7 @@ def _extended_name(disposition: bytes) -> str | None:
 
 
 class _FormParser(MultiPartParser):
-    """Starlette's parser with support of `filename*`."""
+    """Starlette's parser with support of `filename*` and of names that HTML's form encoding has escaped."""
 
     _is_complete = False
     """True once the closing boundary has arrived."""
@@ -320,8 +320,16 @@ class _FormParser(MultiPartParser):
         if name is not None:
             part.content_disposition = (part.content_disposition or b"") + b'; filename="upload"'  # makes it a file
         super().on_headers_finished()
-        if name is not None and part.file is not None:
-            part.file.filename = name
+        if part.file is not None:
+            part.file.filename = _ESCAPES.sub(_unescape, part.file.filename or "") if name is None else name
+
+
+_ESCAPES = re.compile("%(22|0A|0D)", re.IGNORECASE)
+"""Quotes and line breaks in the names of files, as HTML's form encoding writes them; nothing else is escaped."""
+
+
+def _unescape(match: re.Match[str]) -> str:
+    return chr(int(match[1], 16))
 
 
 @asynccontextmanager

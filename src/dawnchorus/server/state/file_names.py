@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dawnchorus.audio.file_names import text_before_time
+
 MAX_NAME = 255
 """Bytes."""
 
@@ -10,3 +12,8 @@ def base_name(given: str) -> str:
     """Return the last part of a client's file name, cut to the length that file systems take."""
     last = given.replace("\\", "/").rpartition("/")[2].replace("\0", "")
     return last.encode("utf-8", "replace")[:MAX_NAME].decode("utf-8", "ignore") or "upload"
+
+
+def find_site(name: str) -> str | None:
+    """Return the site that recorders write before the time into a file's name (SITE7_20260512_040000.wav)."""
+    return text_before_time(name).strip(" _-.,()[]") or None

@@ -70,9 +70,11 @@ class Base(DeclarativeBase):
 
 
 class Recording(Base):
-    """A stored recording."""
+    """A stored recording, or one that could not be identified, of which there is no audio."""
 
     __tablename__ = "recordings"
+    __table_args__ = (Index("ix_recordings_added_at", "added_at", "sha256", unique=True),)
+    """Lists have this order; it is unique, so that the database need not sort what it joins."""
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     name: Mapped[str] = mapped_column(String(255))
@@ -84,7 +86,15 @@ class Recording(Base):
     """By the recorder's clock, ISO 8601."""
     latitude: Mapped[float | None]
     longitude: Mapped[float | None]
-    added_at: Mapped[datetime] = mapped_column(default=now, index=True)
+    added_at: Mapped[datetime] = mapped_column(default=now)
+    site: Mapped[str | None] = mapped_column(String(255), index=True)
+    error: Mapped[str | None] = mapped_column(Text)
+    """Reason why it could not be identified."""
+    latest_identification: Mapped[int | None]
+    """Id of the identification whose detections count; no foreign key, since that table refers to this one."""
+    n_detections: Mapped[int] = mapped_column(default=0, server_default="0")
+    best_score: Mapped[float | None]
+    """Number of detections and highest score of the latest identification."""
 
 
 AUTOINCREMENT = {"sqlite_autoincrement": True}
@@ -113,14 +123,40 @@ class Identification(Base):
     week: Mapped[int | None]
 
 
+class RecordingSpecies(Base):
+    """A species in the latest identification of a recording, so that lists need not count detections."""
+
+    __tablename__ = "recording_species"
+    __table_args__ = (
+        Index("ix_recording_species_scientific_name", "scientific_name", "added_at", "recording", unique=True),
+    )
+
+    recording: Mapped[str] = mapped_column(ForeignKey("recordings.sha256", ondelete="CASCADE"), primary_key=True)
+    scientific_name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    common_name: Mapped[str] = mapped_column(String(255))
+    n_detections: Mapped[int]
+    best_score: Mapped[float]
+    added_at: Mapped[datetime]
+    """Copy of the recording's, for the order of lists."""
+
+
+class Species(Base):
+    """A species that was detected in some stored recording, under one of its common names."""
+
+    __tablename__ = "species"
+
+    scientific_name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    common_name: Mapped[str] = mapped_column(String(255), primary_key=True)
+
+
 class DetectionRow(Base):
     """A detection in a stored recording: the columns of `formats.columns`, and the rows that it belongs to."""
 
     __tablename__ = "detections"
-    __table_args__ = AUTOINCREMENT
+    __table_args__ = (Index("ix_detections_identification", "identification", "scientific_name"), AUTOINCREMENT)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    identification: Mapped[int] = mapped_column(ForeignKey("identifications.id", ondelete="CASCADE"), index=True)
+    identification: Mapped[int] = mapped_column(ForeignKey("identifications.id", ondelete="CASCADE"))
     recording: Mapped[str] = mapped_column(ForeignKey("recordings.sha256", ondelete="CASCADE"), index=True)
     start_s: Mapped[float]
     end_s: Mapped[float]
@@ -150,6 +186,8 @@ class Review(Base):
     """The correct species, for "other"."""
     common_name: Mapped[str | None] = mapped_column(String(255))
     at: Mapped[datetime] = mapped_column(default=now)
+    recording: Mapped[str] = mapped_column(String(64), server_default="", index=True)
+    """Recording of the detection, for counts."""
 
 
 class LabeledRecording(Base):
@@ -298,7 +336,7 @@ class EndedSession(Base):
 
 
 FILE_REFERENCES = union_all(
-    select(Recording.sha256.label("sha256")),
+    select(Recording.sha256.label("sha256")).where(Recording.error.is_(None)),
     select(LabeledRecording.sha256),
     select(Model.storage_key).where(Model.source == "retrained"),
     select(JobFile.sha256).join(Job, Job.id == JobFile.job).where(Job.status.in_(ACTIVE_STATUSES)),

@@ -245,6 +245,7 @@ class TrainingData:
             channel = scored_channel(session, row)
         review = Review(
             detection=row.id,
+            recording=row.recording,
             verdict=verdict,
             scientific_name=None if other is None else other.scientific_name,
             common_name=None if other is None else other.common_name,

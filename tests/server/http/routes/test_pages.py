@@ -14,7 +14,7 @@ from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.server.settings import Role
 
-PAGES = ("/", "/history", "/review", "/training", "/models", "/system", "/docs")
+PAGES = ("/", "/recordings", "/detections", "/review", "/training", "/models", "/system", "/docs")
 
 
 def test_recording_page_has_spectrograms_audio_and_table(
@@ -23,7 +23,7 @@ def test_recording_page_has_spectrograms_audio_and_table(
     del birdnet  # it is made
     client = serve(models_folder=store.folder)
     home = client.get("/")
-    assert "Which bird was that?" in home.text
+    assert "Identify birds in recordings" in home.text
     assert "default-src 'self'" in home.headers["content-security-policy"]
     assert "unsafe" not in home.headers["content-security-policy"]
     name = f'"my" <script>.wav {dawn.name}'
@@ -32,7 +32,7 @@ def test_recording_page_has_spectrograms_audio_and_table(
     assert "Common Cuckoo" in reply.text
     assert "<i>Cuculus canorus</i>" in reply.text
     assert "2026-05-01T03:45:00" in reply.text
-    for page in (reply.text, client.get("/history").text, client.get("/").text):
+    for page in (reply.text, client.get("/recordings").text, client.get("/detections").text, client.get("/").text):
         assert "<script>." not in page
         assert "&lt;script&gt;.wav" in page
     plots = re.findall(r'src="(/api/v1/[^"]+/spectrogram[^"]*)"', reply.text)
@@ -46,10 +46,14 @@ def test_recording_page_has_spectrograms_audio_and_table(
         assert client.get(page).status_code == 200, page
     assert "Common Cuckoo" in client.get("/review").text
     assert "Common Cuckoo" in client.get("/system").text
-    assert "Common Cuckoo" not in client.get("/history?species=tit&min_score=0.5").text
-    assert "Great Tit" in client.get("/history?species=tit&min_score=0.5&since=2026-01-01&reviewed=false").text
-    assert "Widen the filters" in client.get("/history?reviewed=true").text
-    assert client.get("/history?since=tomorrow").status_code == 400
+    assert "Common Cuckoo" not in client.get("/detections?species=tit&min_score=0.5").text
+    assert (
+        "Great Tit" in client.get("/detections?species=tit&min_score=0.5&recorded_from=2026-05-01&reviewed=false").text
+    )
+    assert "match these filters" in client.get("/detections?reviewed=true").text
+    assert "Great Tit</a>" in client.get("/detections?species=Great Titt").text, "the nearest name"
+    assert client.get("/recordings?recorded_from=tomorrow").status_code == 422
+    assert client.get("/history").headers["location"] == "/detections"
 
 
 def test_what_does_not_work_is_said_on_the_page(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
@@ -92,8 +96,8 @@ def test_the_charts_of_others_are_as_published_and_have_what_they_draw_on_the_pa
     assert '<tr data-name="Quiet Bird" data-value="1">' in page
     assert re.search(r'<tr data-name="Quiet Bird" data-value="0.75\d*" data-at="\d{4}-[^"]+">', page)
     assert "style=" not in page, "the policy for contents refuses it"
-    history = client.get("/history").text
-    assert 'are counted on the page <a href="/system">' in history, "what was only predicted is not listed"
+    recordings = client.get("/recordings").text
+    assert 'are counted on the page <a href="/system">' in recordings, "what was only predicted is not listed"
 
 
 def test_login_grants_the_role_of_its_token(level_bundle: Bundle, serve: Serve, tone: Path) -> None:

@@ -78,7 +78,6 @@ def classes(service: ServiceDependency) -> dict[str, Any]:
 @router.get("/system_stats", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def system_stats(service: ServiceDependency) -> dict[str, Any]:
     """Report resources of this server's process, and numbers of queued and stored recordings."""
-    n_recordings, _ = service.detections.list_recordings(limit=1, offset=0)
     return {
         "uptime_seconds": round(service.uptime_s, 3),
         "cpu_cores": usable_cores(),
@@ -87,7 +86,7 @@ def system_stats(service: ServiceDependency) -> dict[str, Any]:
         "disk_free_bytes": shutil.disk_usage(service.settings.data).free,
         "waiting": service.pool.n_waiting,
         "jobs": service.jobs.count_by_status(ACTIVE_STATUSES),
-        "recordings": n_recordings,
+        "recordings": service.detections.count_recordings(),
         "lessons": service.training_data.count(),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +14,9 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator, Field
 
-from dawnchorus.errors import InputError
+from dawnchorus.audio.metadata import with_name
+from dawnchorus.audio.process import RecordingHeader
+from dawnchorus.errors import AudioError, InputError
 from dawnchorus.formats.columns import build_json_schema, round_values
 from dawnchorus.formats.detection_columns import iterate_rows
 from dawnchorus.formats.registry import FORMATS, TableFormat
@@ -42,7 +44,7 @@ from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.tables import Job
 from dawnchorus.tables import parse_latitude, parse_longitude
-from dawnchorus.types import ChannelOption
+from dawnchorus.types import ChannelOption, RecordingMetadata
 
 SCHEMA = 1
 
@@ -71,7 +73,16 @@ class IdentifyRequest(RequestParameters):
     week: Week = Options.week
     range_threshold: RangeThreshold = Options.range_threshold
     format: str = Field(default="json", description="json, or the name of a table format.")
-    store: bool = Field(default=False, description="Store the audio and the detections for the history.")
+    own_location_first: bool = Field(
+        default=False,
+        description="Use `lat`, `lon` and `week` only where the recording itself has no location or time.",
+    )
+    store: bool = Field(default=False, description="Store the audio and the detections; they are then listed.")
+    site: str | None = Field(
+        default=None,
+        max_length=255,
+        description="Site of a stored recording; by default what its name has before the time.",
+    )
     background: bool | None = Field(
         default=None, description="Run as a job; by default if it is longer than ten minutes."
     )
@@ -107,12 +118,13 @@ _BODY = {
 _SENTENCES = {"type": "array", "items": {"type": "string"}}
 _REPLY = {
     "type": "object",
-    "required": ["schema", "recording", "duration_s", "bundle_id", "warnings", "notes", "detections"],
+    "required": ["schema", "recording", "duration_s", "bundle_id", "sha256", "warnings", "notes", "detections"],
     "properties": {
         "schema": {"type": "integer"},
         "recording": {"type": "string"},
         "duration_s": {"type": "number"},
         "bundle_id": {"type": "string"},
+        "sha256": {"type": ["string", "null"], "description": "Id of the recording, if it was stored."},
         "warnings": {**_SENTENCES, "description": "Faults of the sound, and parameters without effect."},
         "notes": {
             **_SENTENCES,
@@ -146,20 +158,60 @@ async def identify(
     async with receive_recording(service, request, bypass_queue_limit=bool(query.background)) as (path, name):
         merged = merge_fields(query, request.state.texts)
         output_format = None if merged.format == "json" else FORMATS.lookup(merged.format)
-        options = merged.options()
-        if merged.background or (merged.background is None and await is_long(service, path, merged.channel)):
-            _refuse_without_effect(merged, service.settings.limits)
-            job = await asyncio.to_thread(enqueue, service, path, name, options)
-            return JSONResponse(job_fields(job), 202, {"Location": f"/api/v1/jobs/{job.id}"})
-        result = await service.identify(path, options, name)
-        best = max(result.table.detections, key=lambda d: d.score, default=None)
-        if merged.store:
-            await asyncio.to_thread(service.detections.store, result, path, name=name, options=options)
-        else:
-            service.detections.count(result, best)
+        done = await identify_upload(service, merged, path, name)
+    if isinstance(done, Job):
+        return JSONResponse(job_fields(done), 202, {"Location": f"/api/v1/jobs/{done.id}"})
     empty = note_empty([*request.query_params.multi_items(), *request.state.texts.items()])
-    result = replace(result, warnings=(*result.warnings, *empty))
-    return await asyncio.to_thread(_build_response, result, name, options, output_format)
+    result = replace(done.result, warnings=(*done.result.warnings, *empty))
+    return await asyncio.to_thread(_build_response, replace(done, result=result), name, output_format)
+
+
+@dataclass(frozen=True)
+class Identified:
+    """An identified upload, with the options that were used, and its sha256 if it is stored."""
+
+    result: IdentifyResult
+    options: Options
+    sha256: str | None
+
+
+async def identify_upload(service: Service, query: IdentifyRequest, path: Path, name: str) -> Identified | Job:
+    """Identify an upload and store it if that is asked for, or return the job that does it.
+
+    Raises:
+        AudioError: it cannot be opened, or exceeds the limits; if it was to be stored, the list of recordings says so.
+        InputError, OverloadedError, OutputError: see the methods of `Service`.
+    """
+    options = query.options()
+    try:
+        is_job = bool(query.background)
+        if query.background is None or query.own_location_first:
+            header = await service.probe(path)
+            if query.own_location_first:
+                options = _give_way(options, with_name(header.metadata, name))
+            if query.background is None:
+                is_job = _is_long(header, query.channel, service.settings.limits)
+        if is_job:
+            _refuse_without_effect(query, service.settings.limits)
+            return await asyncio.to_thread(enqueue, service, path, name, options, query.site)
+        result = await service.identify(path, options, name)
+    except AudioError as error:
+        if query.store:
+            failure = partial(service.detections.store_failure, name=name, reason=error.reason, site=query.site)
+            await asyncio.to_thread(failure, path)
+        raise
+    if query.store:
+        store = partial(service.detections.store, name=name, options=options, site=query.site)
+        return Identified(result, options, await asyncio.to_thread(store, result, path))
+    service.detections.count(result, max(result.table.detections, key=lambda d: d.score, default=None))
+    return Identified(result, options, None)
+
+
+def _give_way(options: Options, own: RecordingMetadata) -> Options:
+    """Return the options without the location and the week that the recording has itself."""
+    if own.latitude is not None:
+        options = replace(options, latitude=None, longitude=None)
+    return options if own.start_time is None else replace(options, week=None)
 
 
 def _refuse_without_effect(query: IdentifyRequest, limits: Limits) -> None:
@@ -182,18 +234,13 @@ def _refuse_without_effect(query: IdentifyRequest, limits: Limits) -> None:
         )
 
 
-async def is_long(service: Service, path: Path, channel: ChannelOption = "mean") -> bool:
-    """Return True if a recording takes too long for a synchronous response.
-
-    Raises:
-        AudioError: it cannot be opened, or exceeds the limits.
-    """
-    info = await service.probe(path)
-    scored_s = (info.duration_s or 0.0) * (info.n_channels if channel == "each" else 1)
-    return scored_s > service.settings.limits.max_sync_s
+def _is_long(header: RecordingHeader, channel: ChannelOption, limits: Limits) -> bool:
+    """Return True if a recording takes too long for a synchronous response."""
+    n_scored = header.info.n_channels if channel == "each" else 1
+    return (header.info.duration_s or 0.0) * n_scored > limits.max_sync_s
 
 
-def enqueue(service: Service, path: Path, name: str, options: Options) -> Job:
+def enqueue(service: Service, path: Path, name: str, options: Options, site: str | None) -> Job:
     """Store a recording and add a job that identifies it.
 
     Raises:
@@ -201,13 +248,14 @@ def enqueue(service: Service, path: Path, name: str, options: Options) -> Job:
         OutputError: there is no space.
     """
     with service.files.keep(path) as (session, sha256):
-        parameters = {"sha256": sha256, "name": name, "options": asdict(options)}
+        parameters = {"sha256": sha256, "name": name, "options": asdict(options), "site": site}
         return service.jobs.insert(session, "identify", parameters, files=[sha256])
 
 
-def _build_response(result: IdentifyResult, name: str, options: Options, output_format: TableFormat | None) -> Response:
+def _build_response(identified: Identified, name: str, output_format: TableFormat | None) -> Response:
+    result = identified.result
     table = replace(result.table, recording=name)
-    provenance = build_provenance(result.bundle, options, range_filter=has_range(table.detections))
+    provenance = build_provenance(result.bundle, identified.options, range_filter=has_range(table.detections))
     if output_format is not None:
         stream = io.BytesIO()
         output_format.write(stream, [table], provenance)
@@ -215,4 +263,5 @@ def _build_response(result: IdentifyResult, name: str, options: Options, output_
     rows = [round_values(row) for row in iterate_rows(table, provenance)]
     header: dict[str, Any] = {"schema": SCHEMA, "recording": name, "duration_s": table.duration_s}
     texts = {"warnings": list(result.warnings), "notes": list(result.notes)}
-    return JSONResponse({**header, "bundle_id": result.bundle.id, **texts, "detections": rows})
+    stored = {"bundle_id": result.bundle.id, "sha256": identified.sha256}
+    return JSONResponse({**header, **stored, **texts, "detections": rows})

@@ -105,8 +105,8 @@ async def compare(
 
 def _compare(service: Service, body: CompareRequest, min_score: float) -> dict[str, Any]:
     first, second = (service.catalog.open(name) for name in (body.first, body.second))
-    _, rows = service.detections.list_recordings(limit=body.n_recordings, offset=0)
-    short = [recording for recording, _ in rows if (recording.duration_s or 0) <= MAX_COMPARED_S]
+    rows = service.detections.latest_recordings(limit=body.n_recordings)
+    short = [recording for recording in rows if (recording.duration_s or 0) <= MAX_COMPARED_S]
     paths = {service.files.local(recording.sha256): recording for recording in short}
     options = Options(min_score=min_score)
     species = [_detect_species(service.pool, bundle, list(paths), options) for bundle in (first, second)]

@@ -21,20 +21,19 @@ from dawnchorus.formats.registry import FORMATS, TableFormat
 from dawnchorus.plotting.clip import CLIP_MARGIN_S, draw_clip
 from dawnchorus.plotting.spectrogram import RATE_HZ, clip_spectrogram, stretch_spectrogram
 from dawnchorus.plotting.strip import draw_strip
-from dawnchorus.server.history import DetectionQuery, DetectionRecord, to_detection
+from dawnchorus.server.history import apply_reviews
 from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency
 from dawnchorus.server.http.responses import RenderedResponse, while_connected
 from dawnchorus.server.http.routes.replies import (
     JsonRoute,
-    Limit,
-    Offset,
     Sha256,
     detection_fields,
     error_responses,
     recording_fields,
     review_fields,
 )
+from dawnchorus.server.listing import DetectionRecord
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.tables import DetectionRow, Identification, Recording
@@ -60,17 +59,6 @@ MAX_LISTED = 100_000
 Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
-
-
-@router.get("/recordings", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
-def recordings(service: ServiceDependency, limit: Limit = 50, offset: Offset = 0) -> dict[str, Any]:
-    """Return stored recordings, the latest first."""
-    n, rows = service.detections.list_recordings(limit=limit, offset=offset)
-    fields = [
-        {**recording_fields(recording), "best_species": latest.species, "best_score": latest.score}
-        for recording, latest in rows
-    ]
-    return {"total": n, "recordings": fields}
 
 
 @router.get("/recordings/{sha256}", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses(404))
@@ -151,7 +139,11 @@ async def recording_detections(
     sha256: Sha256,
     output: Annotated[str, Query(alias="format", description="json, or the name of a table's format.")] = "json",
 ) -> Response:
-    """Return the detections of a recording as JSON or in a table format."""
+    """Return the detections of a recording as JSON or in a table format.
+
+    JSON has all with their reviews. Tables have what people corrected: wrong detections are left out, and another
+    species has its row.
+    """
     row = await run_in_threadpool(service.detections.get_recording, sha256)
     if output == "json":
         write, media_type = partial(_write_json, service, row), "application/json"
@@ -189,7 +181,7 @@ def _tables(row: Recording, run: Identification, pages: Iterator[list[DetectionR
     start_time = None if row.recorded_at is None else datetime.fromisoformat(row.recorded_at)
     metadata = RecordingMetadata(start_time=start_time, latitude=run.latitude, longitude=run.longitude)
     for page in pages:
-        rows = tuple(to_detection(each.detection) for each in page)
+        rows = tuple(apply_reviews(page))
         yield RecordingTable(row.name, 0.0, row.rate_hz or 0, metadata, run.week, rows)
 
 
@@ -203,24 +195,6 @@ def _read_provenance(service: Service, run: Identification, records: list[Detect
     is_each = bool(records) and records[0].detection.channel is not None
     parameters = {"channel": "each"} if is_each else {}
     return Provenance(service.catalog.get(run.bundle_id).name, "", run.bundle_id, "", parameters)
-
-
-@router.get("/detections", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
-def detections(
-    service: ServiceDependency,
-    species: Annotated[str | None, Query(max_length=200, description="Substring of either name.")] = None,
-    min_score: Annotated[float, Query(ge=0, le=1)] = 0.0,
-    reviewed: bool | None = None,  # noqa: FBT001 - a query's
-    recording: Sha256 | None = None,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    limit: Limit = 50,
-    offset: Offset = 0,
-) -> dict[str, Any]:
-    """Return the detections of stored recordings, the latest first."""
-    query = DetectionQuery(species, min_score, recording, reviewed, since, until)
-    n, records = service.detections.find(query, limit=limit, offset=offset)
-    return {"total": n, "detections": [detection_fields(each) for each in records]}
 
 
 @router.get(

@@ -13,10 +13,10 @@ from starlette.types import Message
 
 from dawnchorus.errors import InputError
 from dawnchorus.formats.columns import round_values
-from dawnchorus.server.history import DetectionRecord
 from dawnchorus.server.http.error_handlers import MEDIA_TYPE
 from dawnchorus.server.http.json_bodies import parse_json
 from dawnchorus.server.http.uploads import read_body
+from dawnchorus.server.listing import DetectionRecord, RecordingRecord, RecordingState
 from dawnchorus.server.state.tables import Job, Recording, Review
 
 MAX_PAGE = 200
@@ -103,9 +103,27 @@ def as_fields(row: Any) -> dict[str, Any]:
 
 
 def recording_fields(row: Recording) -> dict[str, Any]:
-    """Return the fields of a recording, with the paths of its audio and spectrogram."""
-    base = f"api/v1/recordings/{row.sha256}"
-    return {**as_fields(row), "audio": f"/{base}/audio", "spectrogram": f"/{base}/spectrogram"}
+    """Return the fields of a recording, with its state and the paths of its audio and spectrogram."""
+    base = f"/api/v1/recordings/{row.sha256}"
+    fields = {name: value for name, value in as_fields(row).items() if name != "latest_identification"}
+    return {**fields, "state": recording_state(row), "audio": f"{base}/audio", "spectrogram": f"{base}/spectrogram"}
+
+
+def recording_state(row: Recording) -> RecordingState:
+    """Return the state of a recording."""
+    return "failed" if row.error is not None else "detections" if row.n_detections else "no_detections"
+
+
+def listed_recording_fields(record: RecordingRecord) -> dict[str, Any]:
+    """Return the fields of a recording in a list, with its best species."""
+    names = "scientific_name", "common_name", "n_detections", "best_score"
+    species = [{name: getattr(each, name) for name in names} for each in record.species]
+    return {
+        **recording_fields(record.recording),
+        "species": species,
+        "n_species": record.n_species,
+        "n_reviewed": record.n_reviewed,
+    }
 
 
 def detection_fields(record: DetectionRecord) -> dict[str, Any]:

@@ -27,13 +27,13 @@ export async function request(method, path, body) {
 }
 
 // Sends a form and reports the upload progress; resolves with the finished request.
-function send(url, form, onProgress) {
+export function send(url, form, onProgress) {
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();
     xhr.open("POST", url);
     xhr.setRequestHeader("X-CSRF-Token", root.csrf);
     xhr.upload.onprogress = event => event.lengthComputable && onProgress(event.loaded / event.total);
-    xhr.onload = () => resolve(xhr);
+    xhr.onload = () => { offline.hidden = true; resolve(xhr); };
     xhr.onerror = () => { offline.hidden = false; reject(new Error("Cannot reach the server, or it ended the transfer.")); };
     xhr.send(form);
   });
@@ -44,61 +44,11 @@ window.addEventListener("online", () => { offline.hidden = true; });
 
 // ---------------------------------------------------------------- dropping files
 
-function droppable(form, take) {
+function droppable(form, receive) {
   const over = on => event => { event.preventDefault(); form.classList.toggle("over", on); };
   form.addEventListener("dragover", over(true));
   form.addEventListener("dragleave", over(false));
-  form.addEventListener("drop", event => { over(false)(event); if (event.dataTransfer.files.length) take(event.dataTransfer.files); });
-}
-
-for (const form of all("[data-upload]")) {
-  const input = form.querySelector("input[type=file]"), button = form.querySelector("[type=submit]");
-  const status = form.querySelector("[data-status]"), bar = form.querySelector("progress");
-  const upload = async () => {
-    button.disabled = true; bar.hidden = false; status.textContent = "Sending…";
-    try {
-      const reply = await send(form.action, new FormData(form), share => {
-        bar.value = share;
-        if (share === 1) { bar.removeAttribute("value"); status.textContent = "Analyzing…"; }
-      });
-      if (reply.status < 400) { location.href = reply.responseURL; return; }
-      const shown = new DOMParser().parseFromString(reply.responseText, "text/html").querySelector("main .problem");
-      status.textContent = shown ? shown.textContent : `The server answered ${reply.status}.`;
-    } catch (error) { status.textContent = error.message; }
-    button.disabled = false; bar.hidden = true;
-  };
-  droppable(form, files => { input.files = files; upload(); });
-  form.addEventListener("submit", event => { event.preventDefault(); upload(); });
-  microphone(form, input, status, upload);
-}
-
-function microphone(form, input, status, upload) {
-  const button = form.querySelector("[data-microphone]");
-  if (!navigator.mediaDevices || !window.MediaRecorder) return;
-  button.hidden = false;
-  let recorder = null;
-  button.addEventListener("click", async () => {
-    if (recorder) { recorder.stop(); return; }
-    try {
-      const sound = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
-      const stream = await navigator.mediaDevices.getUserMedia({ audio: sound });
-      const parts = [];
-      recorder = new MediaRecorder(stream);
-      recorder.ondataavailable = event => parts.push(event.data);
-      recorder.onstop = () => {
-        stream.getTracks().forEach(track => track.stop());
-        const suffix = recorder.mimeType.includes("mp4") ? "m4a" : recorder.mimeType.includes("ogg") ? "ogg" : "webm";
-        const name = `microphone ${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.${suffix}`;
-        const files = new DataTransfer();
-        files.items.add(new File(parts, name, { type: recorder.mimeType }));
-        input.files = files.files;
-        recorder = null; button.textContent = "Record from the microphone";
-        upload();
-      };
-      recorder.start();
-      button.textContent = "Stop and identify"; status.textContent = "Recording…";
-    } catch (error) { status.textContent = `The microphone cannot be used (${error.message}).`; }
-  });
+  form.addEventListener("drop", event => { over(false)(event); if (event.dataTransfer.files.length) receive(event.dataTransfer.files); });
 }
 
 // ---------------------------------------------------------------- buttons that send a request

@@ -1,0 +1,140 @@
+"""The protocol of engines: a graph is loaded from its file, and run on arrays by the names of its ports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.arrays import FloatArray
+from dawnchorus.errors import ModelError
+
+FLOATS = frozenset(("float16", "float32", "float64"))
+QUANTISED = frozenset(("int8", "uint8", "int16", "uint16"))
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Numbers behind whole ones: `scale` times the difference from `zero`."""
+
+    scale: float
+    zero: int
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of a graph."""
+
+    name: str
+    dtype: str
+    """NumPy's name of the type; another text for what is no tensor."""
+    shape: tuple[int | None, ...]
+    """None: any size."""
+    scale: Scale | None = None
+    """Of quantised numbers."""
+    alias: str = ""
+    """A second name that it is known by."""
+
+    def __str__(self) -> str:
+        sizes = ", ".join("any" if size is None else str(size) for size in self.shape)
+        return f"{self.name} [{sizes}] {self.dtype}"
+
+    @property
+    def is_convertible(self) -> bool:
+        """True if the port's numbers can be converted to or from single precision."""
+        return self.dtype in FLOATS or (self.dtype in QUANTISED and self.scale is not None)
+
+    def encode(self, values: FloatArray) -> Array:
+        """Turn numbers into those that the port takes."""
+        if self.scale is None:
+            return np.asarray(values, self.dtype)
+        limits = np.iinfo(self.dtype)
+        whole = np.round(values / self.scale.scale) + self.scale.zero
+        return np.asarray(np.clip(whole, limits.min, limits.max), self.dtype)
+
+    def decode(self, values: Array) -> FloatArray:
+        """Turn numbers that the port gave into single precision."""
+        decoded = np.asarray(values, np.float32)
+        return decoded if self.scale is None else (decoded - self.scale.zero) * np.float32(self.scale.scale)
+
+    def is_named(self, name: str) -> bool:
+        """Return True if this is one of its names."""
+        return name in (self.name, self.alias)
+
+
+class LoadedGraph(Protocol):
+    """A graph in memory; threads can share one."""
+
+    @property
+    def inputs(self) -> Sequence[Port]:
+        """Inputs in the order of the file; those of an engine that runs one window at a time have a batch of 1."""
+        ...
+
+    @property
+    def outputs(self) -> Sequence[Port]:
+        """Outputs in the order of the file, each with a name of its own."""
+        ...
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Any]:
+        """Compute the outputs of these names, of which later runs change nothing, from one array for each input.
+
+        Raises:
+            ModelError: arrays of another name, type or shape, or the computation fails.
+        """
+        ...
+
+
+def check_inputs(path: Path, ports: Sequence[Port], inputs: Mapping[str, Array]) -> None:
+    """Check the arrays that a graph is to run on, for engines that do not do so themselves.
+
+    Raises:
+        ModelError: they are not of the names, types and shapes of the graph's inputs.
+    """
+    if inputs.keys() != {port.name for port in ports} or not all(_fits(port, inputs[port.name]) for port in ports):
+        expected = ", ".join(map(str, ports))
+        given = ", ".join(f"{name} {list(values.shape)} {values.dtype}" for name, values in inputs.items())
+        raise ModelError(f"the graph does not run: expected {expected}, got {given or 'nothing'}.", subject=path)
+
+
+def _fits(port: Port, values: Array) -> bool:
+    sizes = zip(port.shape, values.shape, strict=False)
+    is_shaped = len(port.shape) == values.ndim and all(own in (None, size) for own, size in sizes)
+    return is_shaped and values.dtype == port.dtype
+
+
+class OpenGraph(Protocol):
+    """Loading of a graph."""
+
+    def __call__(self, path: Path, *, n_threads: int) -> LoadedGraph:
+        """Load a graph from its file; a run uses up to `n_threads` threads.
+
+        Raises:
+            InvalidBundleError: the file is damaged, or has operators that the engine does not know.
+            MissingExtraError: the library is not installed.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A library that runs graphs.
+
+    Args:
+        name: in lower case, as users type it.
+        summary: a phrase for lists.
+        suffixes: ends of the files that it reads.
+        package: name that the library is imported by.
+        open: loads a graph.
+    """
+
+    name: str
+    summary: str
+    suffixes: tuple[str, ...]
+    package: str
+    open: OpenGraph

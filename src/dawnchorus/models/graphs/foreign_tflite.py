@@ -1,0 +1,59 @@
+"""A foreign TFLite graph, which a bundle holds as it is."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from dawnchorus.models.bundle import OutputName
+from dawnchorus.models.engines.registry import open_graph
+from dawnchorus.models.graphs.ports import Chosen, find_layout, measure_outputs
+from dawnchorus.models.graphs.tflite_file import TfliteFile
+
+_OPERATORS = {"LOGISTIC": "Sigmoid", "SOFTMAX": "Softmax", "LOG_SOFTMAX": "LogSoftmax", "TANH": "Tanh", "LOG": "Log"}
+"""Operators by their names in ONNX."""
+_PASSING = frozenset(("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "CAST", "QUANTIZE", "DEQUANTIZE"))
+
+
+_RANDOM = frozenset(("RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM", "MULTINOMIAL"))
+
+
+class ForeignTflite:
+    """A graph of which one input and all outputs are known.
+
+    Raises:
+        InvalidBundleError: it cannot be loaded.
+        MissingExtraError: LiteRT is not installed.
+        ModelError: it takes no waveforms of `window_samples` samples, or does not run.
+    """
+
+    file_name: Literal["model.tflite"] = "model.tflite"
+
+    def __init__(self, path: Path, window_samples: int, *, engine: str | None = None) -> None:
+        self._path = path
+        graph = open_graph(path, engine=engine)
+        layout = find_layout(path, graph.inputs, window_samples).with_batch(1)
+        self.n_windows = layout.batch or 1
+        self.outputs = measure_outputs(graph, layout, given=graph.inputs[0])
+
+    def last_operator(self, position: int) -> str:
+        """Return the operator that makes the values of the output at this position, by its name in ONNX."""
+        file = TfliteFile(self._path)
+        producers = {tensor: operator for operator in file.operators for tensor in operator.outputs}
+        operator = producers.get(file.outputs[position])
+        while operator is not None and operator.name in _PASSING:
+            operator = producers.get(operator.inputs[0])
+        return "" if operator is None else _OPERATORS.get(operator.name, operator.name)
+
+    def random_operators(self) -> list[str]:
+        """Return the operators that draw random numbers, without repetition."""
+        return list(dict.fromkeys(each.name for each in TfliteFile(self._path).operators if each.name in _RANDOM))
+
+    def save(self, folder: Path, chosen: Chosen) -> dict[OutputName, int]:
+        """Copy the graph; return the positions of the outputs of a bundle."""
+        shutil.copyfile(self._path, folder / self.file_name)
+        positions: dict[OutputName, int] = {"logits": self.outputs.index(chosen.scores)}
+        if chosen.embeddings is not None:
+            positions["embeddings"] = self.outputs.index(chosen.embeddings)
+        return positions

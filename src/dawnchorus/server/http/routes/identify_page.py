@@ -1,0 +1,57 @@
+"""HTML page for identifying recordings."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from dawnchorus.errors import DawnChorusError
+from dawnchorus.server.http.auth import CSRF_FIELD, check_form, require_role
+from dawnchorus.server.http.dependencies import ServiceDependency, receive_recording
+from dawnchorus.server.http.error_handlers import error_message, http_status
+from dawnchorus.server.http.page_templates import redirect, render_page
+from dawnchorus.server.http.parameters import merge_fields, refuse_unknown
+from dawnchorus.server.http.routes.identify import IdentifyRequest, identify_upload
+from dawnchorus.server.listing import RecordingQuery, find_recordings
+from dawnchorus.server.service import Service
+from dawnchorus.server.settings import Role
+from dawnchorus.server.state.tables import Job
+
+N_TILES = 8
+
+FIELDS = ("lat", "lon", "week", "min_score", "overlap", "range_threshold")
+"""Parameters of an identification that the form has."""
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/", dependencies=[require_role(Role.IDENTIFY)])
+def home(request: Request, service: ServiceDependency) -> Response:
+    """Show the page for uploads."""
+    return _home(request, service)
+
+
+def _home(request: Request, service: Service, **values: Any) -> Response:
+    latest = find_recordings(service.database, RecordingQuery(), limit=N_TILES)
+    records = [record for record in latest.rows if record.recording.error is None]
+    return render_page("home.html", request, records=records, limits=service.settings.limits, **values)
+
+
+@router.post("/", dependencies=[require_role(Role.IDENTIFY, is_form=True)])
+async def upload(request: Request, service: ServiceDependency) -> Response:
+    """Identify and store an upload, and redirect to its page; redirect to the job of a long one."""
+    try:
+        async with receive_recording(service, request) as (path, name):
+            fields = dict(request.state.texts)
+            check_form(request, fields.pop(CSRF_FIELD, ""))
+            refuse_unknown(fields, FIELDS, "field")
+            given = merge_fields(IdentifyRequest(), fields)
+            defaults = {"merge": True, "store": True, "own_location_first": True}
+            done = await identify_upload(service, given.model_copy(update=defaults), path, name)
+    except DawnChorusError as error:
+        return await asyncio.to_thread(
+            _home, request, service, error=error_message(request, error), status=http_status(error)
+        )
+    return redirect(request, f"/jobs/{done.id}" if isinstance(done, Job) else f"/recordings/{done.sha256}")

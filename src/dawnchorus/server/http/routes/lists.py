@@ -1,0 +1,156 @@
+"""Lists of stored recordings and detections, and deletion of several recordings."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from dawnchorus.server.http.auth import require_role
+from dawnchorus.server.http.dependencies import ServiceDependency
+from dawnchorus.server.http.parameters import RequestParameters
+from dawnchorus.server.http.routes.replies import (
+    MAX_PAGE,
+    JsonRoute,
+    Limit,
+    Sha256,
+    detection_fields,
+    error_responses,
+    listed_recording_fields,
+)
+from dawnchorus.server.listing import (
+    DetectionQuery,
+    Page,
+    RecordingQuery,
+    RecordingState,
+    find_detections,
+    find_recordings,
+    find_species,
+    list_sites,
+)
+from dawnchorus.server.settings import Role
+
+MAX_SITES = 1000
+
+MAX_TEXT = 200
+
+router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
+
+
+class RecordingFilter(RequestParameters):
+    """Filter of recordings; the pages and the API have the same one."""
+
+    name: str | None = Field(default=None, max_length=MAX_TEXT, description="Part of the name.")
+    species: str | None = Field(default=None, max_length=MAX_TEXT, description="Substring of either name.")
+    site: str | None = Field(default=None, max_length=255)
+    recorded_from: date | None = Field(default=None, description="First day by the recorder's clock.")
+    recorded_to: date | None = Field(default=None, description="Last day by the recorder's clock.")
+    cursor: str | None = Field(default=None, max_length=400, description="`next` or `previous` of a reply.")
+
+    def query_fields(self) -> dict[str, Any]:
+        """Return the fields of the query of the list."""
+        return {name: value for name, value in self if name not in ("cursor", "limit")}
+
+
+class RecordingPageFilter(RecordingFilter):
+    """Filter of the page of recordings."""
+
+    state: RecordingState | None = None
+
+    def query(self) -> RecordingQuery:
+        """Return the query of the list."""
+        return RecordingQuery(**self.query_fields())
+
+
+class DetectionPageFilter(RecordingFilter):
+    """Filter of the page of detections."""
+
+    min_score: float = Field(default=0.0, ge=0, le=1)
+    reviewed: bool | None = None
+
+    def query(self) -> DetectionQuery:
+        """Return the query of the list."""
+        return DetectionQuery(**self.query_fields())
+
+
+class _ApiFilter(RecordingFilter):
+    since: datetime | None = Field(default=None, description="Uploaded at this time or after it.")
+    until: datetime | None = Field(default=None, description="Uploaded before this time.")
+    limit: Limit = 50
+
+
+class RecordingApiFilter(RecordingPageFilter, _ApiFilter):
+    """Filter of recordings in the API."""
+
+
+class DetectionApiFilter(DetectionPageFilter, _ApiFilter):
+    """Filter of detections in the API."""
+
+    recording: Sha256 | None = None
+
+
+@router.get("/recordings", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
+def recordings(service: ServiceDependency, query: Annotated[RecordingApiFilter, Query()]) -> dict[str, Any]:
+    """Return recordings, the latest upload first, also those that could not be identified (`state=failed`).
+
+    `total` counts to 10,000; `next` and `previous` are cursors of the older and the newer page.
+    """
+    page = find_recordings(service.database, query.query(), limit=query.limit, cursor=query.cursor)
+    return {**_page_fields(page), "recordings": [listed_recording_fields(each) for each in page.rows]}
+
+
+@router.get("/detections", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
+def detections(service: ServiceDependency, query: Annotated[DetectionApiFilter, Query()]) -> dict[str, Any]:
+    """Return the detections of stored recordings, the latest upload first, each recording's by start.
+
+    `total` counts to 10,000; `next` and `previous` are cursors of the older and the newer page.
+    """
+    page = find_detections(service.database, query.query(), limit=query.limit, cursor=query.cursor)
+    return {**_page_fields(page), "detections": [detection_fields(each) for each in page.rows]}
+
+
+def _page_fields(page: Page[Any]) -> dict[str, Any]:
+    return {
+        "total": page.total,
+        "is_total_exact": page.is_total_exact,
+        "next": page.next,
+        "previous": page.previous,
+    }
+
+
+@router.get("/species", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
+def species(
+    service: ServiceDependency,
+    name: Annotated[str, Query(max_length=MAX_TEXT, description="Substring of either name.")] = "",
+    limit: Limit = 20,
+) -> dict[str, Any]:
+    """Return the species that were detected in stored recordings, by common name."""
+    rows = find_species(service.database, name, limit=limit)
+    return {"species": [{"scientific_name": row.scientific_name, "common_name": row.common_name} for row in rows]}
+
+
+@router.get("/sites", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
+def sites(service: ServiceDependency) -> dict[str, Any]:
+    """Return the sites of stored recordings, at most 1,000."""
+    return {"sites": list_sites(service.database, limit=MAX_SITES)}
+
+
+class DeleteRequest(BaseModel):
+    """Recordings to delete."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"recordings": ["0" * 64]}]})
+
+    recordings: Annotated[list[Sha256], Field(min_length=1, max_length=MAX_PAGE)]
+
+
+@router.post("/recordings/delete", dependencies=[require_role(Role.ADMIN)], responses=error_responses(408, 413))
+async def delete_recordings(service: ServiceDependency, body: DeleteRequest) -> dict[str, Any]:
+    """Delete recordings with their detections and reviews, all in one transaction."""
+    deleted = await run_in_threadpool(service.detections.delete_all, body.recordings)
+    for sha256 in deleted:
+        service.renderer.discard(sha256)
+    missing = sorted(set(body.recordings) - set(deleted))
+    return {"deleted": deleted, "missing": missing}

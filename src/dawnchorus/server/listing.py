@@ -1,0 +1,387 @@
+"""Lists of stored recordings and their detections: filters, and cursors that stay right when rows come and go.
+
+Both lists begin with the recording that was uploaded last; the detections of a recording are in the order of its table.
+A page is read by an index from the row at which the cursor points, so no page is slower than the first.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, Generic, Literal, TypeVar
+
+from sqlalchemy import ColumnElement, Select, exists, func, literal, select, tuple_, union
+from sqlalchemy.orm import Session
+
+from dawnchorus.errors import InputError
+from dawnchorus.server.state.database import Database
+from dawnchorus.server.state.tables import DetectionRow, Recording, RecordingSpecies, Review, Species, UtcTime
+
+MAX_COUNTED = 10_000
+"""Rows that are counted; of more, a list says only that there are more."""
+
+MAX_MERGED = 20
+"""Species that are each read in order and merged; of more, enough are in any recording to read all in order."""
+
+N_BEST = 3
+
+RecordingState = Literal["detections", "no_detections", "failed"]
+
+Row = TypeVar("Row")
+Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingQuery:
+    """Filter of recordings; None selects all."""
+
+    name: str | None = None
+    """Part of the name."""
+    state: RecordingState | None = None
+    species: str | None = None
+    """Part of the common or scientific name."""
+    site: str | None = None
+    recorded_from: date | None = None
+    recorded_to: date | None = None
+    """First and last day by the recorder's clock."""
+    since: datetime | None = None
+    until: datetime | None = None
+    """Time of the upload."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionQuery(RecordingQuery):
+    """Filter of detections by their recordings and themselves; None selects all."""
+
+    recording: str | None = None
+    min_score: float = 0.0
+    reviewed: bool | None = None
+
+
+@dataclass(frozen=True)
+class RecordingRecord:
+    """A recording with its best species, and the numbers of its species and reviews."""
+
+    recording: Recording
+    species: list[RecordingSpecies]
+    n_species: int
+    n_reviewed: int
+
+
+@dataclass(frozen=True)
+class DetectionRecord:
+    """A detection with its recording and its review."""
+
+    detection: DetectionRow
+    recording: Recording
+    review: Review | None
+
+
+@dataclass(frozen=True)
+class Page(Generic[Row]):
+    """A page of a list."""
+
+    rows: list[Row]
+    total: int
+    """Matching rows, at most `MAX_COUNTED`."""
+    is_total_exact: bool
+    next: str | None
+    previous: str | None
+    """Cursors of the older and the newer page."""
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """The key of a row, and the side of it on which a page lies."""
+
+    key: Key
+    is_backward: bool
+
+    def encode(self) -> str:
+        """Return the cursor as text for a URL."""
+        added_at, *rest = self.key
+        fields = ["<" if self.is_backward else ">", added_at.isoformat(), *rest]
+        return base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode().rstrip("=")
+
+    @classmethod
+    def decode(cls, text: str, kinds: tuple[type, ...]) -> Cursor:
+        """Return the cursor of a list whose keys have these types behind the time.
+
+        Raises:
+            InputError: it is no cursor of this list.
+        """
+        try:
+            side, added_at, *rest = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+            moment = datetime.fromisoformat(added_at)
+            if side in ("<", ">") and tuple(map(type, rest)) == kinds and moment.tzinfo is not None:
+                return cls((moment.astimezone(UTC), *rest), side == "<")
+        except (ValueError, TypeError, OverflowError):
+            pass
+        raise InputError(f"cursor: expected `next` or `previous` of this list, got {text[:40]!r}.")
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A SELECT without columns, and the columns of its key: when a recording was uploaded, its sha256, and an id."""
+
+    query: Select[Any]
+    key: tuple[ColumnElement[Any], ...]
+
+    def read(self, cursor: Cursor | None, limit: int) -> Select[Any]:
+        """Return the SELECT of the next keys behind the cursor, or before it."""
+        query = self.query.with_only_columns(*(column.label(f"key_{k}") for k, column in enumerate(self.key)))
+        if cursor is not None:
+            query = query.where(self._lies_beyond(cursor))
+        return query.order_by(*_sort(self.key, cursor)).limit(limit)
+
+    def _lies_beyond(self, cursor: Cursor) -> ColumnElement[bool]:
+        recording = tuple_(*self.key[:2])
+        at = tuple_(literal(cursor.key[0], UtcTime()), literal(cursor.key[1]))
+        is_beyond: ColumnElement[bool] = recording > at if cursor.is_backward else recording < at
+        if len(self.key) == 2:
+            return is_beyond
+        number, last = self.key[2], cursor.key[2]
+        # The first condition says nothing new, but lets the database begin at the right place of the index.
+        is_near: ColumnElement[bool] = recording >= at if cursor.is_backward else recording <= at
+        is_in_order: ColumnElement[bool] = number < last if cursor.is_backward else number > last
+        return is_near & (is_beyond | is_in_order)
+
+
+def _sort(key: Sequence[ColumnElement[Any]], cursor: Cursor | None) -> list[ColumnElement[Any]]:
+    """Return the order of keys: the latest upload first, then by rising ids; reversed before a cursor."""
+    is_backward = cursor is not None and cursor.is_backward
+    descending = [not is_backward, not is_backward, is_backward]
+    return [column.desc() if is_down else column.asc() for column, is_down in zip(key, descending, strict=False)]
+
+
+def find_recordings(
+    database: Database, query: RecordingQuery, *, limit: int, cursor: str | None = None
+) -> Page[RecordingRecord]:
+    """Return a page of recordings.
+
+    Raises:
+        InputError: `cursor` is none of this list.
+    """
+    at = None if cursor is None else Cursor.decode(cursor, (str,))
+    with database.read() as session:
+        sources = [
+            _Source(_select_recordings(names, query), _recording_key(names))
+            for names in _group_species(session, query.species)
+        ]
+        keys, following, previous = _read_keys(session, sources, at, limit)
+        rows = _read_recordings(session, [key[1] for key in keys])
+        return Page(rows, *_count(session, sources), following, previous)
+
+
+def find_detections(
+    database: Database, query: DetectionQuery, *, limit: int, cursor: str | None = None
+) -> Page[DetectionRecord]:
+    """Return a page of detections of the latest identifications.
+
+    Raises:
+        InputError: `cursor` is none of this list.
+    """
+    at = None if cursor is None else Cursor.decode(cursor, (str, int))
+    with database.read() as session:
+        sources = [
+            _Source(_select_detections(names, query), (*_recording_key(names), DetectionRow.__table__.c.id))
+            for names in _group_species(session, query.species)
+        ]
+        keys, following, previous = _read_keys(session, sources, at, limit)
+        rows = read_detections(session, [key[2] for key in keys])
+        return Page(rows, *_count(session, sources), following, previous)
+
+
+def find_best(database: Database, query: DetectionQuery, *, limit: int) -> list[DetectionRecord]:
+    """Return the detections with the highest scores."""
+    # With the second condition, the index of scores can be read from its end, and recordings looked up.
+    ids = _select_detections(None, query).with_only_columns(DetectionRow.id)
+    ids = ids.where(DetectionRow.recording == Recording.sha256)
+    with database.read() as session:
+        best = session.scalars(ids.order_by(DetectionRow.score.desc(), DetectionRow.id).limit(limit))
+        return read_detections(session, best.all())
+
+
+def find_species(database: Database, name: str, *, limit: int) -> list[Species]:
+    """Return the species that were detected and have `name` in one of their names, by their common names."""
+    query = select(Species).where(_is_named(name)).order_by(Species.common_name, Species.scientific_name)
+    with database.read() as session:
+        return list(session.scalars(query.limit(limit)))
+
+
+def list_species_names(database: Database) -> list[str]:
+    """Return the common names of all species that were detected."""
+    with database.read() as session:
+        return list(session.scalars(select(Species.common_name).distinct()))
+
+
+def list_sites(database: Database, *, limit: int) -> list[str]:
+    """Return the sites of the recordings, by name."""
+    query = select(Recording.site).where(Recording.site.is_not(None)).distinct().order_by(Recording.site)
+    with database.read() as session:
+        return [site for site in session.scalars(query.limit(limit)) if site is not None]
+
+
+# ---------------------------------------------------------------------- reading
+
+
+def _read_keys(
+    session: Session, sources: Sequence[_Source], cursor: Cursor | None, limit: int
+) -> tuple[list[Key], str | None, str | None]:
+    """Return the keys of a page, and the cursors of its neighbors; a page that begins the list is the first one."""
+    keys = _merge(session, sources, cursor, limit + 1)
+    has_more, keys = len(keys) > limit, keys[:limit]
+    if cursor is not None and cursor.is_backward:
+        if not has_more:
+            return _read_keys(session, sources, None, limit)
+        keys.reverse()
+        return keys, Cursor(keys[-1], is_backward=False).encode(), Cursor(keys[0], is_backward=True).encode()
+    following = Cursor(keys[-1], is_backward=False).encode() if has_more else None
+    first = keys[0] if keys else cursor.key if cursor is not None else None
+    previous = None if cursor is None or first is None else Cursor(first, is_backward=True).encode()
+    return keys, following, previous
+
+
+def _merge(session: Session, sources: Sequence[_Source], cursor: Cursor | None, limit: int) -> list[Key]:
+    """Return the next keys of several sources, of which some may have the same ones."""
+    selects = [source.read(cursor, limit) for source in sources]
+    if len(selects) > 1:
+        merged = union(*(select(each.subquery()) for each in selects)).subquery()
+        selects = [select(merged).order_by(*_sort(list(merged.c), cursor)).limit(limit)]
+    return [tuple(row) for each in selects for row in session.execute(each)]
+
+
+def _count(session: Session, sources: Sequence[_Source]) -> tuple[int, bool]:
+    """Return the number of rows up to `MAX_COUNTED`, and True if these are all."""
+    keys: set[Any] = set()
+    for source in sources:
+        keys.update(session.scalars(source.query.with_only_columns(source.key[-1]).limit(MAX_COUNTED + 1)))
+        if len(keys) > MAX_COUNTED:
+            return MAX_COUNTED, False
+    return len(keys), True
+
+
+def _read_recordings(session: Session, sha256s: Sequence[str]) -> list[RecordingRecord]:
+    """Read the recordings with their best species, in this order."""
+    recordings = {row.sha256: row for row in session.scalars(select(Recording).where(Recording.sha256.in_(sha256s)))}
+    best_first = RecordingSpecies.best_score.desc(), RecordingSpecies.scientific_name
+    ranked = (
+        select(
+            RecordingSpecies.recording,
+            RecordingSpecies.scientific_name,
+            func.row_number().over(partition_by=RecordingSpecies.recording, order_by=best_first).label("rank"),
+            func.count().over(partition_by=RecordingSpecies.recording).label("n_species"),
+        )
+        .where(RecordingSpecies.recording.in_(sha256s))
+        .subquery()
+    )
+    is_same = (RecordingSpecies.recording == ranked.c.recording) & (
+        RecordingSpecies.scientific_name == ranked.c.scientific_name
+    )
+    query = select(RecordingSpecies, ranked.c.n_species).join(ranked, is_same).where(ranked.c.rank <= N_BEST)
+    best: dict[str, list[RecordingSpecies]] = {}
+    n_species: dict[str, int] = {}
+    for species, n in session.execute(query.order_by(ranked.c.recording, ranked.c.rank)):
+        best.setdefault(species.recording, []).append(species)
+        n_species[species.recording] = n
+    counts = select(Review.recording, func.count()).where(Review.recording.in_(sha256s)).group_by(Review.recording)
+    n_reviewed = {row[0]: row[1] for row in session.execute(counts)}
+    return [
+        RecordingRecord(recordings[key], best.get(key, []), n_species.get(key, 0), n_reviewed.get(key, 0))
+        for key in sha256s
+        if key in recordings
+    ]
+
+
+def read_detections(session: Session, ids: Sequence[int]) -> list[DetectionRecord]:
+    """Read the detections with these ids in their order; deleted ones are skipped."""
+    query = (
+        select(DetectionRow, Recording, Review)
+        .join(Recording, Recording.sha256 == DetectionRow.recording)
+        .outerjoin(Review, Review.detection == DetectionRow.id)
+        .where(DetectionRow.id.in_(ids))
+    )
+    records = {row[0].id: DetectionRecord(*row) for row in session.execute(query)}
+    return [records[each] for each in ids if each in records]
+
+
+# ---------------------------------------------------------------------- selecting
+
+Names = list[str] | None
+"""Scientific names; None: all."""
+
+
+def _group_species(session: Session, name: str | None) -> list[Names]:
+    """Return groups of species that have `name` in one of their names; each group is read by an index."""
+    if not name:
+        return [None]
+    names = list(session.scalars(select(Species.scientific_name).where(_is_named(name)).distinct()))
+    if len(names) > MAX_MERGED:
+        return [names]
+    return [[each] for each in names]
+
+
+def _is_named(name: str) -> ColumnElement[bool]:
+    return Species.common_name.icontains(name, autoescape=True) | Species.scientific_name.icontains(
+        name, autoescape=True
+    )
+
+
+def _recording_key(names: Names) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Return the columns that lists are sorted by, in the table by whose index they are read."""
+    if names is not None and len(names) == 1:
+        return RecordingSpecies.__table__.c.added_at, RecordingSpecies.__table__.c.recording
+    return Recording.__table__.c.added_at, Recording.__table__.c.sha256
+
+
+def _select_recordings(names: Names, query: RecordingQuery) -> Select[Any]:
+    selected = select().select_from(Recording).where(*_recording_conditions(query))
+    if names is None:
+        return selected
+    has_species = RecordingSpecies.recording == Recording.sha256
+    if len(names) == 1:
+        return selected.join(RecordingSpecies, has_species).where(RecordingSpecies.scientific_name == names[0])
+    return selected.where(exists().where(has_species, RecordingSpecies.scientific_name.in_(names)))
+
+
+def _select_detections(names: Names, query: DetectionQuery) -> Select[Any]:
+    selected = _select_recordings(names, query).join(
+        DetectionRow, DetectionRow.identification == Recording.latest_identification
+    )
+    if names is not None:
+        selected = selected.where(DetectionRow.scientific_name.in_(names))
+    if query.recording is not None:
+        selected = selected.where(Recording.sha256 == query.recording)
+    if query.min_score:
+        selected = selected.where(Recording.best_score >= query.min_score, DetectionRow.score >= query.min_score)
+    if query.reviewed is not None:
+        is_reviewed = exists().where(Review.detection == DetectionRow.id)
+        selected = selected.where(is_reviewed if query.reviewed else ~is_reviewed)
+    if query.reviewed:
+        selected = selected.where(exists().where(Review.recording == Recording.sha256))
+    return selected
+
+
+def _recording_conditions(query: RecordingQuery) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if query.name:
+        conditions.append(Recording.name.icontains(query.name, autoescape=True))
+    if query.state == "failed":
+        conditions.append(Recording.error.is_not(None))
+    elif query.state is not None:
+        has_detections = Recording.n_detections > 0
+        conditions += [Recording.error.is_(None), has_detections if query.state == "detections" else ~has_detections]
+    if query.site is not None:
+        conditions.append(Recording.site == query.site)
+    if query.recorded_from is not None:
+        conditions.append(Recording.recorded_at >= query.recorded_from.isoformat())
+    if query.recorded_to is not None:
+        conditions.append(func.substr(Recording.recorded_at, 1, 10) <= query.recorded_to.isoformat())
+    if query.since is not None:
+        conditions.append(Recording.added_at >= query.since)
+    if query.until is not None:
+        conditions.append(Recording.added_at < query.until)
+    return conditions
