@@ -23,6 +23,7 @@ from bench import (
     memory,
     noise,
     overhead,
+    pages,
     peers,
     preparing,
     reading,
@@ -63,6 +64,7 @@ MEASUREMENTS = {
     "soundscapes": soundscapes.measure,
     "preparing": preparing.measure,
     "reading": reading.measure,
+    "pages": pages.measure,
 }
 
 

@@ -217,6 +217,27 @@ def _reading(result: dict[str, Any]) -> str:
     )
 
 
+def _pages(result: dict[str, Any]) -> str:
+    columns = (
+        *("recording", "first view s", "server CPU s", "requests", "kB", "elements"),
+        *("zoom out s", "longest", "zoom in again s", "longest", "JavaScript MB", "server MB"),
+    )
+    rows = [
+        f"| {r['name']} | {r['first_s']:.1f} | {r['first_cpu_s']:.1f} | {r['n_requests']} | {r['kb']:.0f} "
+        f"| {r['n_elements']} | {r['zoom_out_s']:.1f} | {r['zoom_out_max_s']:.1f} | {r['zoom_in_s']:.1f} "
+        f"| {r['zoom_in_max_s']:.1f} | {r['heap_mb']:.0f} | {r['server_mb']:.0f} |"
+        for r in result["rows"]
+    ]
+    return (
+        "## The page of a recording\n\n"
+        "In chromium, 1,280 pixels wide, FLAC at 24 kHz with a detection every 7 s: time to the first view of 20 s and "
+        "to each zoom step out to the whole recording, which the server has not decoded before, and in again (medians, "
+        "and the longest step; 0.05 s of each are waiting). The server's CPU is without its decoders, its memory the "
+        f"highest until then. The load of the machine was {result['load']:.0f}: compare lengths, not seconds.\n\n"
+        f"| {' | '.join(columns)} |\n| --- {'| ---: ' * (len(columns) - 1)}|\n" + "\n".join(rows) + "\n"
+    )
+
+
 def _acoustic(result: dict[str, Any]) -> str:
     worst = sorted(result["differences"].items(), key=lambda item: -item[1])
     rows = [f"| {name} | {value:.1e} |" for name, value in worst]
@@ -440,6 +461,7 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "memory": _memory,
     "preparing": _preparing,
     "reading": _reading,
+    "pages": _pages,
     "speech": _speech,
     "heads": _heads,
     "leaderboard": _leaderboard,

@@ -13,7 +13,8 @@ import pytest
 import soundfile
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
-from tests.fixtures.server import running
+from tests.fixtures.long_recordings import store_long_recording, write_long_recording
+from tests.fixtures.server import running, running_service
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
@@ -59,30 +60,32 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     page.set_input_files("#audio", dawn)
     page.get_by_role("button", name="Identify", exact=True).click()
     page.wait_for_url("**/recordings/*")
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Common Cuckoo and")
-    for species in ("Great Tit", "Willow Tit", "Boreal Owl"):
+    expect(page.get_by_role("heading", level=1)).to_have_text(dawn.name)
+    for species in ("Common Cuckoo", "Great Tit", "Willow Tit", "Boreal Owl"):
         expect(page.get_by_role("rowheader").filter(has_text=species).first).to_be_visible()
 
-    # the spectrogram: look closer, play what was heard in a loop
-    stage = page.get_by_role("group", name="Spectrogram")
+    # look closer, play the best detection in a loop
     page.get_by_role("button", name="Zoom in").click()
-    expect(page.get_by_text("22.5 to 67.5 s of 90.0 s")).to_be_visible()
-    stage.get_by_role("button", name="Common Cuckoo").first.click()
-    page.wait_for_function("!document.querySelector('.viewer audio').paused")
-    stage.focus()
-    page.keyboard.press("-")
-    expect(page.get_by_text("0.0 to 90.0 s of 90.0 s")).to_be_visible()
+    page.wait_for_url("**zoom=10.00**")
+    page.get_by_role("button", name="Loop").click()
+    expect(page.locator("[data-audio]")).to_have_js_property("paused", value=False)
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("[data-audio]")).to_have_js_property("paused", value=True)
 
-    # correct one, take it back, say that another is right
-    card = page.locator(".card", has_text="Willow Tit").first
-    card.get_by_role("combobox").fill("Marsh Tit")
-    card.get_by_role("button", name="Save").click()
-    expect(card.get_by_text("saved")).to_be_visible()
-    cuckoo = page.locator(".card", has_text="Common Cuckoo").first
-    cuckoo.get_by_role("button", name="Right").click()
-    expect(cuckoo.get_by_role("button", name="Right")).to_have_attribute("aria-pressed", "true")
+    # correct one, say that another is right
+    selected = page.get_by_role("region", name="Selected detection")
+    page.locator("#detections").get_by_role("row").filter(has_text="Willow Tit").first.get_by_role("link").click()
+    expect(selected).to_contain_text("Willow Tit")
+    selected.get_by_role("combobox").fill("Marsh Tit")
+    selected.get_by_role("button", name="Save").click()
+    expect(selected.get_by_text("saved")).to_be_visible()
+    expect(selected).to_contain_text("not this species: Marsh Tit")
+    page.locator("#detections").get_by_role("row").filter(has_text="Common Cuckoo").first.get_by_role("link").click()
+    expect(selected).to_contain_text("Common Cuckoo")
+    selected.get_by_role("button", name="Right").click()
+    expect(selected.get_by_role("button", name="Right")).to_have_attribute("aria-pressed", "true")
     page.reload()
-    expect(page.get_by_role("row").filter(has_text="Willow Tit")).to_contain_text("other")
+    expect(page.locator("#detections").get_by_role("row").filter(has_text="Willow Tit").first).to_contain_text("other")
 
     # the review queue, by keys
     page.goto("/review")
@@ -131,7 +134,7 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     page.set_input_files("#audio", next(path for path in labeled_files if "ficta001" in path.name))
     page.get_by_role("button", name="Identify", exact=True).click()
     page.wait_for_url("**/recordings/*")
-    expect(page.get_by_role("heading", level=1)).to_contain_text("Synthetic Bird 001")
+    expect(page.get_by_role("rowheader").first).to_contain_text("Synthetic Bird 001")
 
     # and back
     page.goto("/models")
@@ -143,7 +146,7 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     page.set_input_files("#audio", next(path for path in labeled_files if "ficta001" in path.name))
     page.get_by_role("button", name="Identify", exact=True).click()
     page.wait_for_url("**/recordings/*")
-    expect(page.get_by_role("heading", level=1)).not_to_contain_text("Synthetic")
+    expect(page.locator("main")).not_to_contain_text("Synthetic Bird")
 
     # remove it, when all of it is there: pictures of what is gone are not found
     page.wait_for_load_state("networkidle")
@@ -207,8 +210,8 @@ def test_names_run_no_scripts(page: Page, dawn: Path) -> None:
     page.wait_for_url("**/recordings/*")
     expect(page.locator("main")).to_contain_text("onerror")
     script = "<script>document.title=1</script>"
-    card = page.locator(".card").first
-    review = f"/api/v1/detections/{card.get_attribute('data-detection')}/review"
+    card = page.get_by_role("region", name="Selected detection")
+    review = f"/api/v1/detections/{card.locator('form').get_attribute('data-review')}/review"
     said = {"verdict": "other", "species": script, "new_class": True}
     assert page.request.put(review, data=said).ok
     card.get_by_role("combobox").fill(script)
@@ -241,6 +244,110 @@ def test_review_reports_an_unknown_name(browser: Browser, server: str, dawn: Pat
     page.wait_for_load_state("networkidle")
     assert page.request.delete(f"/api/v1/recordings/{recording}").ok
     page.context.close()
+
+
+@pytest.fixture(scope="module")
+def long_recording(level_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of the page of a recording of two hours with 1,000 detections."""
+    folder = tmp_path_factory.mktemp("long")
+    path = folder / "two hours.flac"
+    write_long_recording(path, duration_s=7200)
+    with running_service(Settings(model=level_bundle.folder, data=folder / "server")) as (client, service):
+        sha256 = store_long_recording(service, path, duration_s=7200, n_detections=1000)
+        yield f"{str(client.base_url).rstrip('/')}/recordings/{sha256}"
+
+
+def test_long_recording_stays_small_and_every_detection_can_be_reached(page: Page, long_recording: str) -> None:
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(long_recording)
+    page.wait_for_load_state("networkidle")
+    tiles = [url for url in requests if "/spectrogram/" in url]
+    assert 2 <= len(tiles) <= 8, "what is in view, and a little ahead"
+    assert not [url for url in requests if url.endswith(("/audio", "/detections"))]
+    page.wait_for_function(IS_DRAWN)
+    # the last ones by keys, all by pages of the table
+    page.goto(f"{long_recording}?t=7185")
+    selected = page.get_by_role("region", name="Selected detection").get_by_role("status").first
+    while "05:59:57 to 06:00:00" not in (before := selected.inner_text()):
+        page.keyboard.press("j")
+        expect(selected).not_to_have_text(before)
+    ids: set[str] = set()
+    while True:
+        ids |= set(page.locator("[data-detection]").evaluate_all("links => links.map(link => link.dataset.detection)"))
+        following = page.get_by_role("link", name="Next 50")
+        if not following.count():
+            break
+        with page.expect_navigation():
+            following.click()
+    assert len(ids) == 1000
+    assert page.evaluate("document.querySelectorAll('*').length") < 1500
+    assert "t=7185.0" in page.url, "the table's pages keep what is shown"
+
+
+def test_viewer_follows_keys_pointer_and_address(page: Page, long_recording: str) -> None:
+    page.goto(f"{long_recording}?t=3600&zoom=40")
+    page.wait_for_function(IS_DRAWN)
+    for key, address in (
+        ("+", "t=3600.00&zoom=20.00"),
+        ("ArrowRight", "t=3605.00"),
+        ("Shift+ArrowLeft", "t=3585.00"),
+        ("Home", "t=10.00"),
+        ("End", "t=7190.00"),
+        ("f", "t=3600.00&zoom=7200.00"),
+    ):
+        page.keyboard.press(key)
+        page.wait_for_url(f"**{address}**")
+    expect(page.get_by_text("1,000 detections in view: zoom in for single ones")).to_be_visible()
+    page.wait_for_function(IS_DRAWN)
+    page.goto(f"{long_recording}?t=3600&zoom=40")
+    selected = page.get_by_role("region", name="Selected detection")
+    page.keyboard.press("j")
+    expect(selected.get_by_role("status").first).not_to_have_text("none")
+    first = selected.get_by_role("status").first.inner_text()
+    page.keyboard.press("j")
+    expect(selected.get_by_role("status").first).not_to_have_text(first)
+    page.get_by_role("button", name="Previous").click()
+    expect(selected.get_by_role("status").first).to_have_text(first)
+    page.keyboard.press("y")  # keys survive the click
+    expect(selected).to_contain_text(", correct")
+    page.keyboard.press("y")
+    expect(selected).to_contain_text("unreviewed")
+    page.keyboard.press("s")
+    assert page.locator("[data-audio]").evaluate("audio => audio.playbackRate") == 0.5
+    page.keyboard.press("l")
+    expect(page.locator("[data-audio]")).to_have_js_property("paused", value=False)
+    page.keyboard.press(" ")
+    expect(page.locator("[data-audio]")).to_have_js_property("paused", value=True)
+    page.keyboard.press("/")
+    page.keyboard.type("number 3")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**species=number+3**")
+    assert "t=3600.00&zoom=40.00" in page.url
+    for name in page.get_by_role("list", name="Species in view").get_by_role("listitem").all_inner_texts():
+        assert name.startswith("Bird Number 3")
+    page.goto(f"{long_recording}?t=3600&zoom=40")
+    box = page.locator("[data-stage]").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 50, steps=3)
+    page.mouse.up()
+    page.wait_for_url("**t=3610.0*")
+    page.keyboard.press("?")
+    page.get_by_label("Single-key shortcuts").uncheck()
+    page.keyboard.press("Home")
+    page.keyboard.press("f")
+    page.wait_for_timeout(400)
+    assert "t=3610.0" in page.url, "keys are turned off"
+
+
+IS_DRAWN = """() => {
+    const canvas = document.querySelector("[data-picture]");
+    const { data } = canvas.getContext("2d").getImageData(0, canvas.height / 2, canvas.width, 1);
+    return new Set(new Uint32Array(data.buffer)).size > 20 && !document.querySelector("[data-progress]").textContent;
+}"""
+"""The spectrogram in view is complete."""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -65,6 +65,10 @@ ROLES = {
         *("GET /api/v1/recordings", "GET /api/v1/recordings/{sha256}", "GET /api/v1/recordings/{sha256}/detections"),
         *(
             "GET /api/v1/recordings/{sha256}/spectrogram",
+            "GET /api/v1/recordings/{sha256}/spectrogram/{top_khz}/{level}/{index}",
+            "GET /api/v1/recordings/{sha256}/clip",
+            "GET /api/v1/recordings/{sha256}/timeline",
+            "GET /api/v1/recordings/{sha256}/activity",
             "GET /api/v1/recordings/{sha256}/audio",
             "POST /api/v1/identify",
         ),
@@ -109,6 +113,9 @@ VALUES = {
     "bundle_id": "0" * 12,
     "name": "style.css",
     "version": "1",
+    "top_khz": "12",
+    "level": "0",
+    "index": "0",
 }
 """For the parts of routes."""
 

@@ -28,6 +28,7 @@ from tests.fixtures.waiting import wait_for
 
 from dawnchorus.formats.registry import FORMATS
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.plotting.tiles import STRETCH_LEVEL
 from dawnchorus.server.http import routes
 from dawnchorus.server.http.routes.recordings import MAX_LISTED
 from dawnchorus.server.http.routes.replies import MAX_PAGE
@@ -92,6 +93,13 @@ WORST: dict[str, tuple[str, ...]] = {
     f"{V1}/recordings/{{sha256}}/detections": tuple(
         f"{V1}/recordings/{{sha256}}/detections?format={name}" for name in ("json", *FORMATS)
     ),
+    f"{V1}/recordings/{{sha256}}/spectrogram/{{top_khz}}/{{level}}/{{index}}": (
+        f"{V1}/recordings/{{sha256}}/spectrogram/12/4/{{k}}",
+        f"{V1}/recordings/{{sha256}}/spectrogram/12/{STRETCH_LEVEL + 3}/0",
+    ),
+    f"{V1}/recordings/{{sha256}}/clip": (f"{V1}/recordings/{{sha256}}/clip?start_s=59.{{k}}&end_s=89",),
+    f"{V1}/recordings/{{sha256}}/timeline": (f"{V1}/recordings/{{sha256}}/timeline?species=a&limit=500",),
+    f"{V1}/recordings/{{sha256}}/activity": (f"{V1}/recordings/{{sha256}}/activity?columns=2000",),
     f"{V1}/detections": (f"{V1}/detections?species=a&{LAST_PAGE}", f"{V1}/detections?reviewed=false&{LAST_PAGE}"),
     f"{V1}/species": (f"{V1}/species?name=a",),
     f"{V1}/sites": (f"{V1}/sites",),

@@ -20,6 +20,9 @@ RATE_HZ = 24_000
 N_FFT = 512
 N_HOP = 256
 
+SILENCE = 1e-12
+"""Power that is added before the logarithm: levels are not below -120 dB."""
+
 MAX_COLUMNS = 12_000
 """Longer recordings get fewer columns per second; each column then shows the loudest of its moments."""
 
@@ -92,25 +95,34 @@ def clip_spectrogram(samples: FloatArray, *, rate_hz: int, start_s: float = 0.0)
     return Spectrogram(levels, rate_hz / 2, start_s, start_s + len(samples) / rate_hz)
 
 
-def _columns(blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
-    """Yield levels in dB [bins, columns] of overlapping Hann windows; the end is filled up with zeros."""
-    window = np.hanning(N_FFT).astype(np.float32)
-    rest = np.zeros(N_FFT // 2, np.float32)
+def power_columns(blocks: Iterable[FloatArray], *, n_fft: int = N_FFT) -> Iterator[FloatArray]:
+    """Yield the power [columns, bins] of Hann windows of `n_fft` samples that overlap by half.
+
+    Column k is centered at sample k * n_fft / 2; the end is filled up with zeros.
+    """
+    window = np.hanning(n_fft).astype(np.float32)
+    rest = np.zeros(n_fft // 2, np.float32)
     for block in blocks:
         samples = np.concatenate([rest, block])
-        if len(samples) >= N_FFT:
-            frames = np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[::N_HOP]
-            rest = samples[len(frames) * N_HOP :]
-            yield _levels(frames * window)
+        if len(samples) >= n_fft:
+            frames = np.lib.stride_tricks.sliding_window_view(samples, n_fft)[:: n_fft // 2]
+            rest = samples[len(frames) * (n_fft // 2) :]
+            yield _power(frames * window)
         else:
             rest = samples
-    padded = np.concatenate([rest, np.zeros(N_FFT, np.float32)])[:N_FFT]
-    yield _levels(padded[np.newaxis] * window)
+    padded = np.concatenate([rest, np.zeros(n_fft, np.float32)])[:n_fft]
+    yield _power(padded[np.newaxis] * window)
 
 
-def _levels(frames: FloatArray) -> FloatArray:
-    power = np.abs(np.fft.rfft(frames, axis=1)) ** 2
-    return (10 * np.log10(power + 1e-12)).T.astype(np.float32)
+def _power(frames: FloatArray) -> FloatArray:
+    power: FloatArray = np.abs(np.fft.rfft(frames, axis=1)) ** 2
+    return power
+
+
+def _columns(blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
+    """Yield levels in dB [bins, columns]; see `power_columns`."""
+    for power in power_columns(blocks):
+        yield (10 * np.log10(power + SILENCE)).T.astype(np.float32)
 
 
 def _pool(blocks: Iterable[FloatArray], pool: int) -> Iterator[FloatArray]:

@@ -34,6 +34,7 @@ from dawnchorus.server.settings import Settings
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import FILE_NAME, Database
 from dawnchorus.server.state.job_queue import JobQueue
+from dawnchorus.server.timeline import Timeline
 from dawnchorus.server.training.data import TrainingData
 from dawnchorus.server.training.runner import RetrainingRunner
 from dawnchorus.server.workers import Workers
@@ -64,6 +65,7 @@ class Service:
     pool: InferencePool
     metrics: ServerMetrics
     detections: DetectionStore
+    timeline: Timeline
     jobs: JobQueue
     training_data: TrainingData
     retraining: RetrainingRunner
@@ -223,6 +225,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
             pool=pool,
             metrics=ServerMetrics(),
             detections=detections,
+            timeline=Timeline(database),
             jobs=jobs,
             training_data=training_data,
             retraining=retraining,

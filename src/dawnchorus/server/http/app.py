@@ -29,6 +29,8 @@ from dawnchorus.server.http.routes import (
     models,
     pages,
     recordings,
+    spectrogram_tiles,
+    timeline,
     training_data,
 )
 from dawnchorus.server.http.routes.replies import ProblemDetails
@@ -52,6 +54,8 @@ ROUTE_MODULES = (
     inference,
     lists,
     recordings,
+    spectrogram_tiles,
+    timeline,
     jobs,
     training_data,
     models,

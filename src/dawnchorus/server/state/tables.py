@@ -153,7 +153,11 @@ class DetectionRow(Base):
     """A detection in a stored recording: the columns of `formats.columns`, and the rows that it belongs to."""
 
     __tablename__ = "detections"
-    __table_args__ = (Index("ix_detections_identification", "identification", "scientific_name"), AUTOINCREMENT)
+    __table_args__ = (
+        Index("ix_detections_identification", "identification", "scientific_name"),
+        Index("ix_detections_start_s", "identification", "start_s", "end_s"),
+        AUTOINCREMENT,
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     identification: Mapped[int] = mapped_column(ForeignKey("identifications.id", ondelete="CASCADE"))

@@ -16,11 +16,11 @@ from dawnchorus.server.http.auth import COOKIE, CSRF_FIELD, check_form, require_
 from dawnchorus.server.http.dependencies import ServiceDependency
 from dawnchorus.server.http.page_templates import redirect, render_page
 from dawnchorus.server.http.parameters import refuse_repeated
+from dawnchorus.server.http.recording_page import RecordingPageParameters, read_recording_page
 from dawnchorus.server.http.routes.replies import Sha256
 from dawnchorus.server.http.uploads import read_body
 from dawnchorus.server.listing import (
     DetectionQuery,
-    DetectionRecord,
     find_best,
     find_detections,
 )
@@ -28,8 +28,6 @@ from dawnchorus.server.settings import Role
 from dawnchorus.server.state.sessions import MAX_AGE_S
 
 N_QUEUE = 24
-MAX_LISTED = 500
-"""Maximum number of detections on a recording's page."""
 
 MAX_FORM_BYTES = 4096
 
@@ -48,38 +46,16 @@ async def error_page(request: Request, status: int, detail: str) -> Response:
 
 @router.get("/recordings/{sha256}", dependencies=[require_role(Role.IDENTIFY)])
 def recording(
-    request: Request, service: ServiceDependency, sha256: Sha256, t: Annotated[float | None, Query(ge=0)] = None
+    request: Request,
+    service: ServiceDependency,
+    sha256: Sha256,
+    parameters: Annotated[RecordingPageParameters, Query()],
 ) -> Response:
-    """Show a recording with its spectrogram, audio and detections; its player begins at second `t`."""
+    """Show a recording with its spectrogram, audio and detections."""
     row = service.detections.get_recording(sha256)
     if row.error is not None:
         raise NotFoundError(f"{row.name}: {row.error} It was not stored.")
-    page = find_detections(service.database, DetectionQuery(recording=sha256), limit=MAX_LISTED)
-    total, detections = page.total, page.rows
-    best = detections
-    if total > MAX_LISTED:
-        best = find_best(service.database, DetectionQuery(recording=sha256), limit=MAX_LISTED)
-    groups = _by_species(best)
-    has_channels = any(each.detection.channel is not None for each in detections)
-    return render_page(
-        "recording.html",
-        request,
-        row=row,
-        detections=detections,
-        total=total,
-        groups=groups,
-        has_channels=has_channels,
-        start_s=t or 0.0,
-    )
-
-
-def _by_species(detections: list[DetectionRecord]) -> list[list[DetectionRecord]]:
-    """Group detections by species, the highest scores first."""
-    groups: dict[str, list[DetectionRecord]] = {}
-    for each in detections:
-        groups.setdefault(each.detection.scientific_name, []).append(each)
-    ordered = [sorted(group, key=lambda f: -f.detection.score) for group in groups.values()]
-    return sorted(ordered, key=lambda group: -group[0].detection.score)
+    return render_page("recording.html", request, **read_recording_page(service, row, parameters))
 
 
 @router.get("/jobs/{job_id}", dependencies=[require_role(Role.IDENTIFY)])

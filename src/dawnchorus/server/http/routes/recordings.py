@@ -9,12 +9,12 @@ from functools import partial
 from itertools import chain
 from typing import Annotated, Any, BinaryIO
 
-import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.write import encode_mp3
 from dawnchorus.errors import InputError
 from dawnchorus.formats.registry import FORMATS, TableFormat
@@ -92,6 +92,32 @@ def recording_audio(service: ServiceDependency, sha256: Sha256) -> Response:
     kind = next((media for start, media in MEDIA_TYPES.items() if head.startswith(start)), "application/octet-stream")
     headers = {"Cache-Control": "private, max-age=31536000, immutable", "ETag": f'"{sha256}"'}
     return FileResponse(path, media_type=kind, headers=headers, stat_result=path.stat())
+
+
+@router.get(
+    "/recordings/{sha256}/clip",
+    dependencies=[require_role(Role.IDENTIFY)],
+    response_class=Response,
+    responses={200: {"content": {"audio/mpeg": {}}}, **error_responses(404, 503)},
+)
+async def recording_clip(
+    request: Request,
+    service: ServiceDependency,
+    sha256: Sha256,
+    start_s: Annotated[float, Query(ge=0, le=1e7)],
+    end_s: Annotated[float, Query(gt=0, le=1e7)],
+) -> Response:
+    """Return at most 30 s of a recording as MP3, for players that cannot play the file itself."""
+    await run_in_threadpool(service.detections.get_recording, sha256)
+    if not 0.01 <= end_s - start_s <= MAX_CLIP_S:
+        raise InputError(f"expected a segment of at most {MAX_CLIP_S:g} s, got {start_s:g} to {end_s:g} s.")
+    write = partial(_write_segment, service, sha256, start_s, end_s)
+    response = service.renderer.get_or_render(sha256, ("segment", start_s, end_s), write)
+    return RenderedResponse(await while_connected(request, response), media_type="audio/mpeg", headers=_CACHE_HEADERS)
+
+
+def _write_segment(service: Service, sha256: str, start_s: float, end_s: float, file: BinaryIO) -> None:
+    file.write(encode_mp3(_read_samples(service, sha256, start_s, end_s), rate_hz=RATE_HZ))
 
 
 @router.get(
@@ -238,13 +264,19 @@ def _draw_clip(service: Service, row: DetectionRow, channel: ChannelSource, file
     file.write(draw_clip(clip_spectrogram(samples, rate_hz=RATE_HZ, start_s=start_s), (row.start_s, row.end_s)))
 
 
-def _read_clip(service: Service, row: DetectionRow, channel: ChannelSource) -> tuple[np.ndarray, float]:
+def _read_clip(service: Service, row: DetectionRow, channel: ChannelSource) -> tuple[FloatArray, float]:
     """Return the samples of a detection with its margins, and their start in seconds."""
     start_s = max(row.start_s - CLIP_MARGIN_S, 0.0)
     end_s = min(row.end_s, row.start_s + MAX_CLIP_S) + CLIP_MARGIN_S
-    path = service.files.local(row.recording)
+    return _read_samples(service, row.recording, start_s, end_s, channel), start_s
+
+
+def _read_samples(
+    service: Service, sha256: str, start_s: float, end_s: float, channel: ChannelSource = "mean"
+) -> FloatArray:
+    path = service.files.local(sha256)
     with service.pool.decoder() as decoder:
-        return decoder.read_clip(path, start_s=start_s, end_s=end_s, rate_hz=RATE_HZ, channel=channel), start_s
+        return decoder.read_clip(path, start_s=start_s, end_s=end_s, rate_hz=RATE_HZ, channel=channel)
 
 
 class ReviewRequest(BaseModel):

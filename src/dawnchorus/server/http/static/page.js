@@ -1,6 +1,4 @@
 // What the pages do beyond showing: each part looks for its own elements, and does nothing where there are none.
-import { viewers } from "./viewer.js";
-
 const root = document.documentElement.dataset;
 export const at = path => root.base + path;
 const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
@@ -78,16 +76,17 @@ document.addEventListener("focusin", async event => {
 
 async function review(form, verdict) {
   const status = form.querySelector("[data-status]"), { species: input, new_class: consent } = form.elements;
-  const pressed = form.querySelector(`[value=${verdict}]`);
+  const pressed = form.querySelector(`[value=${verdict}]`), id = Number(form.dataset.review);
   if (verdict === "other" && !input.value.trim()) { input.focus(); return; }
   try {
-    const path = `/api/v1/detections/${form.dataset.review}/review`;
+    const path = `/api/v1/detections/${id}/review`;
     const isUndone = verdict !== "other" && pressed.getAttribute("aria-pressed") === "true";
     if (isUndone) await request("DELETE", path);
     else await request("PUT", path, verdict === "other" ? { verdict, species: input.value.trim(), new_class: consent.checked } : { verdict });
     showClassQuestion(form, false);
     for (const button of all("button", form)) button.setAttribute("aria-pressed", String(!isUndone && button === pressed));
     status.textContent = isUndone ? "deleted" : "saved";
+    form.dispatchEvent(new CustomEvent("reviewed", { detail: { id, review: isUndone ? null : { verdict, common_name: input.value.trim() || null } } }));
   } catch (error) {
     status.textContent = error.message;
     showClassQuestion(form, Boolean(error.suggestions));
@@ -240,5 +239,3 @@ function curve(svg, losses) {
 }
 
 for (const box of all("[data-job]")) if (box.dataset.job) follow(box, box.dataset.job, !box.dataset.live);
-
-viewers(all("[data-viewer]"), at);

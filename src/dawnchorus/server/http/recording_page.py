@@ -1,0 +1,138 @@
+"""Contents of the page of one recording, which do not grow with its length."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from pydantic import Field
+
+from dawnchorus.server.http.parameters import RequestParameters
+from dawnchorus.server.listing import DetectionRecord
+from dawnchorus.server.service import Service
+from dawnchorus.server.state.tables import Recording
+from dawnchorus.server.timeline import Order, TimelineQuery
+
+N_ROWS, N_SPECIES = 50, 40
+"""Rows of the tables of detections and of species."""
+
+VIEW_S, PLAIN_S = 20.0, 60.0
+"""Seconds that are in view at first, and in the picture for browsers without scripts."""
+
+MAX_TRACKED = 200
+"""Species whose order the viewer knows."""
+
+MAX_S = 1e7
+
+
+class RecordingPageParameters(RequestParameters):
+    """State of the page, as its address has it."""
+
+    t: float | None = Field(None, ge=0, le=MAX_S)
+    """Middle of the view in seconds."""
+    zoom: float = Field(VIEW_S, gt=0, le=MAX_S)
+    """Seconds in view."""
+    d: int | None = Field(None, ge=1, le=2**63 - 1)
+    """Id of the selected detection."""
+    species: str = Field("", max_length=200)
+    min_score: float | None = Field(None, ge=0, le=1)
+    reviewed: bool | None = None
+    order: Order = "start"
+    after: int | None = Field(None, ge=1, le=2**63 - 1)
+    before: int | None = Field(None, ge=1, le=2**63 - 1)
+    """Ids of the detections next to the page of the table."""
+
+    def address(self, **changes: object) -> str:
+        """Return the query of the page with some parameters changed."""
+        values = {**self.model_dump(mode="json", exclude_unset=True), **changes}
+        return urlencode({name: _text(value) for name, value in values.items() if value not in (None, "")})
+
+    @property
+    def filter(self) -> dict[str, str]:
+        """Parameters that select detections, as the API has them."""
+        values = {"species": self.species or None, "min_score": self.min_score, "reviewed": self.reviewed}
+        return {name: _text(value) for name, value in values.items() if value is not None}
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def read_recording_page(service: Service, row: Recording, parameters: RecordingPageParameters) -> dict[str, Any]:
+    """Return the values of the template.
+
+    Raises:
+        NotFoundError: there is no such detection in the recording.
+    """
+    query = TimelineQuery(
+        row.sha256,
+        species=parameters.species or None,
+        min_score=parameters.min_score or 0.0,
+        reviewed=parameters.reviewed,
+    )
+    counts = service.timeline.count_by_species(query)
+    selected = _find_selected(service, query, parameters)
+    duration_s = row.duration_s or 0.0
+    time_s = parameters.t
+    if time_s is None:
+        time_s = VIEW_S / 2 if selected is None else (selected.detection.start_s + selected.detection.end_s) / 2
+    plain_s = PLAIN_S * (min(parameters.t or 0.0, max(duration_s - 0.01, 0.0)) // PLAIN_S)
+    return {
+        "row": row,
+        "run": service.detections.latest_identification(row.sha256),
+        "parameters": parameters,
+        "n_detections": sum(each.n_detections for each in counts),
+        "counts": counts,
+        "n_species": N_SPECIES,
+        "tracked": [each.scientific_name for each in counts[:MAX_TRACKED]],
+        "selected": selected,
+        "time_s": min(time_s, duration_s),
+        "plain_s": plain_s,
+        "plain_end_s": min(plain_s + PLAIN_S, duration_s),
+        "clock_s": _seconds_of_day(row),
+        "label": lambda seconds: _format_time(row, seconds),
+        **_read_rows(service, query, parameters),
+    }
+
+
+def _find_selected(
+    service: Service, query: TimelineQuery, parameters: RecordingPageParameters
+) -> DetectionRecord | None:
+    """Return the detection of the address, the one at its time, or the best one."""
+    if parameters.d is not None:
+        return service.timeline.get(query.recording, parameters.d)
+    if parameters.t is None:
+        best = service.timeline.list_detections(query, limit=1, order="score")
+        return best[0] if best else None
+    return service.timeline.find_at(query, parameters.t)
+
+
+def _read_rows(service: Service, query: TimelineQuery, parameters: RecordingPageParameters) -> dict[str, Any]:
+    """Return a page of the table of detections, and the addresses of the pages beside it."""
+    after, before = parameters.after, parameters.before
+    rows = service.timeline.list_detections(query, limit=N_ROWS + 1, after=after, before=before, order=parameters.order)
+    has_more = len(rows) > N_ROWS
+    rows = rows[-N_ROWS:] if before is not None else rows[:N_ROWS]
+    has_earlier, has_later = (has_more, True) if before is not None else (after is not None, has_more)
+    first, last = (rows[0].detection.id, rows[-1].detection.id) if rows else (None, None)
+    return {
+        "records": rows,
+        "earlier": parameters.address(before=first, after=None) if rows and has_earlier else None,
+        "later": parameters.address(after=last, before=None) if rows and has_later else None,
+        "has_channels": any(each.detection.channel is not None for each in rows),
+    }
+
+
+def _seconds_of_day(row: Recording) -> float | None:
+    if row.recorded_at is None:
+        return None
+    start = datetime.fromisoformat(row.recorded_at)
+    return start.hour * 3600 + start.minute * 60 + start.second + start.microsecond / 1e6
+
+
+def _format_time(row: Recording, seconds: float) -> str:
+    """Return the time of the day where it is known, otherwise the time in the recording."""
+    clock_s = _seconds_of_day(row)
+    whole = int(seconds if clock_s is None else (clock_s + seconds) % 86_400)
+    return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}"

@@ -1,0 +1,228 @@
+// The viewer of a recording: the parts are wired here, and the address of the page says what is shown.
+import { at } from "../page.js";
+import { PALETTES } from "./colors.js";
+import { Detections } from "./detections.js";
+import { watchKeys } from "./keys.js";
+import { Picture } from "./picture.js";
+import { Player } from "./player.js";
+import { watchPointer } from "./pointer.js";
+import { Strip } from "./strip.js";
+import { Tracks } from "./tracks.js";
+import { View, formatTime } from "./view.js";
+
+const SPEEDS = ["1", "0.5", "0.25", "0.125"], LOOP_MARGIN_S = 0.5, SETTLE_MS = 300, STRIP_COLUMNS = 600, STORED = "viewer";
+
+const box = document.querySelector("[data-viewer]"), { dataset } = box;
+const part = name => box.querySelector(`[data-${name}]`);
+const form = document.querySelector("form[data-review]");
+const path = `/api/v1/recordings/${dataset.viewer}`;
+const number = name => (dataset[name] === "" ? null : Number(dataset[name]));
+const filter = JSON.parse(dataset.filter);
+
+const wholeKhz = number("rate") / 2000;
+const isLight = matchMedia("(prefers-color-scheme: light)");
+const settings = { palette: isLight.matches ? "Paper" : "Dawn", brightness: 0, contrast: 1, ...readStored(), top: Math.min(12, wholeKhz) };
+const view = new View(number("duration"), number("clock"));
+const picture = new Picture(box, view, at(`${path}/spectrogram`), settings);
+const detections = new Detections(path, view, filter);
+const tracks = new Tracks(box, view, detections, JSON.parse(dataset.species), linkToSpecies);
+const strip = new Strip(box, view);
+const player = new Player(part("audio"), at(path), view, number("rate"));
+let span = null, timer = 0;
+
+// ---------------------------------------------------------------- the address
+
+function addressNow() {
+  const address = new URLSearchParams(location.search);
+  address.set("t", view.center.toFixed(2));
+  address.set("zoom", view.length.toFixed(2));
+  if (detections.selected) address.set("d", detections.selected.id);
+  return address;
+}
+
+function linkToSpecies(name) {
+  const address = addressNow();
+  for (const old of ["species", "after", "before", "d"]) address.delete(old);
+  address.set("species", name);
+  return `?${address}`;
+}
+
+function noteAddress() {
+  clearTimeout(timer);
+  timer = setTimeout(() => {
+    history.replaceState(null, "", `?${addressNow()}`);
+    for (const link of document.querySelectorAll("a[data-keep]")) { // pages of the table keep what is shown
+      const address = new URLSearchParams(link.search);
+      for (const name of ["t", "zoom"]) address.set(name, addressNow().get(name));
+      link.search = address;
+    }
+    for (const name of ["t", "zoom"]) document.querySelector(`[data-filters] [name=${name}]`).value = addressNow().get(name);
+  }, SETTLE_MS);
+}
+
+function readStored() {
+  try { return JSON.parse(localStorage.getItem(STORED)) ?? {}; } catch { return {}; }
+}
+
+// ---------------------------------------------------------------- what is shown
+
+function drawLines() {
+  const place = (line, time) => { line.hidden = !view.contains(time); line.style.left = `${100 * view.share(time)}%`; };
+  place(part("line"), player.time);
+  const frame = part("frame"), framed = detections.selected;
+  frame.hidden = !framed || framed.start_s > view.end || framed.end_s < view.start;
+  if (framed) { frame.style.left = `${100 * view.share(framed.start_s)}%`; frame.style.width = `${100 * (framed.end_s - framed.start_s) / view.length}%`; }
+  const marked = part("span");
+  marked.hidden = !span;
+  if (span) { marked.style.left = `${100 * view.share(span[0])}%`; marked.style.width = `${100 * (span[1] - span[0]) / view.length}%`; }
+}
+
+function describe(detection) {
+  const answer = { right: "correct", wrong: "incorrect", other: `not this species: ${detection.review?.common_name ?? "another"}` };
+  const reviewed = detection.review ? answer[detection.review.verdict] : "unreviewed";
+  return `${detection.common_name}, ${view.label(detection.start_s)} to ${view.label(detection.end_s)}, score ${detection.score.toFixed(2)}, ${reviewed}`;
+}
+
+function showSelected() {
+  const detection = detections.selected;
+  part("selected").textContent = describe(detection);
+  form.hidden = false;
+  form.dataset.review = detection.id;
+  form.querySelector("[role=group]").setAttribute("aria-label", `Is it a ${detection.common_name}?`);
+  for (const button of form.querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.value === detection.review?.verdict));
+  form.querySelector("label").textContent = `Another species than ${detection.common_name}`;
+  form.elements.species.value = detection.review?.common_name ?? "";
+  form.querySelector("[data-status]").textContent = "";
+  drawLines();
+  noteAddress();
+}
+
+function reveal() {
+  const { start_s: start, end_s: end } = detections.selected;
+  if (!view.contains(start) || !view.contains(end)) view.centerOn((start + end) / 2);
+  setLoop(player.loop ? "selected" : null);
+  player.seek(start);
+}
+
+function setLoop(kind) {
+  const detection = detections.selected;
+  if (kind === "span" && span) player.loop = span;
+  else if (kind && detection) player.loop = [Math.max(detection.start_s - LOOP_MARGIN_S, 0), Math.min(detection.end_s + LOOP_MARGIN_S, view.duration)];
+  else player.loop = null;
+  part("loop").setAttribute("aria-pressed", String(Boolean(player.loop)));
+}
+
+// ---------------------------------------------------------------- actions
+
+const controls = {};
+for (const control of box.querySelectorAll("[data-control]")) controls[control.dataset.control] = control;
+
+function set(control, value) { control.value = value; control.dispatchEvent(new Event("input")); }
+
+function brighten(step) { set(controls.brightness, Number(controls.brightness.value) + step); }
+
+function answer(verdict) { if (detections.selected) form.querySelector(`[value=${verdict}]`).click(); }
+
+const actions = {
+  play: () => { if (player.isPlaying) player.pause(); else player.play(player.loop?.[0] ?? (view.contains(player.time) ? player.time : view.start)); },
+  loop: () => { setLoop(player.loop ? null : span ? "span" : "selected"); if (player.loop) player.play(player.loop[0]); },
+  previous: () => detections.selectNeighbor(-1),
+  next: () => detections.selectNeighbor(1),
+  in: () => view.zoom(0.5), out: () => view.zoom(2), whole: () => view.show(0, view.duration),
+  left: () => view.show(view.start - view.length / 4), right: () => view.show(view.start + view.length / 4),
+  leftView: () => view.show(view.start - view.length), rightView: () => view.show(view.start + view.length),
+  start: () => view.show(0), end: () => view.show(view.duration),
+  speed: () => set(controls.speed, SPEEDS[(SPEEDS.indexOf(controls.speed.value) + 1) % SPEEDS.length]),
+  marks: () => { tracks.isShown = !tracks.isShown; tracks.draw(); },
+  reset: () => { Object.assign(settings, { brightness: 0, contrast: 1 }); controls.brightness.value = 0; controls.contrast.value = 1; picture.reset(); store(); },
+};
+
+const keys = {
+  " ": "play", l: "loop", s: "speed", m: "marks", j: "next", k: "previous", "+": "in", "=": "in", "Shift++": "in", "-": "out", f: "whole",
+  ArrowLeft: "left", ArrowRight: "right", "Shift+ArrowLeft": "leftView", "Shift+ArrowRight": "rightView", Home: "start", End: "end",
+};
+
+function store() {
+  const { palette, brightness, contrast } = settings;
+  localStorage.setItem(STORED, JSON.stringify({ palette, brightness, contrast }));
+}
+
+function setUpControls() {
+  for (const button of box.querySelectorAll("[data-do]")) button.addEventListener("click", () => actions[button.dataset.do]());
+  controls.palette.append(...PALETTES.map(name => new Option(name)));
+  const tops = [12, 24, 48, 96, 192].filter(khz => khz < wholeKhz);
+  controls.top.append(...[...tops, wholeKhz].map(khz => new Option(`${+khz.toFixed(2)} kHz`, khz)));
+  for (const name of ["palette", "brightness", "contrast", "top"]) {
+    controls[name].value = settings[name];
+    controls[name].addEventListener("input", () => {
+      settings[name] = name === "palette" ? controls[name].value : Number(controls[name].value);
+      if (name !== "top") store();
+      picture.recolor();
+    });
+  }
+  const sound = () => player.setSound({ gainDb: Number(controls.gain.value), highPassHz: Number(controls.highpass.value) });
+  controls.gain.addEventListener("input", sound);
+  controls.highpass.addEventListener("input", sound);
+  controls.speed.addEventListener("input", () => { player.speed = Number(controls.speed.value); });
+  player.keepsPitch = false;
+  controls.pitch.addEventListener("input", () => { player.keepsPitch = controls.pitch.checked; });
+}
+
+// ---------------------------------------------------------------- start
+
+function setUpEvents() {
+  view.addEventListener("change", () => { drawLines(); noteAddress(); });
+  detections.addEventListener("select", showSelected);
+  player.addEventListener("time", () => {
+    if (player.isPlaying && player.time > view.end && !player.loop) view.show(player.time); // by page
+    drawLines();
+  });
+  player.addEventListener("state", () => { part("play").textContent = player.isPlaying ? "Pause" : "Play"; });
+  for (const source of [player, detections]) source.addEventListener("problem", event => { part("problem").textContent = event.detail; });
+  watchPointer(part("stage"), view, {
+    onClick: time => { span = null; setLoop(null); player.seek(time); drawLines(); },
+    onSpan: marked => { span = marked; setLoop(player.loop ? "span" : null); drawLines(); },
+    onHover: (time, height) => { part("pointer").textContent = time === null ? "" : `${view.label(time, 1)} (${time.toFixed(1)} s), ${(height * settings.top).toFixed(1)} kHz`; },
+  });
+  const named = Object.fromEntries(Object.entries(keys).map(([key, name]) => [key, actions[name]]));
+  watchKeys({
+    ...named, y: () => answer("right"), n: () => answer("wrong"), e: () => form.elements.species.focus(),
+    "/": () => { document.querySelector("[data-filters]").open = true; document.querySelector("[data-filters] [name=species]").focus(); }, "[": () => brighten(-0.1), "]": () => brighten(0.1),
+  }, controls.keys, part("help"));
+  form.addEventListener("reviewed", event => {
+    if (detections.selected?.id !== event.detail.id) return;
+    Object.assign(detections.selected, { review: event.detail.review });
+    const row = detections.rows.find(each => each.id === event.detail.id);
+    if (row) row.review = event.detail.review;
+    part("selected").textContent = describe(detections.selected);
+    tracks.draw();
+  });
+  document.addEventListener("click", event => {
+    const link = event.target.closest("a[data-detection]");
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    detections.selectById(Number(link.dataset.detection), Number(link.dataset.t));
+    box.scrollIntoView({ block: "start" });
+  });
+  box.addEventListener("click", event => { if (event.detail) event.target.closest("button")?.blur(); }); // by mouse: the space bar still plays
+  const redraw = () => { picture.draw(); tracks.draw(); strip.draw(); drawLines(); };
+  window.addEventListener("resize", redraw);
+  isLight.addEventListener("change", redraw);
+}
+
+async function start() {
+  if (!view.duration) return;
+  for (const scripted of box.querySelectorAll("[data-scripted]")) scripted.hidden = false;
+  setUpControls();
+  setUpEvents();
+  if (innerWidth < 640) part("settings").open = false;
+  view.show(number("t") - number("zoom") / 2, number("zoom"));
+  player.seek(number("t"));
+  if (number("d")) await detections.selectById(number("d"), number("dstart"));
+  detections.addEventListener("select", reveal); // not for the address, whose view stays
+  const activity = await detections.countAll(STRIP_COLUMNS);
+  if (activity) strip.show(activity);
+}
+
+part("length").textContent = formatTime(view.duration);
+start();

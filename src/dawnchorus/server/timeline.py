@@ -1,0 +1,203 @@
+"""Detections of one stored recording by time: pages of a range, and counts by species and column."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Select, UnaryExpression, and_, func, or_, select
+from sqlalchemy.orm import Session
+
+from dawnchorus.errors import NotFoundError
+from dawnchorus.server.listing import DetectionRecord
+from dawnchorus.server.state.database import Database
+from dawnchorus.server.state.tables import DetectionRow, Recording, Review
+
+N_NAMED = 10
+"""Species that activity is counted for, by their number of detections; all others are counted together."""
+
+Order = Literal["start", "score"]
+
+
+@dataclass(frozen=True)
+class TimelineQuery:
+    """Filter of the detections in the latest identification of a recording."""
+
+    recording: str
+    start_s: float = 0.0
+    end_s: float = math.inf
+    """Detections that overlap the range from `start_s` to `end_s` match."""
+    species: str | None = None
+    """Substring of the common or scientific name."""
+    min_score: float = 0.0
+    reviewed: bool | None = None
+
+
+@dataclass(frozen=True)
+class SpeciesCount:
+    """Detections of a species in a recording."""
+
+    scientific_name: str
+    common_name: str
+    n_detections: int
+    best_score: float
+    first_s: float
+    last_s: float
+
+
+@dataclass
+class SpeciesActivity:
+    """Detections of a species by column of time; without a name, of all other species."""
+
+    scientific_name: str | None
+    common_name: str | None
+    n_detections: int = 0
+    columns: dict[int, tuple[int, float]] = field(default_factory=dict)
+    """Number of detections and best score of the columns that have any."""
+
+    def add(self, column: int, n: int, score: float) -> None:
+        """Count detections."""
+        n_before, best = self.columns.get(column, (0, 0.0))
+        self.columns[column] = n_before + n, max(best, score)
+        self.n_detections += n
+
+
+class Timeline:
+    """Reads the detections of single recordings, in time that does not depend on other recordings."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, recording: str, detection_id: int) -> DetectionRecord:
+        """Return a detection of a recording.
+
+        Raises:
+            NotFoundError: there is no such recording, or no such detection in it.
+        """
+        with self._database.read() as session:
+            row = _get_detection(session, recording, detection_id)
+            return DetectionRecord(row, _get_recording(session, recording), session.get(Review, detection_id))
+
+    def find_at(self, query: TimelineQuery, time_s: float) -> DetectionRecord | None:
+        """Return the matching detection at a time that starts first; None if there is none."""
+        at_time = replace(query, start_s=time_s, end_s=math.nextafter(time_s, math.inf))
+        return next(iter(self.list_detections(at_time, limit=1)), None)
+
+    def list_detections(
+        self,
+        query: TimelineQuery,
+        *,
+        limit: int,
+        after: int | None = None,
+        before: int | None = None,
+        order: Order = "start",
+    ) -> list[DetectionRecord]:
+        """Return at most `limit` detections in order, next to the one with the id `after` or `before`.
+
+        Raises:
+            NotFoundError: there is no such recording, or no such detection in it.
+        """
+        with self._database.read() as session:
+            recording = _get_recording(session, query.recording)
+            rows = _select(query, select(DetectionRow, Review).outerjoin(Review, Review.detection == DetectionRow.id))
+            for cursor, is_later in ((after, True), (before, False)):
+                if cursor is not None:
+                    row = _get_detection(session, query.recording, cursor)
+                    rows = rows.where(_is_beyond(row, order, is_later=is_later))
+            is_reversed = before is not None and after is None
+            rows = rows.order_by(*_sort_keys(order, is_reversed=is_reversed)).limit(limit)
+            records = [DetectionRecord(row, recording, review) for row, review in session.execute(rows)]
+        return records[::-1] if is_reversed else records
+
+    def count_by_species(self, query: TimelineQuery) -> list[SpeciesCount]:
+        """Return the species of matching detections, the most frequent first."""
+        n = func.count()
+        columns = (
+            DetectionRow.scientific_name,
+            func.min(DetectionRow.common_name),
+            n,
+            func.max(DetectionRow.score),
+            func.min(DetectionRow.start_s),
+            func.max(DetectionRow.start_s),
+        )
+        rows = _select(query, select(*columns)).group_by(DetectionRow.scientific_name)
+        with self._database.read() as session:
+            return [SpeciesCount(*row) for row in session.execute(rows.order_by(n.desc(), columns[0]))]
+
+    def count_by_column(self, query: TimelineQuery, *, n_columns: int) -> list[SpeciesActivity]:
+        """Return the activity of the most frequent species, and of all others, by the column of a detection's start."""
+        column_s = (query.end_s - query.start_s) / n_columns
+        columns = DetectionRow.scientific_name, DetectionRow.common_name, DetectionRow.start_s, DetectionRow.score
+        by_name: dict[str, SpeciesActivity] = {}
+        with self._database.read() as session:
+            for scientific, common, start_s, score in session.execute(_select(query, select(*columns))):
+                column = min(max(int((start_s - query.start_s) / column_s), 0), n_columns - 1)
+                by_name.setdefault(scientific, SpeciesActivity(scientific, common)).add(column, 1, score)
+        ordered = sorted(by_name.values(), key=lambda each: (-each.n_detections, each.scientific_name))
+        return [*ordered[:N_NAMED], *_sum(ordered[N_NAMED:])]
+
+
+def _sum(activities: Sequence[SpeciesActivity]) -> list[SpeciesActivity]:
+    """Return one activity without a name that is the sum of all; none if there are none."""
+    if not activities:
+        return []
+    total = SpeciesActivity(None, None)
+    for activity in activities:
+        for column, (n, score) in activity.columns.items():
+            total.add(column, n, score)
+    return [total]
+
+
+def _select(query: TimelineQuery, columns: Any) -> Select[Any]:
+    """Add the conditions of the query."""
+    latest = select(Recording.latest_identification).where(Recording.sha256 == query.recording).scalar_subquery()
+    selected: Select[Any] = columns.where(
+        DetectionRow.identification == latest,
+        DetectionRow.end_s > query.start_s,
+        DetectionRow.score >= query.min_score,
+    )
+    if query.end_s < math.inf:
+        selected = selected.where(DetectionRow.start_s < query.end_s)
+    if query.species:
+        selected = selected.where(
+            DetectionRow.common_name.icontains(query.species, autoescape=True)
+            | DetectionRow.scientific_name.icontains(query.species, autoescape=True)
+        )
+    if query.reviewed is not None:
+        has_review = select(Review.detection).where(Review.detection == DetectionRow.id).exists()
+        selected = selected.where(has_review if query.reviewed else ~has_review)
+    return selected
+
+
+def _sort_keys(order: Order, *, is_reversed: bool) -> tuple[UnaryExpression[Any], ...]:
+    first = DetectionRow.start_s.asc() if order == "start" else DetectionRow.score.desc()
+    last = DetectionRow.start_s.desc() if order == "start" else DetectionRow.score.asc()
+    return (last, DetectionRow.id.desc()) if is_reversed else (first, DetectionRow.id.asc())
+
+
+def _is_beyond(row: DetectionRow, order: Order, *, is_later: bool) -> ColumnElement[bool]:
+    """Return the condition of rows after `row` in the order, or before it."""
+    column, value, is_greater = (
+        (DetectionRow.start_s, row.start_s, is_later)
+        if order == "start"
+        else (DetectionRow.score, row.score, not is_later)
+    )
+    beyond = column > value if is_greater else column < value
+    tie = DetectionRow.id > row.id if is_later else DetectionRow.id < row.id
+    return or_(beyond, and_(column == value, tie))
+
+
+def _get_recording(session: Session, sha256: str) -> Recording:
+    row = session.get(Recording, sha256)
+    if row is None:
+        raise NotFoundError(f"there is no recording {sha256[:64]}.")
+    return row
+
+
+def _get_detection(session: Session, sha256: str, detection_id: int) -> DetectionRow:
+    row = session.get(DetectionRow, detection_id)
+    if row is None or row.recording != sha256:
+        raise NotFoundError(f"there is no detection {detection_id} in the recording {sha256[:12]}.")
+    return row
