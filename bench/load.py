@@ -29,15 +29,15 @@ def measure() -> dict[str, Any]:
             ]
             with ExitStack() as stack:
                 stack.enter_context(serving(*servers))
-                address = stack.enter_context(nginx(Path(scratch, f"nginx-{n}"), *servers))
-                results[str(n)] = _locust(address, Path(scratch, f"locust-{n}"))
+                url = stack.enter_context(nginx(Path(scratch, f"nginx-{n}"), *servers))
+                results[str(n)] = _locust(url, Path(scratch, f"locust-{n}"))
                 print(n, results[str(n)], flush=True)
     return results
 
 
-def _locust(address: str, out: Path) -> dict[str, float]:
+def _locust(url: str, out: Path) -> dict[str, float]:
     command = ["-m", "locust", "-f", "bench/locustfile.py", "--headless", "--only-summary", "--csv", str(out)]
-    users = ["-u", str(N_USERS), "-r", str(N_USERS), "-t", f"{RUN_S}s", "--host", address]
+    users = ["-u", str(N_USERS), "-r", str(N_USERS), "-t", f"{RUN_S}s", "--host", url]
     subprocess.run([sys.executable, *command, *users], check=False, capture_output=True)
     with Path(f"{out}_stats.csv").open(newline="") as file:
         (total,) = (row for row in csv.DictReader(file) if row["Name"] == "Aggregated")

@@ -14,7 +14,7 @@ from dawnchorus.data.layouts.annotations import MarkTables, NamedMark
 from dawnchorus.data.layouts.search_results import read_search_results
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.layouts.voices import TABLE, read_voice_recordings, read_voices
-from dawnchorus.data.marks import hold_marks
+from dawnchorus.data.marks import match_marks
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, read_table, species_of, write_table
 from dawnchorus.evaluation.submission import read_sample
 from dawnchorus.formats.registry import FORMATS, Read, read_annotations
@@ -78,7 +78,7 @@ def _reader_of(name: str, suffix: str, read: Read, seeds: tuple[bytes, ...]) -> 
     def read_all(path: Path) -> None:
         rows = [Mark(line, detection, recording) for line, (recording, detection) in enumerate(read(path), start=1)]
         recording = Path("r.wav")
-        hold_marks(MarkTables([NamedMark(path, row, recording) for row in rows]), {recording: 6.0}, [recording])
+        match_marks(MarkTables([NamedMark(path, row, recording) for row in rows]), {recording: 6.0}, [recording])
 
     return Reader(name, from_file(read_all, f"table{suffix}"), seeds)
 

@@ -1,4 +1,4 @@
-"""Types of the arrays that cross folders, and the checks of those that come from outside."""
+"""Array types shared by packages, and validation of arrays from users."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Embeddings = FloatArray
 
 
 def as_frames(samples: npt.ArrayLike) -> Frames:
-    """Return samples [frames] or [frames, channels] as float32; those of integers are divided by their full scale.
+    """Convert samples [frames] or [frames, channels] to float32; integers are scaled by their full scale.
 
     Raises:
         InputError: another shape or type, no samples, or some that are not finite.
@@ -51,7 +51,7 @@ def as_frames(samples: npt.ArrayLike) -> Frames:
 
 
 def check_windows(windows: Windows, *, window_samples: int) -> None:
-    """Check the shape and type of windows that a model is to score.
+    """Check the shape and type of windows for a model.
 
     Raises:
         InputError: expected float32 [windows, window_samples].

@@ -11,14 +11,14 @@ ROOT = Path("/")
 
 
 def usable_cores(root: Path = ROOT) -> int:
-    """Return the cores that this process may use: by its affinity, and by the quota of its container."""
+    """Return the number of cores available to this process (CPU affinity and container quota)."""
     n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota(root)
     return n if quota is None else max(min(n, math.ceil(quota)), 1)
 
 
 def cpu_quota(root: Path = ROOT) -> float | None:
-    """Return the smallest quota of this process's control groups, in cores; None without one.
+    """Return the smallest CPU quota of this process's control groups, in cores; None without one.
 
     Both versions of Linux' control groups are read. A group is bounded by those above it. In a container the groups'
     names may be those outside of it, so files that are not there are passed over. Source: the kernel's documentation,

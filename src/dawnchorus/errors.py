@@ -1,4 +1,4 @@
-"""Every error that Dawn Chorus raises on purpose.
+"""All exceptions that Dawn Chorus raises.
 
 DawnChorusError
 ├── InputError                  the user's request cannot be carried out as asked (also a ValueError)
@@ -36,7 +36,7 @@ from typing import Any, ClassVar
 
 
 class DawnChorusError(Exception):
-    """Base of all errors raised on purpose; `exit_code` is what the command line ends with."""
+    """Base class of all errors; `exit_code` is that of the command line."""
 
     exit_code: ClassVar[int] = 1
 
@@ -57,13 +57,13 @@ def _restore(kind: type[DawnChorusError], args: tuple[object, ...]) -> DawnChoru
 
 
 class InputError(DawnChorusError, ValueError):
-    """The request itself is wrong: an argument out of range, an unknown name, no recordings."""
+    """Invalid arguments: a value out of range, an unknown name, no recordings."""
 
     exit_code = 2
 
 
 class AudioError(DawnChorusError):
-    """A recording, the `subject`, cannot be used."""
+    """A recording (the `subject`) cannot be used."""
 
     exit_code = 3
 
@@ -72,7 +72,7 @@ class AudioError(DawnChorusError):
 
 
 class AudioNotFoundError(AudioError):
-    """The file is not there, or is a folder, a device or a dangling link."""
+    """The file does not exist, or is not a regular file."""
 
 
 class AudioDecodeError(AudioError):
@@ -80,7 +80,7 @@ class AudioDecodeError(AudioError):
 
 
 class DecoderCrashError(AudioDecodeError):
-    """The decoder's process ended, or gave nothing for too long."""
+    """The decoder process crashed or stalled."""
 
 
 class AudioTooLargeError(AudioError):
@@ -102,25 +102,25 @@ class InvalidBundleError(ModelError):
 
 
 class FormatError(DawnChorusError):
-    """A table is not in the format it should be in."""
+    """A table has an invalid format."""
 
     exit_code = 2
 
 
 class TrainingError(DawnChorusError):
-    """Training failed, or gave no usable model."""
+    """Training failed or produced no usable model."""
 
 
 class UploadTooLargeError(InputError):
-    """A request brings more bytes than the server takes."""
+    """A request exceeds the server's size limit."""
 
 
 class UploadTooSlowError(InputError):
-    """A request's body comes too slowly."""
+    """A request's body arrives below the minimum rate."""
 
 
 class UnknownClassError(InputError):
-    """A label is of no known class; `suggestions` are the nearest ones, as `Genus species_Common Name`."""
+    """A label matches no known class; `suggestions` are similar ones, as `Genus species_Common Name`."""
 
     def __init__(self, reason: str, *, suggestions: tuple[str, ...] = ()) -> None:
         super().__init__(reason)
@@ -128,11 +128,11 @@ class UnknownClassError(InputError):
 
 
 class NotFoundError(InputError):
-    """There is nothing of the name that was asked for."""
+    """There is no object of this name or id."""
 
 
 class OverloadedError(DawnChorusError):
-    """A server has too much to do; it may be asked again after `retry_after_s`."""
+    """The server is overloaded; a client may retry after `retry_after_s`."""
 
     def __init__(self, reason: str, *, retry_after_s: float) -> None:
         super().__init__(reason)
@@ -140,7 +140,7 @@ class OverloadedError(DawnChorusError):
 
 
 class DownloadError(DawnChorusError):
-    """A server refused, or could not be reached; `status` is the HTTP status, if it gave one."""
+    """A download failed; `status` is the HTTP status, if there was a response."""
 
     exit_code = 3
 
@@ -150,11 +150,11 @@ class DownloadError(DawnChorusError):
 
 
 class LongWaitError(DownloadError):
-    """A server asks to wait for longer than a request waits, so that no other request should follow now."""
+    """A server asks to wait longer than the maximum, so no further requests should be sent."""
 
 
 class MissingExtraError(DawnChorusError):
-    """An optional package is needed and not installed."""
+    """An optional package is required but not installed."""
 
     exit_code = 5
 
@@ -166,13 +166,13 @@ class MissingExtraError(DawnChorusError):
 
 
 class OutputError(DawnChorusError):
-    """Results cannot be written: no space, no permission, no such folder."""
+    """Results cannot be written: no space, no permission, or no such folder."""
 
     exit_code = 4
 
 
 class OutputExistsError(OutputError):
-    """The output is there already and the caller did not allow replacing it."""
+    """The output exists, and overwriting was not allowed."""
 
 
 class JournalDamagedError(OutputError):
@@ -180,6 +180,6 @@ class JournalDamagedError(OutputError):
 
 
 class BusyError(DawnChorusError):
-    """Another process is writing the same output."""
+    """Another process is writing to the same output."""
 
     exit_code = 6

@@ -22,7 +22,7 @@ class ZipLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Limits of uploads, of the queue, and of responses."""
+    """Limits of uploads, the queue, sessions and responses."""
 
     max_bytes: int = 512 << 20
     max_duration_s: float = 6 * 3600.0
@@ -46,6 +46,8 @@ class Limits:
     max_active_per_thread: int = 4
     """Maximum number of recordings in progress for each inference thread; each has a decoder process."""
 
+    session_max_age_s: int = 30 * 86_400
+    """Age at which a browser's session ends."""
     page_rows: int = 1000
     """Rows of a response that are in memory at once."""
 

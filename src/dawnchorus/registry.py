@@ -1,4 +1,4 @@
-"""Tables of choices by name (formats, analyses, families...), to which other packages add by entry points."""
+"""Registries (formats, analyses, families...) to which other packages add entries by entry points."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dawnchorus.suggestions import suggestion
 
 
 class Named(Protocol):
-    """An entry of a registry."""
+    """Protocol of a registry entry."""
 
     @property
     def name(self) -> str:
@@ -24,7 +24,7 @@ EntryT = TypeVar("EntryT", bound=Named)
 
 
 class Registry(Mapping[str, EntryT], Generic[EntryT]):
-    """Entries by name: the built-in ones, then those of installed packages, in the order of their names.
+    """Built-in entries by name, followed by those of installed packages.
 
     A package adds an entry by an entry point of `group` (`dawnchorus.formats`) that names an object of the type `kind`;
     it is loaded when the registry is first used. A name can be used once.
@@ -55,7 +55,7 @@ class Registry(Mapping[str, EntryT], Generic[EntryT]):
         return f"<{self.group}: {', '.join(self)}>"
 
     def lookup(self, name: str) -> EntryT:
-        """Return the entry of this name, in capitals or small letters.
+        """Return the entry of a name, ignoring case.
 
         Raises:
             InputError: there is none; the message names all, and the nearest one.
@@ -66,7 +66,7 @@ class Registry(Mapping[str, EntryT], Generic[EntryT]):
         return entry
 
     def register(self, entry: EntryT) -> None:
-        """Add an entry for this process.
+        """Add an entry in this process.
 
         Raises:
             InputError: it is of another type, or its name is not in lower case or is used already.

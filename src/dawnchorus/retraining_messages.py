@@ -1,4 +1,4 @@
-"""Messages of a process that retrains a model: the request that it gets, and the events that it prints."""
+"""Messages between the server and a retraining process: the request, and events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class _Message(BaseModel):
 
 
 class RetrainRequest(_Message):
-    """A retraining."""
+    """Settings of a retraining, sent to its process."""
 
     dataset: Path | None
     """A data set, or a folder per species; None if only the settings are checked."""
@@ -36,7 +36,7 @@ class RetrainRequest(_Message):
 
 
 class RetrainOutcome(_Message):
-    """A new bundle, and its comparison with the active one."""
+    """Result of a retraining: the new bundle, and its comparison with the active one."""
 
     bundle: str
     """Folder of the bundle."""
@@ -49,7 +49,7 @@ class RetrainOutcome(_Message):
 
 
 class RetrainEvent(_Message):
-    """A step of a retraining, as a line of JSON without the fields that are None."""
+    """An event of a retraining, serialized as a JSON line without None fields."""
 
     stage: Literal["checking", "training", "comparing", "done", "failed"]
     progress: float | None = None

@@ -1,4 +1,4 @@
-"""The nearest known names to one that is not known, for messages."""
+"""Suggestions of known names for unknown ones."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ SIMILARITY = 0.6
 
 
 def is_misspelt(name: str, known: str) -> bool:
-    """Return False for a known name with more than one letter added, which means something else (`subspecies`)."""
+    """Return False for a known name with more than one letter added (`subspecies`), True for other typos."""
     return known not in name or len(name) - len(known) <= 1
 
 
 def nearest(name: str, known: Iterable[str], *, n: int = 1, cutoff: float = SIMILARITY) -> list[str]:
-    """Return at most `n` of the known names that are most like `name`, the nearest first, regardless of case."""
+    """Return at most `n` known names most similar to `name`, ignoring case."""
     by_folded_name: dict[str, str] = {}
     for each in known:
         by_folded_name.setdefault(each.casefold(), each)
@@ -23,6 +23,6 @@ def nearest(name: str, known: Iterable[str], *, n: int = 1, cutoff: float = SIMI
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean 'x'?` with the known name that is most like `name`; nothing where none is like it."""
+    """Return ` Did you mean 'x'?` for the most similar known name, or ""."""
     near = nearest(name, known)
     return f" Did you mean '{near[0]}'?" if near else ""

@@ -1,4 +1,4 @@
-"""The few frozen types that cross folders."""
+"""Immutable data classes shared between packages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ChannelOption = Literal[Channel, "each"]
 
 @dataclass(frozen=True)
 class RecordingMetadata:
-    """Location and time of a recording, as far as its file, its name or a table says.
+    """Location and time of a recording, as far as they are known.
 
     `start_time` is the clock time of the first sample; without a time zone it is the recorder's local time.
     `source` names what was read, for example "guano" or "file name".
@@ -32,7 +32,7 @@ class RecordingMetadata:
     recorder: str | None = None
     source: str | None = None
     conflict: str | None = None
-    """A sentence on sources that contradict each other, with what each says."""
+    """A sentence on sources that contradict each other."""
     unread: str | None = None
     """A sentence on times and locations that sources have, but that are not understood."""
 
@@ -44,7 +44,7 @@ class RecordingMetadata:
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """Header of a sound file.
+    """Properties in an audio file's header.
 
     `n_frames` is the header's promise, counted per channel; None where the format makes none. It may be wrong: only
     decoding tells.
@@ -58,7 +58,7 @@ class AudioInfo:
 
     @property
     def duration_s(self) -> float | None:
-        """Length in seconds, as the header promises."""
+        """Duration in seconds according to the header."""
         return None if self.n_frames is None else self.n_frames / self.rate_hz
 
 
@@ -71,13 +71,13 @@ class Segment:
 
     @property
     def length_s(self) -> float:
-        """Seconds."""
+        """Length in seconds."""
         return self.end_s - self.start_s
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One species in one window, or in an event merged from several, at or above its threshold."""
+    """A species in a window, or in an event merged from several windows."""
 
     start_s: float
     end_s: float
@@ -90,11 +90,11 @@ class Detection:
     """True if the range model expects the species at this location and week; None where that is unknown."""
     low_hz: float | None = None
     high_hz: float | None = None
-    """The frequencies of the sound, where someone marked them."""
+    """Frequencies of the sound, if annotated."""
     probability: float | None = None
-    """Probability that the species is present, where the model is calibrated; a score is none."""
+    """Calibrated probability that the species is present; None without a calibration."""
     human_voice: bool | None = None
-    """True if someone speaks in it; None where voices were not looked for."""
+    """True if it contains human speech; None if speech detection was off."""
     channel: int | None = None
     """Number of the channel, from 1; None where one signal was scored for all channels."""
 
@@ -105,11 +105,11 @@ Review = Literal["", "rejected", "unverified"]
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One row of a table in which somebody marked sounds."""
+    """A row of a table of annotations."""
 
     line: int
     detection: Detection | None
-    """None where the row only says that somebody listened: it has a recording, but neither times nor a name."""
+    """None if the row only records that the recording was annotated."""
     recording: str | None = None
     """Name or path of the recording, where the row has one."""
     is_within_file: bool = True
@@ -124,7 +124,7 @@ class Mark:
     review: Review = ""
     """Verdict on the mark in a column such as `Reject` or `Verified`."""
     folder: str | None = None
-    """Folder or site of the recording in a column of its own, which tells recordings of one name apart."""
+    """Folder or site in a separate column, which distinguishes recordings of the same name."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class RecordingTable:
     """Number of channels that were scored by themselves; None where one signal was scored."""
 
     def by_channel(self) -> tuple[RecordingTable, ...]:
-        """Return a table for each channel that was scored by itself; this one where none was."""
+        """Split the table by channel; a list of this table if channels were not scored separately."""
         if self.n_channels is None:
             return (self,)
         return tuple(
@@ -159,18 +159,18 @@ class RecordingTable:
 
     @property
     def silenced(self) -> tuple[Segment, ...]:
-        """Segments that must be silent in clips and plots."""
+        """Segments to silence in clips and plots."""
         return self.speech if self.is_silenced else ()
 
     def clock_time(self, start_s: float) -> datetime | None:
-        """Return the time of `start_s`, by the recorder's clock."""
+        """Return the clock time of `start_s`."""
         start = self.metadata.start_time
         return None if start is None else start + timedelta(seconds=start_s)
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Provenance of the rows of a table."""
+    """Model, software and options that made the rows of a table."""
 
     model: str
     model_version: str
@@ -191,7 +191,7 @@ class SpeciesShare:
 
 @dataclass(frozen=True)
 class DataSetSummary:
-    """A data set in numbers; counts are pairs of value and number of recordings, the most frequent first."""
+    """Summary of a data set; counts are (value, number of recordings), most frequent first."""
 
     n_recordings: int
     duration_s: float
@@ -224,10 +224,10 @@ class Example:
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of long work, in numbers."""
+    """Progress of a long operation."""
 
     stage: str
-    """The work in a word or two: "preparing"."""
+    """Current stage in one or two words: "preparing"."""
     done: float
     total: float
     unit: str
@@ -243,4 +243,4 @@ Report = Callable[[Progress], None]
 
 
 def ignore_progress(_progress: Progress) -> None:
-    """Do nothing with progress."""
+    """Ignore the progress."""

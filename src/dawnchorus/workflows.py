@@ -1,4 +1,4 @@
-"""The steps from recordings to a measured model, as functions of folders: the Python side of the command line."""
+"""The steps from recordings to an evaluated model as Python functions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dawnchorus.audio.process import DecoderProcess
-from dawnchorus.audio.sounds import Sound, open_sound
+from dawnchorus.audio.sources import AudioSource, open_audio
 from dawnchorus.cores import usable_cores
 from dawnchorus.data import prepare as preparing
 from dawnchorus.data.attribution import write_attribution
 from dawnchorus.data.clips import write_prepared_table
 from dawnchorus.data.data_set_import import import_data_set
 from dawnchorus.data.layout_detection import parse_layout
-from dawnchorus.data.model_check import HEARD_NAME, call_times
+from dawnchorus.data.model_check import call_times
 from dawnchorus.data.prepare import PrepareSummary
 from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import SPLITS, RecordingsTable, read_table, select_split, write_table
@@ -58,7 +58,7 @@ def import_recordings(
     models_folder: StrPath | None = None,
     workers: int | None = None,
 ) -> RecordingsTable:
-    """Make the recordings table of a data set from a folder or table, and write it; recordings stay where they are.
+    """Create the recordings table of a data set from a folder or table; recordings stay where they are.
 
     What could not be read goes to the log `dawnchorus.data`.
 
@@ -78,8 +78,8 @@ def import_recordings(
 
     Raises:
         OutputExistsError: the data set has a table, and neither `append` nor `overwrite` was given.
-        InputError: no such source, or no recordings in it, or two layouts are as likely.
-        FormatError: a table is not as it should be.
+        InputError: no such source, or no recordings in it, or an ambiguous layout.
+        FormatError: a table is invalid.
     """
     imported = import_data_set(
         Path(source),
@@ -98,7 +98,7 @@ def import_recordings(
 
 
 def split(data_set: StrPath, *, ratios: Mapping[str, float] = DEFAULT_RATIOS, seed: int = 1) -> RecordingsTable:
-    """Split a data set so that recordings that belong together stay together, and write its table.
+    """Split a data set with related recordings kept together, and write its table.
 
     Args:
         data_set: folder of the data set.
@@ -124,7 +124,7 @@ def prepare(
     workers: int | None = None,
     **changes: Any,
 ) -> PrepareSummary:
-    """Make clips of one length of a data set's recordings; what is there already stays.
+    """Cut recordings of a data set into clips of equal length; existing clips are kept.
 
     Args:
         data_set: folder of the data set.
@@ -149,7 +149,7 @@ def prepare(
     calls = {}
     if chosen.clip_selection == "scored":
         loaded = load_model(model, models_folder=models_folder)
-        calls = call_times(table, loaded, n_workers, out=out / HEARD_NAME)
+        calls = call_times(table, loaded, n_workers, folder=out)
     cleaner = open_cleaner(chosen.cleaning, _store(models_folder).folder)
     summary = preparing.prepare(table, out, chosen, seed=seed, n_workers=n_workers, cleaner=cleaner, calls=calls)
     write_prepared_table(table, out)
@@ -187,7 +187,7 @@ def train(data_set: StrPath, *overrides: str, config_dir: StrPath | None = None)
     Raises:
         InputError: an unknown setting, or a data set that cannot be trained on.
         MissingExtraError: the extra [train] is not installed.
-        TrainingError: the loss is no number any more.
+        TrainingError: the loss is not finite.
         OutputError: no space, or no permission.
     """
     try:
@@ -211,7 +211,7 @@ def evaluate(
     overlap_s: float = 0.0,
     workers: int | None = None,
 ) -> Evaluation:
-    """Measure a model on the recordings of a data set, with intervals.
+    """Evaluate a model on the recordings of a data set, with confidence intervals.
 
     Args:
         model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
@@ -224,7 +224,7 @@ def evaluate(
 
     Raises:
         InputError: no recordings in this split, or the model knows none of the species.
-        ModelError: the model cannot be had or run.
+        ModelError: the model cannot be loaded or run.
     """
     loaded, table = load_model(model), read_table(Path(data_set))
     scores = score_data_set(
@@ -240,7 +240,7 @@ def evaluate(
 
 
 def choose_secondary(bundle: Bundle) -> Secondary:
-    """Return "mask" where the bundle was trained here with secondary species counting neither way, else "count"."""
+    """Return "mask" for bundles trained here with secondary species masked, else "count"."""
     from dawnchorus.training.renamed_keys import with_current_keys
 
     recipe = None if bundle.info.training is None else bundle.info.training.recipe
@@ -250,7 +250,7 @@ def choose_secondary(bundle: Bundle) -> Secondary:
 
 @dataclass(frozen=True, repr=False)
 class Plot:
-    """A picture; notebooks show it."""
+    """A plot, displayed by notebooks."""
 
     png: bytes
 
@@ -258,7 +258,7 @@ class Plot:
         return self.png
 
     def write(self, path: StrPath) -> None:
-        """Write the picture as a PNG file.
+        """Write the plot as a PNG file.
 
         Raises:
             OutputError: no space, or no permission.
@@ -267,11 +267,11 @@ class Plot:
             stream.write(self.png)
 
 
-def plot_spectrogram(sound: Sound, detections: RecordingTable | None = None, *, waveform: bool = False) -> Plot:
+def plot_spectrogram(audio: AudioSource, detections: RecordingTable | None = None, *, waveform: bool = False) -> Plot:
     """Draw the spectrogram of a recording, with detections boxed and named.
 
     Args:
-        sound: a path, a sound file's bytes, an open sound file, or `(samples, sample_rate_hz)`.
+        audio: a path, a sound file's bytes, an open sound file, or `(samples, sample_rate_hz)`.
         detections: a table of the recording, as of a run: `next(run.tables())`.
         waveform: draw the waveform above the spectrogram.
 
@@ -281,7 +281,7 @@ def plot_spectrogram(sound: Sound, detections: RecordingTable | None = None, *, 
     from dawnchorus.plotting.recording import draw_recording, draw_recording_with_waveform
 
     draw = draw_recording_with_waveform if waveform else draw_recording
-    with open_sound(sound) as file, closing(DecoderProcess()) as decoder:
+    with open_audio(audio) as file, closing(DecoderProcess()) as decoder:
         return Plot(draw(file.path, detections or _empty_table(file.path, decoder), decoder=decoder))
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dawnchorus.data.layouts.annotations import find_marks
 from dawnchorus.data.layouts.tables import TableLayout
-from dawnchorus.data.marks import hold_marks
+from dawnchorus.data.marks import match_marks
 from dawnchorus.errors import DawnChorusError
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.registry import read_annotations
@@ -71,9 +71,9 @@ def test_every_row_of_marks_is_kept_or_named(name: str, data: st.DataObject) -> 
     n_heads = int(name == "a.txt")  # the only one without a header
     assert len({mark.line for mark in rows}) == n_rows + n_heads
     assert len(table.marks) == len(rows) or table.unused
-    held = hold_marks(table, dict.fromkeys(files, 10.0), files)
+    matched = match_marks(table, dict.fromkeys(files, 10.0), files)
     kept = {"cut", "reversed", "moment", "unnamed", "unverified"}
-    assert held.n_kept + sum(len(of) for fate, of in held.fates.items() if fate not in kept) == len(table.marks)
+    assert matched.n_kept + sum(len(of) for fate, of in matched.fates.items() if fate not in kept) == len(table.marks)
 
 
 @given(data=st.data())

@@ -28,7 +28,7 @@ from dawnchorus.data.recordings import (
     write_table,
 )
 from dawnchorus.data.relations import assign_groups, find_leaks, same_recordist_and_day
-from dawnchorus.data.split import DEFAULT_PARTS, fold_ratios, leak_report, split_table
+from dawnchorus.data.split import DEFAULT_RATIOS, fold_ratios, leak_report, split_table
 from dawnchorus.data.synthesis.datasets import invented_song
 from dawnchorus.data.synthesis.scenes import Singer, compose_scene
 from dawnchorus.errors import InputError
@@ -96,7 +96,7 @@ def test_every_problem_is_found_where_it_is(recordings: RecordingsTable) -> None
     assert checked["copy.flac"].duplicate_of == "3-1.wav"
     assert checked["near.mp3"].duplicate_of == "4-2.wav"
     assert checked["cut.wav"].duplicate_of == "7-1.wav"
-    assert checked["copy.flac"].sound_hash == checked["3-1.wav"].sound_hash
+    assert checked["copy.flac"].audio_hash == checked["3-1.wav"].audio_hash
     assert checked["cut.wav"].duration_s == pytest.approx(8 / 3, abs=0.01)
 
 
@@ -126,10 +126,10 @@ def detected(table: RecordingsTable, recording: str) -> tuple[object, ...]:
     (row_of_recording,) = (row for row in table.rows if row.recording_id == recording)
     return (
         row_of_recording.label_check,
-        row_of_recording.heard_species,
-        row_of_recording.heard_score,
-        row_of_recording.heard_start_s,
-        row_of_recording.heard_end_s,
+        row_of_recording.detected_species,
+        row_of_recording.detected_score,
+        row_of_recording.detected_start_s,
+        row_of_recording.detected_end_s,
     )
 
 
@@ -156,11 +156,16 @@ def test_other_species_under_a_label_that_the_model_does_not_know_is_reported(re
 
 
 def test_detected_species_are_stored_and_older_tables_are_read(recordings: RecordingsTable, tmp_path: Path) -> None:
-    row = replace(recordings.rows[0], label_check="unknown_label", heard_species="C c", heard_score=0.9)
-    path = write_table(recordings.with_rows([replace(row, heard_start_s=3.0, heard_end_s=6.0)]))
+    row = replace(recordings.rows[0], label_check="unknown_label", detected_species="C c", detected_score=0.9)
+    row = replace(row, audio_hash="of decoded samples")
+    path = write_table(recordings.with_rows([replace(row, detected_start_s=3.0, detected_end_s=6.0)]))
     assert detected(read_table(tmp_path), row.recording_id) == ("unknown_label", "C c", 0.9, 3.0, 6.0)
     older = pq.read_table(path)
-    new = [name for name in older.column_names if name.startswith(("label_check", "heard_"))]
+    names = [name.replace("detected_", "heard_").replace("audio_", "sound_") for name in older.column_names]
+    pq.write_table(older.rename_columns(names).replace_schema_metadata(older.schema.metadata), path)
+    assert read_table(tmp_path).rows[0].audio_hash == "of decoded samples"
+    assert detected(read_table(tmp_path), row.recording_id) == ("unknown_label", "C c", 0.9, 3.0, 6.0)
+    new = [name for name in older.column_names if name.startswith(("label_check", "detected_"))]
     assert len(new) == 5
     pq.write_table(older.drop_columns(new), path)
     assert detected(read_table(tmp_path), row.recording_id) == (None,) * 5
@@ -224,8 +229,8 @@ def row(name: str, **more: object) -> RecordingRow:
 def test_related_recordings_are_one_group_also_over_others() -> None:
     rows = [
         row("a", recordist="X", date="2026-05-01", locality="wood"),
-        row("b", recordist="x", date="2026-05-01", locality="wood", sound_hash="1"),
-        row("c", sound_hash="1"),
+        row("b", recordist="x", date="2026-05-01", locality="wood", audio_hash="1"),
+        row("c", audio_hash="1"),
         row("d", duplicate_of="c"),
         row("e", recordist="X", date="2026-05-02", locality="wood"),
         row("f", recordist="X", date="2026"),
@@ -336,14 +341,14 @@ def test_split_of_a_fixed_table_stays_what_it_was() -> None:
         row(f"c{k}", scientific_name="C c") for k in (0, 1)
     ]
     rows.append(row("noise", scientific_name=None, kind="background"))
-    done = split_table(build_table(*rows), DEFAULT_PARTS, seed=3)
-    parts = {name: " ".join(r.recording_id for r in done.rows if r.split == name) for name in DEFAULT_PARTS}
+    done = split_table(build_table(*rows), DEFAULT_RATIOS, seed=3)
+    parts = {name: " ".join(r.recording_id for r in done.rows if r.split == name) for name in DEFAULT_RATIOS}
     assert parts == SPLIT_GOLDEN
     assert [r.group for r in done.rows[:4]] == ["g0", "g0", "g2", "g2"]
 
 
 def test_default_parts_are_shares_of_a_whole() -> None:
-    assert DEFAULT_PARTS == {"train": 0.7, "validation": 0.15, "test": 0.15}
+    assert DEFAULT_RATIOS == {"train": 0.7, "validation": 0.15, "test": 0.15}
 
 
 def test_unusable_recordings_get_no_split_and_others_keep_theirs() -> None:
@@ -410,7 +415,7 @@ def test_leak_report_counts_recordings_outside_the_largest_part() -> None:
 
 def test_rows_of_one_file_stay_together(tmp_path: Path) -> None:
     rows = [RecordingRow(recording_id=f"{k}", path=f"{k % 8}.wav", scientific_name=f"A {k // 8}") for k in range(16)]
-    split = split_table(RecordingsTable(tmp_path, tuple(rows)), DEFAULT_PARTS, seed=1)
+    split = split_table(RecordingsTable(tmp_path, tuple(rows)), DEFAULT_RATIOS, seed=1)
     parts = {(row.path, row.split) for row in split.rows}
     assert len(parts) == 8, "a file is in one part, whatever its rows say"
 

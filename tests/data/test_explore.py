@@ -56,12 +56,12 @@ class Reader(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.tags: list[str] = []
-        self.addresses: list[str] = []
+        self.urls: list[str] = []
         self.text = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.urls += [value or "" for name, value in attrs if name in ("src", "href")]
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -81,7 +81,7 @@ def test_the_explore_command_writes_one_page_and_plots(data_set: Path, command: 
     assert "script" not in reader.tags
     assert EVIL in reader.text
     assert reader.tags.count("audio") == 2, "one example of each species with a recording of its own"
-    assert all(address.startswith("data:") for address in reader.addresses)
+    assert all(url.startswith("data:") for url in reader.urls)
     assert "more than 0.1% of its samples are at full scale" in reader.text
 
 

@@ -57,7 +57,7 @@ def test_no_row_replaces_that_of_another_file_in_any_order(sites: list[Path], tm
 def test_the_same_again_changes_nothing(sites: list[Path], tmp_path: Path) -> None:
     once = added(tmp_path, *sites)
     assert added(tmp_path, *sites, *sites) == once
-    checked = once.with_rows(replace(row, sound_hash=row.path, split="train", problems=("short",)) for row in once.rows)
+    checked = once.with_rows(replace(row, audio_hash=row.path, split="train", problems=("short",)) for row in once.rows)
     again = merge(checked, import_recordings(sites[0], tmp_path, n_workers=1))
     assert again.table == checked
     assert (again.n_added, again.n_unchanged, again.updated, again.moved) == (0, 2, (), ())

@@ -270,7 +270,7 @@ def test_codes_of_secondary_species_without_a_taxonomy(tmp_path: Path) -> None:
     assert rows["XC1"].secondary == ("Passer domesticus", "xyz1")
     assert rows["XC2"].secondary == ("Orthotomus sutorius", "xyz1")
     notes = "\n".join(list_import_notes(list(rows.values())))
-    assert "not at the path that is given: 2 (as " in notes
+    assert "missing at their path: 2 (as " in notes
     assert "codes that no taxonomy next to the table has: xyz1 (2)" in notes
 
 

@@ -15,7 +15,7 @@ from tests.fixtures.sounds import own_tone
 
 from dawnchorus.data.import_notes import describe_labels, list_label_notes, list_name_notes
 from dawnchorus.data.importing import import_recordings
-from dawnchorus.data.label_check import label_doubts, near_names
+from dawnchorus.data.label_check import find_label_doubts, near_names
 from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.recordings import Annotation, RecordingRow, read_table, species_of
 from dawnchorus.errors import FormatError
@@ -265,7 +265,7 @@ def test_doubts_about_labels_are_named() -> None:
         row("a", "Parus major"), row("b", "parus major"), row("c", "Parus majr"), row("d", "site call 1"),
         row("e", "site call 2"), row("f", None, ""),
     ]  # fmt: skip
-    doubts = list(label_doubts(rows, KNOWN, sources=["a list"]))
+    doubts = list(find_label_doubts(rows, KNOWN, sources=["a list"]))
     assert doubts == [
         "recordings or marks without a name: 1. They are not trained on: name them, or drop them.",
         "several classes whose names differ only in case, spaces or Unicode form: 'Parus major' (1) and "
@@ -275,7 +275,7 @@ def test_doubts_about_labels_are_named() -> None:
         "not in a list: 'Parus majr' (did you mean Parus major?); 'site call 1'; 'site call 2'. They are trained as "
         "classes of your own.",
     ]
-    assert not list(label_doubts([row("a", "Parus major")], KNOWN, sources=["a list"]))
+    assert not list(find_label_doubts([row("a", "Parus major")], KNOWN, sources=["a list"]))
 
 
 def test_near_names_are_found_among_thousands() -> None:

@@ -88,7 +88,7 @@ def test_ambiguous_layout_is_rejected_and_either_can_be_chosen(tmp_path: Path) -
 def test_folders_of_species_with_tables_for_some_are_refused(tmp_path: Path) -> None:
     source = make_recordings(tmp_path / "in", "Parus major/1.wav", "Turdus merula/2.wav")
     (source / "Parus major" / "1.txt").write_text("0\t0.1\tParus major\n")
-    with pytest.raises(InputError, match="two layouts are as likely.*--layout annotations.*--layout folders"):
+    with pytest.raises(InputError, match="the layout is ambiguous.*--layout annotations.*--layout folders"):
         imported(source)
     rows, _ = imported(source, layout="annotations")
     assert [row.is_unlabelled for row in rows.values()] == [False, True]

@@ -13,7 +13,7 @@ from tests.fixtures.sounds import tone
 
 from dawnchorus.data.importing import import_detections, import_recordings
 from dawnchorus.data.layouts.annotations import MarkTables, NamedMark, RecordingNames
-from dawnchorus.data.marks import hold_marks
+from dawnchorus.data.marks import match_marks
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats.registry import detect_format
@@ -101,7 +101,7 @@ def test_every_odd_mark_is_named_with_file_and_row(tmp_path: Path) -> None:
         "of no length: kept as moments: 1 (a.txt line 7: 9 to 9 s)",
         "that are there twice: kept once: 1 (a.txt line 8: 1 to 2 s, as a.txt line 3)",
         "that may be of any species: 1 (a.txt line 10: 3 to 4 s, '?')",
-        "somebody listened: 1 (a.txt line 11: 5 to 6 s, nocall)",
+        "the recording was annotated: 1 (a.txt line 11: 5 to 6 s, nocall)",
     ):
         assert said in notes
 
@@ -241,7 +241,7 @@ def test_model_output_is_no_ground_truth_by_default(tmp_path: Path) -> None:
     (source / "results.csv").write_text(f"{header}\n0,1,Avis altera,Other,0.7,a.wav\n0,1,Avis altera,Other,0.7,c.wav\n")
     marks_read, notes = marks(source)
     assert marks_read == {"a.wav": [(0.5, 1.0, "Avis una")], "b.wav": None, "c.wav": None, "d.wav": None}
-    assert "tables of what a model found, which are no annotations: 4 with 4 rows (b.BirdNET" in notes
+    assert "tables of model output, which are no annotations: 4 with 4 rows (b.BirdNET" in notes
     marks_read, notes = marks(source, "annotations")
     assert {name: len(of or ()) for name, of in marks_read.items()} == {"a.wav": 2, "b.wav": 1, "c.wav": 1, "d.wav": 1}
     assert "marks that have a score: 4." in notes
@@ -455,7 +455,7 @@ def test_every_row_is_kept_or_said(rows: list[Mark]) -> None:
         NamedMark(Path("t.txt"), mark, Path(str(mark.recording)) if mark.recording != "gone.wav" else None)
         for mark in rows
     ]
-    held = hold_marks(MarkTables(named, tables=[Path("t.txt")]), {files[0]: 10.0, files[1]: None}, files)
+    matched = match_marks(MarkTables(named, tables=[Path("t.txt")]), {files[0]: 10.0, files[1]: None}, files)
     lost = (
         "unread",
         "no recording",
@@ -468,8 +468,8 @@ def test_every_row_is_kept_or_said(rows: list[Mark]) -> None:
         "effort",
         "rejected",
     )
-    assert held.n_kept + sum(len(held.fates.get(fate, ())) for fate in lost) == len(rows)
-    for path, marks_read in held.annotations.items():
+    assert matched.n_kept + sum(len(matched.fates.get(fate, ())) for fate in lost) == len(rows)
+    for path, marks_read in matched.annotations.items():
         for mark in marks_read:
             assert 0 <= mark.start_s <= mark.end_s
             assert path != files[0] or mark.end_s <= 10

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from tests.fixtures.sounds import tone
 from dawnchorus.audio.mel import MelImage, hz_to_mel, mel_filters, mel_to_hz
 from dawnchorus.audio.process import DecoderProcess, IsolatedRecording
 from dawnchorus.data.check import check_table
-from dawnchorus.data.clips import Clips, ClipWriter
+from dawnchorus.data.clips import JOURNAL_NAME, Clips, ClipWriter
 from dawnchorus.data.cutting import loudest_starts
 from dawnchorus.data.images import write_images
 from dawnchorus.data.prepare import PrepareSummary, check_and_cut, prepare
@@ -135,6 +137,17 @@ def test_checks_and_clips_come_from_one_decoding(
     assert clips.index.drop(["shard", "row"]) == expected.index.drop(["shard", "row"])
     for k in range(len(clips)):
         np.testing.assert_array_equal(clips.samples(k), expected.samples(k))
+
+
+def test_clips_that_were_prepared_before_the_rename_are_read_and_added_to(table: RecordingsTable) -> None:
+    recipe = Recipe(rate_hz=RATE_HZ)
+    _, before = made(table, "clips", recipe)
+    with closing(sqlite3.connect(before.folder / JOURNAL_NAME)) as database:
+        database.execute("ALTER TABLE metadata RENAME TO about")
+    assert Clips(before.folder).recipe == before.recipe
+    again, after = made(table, "clips", recipe)
+    assert (again.n_recordings, again.n_before) == (0, 2)
+    assert after.recipe == before.recipe
 
 
 def test_first_random_and_loudest_windows(table: RecordingsTable) -> None:

@@ -180,7 +180,7 @@ def test_a_folder_is_no_species_where_a_table_names_its_recordings(tmp_path: Pat
     """FSD50K: the names of folders are words like any other, and dev.csv has the classes."""
     files = {"FSD50K.ground_truth/dev.csv": "fname,labels,split\n64760,Bird,train\n", "FSD50K.dev_audio/64760.wav": ""}
     source = archive(tmp_path / "in", files)
-    with pytest.raises(InputError, match="two layouts are as likely. 'fname' of dev.csv names 1 recording") as error:
+    with pytest.raises(InputError, match="the layout is ambiguous. 'fname' of dev.csv names 1 recording") as error:
         imported(source)
     assert f"--audio {source}/FSD50K.dev_audio --column path=fname --column scientific_name=COLUMN" in str(error.value)
     columns = {"path": "fname", "scientific_name": "labels"}

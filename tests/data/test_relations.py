@@ -18,7 +18,7 @@ from dawnchorus.data.check import check_table
 from dawnchorus.data.clip_names import archive_number, cut_from, page_number, recorder_name
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.data.relations import RELATIONS, assign_groups, check_coverage, find_leaks, undecided_series
-from dawnchorus.data.split import DEFAULT_PARTS, SplitGap, leak_report, split_gaps, split_table
+from dawnchorus.data.split import DEFAULT_RATIOS, SplitGap, leak_report, split_gaps, split_table
 
 
 def row(name: str, **more: object) -> RecordingRow:
@@ -340,7 +340,7 @@ CLIP_NAMES: dict[str, Callable[[int, int], tuple[str, dict[str, object]]]] = {
     "numbered": lambda r, k: (f"numbered/hill{r}-{k}.wav", {}),
     "group": lambda r, k: (f"g{r}-{k}z.wav", {"given_group": f"{r}"}),
     "recordist": lambda r, k: (f"d{r}-{k}w.wav", {"recordist": "A. B.", "date": f"2026-05-{r + 1:02d}"}),
-    "sound": lambda r, k: (f"e{r}-{k}v.wav", {"sound_hash": f"{r}"}),
+    "sound": lambda r, k: (f"e{r}-{k}v.wav", {"audio_hash": f"{r}"}),
     "copies": lambda r, k: (f"c{r}-{k}u.wav", {"duplicate_of": f"c{r}-0u.wav" if k else None}),
 }
 
@@ -359,7 +359,7 @@ def test_no_planted_relation_of_any_kind_is_ever_on_two_sides(data: st.DataObjec
                 planted.setdefault((kind, r), []).append(row(name, **{"scientific_name": species, **more}))
     rows = [each for members in planted.values() for each in members]
     rows = data.draw(st.permutations(rows))
-    table = split_table(RecordingsTable(Path(), tuple(rows)), DEFAULT_PARTS, seed=data.draw(st.integers(0, 3)))
+    table = split_table(RecordingsTable(Path(), tuple(rows)), DEFAULT_RATIOS, seed=data.draw(st.integers(0, 3)))
     split = {each.recording_id: each.split for each in table.rows}
     for recording, members in planted.items():
         assert len({split[each.recording_id] for each in members}) == 1, recording
@@ -387,16 +387,16 @@ def test_species_that_relations_keep_out_of_a_part_are_stated() -> None:
 
 def test_a_part_without_recordings_is_stated_with_its_share(command: Command, tmp_path: Path) -> None:
     rows = [row(f"x{k}y.wav") for k in range(4)] + [row(f"XC7_{k}.wav", scientific_name="Avis parva") for k in range(6)]
-    few = split_table(RecordingsTable(tmp_path, tuple(rows[:4])), DEFAULT_PARTS, seed=1)
-    assert list(split_gaps(few.rows, list(DEFAULT_PARTS))) == [SplitGap("test", 1, 1, "Avis magna", 4, 4)]
-    both = split_table(RecordingsTable(tmp_path, tuple(rows)), DEFAULT_PARTS, seed=1)
-    gaps = {gap.split: (gap.n_missing, gap.label, gap.n_groups) for gap in split_gaps(both.rows, list(DEFAULT_PARTS))}
+    few = split_table(RecordingsTable(tmp_path, tuple(rows[:4])), DEFAULT_RATIOS, seed=1)
+    assert list(split_gaps(few.rows, list(DEFAULT_RATIOS))) == [SplitGap("test", 1, 1, "Avis magna", 4, 4)]
+    both = split_table(RecordingsTable(tmp_path, tuple(rows)), DEFAULT_RATIOS, seed=1)
+    gaps = {gap.split: (gap.n_missing, gap.label, gap.n_groups) for gap in split_gaps(both.rows, list(DEFAULT_RATIOS))}
     assert gaps["validation"] == (1, "Avis parva", 1)
     assert gaps["test"] == (2, "Avis magna", 4)
     write_table(RecordingsTable(tmp_path, tuple(rows[:4])))
     said = command("data", "split", tmp_path).stdout.decode()
     empty = (
-        "test: no recordings; the other splits took all of Avis magna "
+        "test: no recordings; the other splits have all recordings of Avis magna "
         "(4 recordings in 4 groups that must stay together)"
     )
     assert empty in said

@@ -82,10 +82,12 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     expect(selected).to_contain_text("not this species: Marsh Tit")
     page.locator("#detections").get_by_role("row").filter(has_text="Common Cuckoo").first.get_by_role("link").click()
     expect(selected).to_contain_text("Common Cuckoo")
-    selected.get_by_role("button", name="Right").click()
-    expect(selected.get_by_role("button", name="Right")).to_have_attribute("aria-pressed", "true")
+    selected.get_by_role("button", name="Correct").click()
+    expect(selected.get_by_role("button", name="Correct")).to_have_attribute("aria-pressed", "true")
     page.reload()
-    expect(page.locator("#detections").get_by_role("row").filter(has_text="Willow Tit").first).to_contain_text("other")
+    expect(page.locator("#detections").get_by_role("row").filter(has_text="Willow Tit").first).to_contain_text(
+        "relabeled"
+    )
 
     # the review queue, by keys
     page.goto("/review")
@@ -212,7 +214,7 @@ def test_names_run_no_scripts(page: Page, dawn: Path) -> None:
     script = "<script>document.title=1</script>"
     card = page.get_by_role("region", name="Selected detection")
     review = f"/api/v1/detections/{card.locator('form').get_attribute('data-review')}/review"
-    said = {"verdict": "other", "species": script, "new_class": True}
+    said = {"verdict": "relabeled", "species": script, "new_class": True}
     assert page.request.put(review, data=said).ok
     card.get_by_role("combobox").fill(script)
     card.get_by_role("button", name="Save").click()

@@ -58,10 +58,10 @@ def test_two_servers_are_one(
         )
         with (
             serving(one, two),
-            nginx(tmp_path / "nginx", one, two) as address,
+            nginx(tmp_path / "nginx", one, two) as url,
             one.client() as first,
             two.client() as second,
-            httpx.Client(base_url=address, timeout=120, headers=one.headers) as both,
+            httpx.Client(base_url=url, timeout=120, headers=one.headers) as both,
         ):
             # what is sent to one is known to the other
             kept = first.post("/api/v1/identify?store=true", files={"audio": (dawn.name, dawn.read_bytes())})
@@ -103,7 +103,7 @@ def test_two_servers_are_one(
 
             # one is killed under load: its own requests, at most, are lost
             n_before = both.get("/api/metrics").json()["total_predictions"]
-            statuses, n_under_way = _load_and_kill(address, bird, two)
+            statuses, n_under_way = _load_and_kill(url, bird, two)
             assert statuses[200] > 20
             assert sum(statuses.values()) - statuses[200] <= n_under_way, statuses
             metrics = wait_for(lambda: _metrics_of(both))
@@ -154,14 +154,14 @@ def _metrics_of(client: httpx.Client) -> object:
 N_CLIENTS = 6
 
 
-def _load_and_kill(address: str, body: bytes, victim: Server) -> tuple[Counter[int], int]:
-    """Statuses of requests sent to `address` while `victim` is killed; 0 for those that got no answer."""
+def _load_and_kill(url: str, body: bytes, victim: Server) -> tuple[Counter[int], int]:
+    """Statuses of requests sent to `url` while `victim` is killed; 0 for those that got no answer."""
     statuses: Counter[int] = Counter()
     lock = threading.Lock()
     until = time.monotonic() + 6
 
     def request_once() -> None:
-        with httpx.Client(base_url=address, timeout=60, headers=victim.headers) as client:
+        with httpx.Client(base_url=url, timeout=60, headers=victim.headers) as client:
             while time.monotonic() < until:
                 try:
                     status = client.post("/api/predict", content=body).status_code

@@ -49,7 +49,11 @@ def test_the_highest_score_of_each_background_recording_counts() -> None:
         scores([BIRD, background("rain"), background("wind")], [[[0.9, 0.9]], [[0.1, 0.2], [0.3, 0.1]], [[0.0, 0.1]]])
     )
     assert background_scores is not None
-    assert (background_scores.n_recordings, background_scores.n_heard, background_scores.highest) == (2, 1, 0.3)
+    assert (background_scores.n_recordings, background_scores.n_with_detections, background_scores.highest) == (
+        2,
+        1,
+        0.3,
+    )
     assert background_scores.percentile_95 == pytest.approx(0.29)
     rain, wind = background_scores.recordings
     assert (rain.recording_id, rain.scientific_name, rain.highest) == ("rain", "Avis magna", 0.3)
@@ -60,7 +64,7 @@ def test_the_highest_score_of_each_background_recording_counts() -> None:
 def test_of_negatives_only_the_species_that_they_are_without_counts() -> None:
     background_scores = measure_background(scores([background("not magna", "Avis magna")], [[[0.1, 0.9]]]))
     assert background_scores is not None
-    assert (background_scores.highest, background_scores.n_heard) == (0.1, 0)
+    assert (background_scores.highest, background_scores.n_with_detections) == (0.1, 0)
     assert measure_background(scores([background("not a class", "Avis alia")], [[[0.9, 0.9]]])) is None
 
 
@@ -73,7 +77,7 @@ def test_windows_between_the_marks_of_an_annotated_recording_count_and_no_others
     windows = [[0.1, 0.3], [0.9, 0.9], [0.9, 0.9], [0.9, 0.9], [0.0, 0.2]]
     background_scores = measure_background(scores([marked], [windows]))
     assert background_scores is not None
-    assert (background_scores.n_recordings, background_scores.n_in_part, background_scores.highest) == (1, 1, 0.3)
+    assert (background_scores.n_recordings, background_scores.n_partial, background_scores.highest) == (1, 1, 0.3)
     assert background_scores.scored_h * 3600 == pytest.approx(2), "the seconds 0 to 1 and 4 to 5"
     assert background_scores.false_alarms[0].n_alarms == 1
     line = next(describe_background(background_scores, model="mine", activation="sigmoid"))
@@ -82,7 +86,7 @@ def test_windows_between_the_marks_of_an_annotated_recording_count_and_no_others
     silent = RecordingRow(recording_id="calm", path="calm", kind="soundscape", is_annotated=True)
     both = measure_background(scores([full, silent], [windows, windows]))
     assert both is not None
-    assert (both.n_recordings, both.n_in_part) == (1, 0), "nothing of the first is between its marks"
+    assert (both.n_recordings, both.n_partial) == (1, 0), "nothing of the first is between its marks"
 
 
 def test_high_scores_are_a_warning_with_what_to_do_and_no_background_is_said() -> None:
@@ -113,7 +117,7 @@ def test_false_alarms_are_windows_by_the_hours_in_which_a_species_is_judged() ->
     both = measure_background(scores([background("noise"), *negatives], [noise, *[[[0.1, 0.9]] * 400] * 9]))
     assert both is not None
     assert both.false_alarms[0].per_hour == pytest.approx(4 / (10 / 3600)), "in the hours of others nobody knows"
-    assert (both.n_species, both.n_not_judged) == (2, 0)
+    assert (both.n_species, both.n_species_unmeasured) == (2, 0)
 
 
 def test_no_alarm_in_a_minute_is_not_none_at_all() -> None:

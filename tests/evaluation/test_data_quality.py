@@ -67,7 +67,7 @@ def test_a_planted_copy_and_a_planted_wrong_label_are_found(
     trained_on = next(row for row in rows if row.split == "train" and row.scientific_name)
     audio, rate_hz = soundfile.read(trained_on.path)
     soundfile.write(planted / "softer.flac", audio * 0.5, rate_hz)
-    copy = replace(trained_on, recording_id="softer", path="softer.flac", split="test", sound_hash=None)
+    copy = replace(trained_on, recording_id="softer", path="softer.flac", split="test", audio_hash=None)
     species = sorted({row.scientific_name for row in rows if row.scientific_name})
     wrong = next(row for row in rows if row.split == "test" and row.scientific_name == species[0])
     rows = [replace(row, scientific_name=species[1]) if row is wrong else row for row in rows]

@@ -261,7 +261,7 @@ def test_bundles_that_know_other_species_and_background_alone_are_reported(
     assert evaluation["by_recording"]["padded_cmap"]["value"] is None, "padding is no evidence"
     assert b"NaN" not in done.stdout
     kept = command("evaluate", level_bundle.folder, tmp_path, "--split", "all", "--out", tmp_path / "report")
-    assert b"evaluation.json: it is there already. Choose another name, or use --overwrite." in kept.stderr
+    assert b"evaluation.json: it exists already. Choose another name, or use --overwrite." in kept.stderr
     doubled = command("evaluate", level_bundle.folder, level_bundle.folder, tmp_path, "--split", "all")
     assert b"are the same bundle" in doubled.stderr
     turned = command("evaluate", tmp_path, level_bundle.folder)

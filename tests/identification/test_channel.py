@@ -113,7 +113,7 @@ def test_interrupted_run_of_each_channel_resumes_to_the_same_table(level_bundle:
     identify(recordings, options, out=tmp_path / "whole.csv", **given)  # type: ignore[arg-type]
     with pytest.raises(KeyboardInterrupt):
         identify(recordings, options, out=tmp_path / "x.csv", report=stop_after_one, **given)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="begun with other settings .channel changed"):
+    with pytest.raises(InputError, match="started with other settings .channel changed"):
         identify(recordings, Options(min_score=0.0), out=tmp_path / "x.csv", **given)  # type: ignore[arg-type]
     run = identify(recordings, options, out=tmp_path / "x.csv", **given)  # type: ignore[arg-type]
     assert run.counts.n_resumed == 1

@@ -93,6 +93,21 @@ def test_older_journal_has_the_names_of_today() -> None:
     assert journal.parameters() == {"tta_shifts": 3, "top": 1}
 
 
+def test_older_journal_is_read_and_continued(tmp_path: Path) -> None:
+    first, second = scored(Path("/a.wav")), scored(Path("/b.wav"))
+    with closing(new_journal(tmp_path / "run.journal")) as journal:
+        journal.add(first, MARK)
+    with closing(sqlite3.connect(tmp_path / "run.journal")) as database, database:
+        database.execute("ALTER TABLE recordings RENAME COLUMN summary TO about")
+        database.execute("UPDATE recordings SET about = replace(about, '\"metadata\"', '\"origin\"')")
+    with closing(Journal(tmp_path / "run.journal")) as journal:
+        journal.add(second, MARK)
+        for expected in (first, second):
+            read = journal.read(expected.path)
+            assert isinstance(read, ScoredRecording)
+            assert contents(read) == contents(expected)
+
+
 def test_journal_of_a_new_run_is_empty() -> None:
     with closing(Journal(None)) as journal:
         assert journal.parameters() is None
@@ -223,7 +238,7 @@ def test_journal_with_a_broken_page_is_damaged(tmp_path: Path) -> None:
 def test_journal_of_an_older_version_lacks_speech() -> None:
     with closing(new_journal()) as journal:
         journal.add(scored(Path("/a.wav")), MARK)
-        journal._db.execute("UPDATE recordings SET about = json_remove(about, '$.speech')")
+        journal._db.execute("UPDATE recordings SET summary = json_remove(summary, '$.speech')")
         read, note = journal.read(Path("/a.wav")), journal.read_summary(Path("/a.wav"))
         assert isinstance(read, ScoredRecording)
         assert isinstance(note, RecordingSummary)

@@ -26,6 +26,11 @@ def test_species_are_expected_from_the_threshold_on(source: Bundle) -> None:
     assert expected_at(latitude=33, longitude=33, week=1) == [True, True, False, None]
 
 
+def test_range_model_of_an_older_bundle_is_read(tmp_path: Path, level_bundle: Bundle) -> None:
+    older = range_bundle(tmp_path, level_bundle, input_name="place")
+    assert RangeFilter(older, bundle=older, threshold=0.5).expected(latitude=33, longitude=33, week=1)[0]
+
+
 def test_locations_are_rounded_to_a_hundredth_of_a_degree(source: Bundle) -> None:
     expected_at = RangeFilter(source, bundle=source, threshold=0.5).expected
     assert expected_at(latitude=31.996, longitude=31.996, week=1) == [True, True, False, None]

@@ -127,7 +127,9 @@ def test_run_with_other_settings_is_refused_and_left_as_it_is(out: Path, paths: 
     at = location(out / "x.csv")
     started(at, paths)
     changed = {"bundle_id": "0123456789ab", "min_score": 0.5, "tta_shifts": 2}
-    with pytest.raises(InputError, match=r"x\.csv: it was begun with other settings \(min_score, tta_shifts changed\)"):
+    with pytest.raises(
+        InputError, match=r"x\.csv: it was started with other settings \(min_score, tta_shifts changed\)"
+    ):
         opened(at, paths, changed)
     with closing(opened(at, paths)) as journal:
         assert journal.paths() == paths[:1]
@@ -167,7 +169,7 @@ def test_tables_of_someone_else_are_in_the_way(
         (out / name).touch()
         with pytest.raises(OutputExistsError) as refused:
             opened(at, paths)
-        assert str(refused.value).startswith(f"{out / name}: it is there already. Use --overwrite")
+        assert str(refused.value).startswith(f"{out / name}: it exists already. Use --overwrite")
         assert not at.files.journal.exists()
         (out / name).unlink()
     (out / "other.csv").touch()
@@ -177,9 +179,9 @@ def test_tables_of_someone_else_are_in_the_way(
 def test_unrelated_file_is_replaced_only_with_overwrite(out: Path, paths: list[Path]) -> None:
     at = location(out / "x.csv")
     at.path.touch()
-    with pytest.raises(OutputExistsError, match="is there already"):
+    with pytest.raises(OutputExistsError, match="exists already"):
         opened(at, paths)
-    with pytest.raises(OutputExistsError, match="is there already"):
+    with pytest.raises(OutputExistsError, match="exists already"):
         opened(at, paths, resume=True)
     with closing(opened(at, paths, overwrite=True)) as journal:
         assert journal.parameters() == KEY
@@ -201,7 +203,7 @@ def test_damaged_journal_stops_what_would_add_to_it(out: Path, paths: list[Path]
     with pytest.raises(JournalDamagedError):
         opened(at, paths, resume=True)
     at.path.touch()
-    with pytest.raises(OutputExistsError, match="is there already"):
+    with pytest.raises(OutputExistsError, match="exists already"):
         opened(at, paths)
     assert at.files.journal.read_bytes() == b"no database " * 100
     with closing(opened(at, paths, overwrite=True)) as journal:
@@ -219,7 +221,7 @@ def test_recordings_elsewhere_do_not_fit_a_folder_of_tables(out: Path, paths: li
     started(each, paths)
     opened(each, [paths[1], paths[0].with_name("d.wav")]).close()
     with pytest.raises(
-        InputError, match=rf"each: it was begun with recordings below .*sounds, and {added[2]} is elsewher"
+        InputError, match=rf"each: it was started with recordings below .*sounds, and {added[2]} is elsewher"
     ):
         opened(each, added)
 

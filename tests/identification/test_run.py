@@ -214,7 +214,7 @@ def test_a_finished_run_is_kept_added_to_or_replaced(tmp_path: Path, level_bundl
     soundfile.write(audio_folder / "a.wav", tone(seconds=3), 16_000)
     run = identify(audio_folder, model=model, out=out, resume=True)
     assert (run.counts.n_resumed, run.counts.n_done) == (1, 1), "a changed recording is scored again"
-    with pytest.raises(InputError, match=r"begun with other settings \(min_score changed\)"):
+    with pytest.raises(InputError, match=r"started with other settings \(min_score changed\)"):
         identify(audio_folder, Options(min_score=0.4), model=model, out=out, resume=True)
     assert out.exists()
     run = identify(audio_folder, Options(min_score=0.4), model=model, out=out, overwrite=True)
@@ -230,14 +230,14 @@ def test_resume_refuses_a_bundle_of_the_same_graph_with_another_activation(
     identify(tmp_path / "a.wav", model=model, out=tmp_path / "x.csv")
     description = json.loads((model / "bundle.json").read_text())
     (model / "bundle.json").write_text(json.dumps({**description, "activation": "softmax"}))
-    with pytest.raises(InputError, match=r"begun with other settings \(activation changed\)"):
+    with pytest.raises(InputError, match=r"started with other settings \(activation changed\)"):
         identify(tmp_path / "a.wav", model=model, out=tmp_path / "x.csv", resume=True)
 
 
 def test_a_file_of_someone_else_is_not_replaced(tmp_path: Path, level_bundle: Bundle) -> None:
     soundfile.write(tmp_path / "a.wav", tone(), 16_000)
     (tmp_path / "thesis.csv").write_text("years of work")
-    with pytest.raises(OutputExistsError, match="is there already"):
+    with pytest.raises(OutputExistsError, match="exists already"):
         identify(tmp_path, model=level_bundle.folder, out=tmp_path / "thesis.csv")
     assert (tmp_path / "thesis.csv").read_text() == "years of work"
 
@@ -400,7 +400,7 @@ def test_a_drive_that_is_away_takes_nothing_with_it(tmp_path: Path, level_bundle
     drive.rename(tmp_path / "unplugged")
     run = identify(paths, model=level_bundle.folder, out=out, resume=True)
     assert out.read_bytes() == before
-    assert [(w.recording, "what an earlier run found in it is kept" in w.reason) for w in run.warnings] == [
+    assert [(w.recording, "the detections of an earlier run are kept" in w.reason) for w in run.warnings] == [
         (str(paths[0]), True)
     ]
 
@@ -412,7 +412,7 @@ def test_tables_in_a_folder_are_left_alone_where_nothing_changed(tmp_path: Path,
         soundfile.write(audio_folder / name, tone(), 16_000)
     out.mkdir()
     (out / "a.wav.csv").write_text("mine")
-    with pytest.raises(OutputExistsError, match=r"a\.wav\.csv: it is there already"):
+    with pytest.raises(OutputExistsError, match=r"a\.wav\.csv: it exists already"):
         identify(audio_folder, model=model, out=out)
     (out / "a.wav.csv").unlink()
     identify(audio_folder, model=model, out=out)
@@ -507,7 +507,7 @@ def test_damaged_journal_is_set_aside_and_the_run_starts_again(tmp_path: Path, l
     for k in (1, 2):
         damage(journal)
         broken = journal.read_bytes()
-        with pytest.raises(OutputExistsError, match="is there already"):
+        with pytest.raises(OutputExistsError, match="exists already"):
             identify(audio_folder, model=level_bundle.folder, out=out)
         with pytest.raises(JournalDamagedError, match=r"all\.csv\.journal.*is damaged.*--overwrite"):
             identify(audio_folder, model=level_bundle.folder, out=out, resume=True)

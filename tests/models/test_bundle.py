@@ -357,7 +357,7 @@ def test_the_wrap_command(tmp_path: Path, command: Command) -> None:
     assert done.returncode == 0, done.stderr
     assert read_bundle(tmp_path / "mine").labels == LEVEL_LABELS
     again = command(*arguments, cwd=tmp_path)
-    assert (again.returncode, b"is there already" in again.stderr) == (OutputExistsError.exit_code, True)
+    assert (again.returncode, b"exists already" in again.stderr) == (OutputExistsError.exit_code, True)
 
 
 def test_overwrite_replaces_bundles_and_nothing_else(tmp_path: Path) -> None:

@@ -163,8 +163,8 @@ def test_cross_origin_reads_and_forged_hosts_are_rejected(level_bundle: Bundle, 
     kept = client.post("/api/v1/identify?store=true", files={"audio": (name, tone.read_bytes())})
     assert "set-cookie" not in kept.headers
     (recording,) = client.get("/api/v1/recordings").json()["recordings"]
-    for address in (recording["audio"], recording["spectrogram"], f"/recordings/{recording['sha256']}"):
-        response = client.get(address)
+    for url in (recording["audio"], recording["spectrogram"], f"/recordings/{recording['sha256']}"):
+        response = client.get(url)
         assert response.status_code == 200
         assert "set-cookie" not in response.headers
     for path in ("/%0d%0aSet-Cookie:a=b", "/recordings/%0d%0aSet-Cookie:a=b", "//evil.example.org/%2e%2e"):
@@ -493,14 +493,14 @@ def test_playlists_open_no_connection(level_bundle: Bundle, serve: Serve, tmp_pa
 
     listener = HTTPServer(("127.0.0.1", 0), Listener)
     threading.Thread(target=listener.serve_forever, args=(0.01,), daemon=True).start()
-    address = f"http://127.0.0.1:{listener.server_port}/x.ts"
+    url = f"http://127.0.0.1:{listener.server_port}/x.ts"
     secret = tmp_path / "secret.wav"
     soundfile.write(secret, np.zeros(16_000), 16_000)
     bodies = {
-        "x.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{address}\n#EXT-X-ENDLIST\n",
+        "x.m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{url}\n#EXT-X-ENDLIST\n",
         "x.ffconcat": f"ffconcat version 1.0\nfile '{secret}'\n",
         "x.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 5004 RTP/AVP 0\n",
-        "x.wav": f"#EXTM3U\n#EXTINF:1,\n{address}\n",
+        "x.wav": f"#EXTM3U\n#EXTINF:1,\n{url}\n",
     }
     client = serve(model=level_bundle.folder)
     for name, body in bodies.items():

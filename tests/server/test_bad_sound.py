@@ -150,13 +150,13 @@ def test_no_page_job_or_event_names_a_folder(level_bundle: Bundle, serve: Serve,
         reply = client.post("/api/v1/identify?background=true", files=files)
         assert says_nothing_inner(reply.text, tmp_path), reply.text
         if reply.status_code == 202:
-            address = f"/api/v1/jobs/{reply.json()['id']}"
-            job = wait_for(lambda address=address: (row := client.get(address).json())["status"] == "failed" and row)
+            url = f"/api/v1/jobs/{reply.json()['id']}"
+            job = wait_for(lambda url=url: (row := client.get(url).json())["status"] == "failed" and row)
             assert job["error"].startswith(f"{name}.wav: "), job
-            for text in (str(job), client.get(f"{address}/events").text, client.get("/api/v1/jobs").text):
+            for text in (str(job), client.get(f"{url}/events").text, client.get("/api/v1/jobs").text):
                 assert says_nothing_inner(text, tmp_path), text
             assert says_nothing_inner(
-                re.sub(r"/static/\S+", "", client.get(address.removeprefix("/api/v1")).text), tmp_path
+                re.sub(r"/static/\S+", "", client.get(url.removeprefix("/api/v1")).text), tmp_path
             )
 
 

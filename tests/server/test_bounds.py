@@ -150,7 +150,7 @@ def test_bodies_that_are_no_recordings_are_read_to_a_limit(level_bundle: Bundle,
         assert reply.status_code == 413, (method, path, reply.text)
     small = client.put(
         "/api/v1/detections/1/review",
-        content=iter([b'{"verdict": ', b'"right"}']),
+        content=iter([b'{"verdict": ', b'"correct"}']),
         headers={"Content-Type": "application/json"},
     )
     assert small.status_code == 404, "a length in advance is not asked for"
@@ -190,7 +190,7 @@ class Filled:
     name: str
     cursor: str
 
-    def address(self, template: str, k: int) -> str:
+    def url(self, template: str, k: int) -> str:
         return template.format(**vars(self), k=k, number=MAX_LISTED - k)
 
 
@@ -246,11 +246,11 @@ def fill(service: Service, folder: Path) -> Filled:
     return Filled(sha256, job_id, bundle.id, bundle.info.name, cursor.encode())
 
 
-def request_once(address: str, patience_s: float) -> tuple[int, bool]:
+def request_once(url: str, patience_s: float) -> tuple[int, bool]:
     """Return the status, and if the answer says when to come again; status 0: nothing came in time."""
     limits = httpx.Timeout(60, read=patience_s)
     try:
-        with httpx.stream("GET", address, timeout=limits) as reply:
+        with httpx.stream("GET", url, timeout=limits) as reply:
             n = 0
             for part in reply.iter_raw():
                 n += len(part)
@@ -286,11 +286,11 @@ def test_forty_requests_on_any_route_use_at_most_500_mb(filled: tuple[Server, Fi
     before = memory_bytes(server, "VmRSS")
     with ThreadPoolExecutor(N_AT_ONCE) as pool:
         for path, templates in WORST.items():
-            addresses = [names.address(templates[k % len(templates)], k) for k in range(N_AT_ONCE)]
+            urls = [names.url(templates[k % len(templates)], k) for k in range(N_AT_ONCE)]
             patience_s = [10 * PATIENCE_S] + [PATIENCE_S] * (N_AT_ONCE - 1)
-            replies = Counter(pool.map(request_once, [server.address + address for address in addresses], patience_s))
+            replies = Counter(pool.map(request_once, [server.url + url for url in urls], patience_s))
             assert set(replies) <= {(200, False), (503, True), (0, False)}, (path, replies)
             assert replies[200, False], (path, replies)
             growth = memory_bytes(server, "VmHWM") - before
             assert growth <= MAX_GROWTH_BYTES, (path, growth)
-            assert httpx.get(f"{server.address}/api/v1/health/ready", timeout=30).status_code == 200
+            assert httpx.get(f"{server.url}/api/v1/health/ready", timeout=30).status_code == 200

@@ -108,7 +108,7 @@ def test_decoders_are_bounded_under_requests_of_every_kind(level_bundle: Bundle,
             kinds = (
                 lambda: client.post(identify, content=audio),
                 lambda: client.post("/api/v1/training-data", data=labels, files={"audio": ("a.wav", audio)}),
-                lambda: client.put(f"/api/v1/detections/{number}/review", json={"verdict": "right"}),
+                lambda: client.put(f"/api/v1/detections/{number}/review", json={"verdict": "correct"}),
                 lambda: client.get(f"{recording}/spectrogram", params={"end_s": 30 + k}),
                 lambda: client.get(f"/api/v1/detections/{number}/audio"),
                 lambda: client.get(f"/api/v1/detections/{number}/spectrogram"),

@@ -55,7 +55,7 @@ def test_examples_look_like_what_the_server_says(level_bundle: Bundle, serve: Se
     (recording,) = client.get("/api/v1/recordings").json()["recordings"]
     values["sha256"] = recording["sha256"]
     values["number"] = client.get("/api/v1/detections").json()["detections"][0]["id"]
-    check("PUT /api/v1/detections/{number}/review", json={"verdict": "other", "species": BIRD, "new_class": True})
+    check("PUT /api/v1/detections/{number}/review", json={"verdict": "relabeled", "species": BIRD, "new_class": True})
     check("POST /api/v1/training-data", files={"audio": (f"{BIRD}/x.wav", body)})
     check("POST /api/upload_bulk", files={"audio": (f"{BIRD}/y.wav", body + b"\0")})
     for path, methods in paths.items():

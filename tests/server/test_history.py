@@ -95,15 +95,15 @@ def test_tables_have_what_people_corrected(
     first, second = (row["id"] for row in client.get("/api/v1/detections").json()["detections"])
     names = {"scientific_name": "Parus minor", "common_name": "Japanese Tit"}
     with service.database.write() as session:
-        session.add(Review(detection=first, recording=sha256, verdict="other", **names))
-        session.add(Review(detection=second, recording=sha256, verdict="wrong"))
+        session.add(Review(detection=first, recording=sha256, verdict="relabeled", **names))
+        session.add(Review(detection=second, recording=sha256, verdict="incorrect"))
     (row,) = stored(client, sha256, tmp_path)
     assert (row["scientific_name"], row["score"], row["in_range"]) == ("Parus minor", 0.5, None)
     for output in ("csv", "raven", "audacity"):
         text = client.get(f"/api/v1/recordings/{sha256}/detections", params={"format": output}).text
         assert ("Japanese Tit" in text, "Great Tit" in text, "Engine" in text) == (True, False, False), output
     reply = client.get(f"/api/v1/recordings/{sha256}/detections").json()["detections"]
-    assert [row["review"]["verdict"] for row in reply] == ["other", "wrong"], "JSON has all"
+    assert [row["review"]["verdict"] for row in reply] == ["relabeled", "incorrect"], "JSON has all"
 
 
 def test_each_identification_has_its_own_location_and_options(

@@ -161,7 +161,7 @@ def test_filters_of_detections(database: Database) -> None:
     one = add(database, 1, "Wren", "Robin", "Wren", site="SITE7")
     add(database, 2, "Robin", *(f"Bird {k}" for k in range(MAX_MERGED + 1)))
     with database.write() as session:
-        session.add(Review(detection=2, recording=one, verdict="wrong"))
+        session.add(Review(detection=2, recording=one, verdict="incorrect"))
 
     def listed_by(**fields: Any) -> list[tuple[str, float]]:
         return walk(find_detections, database, DetectionQuery(**fields), spots)

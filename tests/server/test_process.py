@@ -29,21 +29,19 @@ def test_sigterm_finishes_running_requests(level_bundle: Bundle, tmp_path: Path)
     soundfile.write(long, np.full(900 * 16_000, 0.5, np.float32), 16_000)
     arguments = ["serve", "--model", level_bundle.folder, "--port", str(port), "--data-dir", tmp_path / "server"]
     process = subprocess.Popen([sys.executable, "-m", "dawnchorus", *arguments], stderr=subprocess.PIPE, text=True)
-    address = f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{port}"
     try:
         for _ in range(600):
             assert process.poll() is None, process.communicate()[1]
             try:
-                httpx.get(f"{address}/api/v1/health/ready").raise_for_status()
+                httpx.get(f"{url}/api/v1/health/ready").raise_for_status()
                 break
             except httpx.TransportError:
                 time.sleep(0.05)
         with ThreadPoolExecutor(8) as pool:
             body = long.read_bytes()
-            replies = [pool.submit(httpx.post, f"{address}/api/predict", content=body, timeout=60) for _ in range(8)]
-            while (
-                f"dawnchorus_recordings_waiting {8 - (os.cpu_count() or 1)}" not in httpx.get(f"{address}/metrics").text
-            ):
+            replies = [pool.submit(httpx.post, f"{url}/api/predict", content=body, timeout=60) for _ in range(8)]
+            while f"dawnchorus_recordings_waiting {8 - (os.cpu_count() or 1)}" not in httpx.get(f"{url}/metrics").text:
                 if all(reply.done() for reply in replies):
                     break
                 time.sleep(0.005)
@@ -53,7 +51,7 @@ def test_sigterm_finishes_running_requests(level_bundle: Bundle, tmp_path: Path)
         errors = process.communicate(timeout=30)[1]
         assert process.returncode == 0, errors
         assert "Traceback" not in errors
-        assert f"Serving at {address}\n" in errors
+        assert f"Serving at {url}\n" in errors
         left = {path.name for path in (tmp_path / "server").rglob("*") if path.is_file()}
         assert left == {"server.lock", "state.db"}
     finally:

@@ -28,7 +28,7 @@ from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.data.sources.download import decode_audio
 from dawnchorus.errors import DownloadError, OutputError
 from dawnchorus.storage.http_client import MAX_WAIT_S, HttpClient, _system_certificates
-from dawnchorus.storage.http_headers import asked_wait_s
+from dawnchorus.storage.http_headers import parse_retry_after
 
 NAME = "XC1.wav"
 DATE = "Fri, 27 Nov 2026 01:00:00 GMT"
@@ -134,7 +134,7 @@ class Misbehaving:
     """A server that gives one reply after another, the last one for ever."""
 
     replies: list[bytes]
-    address: str = ""
+    url: str = ""
     requests: list[str] = field(default_factory=list)
 
 
@@ -148,7 +148,7 @@ def server() -> Iterator[Misbehaving]:
             self.wfile.write(script.replies[min(len(script.requests), len(script.replies)) - 1])
 
     with socketserver.TCPServer(("127.0.0.1", 0), Handler) as listening:
-        script.address = f"http://127.0.0.1:{listening.server_address[1]}/{NAME}"
+        script.url = f"http://127.0.0.1:{listening.server_address[1]}/{NAME}"
         threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
         yield script
         listening.shutdown()
@@ -159,7 +159,7 @@ def download(server: Misbehaving, path: Path) -> list[float]:
     waits: list[float] = []
     web = HttpClient(per_s=1e6, sleep=waits.append)
     with closing(DecoderProcess()) as decoder:
-        web.download(server.address, path, check=lambda part: decode_audio(part, path.name, decoder=decoder))
+        web.download(server.url, path, check=lambda part: decode_audio(part, path.name, decoder=decoder))
     return waits
 
 
@@ -171,7 +171,7 @@ def test_downloaded_file_is_complete_or_absent(
     if expected is None:
         with pytest.raises(DownloadError) as failure:
             download(server, tmp_path / NAME)
-        assert server.address in str(failure.value) or "expected sound" in str(failure.value)
+        assert server.url in str(failure.value) or "expected sound" in str(failure.value)
     else:
         waits = download(server, tmp_path / NAME)
         assert all(0 <= wait <= MAX_WAIT_S for wait in waits)
@@ -196,6 +196,17 @@ def test_download_resumes_only_the_same_file(server: Misbehaving, tmp_path: Path
         download(server, tmp_path / NAME)
         assert "Range:" not in server.requests[0]
         assert (tmp_path / NAME).read_bytes() == A
+
+
+def test_note_of_before_the_rename_is_resumed(server: Misbehaving, tmp_path: Path) -> None:
+    server.replies = [CUT_A, reply(b"", "404 Not Found"), part(A, HALF, ETag='"a"')]
+    with pytest.raises(DownloadError):
+        download(server, tmp_path / NAME)
+    note = tmp_path / f".{NAME}.part.json"
+    note.write_text(note.read_text().replace("url_sha256", "address").replace("version", "origin"))
+    download(server, tmp_path / NAME)
+    assert 'If-Range: "a"' in server.requests[-1]
+    assert (tmp_path / NAME).read_bytes() == A
 
 
 def test_a_full_disk_leaves_no_file_with_the_name(
@@ -225,14 +236,14 @@ def test_a_full_disk_leaves_no_file_with_the_name(
 def test_any_retry_after_is_survived(value: str, expected: float | None) -> None:
     headers: Message[str, str] = Message()
     headers["Retry-After"], headers["Date"] = value, DATE
-    assert asked_wait_s(headers) == expected
+    assert parse_retry_after(headers) == expected
 
 
 def test_long_retry_after_is_refused_with_its_seconds(server: Misbehaving) -> None:
     server.replies = [reply(b"", "429 Busy", Retry_After="86400"), reply(A)]
     waits: list[float] = []
     with pytest.raises(DownloadError, match=r"429 .*asks to wait 86400 s \(Retry-After\)"):
-        HttpClient(per_s=1e6, sleep=waits.append).read(server.address)
+        HttpClient(per_s=1e6, sleep=waits.append).read(server.url)
     assert max(waits, default=0) < MAX_WAIT_S
     assert len(server.requests) == 1
 
@@ -241,15 +252,15 @@ def test_long_retry_after_is_refused_with_its_seconds(server: Misbehaving) -> No
 def test_a_file_of_another_kind_is_refused(server: Misbehaving, tmp_path: Path, name: str, content: bytes) -> None:
     server.replies = [reply(content)]
     with pytest.raises(DownloadError, match="expected a"):
-        HttpClient(per_s=1e6).download(server.address, tmp_path / name)
+        HttpClient(per_s=1e6).download(server.url, tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
 def test_no_log_has_the_secret(server: Misbehaving, caplog: pytest.LogCaptureFixture) -> None:
     server.replies = [reply(A).replace(b"Date: ", b"no colon here\r\nDate: ")]
     caplog.set_level(logging.DEBUG)
-    address = f"{server.address}?key=the-key"
-    assert HttpClient(per_s=1e6, secret="the-key").read(address) == A
+    url = f"{server.url}?key=the-key"
+    assert HttpClient(per_s=1e6, secret="the-key").read(url) == A
     assert "the-key" not in caplog.text
 
 
@@ -275,11 +286,11 @@ def test_a_connection_is_kept_for_the_next_request(tmp_path: Path) -> None:
             self.wfile.write(A)
 
     web = HttpClient(per_s=1e6)
-    with serving_http(Handler) as address:
-        assert web.read(f"{address}/a") == A
+    with serving_http(Handler) as url:
+        assert web.read(f"{url}/a") == A
         with pytest.raises(DownloadError, match="404"):
-            web.read(f"{address}/gone")
-        web.download(f"{address}/{NAME}", tmp_path / NAME)
+            web.read(f"{url}/gone")
+        web.download(f"{url}/{NAME}", tmp_path / NAME)
     assert len(connections) <= 2, "the one of the error may be closed with its body unread"
 
 
@@ -307,17 +318,17 @@ def test_certificates_of_this_machine_are_trusted(
             self.end_headers()
             self.wfile.write(A)
 
-    with serving_http(Handler, context) as address:
+    with serving_http(Handler, context) as url:
         web = HttpClient(per_s=1e6, max_tries=1)
         if variable is None:
             with pytest.raises(DownloadError, match="certificate verify failed"):
-                web.read(address)
+                web.read(url)
         else:
-            assert web.read(address) == A
+            assert web.read(url) == A
     _system_certificates.cache_clear()
 
 
 def test_a_page_is_read_whole_and_unpacked(server: Misbehaving) -> None:
     server.replies = [reply(PACKED, cut=HALF), reply(PACKED, Content_Encoding="gzip", cut=HALF)]
     server.replies.append(reply(PACKED, Content_Encoding="gzip"))
-    assert HttpClient(per_s=1e6, sleep=lambda _seconds: None).read(server.address) == A
+    assert HttpClient(per_s=1e6, sleep=lambda _seconds: None).read(server.url) == A

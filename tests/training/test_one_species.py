@@ -73,7 +73,7 @@ def test_a_detector_of_one_species_is_silent_in_noise(
     done = command("evaluate", run.folder, rails, "--json", "--out", tmp_path / "report")
     (evaluation,) = json.loads(done.stdout)["evaluations"]
     assert evaluation["by_recording"]["macro_roc_auc"]["value"] == 1.0
-    assert evaluation["background"]["n_heard"] == 0, evaluation["background"]
+    assert evaluation["background"]["n_with_detections"] == 0, evaluation["background"]
     assert "Background" in (tmp_path / "report" / "evaluation.html").read_text()
     said = command("evaluate", run.folder, rails)
     assert b"One species: the best of one is always right" in said.stdout

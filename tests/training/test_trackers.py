@@ -61,8 +61,8 @@ def breaking_server() -> Iterator[str]:
             self.end_headers()
             self.wfile.write(content)
 
-    with serving_http(Handler) as address:
-        yield address
+    with serving_http(Handler) as url:
+        yield url
 
 
 @pytest.fixture
@@ -89,13 +89,13 @@ def test_a_tracker_without_its_package_is_named(check_tracker: Check, monkeypatc
         check_tracker(TrackerConfig(name="wandb"))
 
 
-@pytest.mark.parametrize("address", ["nonsense://x", "http://[bad"])
+@pytest.mark.parametrize("url", ["nonsense://x", "http://[bad"])
 def test_an_address_that_is_none_is_refused_or_named(
-    check_tracker: Check, address: str, caplog: pytest.LogCaptureFixture
+    check_tracker: Check, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     pytest.importorskip("mlflow")
-    config = TrackerConfig(name="mlflow", uri=address)
-    if address.startswith("http"):
+    config = TrackerConfig(name="mlflow", uri=url)
+    if url.startswith("http"):
         assert check_tracker(config).name == "none"
         assert "Invalid IPv6 URL" in caplog.messages[0]
     else:
@@ -121,11 +121,11 @@ def test_a_server_that_fails_does_not_end_the_run(
     server: str, request: pytest.FixtureRequest, birds: Path, tmp_path: Path, program: Command
 ) -> None:
     pytest.importorskip("mlflow")
-    address = request.getfixturevalue(server)
+    url = request.getfixturevalue(server)
     settings = ["model=acoustic_mlp", "model.window_s=2", "model.hidden=[8]", "model.dropout=[0]", "trainer.epochs=1"]
     settings += [f"data={birds}", f"paths.runs={tmp_path}", "trainer.accelerator=cpu"]
     # MLflow leaves threads and handlers behind: a process of its own.
-    done = program("train", *settings, "tracker=mlflow", f"tracker.uri={address}", env={**os.environ, **IMPATIENT})
+    done = program("train", *settings, "tracker=mlflow", f"tracker.uri={url}", env={**os.environ, **IMPATIENT})
     assert done.returncode == 0, done.stderr
     expected = b"MLflow failed (" if server == "breaking_server" else b"no MLflow server answers at http://127.0.0.1"
     assert expected in done.stderr

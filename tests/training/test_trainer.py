@@ -242,7 +242,7 @@ def test_unusable_training_data_is_named(tmp_path: Path, birds: Path, store: Mod
     quiet = [replace(row, path=str(silent), split="train") for row in rows[:8]]
     names = ["Avis a", "Avis b"]
     refused(
-        [replace(row, scientific_name=names[k % 2], sound_hash=None, duplicate_of=None) for k, row in enumerate(quiet)],
+        [replace(row, scientific_name=names[k % 2], audio_hash=None, duplicate_of=None) for k, row in enumerate(quiet)],
         "all .* clips for training are silent",
         "data.validation=0",
     )
@@ -415,7 +415,7 @@ def test_auxiliary_species_are_trained_and_not_reported(run_training: Train, bir
     table = read_table(birds)
     others = [
         replace(
-            row, recording_id=f"other-{k}", scientific_name="Avis altera", sound_hash=None, path=str(table.file(row))
+            row, recording_id=f"other-{k}", scientific_name="Avis altera", audio_hash=None, path=str(table.file(row))
         )
         for k, row in enumerate(table.rows[:4])
     ]
@@ -571,7 +571,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(run_training: Train, tmp_path
         refused.append(str(error.value))
         assert b",running," in command(*listed).stdout
         kept = command("runs", "rm", run.name, "--runs", tmp_path / "runs")
-        assert (kept.returncode, b"a process trains this run" in kept.stderr) == (6, True)
+        assert (kept.returncode, b"a process is training this run" in kept.stderr) == (6, True)
 
     run = run_training(*MLP, "trainer.epochs=1", report=resume_as_well)
     assert run.metadata["status"] == "done"

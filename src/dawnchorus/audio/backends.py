@@ -1,4 +1,4 @@
-"""The two decoders, libsndfile and FFmpeg, behind one shape: `info`, `blocks()`, `close()`."""
+"""The two decoders, libsndfile and FFmpeg, with a common interface."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ MAX_CHANNELS = 256
 
 
 class Backend(Protocol):
-    """An opened sound file."""
+    """Decoder of an open audio file."""
 
     info: AudioInfo
 
     def blocks(self, *, first_frame: int = 0) -> Iterator[FloatArray]:
-        """Return float32 samples [frames, channels], full scale -1 to 1, in order, from `first_frame` on."""
+        """Yield float32 samples [frames, channels], full scale -1 to 1, in order, from `first_frame` on."""
         ...
 
     def close(self) -> None:

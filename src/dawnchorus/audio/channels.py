@@ -1,4 +1,4 @@
-"""Several channels to one: which are read, and which would do harm in a mean."""
+"""Selection and mixing of channels, and checks for faulty ones."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ def mix_to_mono(samples: FloatArray) -> FloatArray:
 
 
 def name_channel(index: int, n_channels: int) -> str:
-    """Return `left` and `right` of two channels, else a number from 1."""
+    """Return "left" or "right" for two channels, otherwise the channel's number from 1."""
     return ("left", "right")[index] if n_channels == 2 else f"channel {index + 1}"
 
 
 class ChannelStatistics:
-    """Level and character of each channel, gathered block by block."""
+    """Level and noise statistics of each channel, updated block by block."""
 
     def __init__(self, n_channels: int) -> None:
         self.n_channels = n_channels
@@ -71,7 +71,7 @@ class ChannelStatistics:
         self._band_sums, self._band_squares = np.zeros((n_channels, _BANDS)), np.zeros((n_channels, _BANDS))
 
     def add(self, block: FloatArray) -> None:
-        """Take samples [frames, channels]; of long recordings every eighth block, and of blocks some frames."""
+        """Add samples [frames, channels]; long recordings are subsampled."""
         self._n_blocks += 1
         if self._n_blocks > _ALL_OF_BLOCKS and self._n_blocks % _EVERY_BLOCK:
             return
@@ -95,17 +95,17 @@ class ChannelStatistics:
         self._band_squares += np.square(bands).sum(axis=1)
 
     def powers(self) -> Powers:
-        """Return the variance of each channel, and of their mean."""
+        """Return the variance of each channel and of the mono mix."""
         variances: Powers = np.maximum(self._squares / self._n - np.square(self._sums / self._n), 0)
         return variances
 
     def dead(self) -> list[int]:
-        """Return the channels without sound, where another one has some."""
+        """Return the indices of silent channels, if another channel has signal."""
         powers = self.powers()[:-1]
         return np.flatnonzero(powers <= powers.max() * DEAD_RATIO**2).tolist() if powers.max() > 0 else []
 
     def only_noise(self) -> list[int]:
-        """Return the channels with steady noise alone, where another one has more."""
+        """Return the indices of channels with steady noise only, if another channel has more."""
         if self._n_frames < _MIN_FRAMES:
             return []
         steady = (self.variations() < MAX_NOISE_VARIATION) & (self._peaks() < MAX_NOISE_PEAK)
@@ -114,7 +114,7 @@ class ChannelStatistics:
         return noisy if len(noisy) + len(dead) < self.n_channels else []
 
     def variations(self) -> Powers:
-        """Return the largest variation in time of any band, for each channel; silence has none."""
+        """Return, for each channel, the largest variation over time of any frequency band; 0 for silence."""
         means = self._band_sums / max(self._n_frames, 1)
         deviations = np.sqrt(np.maximum(self._band_squares / max(self._n_frames, 1) - np.square(means), 0))
         is_audible = means > MIN_BAND_POWER * means.max(axis=1, keepdims=True)
@@ -128,12 +128,12 @@ class ChannelStatistics:
         return highest
 
     def cancels(self) -> bool:
-        """Return True if little is left of the channels in their mean."""
+        """Return True if the channels cancel each other in the mono mix."""
         powers = self.powers()
         return bool(powers[-1] < CANCELLED_POWER * powers[:-1].mean()) and not self.dead()
 
     def best(self) -> int:
-        """Return the channel whose sound comes and goes most, of those that are neither dead nor only noise.
+        """Return the channel whose frequency bands vary most over time, ignoring dead channels and pure noise.
 
         Of channels that are as good as equal in this, the loudest is returned.
         """
@@ -143,7 +143,7 @@ class ChannelStatistics:
         return int(np.argmax(np.where(is_good, self.powers()[:-1], -1)))
 
     def faults(self) -> Iterator[str]:
-        """Yield what is wrong with any channel, by its number."""
+        """Yield a message for each faulty channel, with its number."""
         for k, what in self._bad():
             yield f"channels: channel {k + 1} of {self.n_channels} is {what}"
 
@@ -151,7 +151,7 @@ class ChannelStatistics:
         return [(k, "silent") for k in self.dead()] + [(k, "only noise") for k in self.only_noise()]
 
     def warnings(self, used: int | None) -> Iterator[str]:
-        """Yield what is wrong with the channel that is `used`, or with the mean of all."""
+        """Yield messages about the channel that is `used`, or about the mono mix."""
         bad = self._bad()
         advice = (
             "the channel left, right or best reads one, each all of them (identify --channel, or channel over HTTP)"
@@ -171,7 +171,7 @@ class ChannelStatistics:
 
 
 def find_best_channel(blocks: Iterable[FloatArray], n_channels: int) -> int:
-    """Return the number of the clearest channel of a recording, from all its blocks [frames, channels]."""
+    """Return the number of the clearest channel, from all blocks [frames, channels] of a recording."""
     statistics = ChannelStatistics(n_channels)
     for block in blocks:
         statistics.add(np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0))

@@ -1,4 +1,4 @@
-"""A sentence each on all recordings without a time, with contradicting sources, and with what was not understood."""
+"""Summary of recordings with missing, contradicting or unreadable times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dawnchorus.tables.notes import counted
 
 @dataclass
 class ClockReport:
-    """Counts of recordings, with the first example of each finding."""
+    """Counts of problems with recording times, with the first example of each."""
 
     n: int = 0
     n_untimed: int = 0
@@ -34,7 +34,7 @@ class ClockReport:
             self._unread = self._unread or f"{name}: {unread}"
 
     def notes(self) -> Iterator[str]:
-        """Yield the sentences."""
+        """Yield one sentence for each kind of problem."""
         of_all = f"of {counted(self.n, 'recording')}"
         if self.n_untimed:
             yield (

@@ -23,7 +23,7 @@ _TIME = re.compile(
 
 
 def parse_zone(text: str) -> timezone | None:
-    """Return the zone that `Z`, `UTC`, `UTC+2`, `UTC-3:30`, `+0545` or `-03:30` names; None for anything else."""
+    """Return the time zone of `Z`, `UTC`, `UTC+2`, `UTC-3:30`, `+0545` or `-03:30`; None for anything else."""
     match = _ZONE.fullmatch(text)
     if match is None or not text:
         return None
@@ -38,7 +38,7 @@ def parse_zone(text: str) -> timezone | None:
 def build_time(
     year: int, month: int, day: int, hour: int, minute: int, second: int = 0, *, fraction: str | None = None
 ) -> datetime | None:
-    """Return the local time of these numbers; None where they are no time, or none that a recorder could have."""
+    """Return a naive local time from numbers; None if it is invalid or implausible for a recorder."""
     try:
         moment = datetime(year, month, day, hour, minute, second)  # noqa: DTZ001 - a recorder's local time
     except ValueError:
@@ -48,7 +48,7 @@ def build_time(
 
 
 def parse_time(text: str) -> datetime | None:
-    """Return the time of `2024-06-01 01:30:05`, with any of the usual separators, a fraction and a zone.
+    """Parse `2024-06-01 01:30:05`, with any usual separators and an optional fraction and zone.
 
     A zone that is written but not understood makes the time unknown: read as local it would be hours off. `-00:00` is
     no zone (RFC 3339): Song Meters write it where none was set.
@@ -65,7 +65,7 @@ def parse_time(text: str) -> datetime | None:
 
 
 def check_time(value: object) -> datetime | None:
-    """Return a time of another library with a standard zone; None if it is none, too late, or a day from UTC."""
+    """Return the time with a zone of the standard library; None for an implausible year or an invalid zone."""
     if not isinstance(value, datetime) or not _FIRST_YEAR <= value.year <= LAST_YEAR:
         return None
     try:
@@ -76,7 +76,7 @@ def check_time(value: object) -> datetime | None:
 
 
 def check_location(latitude: float, longitude: float) -> tuple[float, float] | None:
-    """Return latitude and longitude where they are a point on Earth, and not the 0, 0 of a receiver without a fix."""
+    """Return (latitude, longitude) if they are valid and not 0, 0, which receivers write without a fix."""
     if not (abs(latitude) <= 90 and abs(longitude) <= 180) or latitude == longitude == 0:
         return None
     return latitude, longitude

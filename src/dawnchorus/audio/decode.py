@@ -31,10 +31,10 @@ MAX_DECODED_SAMPLES = 400 * 3600 * 48_000
 """Default bound on samples x channels: 400 hours of 48 kHz mono. It stops decompression bombs, not recorders."""
 
 LOW_RATE_HZ = 4_000
-"""Sound of less is read, for elephants and whales, and said: no bird of a common model is in it."""
+"""Recordings at a lower rate are read, with a warning: common models have no bird at such frequencies."""
 
 ZEROS_S, ZEROS_PART = 1.0, 0.1
-"""Zeros at the end of a WAV are said if they are longer than this, and than this part of it."""
+"""Zeros at the end of a WAV file give a warning if they are longer than this, and than this share of it."""
 
 SILENT_PEAK = 1.5 / 32768
 """A recording without a sample above this, one step of 16 bits, is digital silence."""
@@ -44,12 +44,12 @@ END_TOLERANCE_S = 0.5
 
 
 def resampler(rate_in_hz: int, rate_out_hz: int) -> soxr.ResampleStream:
-    """Return the resampler: soxr's high quality, linear phase, with an anti-aliasing filter."""
+    """Return a soxr resampler of high quality (linear phase, with an anti-aliasing filter)."""
     return soxr.ResampleStream(rate_in_hz, rate_out_hz, 1, dtype="float32", quality="HQ")
 
 
 class OpenRecording(Protocol):
-    """An opened recording, decoded in this process (`Recording`) or in one of its own (`process.IsolatedRecording`)."""
+    """Protocol of an open recording, decoded here (`Recording`) or in a child process (`IsolatedRecording`)."""
 
     @property
     def info(self) -> AudioInfo:
@@ -58,17 +58,17 @@ class OpenRecording(Protocol):
 
     @property
     def metadata(self) -> RecordingMetadata:
-        """Place and time."""
+        """Location and time of the recording."""
         ...
 
     @property
     def warnings(self) -> Sequence[str]:
-        """Faults of the header; after the last block, those of the samples as well."""
+        """Problems of the header; after the last block, also those of the samples."""
         ...
 
     @property
     def duration_s(self) -> float:
-        """True length, after the last block."""
+        """True length in seconds, known after the last block."""
         ...
 
     def blocks(self) -> Iterator[FloatArray]:
@@ -78,7 +78,7 @@ class OpenRecording(Protocol):
 
 @dataclass
 class Recording:
-    """An opened recording: `info` at once, samples from `blocks()`, and then what was wrong in `warnings`.
+    """An open recording with the header in `info`, samples from `blocks()`, and problems in `warnings`.
 
     What its header tells is in `warnings` from the start.
     """
@@ -102,7 +102,7 @@ class Recording:
 
     @cached_property
     def metadata(self) -> RecordingMetadata:
-        """Place and time, from all that the file and its name say."""
+        """Location and time, merged from the file's metadata and its name."""
         return read_metadata(self.path)
 
     @property
@@ -118,7 +118,7 @@ class Recording:
         channel: ChannelSource = "mean",
         analyses: SampleAnalyses | None = None,
     ) -> Iterator[FloatArray]:
-        """Mono float32 blocks [samples] at `rate_hz` (default: the file's own rate) of the `channel` that is named.
+        """Yield mono float32 blocks [samples] of a `channel` at `rate_hz` (default: the file's own rate).
 
         The best channel is looked for first, in a decoding of its own. Damage after the first decoded sample ends the
         sound there and leaves a line in `warnings`. Channels are read by their numbers one decoding after the other, so
@@ -246,7 +246,7 @@ def _zeros_at_end(block: FloatArray, n_before: int) -> int:
 
 
 def open_recording(path: Path) -> Recording:
-    """Open a sound file of any format that libsndfile or FFmpeg knows.
+    """Open an audio file of any format that libsndfile or FFmpeg can read.
 
     Raises:
         AudioNotFoundError: no such file, a folder, a dangling link, or no permission.
@@ -261,14 +261,14 @@ def open_recording(path: Path) -> Recording:
 
 
 def read_mono(path: Path, *, rate_hz: int | None = None) -> tuple[FloatArray, int]:
-    """Read a whole short recording as mono float32 [samples], and its rate in Hz. Long ones: use `open_recording`."""
+    """Read a short recording as (mono float32 [samples], rate in Hz); use `open_recording` for long ones."""
     with open_recording(path) as recording:
         samples = np.concatenate(list(recording.blocks(rate_hz=rate_hz)))
         return samples, rate_hz or recording.info.rate_hz
 
 
 def read_clip(path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean") -> FloatArray:
-    """Read the part of a recording between two times, as mono float32 [samples]; shorter where the recording ends.
+    """Read the audio between two times as mono float32 [samples]; shorter at the end of the recording.
 
     Raises:
         AudioError: the recording cannot be decoded there.
@@ -280,7 +280,7 @@ def read_clip(path: Path, *, start_s: float, end_s: float, rate_hz: int, channel
 def clip_blocks(
     path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean"
 ) -> Iterator[FloatArray]:
-    """Decode the part of a recording between two times, as mono float32 blocks [samples], one in memory at a time.
+    """Decode the audio between two times as mono float32 blocks [samples], with one block in memory at a time.
 
     Raises:
         AudioError: the recording cannot be decoded there.

@@ -1,4 +1,4 @@
-"""A bounded number of decoder processes that recordings share."""
+"""Pool of decoder processes shared by recordings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ IDLE_S = 60.0
 
 
 class DecoderPool:
-    """Decoders for exclusive use by one thread at a time.
+    """Pool of at most `limit` decoder processes, each used by one thread at a time; keeps `n_kept` idle ones.
 
     Args:
         n_shared: maximum number that are in use in `with` blocks at the same time.
@@ -33,7 +33,7 @@ class DecoderPool:
         self._is_closed = False
 
     def borrow(self) -> DecoderProcess:
-        """Wait for a decoder, which must be given back.
+        """Wait for a free decoder and return it; pass it to `give_back` after use.
 
         Raises:
             OverloadedError: the pool is closed.
@@ -48,7 +48,7 @@ class DecoderPool:
             return decoder
 
     def give_back(self, decoder: DecoderProcess) -> None:
-        """Return a decoder that was borrowed; a recording that is still open is given up."""
+        """Return a borrowed decoder to the pool; a recording that is still open is abandoned."""
         decoder.abandon()
         now = time.monotonic()
         surplus: list[DecoderProcess] = []
@@ -79,7 +79,7 @@ class DecoderPool:
                 self.give_back(decoder)
 
     def close(self) -> None:
-        """End all processes, also those in use: their recordings fail."""
+        """End all processes; recordings that they are decoding fail."""
         with self._changed:
             self._is_closed = True
             decoders = [*self._borrowed, *(each for _, each in self._idle)]

@@ -1,4 +1,4 @@
-"""From paths, folders, globs and lists to recordings."""
+"""Search for recordings in files, folders and globs."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ COMPANIONS = frozenset(
         ".xml",
     }
 )
-"""Endings of tables, texts and pictures that lie next to recordings; nobody takes them for sound."""
+"""Suffixes of tables, texts and images next to recordings, which are skipped without a message."""
 
 _MAX_NAMED = 5
 
 
 def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Return every recording that `paths` name, once, in a stable order: files, folders (searched to any depth), globs.
+    """Return the unique recordings in files, folders (recursively) and globs, in a stable order.
 
     A named file that is not there, and a glob that matches nothing, stays in the list, so that the run reports it.
 
@@ -66,7 +66,7 @@ def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 def describe_skipped(
     paths: Iterable[str | os.PathLike[str]], *, companions: frozenset[str] = COMPANIONS
 ) -> Iterator[str]:
-    """Yield what `find_recordings` passes over in folders, each kind with its number and an example.
+    """Yield a sentence for each kind of file that `find_recordings` skips, with a count and an example.
 
     Files that end in one of `companions`, or have that name, are not counted.
     """

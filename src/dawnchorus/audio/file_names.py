@@ -1,4 +1,4 @@
-"""Time and location in the names that recorders, phones and recording programs give to their files."""
+"""Times and locations in file names of recorders, phones and recording programs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 
 @dataclass(frozen=True)
 class NamePattern:
-    """One way to write a start time in a name, and the recorders and programs that do."""
+    """Pattern of a start time in a file name, with the recorders and programs that use it."""
 
     used_by: str
     regex: re.Pattern[str]
@@ -164,7 +164,7 @@ _LOCATIONS = (
 
 
 def read_name(path: PurePath) -> RecordingMetadata | None:
-    """Return what the name of a file says of time and location; None if nothing."""
+    """Parse time and location from a file name; None if it has neither."""
     stem = path.name if path.suffix[1:].isdecimal() else path.stem  # 2024-06-01 01.30.05 has no suffix
     moment, unread = next(_times(stem), (_from_hexadecimal(path), None))
     location = _find_location(stem)

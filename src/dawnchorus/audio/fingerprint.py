@@ -1,4 +1,4 @@
-"""Fingerprints of sound: pairs of spectral peaks, which survive another codec, level, rate and cut.
+"""Audio fingerprints: pairs of spectral peaks, which survive changes of codec, level and rate, and cutting.
 
 The method is that of A. Wang, "An industrial-strength audio search algorithm", ISMIR 2003: the loudest points of a
 spectrogram are joined in pairs; a pair's two frequencies and the time between them are a hash. Two recordings of the
@@ -25,12 +25,12 @@ MAX_S = 120.0
 """Only so much of the start is looked at."""
 
 _BOX_BINS, _BOX_FRAMES = 15, 15
-"""A peak is the largest value within so many bins and frames on each side."""
+"""A peak is the maximum within this many bins and frames on each side."""
 
 _PEAKS_PER_S = 12
 _PAIRS_PER_PEAK = 4
 _MAX_STEP, _MAX_JUMP = 63, 127
-"""A pair's peaks are at most so many frames and bins apart."""
+"""Maximum distance of a pair's peaks in frames and bins."""
 
 _MAX_SHARED = 200
 """A hash that more recordings have is no evidence."""
@@ -43,7 +43,7 @@ HASH = np.dtype([("hash", "<u4"), ("frame", "<i4")])
 
 
 def fingerprint(samples: FloatArray) -> npt.NDArray[np.void]:
-    """Compute the hashes (`HASH`) of mono samples [n] at `RATE_HZ`; none for silence."""
+    """Compute the hashes (dtype `HASH`) of mono samples [n] at `RATE_HZ`; none for silence."""
     samples = samples[: int(MAX_S * RATE_HZ)]
     if len(samples) < N_FFT:
         return np.empty(0, HASH)
@@ -86,7 +86,7 @@ def _pairs(peaks: IntArray) -> npt.NDArray[np.void]:
 
 
 def near_pairs(prints: Iterable[npt.NDArray[np.void]]) -> list[tuple[int, int, float]]:
-    """Return pairs of recordings with the same sound: their indices, and the share of the shorter one's hashes in both.
+    """Return index pairs of recordings with the same audio, with the share of the shorter one's hashes in both.
 
     Hashes that very many recordings have are left out: they are no evidence.
     """
@@ -114,7 +114,7 @@ class _Index:
     frames: npt.NDArray[np.int32]
 
     def common(self, a: int, own: npt.NDArray[np.void]) -> tuple[IntArray, IntArray]:
-        """Return the later recordings that share hashes with number `a`, and how many at one time difference."""
+        """Return later recordings that share hashes with recording `a`, and how many agree on a time offset."""
         first = np.searchsorted(self.hashes, own["hash"], side="left")
         n = np.searchsorted(self.hashes, own["hash"], side="right") - first
         n[n > _MAX_SHARED] = 0

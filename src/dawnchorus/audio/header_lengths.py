@@ -1,4 +1,4 @@
-"""Sound whose length was never written, or too short: the recorder lost its power, or its program could not go back."""
+"""Audio that its header does not count, as after a power failure of the recorder."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ _TEXT_BYTES = 64
 
 @dataclass(frozen=True)
 class UnwrittenAudio:
-    """Position of samples that the header does not count."""
+    """Samples in a file that its header does not count."""
 
     start: int
     n_bytes: int
-    said: str
+    stated: str
     """Value in the header instead of a length."""
     container: str
     rate_hz: int = 0
@@ -65,16 +65,16 @@ class UnwrittenAudio:
 
     @property
     def warning(self) -> str:
-        """A line for the user."""
+        """Message for the user."""
         zeros = f"; {self.zeros_s:.3f} s of zeros at the end are left out" if self.zeros_s else ""
         fault = "length too short" if self.is_short else "length never written"
         is_lost = self.is_short and self.subtype is None
         outcome = "those are not read: save it as PCM" if is_lost else "all samples behind it are read"
-        return f"{fault}: the header says {self.said}; {outcome}{zeros}"
+        return f"{fault}: the header says {self.stated}; {outcome}{zeros}"
 
 
 def find_unwritten(path: Path) -> UnwrittenAudio | None:
-    """Return the samples of a WAV, AIFF, AU or CAF file whose header does not say how many; None for any other.
+    """Find samples that the header of a WAV, AIFF, AU or CAF file does not count; None if there are none.
 
     Of a WAV file, samples that continue behind the length in its header are found as well.
     """
@@ -96,7 +96,7 @@ def find_unwritten(path: Path) -> UnwrittenAudio | None:
 
 
 def open_unwritten(path: Path, audio: UnwrittenAudio) -> BinaryIO:
-    """Return the samples alone as a file."""
+    """Open only these samples, as a binary file."""
     return io.BufferedReader(_Region(path, audio.start, audio.n_bytes))
 
 
@@ -146,13 +146,13 @@ def _in_wav(file: BinaryIO, size: int) -> UnwrittenAudio | None:
                 return None
             if chunk.size == 0 and _is_chain(chunks[k + 1 :], chunk.start, size):
                 return None  # whole chunks follow up to the end: there are no samples
-            said = "0 bytes" if chunk.size == 0 else f"{chunk.size} bytes, a placeholder"
+            stated = "0 bytes" if chunk.size == 0 else f"{chunk.size} bytes, a placeholder"
             stop = _trailer_start(file, chunk.start, size)
-            return _with_size(form, start=chunk.start, n_bytes=stop - chunk.start, said=said)
+            return _with_size(form, start=chunk.start, n_bytes=stop - chunk.start, stated=stated)
         end = chunk.start + chunk.size + chunk.size % 2
     if form is None or end >= size:
         return None
-    return _with_size(form, start=end, n_bytes=size - end, said="nothing of its samples, it is cut short")
+    return _with_size(form, start=end, n_bytes=size - end, stated="nothing of its samples, it is cut short")
 
 
 def _behind_length(
@@ -172,17 +172,17 @@ def _behind_length(
     stop = _trailer_start(file, end, size)
     if stop - end < min_bytes:
         return None
-    said = f"{data.size} bytes, {stop - end} more follow that are no chunks"
-    audio = _with_size(form, start=data.start, n_bytes=stop - data.start, said=said)
+    stated = f"{data.size} bytes, {stop - end} more follow that are no chunks"
+    audio = _with_size(form, start=data.start, n_bytes=stop - data.start, stated=stated)
     if audio is None or not _find_last_used(file, replace(form, start=end, n_bytes=stop - end)):
         return None
     return replace(audio, is_short=True)
 
 
-def _with_size(form: UnwrittenAudio | None, *, start: int, n_bytes: int, said: str) -> UnwrittenAudio | None:
+def _with_size(form: UnwrittenAudio | None, *, start: int, n_bytes: int, stated: str) -> UnwrittenAudio | None:
     if form is None or n_bytes < form.frame_bytes:
         return None
-    return replace(form, start=start, n_bytes=n_bytes, said=said)
+    return replace(form, start=start, n_bytes=n_bytes, stated=stated)
 
 
 def _wav_format(content: bytes) -> UnwrittenAudio | None:
@@ -244,7 +244,7 @@ def _in_aiff(file: BinaryIO, size: int) -> UnwrittenAudio | None:
         if name == b"SSND":
             if form is None or n_bytes > 8 or position + 16 >= size:
                 return None
-            return _with_size(form, start=position + 16, n_bytes=size - position - 16, said="0 frames")
+            return _with_size(form, start=position + 16, n_bytes=size - position - 16, stated="0 frames")
         position += 8 + n_bytes + n_bytes % 2
     return None
 
@@ -270,9 +270,9 @@ def _in_au(file: BinaryIO, size: int) -> UnwrittenAudio | None:
     if not is_placeholder(n_bytes) or n_channels < 1 or not rate_hz:
         return None
     subtype, sample_bytes = _AU_SUBTYPES.get(encoding, (None, 1))
-    said = "0 bytes" if n_bytes == 0 else f"{n_bytes} bytes, a placeholder"
+    stated = "0 bytes" if n_bytes == 0 else f"{n_bytes} bytes, a placeholder"
     form = UnwrittenAudio(0, 0, "", "AU", rate_hz, n_channels, n_channels * sample_bytes, subtype, "BIG")
-    return _with_size(form, start=start, n_bytes=size - start, said=said)
+    return _with_size(form, start=start, n_bytes=size - start, stated=stated)
 
 
 def _in_caf(file: BinaryIO, size: int) -> UnwrittenAudio | None:
@@ -284,8 +284,8 @@ def _in_caf(file: BinaryIO, size: int) -> UnwrittenAudio | None:
         if name == b"data":
             start = position + 16
             is_unknown = n_bytes in (-1, 0) and start < size
-            said = f"{n_bytes} bytes"
-            return UnwrittenAudio(start, size - start, said, "CAF") if is_unknown else None
+            stated = f"{n_bytes} bytes"
+            return UnwrittenAudio(start, size - start, stated, "CAF") if is_unknown else None
         if n_bytes < 0:
             return None
         position += 12 + n_bytes

@@ -1,4 +1,4 @@
-"""The mel scale, and levels of sound in its bands."""
+"""The mel scale, and mel spectrograms."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _LINEAR_HZ, _BREAK_HZ, _LOG_STEP = 200 / 3, 1000.0, np.log(6.4) / 27
 
 
 def hz_to_mel(hz: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return Slaney's mel of frequencies in Hz."""
+    """Convert frequencies in Hz to Slaney's mel scale."""
     hz = np.asarray(hz, np.float64)
     above = _BREAK_HZ / _LINEAR_HZ + np.log(np.maximum(hz, 1e-9) / _BREAK_HZ) / _LOG_STEP
     return np.where(hz < _BREAK_HZ, hz / _LINEAR_HZ, above)
 
 
 def mel_to_hz(mel: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return frequencies in Hz of Slaney's mels."""
+    """Convert Slaney's mels to frequencies in Hz."""
     mel = np.asarray(mel, np.float64)
     break_mel = _BREAK_HZ / _LINEAR_HZ
     above = _BREAK_HZ * np.exp(_LOG_STEP * (np.maximum(mel, break_mel) - break_mel))
@@ -32,7 +32,7 @@ def mel_to_hz(mel: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 @lru_cache(maxsize=32)
 def mel_filters(*, rate_hz: int, n_fft: int, n_mels: int, low_hz: float, high_hz: float) -> FloatArray:
-    """Return triangular filters [bands, n_fft / 2 + 1] of equal area on Slaney's scale, as librosa's `filters.mel`.
+    """Return triangular mel filters [bands, n_fft / 2 + 1] of equal area, as librosa's `filters.mel`.
 
     Raises:
         InputError: the frequencies are out of order, or a band is narrower than the spectrum's resolution.
@@ -54,7 +54,7 @@ def mel_filters(*, rate_hz: int, n_fft: int, n_mels: int, low_hz: float, high_hz
 
 @dataclass(frozen=True, kw_only=True)
 class MelImage:
-    """Conversion of clips to images: columns every `hop_s`, bands from the lowest to the highest frequency."""
+    """Settings of log-mel images of clips, with a column every `hop_s`."""
 
     n_mels: int = 128
     hop_s: float = 0.01

@@ -1,4 +1,4 @@
-"""Time and location of a recording, from all that its file and its name say."""
+"""Time and location of a recording, from its metadata and file name."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _SAME_DEGREES = 0.01
 
 
 def read_metadata(path: Path, readers: Sequence[Reader] = READERS) -> RecordingMetadata:
-    """Return what the file's metadata and its name say of time and location; fields that nothing states stay None.
+    """Read location and time from a file's metadata and its name; unknown fields are None.
 
     Sources that contradict each other leave a sentence in `conflict`, times that are not understood one in `unread`.
     """
@@ -66,13 +66,13 @@ def read_metadata(path: Path, readers: Sequence[Reader] = READERS) -> RecordingM
 
 
 def with_name(known: RecordingMetadata, name: str) -> RecordingMetadata:
-    """Return the metadata, completed from the name that the recording had elsewhere."""
+    """Return the metadata, with missing fields filled in from the recording's original name."""
     named = read_name(Path(name))
     return known if named is None else merge_metadata([known, named])
 
 
 def merge_metadata(sources: Iterable[RecordingMetadata]) -> RecordingMetadata:
-    """Return each field from the first source that has it, the most trusted one first.
+    """Merge sources field by field; the first (most trusted) source that has a field wins.
 
     A time without a zone gets the zone of another source that has the same clock time.
     """
@@ -134,7 +134,7 @@ def _location_conflicts(located: Sequence[RecordingMetadata]) -> list[str]:
 
 
 def describe_other_location(own: RecordingMetadata, used: RecordingMetadata) -> str | None:
-    """Return a sentence if the location that a file has is not the one that is used; None if one of them has none."""
+    """Return a sentence if the file's location differs from the one that is used; None if either is unknown."""
     is_known = own.latitude is not None and used.latitude is not None
     if not is_known or np.allclose(_location(own), _location(used), rtol=0, atol=_SAME_DEGREES):
         return None
@@ -146,7 +146,7 @@ def _location(metadata: RecordingMetadata) -> tuple[float, float]:
 
 
 def metadata_to_json(metadata: RecordingMetadata) -> dict[str, Any]:
-    """Convert the fields to JSON values; the time to ISO 8601."""
+    """Convert the metadata to JSON values, the time to ISO 8601."""
     return {**vars(metadata), "start_time": metadata.start_time and metadata.start_time.isoformat()}
 
 

@@ -13,7 +13,7 @@ NoiseKind = Literal["stationary", "nonstationary"]
 
 
 def reduce_noise(samples: FloatArray, *, rate_hz: int, kind: NoiseKind) -> FloatArray:
-    """Mono samples [n] with what is always there ("stationary"), or what changes slowly, made faint.
+    """Reduce stationary or slowly changing noise in mono samples [n].
 
     Raises:
         MissingExtraError: noisereduce is not installed.

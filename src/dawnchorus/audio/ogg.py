@@ -15,7 +15,7 @@ _MAX_PAGE = 65_307
 
 @dataclass(frozen=True)
 class OggPage:
-    """Header of a page."""
+    """Header of an Ogg page."""
 
     start: int
     n_bytes: int
@@ -26,7 +26,7 @@ class OggPage:
 
 
 def iter_pages(file: BinaryIO, *, start: int = 0) -> Iterator[OggPage]:
-    """Yield the pages from byte `start` on, up to bytes that are no page; the last may be cut."""
+    """Yield the pages from byte `start` until bytes that are not a page; the last page may be truncated."""
     while True:
         file.seek(start)
         header = file.read(_PAGE_HEADER + 255)
@@ -41,7 +41,7 @@ def iter_pages(file: BinaryIO, *, start: int = 0) -> Iterator[OggPage]:
 
 
 def find_last_page(file: BinaryIO) -> OggPage | None:
-    """Return the last page if it is whole; None if the file is cut off in it, or has none."""
+    """Return the last page if it is complete; None if the file is truncated or has no pages."""
     size = file.seek(0, 2)
     first = max(size - _MAX_PAGE - _PAGE_HEADER, 0)
     file.seek(first)
@@ -53,7 +53,7 @@ def find_last_page(file: BinaryIO) -> OggPage | None:
 
 
 def is_cut_off(path: Path) -> bool:
-    """Return True if the file is Ogg and its last page is not whole, or not marked as the last."""
+    """Return True for an Ogg file whose last page is incomplete or not marked as the last."""
     with path.open("rb") as file:
         if file.read(4) != _MAGIC:
             return False

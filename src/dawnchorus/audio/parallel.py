@@ -1,4 +1,4 @@
-"""Work on many recordings at once, each in a decoder process, in order."""
+"""Ordered parallel map over recordings, with one decoder process per worker."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Recording = TypeVar("Recording")
 Result = TypeVar("Result")
 
 _AHEAD = 4
-"""Recordings started for each worker before the oldest result is taken."""
+"""Number of recordings started for each worker before the oldest result is returned."""
 
 
 def map_recordings(
     work: Callable[[DecoderProcess, Recording], Result], recordings: Iterable[Recording], *, n_workers: int
 ) -> Iterator[Result]:
-    """`work(decoder, recording)` for every recording, `n_workers` at a time; results in the order of the recordings.
+    """Yield `work(decoder, recording)` for each recording, in order, computed by `n_workers` threads.
 
     They are read lazily, so there may be any number.
     """

@@ -1,4 +1,4 @@
-"""Decoding in a process of its own, so that a decoder's crash or hang costs one file and not the run.
+"""Decoding in a child process, so that a crash or hang of a decoder fails only one file.
 
 `DecoderProcess` is the caller's side, `decoder_child` the process that runs, `decoder_server` its program. Requests,
 replies and the numbers of free slots are lines of JSON. Samples are in a `SharedRingBuffer`, in the open file of this
@@ -28,12 +28,12 @@ from dawnchorus.audio.sample_analyses import SampleAnalysis, Table, table_from_j
 from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata
 
 STALL_S = 60.0
-"""A decoder that gives nothing for this long is taken for hung and ended."""
+"""A decoder process without output for this long is killed."""
 
 
 @dataclass(frozen=True)
 class RecordingHeader:
-    """Facts that a file states of itself."""
+    """Properties and metadata in a file's header."""
 
     info: AudioInfo
     metadata: RecordingMetadata
@@ -42,7 +42,7 @@ class RecordingHeader:
 
 
 class DecoderProcess:
-    """A process that decodes one recording after another; it is started on first use and again after a crash."""
+    """Child process that decodes one recording at a time; started on first use, restarted after a crash."""
 
     def __init__(self, *, stall_s: float = STALL_S, shares_memory: bool | None = None) -> None:
         """Set up the process; for `shares_memory` see `can_share_memory`, which decides by default."""
@@ -51,7 +51,7 @@ class DecoderProcess:
         self._child: DecoderChild | None = None
 
     def probe(self, path: Path) -> RecordingHeader:
-        """Read the file's header and metadata, without decoding it.
+        """Read a file's header and metadata without decoding it.
 
         Raises:
             AudioError: the file cannot be opened, or the decoder crashed or hung on it.
@@ -70,7 +70,7 @@ class DecoderProcess:
         channel: ChannelSource = "mean",
         analyses: Mapping[str, SampleAnalysis] | None = None,
     ) -> IsolatedRecording:
-        """Request a recording at `rate_hz` (default: the file's own rate), to be used in a `with` block.
+        """Open a recording at `rate_hz` (default: the file's own rate) for a `with` block.
 
         The process begins at once and works ahead. It decodes one recording at a time: a request for another one ends
         a recording that is still open. New `analyses` of its samples, by name, run in the process.
@@ -96,7 +96,7 @@ class DecoderProcess:
     def read_clip(
         self, path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean"
     ) -> FloatArray:
-        """Read the part of a recording between two times; see `decode.read_clip`.
+        """Read the audio between two times; see `decode.read_clip`.
 
         Raises:
             AudioError: the recording cannot be decoded there, or the decoder crashed or hung on it.
@@ -105,17 +105,17 @@ class DecoderProcess:
             return np.concatenate([np.zeros(0, np.float32), *(block.copy() for block in clip.blocks())])
 
     def is_ready(self, *, within_s: float = 0.0) -> bool:
-        """Return True if the process has replied, or has ended; where one cannot ask (Windows), always."""
+        """Return True if the process has replied or ended; always True on Windows, where this cannot be checked."""
         child = self._child
         return child is None or child.is_ready(within_s)
 
     def abandon(self) -> None:
-        """End the process if a recording is still open: its replies would be taken for those to a later request."""
+        """End the process if a recording is still open, so that its replies are not mistaken for later ones."""
         if self._child is not None and self._child.recording is not None:
             self.close()
 
     def close(self) -> None:
-        """End the process. A later request starts a new one."""
+        """End the process; a later request starts a new one."""
         child, self._child = self._child, None
         if child is not None:
             child.close()
@@ -144,7 +144,7 @@ class DecoderProcess:
 
 
 class IsolatedRecording:
-    """A recording that a `DecoderProcess` decodes, of the shape of `decode.OpenRecording`.
+    """A recording decoded by a `DecoderProcess`; implements `decode.OpenRecording`.
 
     Entering the block reads the header; leaving it before the last sample was read ends the process.
     """
@@ -189,17 +189,17 @@ class IsolatedRecording:
 
     @property
     def metadata(self) -> RecordingMetadata:
-        """Location and time."""
+        """Location and time of the recording."""
         return self.header.metadata
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Faults of the header; after the last block, those of the samples as well."""
+        """Problems of the header; after the last block, also those of the samples."""
         return self._warnings
 
     @property
     def duration_s(self) -> float:
-        """True length, after the last block."""
+        """True length in seconds, known after the last block."""
         return self._duration_s or 0.0
 
     def blocks(self) -> Iterator[FloatArray]:
@@ -220,7 +220,7 @@ class IsolatedRecording:
         self._child.recording = None
 
     def close(self) -> None:
-        """End the process, unless all of its replies were read."""
+        """End the process, unless all its replies were read."""
         if self._child.recording is self:
             self._child.recording = None
             self._child.close()

@@ -1,4 +1,4 @@
-"""Time and location that recorders write into their files: GUANO, comments, and the chunks of WAV and FLAC files."""
+"""Time and location in metadata of WAV and FLAC files: GUANO, AudioMoth, WAMD, bext and others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Notes = dict[str, bytes]
 
 _WAV_CHUNKS = frozenset((b"guan", b"wamd", b"bext", b"iXML"))
 _MAX_NOTES = 200
-_MAX_SAID = 60
+_MAX_QUOTED = 60
 _MAX_FLAC_BLOCKS = 128
 _FLAC_COMMENTS = 4
 
@@ -46,7 +46,7 @@ _BEXT = struct.Struct("<256s32s32s10s8s")
 
 
 def read_notes(path: Path) -> Notes:
-    """Return what the file holds next to its samples; nothing where it is neither WAV nor FLAC, or cannot be read."""
+    """Read the metadata chunks of a WAV or FLAC file; empty for other files and on read errors."""
     try:
         with path.open("rb") as file:
             return dict(_iter_flac_notes(file) if _is_flac(file) else _iter_wav_notes(file))
@@ -108,7 +108,7 @@ def _iter_vorbis_comments(content: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def read_guano(notes: Notes) -> RecordingMetadata | None:
-    """Return what a GUANO chunk says."""
+    """Parse a GUANO chunk."""
     if "guan" not in notes:
         return None
     from guano import GuanoFile
@@ -127,7 +127,7 @@ def read_guano(notes: Notes) -> RecordingMetadata | None:
 
 
 def read_audiomoth_comment(notes: Notes) -> RecordingMetadata | None:
-    """Return what `Recorded at T D (UTC±h[:mm])` says, whatever follows it.
+    """Parse an AudioMoth comment, `Recorded at T D (UTC±h[:mm])` and more.
 
     Firmware before 1.0.1 wrote no zone; its clock was always UTC. Without zone and device it is another's sentence.
     """
@@ -148,7 +148,7 @@ def read_audiomoth_comment(notes: Notes) -> RecordingMetadata | None:
 
 
 def read_wamd(notes: Notes) -> RecordingMetadata | None:
-    """Return what a Wildlife Acoustics chunk says: numbered fields, each with its length."""
+    """Parse a Wildlife Acoustics (WAMD) chunk of numbered fields, each with its length."""
     if "wamd" not in notes:
         return None
     fields = dict(_iter_wamd(notes["wamd"]))
@@ -186,7 +186,7 @@ def _wamd_location(text: str) -> str:
 
 
 def read_bext(notes: Notes) -> RecordingMetadata | None:
-    """Return what the `bext` chunk of a Broadcast Wave file says; its time is local, without a zone."""
+    """Parse the `bext` chunk of a Broadcast Wave file; its time is local, without a zone."""
     content = notes.get("bext", b"")
     if len(content) < _BEXT.size:
         return None
@@ -195,7 +195,7 @@ def read_bext(notes: Notes) -> RecordingMetadata | None:
 
 
 def read_ixml(notes: Notes) -> RecordingMetadata | None:
-    """Return what an iXML chunk says, of which field recorders copy date and time from `bext`."""
+    """Parse an iXML chunk, whose date and time recorders copy from `bext`."""
     text = _text(notes, "iXML")
     if not text:
         return None
@@ -210,7 +210,7 @@ def _element(text: str, name: str) -> str:
 
 
 def read_flac_comments(notes: Notes) -> RecordingMetadata | None:
-    """Return what the comments of Frontier Labs' FLAC files say."""
+    """Parse the comments of Frontier Labs FLAC files."""
     time, location = _text(notes, "FLAC/RECORDINGSTART"), _text(notes, "FLAC/SENSORLOCATION")
     if not time and not location:
         return None
@@ -224,7 +224,7 @@ def read_flac_comments(notes: Notes) -> RecordingMetadata | None:
 
 
 def read_info_date(notes: Notes) -> RecordingMetadata | None:
-    """Return the creation time of a WAV file's INFO list: often that of an edit, so the last to be asked."""
+    """Return the creation time in a WAV file's INFO list; it is trusted least, being often the time of an edit."""
     text = _text(notes, "INFO/ICRD")
     return _metadata("ICRD", start_time=parse_time(text)) if text else None
 
@@ -246,9 +246,9 @@ def _metadata(
     latitude, longitude = (given and check_location(*given)) or (None, None)
     unread = []
     if start_time is None and written:
-        unread.append(f"{source} has a time that is not understood: {written[:_MAX_SAID]!r}")
+        unread.append(f"{source} has a time that is not understood: {written[:_MAX_QUOTED]!r}")
     if given is None and not all(map(is_blank, location.split())):
-        unread.append(f"{source} has a location that is not understood: {location[:_MAX_SAID]!r}")
+        unread.append(f"{source} has a location that is not understood: {location[:_MAX_QUOTED]!r}")
     return RecordingMetadata(
         start_time=start_time,
         latitude=latitude,

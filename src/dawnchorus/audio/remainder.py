@@ -1,4 +1,4 @@
-"""Bytes behind the end of the sound in a file: another file that was appended to it, or junk."""
+"""Detection of bytes after the audio in a file: an appended file, or junk."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MAX_BOXES = 10_000
 
 @dataclass(frozen=True)
 class Remainder:
-    """Bytes that belong to no part of the sound."""
+    """Bytes of a file that belong to no audio stream or chunk."""
 
     start: int
     n_bytes: int
@@ -41,19 +41,19 @@ class Remainder:
 
     @property
     def warning(self) -> str:
-        """A line for the user."""
+        """Message for the user."""
         return f"rest of the file: {self.description}"
 
     @property
     def description(self) -> str:
-        """Number of bytes, what they are, and what to do."""
+        """Number and kind of the bytes, and advice."""
         content = "of no known kind" if self.container is None else f"with another {self.container} file"
         advice = "" if self.container is None else f": cut the file at byte {self.start} into two"
         return f"{self.n_bytes} bytes {content} follow the sound and are not read{advice}"
 
 
 def find_remainder(path: Path) -> Remainder | None:
-    """Return the bytes behind the sound, as the headers tell where it ends; None if there are none worth a word.
+    """Find bytes after the end of the audio; None if there are none worth a message.
 
     The end of a FLAC is not in its header: see `find_second_flac`.
     """
@@ -79,7 +79,7 @@ def find_remainder(path: Path) -> Remainder | None:
 
 
 def find_second_flac(path: Path) -> Remainder | None:
-    """Return where another FLAC begins in a FLAC file; None if none does. The whole file is read."""
+    """Return the offset of a second FLAC stream in the file; None if there is none. Reads the whole file."""
     size = path.stat().st_size
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         match = _FLAC_START.search(content, 4) if content[:4] == b"fLaC" else None

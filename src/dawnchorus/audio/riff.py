@@ -1,4 +1,4 @@
-"""The chunks of WAV files (RIFF, RF64, BW64, Wave64): what recorders write next to the samples."""
+"""Chunks of WAV files (RIFF, RF64, BW64, Wave64)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WAVE64_HEADER = 24
 
 @dataclass(frozen=True)
 class Chunk:
-    """One chunk: its four-byte name, where its content starts, and how long its header says it is."""
+    """A RIFF chunk: its four-byte name, the start of its content, and the size in its header."""
 
     name: bytes
     start: int
@@ -36,7 +36,7 @@ class Chunk:
 
 
 def iter_chunks(file: BinaryIO) -> Iterator[Chunk]:
-    """Yield the top-level chunks of a WAV file, in order; nothing for any other file.
+    """Yield the top-level chunks of a WAV file in order; none for other files.
 
     They end at a name that is no name: what follows a size that was never written is samples, not headers.
     """
@@ -89,18 +89,18 @@ def _is_name(name: bytes) -> bool:
 
 
 def read_chunk(file: BinaryIO, chunk: Chunk) -> bytes:
-    """Read a metadata chunk, at most `MAX_METADATA_BYTES` of it."""
+    """Read at most `MAX_METADATA_BYTES` of a metadata chunk."""
     file.seek(chunk.start)
     return file.read(min(chunk.size, MAX_METADATA_BYTES))
 
 
 def is_placeholder(size: int) -> bool:
-    """Return True for a size that was written before the length was known."""
+    """Return True for a size that recorders write before the length is known."""
     return size == 0 or size >= _NEVER or any(size in sizes for sizes in PLACEHOLDERS)
 
 
 def missing_data_bytes(path: Path) -> int:
-    """Return the bytes of samples that a WAV header promises beyond the end of the file; 0 for other formats.
+    """Return the number of bytes that a WAV header promises beyond the end of the file; 0 for other formats.
 
     libsndfile reads a WAV that was cut short without a word, so this is the only sign.
     """

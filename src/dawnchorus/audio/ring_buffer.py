@@ -1,4 +1,4 @@
-"""Memory shared by two processes, so that samples need not be copied through a pipe."""
+"""Memory shared by two processes, which avoids copying samples through a pipe."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ MEMORY = Path("/dev/shm")  # noqa: S108 - files there are memory
 
 
 class SharedRingBuffer:
-    """`N_SLOTS` arrays of `SLOT_SAMPLES` float32 samples each, in a file without a name that both processes map.
+    """Shared-memory buffer of `N_SLOTS` slots with `SLOT_SAMPLES` float32 samples each.
 
-    Without a name, nothing of it stays when both are gone, however they ended.
+    The memory has no name, so nothing is left when both processes have ended, even after a crash.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -33,13 +33,13 @@ class SharedRingBuffer:
         self._samples = np.frombuffer(memory, np.float32).reshape(N_SLOTS, SLOT_SAMPLES)
 
     def slot(self, number: int) -> FloatArray:
-        """Return the samples [SLOT_SAMPLES] of a slot, shared by both processes."""
+        """Return the shared samples [SLOT_SAMPLES] of a slot."""
         samples: FloatArray = self._samples[number]
         return samples
 
 
 def reserve_file(memory: Path = MEMORY) -> IO[bytes]:
-    """Open a file without a name for a `SharedRingBuffer`, in the folder `memory` if possible, else on disk.
+    """Open an unnamed file for a `SharedRingBuffer`, in the folder `memory` if possible, else on disk.
 
     Its space is taken, so that writing to its memory cannot fail later.
 

@@ -1,4 +1,4 @@
-"""Analyses of a recording's own samples, before channels are mixed and the rate is changed."""
+"""Analyses of a recording's original samples, before mixing and resampling."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ Table = npt.NDArray[np.void]
 
 
 class SampleAnalysis(Protocol):
-    """State of an analysis for the samples of one recording; a new one can be pickled."""
+    """Analysis of the samples of one recording, fed block by block; picklable before its first block."""
 
     def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
-        """Add samples [frames, channels], finite, full scale -1 to 1; the block may not be changed."""
+        """Add samples [frames, channels], full scale -1 to 1; the block is read-only."""
         ...
 
     def finish(self) -> Table:
-        """Return the rows of the recording, after the last block."""
+        """Return the table of the recording, after the last block."""
         ...
 
 
 class SampleAnalyses:
-    """Analyses of one recording by name; one that fails leaves a sentence in `warnings`, and no table."""
+    """Analyses of one recording by name; one that fails adds a warning and has no table."""
 
     def __init__(self, analyses: Mapping[str, SampleAnalysis]) -> None:
         self.warnings: list[str] = []
         self._analyses = dict(analyses)
 
     def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
-        """Add samples [frames, channels] to all."""
+        """Add samples [frames, channels] to all analyses."""
         for name, analysis in tuple(self._analyses.items()):
             try:
                 analysis.on_samples(block, sample_rate_hz)
@@ -42,7 +42,7 @@ class SampleAnalyses:
                 self._drop(name, error)
 
     def finish(self) -> dict[str, Table]:
-        """Return the tables of those that did not fail, by name."""
+        """Return the tables by name, without those of failed analyses."""
         tables = {}
         for name, analysis in tuple(self._analyses.items()):
             try:
@@ -57,7 +57,7 @@ class SampleAnalyses:
 
 
 def build_table(columns: Mapping[str, Sequence[Any] | npt.NDArray[Any]]) -> Table:
-    """Return columns of one length as a table: numbers, truth values or texts."""
+    """Build a table from columns of equal length, of numbers, booleans or strings."""
     arrays = {name: np.asarray(values) for name, values in columns.items()}
     n = len(next(iter(arrays.values()))) if arrays else 0
     table = np.empty(n, [(name, values.dtype, values.shape[1:]) for name, values in arrays.items()])

@@ -9,7 +9,7 @@ SUFFIXES = ("wav", "flac", "mp3", "ogg")
 
 
 def broken_formats() -> list[str]:
-    """Return the formats that cannot be decoded here, each with the reason."""
+    """Return the audio formats that cannot be decoded on this machine, with the reason for each."""
     try:
         import numpy as np
         import soundfile

@@ -45,7 +45,7 @@ class SignalLevel:
                 "n_clipped": [self._n_clipped],
                 "energy": [self._energy],
                 "sum": [self._sum],
-                "sound_hash": [(self._digest or hashlib.sha256()).hexdigest()],
+                "audio_hash": [(self._digest or hashlib.sha256()).hexdigest()],
             }
         )
 

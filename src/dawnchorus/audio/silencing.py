@@ -14,7 +14,7 @@ RAMP_S = 0.01
 
 
 def silence(samples: FloatArray, segments: Sequence[Segment], *, rate_hz: int, start_s: float = 0.0) -> FloatArray:
-    """Mono samples [n], which begin at `start_s` of the recording, silenced in `segments`."""
+    """Return mono samples [n] that start at `start_s` of the recording, with `segments` silenced."""
     quiet = samples
     for segment in segments:
         first = max(round((segment.start_s - RAMP_S - start_s) * rate_hz), 0)
@@ -29,7 +29,7 @@ def silence(samples: FloatArray, segments: Sequence[Segment], *, rate_hz: int, s
 
 
 def silence_blocks(blocks: Iterable[FloatArray], segments: Sequence[Segment], *, rate_hz: int) -> Iterator[FloatArray]:
-    """Yield the blocks of a whole recording, silenced in `segments`."""
+    """Yield the blocks of a recording, with `segments` silenced."""
     n = 0
     for block in blocks:
         yield silence(block, segments, rate_hz=rate_hz, start_s=n / rate_hz)

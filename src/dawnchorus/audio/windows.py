@@ -1,4 +1,4 @@
-"""Cutting a stream of samples into windows of a whole number of samples."""
+"""Cutting of sample blocks into windows."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class WindowPlan:
         return full + int(n_samples - covered >= self.window_samples * MIN_TAIL_FRACTION)
 
     def scored_s(self, duration_s: float) -> float:
-        """Return how many seconds from the start of a recording are in a window."""
+        """Return the seconds from the start of a recording that its windows cover."""
         n_samples = round(duration_s * self.rate_hz)
         n_windows = self.count(n_samples)
         return (
@@ -73,13 +73,13 @@ class WindowPlan:
         )
 
     def rest_s(self, duration_s: float) -> float:
-        """Return how many seconds at the end of a recording are in no window."""
+        """Return the seconds at the end of a recording that no window covers."""
         return duration_s - self.scored_s(duration_s)
 
 
 @dataclass
 class RestReport:
-    """Seconds at the ends of recordings that no window holds, with the first example."""
+    """Seconds at the ends of recordings that no window covers, with the first example."""
 
     n: int = 0
     n_with_rest: int = 0
@@ -96,7 +96,7 @@ class RestReport:
             self._example = self._example or f"{name}: the last {rest_s:.2f} of {duration_s:.2f} s"
 
     def note(self, plan: WindowPlan) -> str | None:
-        """Return the sentence; None where everything was scored."""
+        """Return a sentence on them; None if all audio is covered."""
         if not self.n_with_rest:
             return None
         return (
@@ -106,7 +106,7 @@ class RestReport:
 
 
 class Windower:
-    """Turns blocks of samples into arrays of windows [n, window_samples], keeping only what the next windows need."""
+    """Cuts blocks of samples into windows [n, window_samples]; keeps only samples of later windows."""
 
     def __init__(self, plan: WindowPlan, *, batch: int) -> None:
         self._plan = plan
@@ -118,7 +118,7 @@ class Windower:
         self._n_windows = 0
 
     def push(self, block: FloatArray) -> list[FloatArray]:
-        """Copy a block [samples]; give the batches of `batch` windows that are now complete."""
+        """Append a block [samples] and return the completed batches of `batch` windows."""
         self._n_total += len(block)
         batches = []
         while len(block):
@@ -135,7 +135,7 @@ class Windower:
         return batches
 
     def finish(self) -> FloatArray | None:
-        """Return the windows that remain at the recording's end, the last one filled with zeros; None if none do."""
+        """Return the remaining windows, the last one padded with zeros; None if there are none."""
         n_left = self._plan.count(self._n_total) - self._n_windows
         if n_left <= 0:
             return None

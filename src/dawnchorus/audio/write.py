@@ -1,4 +1,4 @@
-"""Writing sound: recordings that we synthesise, and short clips for pages."""
+"""Writing of audio files: synthetic recordings, and clips for web pages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_WAV_BYTES = (1 << 32) - 64
 
 
 def write_recording(path: Path, samples: FloatArray, *, rate_hz: int) -> None:
-    """Write mono samples [n] as 16-bit sound, in the format of the suffix (.wav, .flac).
+    """Write mono samples [n] as a 16-bit file in the format of the suffix (.wav, .flac).
 
     Raises:
         OutputError: no space, no permission, or no such folder.
@@ -31,7 +31,7 @@ def write_recording(path: Path, samples: FloatArray, *, rate_hz: int) -> None:
 
 
 def write_wav(path: Path, samples: npt.NDArray[np.int16], *, rate_hz: int) -> None:
-    """Write mono 16-bit samples [n] as they are, whole or not at all; they may be mapped from a file of any size.
+    """Write 16-bit mono samples [n] atomically; they may be a memory map of any size.
 
     Raises:
         OutputError: no space, no permission, no such folder, or more samples than a WAV file can have.
@@ -50,7 +50,7 @@ def write_wav(path: Path, samples: npt.NDArray[np.int16], *, rate_hz: int) -> No
 
 
 def encode_mp3(samples: FloatArray, *, rate_hz: int) -> bytes:
-    """Mono samples [n] as an MP3 file, raised to nearly full scale so that a faint bird is audible."""
+    """Return mono samples [n] as an MP3 file, normalized to nearly full scale."""
     peak = float(np.max(np.abs(samples), initial=0.0))
     loud = samples * (0.9 / peak) if peak > 0 else samples
     out = io.BytesIO()

@@ -1,1 +1,1 @@
-"""The command line: one file per verb, which parses, calls and presents."""
+"""The command line: one module per command."""

@@ -1,4 +1,4 @@
-"""`dawnchorus data`: recordings tables."""
+"""`dawnchorus data`: import, check, split and describe recordings tables."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dawnchorus.data.check import ISSUES, LABEL_CHECKS, ModelScores, check_table
 from dawnchorus.data.data_set_import import ImportedDataSet, import_data_set
 from dawnchorus.data.given_split import split_by_counts, split_by_tables
 from dawnchorus.data.import_notes import describe_labels
-from dawnchorus.data.label_check import label_doubts
+from dawnchorus.data.label_check import find_label_doubts
 from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.layout_detection import list_layouts, parse_layout
 from dawnchorus.data.layouts.voices import read_voice_recordings
@@ -82,8 +82,8 @@ def _columns(_context: click.Context, _option: click.Parameter, values: tuple[st
     help="At most so many recordings of a species, the first; background and negatives are all taken.",
 )
 @checklists_option
-@click.option("--append", is_flag=True, help="Add to the table that is there.")
-@click.option("--overwrite", is_flag=True, help="Replace the table that is there.")
+@click.option("--append", is_flag=True, help="Add to the existing table.")
+@click.option("--overwrite", is_flag=True, help="Replace the existing table.")
 @models_folder_option
 @workers_option
 def import_(
@@ -100,7 +100,7 @@ def import_(
     models_folder: Path | None,
     workers: int,
 ) -> None:
-    """Make DATA_SET's recordings table from SOURCE; the recordings stay where they are.
+    """Create the recordings table of DATA_SET from SOURCE; the recordings stay where they are.
 
     SOURCE is a folder with a folder per species, a Kaggle or BirdCLEF folder, a csv, results of xeno-canto's API
     (xc.json), a folder of annotated soundscapes (Raven or Audacity next to each), or a table of detections.
@@ -134,13 +134,13 @@ def show_imported(imported: ImportedDataSet, notes: Iterable[str], screen: Conso
 
 
 def print_notes(notes: Iterable[str], screen: Console) -> None:
-    """Print what an import could not know."""
+    """Print what is unknown after an import."""
     for note in notes:
         screen.print(f"note: {note}", markup=False)
 
 
 def print_labels(labels: LabelReader, sources: Sequence[str], screen: Console) -> None:
-    """Print the class of each label, the most frequent first, and the lists in which names were looked up."""
+    """Print the class of each label, most frequent first, and the checklists that were used."""
     if not labels.uses:
         return
     classes = {use.label.scientific_name for use in labels.uses}
@@ -155,7 +155,7 @@ def print_labels(labels: LabelReader, sources: Sequence[str], screen: Console) -
 
 
 def describe(table: RecordingsTable, screen: Console) -> None:
-    """Summarize a data set in some lines."""
+    """Print a summary of a data set."""
     rows = table.rows
     hours = sum(row.duration_s or 0 for row in rows) / 3600
     kinds = Counter(row.kind for row in rows)
@@ -175,9 +175,9 @@ def describe(table: RecordingsTable, screen: Console) -> None:
 
 @command.command("show")
 @click.argument("data_set", type=click.Path(path_type=Path))
-@click.option("--recording", help="Everything about one recording, by identifier or path.")
+@click.option("--recording", help="Show all fields of one recording, by identifier or path.")
 def show(*, data_set: Path, recording: str | None) -> None:
-    """Show what is in a data set."""
+    """Show a data set, or a recording in it."""
     table = read_table(data_set)
     if recording is None:
         describe(table, Console(highlight=False, soft_wrap=True))
@@ -192,14 +192,14 @@ def show(*, data_set: Path, recording: str | None) -> None:
 
 @command.command("check")
 @click.argument("data_set", type=click.Path(path_type=Path))
-@click.option("--check-labels", is_flag=True, help="Also ask a model whether it hears the labelled species.")
+@click.option("--check-labels", is_flag=True, help="Also compare labels with a model's detections.")
 @checklists_option
 @model_options
 @workers_option
 def check(
     *, data_set: Path, check_labels: bool, checklists: tuple[Path, ...], model: str, store: ModelStore, workers: int
 ) -> None:
-    """Find missing, broken, silent, clipped, duplicate and mislabelled recordings, and say what to do.
+    """Find missing, corrupt, silent, clipped, duplicate and mislabeled recordings, with advice.
 
     Labels without a name, of nearly the same spelling, and those that no list of names has are named; the lists are
     those of `dawnchorus data import`.
@@ -226,10 +226,10 @@ def check(
         if len(named) > MAX_LISTED:
             screen.print(f"    and {len(named) - MAX_LISTED} more")
     names = open_name_lists(store.folder, table_path(data_set), checklists=checklists)
-    doubts = list(label_doubts(checked.rows, names.known, sources=names.editions))
-    for doubt in doubts:
-        screen.print(f"labels: {doubt}", markup=False)
-    if not counts and not doubts:
+    issues = list(find_label_doubts(checked.rows, names.known, sources=names.editions))
+    for sentence in issues:
+        screen.print(f"labels: {sentence}", markup=False)
+    if not counts and not issues:
         screen.print("Nothing is wrong.")
 
 
@@ -252,8 +252,8 @@ def _detail(row: RecordingRow, issue: str) -> str:
     if issue in ("duplicate", "near_duplicate"):
         return f" = {row.duplicate_of}"
     if issue in ("doubtful_label", "other_species"):
-        clip = f"{row.heard_start_s:.1f}-{row.heard_end_s:.1f} s"
-        return f": labeled {row.scientific_name}, detected {row.heard_species} ({row.heard_score:.2f} at {clip})"
+        clip = f"{row.detected_start_s:.1f}-{row.detected_end_s:.1f} s"
+        return f": labeled {row.scientific_name}, detected {row.detected_species} ({row.detected_score:.2f} at {clip})"
     return ""
 
 
@@ -269,7 +269,7 @@ def _detail(row: RecordingRow, issue: str) -> str:
     multiple=True,
     help="The split of a table instead: a csv with a column split, or named train, valid or test; or JSON. Repeatable.",
 )
-@click.option("--report-only", is_flag=True, help="Keep the split that is there, and only report.")
+@click.option("--report-only", is_flag=True, help="Keep the existing split, and only report.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
 def split(
     *,
@@ -281,7 +281,7 @@ def split(
     report_only: bool,
     seed: int,
 ) -> None:
-    """Split so that recordings that belong together stay together, and report leaks.
+    """Split a data set with related recordings kept together, and report leaks.
 
     A split by --counts or --from is taken as it is; leaks are only reported.
     """
@@ -290,7 +290,7 @@ def split(
     table = read_table(data_set)
     requested: list[str] = []
     if not report_only:
-        if not any(row.sound_hash for row in table.rows):
+        if not any(row.audio_hash for row in table.rows):
             click.echo("warning: not checked yet, so duplicates are not known; run `dawnchorus data check`", err=True)
         if tables:
             table = _split_by_tables(table, tables)
@@ -353,7 +353,7 @@ def _print_gaps(rows: Sequence[RecordingRow], splits: Sequence[str]) -> None:
         available = (
             f"{counted(gap.n_recordings, 'recording')} in {counted(gap.n_groups, 'group')} that must stay together"
         )
-        click.echo(f"{gap.split}: {lacks}; the other splits took all of {gap.label} ({available}).")
+        click.echo(f"{gap.split}: {lacks}; the other splits have all recordings of {gap.label} ({available}).")
 
 
 def _report_split(table: RecordingsTable, parts: Sequence[str], *, seed: int) -> None:
@@ -378,7 +378,7 @@ def _report_split(table: RecordingsTable, parts: Sequence[str], *, seed: int) ->
 
 
 def describe_coverage(report: LeakReport) -> Iterator[str]:
-    """Yield what the leaks were looked for by, and what could not be looked for."""
+    """Yield how many recordings each relation was checked for."""
     known = [each for each in report.coverage if each.n_known]
     counts = ", ".join(f"{each.relation.name} ({each.n_known})" for each in known)
     yield f"{counted(report.n_recordings, 'recording')} in {counted(report.n_groups, 'group')} that must stay together."
@@ -420,7 +420,7 @@ def _print_leaks(leaks: Sequence[Any]) -> None:
     help="List the recordings of this 'Birds Voice.csv' instead, whose files carry no numbers.",
 )
 def attribution(*, data_set: Path, voices: Path | None) -> None:
-    """Write ATTRIBUTION.md: recordists and licences."""
+    """Write ATTRIBUTION.md with recordists and licences."""
     table = read_table(data_set)
     notes = collect_log()
     rows = read_voice_recordings(voices) if voices else table.rows

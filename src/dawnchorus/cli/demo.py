@@ -1,4 +1,4 @@
-"""`dawnchorus demo`: a dawn chorus with known truth, identified."""
+"""`dawnchorus demo`: identify a synthetic dawn chorus."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ RECORDING_NAME = f"DAWN_{DAWN_START_TIME:%Y%m%d_%H%M%S}.wav"
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True)
 @models_folder_option
 def command(*, folder: Path, seed: int, models_folder: Path | None) -> None:
-    """Make a dawn chorus with known truth, identify it, and show both."""
+    """Synthesize a dawn chorus, identify it, and compare with the truth."""
     store = ModelStore(models_folder or default_folder())
     announce_model(store, DEFAULT_MODEL)
     model = Model(store.open(DEFAULT_MODEL), store)
@@ -46,7 +46,7 @@ def command(*, folder: Path, seed: int, models_folder: Path | None) -> None:
             raven.write(stream, tables, run.provenance)
     page, _ = write_report(run, folder)
     _print_comparison(truth, run)
-    _say_next(folder, recording, page)
+    _print_next(folder, recording, page)
 
 
 def _overlap(a: Detection, b: Detection) -> bool:
@@ -55,7 +55,7 @@ def _overlap(a: Detection, b: Detection) -> bool:
 
 def _print_comparison(truth: RecordingTable, run: Run) -> None:
     detected = [d for table in run.tables() for d in table.detections if d.kind == "species"]
-    table = Table(title="A synthetic dawn chorus: what sings, and what BirdNET hears", title_justify="left")
+    table = Table(title="A synthetic dawn chorus: true events, and BirdNET's detections", title_justify="left")
     for name in ("", "truth", "from s", "to s", "found from s", "to s", "score"):
         table.add_column(name, justify="left" if name in ("", "truth") else "right")
     for event in truth.detections:
@@ -76,9 +76,9 @@ def _print_comparison(truth: RecordingTable, run: Run) -> None:
     click.echo(f"{len(right)} of {len(species)} species detected at the right times, {n_wrong} false.")
 
 
-def _say_next(folder: Path, recording: Path, page: Path) -> None:
+def _print_next(folder: Path, recording: Path, page: Path) -> None:
     written = {
-        page.name: "the summary page: open it in a browser",
+        page.name: "the report: open it in a browser",
         f"{recording.name}.png": "the spectrogram with the detections",
         "detections.csv": "the table, for R and pandas",
         "detections.selections.txt": "the same for Raven",

@@ -36,7 +36,7 @@ PORT = 5000
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """Result of one check."""
 
     subject: str
     state: str
@@ -50,7 +50,7 @@ class Finding:
 )
 @models_folder_option
 def command(*, check_dir: Path, models_folder: Path | None) -> None:
-    """Look at this machine: versions, formats, models, space, rights, ports; say what to do about what is missing.
+    """Check the installation: versions, formats, models, disk space, permissions, ports.
 
     Ends with 1 if something that every use needs is missing.
     """

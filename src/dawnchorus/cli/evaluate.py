@@ -54,7 +54,7 @@ class _Share(click.FloatRange):
     """A range of numbers that has no nan."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number."""
+        """Parse the number."""
         number = super().convert(value, param, ctx)
         if math.isnan(number):
             self.fail("nan is no number between 0 and 1.", param, ctx)
@@ -72,16 +72,16 @@ class _Share(click.FloatRange):
 @click.option(
     "--secondary",
     type=click.Choice(["count", "mask"]),
-    help="Species beside a recording's own: they count as there, or neither way.  [default: mask if the "
+    help="Other species in a recording: they count as present (count), or are ignored (mask).  [default: mask if the "
     "first BUNDLE is a run that masked them, else count]",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for the page and the JSON.")
 @click.option("--pool", type=click.Choice(["mean", "max"]), default="mean", show_default=True, help="Of a recording.")
 @schema_option("overlap_s")
 @schema_option("tta_shifts")
-@click.option("--thresholds", type=click.Path(path_type=Path), help="Write the scores that keep --precision, as csv.")
+@click.option("--thresholds", type=click.Path(path_type=Path), help="Write thresholds that reach --precision, as csv.")
 @click.option("--precision", type=_Share(0, 1, min_open=True, max_open=True), default=0.9, show_default=True,
-    help="For --thresholds: the share of a species' windows that is right, kept with 95 % confidence.")  # fmt: skip
+    help="For --thresholds: minimum precision of each species' windows, with 95 % confidence.")  # fmt: skip
 @click.option("--submission", type=click.Path(path_type=Path), help="Write BirdCLEF's submission.csv.")
 @click.option(
     "--sample-submission",
@@ -94,7 +94,7 @@ class _Share(click.FloatRange):
     type=click.FloatRange(0, 1),
     default=0.5,
     show_default=True,
-    help="From which score a species is there, where a submission asks for decisions (2021, 2022).",
+    help="Minimum score of a present species, for submissions of decisions (2021, 2022).",
 )
 @click.option("--overwrite", is_flag=True, help="Replace files of --out, --thresholds and --submission.")
 @click.option("--json", "as_json", is_flag=True, help="Print the evaluation as JSON; null: not defined.")
@@ -120,7 +120,7 @@ def command(
     models_folder: Path | None,
     workers: int,
 ) -> None:
-    """Measure a BUNDLE on DATA_SET's test recordings, with intervals; several bundles are compared with the first.
+    """Evaluate a BUNDLE on DATA_SET, with confidence intervals; further bundles are compared with the first.
 
     DATA_SET comes last. A bundle is a folder, a built-in model's name, or a training run's folder; the run keeps what
     was measured for `dawnchorus runs`.
@@ -244,14 +244,14 @@ def _refuse_existing(paths: Iterable[Path]) -> None:
     """
     for path in paths:
         if path.exists():
-            raise OutputExistsError("it is there already. Choose another name, or use --overwrite.", subject=path)
+            raise OutputExistsError("it exists already. Choose another name, or use --overwrite.", subject=path)
 
 
 def _refuse_other_order(models: Sequence[str], data_set: Path) -> None:
     """Refuse a data set before the bundles.
 
     Raises:
-        InputError: the last argument is no data set, but another one is.
+        InputError: the last argument is not a data set, but another one is.
     """
     data_sets = [] if _is_data_set(data_set) else [name for name in models if _is_data_set(Path(name))]
     if data_sets:
@@ -379,7 +379,7 @@ def _show_notes(evaluation: Evaluation, screen: Console) -> None:
     for note in evaluation.overlap_notes:
         click.echo(f"note: {note}", err=True)
     for note in evaluation.background_notes:
-        click.echo(note, err=evaluation.background is None or evaluation.background.n_heard > 0)
+        click.echo(note, err=evaluation.background is None or evaluation.background.n_with_detections > 0)
     for threshold, counts in evaluation.events.items():
         screen.print(
             f"events of {evaluation.model} from score {threshold}: precision {counts.precision:.3f} of "

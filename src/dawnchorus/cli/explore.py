@@ -51,7 +51,7 @@ def command(
     models_folder: Path | None,
     seed: int,
 ) -> None:
-    """Show a data set: counts, lengths, licences, locations, times, spectra and sounds, on one page and as plots."""
+    """Describe a data set on an HTML page: counts, lengths, licences, locations, times, spectra and examples."""
     from dawnchorus.reports.data_set import draw_data_set, render_data_page, show_examples
 
     table = read_table(data_set)

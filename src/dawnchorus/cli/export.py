@@ -1,4 +1,4 @@
-"""Options of `dawnchorus prepare` for clips in other formats, and for clips that are left out."""
+"""Options of `dawnchorus prepare` for export formats and for thresholds."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def threshold_options(function: Function) -> Function:
 
 
 def build_kind(export_format: str, *, whole: bool, mel: MelImage | None) -> ExportKind | None:
-    """Return the kind of export that the options describe; None for no export.
+    """Return the kind of export that the options select; None without an export.
 
     Raises:
         InputError: options that do not go together.
@@ -75,10 +75,10 @@ def build_kind(export_format: str, *, whole: bool, mel: MelImage | None) -> Expo
 
 
 def load_converter(kind: ExportKind | None) -> Callable[[Path], None]:
-    """Return the function that turns an export's arrays into its format.
+    """Return the function that converts an export's arrays to its format.
 
     Raises:
-        MissingExtraError: tensors are wanted, and PyTorch is not installed.
+        MissingExtraError: tensors are requested, and PyTorch is not installed.
     """
     if kind is None or kind.format != "pt":
         return lambda _folder: None
@@ -90,7 +90,7 @@ def load_converter(kind: ExportKind | None) -> Callable[[Path], None]:
 
 
 def export_text(export: Export, kind: ExportKind) -> str:
-    """Return a line that says what was written."""
+    """Return a line on the files that were written."""
     items = counted(export.n_items, "recording" if kind.is_whole else "clip")
     line = f"{items} {'written to' if export.is_new else 'already in'} {export.folder}"
     if export.n_without_species:
@@ -99,7 +99,7 @@ def export_text(export: Export, kind: ExportKind) -> str:
 
 
 def excluded_text(excluded: Excluded, thresholds: ClipThresholds) -> str:
-    """Return a line that says how many clips were left out, and why."""
+    """Return a line on the clips that were left out, by reason."""
     reasons = []
     if thresholds.min_rms:
         reasons.append(f"{counted(excluded.n_quiet, 'clip')} with an RMS below {thresholds.min_rms:g}")

@@ -43,22 +43,24 @@ from dawnchorus.tables.notes import counted
 
 @click.group("fetch")
 def command() -> None:
-    """Fetch recordings from archives."""
+    """Download recordings from archives."""
 
 
 @command.command("xeno-canto")
 @click.argument("query")
 @click.argument("data_set", type=click.Path(path_type=Path))
-@click.option("--per-species", type=click.IntRange(1), help="At most so many of a species, the best quality first.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many in all.")
-@click.option("--max-length", type=click.FloatRange(0), help="Leave out recordings longer than so many seconds.")
+@click.option("--per-species", type=click.IntRange(1), help="Maximum number per species, best quality first.")
+@click.option("--limit", type=click.IntRange(1), help="Maximum number in total.")
+@click.option("--max-length", type=click.FloatRange(0), help="Leave out recordings longer than this many seconds.")
 @click.option(
     "--license", "licenses", multiple=True, help=f"Allowed licences.  [default: {', '.join(DEFAULT_ALLOWED)}]"
 )
-@click.option("--workers", type=click.IntRange(1, 8), default=3, show_default=True, help="Downloads at a time.")
-@click.option("--dry-run", is_flag=True, help="Say what would be fetched, and fetch nothing.")
+@click.option(
+    "--workers", type=click.IntRange(1, 8), default=3, show_default=True, help="Number of parallel downloads."
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be downloaded, and download nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as one JSON object.")
-@click.option("--server", default=SERVER, show_default=True, help="For a mirror of one's own.")
+@click.option("--server", default=SERVER, show_default=True, help="URL of a mirror.")
 def xeno_canto(
     *,
     query: str,
@@ -72,7 +74,7 @@ def xeno_canto(
     as_json: bool,
     server: str,
 ) -> None:
-    """Fetch what QUERY finds at xeno-canto.org into DATA_SET, with its recordings table and ATTRIBUTION.md.
+    """Download the recordings that QUERY matches at xeno-canto.org to DATA_SET.
 
     QUERY has tags: 'gen:Sylvia cnt:Spain loc:Catalonia q:A'. The key is read from XENO_CANTO_API_KEY or XCKEY. What was
     interrupted is continued by the same command.
@@ -173,18 +175,18 @@ def _keep(table: RecordingsTable) -> None:
 @command.command("kaggle")
 @click.argument("handle")
 @click.argument("data_set", type=click.Path(path_type=Path))
-@click.option("--append", is_flag=True, help="Add to the table that is there.")
+@click.option("--append", is_flag=True, help="Add to the existing table.")
 @workers_option
 def kaggle(*, handle: str, data_set: Path, append: bool, workers: int) -> None:
-    """Fetch the Kaggle data set or competition HANDLE, and make DATA_SET's recordings table of it.
+    """Download the Kaggle data set or competition HANDLE, and create the recordings table of DATA_SET.
 
-    HANDLE is OWNER/NAME, a competition such as birdclef-2026, or the address of its page, or of a notebook that uses
+    HANDLE is OWNER/NAME, a competition such as birdclef-2026, or the URL of its page, or of a notebook that uses
     it. Needs the extra [data], and a Kaggle token for what is not public. The files stay in kagglehub's cache
     (~/.cache/kagglehub).
     """
     if table_path(data_set).exists() and not append:
         raise OutputExistsError(
-            "it is there already. Use --append, or name another folder.", subject=table_path(data_set)
+            "it exists already. Use --append, or choose another folder.", subject=table_path(data_set)
         )
     screen = console()
     source = find_source(handle)

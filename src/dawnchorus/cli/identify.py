@@ -64,7 +64,7 @@ def _analyses(_context: click.Context, _option: click.Parameter, value: str | No
 @model_options
 @schema_options("min_score", "overlap_s", "tta_shifts", "channel", "top", "merge", "speech")
 @click.option("--thresholds", type=click.Path(path_type=Path), help="csv: scientific_name, min_score.")
-@click.option("--species-list", type=click.Path(path_type=Path), help="Only these species: one name in a line.")
+@click.option("--species-list", type=click.Path(path_type=Path), help="Only these species: one name per line.")
 @location_options
 @click.option(
     "--analyses",
@@ -79,11 +79,13 @@ def _analyses(_context: click.Context, _option: click.Parameter, value: str | No
 )
 @click.option("--format", "formats", multiple=True, callback=_formats, help=f"Any of {', '.join(FORMATS)}.")
 @click.option("--combined", is_flag=True, help="In an --out folder, one table of all recordings.")
-@click.option("--report", type=click.Path(path_type=Path), help="Folder for a picture of each and a summary page.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), help="Folder for a spectrogram of each recording and an HTML report."
+)
 @workers_option
 @click.option("--resume", is_flag=True, help="Add new and changed recordings to a finished run.")
-@click.option("--overwrite", is_flag=True, help="Replace what is there.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--overwrite", is_flag=True, help="Replace existing output.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run's summary as one JSON object.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary; warnings and failures only.")
 @click.option("--no-color", is_flag=True, help="No colours.  [also: $NO_COLOR]")
@@ -110,7 +112,7 @@ def command(
     quiet: bool,
     no_color: bool,
 ) -> None:
-    """Find the birds in recordings: files, folders, globs, or - for a list of files on standard input.
+    """Detect birds in recordings: files, folders, globs, or - for a list of files on standard input.
 
     Without --out the table goes to standard output. A run that was interrupted is continued by the same command.
 
@@ -127,7 +129,7 @@ def command(
     metadata_by_path = _print_notes(read_recordings(recordings)) if recordings else None
     files = _find_recordings(paths)
     if metadata_by_path is not None:
-        _say_unmatched(recordings, metadata_by_path, files)
+        _print_unmatched(recordings, metadata_by_path, files)
     _warn_of_other_locations(options, metadata_by_path or {})
     announce_model(store, model)
     bundle = store.open(model)
@@ -150,14 +152,14 @@ def command(
             channel=options.channel,
             clock=time.perf_counter,
         )
-        _say_estimate(screen, estimate, options, workers, out)
+        _print_estimate(screen, estimate, options, workers, out)
     if dry_run:
         if as_json:
             click.echo(json.dumps({"schema": JSON_SCHEMA, "dry_run": True, **vars(estimate)}))
         return
     duration_s = estimate.duration_s if estimate else 0.0
     start_s = time.monotonic()
-    with _saying_what_is_kept(out), show_progress(screen, duration_s=duration_s) as report_progress:
+    with _report_kept_results(out), show_progress(screen, duration_s=duration_s) as report_progress:
         run = identify(
             files,
             options,
@@ -177,13 +179,13 @@ def command(
     if report:
         page, failures = write_report(run, report)
         warnings = (*warnings, *failures)
-        screen.print(f"Pictures and summary page: {page}")
+        screen.print(f"Report: {page}")
     result = _Result(run, out, elapsed_s, warnings)
     if as_json:
         click.echo(json.dumps(result.as_json(), ensure_ascii=False))
     elif out is None:
         notes += _print_table(run, formats)
-    _say_result(screen, result, notes)
+    _print_result(screen, result, notes)
     problem_screen = console(no_color=no_color)  # also where the summary is not wanted
     _print_failures(problem_screen, "warning", warnings)
     _print_failures(problem_screen, "failed", run.failures)
@@ -214,7 +216,7 @@ def _print_notes(table: InputTable[T]) -> T:
     return table.values
 
 
-def _say_unmatched(
+def _print_unmatched(
     table: Path | None, metadata_by_path: Mapping[Path, RecordingMetadata], files: Sequence[Path]
 ) -> None:
     """Count the rows without a recording, and the recordings without a row."""
@@ -250,7 +252,7 @@ def _warn_of_other_locations(options: Options, metadata_by_path: Mapping[Path, R
 
 
 @contextmanager
-def _saying_what_is_kept(out: Path | None) -> Iterator[None]:
+def _report_kept_results(out: Path | None) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
@@ -268,7 +270,7 @@ class _Result:
     """Warnings of the run, and reasons of pictures that could not be drawn."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the run for JSON; with its detections where they are written nowhere else."""
+        """Return the run for JSON, including detections if they are not written to a file."""
         run, counts = self.run, self.run.counts
         fields: dict[str, Any] = {
             "schema": JSON_SCHEMA,
@@ -299,7 +301,7 @@ class _Result:
         return fields
 
 
-def _say_estimate(screen: Console, estimate: Estimate, options: Options, n_workers: int, out: Path | None) -> None:
+def _print_estimate(screen: Console, estimate: Estimate, options: Options, n_workers: int, out: Path | None) -> None:
     size_mb = estimate.output_bytes / 1e6
     each = ", each channel counted" if options.channel == "each" else ""
     screen.print(
@@ -343,7 +345,7 @@ def _print_table(run: Run, formats: tuple[str, ...]) -> tuple[str, ...]:
     return ()
 
 
-def _say_result(screen: Console, result: _Result, notes: Iterable[str]) -> None:
+def _print_result(screen: Console, result: _Result, notes: Iterable[str]) -> None:
     run, counts = result.run, result.run.counts
     by_species = run.species_counts() if not screen.quiet else {}
     species = [(common, n) for (kind, _, common), n in by_species.items() if kind == "species"]

@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 @click.argument("data_set", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--recipe", "recipes", multiple=True, help="Only this recipe; may be repeated.  [default: all]")
-@click.option("--split", default="test", show_default=True, help="Split to measure on.")
+@click.option("--split", default="test", show_default=True, help="Split to evaluate on.")
 @click.option("--open-set", type=click.Path(path_type=Path), help="A data set of species that are not learned.")
 @click.option("--random-split", is_flag=True, help="Also measure the optimistic bias of a random split of clips.")
-@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Train so many, and average.")
+@click.option(
+    "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Train this many models, and average them."
+)
 @click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
 @config_dir_option
 @click.option("--out", type=click.Path(path_type=Path), help="A JSON file for the table.")
@@ -47,7 +49,7 @@ def command(
     config_dir: Path | None,
     out: Path | None,
 ) -> None:
-    """Train and measure all recipes on one split of DATA_SET, and compare them."""
+    """Train and evaluate all recipes on one split of DATA_SET, and compare them."""
     try:
         from dawnchorus.training.compose import available_choices, refuse_contradictions
         from dawnchorus.training.leaderboard import measure_recipe

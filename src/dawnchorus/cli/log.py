@@ -1,4 +1,4 @@
-"""Sentences of the library's log on the command line."""
+"""Log messages of the library on the command line."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ LIBRARY = "dawnchorus"
 
 
 def sentence(record: logging.LogRecord) -> str:
-    """Return a sentence of the log; a warning says that it is one."""
+    """Format a log message; warnings are marked as such."""
     prefix = "warning: " if record.levelno == logging.WARNING else ""
     return prefix + record.getMessage()
 
 
 class LinesHandler(logging.Handler):
-    """Prints sentences as lines to standard error."""
+    """Log handler that prints messages to standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(sentence(record), err=True)
 
 
 class ListHandler(logging.Handler):
-    """Collects sentences."""
+    """Log handler that collects messages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,20 +36,20 @@ class ListHandler(logging.Handler):
 
 
 def collect_log() -> list[str]:
-    """Return a list to which the library's sentences are added from now on, to the end of the command."""
+    """Return a list that collects log messages until the command ends."""
     handler = ListHandler()
     show_log(handler)
     return handler.sentences
 
 
 def show_log(handler: logging.Handler) -> None:
-    """Pass the library's sentences to a handler, to the end of the command."""
+    """Attach a log handler until the command ends."""
     click.get_current_context().with_resource(handled_log(handler))
 
 
 @contextmanager
 def handled_log(handler: logging.Handler) -> Iterator[None]:
-    """Pass the library's sentences to a handler in the block."""
+    """Attach a log handler for the block."""
     log = logging.getLogger(LIBRARY)
     level = log.level
     log.addHandler(handler)

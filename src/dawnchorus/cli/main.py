@@ -1,4 +1,4 @@
-"""The `dawnchorus` command. Verbs are imported when they are used, so that `--help` is quick."""
+"""The `dawnchorus` command. Subcommands are imported on demand, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from dawnchorus.errors import DawnChorusError, OutputError
 from dawnchorus.version import __version__
 
 VERBS = {
-    "demo": "Make a dawn chorus with known truth, identify it, and show both.",
-    "identify": "Find the birds in recordings: a table of detections.",
+    "demo": "Synthesize a dawn chorus, identify it, and compare with the truth.",
+    "identify": "Detect birds in recordings, and write a table of detections.",
     "spectrogram": "Draw a recording's spectrogram with its detections.",
     "models": "List, make, check and wrap models.",
-    "fetch": "Fetch recordings from archives.",
+    "fetch": "Download recordings from archives.",
     "data": "Import, check, split and describe recordings for training.",
     "explore": "Show a data set on one page.",
     "prepare": "Make clips of one length for training.",
     "train": "Train a model on a data set, and write its bundle.",
-    "retrain": "Teach a model from labelled recordings, and compare it with the one in use.",
-    "tune": "Find good values for the settings of a training run.",
+    "retrain": "Train a model on labeled recordings, and compare it with the one in use.",
+    "tune": "Search settings of a training run.",
     "runs": "List, show, compare, plot and remove training runs.",
-    "evaluate": "Measure models on a data set, with intervals.",
-    "leaderboard": "Train and measure all recipes on one split.",
+    "evaluate": "Evaluate models on a data set, with confidence intervals.",
+    "leaderboard": "Train and evaluate all recipes on one split.",
     "serve": "Identify birds over HTTP.",
-    "doctor": "Look at this machine, and say what is missing.",
+    "doctor": "Check the installation, and report what is missing.",
     "completion": "Print a completion script for a shell.",
-    "synth": "Make a labelled data set of synthetic birds.",
+    "synth": "Create a labeled data set of synthetic birds.",
 }
 
 INTERRUPTED = 130
@@ -51,7 +51,7 @@ DEBUG = "--debug"
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are modules of `dawnchorus.cli`."""
+    """Command group that imports the modules of its commands on demand."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -79,7 +79,7 @@ class LazyGroup(click.Group):
 
 
 def repeated_options(command: click.Command, arguments: Sequence[str]) -> dict[str, int]:
-    """Return the options of one value that the arguments of a command, or of a verb below it, give more than once.
+    """Return the single-value options that are given more than once in the arguments.
 
     click takes the last one. What it cannot read is left to it.
     """

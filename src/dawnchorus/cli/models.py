@@ -14,7 +14,7 @@ from dawnchorus.cli.log import LinesHandler, show_log
 from dawnchorus.cli.names import open_name_lists
 from dawnchorus.cli.options import TRIM_DB, models_folder_option
 from dawnchorus.cli.present import print_table
-from dawnchorus.cli.remote import DEFAULT_SERVER, ask_server
+from dawnchorus.cli.remote import DEFAULT_SERVER, request_json
 from dawnchorus.data.licenses import strictest
 from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import InputError, OutputExistsError
@@ -34,14 +34,14 @@ from dawnchorus.taxonomy.labels import Label, label_text
 @models_folder_option
 @click.pass_context
 def command(ctx: click.Context, *, models_folder: Path | None) -> None:
-    """List, make, check and wrap models; roll a server back to its previous model."""
+    """List, create, check and wrap models; roll a server back to its previous model."""
     ctx.obj = ModelStore(models_folder or default_folder())
 
 
 @command.command("list")
 @click.pass_obj
 def list_models(store: ModelStore) -> None:
-    """List the built-in models, their licences, and which of them are on this machine."""
+    """List the built-in models with their licences and status."""
     table = Table(box=None, pad_edge=False)
     for name in ("name", "bundle", "licence of the weights", "what it is"):
         table.add_column(name)
@@ -55,7 +55,7 @@ def list_models(store: ModelStore) -> None:
 @click.argument("name")
 @click.pass_obj
 def show(store: ModelStore, *, name: str) -> None:
-    """Print a bundle's description and its card."""
+    """Print the description and card of a bundle."""
     bundle = store.open(name)
     click.echo(f"folder: {bundle.folder}\nbundle: {bundle.id}\nclasses: {len(bundle.labels)}")
     for key, value in bundle.info.model_dump(exclude_none=True, exclude={"thresholds"}).items():
@@ -70,7 +70,7 @@ def show(store: ModelStore, *, name: str) -> None:
 @click.option("--from", "source", type=click.Path(path_type=Path), help="The published file, or a folder with it.")
 @click.pass_obj
 def pull(store: ModelStore, *, name: str, source: Path | None) -> None:
-    """Make a built-in model's bundle on this machine."""
+    """Create the bundle of a built-in model."""
     bundle = store.pull(name, source=source)
     click.echo(f"Its weights: {bundle.info.license}. {bundle.info.attribution}", err=True)
     click.echo(bundle.folder)
@@ -88,30 +88,32 @@ def path(store: ModelStore, *, name: str) -> None:
 @click.argument("name")
 @click.pass_obj
 def verify(store: ModelStore, *, name: str) -> None:
-    """Check a bundle against its checksums."""
+    """Check the checksums of a bundle."""
     bundle = store.open(name)
     verify_bundle(bundle)
     click.echo(f"{bundle.folder}: intact (bundle {bundle.id})")
 
 
 @command.command("roll-back")
-@click.option("--server", default=DEFAULT_SERVER, show_default=True, metavar="URL", help="Its address.")
+@click.option("--server", default=DEFAULT_SERVER, show_default=True, metavar="URL", help="URL of the server.")
 def roll_back(*, server: str) -> None:
-    """Roll a running server back to the model that it used before the present one.
+    """Activate the previous model of a running server.
 
     Its token, if it has one, is read from $DAWNCHORUS_TOKEN.
     """
-    ask_server("POST", server, "/api/v1/models/rollback", fields=("active",))
-    active = ask_server("GET", server, "/api/v1/models/active", fields=("name", "version", "bundle_id"))
+    request_json("POST", server, "/api/v1/models/rollback", fields=("active",))
+    active = request_json("GET", server, "/api/v1/models/active", fields=("name", "version", "bundle_id"))
     click.echo(f"{server}: {active['name']} {active['version']} (bundle {active['bundle_id']}) serves now.")
 
 
 @command.command("wrap")
 @click.argument("graph", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--labels", "labels_path", type=click.Path(path_type=Path), required=True, help="One class in a line.")
-@click.option("--sample-rate", type=int, required=True, help="Hz that the model expects.")
-@click.option("--window", type=float, required=True, help="Seconds that the model scores at a time.")
+@click.option(
+    "--labels", "labels_path", type=click.Path(path_type=Path), required=True, help="Text file with one class per line."
+)
+@click.option("--sample-rate", type=int, required=True, help="Sample rate of the model in Hz.")
+@click.option("--window", type=float, required=True, help="Length of the model's window in seconds.")
 @click.option("--activation", type=click.Choice(["sigmoid", "softmax", "identity"]), required=True)
 @click.option("--name", help="[default: the folder's name]")
 @click.option("--version", default="1", show_default=True)
@@ -119,7 +121,7 @@ def roll_back(*, server: str) -> None:
 @click.option("--attribution", default="not stated", show_default=True)
 @click.option("--trim", "trim_db", type=TRIM_DB, help="Trim recordings this many dB below their loudest frame first.")
 @click.option("--denoise", type=click.Choice(get_args(NoiseKind)), help="Reduce their noise first (extra [data]).")
-@click.option("--cut-speech", is_flag=True, help="Cut human speech out of them first.")
+@click.option("--cut-speech", is_flag=True, help="Remove human speech first.")
 @click.option("--scores-output", help="The output with one number per class.  [default: the one that fits]")
 @click.option("--embeddings-output", help="The output with an embedding.  [default: one named so]")
 @click.option("--engine", type=click.Choice(list(ENGINES)), help="Run by it.  [default: the first that reads GRAPH]")
@@ -146,13 +148,13 @@ def wrap(
     engine: str | None,
     overwrite: bool,
 ) -> None:
-    """Make a bundle in FOLDER from GRAPH, an ONNX or TFLite classifier of waveforms.
+    """Create a bundle in FOLDER from GRAPH, an ONNX or TFLite classifier of waveforms.
 
     With activation "identity" the model's own output is the score. A model that was trained on trimmed or cleaned
     recordings wants --trim, --denoise or --cut-speech: whoever scores with the bundle then hears the same.
     """
     if folder.exists() and not overwrite:
-        raise OutputExistsError("it is there already. Choose another folder, or use --overwrite.", subject=folder)
+        raise OutputExistsError("it exists already. Choose another folder, or use --overwrite.", subject=folder)
     show_log(LinesHandler())
     labels = read_classes(labels_path)
     note_one_species(labels, open_name_lists(store.folder, labels_path).known)
@@ -178,7 +180,7 @@ def wrap(
 
 
 def note_one_species(labels: Sequence[Label], known: KnownClasses) -> None:
-    """Name the labels that are one species by the lists of names on this machine."""
+    """Log labels that are the same species according to the checklists on this machine."""
     given: dict[Label, list[str]] = {}
     for label in labels:
         if label.kind == "species" and (species := known.find(label)) is not None:
@@ -197,20 +199,20 @@ def note_one_species(labels: Sequence[Label], known: KnownClasses) -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--precision", type=click.Choice(get_args(Precision)), required=True)
 @click.option("--data", "data_set", type=click.Path(path_type=Path), required=True, help="To measure the loss on.")
-@click.option("--split", default="test", show_default=True, help="Split to measure on.")
+@click.option("--split", default="test", show_default=True, help="Split to evaluate on.")
 @click.option("--overwrite", is_flag=True)
 @click.pass_obj
 def quantize_model(
     store: ModelStore, *, model: str, folder: Path, precision: Precision, data_set: Path, split: str, overwrite: bool
 ) -> None:
-    """Make a smaller bundle in FOLDER, measure what it loses, and write that into its card.
+    """Create a smaller bundle in FOLDER, and measure its loss of accuracy for the model card.
 
     float16 stores weights in half precision and computes as before; int8 computes in 8 bits.
     """
     from dawnchorus.evaluation.quantization import quantize_bundle
 
     if folder.exists() and not overwrite:
-        raise OutputExistsError("it is there already. Choose another folder, or use --overwrite.", subject=folder)
+        raise OutputExistsError("it exists already. Choose another folder, or use --overwrite.", subject=folder)
     bundle = quantize_bundle(store.open(model), folder, precision, read_table(data_set), split=split, store=store)
     click.echo((folder / "MODEL_CARD.md").read_text(encoding="utf-8").rpartition("## What")[2], err=True)
     click.echo(f"{folder}: bundle {bundle.id}. Use it with --model {folder}")
@@ -234,13 +236,13 @@ def ensemble(
     name: str | None,
     overwrite: bool,
 ) -> None:
-    """Make one bundle in FOLDER that averages the scores of several, which must have the same classes.
+    """Create a bundle in FOLDER that averages the scores of bundles with the same classes.
 
     Members with a shorter window than the longest take part with the best of their own windows that cover it.
     A training run's folder stands for its bundle.
     """
     if folder.exists() and not overwrite:
-        raise OutputExistsError("it is there already. Choose another folder, or use --overwrite.", subject=folder)
+        raise OutputExistsError("it exists already. Choose another folder, or use --overwrite.", subject=folder)
     bundles = [store.open(member) for member in members]
     try:
         shares = None if weights is None else [float(part) for part in weights.split(",")]

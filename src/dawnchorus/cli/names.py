@@ -1,4 +1,4 @@
-"""Lists of names on this machine, for the verbs that read labels."""
+"""Checklists on this machine, for commands that read labels."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ checklists_option = click.option(
 def open_name_lists(
     models_folder: Path | None, source: Path, *, checklists: Sequence[Path] = (), own: Iterable[Label] = ()
 ) -> NameLists:
-    """Open the lists of `data.name_lists`, and print what could not be read of them.
+    """Open the checklists of `data.name_lists`, and print those that cannot be read.
 
     Raises:
-        InputError, FormatError: a given checklist is not there, or is none.
+        InputError, FormatError: a given checklist does not exist or is invalid.
     """
     store = ModelStore(models_folder or default_folder())
     names = name_lists.open_name_lists(store, source, checklists=checklists, own=own)

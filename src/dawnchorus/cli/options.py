@@ -1,4 +1,4 @@
-"""Options that several verbs share."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _FLAGS = {"overlap_s": "--overlap", "tta_shifts": "--tta"}
 
 
 def schema_option(name: str) -> Callable[[Function], Function]:
-    """Return the command-line option of a field of `Options`, with its type, range, default and help."""
+    """Create the command-line option for a field of `Options`."""
     spec = option_specs()[name]
     flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
     if spec.type is bool:
@@ -61,7 +61,7 @@ def _click_type(spec: OptionSpec) -> click.ParamType[Any]:
 
 
 def schema_options(*names: str) -> Callable[[Function], Function]:
-    """Return a decorator that adds the options of fields of `Options`, passed together as the argument `fields`."""
+    """Return a decorator that adds options for fields of `Options`, passed as one argument `fields`."""
 
     def add(function: Function) -> Function:
         @wraps(function)

@@ -28,7 +28,7 @@ from dawnchorus.data.clips import Clips, write_prepared_table
 from dawnchorus.data.export import write_export
 from dawnchorus.data.images import FOLDER as IMAGES
 from dawnchorus.data.images import write_images
-from dawnchorus.data.model_check import HEARD_NAME, call_times
+from dawnchorus.data.model_check import call_times
 from dawnchorus.data.prepare import prepare
 from dawnchorus.data.recipes import ClipSelection, PadMode
 from dawnchorus.data.recordings import read_table
@@ -105,7 +105,7 @@ def command(
     store: ModelStore,
     workers: int,
 ) -> None:
-    """Make clips of one length of DATA_SET's recordings in FOLDER, by a recipe, for training.
+    """Cut recordings of DATA_SET into clips of equal length in FOLDER, for training.
 
     What is there already stays; an interrupted run is continued by the same command. ATTRIBUTION.md is written next to
     the clips, and the recordings table with its labels and split: `dawnchorus train data=FOLDER` learns from exactly
@@ -144,7 +144,7 @@ def command(
     calls = {}
     if recipe.clip_selection == "scored":
         announce_model(store, model)
-        calls = call_times(table, Model(store.open(model), store), workers, out=folder / HEARD_NAME)
+        calls = call_times(table, Model(store.open(model), store), workers, folder=folder)
     with progress_bar(screen, "preparing") as report:
         done = prepare(
             table,

@@ -1,4 +1,4 @@
-"""Output that several commands share: models made on first use, pictures, summaries."""
+"""Output shared by several commands: model downloads, reports, tables."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ SOME_FAILED = 3
 """Exit code of a run that is done but for some files."""
 
 MAX_LISTED = 20
-"""Of a longer list, so many lines are shown."""
+"""Maximum number of lines printed of a list."""
 
 
 def console(*, no_color: bool = False) -> Console:
-    """Return the console for progress, warnings and summaries: standard error."""
+    """Return the console of standard error, for progress and messages."""
     return Console(stderr=True, highlight=False, no_color=no_color or None, soft_wrap=True)
 
 
 def print_table(table: Table, *, optional: Sequence[str] = (), stderr: bool = False) -> None:
-    """Print a table with whole cells: as wide as it is where nobody looks at a terminal, else folded to its width.
+    """Print a table, folded to the terminal's width or unfolded if there is no terminal.
 
     Columns with these headers are left out, the last first, where a terminal is too narrow for them.
     """
@@ -59,7 +59,7 @@ def _natural_width(table: Table) -> int:
 
 
 def announce_model(store: ModelStore, name: str | Path) -> None:
-    """Print that a built-in model is made for the first time, and the licence of its weights."""
+    """Print that a built-in model is created, and the licence of its weights."""
     if str(name) not in BUILTIN_MODELS or store.find_installed(str(name)) is not None:
         return
     model = BUILTIN_MODELS[str(name)]
@@ -68,7 +68,7 @@ def announce_model(store: ModelStore, name: str | Path) -> None:
 
 
 def files_from(paths: Sequence[str]) -> list[str]:
-    """Return the paths, with `-` replaced by the lines (or the NUL-separated names) of standard input."""
+    """Replace `-` in the paths by the lines (or NUL-separated names) of standard input."""
     listed: list[str] = []
     for path in paths:
         if path != "-":
@@ -87,13 +87,13 @@ def _parse_name(line: bytes) -> str:
 
 
 def license_note(run: Run) -> str:
-    """Return the licence and origin of the weights that made a run's rows."""
+    """Return the licence and source of the model's weights."""
     info = run.bundle.info
     return f"The model's weights: {info.license}. {info.attribution}"
 
 
 def write_report(run: Run, folder: Path) -> tuple[Path, list[RecordingFailure]]:
-    """Write a PNG of each recording, or of each channel that was scored by itself, and the page that sums up the run.
+    """Write a PNG of each recording or channel, and the HTML report of a run.
 
     Returns the page's path, and what could not be drawn.
 

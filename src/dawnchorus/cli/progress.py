@@ -1,4 +1,4 @@
-"""Progress of a run: a bar in a terminal, a plain line now and then elsewhere."""
+"""Progress of a run: a bar in a terminal, otherwise plain lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINE_EVERY_S = 10.0
 
 @contextmanager
 def progress_bar(console: Console, text: str) -> Iterator[Report]:
-    """Show a bar; yield the function that work reports its progress to."""
+    """Show a progress bar, and yield its update function."""
     with Bar(console=console, transient=True) as bar:
         task = bar.add_task(text, total=None)
         yield lambda progress: bar.update(task, completed=progress.done, total=progress.total)
@@ -25,7 +25,7 @@ def progress_bar(console: Console, text: str) -> Iterator[Report]:
 
 @contextmanager
 def show_progress(console: Console, *, duration_s: float) -> Iterator[Report]:
-    """Yield the function that a run reports its progress to; `duration_s` is the approximate length of all sound."""
+    """Show the progress of a run, and yield its update function; `duration_s` may be an estimate."""
     duration_s = max(duration_s, 1e-3)
     if not console.is_terminal:
         yield _PlainLines(console, duration_s).report
@@ -76,7 +76,7 @@ def _speed(scored_s: float, started_s: float) -> str:
 
 
 def files_text(progress: Progress) -> str:
-    """Format the number of files done and failed, of all."""
+    """Format the numbers of finished, failed and all files."""
     n_failed = progress.metrics["n_failed"]
     text = f"{progress.done - n_failed:.0f} of {progress.total:.0f} files"
     return f"{text}, {n_failed:.0f} failed" if n_failed else text

@@ -28,17 +28,17 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def ask_server(method: str, server: str, path: str, *, fields: tuple[str, ...]) -> dict[str, Any]:
-    """Send a request without a body to `path` of the server, and return its JSON, which has at least `fields`.
+def request_json(method: str, server: str, path: str, *, fields: tuple[str, ...]) -> dict[str, Any]:
+    """Send a request without a body to the server, and return its JSON object with at least `fields`.
 
     The token in $DAWNCHORUS_TOKEN goes with it.
 
     Raises:
-        InputError: `server` is no address.
+        InputError: `server` is not a URL.
         DownloadError: the server cannot be reached, refused, or is another program.
     """
     if not server.startswith(("http://", "https://")):
-        raise InputError(f"--server: expected an address such as {DEFAULT_SERVER}, got {server!r}.")
+        raise InputError(f"--server: expected a URL such as {DEFAULT_SERVER}, got {server!r}.")
     headers = {"User-Agent": f"dawnchorus/{__version__}", "Accept": "application/json"}
     if token := os.environ.get(TOKEN_VARIABLE):
         headers["Authorization"] = f"Bearer {token}"
@@ -51,7 +51,7 @@ def ask_server(method: str, server: str, path: str, *, fields: tuple[str, ...]) 
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise DownloadError(f"{server}: the server cannot be reached ({reason}). Is it running?", None) from None
-    except ValueError:  # no JSON, or no address
+    except ValueError:  # no JSON, or no URL
         fields_ = None
     if not isinstance(fields_, dict) or not fields_.keys() >= set(fields):
         raise DownloadError(f"{server}{path}: expected the reply of a Dawn Chorus server, got another one.", None)
@@ -68,5 +68,5 @@ def _refusal(server: str, error: urllib.error.HTTPError) -> str:
     if error.code in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
         hint = f" Set ${TOKEN_VARIABLE} to the server's token that allows everything."
     elif error.code in (301, 302, 303, 307, 308):
-        hint = f" It redirects to {error.headers.get('Location')}: give that server's address with --server."
+        hint = f" It redirects to {error.headers.get('Location')}: give that server's URL with --server."
     return f"{server}: {detail}{hint}"

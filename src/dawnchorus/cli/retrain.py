@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--dataset", type=click.Path(path_type=Path), help="A data set, or a folder per species.")
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, help="The model in use, to compare with.")
-@click.option("--backbone", help="What the new model is built on.  [default: the model in use]")
+@click.option("--backbone", help="Model that the new one is built on.  [default: the model in use]")
 @click.option(
-    "--new-class", "new_classes", multiple=True, metavar="NAME", help="A label that is a new class; repeatable."
+    "--new-class", "new_classes", multiple=True, metavar="NAME", help="A label that becomes a new class; repeatable."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Its folder.  [default: retrained, next to the data]")
 @click.option("--json", "as_json", is_flag=True, help="Print every step, and the outcome, as a line of JSON.")
@@ -52,7 +52,7 @@ def command(
     models_folder: Path | None,
     workers: int,
 ) -> None:
-    """Train a new model on labelled recordings, and compare it with the current one.
+    """Train a new model on labeled recordings, and compare it with the current one.
 
     A quarter of each species' recordings is held out, and both models are compared on it. KEY=VALUE are settings of
     `dawnchorus train`, such as model=efficientnet. An interrupted run is resumed.
@@ -103,7 +103,7 @@ class _Lines(LinesHandler):
         self._screen, self._stage = console(), ""
 
     def report(self, progress: Progress) -> None:
-        """Print a new stage, or the epoch that has ended."""
+        """Print a new stage, or the metrics of an epoch."""
         if progress.metrics:
             print_epoch(self._screen, progress)
         elif progress.stage != self._stage:

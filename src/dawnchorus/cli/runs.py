@@ -1,4 +1,4 @@
-"""`dawnchorus runs`: what was trained."""
+"""`dawnchorus runs`: list, show, compare, plot and remove training runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FACTS = ("n_classes", "n_trainable_parameters", "epochs", "fit_s")
 TITLES = {"n_classes": "classes", "n_trainable_parameters": "trainable", "fit_s": "fit s"}
 OPTIONAL = ("status", "test_accuracy", "val_accuracy", "test_macro_roc_auc", "val_auc", "evaluated on", "val_loss",
             "epochs", "fit s", "classes", "trainable", "devices")  # fmt: skip
-"""Columns of `list`, those that a narrow terminal keeps longest first."""
+"""Columns of `list` in the order in which a narrow terminal drops them, last first."""
 
 NOT_VARIED = ("seed", "data.seed", "paths.runs", "paths.models", "paths.clips", "name")
 """Settings by which no study is named, unless runs differ in nothing else."""
@@ -50,17 +50,18 @@ def _runs(root: Path, names: tuple[str, ...] = ()) -> list[TrainingRun]:
     selected = list(runs.find_runs(root))
     if not selected:
         raise InputError(
-            "there are no runs in this folder. Train one with `dawnchorus train`, or name it.", subject=root
+            "there are no runs in this folder. Train one with `dawnchorus train`, or name the folder of runs.",
+            subject=root,
         )
     return selected
 
 
 @command.command("list")
 @ROOT
-@click.option("--json", "as_json", is_flag=True, help="Print all that is known of the runs as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print all data of the runs as JSON.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the runs with every metric as csv.")
 def list_(*, root: Path, as_json: bool, as_csv: bool) -> None:
-    """Return all runs, the oldest first."""
+    """List all runs, oldest first."""
     selected = _runs(root)
     if as_json:
         lines = [{"run": run.name, **run.metadata, "status": run.status} for run in selected]
@@ -115,7 +116,7 @@ def _evaluated_on(run: TrainingRun) -> str:
 @click.argument("name")
 @ROOT
 def show(*, name: str, root: Path) -> None:
-    """Print everything about one run."""
+    """Print all data of a run."""
     (run,) = _runs(root, (name,))
     click.echo(json.dumps(run.metadata, indent=2, ensure_ascii=False))
     click.echo((run.folder / "config.yaml").read_text(encoding="utf-8"))
@@ -125,7 +126,7 @@ def show(*, name: str, root: Path) -> None:
 @click.argument("names", nargs=-1, required=True)
 @ROOT
 def compare(*, names: tuple[str, ...], root: Path) -> None:
-    """Compare runs: settings that differ, and metrics."""
+    """Compare runs by differing settings and by metrics."""
     selected = _runs(root, names)
     table = Table(box=None)
     table.add_column("")
@@ -168,7 +169,7 @@ def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
 @ROOT
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs.png"), show_default=True)
 def plot(*, names: tuple[str, ...], root: Path, out: Path) -> None:
-    """Draw the curves of runs, and how they compare, as a PNG.
+    """Plot curves of runs and their comparison as a PNG.
 
     Runs are named by the settings in which they differ. What `dawnchorus evaluate` measured is drawn with its interval.
     """
@@ -187,7 +188,7 @@ def plot(*, names: tuple[str, ...], root: Path, out: Path) -> None:
 
 
 def label_runs(runs: Sequence[TrainingRun]) -> tuple[str, list[str]]:
-    """Return the name of the setting that varies (of several: all of them), and each run's value of it."""
+    """Return the name of the setting (or settings) that varies, and each run's value."""
     differences = _differences(runs)
     chosen = {key: values for key, values in differences.items() if key not in NOT_VARIED} or differences
     varied = {key: [_brief(value) for value in values] for key, values in chosen.items()}
@@ -236,11 +237,11 @@ def _curves(path: Path) -> dict[str, list[tuple[float, float]]]:
 @click.argument("names", nargs=-1, required=True)
 @ROOT
 def rm(*, names: tuple[str, ...], root: Path) -> None:
-    """Delete runs with their bundles, unless one is being trained."""
+    """Delete runs with their bundles, except running ones."""
     selected = _runs(root, names)
     for run in selected:
         if run.status == "running":
-            raise BusyError("a process trains this run. End it first; no run was deleted.", subject=run.folder)
+            raise BusyError("a process is training this run. Stop it first; no run was deleted.", subject=run.folder)
     for run in selected:
         shutil.rmtree(run.folder)
         click.echo(f"deleted: {run.folder}")

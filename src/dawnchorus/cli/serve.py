@@ -51,7 +51,7 @@ DEFAULT_RATE_LIMIT = 50.0
     "job_kinds",
     multiple=True,
     type=click.Choice(["identify", "retrain"]),
-    help="Kind of jobs to run, if several servers share them.  [default: both]",
+    help="Kind of jobs to run, if several servers share the work.  [default: both]",
 )
 @click.option(
     "--override",

@@ -40,7 +40,7 @@ def command(
     seed: int,
     overwrite: bool,
 ) -> None:
-    """Make a labelled data set of birds that do not exist, in FOLDER.
+    """Create a labeled data set of synthetic birds in FOLDER.
 
     clips/ has one folder per species and one without birds; soundscapes/ has longer recordings, each with a Raven table
     of what sings when.

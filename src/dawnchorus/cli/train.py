@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.command("train")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--resume", "resumed", type=click.Path(path_type=Path), help="Go on with an interrupted run's folder.")
+@click.option("--resume", "resumed", type=click.Path(path_type=Path), help="Resume the interrupted run in this folder.")
 @click.option("--multirun", is_flag=True, help="Train every combination of values such as optimizer.lr=1e-3,1e-4.")
 @config_dir_option
 @click.option("--init-config", type=click.Path(path_type=Path), help="Write the built-in choices into a new folder.")
@@ -63,7 +63,7 @@ def command(
     show_log(LinesHandler())
     if resumed is not None:
         if overrides or config_dir is not None:
-            raise InputError("--resume: the run resumes with its own settings; expected no others.")
+            raise InputError("--resume: the run resumes with its own settings; expected no other settings.")
         _done(trainer.resume(resumed, report=partial(print_epoch, screen)), screen)
         return
     compose.refuse_contradictions(overrides)
@@ -93,7 +93,7 @@ def command(
 
 
 def print_config_dir_notes(config_dir: Path | None, screen: Console) -> None:
-    """Print which files of a user's folder shadow built-in ones, and which are no choices."""
+    """Print which files of a user's folder override built-in ones or are not valid."""
     from dawnchorus.training.compose import describe_config_dir
 
     for note in describe_config_dir(config_dir) if config_dir is not None else ():
@@ -101,7 +101,7 @@ def print_config_dir_notes(config_dir: Path | None, screen: Console) -> None:
 
 
 def print_epoch(screen: Console, progress: Progress) -> None:
-    """Print a line on an epoch that has ended."""
+    """Print a line on a finished epoch."""
     values = "  ".join(f"{name} {value:.3f}" for name, value in sorted(progress.metrics.items()))
     left_s = progress.left_s or 0.0
     left = f"{left_s / 60:.0f} min" if left_s >= 90 else f"{left_s:.0f} s"

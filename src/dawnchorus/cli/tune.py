@@ -28,10 +28,10 @@ METHODS: tuple[Method, ...] = ("tpe", "random", "grid")
 @click.option(
     "--trials",
     type=click.IntRange(1),
-    help="How many, earlier ones included.  [default: 20, the sweep's run_cap, or all of a grid]",
+    help="Number of trials, including earlier ones.  [default: 20, the sweep's run_cap, or all of a grid]",
 )
-@click.option("--metric", type=click.Choice(METRICS), help=f"What to find the best of.  [default: {METRICS[0]}]")
-@click.option("--method", type=click.Choice(METHODS), help=f"How to choose values.  [default: {METHODS[0]}]")
+@click.option("--metric", type=click.Choice(METRICS), help=f"Metric to optimize.  [default: {METRICS[0]}]")
+@click.option("--method", type=click.Choice(METHODS), help=f"Search method.  [default: {METHODS[0]}]")
 @click.option("--sweep", "sweep_path", type=click.Path(path_type=Path), help="A sweep file of Weights & Biases.")
 @click.option("--folds", is_flag=True, help="Train each trial on every fold of a data set that is split into folds.")
 @config_dir_option
@@ -47,7 +47,7 @@ def command(
     config_dir: Path | None,
     quiet: bool,
 ) -> None:
-    """Find good values for settings, by training with some.
+    """Search settings by training with several values.
 
     Example: dawnchorus tune model=mel_cnn data=my-set 'optimizer.lr=tag(log,interval(1e-4,1e-2))'
     'model.mel.n_mels=choice(32,64,128)'

@@ -1,1 +1,1 @@
-"""Recordings to learn and test from."""
+"""Data sets of recordings for training and testing."""

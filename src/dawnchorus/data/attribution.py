@@ -16,7 +16,7 @@ UNKNOWN = "licence not known"
 
 
 def attribution_line(row: RecordingRow) -> str:
-    """Return the line that xeno-canto asks for, or the like for other sources: recordist, number, address."""
+    """Return the attribution of a recording: recordist, number and URL, as xeno-canto requires."""
     name = row.recordist or "recordist not known"
     if row.recording_id.startswith("XC") and row.recording_id[2:].isdigit():
         return f"{name}, {row.recording_id}. Accessible at www.xeno-canto.org/{row.recording_id[2:]}"
@@ -24,7 +24,7 @@ def attribution_line(row: RecordingRow) -> str:
 
 
 def attribution_text(rows: Sequence[RecordingRow]) -> str:
-    """Return the whole file: licences with their counts, then every recording under its licence."""
+    """Return the attribution file: licences with counts, and all recordings by licence."""
     by_license: dict[str, list[RecordingRow]] = defaultdict(list)
     for row in rows:
         by_license[row.license or UNKNOWN].append(row)
@@ -50,7 +50,7 @@ def _escape(line: str) -> str:
 
 
 def write_attribution(rows: Iterable[RecordingRow], folder: Path) -> Path:
-    """Write the attribution of recordings into the folder of a data set or of clips, and return its path.
+    """Write the attribution file of recordings into a folder, and return its path.
 
     Raises:
         OutputError: no space, or no permission.

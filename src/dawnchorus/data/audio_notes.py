@@ -1,4 +1,4 @@
-"""Notes for users on the sound files of a data set, from the files themselves."""
+"""Messages on the audio files of a data set."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _UNREAD = frozenset((MISSING, UNREADABLE))
 
 
 def list_audio_problems(warnings: Sequence[str], metadata: RecordingMetadata) -> list[str]:
-    """Return the problems that a decoder's warnings and contradicting sources stand for, each once."""
+    """Return the problems that a decoder's warnings indicate, without repetition."""
     issues = [_PROBLEM_OF_WARNING.get(line.partition(":")[0], "damaged") for line in warnings]
     issues += [CONFLICT] if metadata.conflict else []
     issues += [CLOCK_UNREAD] if metadata.unread else []
@@ -37,7 +37,7 @@ def list_audio_problems(warnings: Sequence[str], metadata: RecordingMetadata) ->
 
 
 def list_audio_notes(table: RecordingsTable) -> Iterator[str]:
-    """Yield a sentence on recordings without a time, contradicting sources, and bytes that headers do not count."""
+    """Yield sentences on recordings with missing times, contradicting metadata or uncounted bytes."""
     report = ClockReport()
     rows = [row for row in table.rows if not _UNREAD.intersection(row.problems)]
     for row in rows:

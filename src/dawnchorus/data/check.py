@@ -1,4 +1,4 @@
-"""Problems of the recordings of a data set, with advice."""
+"""Checks of the recordings of a data set, with advice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from dawnchorus.types import Detection, Progress, Report, ignore_progress
 SILENT_DB = -70.0
 """Root mean square below full scale from which a recording counts as silent."""
 
-CLIPPED_PART = 0.001
+CLIPPED_SHARE = 0.001
 """A recording is clipped if so large a part of its samples is (`signal_checks.CLIPPED_LEVEL`)."""
 
 SHORT_S = 0.5
@@ -54,9 +54,9 @@ LABEL_CHECKS: dict[str, str] = {
 """Outcomes of comparing a recording's label with a model, as a part of a sentence."""
 
 ISSUES: dict[str, str] = {
-    MISSING: "the file is not there: mount its drive, fetch it, or drop the row",
-    UNREADABLE: "no decoder can open it: fetch it again, or drop it",
-    "damaged": "it ends early or is damaged inside: fetch it again; what can be decoded is used",
+    MISSING: "the file is missing: mount its drive, download it, or drop the row",
+    UNREADABLE: "no decoder can open it: download it again, or drop it",
+    "damaged": "it ends early or is damaged inside: download it again; the readable part is used",
     LENGTH: "its header does not say how long it is: save it again with a sound editor; all of it is used",
     REMAINDER: "another file, or junk, follows the sound and is not read: cut it off, or into a file of its own",
     "zeros_at_end": "it ends with exact zeros, as space that a recorder set aside: cut them off",
@@ -65,14 +65,14 @@ ISSUES: dict[str, str] = {
     CONFLICT: "its metadata, its name and today contradict each other in time or location: correct one of them",
     CLOCK_UNREAD: "its metadata have a time or a location in a form that is not known: its name or nothing tells it",
     "silent": f"it is below {SILENT_DB:g} dB all the way, but for a constant offset: drop it",
-    "clipped": f"more than {CLIPPED_PART:.1%} of its samples are at full scale: prefer another recording",
+    "clipped": f"more than {CLIPPED_SHARE:.1%} of its samples are at full scale: prefer another recording",
     "short": f"it is shorter than {SHORT_S:g} s",
     "duplicate": "another row has the same sound: drop it; the split keeps both together",
     "near_duplicate": "another row has nearly the same sound (another codec, level or cut): drop it",
     "unlabelled": "it has no species, and is not marked as background: name its species",
     CONTRADICTORY: "its file lay under several labels: keep it under the right one, and import with --overwrite",
-    "doubtful_label": "a model hears another species and not this one: listen to it",
-    "other_species": "a model that does not know its label hears another species: listen to it, or correct the label",
+    "doubtful_label": "a model detects another species and not this one: listen to it",
+    "other_species": "a model that does not know its label detects another species: listen to it, or correct the label",
     "no_license": "its licence is not known: ask its recordist before you publish anything made from it",
 }
 """Every problem that a check names, and what to do."""
@@ -80,7 +80,7 @@ ISSUES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class RecordingCheck:
-    """Findings from decoding a recording."""
+    """Results of decoding and checking a recording."""
 
     row: RecordingRow
     prints: npt.NDArray[np.void]
@@ -88,7 +88,7 @@ class RecordingCheck:
 
 @dataclass(frozen=True)
 class ModelScores:
-    """Highest scores of a model in the recordings of a data set."""
+    """Maximum scores of a model in the recordings of a data set."""
 
     classes: KnownClasses
     best: Mapping[str, Mapping[str, Detection]]
@@ -102,9 +102,9 @@ def check_table(
     scores: ModelScores | None = None,
     report: Report = ignore_progress,
 ) -> RecordingsTable:
-    """Return the table with `problems`, true durations, sound hashes and duplicates.
+    """Decode all recordings, and return the table with problems, durations, audio hashes and duplicates.
 
-    With `scores`, labels are compared with what a model hears; see `label_check` and `heard_species` of the rows.
+    With `scores`, labels are compared with a model's detections; see `label_check` and `detected_species` of the rows.
     """
     checks = []
     for check in map_recordings(
@@ -124,7 +124,7 @@ def count_issues(rows: Sequence[RecordingRow]) -> Counter[str]:
 
 
 _NO_SCORES: dict[str, Any] = dict.fromkeys(
-    ("label_check", "heard_species", "heard_score", "heard_start_s", "heard_end_s")
+    ("label_check", "detected_species", "detected_score", "detected_start_s", "detected_end_s")
 )
 """Fields of an earlier comparison with a model."""
 
@@ -155,7 +155,7 @@ def read_check(table: RecordingsTable, row: RecordingRow, recording: CheckedReco
         content_hash=_hash_file(table.file(row)),
         duration_s=recording.duration_s,
         rate_hz=recording.info.rate_hz,
-        sound_hash=str(level["sound_hash"]),
+        audio_hash=str(level["audio_hash"]),
         problems=tuple(dict.fromkeys(problems)),
     )
     return RecordingCheck(checked, recording.tables["prints"])
@@ -197,7 +197,7 @@ def _level_problems(level: np.void) -> Iterator[str]:
     n = int(level["n"])
     if level["energy"] - level["sum"] ** 2 / n <= n * 10 ** (SILENT_DB / 10):
         yield "silent"
-    if level["n_clipped"] > n * CLIPPED_PART:
+    if level["n_clipped"] > n * CLIPPED_SHARE:
         yield "clipped"
 
 
@@ -214,8 +214,8 @@ def mark_duplicates(checks: Sequence[RecordingCheck]) -> list[RecordingRow]:
     first_with: dict[str, int] = {}
     earlier: dict[int, tuple[int, str]] = {}
     for k, row in enumerate(rows):
-        if row.sound_hash is not None and "silent" not in row.problems:
-            original = first_with.setdefault(row.sound_hash, k)
+        if row.audio_hash is not None and "silent" not in row.problems:
+            original = first_with.setdefault(row.audio_hash, k)
             if original != k:
                 earlier[k] = (original, "duplicate")
     for a, b, _ in near_pairs([check.prints for check in checks]):
@@ -262,8 +262,8 @@ def _report_issue(row: RecordingRow, problem: str, other: Detection | None) -> R
     return replace(
         row,
         problems=(*row.problems, problem),
-        heard_species=other.scientific_name,
-        heard_score=other.score,
-        heard_start_s=other.start_s,
-        heard_end_s=other.end_s,
+        detected_species=other.scientific_name,
+        detected_score=other.score,
+        detected_start_s=other.start_s,
+        detected_end_s=other.end_s,
     )

@@ -13,14 +13,14 @@ from dawnchorus.taxonomy.labels import Label, is_unnamed, label_text, name_key, 
 
 
 def label_names(rows: Iterable[RecordingRow]) -> list[str]:
-    """Return the labels of the rows, sorted: species, marked ones, and those that are known not to be there."""
+    """Return the sorted labels of the rows: species, annotations and absent species."""
     return sorted({label_text(label) for row in rows for label in _labels(row)})
 
 
 def with_known_classes(
     rows: Sequence[RecordingRow], labels: Sequence[Label], new_classes: Sequence[str]
 ) -> tuple[RecordingRow, ...]:
-    """Return the rows with the names of the classes that their labels mean.
+    """Return the rows with labels replaced by the known classes that they name.
 
     A class is one of `labels`, or a label of the rows that `new_classes` has by either name.
 

@@ -1,4 +1,4 @@
-"""Names of sound files: numbers of archives, recorders' start times, and the marks of clips cut from a recording."""
+"""File names of clips: archive numbers, recorders' start times, and marks of clips cut from a recording."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _DETECTION = re.compile(
     r"(?P<recorder>.+?)[-_ ]"
     r"(?P<moment>(?:19|20)\d\d-?[01]\d-?[0-3]\d[-_T ][0-2]\d[-.:]?[0-5]\d[-.:]?[0-5]\d)\.\d{3}(?!\d)"
 )
-"""Thousandths of a second tell a detection's time from that at which a recorder starts."""
+"""Milliseconds distinguish the time of a detection from the start time of a recording."""
 
 _TAPE_CLIP = re.compile(
     r"(?P<label>[^_]+)_\d+_(?P<year>(?:19|20)\d\d)_(?P<tape>[^_]+)_(?P<start_ms>\d+)_(?P<end_ms>\d+)", re.ASCII
@@ -161,13 +161,13 @@ _CLIP_WORD = re.compile(
 )
 _NUMBER_WORD = re.compile(rf"\d+{_SECONDS}?", re.IGNORECASE)
 _RECORDER = re.compile(r"(?=.*[^\W\d_])(?=.*\d).{4,}")
-"""Name of a recorder that is plainly one, such as a serial number, `s4a01`; a plain word may be a place of several."""
+"""Name that is clearly a recorder's, such as a serial number or `s4a01`; other words may be locations."""
 _MAX_CLASS_WORDS = 5
 
 
 @lru_cache(maxsize=_CACHED)
 def get_stem(name: str) -> str:
-    """Return the last part of a path of any system, without a sound file's suffix and the `#2` of an import."""
+    """Return the last part of a path without an audio suffix or a final `#2`."""
     name = unicodedata.normalize("NFC", name)
     last = re.sub(r"(?<=.)#\d+$", "", name.replace("\\", "/").rstrip("/").rpartition("/")[2])
     path = PurePosixPath(last)
@@ -175,19 +175,19 @@ def get_stem(name: str) -> str:
 
 
 def is_sound_name(text: str) -> bool:
-    """Return True if the text names a sound file, or a clip of one."""
+    """Return True if the text is the name of an audio file or clip."""
     return re.search(rf"\.(?:{_TYPE})\b", text, re.IGNORECASE) is not None
 
 
 @lru_cache(maxsize=_CACHED)
 def archive_number(stem: str) -> str | None:
-    """Return the archive and number in a name, as `XC123` of `xc-0123_4`; None if there is none."""
+    """Return archive and number in a name, such as `XC123` for `xc-0123_4`; None if there is none."""
     return _first_number(_ARCHIVES, stem)
 
 
 @lru_cache(maxsize=_CACHED)
 def page_number(url: str) -> str | None:
-    """Return the archive and number in the URL of a recording's page."""
+    """Return archive and number in the URL of a recording's page."""
     return _first_number(_PAGES, url)
 
 
@@ -200,10 +200,10 @@ def _first_number(patterns: tuple[tuple[str, re.Pattern[str]], ...], text: str) 
 
 @dataclass(frozen=True)
 class RecorderName:
-    """Recorder and start time that a name has in it."""
+    """Recorder and start time in a file name."""
 
     recorder: str
-    """Text before the time, in lower case; empty if there is none."""
+    """Text before the time, in lower case, or ""."""
     start: str
     """Digits of date and time, or eight hexadecimal ones."""
     is_clip: bool
@@ -212,7 +212,7 @@ class RecorderName:
 
 @lru_cache(maxsize=_CACHED)
 def recorder_name(stem: str, classes: frozenset[str] = frozenset()) -> RecorderName | None:
-    """Return recorder and start time that a name has in it; None if there is no time.
+    """Parse recorder and start time from a name; None if it has no time.
 
     A clip's number, words such as `clip0 of`, a score, and names of `classes`, in lower case and with single blanks,
     belong to no recorder's name.
@@ -268,7 +268,7 @@ def _class_words(words: Sequence[str], classes: frozenset[str]) -> int:
 
 @lru_cache(maxsize=_CACHED)
 def recorder_night(stem: str) -> str | None:
-    """Return recorder and night of a detection that a clip is named after; None for other names.
+    """Parse recorder and night from the name of a clip of a detection; None for other names.
 
     Vesper names its clips `station_microphone_detector_2020-03-04_21.36.23.456_Z_class`. A night lasts from noon to
     noon of the clock in the name.
@@ -287,7 +287,7 @@ def recorder_night(stem: str) -> str | None:
 
 @dataclass(frozen=True)
 class TapeClip:
-    """A name as ANIMAL-SPOT wants it: `class-information_id_year_tape_start_end`, times in milliseconds."""
+    """A name in ANIMAL-SPOT's form: `class-information_id_year_tape_start_end`, times in milliseconds."""
 
     class_name: str
     tape: str
@@ -296,7 +296,7 @@ class TapeClip:
 
 @lru_cache(maxsize=_CACHED)
 def tape_clip(stem: str) -> TapeClip | None:
-    """Return class and recording in a name of ANIMAL-SPOT's form; None for other names."""
+    """Parse a name in ANIMAL-SPOT's form; None for other names."""
     match = _TAPE_CLIP.fullmatch(stem)
     if match is None:
         return None
@@ -305,7 +305,7 @@ def tape_clip(stem: str) -> TapeClip | None:
 
 @dataclass(frozen=True)
 class Cut:
-    """A clip's name, without the times or the part that it has in it."""
+    """A clip's name without its times or its part number."""
 
     bases: tuple[str, ...]
     """Texts before and behind, the first of which that names a recording is that of the recording; may be empty."""
@@ -315,7 +315,7 @@ class Cut:
 
 @lru_cache(maxsize=_CACHED)
 def cut_from(stem: str, duration_s: float | None) -> Cut | None:
-    """Return the texts of which one names the recording that a clip is cut from; None if the name says no such thing.
+    """Return candidate names of the recording that a clip was cut from; None if the name has no times or part.
 
     Times, words such as "part 2", or another file's name inside say so. Two whole numbers are times only if they are as
     far apart as the clip is long.
@@ -352,7 +352,7 @@ def _get_part_base(stem: str, after_moment: int) -> str | None:
 
 @dataclass(frozen=True)
 class TwoNumbers:
-    """A name with two whole numbers side by side, which may be times."""
+    """A name with two adjacent integers, which may be times."""
 
     cut: Cut
     start: int
@@ -361,7 +361,7 @@ class TwoNumbers:
 
 @lru_cache(maxsize=_CACHED)
 def two_numbers(stem: str) -> TwoNumbers | None:
-    """Return the last two whole numbers side by side in a name; None if it has none, or a date and time."""
+    """Return the last two adjacent integers in a name; None if there are none, or they are a date and time."""
     match = _TWO_NUMBERS.match(stem)
     if match is None or _MOMENT.search(stem):
         return None
@@ -393,7 +393,7 @@ def _bases(before: str, behind: str = "") -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class RunningNumber:
-    """A name with a number or a single letter at one end."""
+    """A name with a number or a single letter at its start or end."""
 
     base: str
     number: int
@@ -403,7 +403,7 @@ class RunningNumber:
 
 
 def number_behind(stem: str) -> RunningNumber | None:
-    """Return a name's end in a number that belongs to no date; None if it has none."""
+    """Return the number at the end of a name; None if there is none, or it belongs to a date."""
     match = _NUMBER_BEHIND.match(stem)
     if match is None or _DATE_BEHIND.search(stem):
         return None
@@ -411,19 +411,19 @@ def number_behind(stem: str) -> RunningNumber | None:
 
 
 def letter_behind(stem: str) -> RunningNumber | None:
-    """Return a name's end in a single letter; None if it has none."""
+    """Return the single letter at the end of a name; None if there is none."""
     match = _LETTER_BEHIND.match(stem)
     return _running(match["base"], ord(match["letter"].lower()) - ord("a") + 1) if match else None
 
 
 def number_before(stem: str) -> RunningNumber | None:
-    """Return the number that a name begins with; None if there is none, or a year."""
+    """Return the number at the start of a name; None if there is none, or it is a year."""
     match = _NUMBER_BEFORE.match(stem)
     return _running(match["base"], int(match["number"])) if match else None
 
 
 def number_inside(stem: str) -> RunningNumber | None:
-    """Return the last number of a name that more text follows, as `a_3000_ms`; None without one, or if it is a date."""
+    """Return the last number that is followed by text, as in `a_3000_ms`; None if there is none, or it is a date."""
     match = _NUMBER_INSIDE.match(stem)
     if match is None or any(date.end() >= match.end("number") for date in _DATE.finditer(stem)):
         return None

@@ -1,4 +1,4 @@
-"""Prepared clips on disk: 16-bit samples in large files that are read in place, and a table that says what each is.
+"""Prepared clips on disk: 16-bit samples in large memory-mapped files, and a table that describes them.
 
 `clips-00000.i16`...: clips one after the other, little-endian, nothing else. `clips.parquet`: a row per clip with its
 file, its row there, and the recording, seconds, species, licence and recordist that it comes from. `prepare.sqlite`:
@@ -53,17 +53,20 @@ INDEX = pa.schema(
 )
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS metadata (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS recordings (
     recording_id TEXT PRIMARY KEY, key TEXT NOT NULL, shard INTEGER NOT NULL, first INTEGER NOT NULL,
     times TEXT NOT NULL, cuts TEXT NOT NULL
 ) STRICT;
 """
+_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
+_OLD_TABLE = ("about",)
+"""Row of `_TABLES` in journals that were written before 2026-12: the table `metadata` by its old name."""
 
 
 @dataclass(frozen=True)
 class ClipLocation:
-    """Rows of a recording's clips, seconds [start, end] of each, and spans that were cut out before."""
+    """Position of a recording's clips in a shard, with their times and the segments cut out before."""
 
     key: str
     shard: int
@@ -73,7 +76,7 @@ class ClipLocation:
 
 
 class ClipWriter:
-    """Adds the clips of one recording after another to a folder.
+    """Writer of prepared clips to a folder, one recording at a time.
 
     Raises:
         InputError: the folder holds clips of another recipe.
@@ -90,6 +93,8 @@ class ClipWriter:
             self._lock.acquire()
             self._db = sqlite3.connect(folder / JOURNAL_NAME, isolation_level=None)
             self._db.execute("PRAGMA journal_mode = WAL")
+            if _OLD_TABLE in self._db.execute(_TABLES).fetchall():
+                self._db.execute("ALTER TABLE about RENAME TO metadata")
             self._db.executescript(_SCHEMA)
         except Timeout:
             raise BusyError(
@@ -99,17 +104,17 @@ class ClipWriter:
             raise OutputError(
                 f"cannot be written ({error}). Check free space and access rights.", subject=folder
             ) from error
-        known = self._db.execute("SELECT value FROM about WHERE name = 'recipe'").fetchone()
+        known = self._db.execute("SELECT value FROM metadata WHERE name = 'recipe'").fetchone()
         if known is not None and json.loads(known[0]) != recipe:
             self._db.close()
             self._lock.release()
             raise InputError("it holds clips of another recipe. Choose another folder, or delete it.", subject=folder)
-        self._db.execute("INSERT OR IGNORE INTO about VALUES ('recipe', ?)", [json.dumps(recipe)])
+        self._db.execute("INSERT OR IGNORE INTO metadata VALUES ('recipe', ?)", [json.dumps(recipe)])
         self._shard, self._n_rows = self._end()
         self._file: BinaryIO = self._open_shard()
 
     def find_location(self, recording_id: str) -> ClipLocation | None:
-        """Return the rows of this recording's clips, if it was prepared."""
+        """Return the position of a recording's clips; None if it is not prepared."""
         row = self._db.execute(
             "SELECT key, shard, first, times, cuts FROM recordings WHERE recording_id = ?", [recording_id]
         ).fetchone()
@@ -123,7 +128,7 @@ class ClipWriter:
         times: Sequence[tuple[float, float]],
         cuts: Sequence[tuple[float, float]],
     ) -> None:
-        """Append the clips in the file `clips`; they count when this returns."""
+        """Append the clips in the file `clips`, durably."""
         try:
             if self._n_rows and (self._n_rows + len(times)) * self._clip_bytes > MAX_SHARD_BYTES:
                 self._file.close()
@@ -138,12 +143,13 @@ class ClipWriter:
             )
         except (OSError, sqlite3.Error) as error:
             raise OutputError(
-                f"cannot be written ({error}). Check free space; the same command then goes on.", subject=self.folder
+                f"cannot be written ({error}). Check free space, and run the same command again to resume.",
+                subject=self.folder,
             ) from error
         self._n_rows += len(times)
 
     def write_index(self, rows: Sequence[RecordingRow]) -> int:
-        """Write the table of the clips of `rows`; their number."""
+        """Write the table of the clips of `rows`, and return their number."""
         n = 0
         with (
             atomic_file(self.folder / INDEX_NAME) as stream,
@@ -198,7 +204,7 @@ def shard_path(folder: Path, number: int) -> Path:
 
 @contextmanager
 def lock_clips(folder: Path) -> Iterator[None]:
-    """Keep other processes from changing the folder.
+    """Lock the folder against changes by other processes.
 
     Raises:
         BusyError: another process changes it.
@@ -214,7 +220,7 @@ def lock_clips(folder: Path) -> Iterator[None]:
 
 
 def write_prepared_table(table: RecordingsTable, folder: Path) -> Path:
-    """Write the recordings table of prepared clips next to them, with absolute paths, and return its path.
+    """Write the recordings table of prepared clips, with absolute paths, and return its path.
 
     Raises:
         OutputError: no space, or no permission.
@@ -224,7 +230,7 @@ def write_prepared_table(table: RecordingsTable, folder: Path) -> Path:
 
 
 def replace_index(folder: Path, index: pa.Table) -> None:
-    """Write another table of clips, whole or not at all.
+    """Replace the table of clips atomically.
 
     Raises:
         OutputError: no space, or no permission.
@@ -234,13 +240,13 @@ def replace_index(folder: Path, index: pa.Table) -> None:
 
 
 def has_clips(data_set: Path) -> bool:
-    """Return whether a data set's folder holds prepared clips."""
+    """Return True if a data set's folder contains prepared clips."""
     return (data_set / INDEX_NAME).is_file()
 
 
 @dataclass(frozen=True)
 class WholeRecording:
-    """A recording whose consecutive windows lie one after the other in a shard, so that any part of it is a slice."""
+    """A recording stored as consecutive windows, so that any segment is a slice of a shard."""
 
     shard: int
     first_sample: int
@@ -251,7 +257,7 @@ class WholeRecording:
     """Seconds [start, end] of the recording that were cut out before."""
 
     def recorded_s(self, kept_s: float) -> float:
-        """Return the time in the recording of a time in what is left of it."""
+        """Convert a time in the kept audio to the time in the recording."""
         recorded_s = kept_s
         for start_s, end_s in self.cuts:
             if start_s <= recorded_s:
@@ -260,7 +266,7 @@ class WholeRecording:
 
 
 class Clips:
-    """Prepared clips for reading; only what is asked for is read.
+    """Reader of prepared clips; samples are memory-mapped.
 
     Raises:
         InputError: there are none in the folder.
@@ -274,7 +280,8 @@ class Clips:
             raise InputError("no such file. Make it with `dawnchorus prepare`.", subject=path)
         with reading_parquet(path):
             self.index: pa.Table = pq.read_table(path)
-        ((recipe,),) = self._query("SELECT value FROM about WHERE name = 'recipe'")
+        name = "about" if _OLD_TABLE in self._query(_TABLES) else "metadata"
+        ((recipe,),) = self._query(f"SELECT value FROM {name} WHERE name = 'recipe'")  # noqa: S608 - names of ours
         self.recipe: dict[str, Any] = recipe_fields(json.loads(recipe))
         self.rate_hz: int = self.recipe["rate_hz"]
         self.window_s: float = self.recipe["window_s"]
@@ -298,7 +305,7 @@ class Clips:
 
     @property
     def cleaning(self) -> Cleaning:
-        """Steps that the recordings went through before."""
+        """Cleaning that was applied to the recordings."""
         names = Cleaning.model_fields
         return Cleaning.model_validate({name: value for name, value in self.recipe.items() if name in names})
 
@@ -315,7 +322,7 @@ class Clips:
         return clip
 
     def whole_recordings(self) -> dict[str, WholeRecording]:
-        """Return the position of each whole recording in its shard, by recording_id.
+        """Return the recordings that are stored as consecutive windows, by recording_id.
 
         Raises:
             InputError: the clips are not consecutive windows at the recording's level.
@@ -381,6 +388,6 @@ def _rows(database_uri: str, statement: str) -> list[tuple[Any, ...]]:
 
 
 def as_float(samples: npt.NDArray[np.int16]) -> npt.NDArray[np.float32]:
-    """Return stored samples as float32, full scale -1 to 1."""
+    """Convert stored samples to float32, full scale -1 to 1."""
     scaled: npt.NDArray[np.float32] = samples.astype(np.float32) / np.float32(FULL_SCALE)
     return scaled

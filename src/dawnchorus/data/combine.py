@@ -1,4 +1,4 @@
-"""Two rows of one recording as one row: nothing that either knows is lost, and contradictions are named."""
+"""Merging of two rows of one recording, without loss of information."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dawnchorus.data.recordings import MISSING, Annotation, RecordingRow
 
 _FACTS = {
     "source": ("source",),
-    "address": ("url",),
+    "URL": ("url",),
     "recordist": ("recordist",),
     "licence": ("license",),
     "location": ("latitude", "longitude"),
@@ -25,15 +25,15 @@ _FACTS = {
 
 _OF_FILE = ("duration_s", "rate_hz", "n_channels", "container", "n_bytes", "content_hash")
 _OF_CHECK = (
-    *("sound_hash", "duplicate_of", "label_check", "heard_species", "heard_score", "heard_start_s", "heard_end_s"),
-    *("duration_s", "rate_hz", "problems"),
+    *("audio_hash", "duplicate_of", "duration_s", "rate_hz", "problems"),
+    *("label_check", "detected_species", "detected_score", "detected_start_s", "detected_end_s"),
 )
 """Findings of `dawnchorus data check`, which hold for the same bytes."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One fact on which two rows of a recording disagree; the new value is kept."""
+    """A field on which two rows of a recording disagree; the new value is kept."""
 
     fact: str
     old: str
@@ -42,7 +42,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Combined:
-    """A row merged from two."""
+    """A row merged from two, and what changed."""
 
     row: RecordingRow
     kept: tuple[str, ...]
@@ -51,7 +51,7 @@ class Combined:
 
 
 def combine(old: RecordingRow, new: RecordingRow) -> Combined:
-    """Return what both rows know of one recording, under the identifier of the old one; where they differ, the new.
+    """Merge two rows of one recording; the identifier is the old one, and new values win.
 
     What is measured on the file is that of the new file, or of the old one if the new one is missing.
     """
@@ -180,10 +180,10 @@ def _file(old: RecordingRow, new: RecordingRow) -> dict[str, Any]:
     if MISSING in new.problems and MISSING not in old.problems:
         return {name: getattr(old, name) for name in ("path", *_OF_FILE, *_OF_CHECK)}
     fields = {name: getattr(new, name) for name in (*_OF_FILE, *_OF_CHECK)}
-    is_measured = old.content_hash is not None or old.sound_hash is not None
+    is_measured = old.content_hash is not None or old.audio_hash is not None
     is_measured_later = new.content_hash is None and new.path == old.path and not new.problems
     if is_measured and is_measured_later and new.n_bytes in (None, old.n_bytes):
         fields |= {name: getattr(old, name) for name in _OF_FILE if getattr(old, name) is not None}
-    if old.content_hash is not None and old.content_hash == fields["content_hash"] and old.sound_hash is not None:
+    if old.content_hash is not None and old.content_hash == fields["content_hash"] and old.audio_hash is not None:
         fields |= {name: getattr(old, name) for name in _OF_CHECK}
     return fields

@@ -1,4 +1,4 @@
-"""Files of the same bytes under labels that contradict each other: one recording, of which no label is certain."""
+"""Files with the same content but contradicting labels."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _MAX_NAMED = 3
 
 @dataclass(frozen=True)
 class Joined:
-    """Rows of which those of one file under contradicting labels are one."""
+    """Rows after merging files of the same content with contradicting labels."""
 
     rows: list[RecordingRow]
     contradictions: tuple[str, ...]
     """Each file's paths, with their labels."""
 
     def notes(self) -> Iterator[str]:
-        """Yield what contradicts, in a sentence."""
+        """Yield sentences on the contradictions."""
         if self.contradictions:
             n = len(self.contradictions)
             listed = "; ".join(self.contradictions[:_MAX_NAMED])
@@ -41,7 +41,7 @@ class Joined:
 
 
 def join_contradictory(rows: Sequence[RecordingRow]) -> Joined:
-    """Return the rows with one, without a label, for files of the same bytes whose labels contradict each other.
+    """Merge rows of files with the same content but contradicting labels to one unlabeled row.
 
     Several rows of one path, as tables of several labels have them, are left as they are.
     """
@@ -68,7 +68,7 @@ def join_contradictory(rows: Sequence[RecordingRow]) -> Joined:
 
 
 def describe_contradictions(rows: Sequence[RecordingRow], root: Path, known: KnownClasses) -> Iterator[str]:
-    """Yield how many rows of a table name another species than a folder below `root` that their file is in.
+    """Yield the number of rows whose species differs from that of the file's folder below `root`.
 
     Folders count whose name is of a known class or of a species of the table, and those with two words in the form of a
     scientific name, where another row's folder is of its species.

@@ -1,4 +1,4 @@
-"""From an opened recording to its clips, by a recipe."""
+"""Cutting of recordings into clips by a recipe."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class Clip:
-    """Samples [window_samples] of a recording, and when they start and end in it."""
+    """Samples [window_samples] of a clip, with its start and end in the recording."""
 
     samples: FloatArray
     start_s: float
@@ -33,7 +33,7 @@ class Clip:
 def cut_clips(
     blocks: Iterator[FloatArray], kept: Kept, recipe: Recipe, *, calls: Sequence[float], rng: np.random.Generator
 ) -> Iterator[Clip]:
-    """Yield the clips of an opened recording from its `blocks`, of which those that are not needed are left.
+    """Yield clips of a recording, selected by the recipe.
 
     `kept` is what the blocks are of the recording. `calls` are seconds at which the species calls, the surest first,
     for clips chosen by score.
@@ -121,7 +121,7 @@ def _called_starts(calls: Sequence[float], recipe: Recipe, *, last: int) -> list
 
 
 def loudest_starts(sound: FloatArray, window_samples: int, n_clips: int) -> list[int]:
-    """Return the starts of the windows with the most sound, without overlap; wind counts little.
+    """Return the starts of the loudest windows, without overlap; low frequencies are attenuated.
 
     Loudness is the energy of the first difference, which raises high frequencies by 6 dB per octave.
     """

@@ -1,4 +1,4 @@
-"""Making or extending a data set's recordings table from a folder or table."""
+"""Creation and extension of a data set's recordings table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ImportedDataSet:
-    """A data set whose table was written."""
+    """A data set after an import."""
 
     table: RecordingsTable
     path: Path
@@ -48,20 +48,20 @@ def import_data_set(
     overwrite: bool = False,
     n_workers: int,
 ) -> ImportedDataSet:
-    """Import the recordings of `source` as the data set `folder`, and write its table; sentences go to the log.
+    """Import recordings of `source` as the data set `folder`, and write its table; messages are logged.
 
     With `append`, they are added to the table that is there; `overwrite` replaces it. Names are looked up in the
     `checklists`, and in the lists of this machine. The other arguments are those of `import_recordings`.
 
     Raises:
         OutputExistsError: there is a table, and neither `append` nor `overwrite` was given.
-        InputError: no such source, no recordings in it, two layouts are as likely, or all its species have one name.
-        FormatError: a table is not as it should be.
+        InputError: no such source, no recordings in it, an ambiguous layout, or one name for all species.
+        FormatError: a table is invalid.
     """
     has_table = table_path(folder).exists()
     if has_table and not (append or overwrite):
         raise OutputExistsError(
-            "it is there already. Append to it, overwrite it (--append, --overwrite), or name another folder.",
+            "it exists already. Append to it, overwrite it (--append, --overwrite), or choose another folder.",
             subject=table_path(folder),
         )
     before = read_table(folder) if append and has_table else None

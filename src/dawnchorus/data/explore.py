@@ -25,7 +25,7 @@ PROPERTIES: dict[str, Callable[[RecordingRow], str]] = {
 
 
 def summarise_data_set(rows: Sequence[RecordingRow]) -> DataSetSummary:
-    """Count the recordings by everything that is known of them."""
+    """Count the recordings of a data set by each of their properties."""
     n_by_species: Counter[str] = Counter()
     seconds: dict[str, float] = defaultdict(float)
     common: dict[str, str] = {}

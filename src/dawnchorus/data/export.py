@@ -1,4 +1,4 @@
-"""Prepared clips, or whole recordings, in formats for training code of one's own.
+"""Export of prepared clips or whole recordings for other training code.
 
 An export is a folder next to the clips, named by what it holds: `wav`, `npy`, `mel-npy`, `whole-wav`... Sound files and
 whole recordings are in a folder per species; clips as arrays are one `<split>_x.npy` [clips, ...] and `<split>_y.npy`
@@ -34,7 +34,7 @@ from dawnchorus.storage.safe_names import safe_name
 ExportFormat = Literal["wav", "npy", "pt"]
 Convert = Callable[[Path], None]
 
-ABOUT_NAME = "export.json"
+METADATA_NAME = "export.json"
 UNSPLIT = "unsplit"
 """Part of clips that have no split."""
 
@@ -49,7 +49,7 @@ _BLOCK = 1 << 22
 
 @dataclass(frozen=True)
 class Export:
-    """A finished export."""
+    """Result of an export."""
 
     folder: Path
     n_items: int
@@ -62,7 +62,7 @@ class Export:
 
 @dataclass(frozen=True)
 class ExportKind:
-    """Form of an export.
+    """Format and content of an export.
 
     Raises:
         InputError: spectrograms as sound files, or of whole recordings.
@@ -70,9 +70,9 @@ class ExportKind:
 
     format: ExportFormat
     is_whole: bool = False
-    """Whole recordings in place of clips."""
+    """True for whole recordings instead of clips."""
     mel: MelImage | None = None
-    """Log-mel spectrograms in place of waveforms."""
+    """Settings of log-mel spectrograms; None for waveforms."""
 
     def __post_init__(self) -> None:
         if self.mel is not None and (self.format == "wav" or self.is_whole):
@@ -80,12 +80,12 @@ class ExportKind:
 
     @property
     def folder_name(self) -> str:
-        """Name of the export's folder."""
+        """Folder name of the export."""
         return "-".join(["whole"] * self.is_whole + ["mel"] * (self.mel is not None) + [self.format])
 
 
 def write_export(table: RecordingsTable, kind: ExportKind, *, convert: Convert = lambda _folder: None) -> Export:
-    """Export the clips in the table's folder, whole or not at all; an export of the same clips stays as it is.
+    """Export the clips atomically; an up-to-date export is kept.
 
     `convert` may replace the arrays in the unfinished folder by files of another format.
 
@@ -107,7 +107,7 @@ def write_export(table: RecordingsTable, kind: ExportKind, *, convert: Convert =
             unfinished.mkdir()
             counts = _write_items(clips, table, kind, unfinished)
             convert(unfinished)
-            _write_json(unfinished / ABOUT_NAME, {"key": key, **counts, **_describe(clips, kind)})
+            _write_json(unfinished / METADATA_NAME, {"key": key, **counts, **_describe(clips, kind)})
             if folder.exists():
                 os.replace(folder, scratch / "old")
             os.replace(unfinished, folder)
@@ -136,7 +136,7 @@ def _key(clips: Clips, table: RecordingsTable, kind: ExportKind) -> str:
 def _read_metadata(folder: Path) -> dict[str, Any] | None:
     """Return what a finished export says of itself; None where there is none."""
     try:
-        metadata = json.loads((folder / ABOUT_NAME).read_text(encoding="utf-8"))
+        metadata = json.loads((folder / METADATA_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return (
@@ -202,17 +202,17 @@ def _write_arrays(clips: Clips, table: RecordingsTable, mel: MelImage | None, fo
     for k, clip in enumerate(rows):
         if clip["scientific_name"]:
             parts[clip["split"] or UNSPLIT].append(k)
-    for part, members in parts.items():
+    for split, members in parts.items():
         shape = (len(members), *_values(clips, members[0], mel).shape)
         values = (_values(clips, k, mel) for k in members)
-        _write_array(folder / f"{safe_name(part)}_x.npy", shape, values)
+        _write_array(folder / f"{safe_name(split)}_x.npy", shape, values)
         targets = np.array([number_of[rows[k]["scientific_name"]] for k in members], "<i8")
-        with atomic_file(folder / f"{safe_name(part)}_y.npy") as stream:
+        with atomic_file(folder / f"{safe_name(split)}_y.npy") as stream:
             np.save(stream, targets)
     _write_json(folder / "labels.json", labels)
     _write_json(
         folder / "groups.json",
-        {part: [groups[rows[k]["recording_id"]] for k in members] for part, members in parts.items()},
+        {split: [groups[rows[k]["recording_id"]] for k in members] for split, members in parts.items()},
     )
     n_items = sum(map(len, parts.values()))
     return {"n_items": n_items, "n_without_species": len(rows) - n_items}

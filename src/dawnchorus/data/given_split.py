@@ -1,4 +1,4 @@
-"""Splits as somebody else made them: so many recordings of each species, or tables that name the recordings."""
+"""Given splits: numbers of recordings per species, or tables that name the recordings of each split."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NAMING = (*COLUMNS["xc_id"], *COLUMNS["recording_id"], *COLUMNS["path"])
 
 
 def split_by_counts(table: RecordingsTable, counts: Mapping[str, int]) -> RecordingsTable:
-    """Return the table split by numbers of recordings of each species for each split, in the table's order.
+    """Split the table by numbers of recordings per species and split, in the table's order.
 
     Recordings beyond these numbers are in no split.
 
@@ -52,7 +52,7 @@ def split_by_counts(table: RecordingsTable, counts: Mapping[str, int]) -> Record
 
 @dataclass(frozen=True)
 class GivenSplit:
-    """A data set with the split that tables give."""
+    """A data set split according to tables."""
 
     table: RecordingsTable
     n_named: int
@@ -62,7 +62,7 @@ class GivenSplit:
 
 
 def split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> GivenSplit:
-    """Return the table split as tables say: csv files with a column `split` or named by their split, or JSON files.
+    """Split the table according to CSV files (column `split`, or named by split) or JSON files.
 
     Recordings are matched by identifier, by path, or by file name. The log says what a table left open.
 
@@ -145,7 +145,7 @@ def _of_csv(path: Path) -> Iterator[tuple[list[str], str]]:
             f"line {table.long_rows[0]}: expected {len(table.header)} cells as in the header.", subject=path
         )
     if n_unnamed:
-        table.notes.say(f"{counted(n_unnamed, 'row')} without the name of a recording.")
+        table.notes.add(f"{counted(n_unnamed, 'row')} without the name of a recording.")
     for sentence in table.notes.sentences():
         LOG.info(f"{path}: {sentence}")
 

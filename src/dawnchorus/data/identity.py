@@ -1,4 +1,4 @@
-"""Recordings that are the same ones: by an archive's number, by their file, or by its bytes."""
+"""Recognition of the same recording in two tables, by archive number, path or content."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SUFFIX = re.compile(rf"#[0-9a-f]{{{_N_DIGITS}}}")
 
 
 def hash_content(path: Path) -> str:
-    """Return a digest of a file's length and of its first, middle and last 256 KiB.
+    """Return a digest of a file's size and of its first, middle and last 256 KiB.
 
     Recordings differ in each of these, but for digital silence.
 
@@ -40,7 +40,7 @@ def hash_content(path: Path) -> str:
 
 
 def with_unique_ids(rows: Iterable[RecordingRow]) -> Iterator[RecordingRow]:
-    """Yield the rows; names that several have get a digest of what each is behind them, the same in any order."""
+    """Yield the rows with duplicate identifiers made unique by digests, independent of their order."""
     rows = list(rows)
     sharing: dict[str, list[int]] = defaultdict(list)
     for k, row in enumerate(rows):
@@ -90,7 +90,7 @@ def _digest(key: tuple[object, ...]) -> str:
 
 @dataclass(frozen=True)
 class Merge:
-    """A data set with more recordings, and what became of those that it had."""
+    """Result of merging new recordings into a data set."""
 
     table: RecordingsTable
     n_added: int
@@ -107,7 +107,7 @@ class Merge:
     """All rows, and files of both sources whose labels contradict each other."""
 
     def notes(self) -> Iterator[str]:
-        """Yield what was added, and what became of rows that were there."""
+        """Yield what was added and changed."""
         n_there = self.n_unchanged + len(self.updated) + len(self.moved)
         yield f"added to the table: {counted(self.n_added, 'recording')}; there already: {n_there}."
         splits = Counter(row.split is not None for row in self.table.rows)
@@ -155,7 +155,7 @@ def _describe(fact: str, changes: Sequence[tuple[str, Change]]) -> Iterator[str]
 
 
 def merge(known: RecordingsTable, new: RecordingsTable) -> Merge:
-    """Return both tables' recordings; one that both have keeps its identifier and all that only one of them knows.
+    """Merge two tables; a recording in both keeps its identifier, and fields are combined.
 
     The same recording is one with the same number at an archive, the same file, or a file of the same bytes whose old
     path is empty now. Where the tables contradict each other, the new one counts; but two files of the same bytes
@@ -215,7 +215,7 @@ class _RowIndex:
                 self._by_archive[name].append(k)
 
     def find(self, row: RecordingRow) -> int | None:
-        """Return the row of the same recording, if there is one that was not found before."""
+        """Return the row of the same recording if it was not returned before; else None."""
         index = self._choose(self._by_path.get(row.path, ()), row)
         if index is None and (name := archive_number(row)) is not None:
             index = self._choose(self._by_archive.get(name, ()), row)
@@ -241,7 +241,7 @@ class _RowIndex:
 
 
 def is_same_recording(one: RecordingRow, other: RecordingRow) -> bool:
-    """Return True if two rows of one identifier, in different tables, are of one recording, as far as is known.
+    """Return True if rows with the same identifier in two tables are the same recording.
 
     An identifier that no archive gave is only unique in its own table: where both files' bytes are known, they tell.
     """
@@ -253,7 +253,7 @@ def is_same_recording(one: RecordingRow, other: RecordingRow) -> bool:
 
 
 def archive_number(row: RecordingRow) -> str | None:
-    """Return the number that an archive gave to the whole recording, as `XC123`."""
+    """Return the archive's number of the whole recording, such as `XC123`."""
     name = row.recording_id.partition("#")[0]
     if not _ARCHIVE_ID.fullmatch(name):
         return None

@@ -1,4 +1,4 @@
-"""Log-mel spectrograms of prepared clips as images, for those who train on pictures.
+"""Log-mel spectrograms of prepared clips as PNG images.
 
 One 8-bit PNG per clip in a folder per species: time to the right, low frequencies below, black `range_db` below the
 clip's loudest. Its text says which recording and seconds it shows, under which licence.
@@ -25,11 +25,11 @@ from dawnchorus.types import Progress, Report, ignore_progress
 
 FOLDER = "images"
 KEY = "key"
-_ABOUT = ("recording_id", "start_s", "end_s", "scientific_name", "license", "recordist", "url")
+_TEXT_FIELDS = ("recording_id", "start_s", "end_s", "scientific_name", "license", "recordist", "url")
 
 
 def write_images(clips: Clips, folder: Path, how: MelImage, *, n_workers: int, report: Report = ignore_progress) -> int:
-    """Write the image of every clip, where it is not there yet; how many were written.
+    """Write missing images of clips, and return the number written.
 
     Images of clips that are no more, or have another species now, are removed.
 
@@ -59,7 +59,7 @@ def _write_if_changed(path: Path, clips: Clips, number: int, how: MelImage) -> b
     key = hashlib.sha256(json.dumps([asdict(how), row["recording_id"]]).encode() + samples.tobytes()).hexdigest()
     if _read_key(path) == key:
         return False
-    _write(path, _image(how.levels(samples, rate_hz=clips.rate_hz), how.range_db), {KEY: key, **_about(row)})
+    _write(path, _image(how.levels(samples, rate_hz=clips.rate_hz), how.range_db), {KEY: key, **_text_chunks(row)})
     return True
 
 
@@ -69,8 +69,8 @@ def _image(levels: Any, range_db: float) -> Image.Image:
     return Image.fromarray(grey[::-1])
 
 
-def _about(row: dict[str, Any]) -> dict[str, str]:
-    return {name: str(row[name]) for name in _ABOUT if row[name] is not None}
+def _text_chunks(row: dict[str, Any]) -> dict[str, str]:
+    return {name: str(row[name]) for name in _TEXT_FIELDS if row[name] is not None}
 
 
 def _name(row: dict[str, Any]) -> str:

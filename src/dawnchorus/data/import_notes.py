@@ -1,4 +1,4 @@
-"""Notes about what an import could not know, each said once with its number."""
+"""Messages on missing or unclear information after an import."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_NAMED = 5
 
 
 def list_label_notes(labels: LabelReader) -> Iterator[str]:
-    """Yield a sentence for labels that name nothing, for those that became one class, and for species of many names."""
+    """Yield sentences on labels that name nothing, labels merged to one class, and species with several names."""
     if labels.unnamed:
         yield (
             f"labels that name nothing, or no one species: {_format_counts(labels.unnamed)}. These recordings and "
@@ -43,14 +43,14 @@ def list_label_notes(labels: LabelReader) -> Iterator[str]:
 
 
 def describe_labels(labels: LabelReader) -> Iterator[str]:
-    """Yield `label -> class, recordings` for each label, the most frequent first."""
+    """Yield `label -> class, number of recordings`, most frequent first."""
     for use in labels.uses:
         n = f"{use.n_recordings:,} recording{'' if use.n_recordings == 1 else 's'}"
         yield f"{use.given} -> {label_text(use.label)}, {n}"
 
 
 def list_name_notes(labels: LabelReader, *, sources: Sequence[str]) -> Iterator[str]:
-    """Yield a sentence for the names that no list has; `sources` are the lists in which they were looked up."""
+    """Yield a sentence on names that are in none of the checklists `sources`."""
     as_written: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
     for use in labels.uses:
@@ -62,9 +62,9 @@ def list_name_notes(labels: LabelReader, *, sources: Sequence[str]) -> Iterator[
             unknown[name] += use.n_recordings
         elif use.label.common_name == name:
             as_written[name] += use.n_recordings
-    lack = f"not in {_join(sources)}" if sources else "no label list on this machine could be asked"
+    lack = f"not in {_join(sources)}" if sources else "no label list is installed on this machine"
     if as_written:
-        advice = "" if sources else " (`dawnchorus models pull birdnet` brings one)"
+        advice = "" if sources else " (`dawnchorus models pull birdnet` installs one)"
         yield (
             f"kept as written, without a scientific name: {_format_counts(as_written)}; {lack}{advice}. They are "
             f"classes of your own."
@@ -77,11 +77,11 @@ def list_name_notes(labels: LabelReader, *, sources: Sequence[str]) -> Iterator[
 
 
 def list_import_notes(rows: Sequence[RecordingRow]) -> Iterator[str]:
-    """Yield a sentence for each thing that the rows lack."""
+    """Yield sentences on fields that are missing in the rows."""
     missing = [row.path for row in rows if "missing" in row.problems]
     if missing:
         yield (
-            f"recordings that are not at the path that is given: {len(missing)} (as {missing[0]}). Name their folder "
+            f"recordings that are missing at their path: {len(missing)} (as {missing[0]}). Name their folder "
             f"with --audio."
         )
     unreadable = [row.recording_id for row in rows if "unreadable" in row.problems]

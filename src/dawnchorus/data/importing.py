@@ -1,4 +1,4 @@
-"""From a folder or a table of somebody's recordings to a recordings table."""
+"""Import of a folder or table as a recordings table."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from dawnchorus.data.layouts.folders import (
 )
 from dawnchorus.data.layouts.registry import SOURCES
 from dawnchorus.data.layouts.tables import TableLayout
-from dawnchorus.data.marks import hold_marks
+from dawnchorus.data.marks import match_marks
 from dawnchorus.data.recordings import (
     MISSING,
     TABLE_NAME,
@@ -74,7 +74,7 @@ def import_recordings(
     read_annotations: ReadAnnotations = read_annotations,
     n_workers: int,
 ) -> RecordingsTable:
-    """Return the recordings of `source` as a table of the data set `folder`; nothing is copied or written.
+    """Return the recordings of `source` as a table of the data set `folder`; no files are written.
 
     Recordings that are not there or cannot be opened stay in the table, with that as a problem. A table's recordings
     are looked for in `audio`. Labels are read by `labels`, which then has counted them, or by one of the classes
@@ -82,15 +82,15 @@ def import_recordings(
     says by which evidence it was read, and what could not be read.
 
     Raises:
-        InputError: no such source, no recordings in it, two layouts are as likely, or all its species have one name.
-        FormatError: a table is not as it should be.
+        InputError: no such source, no recordings in it, an ambiguous layout, or one name for all species.
+        FormatError: a table is invalid.
     """
     labels = labels or LabelReader(KnownClasses(known))
     is_given = layout != "auto"
     if not is_given:
         layout = detect_layout(source, labels.known, read_annotations)
     elif layout == "folders" or "/" in layout:
-        _say_unread_tables(source, layout)
+        _log_unread_tables(source, layout)
     if layout not in ("csv", "detections"):
         for note in describe_skipped([find_audio_folder(source, audio)], companions=_files_read(source)):
             LOG.info(note)
@@ -114,7 +114,7 @@ def import_recordings(
         named = _read_labels(labels, rows, per_species)
         table = _describe(source, folder, named, layout, audio, labels.known, n_workers)
         if (layout == "csv" or layout in SOURCES) and (source.is_dir() or audio is not None):
-            _say_undescribed(find_audio_folder(source, audio), rows)
+            _log_undescribed(find_audio_folder(source, audio), rows)
     if not table.rows:
         raise InputError("there are no recordings in it.", subject=source)
     table = _fill_folder_dates(table)
@@ -175,7 +175,7 @@ def _describe(
         for note in describe_contradictions(named, find_audio_folder(source, audio), known):
             LOG.info(note)
     described = build_table(named, folder, n_workers=n_workers)
-    _say_other_lengths(named, described.rows)
+    _log_other_lengths(named, described.rows)
     joined = join_contradictory(described.rows)
     for note in joined.notes():
         LOG.info(note)
@@ -343,11 +343,11 @@ def import_detections(
     durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
     named = [NamedMark(source, mark, paths.get(mark.recording or ""), "the row names none") for mark in marks]
     facts = dict(zip(files, table.rows, strict=True))
-    held = hold_marks(MarkTables(named, tables=[source]), durations, files, rows=facts, known=known)
-    for note in (*notes.sentences(), *held.notes()):
+    matched = match_marks(MarkTables(named, tables=[source]), durations, files, rows=facts, known=known)
+    for note in (*notes.sentences(), *matched.notes()):
         LOG.info(note)
     return table.with_rows(
-        replace(row, annotations=held.annotations.get(path, ()), is_annotated=path in held.annotations)
+        replace(row, annotations=matched.annotations.get(path, ()), is_annotated=path in matched.annotations)
         for path, row in zip(files, table.rows, strict=True)
     )
 
@@ -407,21 +407,21 @@ def _annotate(
     rows = [RecordingRow(kind="soundscape", **parse_file_facts(path, root)) for path in files]  # type: ignore[arg-type]
     table = build_table(rows, folder, n_workers=n_workers)
     durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
-    held = hold_marks(marks, durations, files, rows=dict(zip(files, table.rows, strict=True)), known=known)
+    matched = match_marks(marks, durations, files, rows=dict(zip(files, table.rows, strict=True)), known=known)
     for note in (
         *marks.notes.sentences(),
         *describe_unread_tables(marks),
         *_describe_foreign_paths(marks),
-        *held.notes(),
+        *matched.notes(),
     ):
         LOG.info(note)
     return table.with_rows(
-        replace(row, annotations=held.annotations[path], is_annotated=True) if path in held.annotations else row
+        replace(row, annotations=matched.annotations[path], is_annotated=True) if path in matched.annotations else row
         for path, row in zip(files, table.rows, strict=True)
     )
 
 
-def _say_unread_tables(source: Path, layout: Layout) -> None:
+def _log_unread_tables(source: Path, layout: Layout) -> None:
     """Name the tables that a given layout of folders does not read."""
     tables = [path.name for path in text_files(source) if marks_format(path) not in (None, "empty")]
     tables += [table[1] for table in [described_layout(source)] if table is not None and source.is_dir()]
@@ -429,7 +429,7 @@ def _say_unread_tables(source: Path, layout: Layout) -> None:
         LOG.info(f"tables that are not read, because of --layout {layout}: {len(tables)} ({list_some(tables)}).")
 
 
-def _say_other_lengths(listed: Iterable[RecordingRow], rows: Iterable[RecordingRow]) -> None:
+def _log_other_lengths(listed: Iterable[RecordingRow], rows: Iterable[RecordingRow]) -> None:
     """Count the recordings that are not as long as their source lists them."""
     others = [
         f"{row.recording_id}: {row.duration_s:.1f} s, listed with {before.duration_s:.1f} s"
@@ -443,7 +443,7 @@ def _say_other_lengths(listed: Iterable[RecordingRow], rows: Iterable[RecordingR
         )
 
 
-def _say_undescribed(folder: Path, rows: Iterable[RecordingRow]) -> None:
+def _log_undescribed(folder: Path, rows: Iterable[RecordingRow]) -> None:
     """Count the recordings in a folder that the table which describes it does not name."""
     described = {os.path.abspath(row.path) for row in rows}
     with suppress(InputError):  # there are none

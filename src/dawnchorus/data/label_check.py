@@ -1,4 +1,4 @@
-"""Doubts about the labels of a data set: spellings, misspellings, and names that no checklist has."""
+"""Checks of labels: spelling, duplicates, and names that are in no checklist."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label, is_unnamed, name_key
 
 MAX_NAMED = 10
-"""Of the labels that one doubt is about, so many are named."""
+"""Maximum number of labels named in a message."""
 
 _MIN_LETTERS = 5
 """Shorter names, such as codes, differ in one letter by design."""
 
 
-def label_doubts(rows: Iterable[RecordingRow], known: KnownClasses, *, sources: Sequence[str]) -> Iterator[str]:
+def find_label_doubts(rows: Iterable[RecordingRow], known: KnownClasses, *, sources: Sequence[str]) -> Iterator[str]:
     """Yield a sentence for each kind of doubt; `sources` are the lists whose names `known` has."""
     counts = Counter(name for row in rows for name in _names(row))
     unnamed = sum(n for name, n in counts.items() if is_unnamed(name))

@@ -1,4 +1,4 @@
-"""Labels of the rows of a data set: read, given their classes, and counted."""
+"""Mapping of labels to classes for the rows of a data set."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Given = tuple[str, str]
 
 @dataclass(frozen=True)
 class LabelUse:
-    """A label as it was given, its class, and the recordings that have it."""
+    """A label as written, its class, and the recordings that have it."""
 
     given: str
     label: Label
@@ -39,7 +39,7 @@ class LabelUse:
 
 @dataclass
 class LabelReader:
-    """Gives rows the classes that their labels name, and counts both.
+    """Maps labels of rows to classes, and counts both.
 
     Labels that `known` has get its names. Others that differ only in case, spaces and Unicode form are one class,
     written as most of them are; a scientific name's usual form comes first.
@@ -59,7 +59,7 @@ class LabelReader:
     """Classes of the labels of the rows that were read."""
 
     def read(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
-        """Return the rows under the names of their classes; those that name nothing are without a species."""
+        """Return the rows with labels replaced by classes; labels that name nothing become None."""
         self.lists = Counter()
         rows = [_with_single_labels(row, self.lists, self.known) for row in rows]
         counts = _counts(rows)
@@ -68,7 +68,7 @@ class LabelReader:
         return self._count(rows)
 
     def count(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
-        """Count the labels of `rows`, some of those read, and return them under the names of their classes."""
+        """Count the labels of `rows`, and return the rows with their classes."""
         self.lists = Counter()
         return self._count([_with_single_labels(row, self.lists, self.known) for row in rows])
 
@@ -163,7 +163,7 @@ def _with_single_labels(row: RecordingRow, lists: Counter[str], known: KnownClas
 
 
 def collect_labels(rows: Iterable[RecordingRow]) -> list[Label]:
-    """Return the labels that rows have under the names of their classes, sorted."""
+    """Return the sorted class labels of rows."""
     labels = {
         Label(scientific, common or scientific)
         for row in rows

@@ -1,4 +1,4 @@
-"""The layout of a source of recordings, by evidence that is said."""
+"""Detection of the layout of a source of recordings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def list_layouts() -> list[str]:
 
 
 def parse_layout(text: str) -> Layout:
-    """Return a layout that a user names.
+    """Parse the name of a layout.
 
     Raises:
         InputError: it is none.
@@ -53,10 +53,10 @@ def detect_layout(
     known: KnownClasses | None = None,
     read_annotations: ReadAnnotations = read_annotations,
 ) -> Layout:
-    """Return the layout of `source`, and log by which evidence.
+    """Detect the layout of `source`, and log the evidence.
 
     Raises:
-        InputError: there is no such file or folder, or two layouts are as likely.
+        InputError: there is no such file or folder, or an ambiguous layout.
     """
     if not source.exists():
         raise InputError("no such file or folder.", subject=source)
@@ -83,7 +83,7 @@ def detect_layout(
     if named:
         first = min(named)
         raise InputError(
-            f"two layouts are as likely. Tables of marks are of {len(marked)} of {len(files)} recordings (as "
+            f"the layout is ambiguous. Tables of marks are of {len(marked)} of {len(files)} recordings (as "
             f"{min(marked).name}), and {len(named)} others are in folders of a species (as "
             f"'{reading.labels[first]}'). Repeat the command with --layout annotations, which leaves recordings "
             f"without a table unlabelled, or with --layout folders, which reads no table.",
@@ -107,7 +107,7 @@ def _consider_naming_tables(source: Path, files: Sequence[Path], reading: Folder
         doubtful = [path for path in table.recordings if path in reading.labels and path not in reading.sure]
         if doubtful:
             raise InputError(
-                f"two layouts are as likely. {table.evidence()}{_columns_clause(table)}, and "
+                f"the layout is ambiguous. {table.evidence()}{_columns_clause(table)}, and "
                 f"'{reading.labels[doubtful[0]]}', a folder of {doubtful[0].name}, may be a species. Import the table "
                 f"(`{table.command()}`), or repeat the command with --layout folders, which does not read it.",
                 subject=source,
@@ -156,17 +156,17 @@ def _detect_file_layout(source: Path) -> tuple[Layout, str]:
 
 
 def find_known_table(source: Path) -> Path | None:
-    """Return the table with a usual name that describes the recordings next to it; None if there is none."""
+    """Return the table in a folder that has a standard name and lists its recordings; None if there is none."""
     return next((source / name for name in KNOWN_TABLES if (source / name).is_file()), None)
 
 
 def find_audio_folder(source: Path, audio: Path | None) -> Path:
-    """Return the folder of the recordings that a source describes."""
+    """Return the folder of a source's recordings."""
     return audio or (source.parent if source.is_file() else source)
 
 
 def describe_unread_tables(marks: MarkTables) -> Iterator[str]:
-    """Yield how many text files are not read as marks, by reason, each with examples."""
+    """Yield the numbers of text files that are not read as annotations, by reason."""
     if marks.unused:
         yield f"files that are not read as marks: {len(marks.unused)} ({'; '.join(marks.unused[:_MAX_NAMED])})."
     if marks.unreadable:
@@ -177,14 +177,14 @@ def describe_unread_tables(marks: MarkTables) -> Iterator[str]:
     if marks.model_output:
         rows = counted_rows(sum(marks.model_output.values()))
         yield (
-            f"tables of what a model found, which are no annotations: {len(marks.model_output)} with {rows} "
-            f"({list_some(file_names(marks.model_output))}). If somebody listened to all of it, --layout annotations "
+            f"tables of model output, which are no annotations: {len(marks.model_output)} with {rows} "
+            f"({list_some(file_names(marks.model_output))}). If a person checked all of it, --layout annotations "
             f"reads them too."
         )
 
 
 def count_recordings(files: Sequence[object]) -> str:
-    """Return `1 recording`, `2 recordings`, ..."""
+    """Format a number of recordings: `1 recording`, `2 recordings`, ..."""
     return f"{len(files)} recording{'' if len(files) == 1 else 's'}"
 
 
@@ -194,5 +194,5 @@ def file_names(paths: Iterable[Path]) -> list[str]:
 
 
 def list_some(names: Sequence[str]) -> str:
-    """Return the first names, and how many more there are."""
+    """List the first names and the number of others."""
     return ", ".join(names[:_MAX_NAMED]) + (f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else "")

@@ -1,4 +1,4 @@
-"""Licences of recordings: from the addresses and words that sources give to SPDX identifiers, and what they allow."""
+"""Licences of recordings: SPDX identifiers from the URLs and words that sources give, and what they allow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEFAULT_ALLOWED = ("CC0", "CC-PDM", "CC-BY", "CC-BY-SA", "CC-BY-NC", "CC-BY-NC-S
 
 
 def parse_license(text: str | None) -> str | None:
-    """Return the SPDX identifier of a Creative Commons licence, from its address, identifier, short or full name.
+    """Return the SPDX identifier of a Creative Commons licence, from its URL, identifier or name.
 
     None for an empty text; the text itself where it names no licence that is known.
     """
@@ -43,7 +43,7 @@ def parse_license(text: str | None) -> str | None:
 
 
 def _parse_url(kind: str, name: str, version: str) -> str:
-    """Return the identifier of the licence whose deed has these parts in its address."""
+    """Return the identifier of the licence whose deed has these parts in its URL."""
     if kind == "publicdomain":
         return f"CC0-{version}" if name == "zero" else f"CC-PDM-{version}"
     return _identifier(name, version) if name.startswith("by") else f"CC-{name.upper()}-{version}"
@@ -73,7 +73,7 @@ def allows_derivatives(spdx: str | None) -> bool:
 
 
 def is_allowed(spdx: str | None, allowed: Sequence[str]) -> bool:
-    """Return True if the licence is one of `allowed`, which may leave versions out; no licence is never allowed."""
+    """Return True if the licence is among `allowed`, with or without a version; False without a licence."""
     if spdx is None:
         return False
     without_version = re.sub(r"-\d\.\d$", "", spdx)
@@ -81,7 +81,7 @@ def is_allowed(spdx: str | None, allowed: Sequence[str]) -> bool:
 
 
 def describe_unmatched(allowed: Sequence[str], given: Iterable[str | None]) -> Iterator[str]:
-    """Yield a sentence if some of `allowed` are the licence of no recording, whose licences are `given`."""
+    """Yield a sentence if some `allowed` licences match none of the `given` ones."""
     given = sorted(name for name in set(given) if name is not None)
     unmatched = [name for name in allowed if not any(is_allowed(each, [name]) for each in given)]
     if unmatched and given:
@@ -95,7 +95,7 @@ _PUBLIC_DOMAIN = {
 
 
 def deed_url(spdx: str) -> str | None:
-    """Return the URL of a Creative Commons license's deed."""
+    """Return the URL of a Creative Commons licence."""
     match = re.fullmatch(r"CC-(BY[A-Z-]*)-(\d\.\d)", spdx)
     if match:
         return f"https://creativecommons.org/licenses/{match[1].lower()}/{match[2]}/"
@@ -106,7 +106,7 @@ _ATTRIBUTION = re.compile(r"CC-BY(?:-(?:NC|ND|SA))*-(\d\.\d)", re.IGNORECASE)
 
 
 def strictest(licenses: Iterable[str | None]) -> str:
-    """Return the licence that weights made from all of these must have at least.
+    """Return the least permissive licence that weights trained on all of these can have.
 
     It has the restrictions of all: NonCommercial, and NoDerivatives or else ShareAlike. If one is not known, the
     result is "unknown", unless all are the same.

@@ -1,4 +1,4 @@
-"""Marks, held against the recordings that they are of."""
+"""Conversion of marks to annotations, with checks against their recordings."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _FATES = {
     "two species": "whose two names are of two species: kept as a sound that may be of any species",
     "view": "of the same selection in another view: counted once",
     "twice": "that are there twice: kept once",
-    "rejected": "that are wrong by their own table (columns such as Reject or Valid): left out",
-    "unverified": "that nobody has confirmed by their own table (columns such as Verified, words such as "
+    "rejected": "that are rejected in their own table (columns such as Reject or Valid): left out",
+    "unverified": "that are not confirmed in their own table (columns such as Verified, words such as "
     "maybe): kept as a sound that may be of any species",
     "unnamed": "without a species (blank, '?', unknown): kept as a sound that may be of any species",
-    "no bird": "of other sounds or of none (nocall, noise): no species, but somebody listened",
-    "effort": "without times and name: somebody listened",
+    "no bird": "of other sounds or of none (nocall, noise): no species, but the recording was annotated",
+    "effort": "without times and name: the recording was annotated",
 }
 """Everything that becomes of a row next to being kept as it is, in words."""
 
@@ -50,11 +50,11 @@ Kept = dict[Path, list[tuple[Annotation, NamedMark]]]
 
 
 @dataclass
-class HeldMarks:
-    """Annotations by recording, and what became of each row."""
+class MatchedMarks:
+    """Annotations by recording, and the outcome of each row."""
 
     annotations: dict[Path, tuple[Annotation, ...]] = field(default_factory=dict)
-    """Of each recording that somebody listened to, also where it has none."""
+    """Annotations of each annotated recording, which may be empty."""
     n_rows: int = 0
     n_tables: int = 0
     n_kept: int = 0
@@ -64,7 +64,7 @@ class HeldMarks:
     """Rows that have the score of a model."""
 
     def notes(self) -> Iterator[str]:
-        """Yield how many rows were read and kept, and what became of the others."""
+        """Yield the numbers of rows read, kept and left out by reason."""
         if self.n_tables:
             yield f"marks: rows {self.n_rows}, in tables {self.n_tables}; kept as annotations {self.n_kept}."
             empty = [path.name for path, marks in self.annotations.items() if not marks]
@@ -77,51 +77,51 @@ class HeldMarks:
                 yield f"marks {words}: {len(rows)} ({'; '.join(rows[:_MAX_NAMED])}{more})."
         if self.n_scored:
             yield (
-                f"marks that have a score: {self.n_scored}. Tables with scores are mostly what a model found: they are "
-                f"annotations only if somebody listened to all of it."
+                f"marks that have a score: {self.n_scored}. Tables with scores are mostly the output of a "
+                f"model: they are annotations only if a person checked all of it."
             )
 
 
-def hold_marks(
+def match_marks(
     marks: MarkTables,
     durations: Mapping[Path, float | None],
     files: Sequence[Path],
     *,
     rows: Mapping[Path, RecordingRow] = MappingProxyType({}),
     known: KnownClasses | None = None,
-) -> HeldMarks:
-    """Return the marks as annotations, each checked against its recording's length, rate and channels.
+) -> MatchedMarks:
+    """Convert marks to annotations, checking each against its recording's length, rate and channels.
 
     `files` are all recordings, in whose order times may count on; `rows` have the facts of their headers. Of the
     classes `known`, both names of a mark must be the same one.
     """
-    held = HeldMarks(n_rows=len(marks.marks), n_tables=len(marks.tables))
+    matched = MatchedMarks(n_rows=len(marks.marks), n_tables=len(marks.tables))
     kept: Kept = {path: [] for path in marks.empty}
     by_table: dict[Path, list[NamedMark]] = defaultdict(list)
     for each in marks.marks:
         by_table[each.table].append(each)
     for of_table in by_table.values():
-        for each in _within_files(held, of_table, durations, files):
-            _hold(held, kept, each, durations, rows, known)
-    held.annotations = {path: tuple(sorted(_once(held, each), key=_order)) for path, each in kept.items()}
-    held.n_kept = sum(map(len, held.annotations.values()))
-    return held
+        for each in _within_files(matched, of_table, durations, files):
+            _match(matched, kept, each, durations, rows, known)
+    matched.annotations = {path: tuple(sorted(_once(matched, each), key=_order)) for path, each in kept.items()}
+    matched.n_kept = sum(map(len, matched.annotations.values()))
+    return matched
 
 
 def _order(mark: Annotation) -> tuple[float, float, str]:
     return mark.start_s, mark.end_s, mark.scientific_name
 
 
-def _say(held: HeldMarks, fate: str, each: NamedMark, more: str = "") -> None:
+def _note(matched: MatchedMarks, fate: str, each: NamedMark, more: str = "") -> None:
     text = f"{each.table.name} line {each.mark.line}"
     detection = each.mark.detection
     if detection is not None:
         text += f": {detection.start_s:g} to {detection.end_s:g} s"
-    held.fates[fate].append(text + (f", {more}" if more else ""))
+    matched.fates[fate].append(text + (f", {more}" if more else ""))
 
 
-def _hold(
-    held: HeldMarks,
+def _match(
+    matched: MatchedMarks,
     kept: Kept,
     each: NamedMark,
     durations: Mapping[Path, float | None],
@@ -131,38 +131,38 @@ def _hold(
     """Add a row's mark to those of its recording, or say why it is none."""
     recording, detection = each.recording, each.mark.detection
     if each.mark.problem:
-        _say(held, "unread", each, each.mark.problem)
+        _note(matched, "unread", each, each.mark.problem)
         return
     if recording is None:
-        _say(held, "no recording", each, each.reason)
+        _note(matched, "no recording", each, each.reason)
         return
     if detection is None:
-        _say(held, "effort", each)
+        _note(matched, "effort", each)
         kept.setdefault(recording, [])
         return
     if each.mark.review == "rejected":
-        _say(held, "rejected", each)
+        _note(matched, "rejected", each)
         return
     if each.mark.is_scored:
-        held.n_scored += 1
+        matched.n_scored += 1
     if detection.kind == "sound":
-        _say(held, "no bird", each, detection.scientific_name)
+        _note(matched, "no bird", each, detection.scientific_name)
         kept.setdefault(recording, [])
         return
-    times = _times(held, each, detection, durations.get(recording))
+    times = _times(matched, each, detection, durations.get(recording))
     if times is None:
         return
     name = detection.scientific_name.strip()
     if each.mark.review == "unverified":
-        _say(held, "unverified", each)
+        _note(matched, "unverified", each)
         name = ""
     elif is_unnamed(name):
-        _say(held, "unnamed", each, repr(name) if name else "")
+        _note(matched, "unnamed", each, repr(name) if name else "")
         name = ""
     elif known is not None and _has_two_species(detection, known):
-        _say(held, "two species", each, f"{name} and {detection.common_name}")
+        _note(matched, "two species", each, f"{name} and {detection.common_name}")
         name = ""
-    low_hz, high_hz = _frequencies(held, each, detection, rows.get(recording))
+    low_hz, high_hz = _frequencies(matched, each, detection, rows.get(recording))
     mark = Annotation(start_s=times[0], end_s=times[1], scientific_name=name, low_hz=low_hz, high_hz=high_hz)
     kept.setdefault(recording, []).append((mark, each))
 
@@ -175,17 +175,17 @@ def _has_two_species(detection: Detection, known: KnownClasses) -> bool:
 
 
 def _frequencies(
-    held: HeldMarks, each: NamedMark, detection: Detection, row: RecordingRow | None
+    matched: MatchedMarks, each: NamedMark, detection: Detection, row: RecordingRow | None
 ) -> tuple[float | None, float | None]:
     """Return the lower and upper frequency inside the recording's band; check its channel, too."""
     if row is not None and row.n_channels and (detection.channel or 1) > row.n_channels:
-        _say(held, "channel", each, f"channel {detection.channel} of {row.n_channels}")
+        _note(matched, "channel", each, f"channel {detection.channel} of {row.n_channels}")
     low_hz, high_hz = detection.low_hz, detection.high_hz
     top_hz = row.rate_hz / 2 if row is not None and row.rate_hz else math.inf
     given = [value for value in (low_hz, high_hz) if value is not None]
     if given == sorted(given) and all(0 <= value <= top_hz for value in given):
         return low_hz, high_hz
-    _say(held, "frequencies", each, f"{' to '.join(f'{value:g}' for value in given)} Hz")
+    _note(matched, "frequencies", each, f"{' to '.join(f'{value:g}' for value in given)} Hz")
     if not all(map(math.isfinite, given)) or min(given) >= top_hz or max(given) <= 0:
         return None, None
     inside = [min(max(value, 0.0), top_hz) for value in sorted(given)]
@@ -193,34 +193,34 @@ def _frequencies(
 
 
 def _times(
-    held: HeldMarks, each: NamedMark, detection: Detection, duration_s: float | None
+    matched: MatchedMarks, each: NamedMark, detection: Detection, duration_s: float | None
 ) -> tuple[float, float] | None:
     """Return start and end inside the recording; None where there is nothing of the mark in it."""
     start_s, end_s = detection.start_s, detection.end_s
     if not (math.isfinite(start_s) and math.isfinite(end_s)):
-        _say(held, "no number", each)
+        _note(matched, "no number", each)
         return None
     if end_s < start_s:
-        _say(held, "reversed", each)
+        _note(matched, "reversed", each)
         start_s, end_s = end_s, start_s
     last_s = math.inf if duration_s is None else duration_s
     length = "" if duration_s is None else f"of {duration_s:g} s"
     if start_s > last_s or end_s < 0 or (start_s == last_s and end_s > last_s):
-        _say(held, "beyond", each, length)
+        _note(matched, "beyond", each, length)
         return None
     if end_s > last_s + NEARLY_S or start_s < -NEARLY_S:
-        _say(held, "cut", each, length)
+        _note(matched, "cut", each, length)
     start_s, end_s = max(start_s, 0.0), min(end_s, last_s)
     if start_s == end_s:
-        _say(held, "moment", each)
+        _note(matched, "moment", each)
     return start_s, end_s
 
 
 def _within_files(
-    held: HeldMarks, rows: Sequence[NamedMark], durations: Mapping[Path, float | None], files: Sequence[Path]
+    matched: MatchedMarks, rows: Sequence[NamedMark], durations: Mapping[Path, float | None], files: Sequence[Path]
 ) -> Iterator[NamedMark]:
     """Yield the rows of a table, each selection in one view, with times within their own files."""
-    rows = list(_in_one_view(held, rows))
+    rows = list(_in_one_view(matched, rows))
     open_rows = [row for row in rows if _may_count_on(row)]
     sequences = [{}] if not open_rows else list(_readings(open_rows, durations, files, may_cross=False))
     # A mark over the border of two files fits in none; it is cut at the end of the one that it begins in.
@@ -232,7 +232,7 @@ def _within_files(
         if not _may_count_on(row):
             yield row
         elif sequences:
-            _say(held, "other time", row, f"of {row.mark.recording}")
+            _note(matched, "other time", row, f"of {row.mark.recording}")
         else:
             yield row  # no reading fits all rows: each is held against its own file
 
@@ -301,7 +301,7 @@ def _fits(
     return first >= -NEARLY_S and (duration_s is None or (first if may_cross else last) <= duration_s + NEARLY_S)
 
 
-def _in_one_view(held: HeldMarks, rows: Iterable[NamedMark]) -> Iterator[NamedMark]:
+def _in_one_view(matched: MatchedMarks, rows: Iterable[NamedMark]) -> Iterator[NamedMark]:
     """Yield the rows without those of a selection that was there in another view; the spectrogram's is kept."""
     first: dict[tuple[object, ...], NamedMark] = {}
     for row in rows:
@@ -314,19 +314,19 @@ def _in_one_view(held: HeldMarks, rows: Iterable[NamedMark]) -> Iterator[NamedMa
             first[key if other is None else (*key, mark.line)] = row
             continue
         is_wave = (other.mark.view or "").lower().startswith("wave")
-        _say(held, "view", other if is_wave else row)
+        _note(matched, "view", other if is_wave else row)
         if is_wave:
             first[key] = row
     return iter(first.values())
 
 
-def _once(held: HeldMarks, marks: Iterable[tuple[Annotation, NamedMark]]) -> Iterator[Annotation]:
+def _once(matched: MatchedMarks, marks: Iterable[tuple[Annotation, NamedMark]]) -> Iterator[Annotation]:
     """Yield the marks of a recording without those that are like an earlier one in everything."""
     seen: dict[Annotation, NamedMark] = {}
     for mark, each in marks:
         if mark in seen:
             first = seen[mark]
-            _say(held, "twice", each, f"as {first.table.name} line {first.mark.line}")
+            _note(matched, "twice", each, f"as {first.table.name} line {first.mark.line}")
         else:
             seen[mark] = each
             yield mark

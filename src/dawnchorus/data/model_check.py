@@ -12,19 +12,22 @@ from dawnchorus.inference.model import Model
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.types import Detection, RecordingTable
 
-HEARD_SCORE = 0.05
-"""Smallest score that is looked at."""
+LOWEST_SCORE = 0.05
+"""Lowest score of a detection that is compared with a label."""
 
 CALL_SCORE = 0.3
 """Smallest score of a window from which a clip may be taken as the species' call."""
 
 
-HEARD_NAME = "heard.parquet"
+DETECTIONS_NAME = "detections.parquet"
 """File of a model's detections next to clips that its scores chose."""
+
+_OLD_DETECTIONS_NAME = "heard.parquet"
+"""Its name before 2026-12."""
 
 
 def model_scores(table: RecordingsTable, model: Model, workers: int) -> ModelScores:
-    """Score the labelled recordings, and return where each species has its highest score."""
+    """Score labeled recordings, and return the detection with the highest score of each species."""
     best: dict[str, dict[str, Detection]] = {}
     for row, table_ in _score_rows(table, model, workers):
         by_name = best.setdefault(row.recording_id, {})
@@ -35,11 +38,14 @@ def model_scores(table: RecordingsTable, model: Model, workers: int) -> ModelSco
     return ModelScores(KnownClasses(model.labels), best)
 
 
-def call_times(table: RecordingsTable, model: Model, workers: int, *, out: Path) -> dict[str, list[float]]:
-    """Return, by recording_id, the middles [s] of the windows in which the labelled species is detected, best first.
+def call_times(table: RecordingsTable, model: Model, workers: int, *, folder: Path) -> dict[str, list[float]]:
+    """Return, by recording_id, window centers [s] with detections of the labeled species, best first.
 
-    What is heard is kept in the table `out`, so that it is not listened to again.
+    The detections are kept in `folder`, so recordings are not scored again when the same clips are prepared again.
     """
+    out = folder / _OLD_DETECTIONS_NAME
+    if not out.exists():
+        out = folder / DETECTIONS_NAME
     calls: dict[str, list[float]] = {}
     known = model.bundle.class_by_scientific_name
     for row, table_ in _score_rows(table, model, workers, out=out):
@@ -58,7 +64,7 @@ def _score_rows(
     if not rows:
         return
     paths = list(dict.fromkeys(table.file(row) for row in rows))
-    options = Options(min_score=HEARD_SCORE)
+    options = Options(min_score=LOWEST_SCORE)
     resume = out is not None
     run = identify(paths, options, model=model, out=out, resume=resume, workers=workers)
     for row in rows:

@@ -1,4 +1,4 @@
-"""Lists of species' names on this machine, in which the names of labels are looked up."""
+"""Checklists and other lists of species names on this machine."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from dawnchorus.errors import FormatError
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore
-from dawnchorus.taxonomy.checklists import Checklist, checklists_beside, installed_checklists, read_checklist
+from dawnchorus.taxonomy.checklists import Checklist, find_checklists, installed_checklists, read_checklist
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
 
 
 @dataclass(frozen=True)
 class NameLists:
-    """Names of species from all lists that are there."""
+    """Species names from all available checklists and models."""
 
     known: KnownClasses
     editions: tuple[str, ...]
@@ -27,17 +27,17 @@ class NameLists:
 def open_name_lists(
     store: ModelStore, source: Path, *, checklists: Sequence[Path] = (), own: Iterable[Label] = ()
 ) -> NameLists:
-    """Return the names of given checklists, the default model, those next to `source`, installed ones, and `own` ones.
+    """Open given checklists, the default model's labels, those near `source`, installed ones, and `own` names.
 
     Raises:
-        InputError, FormatError: a given checklist is not there, or is none.
+        InputError, FormatError: a given checklist does not exist or is invalid.
     """
     lists = [read_checklist(path) for path in checklists]
     bundle = store.find_installed(DEFAULT_MODEL)
     if bundle is not None:
         lists.append(Checklist(f"the labels of {DEFAULT_MODEL}", bundle.labels, {}))
     notes = []
-    for path in checklists_beside(source):
+    for path in find_checklists(source):
         try:
             lists.append(read_checklist(path))
         except FormatError as error:

@@ -1,4 +1,4 @@
-"""Preparation of a data set's clips: the recordings that have none yet, on all cores."""
+"""Preparation of missing clips of a data set, on all cores."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def prepare(
     wait_s: float = 0.0,
     report: Report = ignore_progress,
 ) -> PrepareSummary:
-    """Write the clips of every usable recording of `table` to `folder`; what is there already stays as it is.
+    """Write clips of all usable recordings of `table` to `folder`; existing clips are kept.
 
     `cleaner` does the recipe's cleaning, and is needed where it cuts speech; what is removed is written to
     `speech_folder`, if there is one.
@@ -180,7 +180,7 @@ def _cut_seconds(writer: ClipWriter, rows: Sequence[RecordingRow]) -> Iterator[t
 
 
 def _key(table: RecordingsTable, row: RecordingRow, recipe: Recipe, seed: int, calls: Sequence[float]) -> str:
-    identity: object = row.sound_hash
+    identity: object = row.audio_hash
     if identity is None:
         try:
             status = table.file(row).stat()

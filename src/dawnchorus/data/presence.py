@@ -1,4 +1,4 @@
-"""Species that are present, absent or not known in a stretch of a recording, by its row of the recordings table.
+"""Presence of species in segments of recordings: present, absent or not known.
 
 Training, validation, calibration, evaluation, the rule of promotion and the search for doubtful labels all ask here.
 """
@@ -25,14 +25,14 @@ MIN_OVERLAP_S = 0.25
 
 
 class Presence:
-    """Presence of some classes, in any stretch of any recording."""
+    """Presence of classes in segments of recordings."""
 
     def __init__(self, classes: Sequence[str], *, secondary: Secondary = "count") -> None:
         self._number = {name: k for k, name in enumerate(classes)}
         self._secondary = PRESENT if secondary == "count" else NOT_KNOWN
 
     def between(self, row: RecordingRow, start_s: float, end_s: float) -> PresenceArray:
-        """Return `PRESENT`, `ABSENT` or `NOT_KNOWN` for each class [classes], from start to end of a recording.
+        """Return `PRESENT`, `ABSENT` or `NOT_KNOWN` for each class [classes] in a segment.
 
         - Annotated recordings: what is marked there is present, all else is absent. Where a sound of unknown species
           is marked, nothing else is known.
@@ -72,12 +72,12 @@ def _mark(row: RecordingRow, start_s: float, end_s: float) -> dict[str, int]:
 
 
 def touches(mark: Annotation, start_s: float, end_s: float) -> bool:
-    """Return True if the mark, which may be a moment, is at least partly between start and end."""
+    """Return True if the annotation overlaps the segment or is a moment in it."""
     return mark.start_s < end_s and (mark.end_s > start_s or mark.start_s == mark.end_s == start_s)
 
 
 def is_without_birds(row: RecordingRow, start_s: float, end_s: float) -> bool:
-    """Return True if no species is in the recording from start to end: background, or annotated and not marked there.
+    """Return True if the segment is background, or annotated and without annotations.
 
     A mark that is only touched counts, also one without a species, as the sound may reach beyond it. Background of some
     species only is without birds, as long as no more than these are looked at.

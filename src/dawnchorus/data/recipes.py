@@ -1,4 +1,4 @@
-"""Rules by which recordings become clips."""
+"""Recipes for cutting recordings into clips."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_CHOICE_S = 600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Rules by which recordings become clips of one length.
+    """Settings for cutting recordings into clips.
 
     Raises:
         InputError: a value is out of range.
@@ -29,8 +29,8 @@ class Recipe:
     window_s: float = 5.0
     overlap_s: float = 0.0
     clip_selection: ClipSelection = "all"
-    """Windows to take: all of them, the first, some at random, those with the most sound, or those in which a model
-    hears the recording's species best (and with the most sound, where it does not hear it)."""
+    """Windows to select: all, the first, random ones, the loudest, or those with the highest model score for the
+    recording's species (the loudest where the model does not detect it)."""
     n_clips: int = 1
     """Number of "random", "loudest" or "scored" windows of each recording."""
     pad_mode: PadMode = "zeros"
@@ -51,21 +51,21 @@ class Recipe:
 
     @property
     def cleaning(self) -> Cleaning:
-        """Steps before the recording is cut into windows."""
+        """Cleaning before windows are cut."""
         return Cleaning(trim_db=self.trim_db, denoise=self.denoise, cut_speech=self.cut_speech)
 
     @property
     def window_samples(self) -> int:
-        """Samples in a clip."""
+        """Number of samples in a clip."""
         return round(self.window_s * self.rate_hz)
 
     @property
     def hop_samples(self) -> int:
-        """Samples from one window's start to the next one's."""
+        """Number of samples from the start of a window to the start of the next."""
         return self.window_samples - round(self.overlap_s * self.rate_hz)
 
     def as_json(self) -> dict[str, Any]:
-        """Return all fields, by their names in files."""
+        """Return all fields by their stored names."""
         return {_STORED_NAMES.get(name, name): value for name, value in asdict(self).items()}
 
 
@@ -74,6 +74,6 @@ _STORED_NAMES = {"clip_selection": "take", "pad_mode": "fill", "normalize": "nor
 
 
 def recipe_fields(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a stored recipe (`Recipe.as_json`) by the names of its fields."""
+    """Convert a stored recipe (`Recipe.as_json`) to current field names."""
     names = {stored_name: name for name, stored_name in _STORED_NAMES.items()}
     return {names.get(name, name): value for name, value in stored.items()}

@@ -31,7 +31,7 @@ COPIES = ("duplicate", "near_duplicate")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Annotation:
-    """One sound that somebody marked: seconds within the recording, and its frequencies where they are known."""
+    """An annotated sound, in seconds and, if known, with its frequencies."""
 
     start_s: float
     end_s: float
@@ -43,7 +43,7 @@ class Annotation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordingRow:
-    """Facts on a recording. None, or nothing in a tuple, means unknown."""
+    """Row of the recordings table; None and empty tuples mean unknown."""
 
     recording_id: str
     """Unique in the table: the source's own identifier, as XC580880, or else the path."""
@@ -59,7 +59,7 @@ class RecordingRow:
     """Species that are known not to be in it: BirdNET-Analyzer's negative folders."""
     annotations: tuple[Annotation, ...] = ()
     is_annotated: bool = False
-    """True if `annotations` are all that is in it: somebody listened. Without any, there is nothing in it."""
+    """True if `annotations` are complete; without any, the recording contains no species."""
     kind: str = "focal"
     """"focal" (of one species), "soundscape" (annotated, or of many) or "background" (no species in it)."""
 
@@ -89,7 +89,7 @@ class RecordingRow:
     content_hash: str | None = None
     """Digest of the file's bytes, by which an import knows the file again: see `dawnchorus.data.identity`."""
 
-    sound_hash: str | None = None
+    audio_hash: str | None = None
     """sha256 of the decoded samples (mono, 16 bit), so it outlives new tags and lossless recoding."""
     problems: tuple[str, ...] = ()
     """Findings of a check: see `dawnchorus.data.check`."""
@@ -97,11 +97,11 @@ class RecordingRow:
     """The recording_id of an earlier row with the same sound, exactly or nearly."""
     label_check: str | None = None
     """Outcome of comparing the label with a model: see `LABEL_CHECKS` of `dawnchorus.data.check`."""
-    heard_species: str | None = None
-    """Scientific name of another species than the label's that a model hears; its highest score, and where."""
-    heard_score: float | None = None
-    heard_start_s: float | None = None
-    heard_end_s: float | None = None
+    detected_species: str | None = None
+    """Scientific name of a species other than the label's that a model detected, with its highest score and clip."""
+    detected_score: float | None = None
+    detected_start_s: float | None = None
+    detected_end_s: float | None = None
     given_group: str | None = None
     """A group that the source names: its recordings must not be separated."""
     group: str | None = None
@@ -116,7 +116,7 @@ class RecordingRow:
 
     @property
     def is_unlabelled(self) -> bool:
-        """True if nothing is known of what is in it: no species, not annotated, and no background."""
+        """True if nothing is known about the species in it."""
         return self.scientific_name is None and not self.is_annotated and self.kind != "background"
 
 
@@ -135,38 +135,43 @@ _TYPES: dict[str, pa.DataType] = {
     "problems": pa.list_(pa.string()),
     "annotations": pa.list_(_ANNOTATION),
     **dict.fromkeys(("latitude", "longitude", "duration_s"), pa.float64()),
-    **dict.fromkeys(("heard_score", "heard_start_s", "heard_end_s"), pa.float64()),
+    **dict.fromkeys(("detected_score", "detected_start_s", "detected_end_s"), pa.float64()),
     **dict.fromkeys(("rate_hz", "n_channels"), pa.int32()),
     "n_bytes": pa.int64(),
     "is_annotated": pa.bool_(),
 }
 SCHEMA = pa.schema([(field.name, _TYPES.get(field.name, pa.string())) for field in fields(RecordingRow)])
 _REQUIRED = {"recording_id", "path", "kind"}
+_RENAMED_COLUMNS = {
+    "sound_hash": "audio_hash",
+    **{f"heard_{name}": f"detected_{name}" for name in ("species", "score", "start_s", "end_s")},
+}
+"""Columns of tables that were written before 2026-12, and their names today."""
 
 
 @dataclass(frozen=True)
 class RecordingsTable:
-    """The rows of a data set, and the folder that their paths are relative to."""
+    """Rows of a data set, and the folder that paths are relative to."""
 
     folder: Path
     rows: tuple[RecordingRow, ...]
 
     def file(self, row: RecordingRow) -> Path:
-        """Return the path of the recording."""
+        """Return the path of a recording."""
         return self.folder / row.path
 
     def with_rows(self, rows: Iterable[RecordingRow]) -> RecordingsTable:
-        """Return the same data set with other rows."""
+        """Return the data set with other rows."""
         return RecordingsTable(self.folder, tuple(rows))
 
 
 def table_path(data_set: Path) -> Path:
-    """Return the path of the table of a data set that is named by its folder or by the table itself."""
+    """Return the path of a data set's table, given its folder or the table itself."""
     return data_set if data_set.suffix == ".parquet" else data_set / TABLE_NAME
 
 
 def write_table(table: RecordingsTable) -> Path:
-    """Write the table into its folder, whole or not at all, and give its path.
+    """Write the table into its folder atomically, and return its path.
 
     Raises:
         InputError: two rows have the same recording_id.
@@ -191,7 +196,7 @@ def read_table(data_set: Path) -> RecordingsTable:
 
     Raises:
         InputError: there is none.
-        FormatError: it is no table of ours, or of a newer version.
+        FormatError: it is not a table of ours, or of a newer version.
     """
     path = table_path(data_set)
     if not path.is_file():
@@ -209,7 +214,8 @@ def read_table(data_set: Path) -> RecordingsTable:
             subject=path,
         )
     with reading_parquet(path):
-        known = _known_columns(path, table)
+        renamed = table.rename_columns([_RENAMED_COLUMNS.get(name, name) for name in table.column_names])
+        known = _known_columns(path, renamed)
     return RecordingsTable(path.parent, tuple(_row(path, fields) for fields in known.to_pylist()))
 
 
@@ -241,7 +247,7 @@ def _row(path: Path, fields: dict[str, Any]) -> RecordingRow:
 
 
 def select_split(table: RecordingsTable, split: str) -> list[RecordingRow]:
-    """Return the recordings of a split that are not missing; "all": of every split.
+    """Return the existing recordings of a split, or with "all" those of every split.
 
     Raises:
         InputError: there are none.
@@ -258,7 +264,7 @@ def select_split(table: RecordingsTable, split: str) -> list[RecordingRow]:
 
 
 def select_per_species(rows: Sequence[RecordingRow], n: int) -> tuple[list[int], dict[str, list[int]]]:
-    """Return the indices of the first `n` rows of each species, and by species those of the rows that are left out.
+    """Return indices of the first `n` rows of each species, and those left out, by species.
 
     A row counts for the species that it is of, or else for each that is marked in it, and is taken if one of these has
     fewer than `n`. Rows of no species (background, negatives, unlabelled) are all taken.
@@ -277,18 +283,18 @@ def select_per_species(rows: Sequence[RecordingRow], n: int) -> tuple[list[int],
 
 
 def usable(rows: Iterable[RecordingRow], *, copies: bool) -> list[RecordingRow]:
-    """Return the rows of recordings that can be used; with `copies`, those that another row has as well."""
+    """Return rows of usable recordings, including duplicates if `copies`."""
     return [row for row in rows if not blocking_problems(row, copies=copies)]
 
 
 def blocking_problems(row: RecordingRow, *, copies: bool) -> list[str]:
-    """Return the problems because of which a recording cannot be used; being a copy is none with `copies`."""
+    """Return problems that make a recording unusable; being a duplicate counts unless `copies`."""
     blocking = UNUSABLE if copies else (*UNUSABLE, *COPIES)
     return [problem for problem in blocking if problem in row.problems]
 
 
 def species_of(rows: Sequence[RecordingRow]) -> list[str]:
-    """Return the scientific names of recordings and annotations, in alphabetical order."""
+    """Return the sorted scientific names in rows and their annotations."""
     names = {row.scientific_name for row in rows if row.scientific_name}
     names |= {a.scientific_name for row in rows for a in row.annotations if a.scientific_name}
     return sorted(names)

@@ -1,4 +1,4 @@
-"""Relations between recordings that must not be separated: clips of one recording, copies, one recordist's day."""
+"""Relations between recordings that must stay in one split: clips, copies, or the same recordist and day."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MIN_OFFSET_S = 2
 """Every number is a multiple of a shorter clip's length."""
 
 _MIN_DIGITS = 4
-"""With so many digits a name is a file's, and not one that a person gave to a series."""
+"""Minimum number of digits in a name that identifies a file rather than a series."""
 
 _WEAK = 5
 _WORD = 4
@@ -73,7 +73,7 @@ _NO_NAMES = frozenset(
 
 
 def same_recordist_and_day(row: RecordingRow) -> str | None:
-    """Return recordist, location and day, which make recordings alike; None if the recordist or day is not known."""
+    """Return recordist, location and day as a key; None if recordist or day is unknown."""
     if not row.recordist or not row.date or len(row.date) < len("2026-05-01"):
         return None
     folder = "" if row.latitude is None or row.longitude is None else f"{row.latitude:.2f},{row.longitude:.2f}"
@@ -217,7 +217,7 @@ def _cut_keys(rows: Sequence[RecordingRow]) -> Keys:
 
 @dataclass(frozen=True)
 class Mark:
-    """Number that tells a file from others of a series; `end` if there are two."""
+    """A number or letter that distinguishes a file within a series; `end` for the second of two."""
 
     row: int
     number: int
@@ -227,7 +227,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Series:
-    """Files of one folder whose names differ in a mark only."""
+    """Files of one folder whose names differ only in a mark."""
 
     folder: str
     base: str
@@ -238,12 +238,12 @@ class Series:
 
     @property
     def members(self) -> tuple[int, ...]:
-        """Numbers of the rows."""
+        """Row indices."""
         return tuple(mark.row for mark in self.marks)
 
     @property
     def is_set_off(self) -> bool:
-        """True if no number is a part of the word that it follows."""
+        """True if no number is directly attached to a word."""
         return all(mark.is_set_off for mark in self.marks)
 
 
@@ -360,7 +360,7 @@ _READERS: tuple[tuple[Read, Callable[[Series, int, RecordingRow], bool]], ...] =
 
 @dataclass(frozen=True)
 class Numbered:
-    """Files whose names differ in a number or letter only."""
+    """Files whose names differ only in a number or letter."""
 
     cut: tuple[Series, ...]
     """Clips of one recording each."""
@@ -406,14 +406,14 @@ def _numbered_keys(rows: Sequence[RecordingRow]) -> Keys:
 
 
 def undecided_series(rows: Sequence[RecordingRow]) -> Iterator[list[RecordingRow]]:
-    """Yield series of files of one length, or of unknown ones, whose names do not tell if one recording was cut."""
+    """Yield numbered series that may be parts of one recording, judging by their lengths."""
     for series in _number_rows(rows).undecided:
         yield [rows[k] for k in series.members]
 
 
 @dataclass(frozen=True)
 class Relation:
-    """One reason to keep recordings together: they share a key."""
+    """A reason to keep recordings in one split: a shared key."""
 
     name: str
     keys: Callable[[Sequence[RecordingRow]], Keys]
@@ -447,13 +447,13 @@ RELATIONS: tuple[Relation, ...] = (
     Relation("cut from the same recording", _cut_keys, "times or a part in its name"),
     Relation("numbered clips of the same recording", _numbered_keys, "a number that is known to be a clip's"),
     Relation(
-        "the same sound", partial(_by_row, lambda row: row.sound_hash), "been listened to; run `dawnchorus data check`"
+        "the same sound", partial(_by_row, lambda row: row.audio_hash), "been decoded; run `dawnchorus data check`"
     ),
     Relation(
         "nearly the same sound",
         partial(_by_row, lambda row: row.duplicate_of or row.recording_id),
-        "been listened to; run `dawnchorus data check`",
-        is_known=lambda row: row.sound_hash is not None,
+        "been decoded; run `dawnchorus data check`",
+        is_known=lambda row: row.audio_hash is not None,
     ),
     Relation(
         "files of the same bytes",
@@ -468,7 +468,7 @@ SAME_RECORDING = tuple(relation for relation in RELATIONS if relation.is_of_one_
 
 
 def assign_groups(rows: Sequence[RecordingRow], relations: Sequence[Relation] = RELATIONS) -> list[int]:
-    """Return the number of each row's group; rows that any relation joins, directly or over others, have the same."""
+    """Return the group index of each row; directly or indirectly related rows share one."""
     parent = list(range(len(rows)))
     for relation in relations:
         first: dict[str, int] = {}
@@ -488,7 +488,7 @@ def _find_root(parent: list[int], k: int) -> int:
 
 @dataclass(frozen=True)
 class Leak:
-    """Two recordings on two sides that should be on one, and why."""
+    """Two related recordings in different splits, with the reason."""
 
     relation: str
     first: RecordingRow
@@ -496,7 +496,7 @@ class Leak:
 
 
 def find_leaks(rows: Sequence[RecordingRow], split_of: Callable[[RecordingRow], str | None]) -> Iterator[Leak]:
-    """Yield, for every relation, each recording with a related one in another split."""
+    """Yield, for every relation, recordings with a related one in another split."""
     for relation in RELATIONS:
         first: dict[str, RecordingRow] = {}
         for row, keys in zip(rows, relation.keys(rows), strict=True):
@@ -510,14 +510,14 @@ def find_leaks(rows: Sequence[RecordingRow], split_of: Callable[[RecordingRow], 
 
 @dataclass(frozen=True)
 class Coverage:
-    """Number of recordings in which a relation could be looked for."""
+    """Number of recordings that have the data for a relation."""
 
     relation: Relation
     n_known: int
 
 
 def check_coverage(rows: Sequence[RecordingRow]) -> tuple[Coverage, ...]:
-    """Return for each relation how many rows have what it needs."""
+    """Return, for each relation, the number of rows that have the data for it."""
     return tuple(
         Coverage(
             relation,
@@ -528,5 +528,5 @@ def check_coverage(rows: Sequence[RecordingRow]) -> tuple[Coverage, ...]:
 
 
 def n_longer_than_fingerprints(rows: Sequence[RecordingRow]) -> int:
-    """Return how many recordings are longer than what is compared by sound."""
+    """Return the number of recordings longer than their fingerprints."""
     return sum((row.duration_s or 0.0) > MAX_S for row in rows)

@@ -1,4 +1,4 @@
-"""Splitting a data set so that nothing that belongs together is on two sides, and showing what would leak otherwise."""
+"""Grouped train/validation/test splits, and a leakage report."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from dawnchorus.data.relations import (
 )
 from dawnchorus.errors import InputError
 
-DEFAULT_PARTS: dict[str, float] = dict(zip(SPLITS, (0.7, 0.15, 0.15), strict=True))
+DEFAULT_RATIOS: dict[str, float] = dict(zip(SPLITS, (0.7, 0.15, 0.15), strict=True))
 
 
 def split_table(
     table: RecordingsTable, ratios: Mapping[str, float], *, seed: int, keep: bool = False
 ) -> RecordingsTable:
-    """Set `group` and `split` of the table: groups stay whole, and each species has its share of every split.
+    """Assign groups and splits; groups stay together, and each species gets its share of every split.
 
     With `keep`, recordings that have a split already keep it, and those of the same group join them.
 
@@ -61,7 +61,7 @@ def split_table(
 
 
 def assign_splits(table: RecordingsTable, split_of: Mapping[str, str | None]) -> RecordingsTable:
-    """Return the table with the split of each recording that has one in `split_of`, and the groups of usable ones."""
+    """Return the table with splits from `split_of` and the groups of usable recordings."""
     in_groups = usable(table.rows, copies=True)
     numbers = {row.recording_id: number for row, number in zip(in_groups, assign_groups(in_groups), strict=True)}
     return table.with_rows(
@@ -75,7 +75,7 @@ def assign_splits(table: RecordingsTable, split_of: Mapping[str, str | None]) ->
 
 
 def fold_ratios(n_folds: int) -> dict[str, float]:
-    """Return equal shares for fold0, fold1...
+    """Return equal ratios for fold0, fold1, ...
 
     Raises:
         InputError: fewer than two.
@@ -126,7 +126,7 @@ def _assign_groups(
 
 @dataclass(frozen=True)
 class LeakReport:
-    """Relations across the table's split, and across a random one."""
+    """Numbers of related recordings across splits, for the table's split and random ones."""
 
     leaks: tuple[Leak, ...]
     n_tested: int
@@ -144,7 +144,7 @@ class LeakReport:
     coverage: tuple[Coverage, ...]
     """Number of them in which each relation could be looked for."""
     undecided: tuple[tuple[RecordingRow, ...], ...]
-    """Short recordings with running numbers of which nothing tells if they are clips of one."""
+    """Series of short numbered recordings that may be clips of one recording."""
     n_long: int
     """Recordings of which only the start was compared by sound."""
 
@@ -153,7 +153,7 @@ N_RANDOM = 20
 
 
 def leak_report(rows: Sequence[RecordingRow], *, seed: int) -> LeakReport:
-    """Compare the rows' split with random ones of the same sizes.
+    """Compare leaks of the rows' split with those of random splits of the same sizes.
 
     Raises:
         InputError: no row has a split.
@@ -186,7 +186,7 @@ def leak_report(rows: Sequence[RecordingRow], *, seed: int) -> LeakReport:
 
 @dataclass(frozen=True)
 class SplitGap:
-    """A split that has no recordings of some species."""
+    """Species that a split has no recordings of."""
 
     split: str
     n_missing: int
@@ -200,7 +200,7 @@ class SplitGap:
 
 
 def split_gaps(rows: Sequence[RecordingRow], splits: Sequence[str]) -> Iterator[SplitGap]:
-    """Yield the splits that lack species of the rows that have a split."""
+    """Yield splits that lack species."""
     split_rows = [row for row in rows if row.split is not None]
     groups = _group_by_label(split_rows, assign_groups(split_rows))
     for split in splits:

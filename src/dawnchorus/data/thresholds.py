@@ -1,4 +1,4 @@
-"""Prepared clips without those that are too quiet, too flat, or of a species with too few."""
+"""Removal of prepared clips that are too quiet, too flat, or of too rare species."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class ClipThresholds:
-    """Lower limits for clips that are kept; 0 keeps all."""
+    """Lower limits for clips and species; 0 keeps all."""
 
     min_rms: float = 0.0
     """Root mean square of its samples, full scale 1."""
@@ -33,7 +33,7 @@ class ClipThresholds:
 
 @dataclass(frozen=True)
 class Excluded:
-    """Clips that were left out, by reason, and what is left."""
+    """Numbers of clips left out by reason, and of those kept."""
 
     n_quiet: int
     n_flat: int
@@ -44,7 +44,7 @@ class Excluded:
 
 
 def apply_thresholds(folder: Path, thresholds: ClipThresholds, *, n_workers: int) -> Excluded:
-    """Leave the clips below the thresholds out of the table of clips; their samples stay in the files.
+    """Remove clips below the thresholds from the table of clips; their samples stay on disk.
 
     Raises:
         InputError: no clip is left.

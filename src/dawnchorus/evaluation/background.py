@@ -28,7 +28,7 @@ GROUP_S = 60.0
 
 @dataclass(frozen=True)
 class BackgroundScore:
-    """Scores of the windows without birds of one recording, each the highest of the species that are not in it."""
+    """Scores of one recording's windows without birds, each the maximum over absent species."""
 
     recording_id: str
     highest: float
@@ -39,7 +39,7 @@ class BackgroundScore:
 
 @dataclass(frozen=True)
 class FalseAlarms:
-    """Windows with a species that is not there, from one score on."""
+    """False positives at one minimum score."""
 
     min_score: float
     n_alarms: int
@@ -57,15 +57,16 @@ class FalseAlarms:
 
 @dataclass(frozen=True)
 class BackgroundTest:
-    """Scores of all recordings that are without birds, or in part, the highest first."""
+    """Scores of recordings that contain no birds in whole or in part, the highest first."""
 
     n_recordings: int
-    n_in_part: int
-    """Annotated recordings of them, of which only the windows count in which nothing is marked."""
+    n_partial: int
+    """Annotated ones among them, of which only the windows without annotations count."""
     n_species: int
-    """Species that are absent from some of the recordings: the others are not judged."""
-    n_not_judged: int
-    n_heard: int
+    """Species that are absent from some of the recordings."""
+    n_species_unmeasured: int
+    """Species of the model that are absent from none of them."""
+    n_with_detections: int
     """Recordings in which a species scores `min_score` or more."""
     min_score: float
     """The score from which `identify` shows a species by default."""
@@ -79,13 +80,13 @@ class BackgroundTest:
     recordings: tuple[BackgroundScore, ...]
 
     def as_record(self) -> dict[str, Any]:
-        """Return the figures of all recordings together."""
+        """Return summary figures over all recordings."""
         names = (
             "n_recordings",
-            "n_in_part",
+            "n_partial",
             "n_species",
-            "n_not_judged",
-            "n_heard",
+            "n_species_unmeasured",
+            "n_with_detections",
             "min_score",
             "highest",
             "percentile_95",
@@ -96,10 +97,10 @@ class BackgroundTest:
 
     def __str__(self) -> str:
         first = self.recordings[0]
-        in_part = f" (of {self.n_in_part} the time between marks)" if self.n_in_part else ""
+        in_part = f" (of {self.n_partial} the time between marks)" if self.n_partial else ""
         return (
             f"highest score {self.highest:.3f} ({first.scientific_name} in {first.recording_id}), 95th percentile "
-            f"{self.percentile_95:.3f}; from {self.min_score:g} on in {self.n_heard} of "
+            f"{self.percentile_95:.3f}; from {self.min_score:g} on in {self.n_with_detections} of "
             f"{counted(self.n_recordings, 'background recording')}{in_part}; false alarms per hour: "
             f"{', '.join(map(str, self.false_alarms))}, in "
             f"{_format_rate(60 * self.scored_h)} minutes, of {self.n_species} species"
@@ -112,7 +113,7 @@ def _format_rate(value: float) -> str:
 
 
 def measure_background(scores: Scores) -> BackgroundTest | None:
-    """Measure the scores in background recordings; None where there are none.
+    """Measure scores in background recordings; None without such recordings.
 
     Background, and the windows of annotated recordings in which nothing is marked. Of a recording that is known to be
     without some species, as BirdNET-Analyzer's negatives are, only these count.
@@ -133,10 +134,10 @@ def measure_background(scores: Scores) -> BackgroundTest | None:
     highest = [each.highest for each in results]
     return BackgroundTest(
         n_recordings=len(results),
-        n_in_part=sum(bool(each.row.annotations) for each in recordings),
+        n_partial=sum(bool(each.row.annotations) for each in recordings),
         n_species=int(is_judged.sum()),
-        n_not_judged=int((~is_judged).sum()),
-        n_heard=sum(score >= DEFAULT_MIN_SCORE for score in highest),
+        n_species_unmeasured=int((~is_judged).sum()),
+        n_with_detections=sum(score >= DEFAULT_MIN_SCORE for score in highest),
         min_score=DEFAULT_MIN_SCORE,
         highest=max(highest),
         percentile_95=float(np.percentile(highest, PERCENTILE)),
@@ -218,7 +219,7 @@ def _interval(counts: npt.NDArray[np.float64], hours: npt.NDArray[np.float64], n
 
 
 def describe_unmeasured(*, model: str) -> str:
-    """Return the warning for a model that no held-out recording was scored with."""
+    """Return the warning for a model without held-out recordings."""
     return (
         f"warning: no recordings are held out for validation, so it is not measured what {model} detects in noise, nor "
         f"how many false alarms it gives in an hour. Measure it with `dawnchorus evaluate`."
@@ -226,19 +227,20 @@ def describe_unmeasured(*, model: str) -> str:
 
 
 def describe_background(test: BackgroundTest | None, *, model: str, activation: Activation) -> Iterator[str]:
-    """Yield sentences on a model's scores in background, with advice if they are high."""
+    """Yield sentences on scores in background, with advice if they are high."""
     if test is None:
         yield (
             f"warning: none of these recordings is without birds, so it is not known what {model} detects in noise, "
             f"nor how many false alarms it gives in an hour. Add some, as a folder 'noise', and split again."
         )
         return
-    if test.n_not_judged:
+    if test.n_species_unmeasured:
         yield (
-            f"warning: no recording is without the other {test.n_not_judged} of {test.n_species + test.n_not_judged} "
-            f"species, so it is not known how often {model} detects these in noise."
+            f"warning: no recording is without the other {test.n_species_unmeasured} of "
+            f"{test.n_species + test.n_species_unmeasured} species, so it is not known how often {model} detects these "
+            f"in noise."
         )
-    if not test.n_heard:
+    if not test.n_with_detections:
         yield f"background: {model}: {test}"
         return
     remedy = (

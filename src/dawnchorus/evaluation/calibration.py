@@ -15,7 +15,7 @@ RIDGE = 1e-3
 
 
 def fit_calibration(scores: FloatArray, truth: npt.NDArray[np.bool_], *, n_recordings: int) -> Calibration | None:
-    """Fit sigmoid(scale * log odds + offset), which makes scores [windows, classes] probabilities (Platt, 1999).
+    """Fit Platt scaling of scores [windows, classes] to probabilities (Platt, 1999).
 
     Scores of NaN are left out: it is not known whether the species is there.
 

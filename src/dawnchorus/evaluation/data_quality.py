@@ -16,7 +16,7 @@ from dawnchorus.models.bundle import Bundle
 
 @dataclass(frozen=True)
 class TrainingOverlap:
-    """A recording that the bundle was trained on, itself or a relative of it."""
+    """A recording that the bundle was trained on, or a relative of one."""
 
     recording_id: str
     trained_as: str
@@ -26,7 +26,7 @@ class TrainingOverlap:
 
 @dataclass(frozen=True)
 class LabelIssue:
-    """A recording for which the bundle predicts another species than its label, and never the labelled one."""
+    """A recording in which the bundle detects another species and never the labeled one."""
 
     recording_id: str
     label: str
@@ -35,14 +35,14 @@ class LabelIssue:
 
 
 def find_training_overlap(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[TrainingOverlap, ...]:
-    """Find the rows that the bundle was trained on, or on a relative of, by the table of recordings it carries.
+    """Find rows that are, or are related to, recordings in the bundle's table of training data.
 
     Sounds are compared where both data sets were checked (`dawnchorus data check`), identifiers elsewhere, and the
     relations of `dawnchorus.data.relations` that a bundle's table tells. A bundle without a table is taken at its word.
     """
     trained = _training_rows(bundle)
     by_id = {row.recording_id: row for row in trained}
-    by_sound = {row.sound_hash: row for row in trained if row.sound_hash}
+    by_audio = {row.audio_hash: row for row in trained if row.audio_hash}
     by_content = {row.content_hash: row for row in trained if row.content_hash}
     by_original = {row.duplicate_of or row.recording_id: row for row in trained}
     relatives = _relatives(trained, rows)
@@ -51,11 +51,11 @@ def find_training_overlap(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple
         for row in rows:
             same = by_id.get(row.recording_id)
             similar = by_original.get(row.duplicate_of or row.recording_id)
-            if row.sound_hash in by_sound:
-                yield TrainingOverlap(row.recording_id, by_sound[row.sound_hash].recording_id, "the same sound")
+            if row.audio_hash in by_audio:
+                yield TrainingOverlap(row.recording_id, by_audio[row.audio_hash].recording_id, "the same sound")
             elif row.content_hash in by_content:
                 yield TrainingOverlap(row.recording_id, by_content[row.content_hash].recording_id, "the same file")
-            elif same is not None and not (row.sound_hash and same.sound_hash) and is_same_recording(row, same):
+            elif same is not None and not (row.audio_hash and same.audio_hash) and is_same_recording(row, same):
                 yield TrainingOverlap(row.recording_id, same.recording_id, "the same identifier")
             elif similar is not None and row.duplicate_of != similar.duplicate_of:
                 yield TrainingOverlap(row.recording_id, similar.recording_id, "nearly the same sound")
@@ -80,7 +80,7 @@ NAMED_RELATIONS = tuple(
     for relation in SAME_RECORDING
     if relation.name not in ("the same sound", "nearly the same sound", "files of the same bytes", "the same file")
 )
-"""Relations that names and groups tell, also between two data sets."""
+"""Relations that can be checked by names and groups, also between two data sets."""
 
 
 def _relatives(trained: Sequence[RecordingRow], rows: Sequence[RecordingRow]) -> dict[str, TrainingOverlap]:
@@ -99,7 +99,7 @@ def _relatives(trained: Sequence[RecordingRow], rows: Sequence[RecordingRow]) ->
 
 
 def overlap_notes(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[str, ...]:
-    """Say which relations between `rows` and the bundle's training recordings could not be looked for."""
+    """Describe relations between `rows` and the training recordings that could not be checked."""
     trained = _training_rows(bundle)
     if not trained:
         return (
@@ -109,7 +109,7 @@ def overlap_notes(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[str, ..
     missing = [
         name
         for name, is_known in (
-            ("sounds (run `dawnchorus data check` on both data sets)", lambda row: row.sound_hash is not None),
+            ("sounds (run `dawnchorus data check` on both data sets)", lambda row: row.audio_hash is not None),
             ("archive numbers", lambda row: bool(ARCHIVE.keys([row])[0])),
             ("recorders and start times", lambda row: bool(RECORDER.keys([row])[0])),
         )
@@ -120,7 +120,7 @@ def overlap_notes(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[str, ..
 
 
 def find_label_issues(scores: Scores) -> tuple[LabelIssue, ...]:
-    """Find recordings of one species whose label the scores contradict in every window, the highest scores first."""
+    """Find labels that the scores contradict in every window, highest scores first."""
     best, truth = scores.by_recording("max")
     strongest = best_index(best)
     issues = []

@@ -104,7 +104,7 @@ class SpeciesResult:
 
 @dataclass(frozen=True)
 class SampleSize:
-    """Numbers of recordings and species that a figure is computed from."""
+    """Numbers of recordings and species behind a figure."""
 
     n_recordings: int
     n_species: int
@@ -115,7 +115,7 @@ class SampleSize:
 
 @dataclass(frozen=True)
 class UnknownSpecies:
-    """A species of the recordings that the model does not know."""
+    """A species in the data set that is not a class of the model."""
 
     scientific_name: str
     n_recordings: int
@@ -123,7 +123,7 @@ class UnknownSpecies:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Differences of the metrics of two bundles, on the recordings and species that both have."""
+    """Differences in metrics between two bundles, on recordings and species that both cover."""
 
     counted: SampleSize
     n_drawn: int
@@ -132,13 +132,13 @@ class Comparison:
 
     @property
     def interval_note(self) -> str | None:
-        """Say which differences have intervals that say nothing."""
+        """Describe differences whose intervals are not informative."""
         return describe_no_width(self.first_minus_other, self.n_drawn)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All of it."""
+    """Results of evaluating one bundle on a data set."""
 
     model: str
     bundle_id: str
@@ -162,19 +162,19 @@ class Evaluation:
     counted: dict[str, SampleSize]
     """By metric of recordings."""
     with_unknown: dict[str, Interval]
-    """Metrics for which species that the model does not know count as never found; empty where it knows all."""
+    """Metrics that count unknown species as never detected; empty if the model knows all species."""
     by_window: dict[str, float]
     species: tuple[SpeciesResult, ...]
     confusion: npt.NDArray[np.int64]
     """[species, species]: recordings of the one for which the other has the best score."""
     calibration_error: float
     reliability: tuple[tuple[float, float, int], ...]
-    """In each tenth of the score: mean score, share that is right, number of windows and species."""
+    """In each tenth of the score: mean score, share of correct detections, number of windows and species."""
     calibrated_error: float | None
     """The same of the probabilities that the bundle's calibration makes of the scores; None: it has none."""
     calibrated_reliability: tuple[tuple[float, float, int], ...]
     background: BackgroundTest | None
-    """Scores where there is no bird; None: there is no background recording."""
+    """Scores in background recordings; None if there are none."""
     events: dict[str, EventCounts]
     """By threshold, where there are annotations."""
     n_unknown_marks: int
@@ -186,29 +186,29 @@ class Evaluation:
 
     @property
     def background_notes(self) -> tuple[str, ...]:
-        """Return sentences that explain the scores in background."""
+        """Return sentences on the scores in background."""
         return tuple(describe_background(self.background, model=self.model, activation=self.activation))
 
     def counted_with_unknown(self, name: str) -> SampleSize:
-        """Return how many recordings and species a metric of `with_unknown` is of."""
+        """Return the numbers of recordings and species behind a metric of `with_unknown`."""
         known = self.counted[name]
         n_more = 0 if name in OF_ALL_RECORDINGS else self.n_unknown_recordings
         return SampleSize(known.n_recordings + n_more, known.n_species + len(self.unknown_species))
 
     @property
     def calibration_size(self) -> str:
-        """Say how many decisions the calibration errors are of."""
+        """Describe the number of decisions behind the calibration errors."""
         return f"{counted(self.n_windows, 'window')}, {self.n_known_species} species"
 
     @property
     def interval_note(self) -> str | None:
-        """Say which metrics have intervals that say nothing."""
+        """Describe metrics whose intervals are not informative."""
         with_unknown = {f"{name} with unknown species": each for name, each in self.with_unknown.items()}
         return describe_no_width({**self.by_recording, **with_unknown}, self.n_recordings)
 
     @property
     def coverage_notes(self) -> tuple[str, ...]:
-        """Say which recordings and species the figures are of, and which are left out; unknown species come first."""
+        """Describe which recordings and species are evaluated and left out, unknown species first."""
         return tuple(_describe_coverage(self))
 
     def as_json(self) -> dict[str, Any]:
@@ -219,14 +219,14 @@ class Evaluation:
         return {"schema": SCHEMA, **fields}
 
     def as_record(self) -> dict[str, Any]:
-        """Return what a run keeps of it: the bundle, and each metric of recordings with its interval."""
+        """Return the fields stored in a run: the bundle, and metrics of recordings with intervals."""
         names = ("bundle_id", "n_recordings", "n_unknown_recordings", "pool", "secondary")
         fields = {name: getattr(self, name) for name in names}
         return {**fields, "metrics": {name: vars(value) for name, value in self.by_recording.items()}}
 
 
 def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluation:
-    """Return every metric of scores that were made with the bundle."""
+    """Compute all metrics from a bundle's scores."""
     by_recording, truth = scores.by_recording(pool)
     known = scores.known_scores
     n_model_species = sum(label.kind == "species" for label in bundle.labels)
@@ -273,7 +273,7 @@ def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluati
 
 
 def compare(first: Scores, second: Scores, *, pool: Pool = "mean") -> Comparison:
-    """Compare two bundles, on the recordings and species that both have."""
+    """Compare two bundles on recordings and species that both cover."""
     classes = [name for name in first.classes if name in second.classes]
     ids = [row.recording_id for row in first.rows]
     other = {row.recording_id: k for k, row in enumerate(second.rows)}
@@ -395,7 +395,7 @@ def _species(
 
 
 def count_confusions(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Count, for each species, the best-scoring class of its rows [species, species]."""
+    """Return the confusion matrix [species, species] of best-scoring classes."""
     table = np.zeros((truth.shape[1], truth.shape[1]), np.int64)
     best = classification.best_index(scores)
     for k in np.flatnonzero(truth.any(1)).tolist():
@@ -407,9 +407,9 @@ def _reliability(scores: npt.NDArray[np.float64], truth: npt.NDArray[np.bool_]) 
     known = ~np.isnan(scores)
     stated, correct = scores[known], truth[known]
     bins = np.minimum((stated * 10).astype(int), 9)
-    bins_shown = []
+    points = []
     for k in range(10):
         here = bins == k
         if here.any():
-            bins_shown.append((float(stated[here].mean()), float(correct[here].mean()), int(here.sum())))
-    return tuple(bins_shown)
+            points.append((float(stated[here].mean()), float(correct[here].mean()), int(here.sum())))
+    return tuple(points)

@@ -1,4 +1,4 @@
-"""Events in annotated soundscapes: which marked sounds are found, and which finds are marked."""
+"""Event detection metrics in annotated soundscapes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ THRESHOLDS = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 @dataclass(frozen=True)
 class EventCounts:
-    """At one threshold: events found, those of them that touch a marked sound of their species, and the reverse."""
+    """Counts of predicted and annotated events at one threshold, and how many match."""
 
     n_predicted: int
     n_correct: int
@@ -28,21 +28,21 @@ class EventCounts:
 
     @property
     def precision(self) -> float:
-        """The share of predicted events that are right."""
+        """Share of predicted events that are correct."""
         return self.n_correct / self.n_predicted if self.n_predicted else float("nan")
 
     @property
     def recall(self) -> float:
-        """The share of marked sounds that are detected."""
+        """Share of annotated events that are detected."""
         return self.n_recalled / self.n_annotated if self.n_annotated else float("nan")
 
     def as_json(self) -> dict[str, Any]:
-        """Return counts and shares."""
+        """Return the counts and shares for JSON."""
         return {**vars(self), "precision": self.precision, "recall": self.recall}
 
 
 def count_events(scores: Scores) -> dict[str, EventCounts]:
-    """Count in annotated recordings, by threshold; nothing where none is annotated.
+    """Count events in annotated recordings by threshold; empty if no recording is annotated.
 
     A recording in which somebody listened and marked nothing is annotated: each event found there is wrong. An event
     that touches no mark of its species, but one without a species, is not counted.
@@ -75,7 +75,7 @@ def _touch(marks: Sequence[Annotation], start_s: float, end_s: float) -> bool:
 
 
 def join_windows(start_s: FloatArray, window_s: float) -> list[tuple[float, float]]:
-    """Return start and end of each segment that windows cover without a gap; `start_s` [windows] rises."""
+    """Join overlapping windows, sorted by `start_s` [windows], to (start, end) segments."""
     joined: list[tuple[float, float]] = []
     for start in start_s.tolist():
         if joined and start <= joined[-1][1] + 1e-3:

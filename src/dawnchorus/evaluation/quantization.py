@@ -1,4 +1,4 @@
-"""A smaller bundle, with what that costs measured and written into its card."""
+"""Quantization of a bundle, with the loss measured for its card."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ N_SHOWN, LISTEN_S = 64, 60.0
 def quantize_bundle(
     bundle: Bundle, folder: Path, precision: Precision, table: RecordingsTable, *, split: str, store: ModelStore
 ) -> Bundle:
-    """Write the bundle with a smaller graph: "float16" stores weights in half precision, "int8" computes in 8 bits.
+    """Write a smaller bundle: "float16" stores weights in half precision, "int8" computes in 8 bits.
 
     Both bundles are measured on the recordings of `split`, and the differences are in the new one's card. Ranges for
     "int8" are taken from other recordings of the data set.

@@ -1,4 +1,4 @@
-"""Scores of a bundle for the recordings of a data set, beside what is known to be in them."""
+"""Scores of a bundle for the recordings of a data set, with the ground truth."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class BestClass:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores and truth of every window, and of every recording."""
+    """Scores and ground truth of windows, and of recordings."""
 
     classes: tuple[str, ...]
     rows: tuple[RecordingRow, ...]
@@ -70,16 +70,16 @@ class Scores:
 
     @property
     def truth(self) -> npt.NDArray[np.bool_]:
-        """True where a species is present [windows, classes]."""
+        """Mask of present species [windows, classes]."""
         return np.asarray(self.presence == PRESENT)
 
     @property
     def known_scores(self) -> FloatArray:
-        """The scores [windows, classes]; NaN where it is not known whether the species is there."""
+        """Scores [windows, classes]; NaN where presence is unknown."""
         return np.where(self.presence == NOT_KNOWN, np.nan, self.scores)
 
     def by_recording(self, pool: Pool) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-        """Return scores and truth of each recording [recordings, classes], from those of its windows.
+        """Return scores and ground truth of each recording [recordings, classes], pooled over windows.
 
         A species that is in none of the windows where it is known, and unknown in others, is unknown: NaN.
         """
@@ -94,7 +94,7 @@ def pool_windows(
     n_recordings: int,
     pool: Pool = "mean",
 ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-    """Return scores and truth of each recording [recordings, classes], from those of windows [windows, classes].
+    """Pool scores and ground truth of windows [windows, classes] to recordings [recordings, classes].
 
     `recording` [windows] is the number of the window's recording. A species that is in none of the windows where it is
     known, and not known in others, is not known: its score is NaN.
@@ -127,7 +127,7 @@ def score_data_set(
     secondary: Secondary = "count",
     report: Report = ignore_progress,
 ) -> Scores:
-    """Score recordings by the one predict path.
+    """Score recordings with the inference engine.
 
     `classes` are those to look at (default: the species of `rows` that the bundle knows; with `secondary` "count" the
     secondary ones as well). Annotations of a recording say all that is in it, whatever `secondary` is. Recordings of

@@ -1,4 +1,4 @@
-"""BirdCLEF's submission.csv, in the shape of the year whose sample is given: 5 seconds of a soundscape are a window."""
+"""BirdCLEF submissions, in the format of the year of the sample: windows of 5 seconds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dawnchorus.models.store import ModelStore
 from dawnchorus.storage.files import atomic_file
 from dawnchorus.tables import Table, header_key
 
-ROW_ID, SPECIES_LIST, TARGET, NOBODY = "row_id", "birds", "target", "nocall"
+ROW_ID, SPECIES_LIST, TARGET, NOCALL = "row_id", "birds", "target", "nocall"
 STEP_S = 5
 DEFAULT_MIN_SCORE = 0.5
 N_SHOWN = 3
@@ -47,7 +47,7 @@ class Sample:
     """Guesses made in reading the file, such as its encoding."""
 
     def window_name(self, row_id: str) -> str:
-        """Return the window that a row is about: recording and end; in 2022 the species' code stands between them."""
+        """Return the (recording, end) of a row's window; in 2022, row ids also contain a species code."""
         if self.columns != (TARGET,):
             return row_id
         start, _, end = row_id.rpartition("_")
@@ -55,20 +55,20 @@ class Sample:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The codes that rows or columns are about; of 2021's none, because there any species can be listed."""
+        """Species codes of rows or columns; empty for 2021, when rows list any species."""
         if self.columns == (TARGET,):
             return tuple(dict.fromkeys(row_id.rpartition("_")[0].rpartition("_")[2] for row_id in self.row_ids))
         return () if self.columns == (SPECIES_LIST,) else self.columns
 
     @property
     def recordings(self) -> frozenset[str]:
-        """The names of the recordings that rows are about."""
+        """Names of the recordings that have rows."""
         return frozenset(self.window_name(row_id).rpartition("_")[0] for row_id in self.row_ids)
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A file that was written."""
+    """Summary of a submission that was written."""
 
     n_rows: int
     notes: tuple[str, ...]
@@ -100,7 +100,7 @@ def write_submission(
     tta_shifts: int = 1,
     n_workers: int | None = None,
 ) -> Submission:
-    """Write the file; with a sample, its rows in its order and shape, from those of `rows` that it names.
+    """Write a submission; with a sample, in its shape and row order, from recordings that it names.
 
     Classes are known by the codes in the bundle's own recordings, in `rows`, and in a taxonomy next to the sample, and
     by their scientific names. A window's score counts for the 5 seconds that its middle is in, and for those whose
@@ -140,11 +140,11 @@ def write_submission(
 
 
 def read_sample(path: Path) -> Sample:
-    """Read a competition's sample.
+    """Read a competition's sample submission.
 
     Raises:
         InputError: the file cannot be read.
-        FormatError: it is no sample submission.
+        FormatError: it is not a sample submission.
     """
     try:
         table = Table(path)
@@ -163,7 +163,7 @@ def read_sample(path: Path) -> Sample:
 
 
 def by_step(scores: Scores, names: Mapping[str, str]) -> tuple[list[str], FloatArray]:
-    """Return row ids, and the largest score of each class [rows, classes] in each 5 seconds.
+    """Return row ids, and the maximum score of each class [rows, classes] in steps of 5 seconds.
 
     `names` are those that row ids begin with, by recording_id.
     """
@@ -290,7 +290,7 @@ def _scores(sample: Sample, row_id: str, windows: _Windows) -> list[str]:
 
 def _species(_sample: Sample, row_id: str, windows: _Windows) -> list[str]:
     is_there = windows.rows[row_id] >= windows.thresholds
-    return [" ".join(code for code, there in zip(windows.codes, is_there, strict=True) if there) or NOBODY]
+    return [" ".join(code for code, there in zip(windows.codes, is_there, strict=True) if there) or NOCALL]
 
 
 def _target(sample: Sample, row_id: str, windows: _Windows) -> list[str]:

@@ -1,4 +1,4 @@
-"""Thresholds with a promise: from this score on, at least so large a share of a species' windows is right.
+"""Thresholds of each species that guarantee a precision.
 
 A threshold is chosen and judged on the same windows, and the best of many looks better than it is. So a threshold is
 taken only where the promise holds with 95 % confidence whatever is chosen: shares are held against the bound of
@@ -25,18 +25,18 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
 RISK = 0.05
-"""The largest probability that a promise is not kept."""
+"""Maximum probability that the precision is not reached."""
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A score from which a species' windows are right often enough."""
+    """A score above which a species' detections reach the required precision."""
 
     min_score: float
     precision: float
     """The share of windows from this score on that is right."""
     low: float
-    """The share that is right in other recordings is at least this, with 95 % confidence."""
+    """The share of correct detections in other recordings is at least this, with 95 % confidence."""
     n_windows: int
     n_groups: int
     """Recordings that these windows are from; clips of one count once."""
@@ -44,12 +44,12 @@ class Threshold:
 
 @dataclass(frozen=True)
 class NoThreshold:
-    """A species without a threshold, and what is missing."""
+    """A species for which no threshold reaches the precision, with the reason."""
 
     n_right: int
     """Recordings with a right window; clips of one count once."""
     n_needed: int | None
-    """Recordings that are still needed, if they are as good as these; None: more of the kind would not help."""
+    """Number of further recordings needed if they are as good as these; None if more would not help."""
 
 
 def thresholds_for_precision(
@@ -60,7 +60,7 @@ def thresholds_for_precision(
     precision: float,
     groups: IntArray | None = None,
 ) -> dict[str, Threshold | NoThreshold]:
-    """Choose for each class the smallest score from which at least the share `precision` of its windows is right.
+    """Choose the lowest threshold of each class that reaches `precision` with 95 % confidence.
 
     Args:
         classes: names, in the order of the columns.
@@ -79,7 +79,7 @@ def thresholds_for_precision(
 
 
 def group_windows(scores: Scores) -> IntArray:
-    """Return the group of each window [windows]: recordings, and clips of one recording, are one piece of evidence."""
+    """Return the group index [windows] of related recordings, whose windows are not independent."""
     return np.array(assign_groups(scores.rows, SAME_RECORDING), np.int64)[scores.recording]
 
 

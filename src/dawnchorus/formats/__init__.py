@@ -1,1 +1,1 @@
-"""Tables of detections: one file per format, each writing and, where others write it too, reading."""
+"""Formats of detection tables, one module for each."""

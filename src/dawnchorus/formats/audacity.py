@@ -16,7 +16,7 @@ from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
-    """Write one line per detection; several recordings follow each other in time, as when joined in one track."""
+    """Write one label per detection; recordings follow each other in time, as if joined in one track."""
     del provenance  # labels have no place for it; it goes into the file next to the table
     before_s = 0.0
     with text_stream(stream) as text:
@@ -32,7 +32,7 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    r"""Yield the labels as detections; the recording is not named in such a file.
+    r"""Yield the labels as detections; such a file does not name its recording.
 
     Scores behind `;` or in a fourth field are understood, and the frequency lines (`\ low high`) that follow a label.
 
@@ -43,12 +43,12 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield each label with its line, and each line that is neither a label nor frequencies as one with a problem."""
+    """Yield a mark for each label; lines that cannot be parsed become marks with a problem."""
     guesses = Notes()
     lines = read_text(path, guesses).splitlines()
     if notes is not None:
         for sentence in guesses.sentences():
-            notes.say(path, sentence)
+            notes.add(path, sentence)
     pending: Mark | None = None
     for number, line in enumerate(lines, start=1):
         if not line.strip():

@@ -23,12 +23,12 @@ _SURE = 100
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield a mark for each species of each segment, numbered from 1; uncertain ones have no name.
+    """Yield a mark for each species of each segment; uncertain ones have no name.
 
     Segments that cannot be read are marks with a problem.
 
     Raises:
-        FormatError: it is no list in JSON.
+        FormatError: it is not a list in JSON.
     """
     try:
         content = json.loads(read_text(path))
@@ -48,7 +48,7 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
             marks = [Mark(number, None, problem=f"expected [start, end, low, high, species], got {segment!r:.80}.")]
         yield from marks
     if uncertain and notes is not None:
-        notes.say(
+        notes.add(
             path, f"species of less than full certainty, kept without a name: {len(uncertain)} (as {uncertain[0]})."
         )
 

@@ -1,4 +1,4 @@
-"""CSV with BirdNET-Analyzer's columns; `in_range`, `human_voice` and `channel` follow them where asked for."""
+"""CSV with BirdNET-Analyzer's columns, and optionally `in_range`, `human_voice` and `channel`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 COLUMNS = ("Start (s)", "End (s)", "Scientific name", "Common name", "Confidence", "File")
 
 MORE_COLUMNS = ("in_range", "human_voice", "channel")
-"""Columns of the schema that follow where the run's options ask for them."""
+"""Columns of the schema that are added if the run's options request them."""
 
 _TRUTHS = {"true": True, "false": False}
 
@@ -30,8 +30,8 @@ _TRUTHS = {"true": True, "false": False}
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
     """Write the header and one row per detection."""
     parameters = provenance.parameters
-    asked = parameters.get("range_filter"), parameters.get("speech"), has_channels(provenance)
-    more = [name for name, is_asked in zip(MORE_COLUMNS, asked, strict=True) if is_asked]
+    requested = parameters.get("range_filter"), parameters.get("speech"), has_channels(provenance)
+    more = [name for name, is_requested in zip(MORE_COLUMNS, requested, strict=True) if is_requested]
     with text_stream(stream) as text:
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow([*COLUMNS, *more])
@@ -56,16 +56,16 @@ def _text(value: object) -> str:
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield recording and detection of each row, of ours or of BirdNET-Analyzer's, versions 1 to 3.
+    """Yield (recording, detection) for each row of a BirdNET-Analyzer table (versions 1 to 3) or of ours.
 
     Raises:
-        FormatError: a column is missing, or a number is none.
+        FormatError: a column is missing, or a value is not a number.
     """
     return convert_marks(path, read_marks(path))
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield each row with its line, also those that cannot be read.
+    """Yield a mark for each row; rows that cannot be parsed become marks with a problem.
 
     Raises:
         FormatError: a column is missing.

@@ -36,10 +36,10 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield recording and detection of each row; times may be seconds too, as in a data frame's csv.
+    """Yield (recording, detection) for each row; times may also be in seconds.
 
     Raises:
-        FormatError: a column is missing, or a number is none.
+        FormatError: a column is missing, or a value is not a number.
     """
     rows = NamedColumns(path)
     file, start, end, species, confidence = (rows.require([name]) for name in COLUMNS)

@@ -21,7 +21,7 @@ Source = Literal["detection", "recording", "metadata", "clock", "run"]
 
 @dataclass(frozen=True)
 class Column:
-    """One column."""
+    """Definition of a column: name, type and meaning."""
 
     name: str
     type: ColumnType
@@ -34,7 +34,7 @@ class Column:
 
 
 COLUMNS = (
-    Column("recording", "category", "recording", "path of the recording, as it was given", is_required=True),
+    Column("recording", "category", "recording", "path of the recording, as given", is_required=True),
     Column("start_s", "float64", "detection", "start in the recording, in seconds", 3, is_required=True),
     Column("end_s", "float64", "detection", "end in the recording, in seconds", 3, is_required=True),
     Column("start_time", "string", "clock", "start by the recorder's clock, ISO 8601, with its zone if known"),
@@ -43,11 +43,11 @@ COLUMNS = (
     Column("kind", "category", "detection", "`species`, or `sound`: an engine, a human voice", is_required=True),
     Column("score", "float32", "detection", "score of the model, 0 to 1", 4, is_required=True),
     Column("probability", "float32", "detection", "probability of presence, 0 to 1, of a calibrated model", 4),
-    Column("in_range", "bool", "detection", "true if the species is expected at this place and week"),
-    Column("human_voice", "bool", "detection", "true if someone speaks in it"),
-    Column("channel", "int16", "detection", "number of the channel, from 1, where each was scored by itself"),
-    Column("low_hz", "float64", "detection", "lowest frequency in hertz, where someone marked it", 1),
-    Column("high_hz", "float64", "detection", "highest frequency in hertz, where someone marked it", 1),
+    Column("in_range", "bool", "detection", "true if the species is expected at this location and week"),
+    Column("human_voice", "bool", "detection", "true if it contains human speech"),
+    Column("channel", "int16", "detection", "number of the channel, from 1, if channels were scored separately"),
+    Column("low_hz", "float64", "detection", "lowest frequency in hertz, if annotated", 1),
+    Column("high_hz", "float64", "detection", "highest frequency in hertz, if annotated", 1),
     Column("latitude", "float64", "metadata", "degrees north"),
     Column("longitude", "float64", "metadata", "degrees east"),
     Column("week", "int8", "recording", "week of the year of 48 weeks, four in a month"),
@@ -74,17 +74,17 @@ _DECIMALS = {column.name: column.decimals for column in COLUMNS if column.decima
 
 
 def has_channels(provenance: Provenance) -> bool:
-    """Return True if each channel was scored by itself, so that every detection has one."""
+    """Return True if each channel was scored separately, so that detections have a channel."""
     return provenance.parameters.get("channel") == "each"
 
 
 def detection_values(source: object) -> dict[str, Any]:
-    """Return the values of a detection's own columns; `source` has an attribute for each."""
+    """Return the values of the columns that belong to the detection itself, read from attributes of `source`."""
     return {column.name: getattr(source, column.name) for column in DETECTION_COLUMNS}
 
 
 def round_values(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row with the decimals that JSON has; other keys than columns stay as they are."""
+    """Return the row with numbers rounded as in JSON; keys that are no columns stay unchanged."""
     return {
         name: round(value, _DECIMALS[name]) if name in _DECIMALS and value is not None else value
         for name, value in row.items()

@@ -1,4 +1,4 @@
-"""Detections of a recording as NumPy columns; objects are made when they are asked for."""
+"""Detections of a recording as NumPy columns; `Detection` objects are created on access."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _IN_ORDER = [field.name for field in fields(Detection)]
 
 
 class DetectionColumns(Sequence[Detection]):
-    """Detections of a recording as columns; an element is a `Detection`, made when it is asked for.
+    """Detections of a recording as NumPy columns; indexing creates a `Detection`.
 
     Args:
         columns: An array [detections] by name; those that are left out are unknown.
@@ -45,14 +45,14 @@ class DetectionColumns(Sequence[Detection]):
 
     @classmethod
     def from_detections(cls, detections: Sequence[Detection]) -> DetectionColumns:
-        """Return the columns of detections, which may be columns already."""
+        """Convert a sequence of detections to columns."""
         if isinstance(detections, DetectionColumns):
             return detections
         return cls({name: _read(column, detections) for name, column in _BY_NAME.items()})
 
     @classmethod
     def concatenate(cls, parts: Sequence[DetectionColumns]) -> DetectionColumns:
-        """Return the detections of all parts, one after the other."""
+        """Concatenate the detections of all parts."""
         return cls(
             {
                 name: np.concatenate([_empty(column, 0), *(part.column(name) for part in parts)])
@@ -61,22 +61,22 @@ class DetectionColumns(Sequence[Detection]):
         )
 
     def column(self, name: str) -> Values:
-        """Return the values of a column [detections]; `is_null` says which are unknown."""
+        """Return the values of a column [detections]; see `is_null` for unknown ones."""
         return self._columns[name]
 
     def is_null(self, name: str) -> npt.NDArray[np.bool_]:
-        """Return a mask [detections] of the unknown values of a column."""
+        """Return the mask [detections] of unknown values in a column."""
         column, values = _BY_NAME[name], self._columns[name]
         if column.is_required:
             return np.zeros(len(self), bool)
         return np.asarray(np.isnan(values) if values.dtype == np.float64 else values == _DTYPES[column.type][1])
 
     def select(self, rows: Values) -> DetectionColumns:
-        """Return the detections of a mask or of indices, in their order."""
+        """Return the detections selected by a mask or indices, in their order."""
         return DetectionColumns({name: values[rows] for name, values in self._columns.items()})
 
     def to_lists(self) -> dict[str, list[Any]]:
-        """Return the values of all columns, with None for unknown ones."""
+        """Return the values of all columns as lists, None for unknown values."""
         return {name: self.to_list(name) for name in _BY_NAME}
 
     def to_list(self, name: str) -> list[Any]:
@@ -132,7 +132,7 @@ def _read(column: Column, detections: Sequence[Detection]) -> Values:
 
 
 def iterate_rows(table: RecordingTable, provenance: Provenance) -> Iterator[dict[str, Any]]:
-    """Yield the values of all columns for each detection of a recording."""
+    """Yield the column values of each detection of a recording."""
     lists = DetectionColumns.from_detections(table.detections).to_lists()
     lists["start_time"] = start_times(table, lists["start_s"])
     fixed = fixed_values(table, provenance)
@@ -143,7 +143,7 @@ def iterate_rows(table: RecordingTable, provenance: Provenance) -> Iterator[dict
 
 
 def start_times(table: RecordingTable, starts_s: Iterable[float]) -> list[str | None]:
-    """Return the times of the recorder's clock at seconds of a recording, in ISO 8601."""
+    """Return clock times in ISO 8601 for times in seconds within a recording."""
     times = (table.clock_time(start_s) for start_s in starts_s)
     return [None if time is None else time.isoformat(timespec="milliseconds") for time in times]
 

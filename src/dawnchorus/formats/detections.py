@@ -1,4 +1,4 @@
-"""Detections that were read from files or other libraries' objects, recording by recording."""
+"""Detections in memory, read from files or objects of other libraries."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ UNKNOWN_RATE_HZ = 0
 """Sample rate of a recording of which only a table is known."""
 
 Metadata = Mapping[str, tuple[RecordingMetadata, int | None]]
-"""Time and place, and the week, by recording."""
+"""Location and time, and the week, by recording."""
 
 
 class Detections(DetectionExports):
-    """Detections that are in memory: a sequence of `RecordingTable`, with conversions."""
+    """Sequence of `RecordingTable` in memory, with conversions."""
 
     def __init__(self, recordings: Iterable[RecordingTable], provenance: Provenance | None = None) -> None:
         """Hold the tables; without a provenance, it only names the columns that have values."""
@@ -37,7 +37,7 @@ class Detections(DetectionExports):
         metadata: Metadata = MappingProxyType({}),
         provenance: Provenance | None = None,
     ) -> Detections:
-        """Return the rows by recording, in the order of the first of each; a recording ends with its last row."""
+        """Group rows by recording, in the order of first appearance."""
         by_recording: dict[str, list[Detection]] = {}
         for recording, detection in rows:
             by_recording.setdefault(recording, []).append(detection)
@@ -50,7 +50,7 @@ class Detections(DetectionExports):
 
     @classmethod
     def from_pandas(cls, frame: pd.DataFrame, *, recording: str | None = None) -> Detections:
-        """Return the rows of a data frame of ours, birdnet, OpenSoundscape or scikit-maad (regions of interest).
+        """Convert a data frame with columns of ours, birdnet, OpenSoundscape or scikit-maad (regions of interest).
 
         OpenSoundscape's wide scores, with a column for each class, become a detection for each cell that is not NaN.
 
@@ -65,7 +65,7 @@ class Detections(DetectionExports):
 
     @classmethod
     def from_crowsetta(cls, annotations: Iterable[Any]) -> Detections:
-        """Return the segments or boxes of crowsetta's `Annotation` objects.
+        """Convert the segments or boxes of crowsetta's `Annotation` objects.
 
         Raises:
             InputError: an annotation does not name its recording.
@@ -74,7 +74,7 @@ class Detections(DetectionExports):
 
     @property
     def provenance(self) -> Provenance:
-        """Model, software and options that made the rows, as far as it is known."""
+        """Model, software and options that made the rows, if known."""
         return self._provenance
 
     def tables(self) -> Iterator[RecordingTable]:

@@ -1,4 +1,4 @@
-"""Detections as the types of other libraries: Arrow, pandas, polars, OpenSoundscape; and as files."""
+"""Conversion of detections to other libraries (Arrow, pandas, Polars, OpenSoundscape) and to files."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class SpeciesSummary:
 
 @dataclass(frozen=True)
 class DetectionsSummary:
-    """Detections in numbers; species are ordered by the number of their detections."""
+    """Counts of detections; species are ordered by their number of detections."""
 
     n_recordings: int
     n_detections: int
@@ -53,7 +53,7 @@ class DetectionsSummary:
 
 
 class DetectionExports(ABC):
-    """Detections of recordings, and their conversions; rows are made one recording at a time."""
+    """Conversions of the detections of recordings; one recording is in memory at a time."""
 
     @property
     @abstractmethod
@@ -65,7 +65,7 @@ class DetectionExports(ABC):
         """Yield the table of every recording."""
 
     def to_arrow(self) -> pa.Table:
-        """Return one row per detection, with the columns of our Parquet tables."""
+        """Return an Arrow table with one row per detection and the columns of our Parquet files."""
         from dawnchorus.formats.parquet import open_batches
 
         return open_batches(self.tables(), self.provenance).read_all()
@@ -77,7 +77,7 @@ class DetectionExports(ABC):
         return open_batches(self.tables(), self.provenance).__arrow_c_stream__(requested_schema)
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return one row per detection.
+        """Return a pandas data frame with one row per detection.
 
         Raises:
             MissingExtraError: pandas is not installed.
@@ -87,7 +87,7 @@ class DetectionExports(ABC):
         return frame
 
     def to_polars(self) -> pl.DataFrame:
-        """Return one row per detection.
+        """Return a Polars data frame with one row per detection.
 
         Raises:
             MissingExtraError: polars is not installed.
@@ -98,7 +98,7 @@ class DetectionExports(ABC):
         return pl.DataFrame(self.to_arrow())
 
     def to_opensoundscape(self) -> pd.DataFrame:
-        """Return OpenSoundscape's wide scores: a row for each window with a detection, a column for each class.
+        """Return OpenSoundscape's score table: one row per window with a detection, one column per class.
 
         The index has `file`, `start_time` and `end_time` in seconds; columns are scientific names. A class that was not
         detected in a window is NaN there: score with `min_score=0` for all scores.
@@ -116,7 +116,7 @@ class DetectionExports(ABC):
         return wide.rename_axis(columns=None)
 
     def write(self, path: str | os.PathLike[str], *, format: str | None = None) -> None:  # noqa: A002 - as in pandas
-        """Write one table of all recordings, whole or not at all, in the format of the path's suffix or of this name.
+        """Write one table of all recordings atomically, in the given format or that of the path's suffix.
 
         Raises:
             InputError: an unknown format or suffix.
@@ -125,7 +125,7 @@ class DetectionExports(ABC):
         write_tables(Path(path), self.tables(), self.provenance, format_name=format)
 
     def summary(self) -> DetectionsSummary:
-        """Count the detections of each class, and the recordings that have some."""
+        """Count the detections of each class and the recordings that have any."""
         n_recordings = 0
         counts: Counter[tuple[str, str, str]] = Counter()
         recordings: Counter[tuple[str, str, str]] = Counter()

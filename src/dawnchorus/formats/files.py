@@ -1,4 +1,4 @@
-"""Tables of detections as files of any format."""
+"""Reading and writing of detection tables in any format."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def read_detections(
     format: str | None = None,  # noqa: A002 - as in pandas
     recording: str | None = None,
 ) -> Detections:
-    """Read a table of detections or annotations, with its provenance where it has one.
+    """Read a table of detections or annotations, with its provenance if it has one.
 
     Args:
         path: a file of any format that is written here, of BirdNET-Analyzer, Raven, Audacity or AviaNZ, or a list with
@@ -46,7 +46,7 @@ def write_detections(
     *,
     format: str | None = None,  # noqa: A002 - as in pandas
 ) -> None:
-    """Write detections as one file, whole or not at all, in the format of the path's suffix or of this name.
+    """Write detections to one file atomically, in the given format or that of the path's suffix.
 
     Raises:
         InputError: an unknown format or suffix.

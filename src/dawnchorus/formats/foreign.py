@@ -1,4 +1,4 @@
-"""Detections in objects of other libraries: crowsetta's annotations, and data frames."""
+"""Conversion of crowsetta annotations and data frames to detections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def read_crowsetta(annotations: Iterable[Any]) -> Iterator[tuple[str, Detection]]:
-    """Yield the segments or boxes of crowsetta's `Annotation` objects.
+    """Yield (recording, detection) for the segments or boxes of crowsetta's `Annotation` objects.
 
     Raises:
         InputError: an annotation does not name its recording.
@@ -68,7 +68,7 @@ _FRAME_COLUMNS = {
 
 
 def read_pandas(frame: pd.DataFrame, *, recording: str | None = None) -> Iterator[tuple[str, Detection]]:
-    """Yield the rows of a data frame in one of the layouts of `Detections.from_pandas`.
+    """Yield (recording, detection) for the rows of a data frame; see `Detections.from_pandas` for its layouts.
 
     Raises:
         FormatError: there are no columns for recording, start, end and label.

@@ -26,10 +26,10 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield recording and detection of each line of ours.
+    """Yield (recording, detection) for each line.
 
     Raises:
-        FormatError: a line is no object of ours.
+        FormatError: a line is not an object of ours.
     """
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         try:

@@ -51,10 +51,10 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield recording and detection of each row; the match is its only name.
+    """Yield (recording, detection) for each row; the column of matches names the species.
 
     Raises:
-        FormatError: a column is missing, or a number is none.
+        FormatError: a column is missing, or a value is not a number.
     """
     rows = NamedColumns(path)
     folders = [rows.find_column([name]) for name in COLUMNS[:2]]

@@ -1,4 +1,4 @@
-"""Lists of marks with columns for recording, start, end and label, as OpenSoundscape and others write them.
+"""Lists of marks with columns for recording, start, end and label, as in OpenSoundscape.
 
 Instead of an end there may be a duration, and instead of a label a column for each class, with 1 or POS where it is
 present, 0 or NEG where it is not, and UNK where nobody knows.
@@ -74,7 +74,7 @@ _ZONE = re.compile(r"(?<![^\W_])(?:utc|gmt|local|lokal|[-+]\d\d:?\d\d)(?![^\W_])
 """Zone in a column's name: its times are those of a clock, and not within a recording."""
 
 _MIN_KNOWN = 2
-"""Columns by which a table is taken for one of marks that lacks others."""
+"""Minimum number of columns by which a table counts as a list of marks that lacks others."""
 
 _DELIMITERS = ",;\t"
 _N_ROWS = 20
@@ -82,7 +82,7 @@ _N_ROWS = 20
 
 
 def detect_list_kind(text: str) -> str | None:
-    """Return `LIST` or `LIST_OF_ONE` for the first lines of such a list, and None for those of another file."""
+    """Detect a list of marks by its first lines: `LIST`, `LIST_OF_ONE`, or None for other files."""
     names, rows = _first_rows(text)
     span = _spans(names)
     if span is None or any(_ZONE.search(names[index]) for index in span[:2]):
@@ -94,7 +94,7 @@ def detect_list_kind(text: str) -> str | None:
 
 
 def describe_missing_columns(text: str) -> str:
-    """Return which columns of a list the first lines have, and which they lack; nothing if they have none or all."""
+    """Name the columns that a list of marks has and lacks; empty if it has none or all."""
     names, _ = _first_rows(text)
     ends = (*_END, *_DURATION)
     roles = {"recording": _RECORDING, "start": _START, "end": ends, "label": _LABEL}
@@ -119,10 +119,10 @@ def _first_rows(text: str) -> tuple[list[str], list[list[str]]]:
 
 
 def has_times(path: Path) -> bool:
-    """Return True if the file is such a list, in which most rows have times as numbers.
+    """Return True for a list of marks in which most rows have numeric times.
 
     Raises:
-        FormatError: it is no text.
+        FormatError: the file is not text.
     """
     text = read_text(path)
     if detect_list_kind(text) != LIST:
@@ -134,13 +134,13 @@ def has_times(path: Path) -> bool:
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield each row, also those that cannot be read; of a table with a column for each class, each class of a row.
+    """Yield a mark for each row, or for each class column of a row; unreadable rows have a problem.
 
     Rows without times that have no label, or that of no species (`nocall`), and negative ones, say that somebody
     listened.
 
     Raises:
-        FormatError: a needed column is missing.
+        FormatError: a required column is missing.
     """
     rows = NamedColumns(path, delimiter=_delimiter(read_text(path).partition("\n")[0]))
     recording, folder = rows.find_column(_RECORDING), rows.find_column(_FOLDER)
@@ -150,7 +150,7 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
             columns = _ClassColumns(rows, recording, folder, *_require_span(rows), tuple(classes))
             rows.use(*classes)
             if notes is not None:
-                notes.say(path, f"a column for each class, 1 or POS where it is present: {columns.names()}.")
+                notes.add(path, f"a column for each class, 1 or POS where it is present: {columns.names()}.")
             return rows.iterate_marks(columns.marks, notes)
     label, (start, end, is_duration) = rows.require(_LABEL), _require_span(rows)
     score = rows.score_column(headers.SCORE)
@@ -200,10 +200,10 @@ class _ClassColumns:
         return f"{len(self.classes)} (as '{self.rows.header[self.classes[0]]}')"
 
     def marks(self, line: int, fields: list[str]) -> Iterator[Mark]:
-        """Yield a mark for each class that is present or uncertain in a row; without any, that somebody listened.
+        """Yield a mark for each present or uncertain class; without any, a mark of a reviewed recording.
 
         Raises:
-            FormatError: a time is none.
+            FormatError: a time is invalid.
         """
         named, site = self.rows.text(fields, self.recording), self.rows.text(fields, self.folder)
         start_s = self.rows.offset_s(line, fields, self.start)

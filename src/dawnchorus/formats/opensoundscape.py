@@ -1,4 +1,4 @@
-"""OpenSoundscape's wide scores: a row for each window, and a column for each class.
+"""OpenSoundscape score tables: one row per window, one column per class.
 
 `file`, `start_time` and `end_time` are its index. A window without a detection has no row, and a class that was not
 detected in a window has an empty cell.
@@ -22,7 +22,7 @@ INDEX = ("file", "start_time", "end_time")
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
-    """Write the header and one row per window; rows wait on disk until all classes are known."""
+    """Write one row per window with a detection; rows are buffered on disk until all classes are known."""
     del provenance  # there are no columns for it; it goes into the file next to the table
     classes: dict[str, None] = {}
     with tempfile.TemporaryFile("w+", encoding="utf-8") as waiting:
@@ -45,20 +45,19 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield recording and detection of each filled cell; scores are as they are written, also logits.
+    """Yield (recording, detection) for each non-empty cell; scores are returned unchanged, even logits.
 
     Raises:
-        FormatError: a column of the index is missing, or a number is none.
+        FormatError: a column of the index is missing, or a value is not a number.
     """
     rows = NamedColumns(path)
     file, start, end = (rows.require([name]) for name in INDEX)
-    labels = {
-        place: parse_label(name) for place, name in enumerate(rows.header) if place not in (file, start, end) and name
-    }
+    index = (file, start, end)
+    labels = {column: parse_label(name) for column, name in enumerate(rows.header) if column not in index and name}
     for line, fields in rows:
         start_s, end_s = rows.offset_s(line, fields, start), rows.offset_s(line, fields, end)
-        for place, label in labels.items():
-            value = rows.number_or_none(line, fields, place)
+        for column, label in labels.items():
+            value = rows.number_or_none(line, fields, column)
             if value is not None:
                 yield (
                     rows.text(fields, file),

@@ -37,7 +37,7 @@ SCHEMA = pa.schema([(column.name, _TYPES[column.type]) for column in COLUMNS])
 
 
 def open_batches(tables: Iterable[RecordingTable], provenance: Provenance) -> pa.RecordBatchReader:
-    """Return a reader of one row per detection, some 10,000 rows in memory at a time."""
+    """Return a reader of one row per detection, with about 10,000 rows in memory at a time."""
     metadata = {METADATA_KEY: json.dumps(asdict(provenance), ensure_ascii=False).encode()}
     schema = SCHEMA.with_metadata(metadata)
     return pa.RecordBatchReader.from_batches(schema, _batches(tables, provenance, schema))
@@ -90,10 +90,10 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 
 
 def read_provenance(path: Path) -> Provenance | None:
-    """Return the provenance in the metadata of a table of ours; None where there is none.
+    """Return the provenance in the metadata of a table; None if it has none.
 
     Raises:
-        FormatError: the file is no Parquet.
+        FormatError: the file is not Parquet.
     """
     with reading_parquet(path):
         metadata = pq.read_schema(path).metadata or {}
@@ -101,10 +101,10 @@ def read_provenance(path: Path) -> Provenance | None:
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield recording and detection of each row of a table of ours, also of one with fewer or more columns.
+    """Yield (recording, detection) for each row; columns may be missing or additional.
 
     Raises:
-        FormatError: the file is no Parquet, or lacks a column that every row needs.
+        FormatError: the file is not Parquet, or lacks a column that every row needs.
     """
     with reading_parquet(path):
         file = pq.ParquetFile(path)
@@ -119,10 +119,10 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
 
 
 def read_metadata(path: Path) -> dict[str, tuple[RecordingMetadata, int | None]]:
-    """Return time and place, and the week, of each recording of a table of ours.
+    """Return location, time and week of each recording in a table.
 
     Raises:
-        FormatError: the file is no Parquet, or a time is none.
+        FormatError: the file is not Parquet, or a time is invalid.
     """
     names = ["recording", "start_s", "start_time", "latitude", "longitude", "week"]
     metadata: dict[str, tuple[RecordingMetadata, int | None]] = {}

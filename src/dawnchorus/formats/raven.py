@@ -46,7 +46,7 @@ COLUMNS = (
 )
 
 BOX_TOP_HZ = 15_000
-"""Upper edge of a box whose frequencies nobody marked, where the recording goes as high."""
+"""Upper edge of a box without annotated frequencies, unless the recording ends below it."""
 
 NAME_COLUMNS = ("Scientific Name", "Label", "Annotation", "Species", "Class")
 CODE_COLUMNS = ("Species Code", "eBird Code", "Tags", "Type")
@@ -98,13 +98,13 @@ def _field(text: str) -> str:
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield recording and detection of each selection.
+    """Yield (recording, detection) for each selection.
 
     Times are within the file where the table says so. A selection that has a waveform row and a spectrogram row is
     given once. A table without names gives empty names; one without scores gives the score 1.
 
     Raises:
-        FormatError: a needed column is missing, or a number is none.
+        FormatError: a required column is missing, or a value is not a number.
     """
     seen: set[tuple[str | None, str, float, float, int | None]] = set()
     for mark in read_marks(path):
@@ -120,13 +120,13 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield each row of a table, also those of the same selection in another view, and those that cannot be read.
+    """Yield a mark for each row, including repeated views of a selection and unreadable rows.
 
     Columns are separated by tabs, or by commas or semicolons where a spreadsheet saved the table. Rows without times
     that have no name, or that of no species (`nocall`), say that somebody listened.
 
     Raises:
-        FormatError: a needed column is missing.
+        FormatError: a required column is missing.
     """
     header = read_text(path).partition("\n")[0]
     rows = NamedColumns(path, delimiter=max("\t;,", key=header.count), quoted=None)
@@ -144,10 +144,10 @@ class _Columns:
 
     @classmethod
     def of(cls, rows: NamedColumns) -> _Columns:
-        """Return the columns of a table.
+        """Find the columns of a table.
 
         Raises:
-            FormatError: a needed one is missing.
+            FormatError: a required column is missing.
         """
         names = {
             "offset": ["File Offset (s)"],
@@ -168,10 +168,10 @@ class _Columns:
         return cls(rows, rows.require(["Begin Time (s)"]), rows.require(["End Time (s)"]), columns)
 
     def mark(self, line: int, fields: list[str]) -> Mark:
-        """Return what a row says.
+        """Parse a row.
 
         Raises:
-            FormatError: a number is none.
+            FormatError: a value is not a number.
         """
         rows = self.rows
         text = {field: rows.text(fields, column) for field, column in self.columns.items()}
@@ -204,10 +204,10 @@ class _Columns:
 
 
 def require_names(path: Path) -> None:
-    """Check that a table with selections has a column that names are looked for in.
+    """Check that a table with selections has a column of species names.
 
     Raises:
-        FormatError: it has none; or it is no table.
+        FormatError: it has none; or it is not a table.
     """
     header = read_text(path).partition("\n")[0]
     rows = NamedColumns(path, delimiter=max("\t;,", key=header.count), quoted=None)

@@ -1,4 +1,4 @@
-"""The table formats by name."""
+"""Registry of table formats."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Read = Callable[[Path], Iterator[tuple[str | None, Detection]]]
 
 @dataclass(frozen=True)
 class TableFormat:
-    """A way to write a table, and to read it back where that makes sense.
+    """A table format with its writer and, if it can be read, its reader.
 
     `suffix` is the end of a file's name: of one for a whole run, and, behind a recording's name, of one for that
     recording.
@@ -50,7 +50,7 @@ class TableFormat:
 
     @property
     def has_channel(self) -> bool:
-        """True if a table has a place for the channel of a detection."""
+        """True if the format stores the channel of a detection."""
         return "channel" in self.kept
 
 
@@ -126,7 +126,7 @@ FORMATS = Registry(
 def write_tables(
     path: Path, tables: Iterable[RecordingTable], provenance: Provenance, *, format_name: str | None = None
 ) -> None:
-    """Write one table of all recordings, whole or not at all, in the format of the path's suffix or of this name.
+    """Write one table of all recordings atomically, in the given format or that of the path's suffix.
 
     Raises:
         InputError: an unknown format or suffix.
@@ -138,7 +138,7 @@ def write_tables(
 
 
 def channel_note(formats: Iterable[TableFormat]) -> str | None:
-    """Return a sentence on the formats that have no place for the channel; None where all have one."""
+    """Return a sentence on formats that cannot store the channel; None if all can."""
     without = [entry.name for entry in formats if not entry.has_channel]
     if not without:
         return None
@@ -155,9 +155,9 @@ def detect_format(path: Path) -> TableFormat:
     Raises:
         InputError: no format has this suffix.
     """
-    found = _find_format(path)
-    if found is not None:
-        return found
+    table_format = _find_format(path)
+    if table_format is not None:
+        return table_format
     if path.name.lower().endswith(".txt"):
         return FORMATS["raven"]
     raise InputError(
@@ -194,11 +194,11 @@ _MARK_READERS: dict[str, Callable[[Path, MarkNotes | None], Iterator[Mark]]] = {
     "AviaNZ": avianz.read_marks,
     "empty": _read_no_marks,
 }
-"""Readers of tables in which somebody marked sounds, by what the table's first line looks like."""
+"""Readers of tables of annotations, by the form of the table's first line."""
 
 
 def marks_format(path: Path) -> str | None:
-    """Return the kind of table of marks that a file is by its first lines; None if it is none."""
+    """Detect the kind of a table of marks by its first lines; None if it is none."""
     text = _first_text(path)
     if text is None:
         return None
@@ -223,12 +223,12 @@ def _first_text(path: Path) -> str | None:
 
 
 def describe_missing_columns(path: Path) -> str:
-    """Return the columns that a file lacks to be a list of marks, and those that it has; nothing of other files."""
+    """Name the columns that a file has and lacks to be a list of marks; empty for other files."""
     return mark_lists.describe_missing_columns(_first_text(path) or "")
 
 
 def choose_reader(path: Path, *, format_name: str | None = None) -> Read:
-    """Return the reader of a table of detections, by its format's name, by the file's suffix, or by its first lines.
+    """Choose the reader of a table of detections by format name, suffix or first lines.
 
     Raises:
         InputError: an unknown format, or one whose tables cannot be read.
@@ -247,7 +247,7 @@ def _read_marks(path: Path) -> Iterator[tuple[str | None, Detection]]:
 
 
 def read_annotations(path: Path, notes: MarkNotes | None = None) -> list[Mark]:
-    """Return the rows of a table of marks, of Raven, BirdNET-Analyzer, Audacity, AviaNZ or another with a header.
+    """Read a table of marks: Raven, BirdNET-Analyzer, Audacity, AviaNZ or a table with a header.
 
     Rows that cannot be read are marks with a problem. `notes` get what had to be guessed, as an encoding, and the
     columns that are not read.
@@ -270,12 +270,12 @@ def read_annotations(path: Path, notes: MarkNotes | None = None) -> list[Mark]:
 
 
 def is_model_output(path: Path, marks: Sequence[Mark]) -> bool:
-    """Return True if a table of marks is what a model found: some of its rows have scores.
+    """Return True if a table of marks is the output of a model: some of its rows have scores.
 
     Without rows, its column of scores tells.
 
     Raises:
-        FormatError: it is no table.
+        FormatError: it is not a table.
     """
     if marks:
         return any(mark.is_scored for mark in marks)

@@ -1,4 +1,4 @@
-"""Verdicts of people on marks, in columns of their own: `Reject`, `Valid`, `Verified`."""
+"""Columns in which people confirm or reject marks: `Reject`, `Valid`, `Verified`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _VERDICTS: tuple[tuple[Sequence[str], Mapping[bool, Review]], ...] = (
     (headers.VALID, {False: "rejected"}),
     (headers.VERIFIED, {False: "unverified"}),
 )
-"""Columns, and what their yes or no says of a mark; the first verdict counts."""
+"""Review columns, with the outcomes that their yes and no stand for; the first outcome counts."""
 
 
 class ReviewColumns:
-    """Columns of a table with yes or no that say which marks are right.
+    """Columns of a table that confirm or reject marks by yes or no.
 
     A mark with another word there, such as `maybe`, is unverified; words that are not known are noted.
     """
@@ -39,18 +39,18 @@ class ReviewColumns:
             self._verdicts.append((index, verdicts))
             unknown = [word for word in words if _answer(word) is None and parse_review(word) != "undecided"]
             if unknown:
-                table.notes.say(
+                table.notes.add(
                     f"column '{table.header[index]}': neither yes nor no in {counted_rows(len(unknown))} (as "
                     f"'{unknown[0]}'): these marks are kept as a sound that may be of any species."
                 )
 
     @property
     def indices(self) -> tuple[int, ...]:
-        """Columns that are read."""
+        """Indices of these columns."""
         return tuple(index for index, _ in self._verdicts)
 
     def judge(self, mark: Mark, fields: Sequence[str]) -> Mark:
-        """Return a mark with the verdict of its row."""
+        """Return the mark with the verdict in its row."""
         for index, verdicts in self._verdicts:
             verdict = _verdict(fields[index], verdicts)
             if verdict:

@@ -1,4 +1,4 @@
-"""Tables of any columns, from structured arrays, as csv and Parquet."""
+"""Writing of structured arrays with any columns as CSV and Parquet."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROWS_AT_A_TIME = 10_000
 
 
 def write_csv(stream: BinaryIO, tables: Iterable[Table]) -> None:
-    """Write the rows of tables with the same columns; an empty cell is a number that is not known."""
+    """Write the rows of tables with equal columns as CSV; unknown numbers are empty cells."""
     with text_stream(stream) as text:
         writer = csv.writer(text, lineterminator="\n")
         for index, table in enumerate(tables):
@@ -37,7 +37,7 @@ def _cell(value: Any) -> Any:
 
 
 def write_parquet(stream: BinaryIO, tables: Iterable[Table]) -> None:
-    """Write the rows of tables with the same columns, some 10,000 in memory; numbers that are not known are null."""
+    """Write the rows of tables with equal columns as Parquet, about 10,000 rows at a time; unknown numbers are null."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

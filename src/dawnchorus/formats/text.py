@@ -1,4 +1,4 @@
-"""Functions that the text formats share: encoded streams, numbers, and tables with named columns."""
+"""Functions shared by text formats: encoded streams, numbers, tables with named columns."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GRADE = re.compile(r"\d|10")
 
 
 def convert_marks(path: Path, marks: Iterable[Mark]) -> Iterator[tuple[str | None, Detection]]:
-    """Yield recording and detection of each mark that is one.
+    """Yield (recording, detection) for each mark of a sound.
 
     Raises:
         FormatError: a row could not be read.
@@ -35,7 +35,7 @@ def convert_marks(path: Path, marks: Iterable[Mark]) -> Iterator[tuple[str | Non
 
 @contextmanager
 def text_stream(stream: BinaryIO) -> Iterator[TextIO]:
-    r"""Open `stream` for UTF-8 text with `\n` line ends; it stays open."""
+    r"""Wrap a binary `stream` as UTF-8 text with `\n` line ends; the stream stays open."""
     text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
     try:
         yield text
@@ -45,7 +45,7 @@ def text_stream(stream: BinaryIO) -> Iterator[TextIO]:
 
 
 def seconds(value: float) -> str:
-    """Return seconds with one to three decimals."""
+    """Format seconds with one to three decimals."""
     text = f"{value:.3f}".rstrip("0")
     return text + "0" if text.endswith(".") else text
 
@@ -56,7 +56,7 @@ def score(value: float) -> str:
 
 
 class RowError(FormatError):
-    """A row of a table that cannot be read; `problem` is the reason without the line."""
+    """A row that cannot be read; `problem` is the reason, without the line number."""
 
     def __init__(self, path: Path, line: int, problem: str) -> None:
         super().__init__(f"line {line}: {problem}", subject=path)
@@ -65,11 +65,11 @@ class RowError(FormatError):
 
 _MAX_NAMED = 8
 _SIMILARITY = 0.8
-"""Smallest ratio (difflib's) of a column's name to a usual one that is asked about."""
+"""Minimum similarity (difflib ratio) of a column name to a usual one that is suggested."""
 
 
 def near_column(header: Iterable[str], wanted: Iterable[str]) -> str:
-    """Return a question for the column of `header` that is spelt nearly like one of the names `wanted`, or nothing."""
+    """Return a question about a column of `header` that is spelled almost like one of `wanted`; empty if none is."""
     known = list(wanted)
     unknown = [name for name in header if name.lower() not in known and not _has_other_unit(name, known)]
     near = ((name, nearest(name, known, cutoff=_SIMILARITY)) for name in unknown)
@@ -85,7 +85,7 @@ def _has_other_unit(name: str, wanted: Iterable[str]) -> bool:
 
 
 class NamedColumns:
-    """Rows of a table, asked by any of a column's known names, however they are spelt.
+    """Rows of a table whose columns are found by any of their known names, in any spelling.
 
     `delimiter` is the usual one, found where the header lacks it. `quoted` says whether fields may stand in quotes;
     None: if the first one does.
@@ -110,7 +110,7 @@ class NamedColumns:
             raise RowError(self.path, self.table.long_rows[0], self._too_long())
 
     def marks(self, read: Callable[[int, list[str]], Mark], notes: MarkNotes | None) -> Iterator[Mark]:
-        """Yield what `read` makes of each row; those that cannot be read are marks with a problem.
+        """Yield `read(row)` for each row; rows that cannot be read become marks with a problem.
 
         `notes` get what had to be guessed, and the columns that are not read.
         """
@@ -119,7 +119,7 @@ class NamedColumns:
     def iterate_marks(
         self, read: Callable[[int, list[str]], Iterable[Mark]], notes: MarkNotes | None
     ) -> Iterator[Mark]:
-        """Read marks as `marks` does, of rows that may be several marks each."""
+        """Read marks as `marks` does, from rows that may hold several marks each."""
         notes = notes or MarkNotes()
         review = ReviewColumns(self.table)
         self.use(*review.indices)
@@ -135,7 +135,7 @@ class NamedColumns:
         for line in self.table.long_rows:
             yield Mark(line, None, problem=self._too_long())
         for sentence in self.table.notes.sentences():
-            notes.say(self.path, sentence)
+            notes.add(self.path, sentence)
 
     def _too_long(self) -> str:
         return (
@@ -144,18 +144,18 @@ class NamedColumns:
         )
 
     def find_column(self, names: Sequence[str]) -> int | None:
-        """Return the column that has one of `names`, the first that is there."""
+        """Return the first column that has one of `names`; None if there is none."""
         column = self.table.find_column(names)
         if column is not None:
             self.use(column)
         return column
 
     def use(self, *indices: int) -> None:
-        """Count columns among those that are read."""
+        """Mark columns as read."""
         self._used.update(indices)
 
     def score_column(self, names: Sequence[str]) -> int | None:
-        """Return the column with scores of a model; None if there is none.
+        """Return the column of model scores; None if there is none.
 
         A column of words (`high`), or of grades from 0 to 10, is a person's.
         """
@@ -171,7 +171,7 @@ class NamedColumns:
         return column
 
     def require(self, names: Sequence[str]) -> int:
-        """Return the column as `find_column` does; raise FormatError if there is none."""
+        """Return the column as `find_column` does, but raise FormatError if there is none."""
         index = self.find_column(names)
         if index is None:
             usual = " or ".join(map(repr, names[:_MAX_NAMED]))
@@ -180,14 +180,14 @@ class NamedColumns:
         return index
 
     def number(self, line: int, fields: list[str], column: int) -> float:
-        """Return the field as a number; FormatError with the line if it is none."""
+        """Parse a field as a number, or raise FormatError with its line."""
         value = self.table.numbers(column).parse(fields[column]) if column < len(fields) else None
         if value is None:
             raise RowError(self.path, line, self._format_expected("a number", fields, column))
         return value * (units.factor(self.header[column], units.HERTZ) or 1.0)
 
     def offset_s(self, line: int, fields: list[str], column: int) -> float:
-        """Return seconds within a recording, also of `1:02.5`; FormatError with the line for anything else."""
+        """Parse a time within a recording, also as `1:02.5`, or raise FormatError with its line."""
         numbers = self.table.numbers(column)
         text = fields[column]
         value = numbers.parse(text)
@@ -204,7 +204,7 @@ class NamedColumns:
         if ":" in text and column not in self._clocks:
             self._clocks.add(column)
             name = self.header[column]
-            self.table.notes.say(f"column '{name}': times such as '{text.strip()}' are read as {value:g} s.")
+            self.table.notes.add(f"column '{name}': times such as '{text.strip()}' are read as {value:g} s.")
         return value
 
     def _format_expected(self, expected: str, fields: list[str], column: int) -> str:
@@ -212,19 +212,19 @@ class NamedColumns:
         return f"expected {expected} in '{self.header[column]}', found {came!r}."
 
     def number_or_none(self, line: int, fields: list[str], column: int | None) -> float | None:
-        """Return the number as `number` does; None for an empty field or column."""
+        """Parse a field as `number` does; None for an empty field or a missing column."""
         if column is None or self.text(fields, column) is None:
             return None
         return self.number(line, fields, column)
 
     def channel(self, fields: list[str], column: int | None) -> int | None:
-        """Return the number of a channel, from 1; None for anything else, as some people's channels have names."""
+        """Parse a channel number, from 1; None for anything else, since some tables have channel names."""
         text = self.text(fields, column) or ""
         return int(text) if text.isdecimal() and int(text) else None
 
     @staticmethod
     def text(fields: list[str], column: int | None) -> str | None:
-        """Return the field without spaces around it; None for an empty field or column."""
+        """Return the stripped field; None for an empty field or a missing column."""
         if column is None or column >= len(fields):
             return None
         return fields[column].strip() or None

@@ -1,4 +1,4 @@
-"""Audio and a bundle in, detections out: the only predict path."""
+"""Identification: audio and a bundle in, detections out."""
 
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.result import RecordingFailure, Run, RunCounts

@@ -1,4 +1,4 @@
-"""Tables of a run's analyses: the rows of all recordings, and what is summarized of them."""
+"""Tables of a run's analyses: rows of all recordings, and their summaries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dawnchorus.inference.analyses.base import Analysis, AnalyzedRecording
 
 
 def build_tables(analysis: Analysis, recordings: Iterable[AnalyzedRecording]) -> Iterator[tuple[str, Iterable[Table]]]:
-    """Yield the tables of a run by the end of their names, "" for the analysis's own, each in one or more pieces."""
+    """Yield (name suffix, pieces) for each table of an analysis; the suffix of the main table is ""."""
     if analysis.summarize is None:
         yield "", (_add_recording(recording) for recording in recordings)
         return

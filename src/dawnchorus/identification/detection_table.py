@@ -1,4 +1,4 @@
-"""From the hits of a recording to its table of detections."""
+"""Conversion of a recording's hits to its table of detections."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Seconds = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TableBuilder:
-    """Makes the table of a scored recording."""
+    """Builds the detection table of a scored recording."""
 
     bundle: Bundle
     plan: WindowPlan
@@ -49,7 +49,7 @@ class TableBuilder:
         return self.names.get(path) or printable(path)
 
     def build(self, scored: ScoredRecording) -> RecordingTable:
-        """Build the detections, with time and location, ordered by start, then by falling score."""
+        """Build the table of a recording, with times and location, ordered by start and falling score."""
         metadata = self.metadata(scored.path, scored.metadata)
         week = self._week(scored.path, metadata)
         expected = self._expected(metadata, week)
@@ -74,7 +74,7 @@ class TableBuilder:
         )
 
     def count_dropped(self, scored: ScoredRecording) -> Counter[str]:
-        """Count the detections that are left out of a recording's table as out of range, by scientific name."""
+        """Count the detections of a recording that are out of range and left out, by scientific name."""
         metadata = self.metadata(scored.path, scored.metadata)
         expected = self._expected(metadata, self._week(scored.path, metadata))
         if expected is None or not self.options.drop_out_of_range:
@@ -125,7 +125,7 @@ class TableBuilder:
         return start_s, end_s
 
     def metadata(self, path: Path, own: RecordingMetadata) -> RecordingMetadata:
-        """Return time and location of a recording, from the table, the file and the options together."""
+        """Return time and location of a recording, merged from `--recordings`, the file and the options."""
         given = self.metadata_by_path.get(Path(os.path.abspath(path)), RecordingMetadata())
         day = self._given_day(path)
         is_same_day = day is None or own.start_time is None or own.start_time.date() == day
@@ -180,7 +180,7 @@ _GAP_S = timedelta(milliseconds=1).total_seconds()
 
 
 def merge_events(detections: DetectionColumns) -> DetectionColumns:
-    """Join detections of one class in one channel whose windows touch or overlap.
+    """Merge overlapping or adjacent detections of the same class and channel.
 
     An event has the best score of its windows.
     """

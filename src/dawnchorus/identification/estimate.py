@@ -1,4 +1,4 @@
-"""Estimates of a run's time and space, before it starts."""
+"""Estimates of a run's duration and output size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dawnchorus.models.runner import BATCH_WINDOWS, open_session
 from dawnchorus.types import ChannelOption
 
 MAX_PROBED = 400
-"""Of more files, so many are opened and the rest is extrapolated from them."""
+"""Maximum number of files that are opened; others are extrapolated."""
 
 ROW_BYTES = 110
 """A row of csv with a path of ordinary length."""
@@ -25,7 +25,7 @@ ROW_BYTES = 110
 
 @dataclass(frozen=True)
 class Estimate:
-    """Files, seconds of sound, and about how long and how large the result will be."""
+    """Estimated duration and output size of a run."""
 
     n_files: int
     duration_s: float
@@ -46,7 +46,7 @@ def estimate_run(
     channel: ChannelOption = "mean",
     clock: Callable[[], float],
 ) -> Estimate:
-    """Probe the files' headers and time one batch of the model with `clock`, which gives seconds."""
+    """Probe the files' headers and time one batch of the model with `clock`, a function that returns seconds."""
     probed = paths[:: max(len(paths) // MAX_PROBED, 1)]
     known = _durations(probed, channel)
     duration_s = sum(known) * len(paths) / max(len(probed), 1)

@@ -1,4 +1,4 @@
-"""Lists that users bring: species, thresholds per species, time and location per recording."""
+"""Input tables of users: species lists, thresholds, and times and locations of recordings."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class InputTable(Generic[T]):
 
 @dataclass(frozen=True)
 class DatedMetadata(RecordingMetadata):
-    """Location and day of a recording whose time of day the table does not tell."""
+    """Metadata of a recording whose date is known and whose time of day is not."""
 
     day: date | None = None
 
@@ -79,13 +79,13 @@ def _require_file(path: Path) -> None:
 
 
 def read_species_list(path: Path) -> InputTable[tuple[str, ...]]:
-    """Return names from a text file with one species in a line: `Parus major`, `Parus major_Great Tit` or `Great Tit`.
+    """Read species names, one per line: `Parus major`, `Parus major_Great Tit` or `Great Tit`.
 
     The file may also be a table with a column scientific_name. Empty lines and lines that begin with `#` are left out.
 
     Raises:
         InputError: no such file, or no name in it.
-        FormatError: the file is no text.
+        FormatError: the file is not text.
     """
     _require_file(path)
     notes = Notes()
@@ -101,7 +101,7 @@ def read_species_list(path: Path) -> InputTable[tuple[str, ...]]:
         if first.setdefault(key, line) is not line
     ]
     if doubled:
-        notes.say(f"names that are there twice: {len(doubled)}, as {doubled[0][0]!r} and {doubled[0][1]!r}.")
+        notes.add(f"names that are there twice: {len(doubled)}, as {doubled[0][0]!r} and {doubled[0][1]!r}.")
     return InputTable(names, _sentences(path, notes))
 
 
@@ -116,7 +116,7 @@ def _species_lines(path: Path, text: str) -> list[str]:
 
 
 def read_thresholds(path: Path, labels: Sequence[Label] = ()) -> InputTable[dict[str, float]]:
-    """Return the smallest score by name, from a table with the columns scientific_name and min_score.
+    """Read minimum scores by species name, from a table with columns scientific_name and min_score.
 
     Two names of one of `labels` are one species.
 
@@ -149,13 +149,13 @@ def read_thresholds(path: Path, labels: Sequence[Label] = ()) -> InputTable[dict
                 subject=path,
             )
     if not thresholds:
-        rows.table.notes.say("no threshold in it: every species is reported from the general smallest score on.")
+        rows.table.notes.add("no threshold in it: every species is reported from the general smallest score on.")
     values = {name: value for _, name, value in thresholds.values()}
     return InputTable(values, _sentences(path, rows.table.notes))
 
 
 def read_recordings(path: Path) -> InputTable[dict[Path, RecordingMetadata]]:
-    """Return time and location by absolute path, of a table with a path and any of latitude, longitude, date and time.
+    """Read location and time of recordings, by absolute path, from a table with a column of paths.
 
     `location` holds latitude and longitude, `start_time` or `date` day and time. Any may be missing or empty. A date
     without a time counts for the week. Paths are relative to the table's folder, or else to the current one.
@@ -177,7 +177,7 @@ def read_recordings(path: Path) -> InputTable[dict[Path, RecordingMetadata]]:
         )
     if others := rows.table.unread({file, *locations.columns, *moments.columns}):
         near = near_column(others, _USUAL_COLUMNS)
-        rows.table.notes.say(f"columns that are not read: {list_columns(others)}.{near}")
+        rows.table.notes.add(f"columns that are not read: {list_columns(others)}.{near}")
     metadata_by_path: dict[Path, RecordingMetadata] = {}
     first_lines: dict[Path, int] = {}
     for line, fields in rows:
@@ -202,7 +202,7 @@ def read_recordings(path: Path) -> InputTable[dict[Path, RecordingMetadata]]:
             )
     n_days = sum(metadata.day is not None for metadata in metadata_by_path.values())
     if n_days:
-        rows.table.notes.say(
+        rows.table.notes.add(
             f"{n_days} of {counted(len(metadata_by_path), 'recording')} "
             f"{'has' if n_days == 1 else 'have'} a date without a time: it counts for the week."
         )
@@ -250,10 +250,10 @@ class _Locations:
             self._longitude = rows.require(headers.LONGITUDE[:2])
 
     def read(self, line: int, fields: list[str]) -> tuple[float | None, float | None]:
-        """Return latitude and longitude, or None for both.
+        """Return (latitude, longitude), or None for both.
 
         Raises:
-            FormatError: it is no location on Earth.
+            FormatError: it is not a location on Earth.
         """
         given = [column for column in (self._latitude, self._longitude) if not is_blank(self._text(fields, column))]
         together = self._text(fields, self._column)
@@ -301,10 +301,10 @@ class _Moments:
         return all(is_blank(cell) or self._times.parse(cell) for cell in self._rows.table.column(self._time))
 
     def read(self, line: int, fields: list[str]) -> datetime | date | None:
-        """Return the moment, or the day where no time of day is given.
+        """Return the time, or the date where no time of day is given.
 
         Raises:
-            FormatError: it is no time, or a date is not known to the day.
+            FormatError: it is not a time, or a date is not known to the day.
         """
         day_text, time_text = self._text(fields, self._date), self._text(fields, self._time)
         if is_blank(day_text) and is_blank(time_text):

@@ -1,4 +1,4 @@
-"""The journal of a run: what is done, skipped or failed, on disk before it is counted.
+"""The journal of a run: every result is on disk before it is reported.
 
 One SQLite file. A recording's hits are committed in one transaction, so a run that is killed at any moment loses at
 most the recordings that were being scored, and the same command resumes from there.
@@ -30,7 +30,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS recordings (
     path BLOB PRIMARY KEY, given BLOB NOT NULL, size INTEGER, mtime_ns INTEGER, status TEXT NOT NULL, reason TEXT,
-    duration_s REAL, about TEXT, hits BLOB
+    duration_s REAL, summary TEXT, hits BLOB
 ) STRICT;
 CREATE TABLE IF NOT EXISTS outputs (path BLOB PRIMARY KEY, signature TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS analyses (
@@ -59,7 +59,7 @@ class RecordingSummary:
 
 
 def file_mark(path: Path) -> FileMark:
-    """Return a mark by which a file that has changed since it was scored is recognized."""
+    """Return the file's size and modification time, by which changes are detected."""
     try:
         status = path.stat()
     except OSError:
@@ -76,12 +76,12 @@ def _key(path: Path) -> bytes:
 
 
 class Journal:
-    """The journal at `path`, created if it is not there; None: a temporary one, which goes with the process.
+    """Journal of a run in an SQLite file, created if missing; temporary if `path` is None.
 
     `replaced` is the new name of a damaged journal that was there before.
 
     Raises:
-        JournalDamagedError: If the file is no journal, or parts of it cannot be read.
+        JournalDamagedError: If the file is not a journal, or parts of it cannot be read.
         OutputError: If it cannot be created or written. So do all methods.
     """
 
@@ -103,6 +103,8 @@ class Journal:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(_SCHEMA)
+        if ("about",) in self._db.execute("SELECT name FROM pragma_table_info('recordings')").fetchall():  # to 2026-12
+            self._db.execute("ALTER TABLE recordings RENAME COLUMN about TO summary")
 
     @contextmanager
     def _explain(self) -> Iterator[None]:
@@ -133,7 +135,7 @@ class Journal:
                 raise
 
     def parameters(self) -> dict[str, Any] | None:
-        """Return parameters of the run; None for a new journal."""
+        """Return the parameters of the run; None for a new journal."""
         with self._explain():
             row = self._db.execute("SELECT value FROM run WHERE key = 'parameters'").fetchone()
         if row is None:
@@ -143,21 +145,21 @@ class Journal:
 
     @property
     def root(self) -> str | None:
-        """The folder that all recordings of the run are below; None where they are on several drives."""
+        """Return the common folder of the run's recordings, stored on the first call."""
         with self._explain():
             row = self._db.execute("SELECT value FROM run WHERE key = 'root'").fetchone()
         root: str | None = shared_folder(self.paths()) if row is None else json.loads(row[0])
         return root
 
     def paths(self) -> list[Path]:
-        """Return every recording that the run has come to, as it was given, in the order in which they were done."""
+        """Return the paths of all scored and failed recordings, as given by the user, in order of completion."""
         with self._explain():
             rows = self._db.execute("SELECT path, given FROM recordings ORDER BY rowid").fetchall()
         # A relative path means the same file only while the current folder is the same.
         return [Path(os.fsdecode(given if _key(Path(os.fsdecode(given))) == path else path)) for path, given in rows]
 
     def start(self, parameters: dict[str, Any], *, root: str | None = None) -> None:
-        """Forget everything and begin a run with `parameters`, of recordings below `root`."""
+        """Clear the journal and start a run with `parameters`."""
         with self._transaction():
             for name in ("recordings", "analyses", "outputs", "run"):
                 self._db.execute(f"DELETE FROM {name}")  # noqa: S608 - names of ours
@@ -178,15 +180,15 @@ class Journal:
         return scored is not None and mark in (scored, NO_FILE)
 
     def add(self, scored: ScoredRecording, mark: FileMark) -> None:
-        """Write one result; it is safe on disk when this returns. `mark` is the file's from before it was read."""
-        metadata = {
+        """Write a result durably; `mark` is the file's mark from before it was read."""
+        summary = {
             "info": asdict(scored.info),
-            "origin": metadata_to_json(scored.metadata),
+            "metadata": metadata_to_json(scored.metadata),
             "warnings": [printable(warning) for warning in scored.warnings],
             "speech": [(segment.start_s, segment.end_s) for segment in scored.speech],
         }
         hits, fields = _pack(scored.channels)
-        values = ("done", None, scored.duration_s, json.dumps(metadata | fields), hits)
+        values = ("done", None, scored.duration_s, json.dumps(summary | fields), hits)
         self._replace(scored.path, mark, values, scored.tables)
 
     def add_failure(self, failed: FailedRecording, mark: FileMark) -> None:
@@ -198,7 +200,7 @@ class Journal:
         with self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO recordings"
-                " (path, given, size, mtime_ns, status, reason, duration_s, about, hits)"
+                " (path, given, size, mtime_ns, status, reason, duration_s, summary, hits)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [key, os.fsencode(path), *mark, *values],
             )
@@ -250,19 +252,19 @@ class Journal:
         return None if row is None else row[0]
 
     def read(self, path: Path) -> ScoredRecording | None:
-        """Read the results of a recording; None if it has not been scored."""
+        """Read the result of a recording; None if it has not been scored."""
         with self._explain():
             row = self._db.execute(
-                "SELECT duration_s, about, hits FROM recordings WHERE path = ? AND status = 'done'", [_key(path)]
+                "SELECT duration_s, summary, hits FROM recordings WHERE path = ? AND status = 'done'", [_key(path)]
             ).fetchone()
         if row is None:
             return None
-        duration_s, metadata, hits = row
-        fields = json.loads(metadata)
+        duration_s, summary, hits = row
+        fields = json.loads(summary)
         return ScoredRecording(
             path=path,
             info=AudioInfo(**fields["info"]),
-            metadata=metadata_from_json(fields["origin"]),
+            metadata=_read_metadata(fields),
             duration_s=duration_s,
             warnings=tuple(fields["warnings"]),
             channels=_unpack(hits, fields),
@@ -270,7 +272,7 @@ class Journal:
         )
 
     def read_analysis(self, path: Path, name: str) -> Table | None:
-        """Read the rows that an analysis computed of a recording; None if it has none."""
+        """Read the rows of an analysis of a recording; None if it has none."""
         with self._explain():
             row = self._db.execute(
                 "SELECT rows FROM analyses WHERE path = ? AND name = ?", [_key(path), name]
@@ -278,24 +280,27 @@ class Journal:
         return None if row is None else table_from_json(json.loads(row[0]))
 
     def read_summary(self, path: Path) -> RecordingSummary | None:
-        """Read a recording as `read` does, without the hits: cheap for any number of recordings."""
+        """Read a recording's summary without its hits, which is fast."""
         with self._explain():
             row = self._db.execute(
-                "SELECT duration_s, about FROM recordings WHERE path = ? AND status = 'done'", [_key(path)]
+                "SELECT duration_s, summary FROM recordings WHERE path = ? AND status = 'done'", [_key(path)]
             ).fetchone()
         if row is None:
             return None
-        duration_s, metadata = row
-        fields = json.loads(metadata)
+        duration_s, summary = row
+        fields = json.loads(summary)
         speech_s = sum(end - start for start, end in fields.get("speech", ()))
         kept_s = tuple(each.kept_s(duration_s) for each in _unpack(b"", fields))
-        return RecordingSummary(
-            path, metadata_from_json(fields["origin"]), tuple(fields["warnings"]), speech_s, kept_s, duration_s
-        )
+        return RecordingSummary(path, _read_metadata(fields), tuple(fields["warnings"]), speech_s, kept_s, duration_s)
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+
+def _read_metadata(summary: dict[str, Any]) -> RecordingMetadata:
+    """Return the recorder's metadata in a summary; its name was "origin" before 2026-12."""
+    return metadata_from_json(summary["metadata"] if "metadata" in summary else summary["origin"])
 
 
 def _pack(channels: Sequence[ScoredChannel]) -> tuple[bytes, dict[str, Any]]:

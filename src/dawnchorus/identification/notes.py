@@ -1,4 +1,4 @@
-"""Sentences on all recordings of a run together."""
+"""Messages that concern several recordings of a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dawnchorus.tables.notes import counted
 
 
 def describe_times(summaries: Iterable[RecordingSummary], builder: TableBuilder) -> Iterator[str]:
-    """Yield sentences on recordings without a time, on contradicting sources and on ends that are not scored."""
+    """Yield sentences on missing times, contradicting metadata, and audio at the end that is not scored."""
     clocks, rests = ClockReport(), RestReport()
     for summary in summaries:
         name, metadata = builder.name(summary.path), builder.metadata(summary.path, summary.metadata)
@@ -30,7 +30,7 @@ def describe_times(summaries: Iterable[RecordingSummary], builder: TableBuilder)
 
 
 def describe_dropped(results: Iterable[ScoredRecording], builder: TableBuilder) -> Iterator[str]:
-    """Yield a sentence on detections that the tables leave out as out of range, with the first recording of some."""
+    """Yield a sentence on detections left out as out of range, with an example recording."""
     counts: Counter[str] = Counter()
     example = ""
     for result in results:
@@ -45,7 +45,7 @@ def describe_dropped(results: Iterable[ScoredRecording], builder: TableBuilder) 
 
 
 def describe_thresholds(bundle: Bundle, options: Options) -> Iterator[str]:
-    """Yield sentences if thresholds are given for species that are not reported, or others are reported as well."""
+    """Yield sentences if some thresholds have no effect, or species without a threshold are reported."""
     by_name = find_classes(bundle, options.thresholds)
     given = set(by_name.values())
     reported = set(find_classes(bundle, options.species or bundle.class_by_scientific_name).values())
@@ -67,7 +67,7 @@ def describe_thresholds(bundle: Bundle, options: Options) -> Iterator[str]:
 
 
 def describe_range_check(builder: TableBuilder, *, has_location: bool) -> Iterator[str]:
-    """Yield a sentence if the options ask for a range check of which nothing can come."""
+    """Yield a sentence if a requested range check has no effect."""
     options = builder.options
     if has_location and builder.range_filter is not None and (note := builder.range_filter.note()) is not None:
         yield note

@@ -30,13 +30,13 @@ SpeechUse = Literal["flag", "blank", "drop"]
 
 @dataclass(frozen=True)
 class DecidesScores:
-    """Mark of an option that decides what is scored and kept in a journal; others only decide how that is shown."""
+    """Marker of an option that affects scores or stored hits; other options only affect the output."""
 
     is_always_written: bool = False
     """False for options that came later: off, they are not in the journal, so that older runs can be resumed."""
 
 
-MinScore = Annotated[float, Field(ge=0, le=1, description="Smallest score to report.")]
+MinScore = Annotated[float, Field(ge=0, le=1, description="Minimum score to report.")]
 Overlap = Annotated[float, Field(ge=0, description="Seconds shared by neighboring windows.")]
 TtaShifts = Annotated[
     int,
@@ -48,9 +48,9 @@ TtaShifts = Annotated[
 ]
 ScoredChannel = Annotated[
     ChannelOption,
-    Field(description="Of several channels: the mean of all, the first, the second, the clearest, or each by itself."),
+    Field(description="Channel to score: the mean of all, the first, the second, the clearest, or each separately."),
 ]
-Top = Annotated[int | None, Field(ge=1, description="At most so many species in one window.")]
+Top = Annotated[int | None, Field(ge=1, description="Maximum number of species in one window.")]
 Merge = Annotated[bool, Field(description="Join neighboring windows of a species into events.")]
 Latitude = Annotated[float | None, Field(ge=-90, le=90, description="Degrees north.")]
 Longitude = Annotated[float | None, Field(ge=-180, le=180, description="Degrees east.")]
@@ -58,7 +58,7 @@ Week = Annotated[
     int | None,
     Field(ge=1, le=48, description="Week of the 48-week year (four in a month); by default of the recording's date."),
 ]
-RangeThreshold = Annotated[float, Field(ge=0, le=1, description="Smallest probability of occurrence to be in range.")]
+RangeThreshold = Annotated[float, Field(ge=0, le=1, description="Minimum probability of occurrence to be in range.")]
 DropOutOfRange = Annotated[bool, Field(description="Leave out what is not in range, instead of flagging it.")]
 Speech = Annotated[
     SpeechUse | None,
@@ -109,7 +109,7 @@ class Options:
 
     @classmethod
     def from_fields(cls, stored: Mapping[str, Any]) -> Options:
-        """Return the options that were stored as JSON; missing ones have their defaults.
+        """Restore options stored as JSON; missing ones get their defaults.
 
         Raises:
             InputError: a value is out of range, or a newer version of this software stored an option.
@@ -121,7 +121,7 @@ class Options:
         return cls(**{**stored, "species": None if species is None else tuple(species)})
 
     def with_changes(self, changes: OptionFields) -> Options:
-        """Return the options with other values of these fields.
+        """Return a copy with some fields changed.
 
         Raises:
             TypeError: there is no such option; the message names the nearest one.
@@ -140,7 +140,7 @@ class Options:
 
 
 class OptionFields(TypedDict, total=False):
-    """Fields of `Options` as keyword arguments of `identify`; `Options` has their meaning and defaults."""
+    """Keyword arguments of `identify` for the fields of `Options`, which documents them."""
 
     min_score: float
     overlap_s: float
@@ -175,7 +175,7 @@ class OptionSpec:
     decides_scores: DecidesScores | None
 
     def check(self, value: object) -> None:
-        """Raise for a value out of range; of a dictionary, for one of its values.
+        """Raise if a value, or a value of a dictionary, is out of range.
 
         Raises:
             InputError: it is out of range.
@@ -185,7 +185,7 @@ class OptionSpec:
             raise InputError(f"{self.name}: expected {self._expected()}, got {value!r}.")
 
     def is_in_journal(self, options: Options) -> bool:
-        """Return True if a journal has the value."""
+        """Return True if the option is stored in a journal."""
         if self.decides_scores is None:
             return False
         return self.decides_scores.is_always_written or getattr(options, self.name) != self.default

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OutputLocation:
-    """A file or folder that a run's tables are written to, and their formats."""
+    """Path and formats of a run's output, a file or a folder."""
 
     path: Path
     formats: tuple[TableFormat, ...]
@@ -36,7 +36,7 @@ class OutputLocation:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A table of a run: its path, its format, and the recordings in it."""
+    """One output table: its path, format and recordings."""
 
     path: Path
     format: TableFormat
@@ -44,7 +44,7 @@ class Output:
 
 
 def choose_location(path: Path, formats: Sequence[str] | None, *, combined: bool) -> OutputLocation:
-    """Return a file if `path` has a suffix and is no folder, else a folder; a file's suffix names its format.
+    """Return a file location if `path` has a suffix and is not a folder, else a folder location.
 
     Raises:
         InputError: an unknown format, several formats for one file, or a suffix that no format has.
@@ -58,7 +58,7 @@ def choose_location(path: Path, formats: Sequence[str] | None, *, combined: bool
 
 
 def list_outputs(location: OutputLocation, recordings: Sequence[Path], root: str | None = None) -> list[Output]:
-    """List a run's tables: one file, one in each format of all recordings, or one in each format of each.
+    """List a run's tables: one file, one per format, or one per recording and format.
 
     Those of each recording have its path below `root`, or below the folder that all share.
 
@@ -83,14 +83,14 @@ def _check_below(root: str, recordings: Sequence[Path], *, out: Path) -> None:
     outside = next((path for path in recordings if not Path(os.path.abspath(path)).is_relative_to(root)), None)
     if outside is not None:
         raise InputError(
-            f"it was begun with recordings below {root}, and {outside} is elsewhere, so that their "
+            f"it was started with recordings below {root}, and {outside} is elsewhere, so that their "
             f"tables could be taken for each other's. Choose another output.",
             subject=out,
         )
 
 
 def write_outputs(run: Run, location: OutputLocation) -> None:
-    """Write the tables that are not there or out of date, and the files next to them; the parameters come last.
+    """Write missing and outdated tables, and the files next to them; the parameters come last.
 
     An output is noted in the journal when it is written, with a signature of everything that it is made of.
 
@@ -119,7 +119,7 @@ def write_outputs(run: Run, location: OutputLocation) -> None:
 
 
 def is_finished(journal: Journal, files: RunFiles) -> bool:
-    """Return True if all outputs of the run are written: its parameters are the last."""
+    """Return True if all outputs of the run are written."""
     return journal.output_signature(files.name(files.parameters)) is not None or journal.earlier_layout() is not None
 
 
@@ -167,7 +167,7 @@ def _note_earlier_outputs(run: Run, location: OutputLocation, outputs: Sequence[
 
 
 def as_json(value: dict[str, Any]) -> Any:
-    """Return a value as it comes back from JSON."""
+    """Return the value after a round trip through JSON."""
     return json.loads(json.dumps(value))
 
 

@@ -13,18 +13,18 @@ FAILURES_SUFFIX = ".failures.csv"
 
 
 def printable(text: str | Path) -> str:
-    r"""Return a path, or a text with one, as valid UTF-8: other bytes are written `\udcXX`."""
+    r"""Return a path or text as valid UTF-8, with other bytes escaped as `\udcXX`."""
     return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def is_folder(out: Path) -> bool:
-    """Return True if an output is a folder: one that is there, or a path without a suffix."""
+    """Return True for an existing folder, or a path without a suffix."""
     return out.is_dir() or not out.suffix
 
 
 @dataclass(frozen=True)
 class RunFiles:
-    """Paths of the files that a run has once, next to its tables."""
+    """Paths of the files of a run that are next to its tables."""
 
     folder: Path
     """The folder of all files of the run."""
@@ -37,7 +37,7 @@ class RunFiles:
 
     @classmethod
     def next_to(cls, out: Path, suffix: str) -> RunFiles:
-        """Return the paths of a run that is written to `out`; a file's name ends with `suffix`."""
+        """Return the paths for a run that is written to `out`; in a file, names end with `suffix`."""
         folder, state, name, stem = (
             (out, ".dawnchorus", "run", "detections")
             if is_folder(out)
@@ -53,7 +53,7 @@ class RunFiles:
         )
 
     def name(self, path: Path) -> str:
-        """Return the name of a file of the run in its journal, which holds when the folder is moved."""
+        """Return the name of a file in the run's journal, which stays valid if the folder is moved."""
         return path.relative_to(self.folder).as_posix()
 
 
@@ -62,7 +62,7 @@ MAX_NAME_BYTES = 240
 
 
 def named_after(path: Path, suffix: str) -> Path:
-    """Return the path of an output named after a recording; a name that is too long is shortened, and stays unique."""
+    """Return an output path named after a recording; long names are shortened but stay unique."""
     name = os.fsencode(path.name + suffix)
     if len(name) <= MAX_NAME_BYTES:
         return path.with_name(path.name + suffix)
@@ -72,7 +72,7 @@ def named_after(path: Path, suffix: str) -> Path:
 
 
 def shared_folder(paths: Iterable[Path]) -> str | None:
-    """Return the deepest folder that contains all recordings; None where they are on several drives."""
+    """Return the deepest common folder of all recordings; None if they are on several drives."""
     try:
         return os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
     except ValueError:
@@ -80,7 +80,7 @@ def shared_folder(paths: Iterable[Path]) -> str | None:
 
 
 def relative_paths(paths: Sequence[Path], root: str | None = None) -> dict[Path, Path]:
-    """Return the path of each recording's output inside an output folder: its own path below `root`.
+    """Return each recording's output path inside an output folder, mirroring its path below `root`.
 
     Without a root, that is the folder that all share.
     """

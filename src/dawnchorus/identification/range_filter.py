@@ -1,4 +1,4 @@
-"""The range filter: which species a location and a week can be expected to have."""
+"""The range filter: species that are expected at a location in a week."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WHOLE_YEAR = -1
 
 
 class RangeFilter:
-    """A bundle's range model, asked about the classes of another (or the same) bundle.
+    """Range model of one bundle, applied to the classes of another (or the same) bundle.
 
     Species are matched by scientific name; a class that the range model does not know is neither in nor out.
 
@@ -31,6 +31,7 @@ class RangeFilter:
                 f"`dawnchorus models pull birdnet`."
             )
         self._graph = open_graph(source.range_path)
+        self._input = self._graph.inputs[0].name  # "place" in bundles of before 2026-12
         known = source.class_by_scientific_name
         self._classes = np.array(
             [known.get(label.scientific_name, -1) if label.kind == "species" else -1 for label in bundle.labels]
@@ -41,7 +42,7 @@ class RangeFilter:
 
     def _probabilities(self, latitude: float, longitude: float, week: int) -> npt.NDArray[np.float32]:
         location = np.array([[latitude, longitude, week]], np.float32)
-        probabilities: npt.NDArray[np.float32] = self._graph.run({"place": location}, ["probabilities"])[0][0]
+        probabilities: npt.NDArray[np.float32] = self._graph.run({self._input: location}, ["probabilities"])[0][0]
         return probabilities
 
     def note(self) -> str | None:

@@ -40,7 +40,7 @@ SOFTWARE = f"dawnchorus {__version__}"
 
 @dataclass(frozen=True)
 class RecordingFailure:
-    """A recording that could not be scored, or not to its end, and why."""
+    """A recording that failed, at once or before its end, with the reason."""
 
     recording: str
     reason: str
@@ -88,12 +88,12 @@ def _windows_s(kept_s: float, plan: WindowPlan) -> float:
 
 
 _REPLACED = "the journal of an earlier run was damaged, so its results could not be used; it is kept"
-_GONE = "it is not there any more; what an earlier run found in it is kept"
+_GONE = "the file no longer exists; the detections of an earlier run are kept"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Run(DetectionExports):
-    """View of a finished run: everything is read from its journal, one recording at a time, when it is asked for."""
+    """Read-only view of a finished run; results are read from its journal on access."""
 
     bundle: Bundle
     paths: tuple[Path, ...]
@@ -113,7 +113,7 @@ class Run(DetectionExports):
             yield self.builder.build(result)
 
     def table(self, path: Path) -> RecordingTable | None:
-        """Return the table of one recording; None if it failed."""
+        """Return the table of a recording; None if it failed."""
         result = self.journal.read(path)
         return None if result is None else self.builder.build(result)
 
@@ -126,7 +126,7 @@ class Run(DetectionExports):
         return counts
 
     def analysis_tables(self, name: str) -> dict[str, Table]:
-        """Return the tables of an analysis that the run was asked for, by the end of their names; "" is its own.
+        """Return the tables of an analysis by name suffix; "" is the main table.
 
         Raises:
             InputError: the run has no such analysis.
@@ -135,7 +135,7 @@ class Run(DetectionExports):
         return {end: np.concatenate(pieces) if pieces else build_table({}) for end, pieces in tables.items()}
 
     def iter_analysis(self, name: str) -> Iterator[tuple[str, Iterable[Table]]]:
-        """Yield the tables as `analysis_tables` returns them, each in pieces that are read one at a time."""
+        """Yield the tables as `analysis_tables` does, each in pieces that are read one at a time."""
         if name not in self.analyses:
             expected = ", ".join(self.analyses) or "none"
             raise InputError(f"analysis: the run has {expected}, got {name!r}. Run it with this analysis.")
@@ -150,7 +150,7 @@ class Run(DetectionExports):
 
     @cached_property
     def failures(self) -> tuple[RecordingFailure, ...]:
-        """Recordings that could not be scored, in the order of `paths`."""
+        """Recordings that failed, in the order of `paths`."""
         return tuple(
             RecordingFailure(self.builder.name(path), reason)
             for path in self.paths
@@ -159,7 +159,7 @@ class Run(DetectionExports):
 
     @cached_property
     def warnings(self) -> tuple[RecordingFailure, ...]:
-        """Recordings that were not scored to their ends, or have other faults, in the order of `paths`."""
+        """Recordings that are incomplete or have other problems, in the order of `paths`."""
         replaced = self.journal.replaced
         before = [] if replaced is None else [RecordingFailure(printable(replaced), _REPLACED)]
         before += [RecordingFailure(printable(path), _GONE) for path in self.gone]
@@ -172,7 +172,7 @@ class Run(DetectionExports):
 
     @cached_property
     def speech_s(self) -> float:
-        """Seconds of human voices, if they were looked for."""
+        """Total length of detected speech in seconds, if speech detection was on."""
         return sum(summary.speech_s for summary in self._scored())
 
     @cached_property
@@ -184,7 +184,7 @@ class Run(DetectionExports):
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """Sentences on all recordings together, as on those without a time and on ends that are not scored."""
+        """Sentences that concern several recordings, such as those without a time."""
         return tuple(self._describe())
 
     def _describe(self) -> Iterator[str]:
@@ -229,7 +229,7 @@ def has_range(detections: Iterable[Detection]) -> bool:
 
 
 def build_provenance(bundle: Bundle, options: Options, *, range_filter: bool) -> Provenance:
-    """Return the provenance of rows: bundle, software and options; `range_filter` is True if a location was known."""
+    """Return the provenance of rows: bundle, software and options; `range_filter` is True if it was used."""
     parameters = {**asdict(options), "range_filter": range_filter}
     if bundle.info.cleaning:
         parameters["cleaning"] = bundle.info.cleaning.model_dump(exclude_defaults=True)

@@ -23,7 +23,7 @@ LATER_SETTINGS = ("activation",)
 
 @contextmanager
 def lock_output(location: OutputLocation) -> Iterator[None]:
-    """Keep other processes away.
+    """Lock the output against other processes.
 
     Raises:
         BusyError: another process is writing here.
@@ -51,7 +51,7 @@ def lock_output(location: OutputLocation) -> Iterator[None]:
 def open_journal(
     location: OutputLocation, key: dict[str, Any], recordings: Sequence[Path], *, resume: bool, overwrite: bool
 ) -> Journal:
-    """Open the journal to write to: new, or that of the run to continue.
+    """Open the journal for writing: a new one, or that of the run to resume.
 
     A damaged journal is set aside: `Journal.replaced` says where it is.
 
@@ -91,7 +91,7 @@ def _refuse_existing(location: OutputLocation, recordings: Sequence[Path]) -> No
     existing = next((output.path for output in outputs if output.path.exists()), None)
     if existing is not None:
         raise OutputExistsError(
-            "it is there already. Use --overwrite to replace it, or choose another output.", subject=existing
+            "it exists already. Use --overwrite to replace it, or choose another output.", subject=existing
         )
 
 
@@ -100,7 +100,7 @@ def _check_settings(location: OutputLocation, known: Mapping[str, Any], wanted: 
     if known != wanted:
         changed = sorted(name for name in known.keys() | wanted if known.get(name) != wanted.get(name))
         raise InputError(
-            f"it was begun with other settings ({', '.join(changed)} changed). Use the same ones to "
+            f"it was started with other settings ({', '.join(changed)} changed). Use the same ones to "
             f"continue it, --overwrite to begin again, or choose another output.",
             subject=location.path,
         )
@@ -116,7 +116,7 @@ def _refuse_finished(location: OutputLocation, journal: Journal) -> None:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a damaged journal, with the files that SQLite keeps next to it, and return its new name."""
+    """Rename a damaged journal, and return its new name."""
     names = (path.with_name(f"{path.name}.damaged-{k}") for k in count(1))
     kept = next(name for name in names if not name.exists())
     for suffix in ("-wal", "-shm", ""):

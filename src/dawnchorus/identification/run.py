@@ -1,4 +1,4 @@
-"""`identify`: from paths to tables of detections, with a journal, so that nothing is lost."""
+"""The function `identify`: from recordings to detections, resumable by a journal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Unpack, cast
 
 from dawnchorus.audio.discovery import find_recordings
-from dawnchorus.audio.sounds import Sound, is_in_memory, open_sound
+from dawnchorus.audio.sources import AudioSource, is_in_memory, open_audio
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.cores import usable_cores
 from dawnchorus.identification.detection_table import TableBuilder
@@ -39,7 +39,7 @@ from dawnchorus.types import RecordingMetadata, Report, ignore_progress
 
 
 def identify(
-    audio: Sound | Iterable[str | os.PathLike[str]],
+    audio: AudioSource | Iterable[str | os.PathLike[str]],
     options: Options | None = None,
     *,
     model: str | os.PathLike[str] | Model = DEFAULT_MODEL,
@@ -54,7 +54,7 @@ def identify(
     report: Report = ignore_progress,
     **changes: Unpack[OptionFields],
 ) -> Run:
-    """Find the birds in recordings.
+    """Detect birds in recordings.
 
     Args:
         audio: files, folders (searched to any depth) and globs; or one sound: an open file, a file's bytes, or
@@ -79,7 +79,7 @@ def identify(
 
     Raises:
         InputError: no recordings, or an option out of range, or another model or options than the run to continue.
-        ModelError: the model cannot be had or run.
+        ModelError: the model cannot be loaded or run.
         OutputExistsError: `out` is there already, and neither `resume` nor `overwrite` was given.
         OutputError: results cannot be written.
         BusyError: another process is writing to `out`.
@@ -123,11 +123,11 @@ def identify(
 
 @contextmanager
 def _list_recordings(
-    audio: Sound | Iterable[str | os.PathLike[str]],
+    audio: AudioSource | Iterable[str | os.PathLike[str]],
 ) -> Iterator[tuple[list[Path], dict[Path, str]]]:
     """Yield the recordings, and the names of those that are shown by another one than their path."""
     if is_in_memory(audio):
-        with open_sound(audio) as file:
+        with open_audio(audio) as file:
             yield [file.path], {file.path: printable(file.name)}
         return
     paths = [audio] if isinstance(audio, str | os.PathLike) else cast(Iterable[str | os.PathLike[str]], audio)
@@ -212,7 +212,7 @@ def build_scoring_plan(
     limits: Limits | None = None,
     sample_analyses: Sequence[Analysis] = (),
 ) -> ScoringPlan:
-    """Return what the options want done with each recording.
+    """Return the scoring plan that the options describe.
 
     Raises:
         InputError: the overlap is as long as the bundle's window, or none of the species asked for is a class.
@@ -234,7 +234,7 @@ def build_scoring_plan(
 def open_range_filter(
     model: Model, options: Options, recordings: dict[Path, RecordingMetadata] | None
 ) -> RangeFilter | None:
-    """Return the range filter, where a location is known or the bundle has one; else None."""
+    """Open the range filter if a location is known or the bundle has a range model; else return None."""
     if model.bundle.range_path.is_file():
         source = model.bundle
     elif options.latitude is None and not any(o.latitude is not None for o in (recordings or {}).values()):

@@ -1,4 +1,4 @@
-"""Classes and thresholds that the options of a run name."""
+"""Construction of the score filter of a run from its options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dawnchorus.taxonomy.labels import Label
 
 
 def build_score_filter(bundle: Bundle, options: Options) -> ScoreFilter:
-    """Return the filter of the bundle's scores that the options describe.
+    """Build the score filter that the options describe.
 
     Raises:
         InputError: none of the species asked for is a class.
@@ -42,7 +42,7 @@ def build_score_filter(bundle: Bundle, options: Options) -> ScoreFilter:
 
 
 def find_classes(bundle: Bundle, names: Iterable[str]) -> dict[str, int]:
-    """Return the index of the class of each name that the bundle has, by its scientific or its common name."""
+    """Return the class index of each name, scientific or common, that the bundle knows."""
     names = tuple(names)
     known = bundle.class_by_scientific_name
     others = [name for name in names if name not in known]

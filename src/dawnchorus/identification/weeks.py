@@ -6,5 +6,5 @@ from datetime import date
 
 
 def week_of(day: date) -> int:
-    """Return week 1 to 48; days after the 28th belong to the fourth week of their month."""
+    """Return the week from 1 to 48 (four per month); days after the 28th belong to the fourth week."""
     return (day.month - 1) * 4 + min((day.day - 1) // 7, 3) + 1

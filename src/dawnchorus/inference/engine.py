@@ -1,4 +1,4 @@
-"""The one inference engine: threads that score recordings, whoever submits them.
+"""The inference engine: a pool of threads that scores recordings.
 
 A recording under way is `Work`: it gives windows and takes their output. There are two queues: `waiting`, and `active`
 for recordings that are being decoded. There is one rule: a thread admits the next recording while there is room, else
@@ -65,7 +65,7 @@ class _Batch:
 
 
 class InferenceEngine:
-    """Threads that score recordings; see the module.
+    """Thread pool that scores recordings; see the module.
 
     Args:
         n_threads: number of threads, each of which uses one core.
@@ -97,17 +97,17 @@ class InferenceEngine:
 
     @property
     def n_queued(self) -> int:
-        """Number of recordings that wait, or are between two batches."""
+        """Number of recordings that wait for admission or for their next batch."""
         return len(self._waiting) + len(self._active)
 
     @property
     def waiting_s(self) -> float:
-        """Estimated seconds of work that waits to be admitted."""
+        """Estimated seconds of work that waits for admission."""
         with self._changed:
             return sum(entry.work_s for entry in self._waiting if not entry.future.cancelled())
 
     def submit(self, work: Work[ResultT], *, work_s: float = 0.0, wait_s: float = math.inf) -> WorkFuture[ResultT]:
-        """Score a recording.
+        """Submit a recording for scoring.
 
         Args:
             work: the recording.
@@ -129,7 +129,7 @@ class InferenceEngine:
     def complete(
         self, recordings: Iterable[Work[ResultT]], *, interval_s: float
     ) -> Generator[WorkFuture[ResultT] | None, None, None]:
-        """Score any number of recordings, and yield their futures as they are done.
+        """Score recordings and yield their futures as they complete.
 
         Recordings are read lazily, a few ahead. Where nothing is done for `interval_s`, None is yielded, so that the
         caller can show its progress.
@@ -152,7 +152,7 @@ class InferenceEngine:
                 yield future
 
     def close(self, *, grace_s: float = 0.0) -> None:
-        """Finish all recordings within `grace_s`, cancel those that are left, and stop."""
+        """Finish recordings within `grace_s`, cancel the others, and stop."""
         until_s = time.monotonic() + grace_s
         with self._changed:
             self._is_closing = True
@@ -183,7 +183,7 @@ class InferenceEngine:
         while True:
             self._reject_late()
             with self._changed:
-                while (entry := self._take()) is None:
+                while (entry := self._pop_entry()) is None:
                     if self._is_aborted or (self._is_closing and not self._n_unfinished):
                         return None
                     self._changed.wait()
@@ -197,7 +197,7 @@ class InferenceEngine:
         group, n = [batch], len(batch.windows)
         while n < BATCH_WINDOWS:
             with self._changed:
-                entry = self._take(batch.entry.work.model)
+                entry = self._pop_entry(batch.entry.work.model)
             if entry is None:
                 break
             if entry.is_open and not entry.work.is_ready(within_s=max(until_s - time.monotonic(), 0.0)):
@@ -211,7 +211,7 @@ class InferenceEngine:
                 n += len(other.windows)
         return group, None
 
-    def _take(self, model: LoadedModel | None = None) -> _Entry[Any] | None:
+    def _pop_entry(self, model: LoadedModel | None = None) -> _Entry[Any] | None:
         """Remove the next waiting recording if there is room, else the first active one (of a `model`) that is ready.
 
         Where none is ready, the first one is taken.

@@ -1,4 +1,4 @@
-"""A bundle in memory, ready to score windows on several threads."""
+"""A loaded bundle, which scores windows on several threads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dawnchorus.models.runner import apply_activation
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A bundle with its sessions, and its cleaning of recordings."""
+    """A bundle with its inference sessions and its cleaner."""
 
     bundle: Bundle
     cleaner: Cleaner
@@ -23,7 +23,7 @@ class LoadedModel:
 
     @classmethod
     def open(cls, bundle: Bundle, models_folder: Path, *, tta_shifts: int = 1) -> LoadedModel:
-        """Open a bundle, with the speech detector in the `models_folder` where its cleaning cuts speech.
+        """Open a bundle, with a speech detector from `models_folder` if its cleaning removes speech.
 
         Its sessions are opened when they are used. For `tta_shifts` see `open_session`.
 
@@ -33,7 +33,7 @@ class LoadedModel:
         return cls(bundle, open_cleaner(bundle.info.cleaning, models_folder), SessionPool(bundle, tta_shifts))
 
     def run(self, windows: Windows, *, embeddings: bool = False) -> WindowOutput:
-        """Return the output for windows [n, samples].
+        """Run the model on windows [n, samples].
 
         Raises:
             InputError: windows of another length or type.

@@ -1,4 +1,4 @@
-"""A model that is ready to score sound."""
+"""The public `Model`: a loaded model with `predict` and `embed`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from dawnchorus.arrays import Embeddings, Scores, Windows
 from dawnchorus.audio.decode import open_recording
-from dawnchorus.audio.sounds import Sound, open_sound
+from dawnchorus.audio.sources import AudioSource, open_audio
 from dawnchorus.audio.windows import Windower, WindowPlan
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError, ModelError
@@ -37,7 +37,7 @@ MAX_SHOWN_LABELS = 5
 
 @dataclass(frozen=True, repr=False)
 class Model:
-    """A model that scores sound; threads can share one, and other processes get it by pickling or forking."""
+    """A loaded model. Threads can share it; pickle and fork work."""
 
     bundle: Bundle
     store: ModelStore = field(default_factory=lambda: ModelStore(default_folder()))
@@ -57,7 +57,7 @@ class Model:
 
     @property
     def labels(self) -> tuple[Label, ...]:
-        """Classes, in the order of the columns of scores."""
+        """Classes, in the column order of scores."""
         return self.bundle.labels
 
     @property
@@ -67,26 +67,26 @@ class Model:
 
     @property
     def window_s(self) -> float:
-        """Seconds of a window."""
+        """Length of a window in seconds."""
         return self.bundle.info.window_s
 
     @property
     def embedding_dim(self) -> int | None:
-        """Length of an embedding; None if the model has none."""
+        """Length of an embedding; None if the model has no embeddings."""
         return self.bundle.info.embedding_dim
 
     def predict(
         self,
-        sound: Sound | npt.ArrayLike,
+        audio: AudioSource | npt.ArrayLike,
         sample_rate_hz: int | None = None,
         *,
         overlap_s: float = 0.0,
         channel: ChannelSource = "mean",
     ) -> Scores:
-        """Return the scores [windows, classes] of a recording, which `identify` compares with its thresholds.
+        """Return the scores [windows, classes] of a recording.
 
         Args:
-            sound: a path, a sound file's bytes, an open sound file, or samples [frames] or [frames, channels], alone or
+            audio: a path, a sound file's bytes, an open sound file, or samples [frames] or [frames, channels], alone or
                 in a tuple with their rate.
             sample_rate_hz: rate of the samples; it may differ from the model's.
             overlap_s: seconds that neighboring windows share; window k starts at `k * (window_s - overlap_s)`.
@@ -97,18 +97,18 @@ class Model:
             AudioError: the file cannot be decoded.
         """
         analysis = DenseScores(np.arange(len(self.labels)))
-        rows = self._compute(analysis, sound, sample_rate_hz, overlap_s=overlap_s, channel=channel)
+        rows = self._compute(analysis, audio, sample_rate_hz, overlap_s=overlap_s, channel=channel)
         return rows["scores"]
 
     def embed(
         self,
-        sound: Sound | npt.ArrayLike,
+        audio: AudioSource | npt.ArrayLike,
         sample_rate_hz: int | None = None,
         *,
         overlap_s: float = 0.0,
         channel: ChannelSource = "mean",
     ) -> Embeddings:
-        """Return the embeddings [windows, dim] of a recording; arguments are those of `predict`.
+        """Return the embeddings [windows, dim] of a recording; arguments as for `predict`.
 
         Raises:
             ModelError: the model has no embeddings.
@@ -117,20 +117,20 @@ class Model:
         """
         if self.embedding_dim is None:
             raise ModelError(f"{self.name}: this model has no embeddings. Use one that has, such as birdnet.")
-        return self._compute(EmbeddingAnalysis(), sound, sample_rate_hz, overlap_s=overlap_s, channel=channel)[
+        return self._compute(EmbeddingAnalysis(), audio, sample_rate_hz, overlap_s=overlap_s, channel=channel)[
             "embedding"
         ]
 
     @cached_property
     def loaded(self) -> LoadedModel:
-        """The bundle in memory, for windows that are cut already."""
+        """The loaded bundle, which scores windows."""
         cleaner = open_cleaner(self.bundle.info.cleaning, self.store.folder)
         return LoadedModel(self.bundle, cleaner, SessionPool(self.bundle))
 
     def _compute(
         self,
         analysis: WindowAnalysis,
-        sound: Sound | npt.ArrayLike,
+        audio: AudioSource | npt.ArrayLike,
         sample_rate_hz: int | None,
         *,
         overlap_s: float,
@@ -138,7 +138,7 @@ class Model:
     ) -> Table:
         """Return what the analysis computes of a recording."""
         windows = WindowPlan.from_seconds(rate_hz=self.sample_rate_hz, window_s=self.window_s, overlap_s=overlap_s)
-        with open_sound(_with_rate(sound, sample_rate_hz)) as file:
+        with open_audio(_with_rate(audio, sample_rate_hz)) as file:
             if file.is_trusted and self.bundle.info.cleaning is None:
                 return self._compute_here(analysis, file.path, windows, channel)
             plan = ScoringPlan(windows=windows, analyses={"": analysis}, channel=channel)
@@ -184,7 +184,7 @@ def _cut_windows(path: Path, plan: WindowPlan, channel: ChannelSource) -> Iterat
 def load_model(
     model: str | os.PathLike[str] | Model = DEFAULT_MODEL, *, models_folder: str | os.PathLike[str] | None = None
 ) -> Model:
-    """Load a built-in model by its name, or a bundle's or training run's folder.
+    """Load a built-in model by name, or a bundle or training run by folder.
 
     Args:
         model: name or folder; a folder that is called like a built-in model is given as `./NAME`. A loaded model is
@@ -201,15 +201,15 @@ def load_model(
     return Model(store.open(Path(model) if isinstance(model, os.PathLike) else model), store)
 
 
-def _with_rate(sound: Sound | npt.ArrayLike, sample_rate_hz: int | None) -> Sound:
+def _with_rate(audio: AudioSource | npt.ArrayLike, sample_rate_hz: int | None) -> AudioSource:
     """Return samples in a tuple with their rate, and other sounds as they are.
 
     Raises:
         InputError: samples without a rate, or a rate for a sound that has one.
     """
-    is_array = hasattr(sound, "__array__") or isinstance(sound, list)
+    is_array = hasattr(audio, "__array__") or isinstance(audio, list)
     if is_array and sample_rate_hz is None:
         raise InputError("sample_rate_hz: expected the rate of the samples in Hz, as in predict(samples, 48_000).")
     if not is_array and sample_rate_hz is not None:
         raise InputError("sample_rate_hz: expected a rate with samples only; files and tuples have their own.")
-    return (sound, sample_rate_hz) if is_array else sound  # type: ignore[return-value]
+    return (audio, sample_rate_hz) if is_array else audio  # type: ignore[return-value]

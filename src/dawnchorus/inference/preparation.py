@@ -1,4 +1,4 @@
-"""Cleaning: fixed steps that a recording's sound goes through before it is cut into windows.
+"""Cleaning of recordings before they are cut into windows.
 
 A bundle names the steps that its model was trained with, and every path that scores with it takes them: identify,
 evaluate and serve. Times stay those of the recording: `Kept` maps them.
@@ -36,7 +36,7 @@ _FRAME, _HOP = 2048, 512
 
 @dataclass(frozen=True)
 class Kept:
-    """Segments of a recording that cleaning keeps, in order; without any segments, nothing is removed.
+    """Segments of a recording that cleaning keeps, in order.
 
     Args:
         segments: seconds of the recording.
@@ -47,21 +47,21 @@ class Kept:
     is_whole: bool = True
 
     def start_s(self, kept_s: float) -> float:
-        """Convert a time in the kept audio, `kept_s`, to the time in the recording, both in seconds."""
+        """Convert a start time in the kept audio to the time in the recording, both in seconds."""
         if self.is_whole or not self.segments:
             return kept_s
         k = max(bisect.bisect_right(self._starts_s, kept_s + 1e-9) - 1, 0)
         return self.segments[k].start_s + kept_s - self._starts_s[k]
 
     def end_s(self, kept_s: float) -> float:
-        """Return the time in the recording of what ends at `kept_s` of the kept sound, both in seconds."""
+        """Convert an end time in the kept audio to the time in the recording, both in seconds."""
         if self.is_whole or not self.segments:
             return kept_s
         k = max(bisect.bisect_left(self._starts_s, kept_s - 1e-9) - 1, 0)
         return min(self.segments[k].start_s + kept_s - self._starts_s[k], self.segments[k].end_s)
 
     def kept_s(self, recording_s: float) -> float:
-        """Return the time in the kept sound of a time in the recording; of one that is removed, the cut's."""
+        """Convert a time in the recording to the time in the kept audio; removed audio maps to the cut."""
         if self.is_whole or not self.segments:
             return recording_s
         k = max(bisect.bisect_right([segment.start_s for segment in self.segments], recording_s) - 1, 0)
@@ -69,7 +69,7 @@ class Kept:
         return self._starts_s[k] + inside_s
 
     def removed(self, duration_s: float) -> tuple[Segment, ...]:
-        """Return the segments that cleaning removes from a recording of this length."""
+        """Return the removed segments of a recording of this length."""
         if self.is_whole:
             return ()
         ends = [0.0, *(segment.end_s for segment in self.segments)]
@@ -87,7 +87,7 @@ WHOLE = Kept()
 
 
 class Cleaner:
-    """Opens recordings that are cleaned.
+    """Opens recordings with cleaning applied.
 
     Threads may share one.
 
@@ -111,7 +111,7 @@ class Cleaner:
         channel: ChannelSource = "mean",
         analyses: Mapping[str, SampleAnalysis] | None = None,
     ) -> CleanedRecording:
-        """Request a recording, for a `with` block; if segments are to be removed, it is decoded twice.
+        """Open a recording for a `with` block; it is decoded twice if cleaning removes segments.
 
         The `analyses` get the samples before anything is removed.
 
@@ -143,7 +143,7 @@ class Cleaner:
 
 
 class CleanedRecording:
-    """An opened recording of which `blocks()` are cleaned; of the shape of `audio.decode.OpenRecording`."""
+    """Open recording whose `blocks()` are cleaned; implements `audio.decode.OpenRecording`."""
 
     def __init__(self, source: IsolatedRecording, cleaning: Cleaning, kept: Kept, rate_hz: int) -> None:
         self._source, self._cleaning, self._rate_hz = source, cleaning, rate_hz
@@ -165,7 +165,7 @@ class CleanedRecording:
         self.close()
 
     def close(self) -> None:
-        """Give the recording up; see `IsolatedRecording`."""
+        """Abandon the recording; see `IsolatedRecording`."""
         self._source.close()
 
     @property
@@ -175,26 +175,26 @@ class CleanedRecording:
 
     @property
     def metadata(self) -> RecordingMetadata:
-        """Place and time."""
+        """Location and time of the recording."""
         return self._source.metadata
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Faults of the header; after the last block, those of the samples as well."""
+        """Problems of the header; after the last block, also those of the samples."""
         return self._source.warnings
 
     @property
     def tables(self) -> Mapping[str, Table]:
-        """Tables of the analyses by name, after the last block."""
+        """Tables of the sample analyses by name, after the last block."""
         return self._source.tables
 
     @property
     def duration_s(self) -> float:
-        """True length, of what is removed as well, after the last block."""
+        """True length in seconds including removed segments, known after the last block."""
         return self._source.duration_s
 
     def blocks(self) -> Iterator[FloatArray]:
-        """Yield the mono float32 blocks [samples] that are kept; a block is valid until the next one is requested.
+        """Yield the kept audio as mono float32 blocks [samples]; a block is valid until the next one.
 
         Raises:
             AudioError: the recording cannot be decoded, or the decoder crashed or hung on it.
@@ -216,7 +216,7 @@ class CleanedRecording:
 
 
 def open_cleaner(cleaning: Cleaning | None, folder: Path) -> Cleaner:
-    """Open a cleaner of recordings, with the speech detector in the models' `folder` where speech is cut.
+    """Open the cleaner of a bundle, with a speech detector from `folder` if speech is removed.
 
     Raises:
         ModelError: see `speech_graph`.
@@ -240,7 +240,7 @@ def _chunks(blocks: Iterator[FloatArray], rate_hz: int) -> Iterator[FloatArray]:
 
 
 def sample_ranges(segments: Sequence[Segment], n_before: int, n: int, rate_hz: int) -> list[tuple[int, int]]:
-    """Return the first and last samples of each segment in a block of `n` samples that starts at sample `n_before`."""
+    """Return start and stop of each segment within a block of `n` samples that starts at sample `n_before`."""
     ranges = []
     for segment in segments:
         start = max(round(segment.start_s * rate_hz) - n_before, 0)
@@ -276,7 +276,7 @@ class _Levels:
         self._rest = samples[n:]
 
     def frames(self) -> npt.NDArray[np.float64]:
-        """Return the energy of each frame; frames are centred, with silence before and after the recording."""
+        """Return the energy of each frame; frames are centered and padded with silence."""
         tail = np.pad(self._rest, (0, _HOP - len(self._rest)))
         energies = np.concatenate([np.zeros(2), *self._energies, _energies(tail), np.zeros(1)])
         frames: npt.NDArray[np.float64] = np.lib.stride_tricks.sliding_window_view(energies, _FRAME // _HOP).sum(1)

@@ -1,4 +1,4 @@
-"""A recording under way: decoded, cleaned and cut into windows on one side, analyses of their output on the other."""
+"""Scoring of one recording: decoding, cleaning and windows, and analyses of the outputs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from dawnchorus.types import ChannelOption, ChannelSource, Segment
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringPlan:
-    """Settings of the scoring of each recording.
+    """Settings for scoring recordings.
 
     Args:
         windows: how it is cut into windows.
@@ -51,7 +51,7 @@ class ScoringPlan:
 
     @property
     def max_samples(self) -> int:
-        """Maximum number of samples over all channels."""
+        """Maximum number of samples, summed over channels."""
         return MAX_DECODED_SAMPLES if self.limits is None else round(self.limits.max_duration_s * self.windows.rate_hz)
 
 
@@ -66,14 +66,14 @@ class _Signal:
     """Number of windows in the signals before it."""
 
     def result(self) -> ScoredChannel:
-        """Return what was computed, after the last window."""
+        """Return the results, after the last window."""
         channel = self.source if isinstance(self.source, int) else None
         tables = {name: analysis.finish() for name, analysis in self.analyses.items()}
         return ScoredChannel(tables, self.recording.kept, channel)
 
 
 class RecordingWork:
-    """A recording in the inference engine (`work.Work`)."""
+    """Scoring of one recording in the inference engine; implements `work.Work`."""
 
     def __init__(self, path: Path, model: LoadedModel, plan: ScoringPlan, *, decoders: DecoderPool) -> None:
         self.path, self.model, self.plan = path, model, plan
@@ -92,7 +92,7 @@ class RecordingWork:
 
     @property
     def share_done(self) -> float:
-        """Share of the recording that is scored, from 0 to 1; 0 where its length is not known."""
+        """Share of the recording that is scored, 0 to 1; 0 if its length is unknown."""
         info = self._signals[0].recording.info if self._signals else None
         if info is None or not info.duration_s:
             return 0.0
@@ -104,7 +104,7 @@ class RecordingWork:
     # ------------------------------------------------------------------ windows
 
     def open(self) -> None:
-        """Begin to decode.
+        """Start decoding.
 
         Raises:
             AudioError: the bundle's cleaning needs the whole recording, which cannot be decoded.
@@ -114,7 +114,7 @@ class RecordingWork:
         self._windows = self._pull_signals(self._request(self._decoder, first), first)
 
     def is_ready(self, *, within_s: float) -> bool:
-        """Return True if the decoder has something, or has it within some seconds."""
+        """Return True if decoded samples are available, or will be within `within_s` seconds."""
         return self._decoder is None or self._decoder.is_ready(within_s=within_s)
 
     def next_windows(self) -> NumberedWindows | None:
@@ -126,7 +126,7 @@ class RecordingWork:
         return None if self._windows is None else next(self._windows, None)
 
     def close(self) -> None:
-        """Cancel the decoding that is left."""
+        """Cancel the remaining decoding."""
         if self._windows is not None:
             self._windows.close()
         self._release_decoder()
@@ -190,7 +190,7 @@ class RecordingWork:
     # ------------------------------------------------------------------ output
 
     def add(self, first_window: int, output: WindowOutput) -> None:
-        """Pass the outputs of windows to the analyses in the order of time; outputs of later windows wait."""
+        """Pass outputs of windows to the analyses in temporal order; early outputs are buffered."""
         with self._lock:
             self._outputs[first_window] = output
             while (following := self._outputs.pop(self._n_scored, None)) is not None:

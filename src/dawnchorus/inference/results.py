@@ -14,7 +14,7 @@ from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
 
 @dataclass(frozen=True)
 class ScoredChannel:
-    """Results of one channel of a recording, or of the one signal that was scored for all of them."""
+    """Results of one channel, or of the single signal scored for a recording."""
 
     tables: Mapping[str, Table]
     """Rows that each analysis computed, by the name that it was requested under."""
@@ -29,19 +29,19 @@ class ScoredChannel:
         return self.tables["hits"]
 
     def window_times(self, window: int, plan: WindowPlan, duration_s: float) -> tuple[float, float]:
-        """Return start and end of a window, in seconds of a recording of this length."""
+        """Return start and end of a window in seconds."""
         kept_s = plan.start_s(window)
         start_s = self.kept.start_s(kept_s)
         return start_s, max(min(self.kept.end_s(kept_s + plan.window_s), duration_s), start_s)
 
     def kept_s(self, duration_s: float) -> float:
-        """Return the seconds of sound that windows are cut from, of a recording of this length."""
+        """Return the length in seconds of the audio that windows are cut from."""
         return duration_s if self.kept.is_whole else sum(segment.length_s for segment in self.kept.segments)
 
 
 @dataclass(frozen=True)
 class ScoredRecording:
-    """A recording that was scored to its end."""
+    """Results of a recording that was scored completely."""
 
     path: Path
     info: AudioInfo
@@ -62,13 +62,13 @@ class ScoredRecording:
 
     @property
     def kept_s(self) -> tuple[float, ...]:
-        """Seconds of sound that windows are cut from, for each of `channels`."""
+        """Length in seconds of the audio that windows are cut from, for each of `channels`."""
         return tuple(each.kept_s(self.duration_s) for each in self.channels)
 
 
 @dataclass(frozen=True)
 class FailedRecording:
-    """A recording that could not be scored, and why."""
+    """A recording that could not be scored, with the reason."""
 
     path: Path
     reason: str

@@ -1,4 +1,4 @@
-"""Recordings to scores with all cores, in the order in which they finish."""
+"""Scoring of many recordings on all cores, in order of completion."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PROGRESS_S = 0.2
 """Time after which a step is yielded though no recording has finished."""
 
 MAX_BATCH_DELAY_S = 0.1
-"""Time for which a batch waits for windows of other recordings: nobody waits for a single one."""
+"""Maximum time for which a batch waits for windows of other recordings."""
 
 
 @dataclass(frozen=True)
 class ScoringStep:
-    """A step on the way through many recordings."""
+    """Progress of scoring many recordings: newly scored windows, and a finished recording if any."""
 
     n_windows: int
     """Windows that were scored since the step before."""
@@ -40,7 +40,7 @@ def score_recordings(
     *,
     n_workers: int,
 ) -> Generator[ScoringStep, None, None]:
-    """Score every recording, in the order in which they finish; also yield a step some times in a second.
+    """Score recordings and yield a step whenever one finishes, and several times per second.
 
     A recording that cannot be decoded gives a `FailedRecording` and touches no other. Memory is bounded by the number
     of workers, not by the length or number of recordings.

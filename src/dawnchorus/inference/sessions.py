@@ -1,4 +1,4 @@
-"""Sessions of one bundle that threads and forked processes share."""
+"""Pool of inference sessions, shared by threads and forked processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dawnchorus.models.runner import Output, Session, open_session
 
 
 class SessionPool:
-    """Runs windows through a bundle's graph: each thread in a session of its own, which the next one uses again.
+    """Pool of inference sessions for one bundle, one per thread in use.
 
     For `tta_shifts` see `open_session`.
     """
@@ -29,7 +29,7 @@ class SessionPool:
         return SessionPool, (self._bundle, self._tta_shifts)
 
     def load(self, n_threads: int) -> None:
-        """Open a session ahead of its use, unless there is one for each of `n_threads`.
+        """Open a session in advance, unless `n_threads` are open already.
 
         Raises:
             ModelError: the graph cannot be loaded.
@@ -38,7 +38,7 @@ class SessionPool:
             self._idle.append(self._open())
 
     def warm_up(self, n_threads: int) -> None:
-        """Open a session for each of `n_threads`, and run it once.
+        """Open `n_threads` sessions and run each once.
 
         Raises:
             ModelError: the graph cannot be loaded, or gives numbers that are not finite.
@@ -51,7 +51,7 @@ class SessionPool:
             self._idle.append(session)
 
     def run(self, windows: Windows, *, embeddings: bool = False) -> Output:
-        """Return logits, and embeddings where they are wanted, of windows [n, samples].
+        """Return logits, and embeddings if requested, of windows [n, samples].
 
         Raises:
             InputError: windows of another length or type.

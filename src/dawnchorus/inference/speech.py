@@ -1,4 +1,4 @@
-"""Finding human speech, with Silero VAD's graph for whole sequences."""
+"""Speech detection with Silero VAD."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PAD_S = 0.3
 
 
 class VoiceActivityDetector:
-    """The loaded graph; threads may share it, because it keeps nothing from call to call."""
+    """The loaded Silero model; stateless, so threads may share it."""
 
     def __init__(self, graph: Path) -> None:
         self._graph = open_graph(graph)
@@ -43,13 +43,13 @@ class VoiceActivityDetector:
     def probabilities(
         self, frames: FloatArray, state: FloatArray, cell: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return the probability of speech in successive frames [n, 576], and the network's state after them."""
+        """Return the speech probability of successive frames [n, 576], and the network's new state."""
         names = ["speech_probs", "hn", "cn"]
         values, state, cell = self._graph.run({"input": frames, "h": state, "c": cell}, names)
         return values.reshape(-1), state, cell
 
     def find(self, samples: FloatArray, *, rate_hz: int = RATE_HZ) -> tuple[Segment, ...]:
-        """Return the segments of speech in mono samples [n]."""
+        """Return the speech segments in mono samples [n]."""
         vad_stream = VadStream(self, rate_hz=rate_hz)
         vad_stream.add(samples)
         return vad_stream.finish()
@@ -71,7 +71,7 @@ class VadStream:
         self._append(block.copy() if self._resampler is None else self._resampler.resample_chunk(block))
 
     def finish(self) -> tuple[Segment, ...]:
-        """Return the segments of speech, after the last block."""
+        """Return the speech segments, after the last block."""
         if self._resampler is not None:
             self._append(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
         self._score_frames(np.concatenate([*self._waiting, np.zeros(-self._n_waiting % _FRAME, np.float32)]))

@@ -1,4 +1,4 @@
-"""Work of the inference engine: the protocol of recordings under way, and their futures."""
+"""Protocol of work in the inference engine, and its futures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ResultT_co = TypeVar("ResultT_co", covariant=True)
 
 @dataclass(frozen=True)
 class NumberedWindows:
-    """Windows [n, samples] of a recording from number `first` on; `is_last` if no others follow."""
+    """Windows [n, samples] of a recording from window `first` on; `is_last` is True at its end."""
 
     first: int
     samples: FloatArray
@@ -27,37 +27,37 @@ class NumberedWindows:
 
 
 class Work(Protocol[ResultT_co]):
-    """A recording under way; all but `add` are called by one thread at a time."""
+    """Protocol of one unit of work in the engine; methods other than `add` are called by one thread at a time."""
 
     @property
     def model(self) -> LoadedModel:
-        """Model that scores its windows."""
+        """Model that scores the windows."""
         ...
 
     @property
     def needs_embeddings(self) -> bool:
-        """True if the model has to give embeddings."""
+        """True if embeddings are needed."""
         ...
 
     @property
     def share_done(self) -> float:
-        """Share of its windows that were scored, from 0 to 1, as far as their number is known."""
+        """Share of the windows that are scored, 0 to 1."""
         ...
 
     def open(self) -> None:
-        """Start decoding ahead; called once, before anything else."""
+        """Start decoding in advance; called once, first."""
         ...
 
     def is_ready(self, *, within_s: float) -> bool:
-        """Return True if windows can be had with little waiting, or can be in this time."""
+        """Return True if windows are available, or will be within `within_s` seconds."""
         ...
 
     def next_windows(self) -> NumberedWindows | None:
-        """Return the next windows, at most `BATCH_WINDOWS`; None if there are no others."""
+        """Return at most `BATCH_WINDOWS` windows; None after the last ones."""
         ...
 
     def add(self, first_window: int, output: WindowOutput) -> None:
-        """Add the output for windows; from any thread, in any order."""
+        """Add outputs of windows; called by any thread, in any order."""
         ...
 
     def result(self) -> ResultT_co:
@@ -65,12 +65,12 @@ class Work(Protocol[ResultT_co]):
         ...
 
     def close(self) -> None:
-        """Give up what is left to decode."""
+        """Cancel the remaining decoding."""
         ...
 
 
 class WorkFuture(Future[ResultT]):
-    """Result of work in the engine; to cancel it ends the work."""
+    """Future of work in the engine; cancelling it stops the work."""
 
     def __init__(self, work: Work[ResultT]) -> None:
         super().__init__()

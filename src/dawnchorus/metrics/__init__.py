@@ -1,1 +1,1 @@
-"""Metrics and their intervals, with NumPy alone."""
+"""Metrics and confidence intervals, with NumPy only."""

@@ -1,4 +1,4 @@
-"""Confidence intervals of metrics, over recordings: windows of one recording are not independent."""
+"""Bootstrap confidence intervals over recordings, since windows of a recording are not independent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Metric = Callable[[BoolArray, FloatArray], FloatArray]
 
 @dataclass(frozen=True)
 class RowMean:
-    """A metric that is the mean of what each row has by itself, so that resamples need no new computation."""
+    """A metric that is the mean of per-row values, so it is computed once for all resamples."""
 
     of_rows: Metric
     """A value for each row [..., rows]; NaN: it has none."""
@@ -28,7 +28,7 @@ class RowMean:
 
 
 class RowShare(RowMean):
-    """The share of the rows that are right (1), not wrong (0): a proportion, with a binomial interval."""
+    """A proportion: the share of rows with value 1, with a binomial interval."""
 
 
 N_DRAWS = 1000
@@ -41,7 +41,7 @@ NO_WIDTH = 1e-9
 
 @dataclass(frozen=True)
 class Interval:
-    """A value, and where it lies with 95 % confidence."""
+    """A value with its 95 % confidence interval."""
 
     value: float
     low: float
@@ -49,7 +49,7 @@ class Interval:
 
     @property
     def has_no_width(self) -> bool:
-        """Return True where every draw of recordings gave the same value, so that the interval says nothing."""
+        """Return True if all resamples gave the same value, so the interval is not informative."""
         return self.high - self.low < NO_WIDTH
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ def interval(metric: Metric, truth: BoolArray, scores: FloatArray, *, seed: int 
 
 
 def describe_no_width(intervals: Mapping[str, Interval], n_recordings: int) -> str | None:
-    """Return the sentence on metrics whose intervals say nothing; None where there are none."""
+    """Return a sentence on metrics whose intervals are not informative; None if there are none."""
     names = [name.replace("_", " ") for name, each in intervals.items() if each.has_no_width]
     if not names:
         return None
@@ -89,7 +89,7 @@ def paired_interval(
 
 
 def resampled_sums(values: FloatArray, *, seed: int = 1) -> FloatArray:
-    """Return the sums over recordings of values [recordings, columns], for recordings drawn anew [draws, columns]."""
+    """Return bootstrap sums [draws, columns] of values [recordings, columns]."""
     return np.concatenate([values[draws].sum(1) for draws in _draws(values.astype(bool), seed)])
 
 

@@ -1,4 +1,4 @@
-"""Metrics of scores against truth, both [..., rows, classes]; a row is a window, a recording or an event.
+"""Classification metrics of scores and ground truth [..., rows, classes]; a row is a window, recording or event.
 
 Dimensions before these are kept, so that a thousand resamples are computed at once. A class without a positive row
 (or without a negative one) has no rank metrics and is left out of their means, as in BirdCLEF. A score of NaN masks
@@ -15,11 +15,11 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 SMALLEST_PROBABILITY = 1e-12
-"""Logarithms are taken of nothing smaller, so that a loss is finite."""
+"""Lower bound of probabilities in logarithms, so that a loss is finite."""
 
 
 def roc_auc(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
-    """Return the area under each class's ROC curve [..., classes]: how often a positive row outscores a negative one.
+    """Return the area under the ROC curve of each class [..., classes].
 
     By mean ranks (Mann and Whitney, 1947), so that ties count half.
     """
@@ -58,12 +58,12 @@ def _find_first_equal(ordered: FloatArray) -> npt.NDArray[np.int64]:
 
 
 def macro_roc_auc(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
-    """Return the mean of `roc_auc` over the classes that have one [...]."""
+    """Return the mean of `roc_auc` over classes for which it is defined [...]."""
     return average_known(roc_auc(truth, scores))
 
 
 def average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
-    """Return each class's average precision [..., classes]: the mean of the precision at its positive rows' scores."""
+    """Return the average precision of each class [..., classes]."""
     truth, scores = np.asarray(truth, bool), np.asarray(scores, np.float64)
     order = np.argsort(-scores, axis=-2, kind="stable")
     hits = np.take_along_axis(truth, order, -2)
@@ -74,7 +74,7 @@ def average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray
 
 
 def cmap(truth: npt.ArrayLike, scores: npt.ArrayLike, *, n_padding: int = 0) -> FloatArray:
-    """Return the mean of the classes' average precision [...]; with `n_padding` = 5, BirdCLEF 2023's padded cmAP.
+    """Return the mean of the classes' average precision [...]; `n_padding` = 5 gives the padded cmAP of BirdCLEF 2023.
 
     Padding adds so many rows that are positive for every class and score 1, so that rare classes weigh less.
     """
@@ -88,7 +88,7 @@ def cmap(truth: npt.ArrayLike, scores: npt.ArrayLike, *, n_padding: int = 0) -> 
 
 
 def label_ranking_average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
-    """Return the average precision of each row's species among its classes [..., rows]; 1 where they score highest.
+    """Return, for each row, the average precision of its species among all classes [..., rows].
 
     scikit-learn counts a row without a species as 1; here it has no value.
     """
@@ -97,14 +97,14 @@ def label_ranking_average_precision(truth: npt.ArrayLike, scores: npt.ArrayLike)
 
 
 def top_k_hits(truth: npt.ArrayLike, scores: npt.ArrayLike, k: int) -> FloatArray:
-    """Return 1 for each row of which a species is among the k best-scoring classes, else 0 [..., rows]."""
+    """Return 1 for each row with a true species among the k highest-scoring classes, else 0 [..., rows]."""
     truth, scores = np.asarray(truth, bool), np.asarray(scores)
     best = np.argsort(-scores, axis=-1, kind="stable")[..., :k]
     return np.where(truth.any(-1), np.take_along_axis(truth, best, -1).any(-1), np.nan)
 
 
 def top_k_accuracy(truth: npt.ArrayLike, scores: npt.ArrayLike, k: int) -> FloatArray:
-    """Return the share of rows with a species of which one is among the k best-scoring classes [...]."""
+    """Return the share of rows with a true species among the k highest-scoring classes [...]."""
     return average_known(top_k_hits(truth, scores, k))
 
 
@@ -116,21 +116,21 @@ def precision_recall_f1(y_true: npt.ArrayLike, y_pred: npt.ArrayLike) -> FloatAr
 
 
 def best_index(scores: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Return the number of the best-scoring class of every row [..., rows]."""
+    """Return the index of the highest-scoring class of each row [..., rows]."""
     scores = np.asarray(scores, np.float64)
     best: npt.NDArray[np.int64] = np.where(np.isnan(scores), -np.inf, scores).argmax(-1)
     return best
 
 
 def best_class(scores: npt.ArrayLike) -> BoolArray:
-    """Return the decision for the best-scoring class of every row [..., rows, classes]."""
+    """Return a one-hot mask of the highest-scoring class of each row [..., rows, classes]."""
     is_best = np.zeros(np.shape(scores), bool)
     np.put_along_axis(is_best, best_index(scores)[..., None], values=True, axis=-1)
     return is_best
 
 
 def log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
-    """Return the negative logarithm of the share of the scores that the true species of each row have [..., rows].
+    """Return the cross-entropy of each row's true species, with scores normalized to sum to 1 [..., rows].
 
     The cross-entropy where a row has one species.
     """
@@ -140,13 +140,13 @@ def log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
 
 
 def multilabel_log_loss(truth: npt.ArrayLike, scores: npt.ArrayLike) -> FloatArray:
-    """Return the mean over each row's classes of the binary cross-entropy of scores as probabilities [..., rows]."""
+    """Return the binary cross-entropy of each row, averaged over classes [..., rows]."""
     truth, scores = np.asarray(truth, bool), np.asarray(scores, np.float64)
     return average_known(-np.log(np.maximum(np.where(truth, scores, 1 - scores), SMALLEST_PROBABILITY)))
 
 
 def expected_calibration_error(truth: npt.ArrayLike, probabilities: npt.ArrayLike, *, n_bins: int = 10) -> float:
-    """Return how far, on average, the probability of a decision is from how often it is right (Guo et al., 2017)."""
+    """Return the expected calibration error: the mean gap between probability and accuracy (Guo et al., 2017)."""
     each = np.asarray(probabilities, np.float64)
     known = ~np.isnan(each)
     is_right, each = np.asarray(truth, bool)[known], each[known]
@@ -155,12 +155,12 @@ def expected_calibration_error(truth: npt.ArrayLike, probabilities: npt.ArrayLik
     bins = np.minimum((each * n_bins).astype(int), n_bins - 1)
     n = np.bincount(bins, minlength=n_bins)
     right = np.bincount(bins, is_right, minlength=n_bins)
-    said = np.bincount(bins, each, minlength=n_bins)
-    return float(np.abs(right - said).sum() / n.sum())
+    predicted = np.bincount(bins, each, minlength=n_bins)
+    return float(np.abs(right - predicted).sum() / n.sum())
 
 
 def average_known(values: FloatArray) -> FloatArray:
-    """Return the mean of the values that are numbers [...]."""
+    """Return the mean of the values that are not NaN [...]."""
     known = ~np.isnan(values)
     return _over(np.where(known, values, 0).sum(-1), known.sum(-1))
 

@@ -1,1 +1,1 @@
-"""Bundles (a model on disk), the built-in models, and running a bundle."""
+"""Bundles (models on disk), built-in models, and inference sessions."""

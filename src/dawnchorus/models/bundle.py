@@ -1,4 +1,4 @@
-"""The bundle: one folder that holds a model and all that is needed to run it and to cite it.
+"""The bundle: a folder with a model and everything needed to run and cite it.
 
 bundle.json     what the model is (`BundleInfo`)
 model.onnx      input `waveform` float32 [batch, samples]; outputs `logits` [batch, classes] and, where the model
@@ -43,7 +43,7 @@ OutputName = Literal["logits", "embeddings"]
 
 
 class Calibration(BaseModel):
-    """Map from scores to probabilities: sigmoid(scale * log odds of the score + offset), fitted on validation data."""
+    """Platt scaling of scores to probabilities: sigmoid(scale * logit(score) + offset)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,7 +54,7 @@ class Calibration(BaseModel):
 
 
 class TrainingSummary(BaseModel):
-    """Summary of the training of a bundle of one's own."""
+    """Training data and settings of a bundle that was trained here."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -74,7 +74,7 @@ class TrainingSummary(BaseModel):
 
 
 class BundleDescription(BaseModel):
-    """Description of a bundle, without the checksums of its files. Unknown keys are refused."""
+    """Description of a bundle without checksums; unknown keys are rejected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -109,7 +109,7 @@ class BundleDescription(BaseModel):
 
 
 class BundleInfo(BundleDescription):
-    """The content of `bundle.json`."""
+    """Content of `bundle.json`."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     range_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
@@ -125,22 +125,22 @@ class Bundle:
 
     @property
     def id(self) -> str:
-        """The first 12 hexadecimal digits of the graph's sha256: what every row carries."""
+        """First 12 hexadecimal digits of the graph's sha256; stored with every detection."""
         return self.info.sha256[:BUNDLE_ID_DIGITS]
 
     @property
     def graph_path(self) -> Path:
-        """The file that holds the graph."""
+        """File of the graph."""
         return self.folder / self.info.graph
 
     @property
     def range_path(self) -> Path:
-        """The file that holds the range model, where the bundle has one."""
+        """File of the range model, which may not exist."""
         return self.folder / RANGE_NAME
 
     @property
     def window_samples(self) -> int:
-        """Samples in a window."""
+        """Number of samples in a window."""
         return round(self.info.window_s * self.info.sample_rate_hz)
 
     @cached_property
@@ -150,13 +150,13 @@ class Bundle:
 
 
 def file_sha256(path: Path) -> str:
-    """Return the file's sha256 as 64 hexadecimal digits."""
+    """Return a file's sha256 as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Open a bundle; a training run's folder stands for the bundle in it.
+    """Open the bundle in a folder, or that of a training run.
 
     The graph's bytes are not hashed here (`verify_bundle` does that).
 
@@ -188,12 +188,12 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def validation_lines(error: ValidationError) -> str:
-    """Describe the invalid fields in one line."""
+    """Describe validation errors in one line."""
     return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
 
 
 def verify_bundle(bundle: Bundle) -> None:
-    """Check that the graph's bytes are those that bundle.json names.
+    """Check the graph's checksum.
 
     Raises:
         InvalidBundleError: they are not.
@@ -213,7 +213,7 @@ def verify_bundle(bundle: Bundle) -> None:
 
 @dataclass(frozen=True)
 class BundleDraft:
-    """A bundle that is being written: its files go into `folder`, and nothing is at its path before `finish`."""
+    """A bundle under construction in a temporary `folder`, moved to its path by `finish`."""
 
     folder: Path
     """A temporary folder next to the bundle's path."""
@@ -221,7 +221,7 @@ class BundleDraft:
     """The path of the bundle."""
 
     def describe(self, description: BundleDescription, labels: Sequence[Label]) -> Bundle:
-        """Write `bundle.json`, with the checksums of the graphs in the folder, and the labels; open the draft.
+        """Write `bundle.json` with checksums and the labels, and open the draft.
 
         Raises:
             InvalidBundleError: the graph is missing.
@@ -242,7 +242,7 @@ class BundleDraft:
         return read_bundle(self.folder)
 
     def finish(self, card: str) -> Bundle:
-        """Write the card, and move the described draft to the bundle's path, in place of an older bundle."""
+        """Write the model card, and move the draft to the bundle's path, replacing an older bundle."""
         read_bundle(self.folder)
         (self.folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
         self.folder.chmod(0o755)
@@ -252,7 +252,7 @@ class BundleDraft:
 
 @contextmanager
 def new_bundle(folder: Path) -> Iterator[BundleDraft]:
-    """Yield the draft of a bundle that `BundleDraft.finish` moves to `folder`; without it, nothing is left.
+    """Yield a draft for the bundle `folder`; without `BundleDraft.finish`, it is deleted.
 
     Raises:
         OutputExistsError: there is something else than a bundle at `folder`.

@@ -1,4 +1,4 @@
-"""Files that list the classes of a foreign model."""
+"""Class lists of foreign models."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MAX_NAMED = 10
 
 _NO_LISTS = frozenset((".json", ".yaml", ".yml", ".pkl", ".npy", ".npz", ".xlsx"))
 _INDEX_BEFORE = re.compile(r"[\[(]?(?P<index>\d+)\s*[\s,:;=|.)\]_-]\s*(?P<name>\S.*)")
-"""A line that begins with its index: `0 Background Noise`, `0. Noise`, `0_Noise`, `[0] Noise`."""
+"""A line that starts with its index: `0 Background Noise`, `0. Noise`, `0_Noise`, `[0] Noise`."""
 _INDEX_BEHIND = re.compile(r"(?P<name>\S.*?)\s*[\s,:;=|_(\[]\s*(?P<index>\d+)[)\]]?")
 """A line that ends in its index: `Background Noise 0`, `Noise: 0`, `Noise (0)`."""
 _QUOTED = re.compile(r"(?P<quote>['\"])(?P<name>.+)(?P=quote)")
@@ -63,7 +63,7 @@ class _Row:
 
 
 def read_classes(path: Path, *, kind: Kind | None = None) -> tuple[Label, ...]:
-    """Return labels in output order: one in a line, or a csv with a header that names a column of names.
+    """Read labels in output order, one per line or from a CSV with a header.
 
     The rows of a csv are sorted by a column `index`, `idx` or `id`, if its values are whole numbers; lines that all
     begin with a number, or all end in one, are sorted by it. Numbers may begin at 0 or at 1.
@@ -71,7 +71,7 @@ def read_classes(path: Path, *, kind: Kind | None = None) -> tuple[Label, ...]:
     `kind` overrides what the names look like.
 
     Raises:
-        FormatError: the file is no text, a class has no name or is there twice, or the indices are not 0, 1, 2..., or
+        FormatError: the file is not text, a class has no name or is there twice, or the indices are not 0, 1, 2..., or
             only some lines have one.
         InputError: no such file, a file of another kind, no labels, or a csv without a column of names.
     """
@@ -95,7 +95,7 @@ def read_classes(path: Path, *, kind: Kind | None = None) -> tuple[Label, ...]:
     _refuse_doubled(path, rows, labels)
     if kind is not None:
         return tuple(replace(label, kind=kind) for label in labels)
-    _say_other_sounds(path, labels)
+    _log_other_sounds(path, labels)
     return labels
 
 
@@ -300,7 +300,7 @@ def _refuse_doubled(path: Path, rows: list[_Row], labels: tuple[Label, ...]) -> 
     )
 
 
-def _say_other_sounds(path: Path, labels: tuple[Label, ...]) -> None:
+def _log_other_sounds(path: Path, labels: tuple[Label, ...]) -> None:
     """Name the classes that are no species."""
     others = [label.scientific_name for label in labels if label.kind == "sound"]
     if others:

@@ -1,4 +1,4 @@
-"""Fixed steps that a recording's sound goes through before it is cut into windows."""
+"""Settings of the cleaning of recordings, which a bundle stores."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dawnchorus.audio.noise import NoiseKind
 
 
 class Cleaning(BaseModel):
-    """Steps in the order in which they are applied; none by default."""
+    """Cleaning of recordings, in order of application; nothing by default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -21,7 +21,7 @@ class Cleaning(BaseModel):
 
     @property
     def removes(self) -> bool:
-        """True if parts of a recording are removed."""
+        """True if segments of a recording are removed."""
         return self.cut_speech or self.trim_db is not None
 
     def __bool__(self) -> bool:

@@ -1,4 +1,4 @@
-"""Running a bundle: waveforms in, scores out, on one thread."""
+"""Inference sessions of a bundle: waveforms in, scores out, on one thread."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ N_TIMED = 9
 
 @dataclass(frozen=True)
 class Output:
-    """Output of a graph for n windows: logits [n, classes] and, where it has them, embeddings [n, dim]."""
+    """Outputs of a graph for n windows: logits [n, classes] and, if it has them, embeddings [n, dim]."""
 
     logits: FloatArray
     embeddings: FloatArray | None
 
 
 def milliseconds(bundle: Bundle, *, audio_s: float = 5.0) -> float:
-    """Measure the graph's time for so many seconds of sound on one core: the median of some runs of one window."""
+    """Return the median time of the graph for this much audio on one core."""
     session = open_session(bundle)
     window = np.random.default_rng(1).normal(0, 0.05, (1, bundle.window_samples)).astype(np.float32)
     session.run(window)
@@ -47,7 +47,7 @@ def milliseconds(bundle: Bundle, *, audio_s: float = 5.0) -> float:
 
 
 class Session(Protocol):
-    """A loaded graph; threads can share one, though most have one each."""
+    """A loaded graph; not thread-safe."""
 
     def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
         """Run the graph on windows [n, samples], float32."""
@@ -55,7 +55,7 @@ class Session(Protocol):
 
 
 def open_session(bundle: Bundle, *, tta_shifts: int = 1) -> Session:
-    """Load the bundle's graph for runs on one thread, by the engine that it names or the first that reads its file.
+    """Open a session of the bundle's graph for one thread: ONNX Runtime or LiteRT.
 
     With `tta_shifts` above 1 (test-time augmentation) logits and embeddings are the means over so many circular time
     shifts of every window, by equal fractions of its length.
@@ -69,19 +69,19 @@ def open_session(bundle: Bundle, *, tta_shifts: int = 1) -> Session:
 
 
 def apply_activation(logits: FloatArray, activation: Activation) -> FloatArray:
-    """Return scores between 0 and 1 from logits [n, classes], by the bundle's activation."""
+    """Apply the bundle's activation to logits [n, classes]."""
     return _ACTIVATIONS[activation](logits)
 
 
 def log_odds(scores: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Return the logarithm of score / (1 - score), finite for 0 and 1."""
+    """Return log(score / (1 - score)), clipped to be finite."""
     inside = np.clip(np.asarray(scores, np.float64), 1e-9, 1 - 1e-9)
     odds: npt.NDArray[np.float64] = np.log(inside / (1 - inside))
     return odds
 
 
 def apply_calibration(scores: npt.NDArray[np.floating], calibration: Calibration) -> npt.NDArray[np.float64]:
-    """Return probabilities from scores, by the bundle's calibration."""
+    """Apply the bundle's calibration to scores."""
     return 1 / (1 + np.exp(-(calibration.scale * log_odds(scores) + calibration.offset)))
 
 

@@ -1,4 +1,4 @@
-"""The built-in models by name, and the folder on this machine that keeps their bundles."""
+"""The built-in models by name, and the folder of their bundles."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BUNDLE_FORMAT = 4
 
 @dataclass(frozen=True)
 class BuiltinModel:
-    """A model that Dawn Chorus can make a bundle of by itself."""
+    """A model that can be downloaded or converted to a bundle."""
 
     name: str
     summary: str
@@ -94,12 +94,12 @@ def default_folder() -> Path:
 
 @dataclass(frozen=True)
 class ModelStore:
-    """A folder that keeps the bundles of built-in models."""
+    """Folder of bundles of built-in models."""
 
     folder: Path
 
     def bundle_folder(self, name: str) -> Path:
-        """Return the folder of the built-in model's bundle, which may not exist yet.
+        """Return the folder of a built-in model's bundle, which may not exist yet.
 
         Raises:
             ModelNotFoundError: there is no built-in model of this name.
@@ -108,15 +108,15 @@ class ModelStore:
         return self.folder / f"{name}-{model.source_version}-{BUNDLE_FORMAT}"
 
     def find_installed(self, name: str) -> Bundle | None:
-        """Return the built-in model's bundle if it has been made."""
+        """Return the bundle of a built-in model; None if it is not in the store yet."""
         folder = self.bundle_folder(name)
         return read_bundle(folder) if folder.is_dir() else None
 
     def pull(self, name: str, *, source: Path | None = None) -> Bundle:
-        """Make the built-in model's bundle, from `source`, or from what is installed or can be downloaded.
+        """Create the bundle of a built-in model from `source`, an installed package or a download.
 
         Raises:
-            ModelNotFoundError: unknown name, or the weights are not to be had.
+            ModelNotFoundError: unknown name, or the weights are not available.
             ModelError: the weights are not the published ones.
             OutputError: the store cannot be written, which is seen before anything is downloaded.
         """
@@ -133,7 +133,7 @@ class ModelStore:
             return model.make(model.fetch(Path(scratch)), folder)
 
     def open(self, name_or_folder: str | Path) -> Bundle:
-        """Open a built-in model, which is made on first use, or else a bundle's or a training run's folder.
+        """Open a built-in model (created on first use), or the bundle or training run in a folder.
 
         A folder called like a built-in model is given as `./NAME`.
 
@@ -147,14 +147,14 @@ class ModelStore:
             of_run = folder / RUN_BUNDLE_NAME
             if (folder / "run.json").is_file() and not of_run.is_dir():
                 raise ModelNotFoundError(
-                    f"this run has no bundle yet. Go on with it: dawnchorus train --resume {folder}", subject=folder
+                    f"this run has no bundle yet. Resume it: dawnchorus train --resume {folder}", subject=folder
                 )
             return read_bundle(folder)
         return self.find_installed(name) or self.pull(name)
 
 
 def builtin_model(name: str) -> BuiltinModel:
-    """Return the entry of the table.
+    """Return the built-in model of this name.
 
     Raises:
         ModelNotFoundError: there is no built-in model of this name.

@@ -1,1 +1,1 @@
-"""Spectrograms with detections, and the page that sums up a run."""
+"""Plots: spectrograms with detections, waveforms, curves."""

@@ -1,4 +1,4 @@
-"""The picture and sound of one detection."""
+"""Image and audio of one detection."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DPI = 100
 
 @dataclass(frozen=True)
 class Clip:
-    """A detection worth looking at, and the recording that it is in."""
+    """A detection to show, with its recording."""
 
     path: Path
     detection: Detection
@@ -39,7 +39,7 @@ class Clip:
 
 
 def clip_png_and_mp3(clip: Clip, decoder: DecoderProcess) -> tuple[bytes, bytes]:
-    """Return a PNG of the detection with a second around it, and the same as MP3.
+    """Return a PNG and an MP3 of a detection, with a margin of one second.
 
     Raises:
         AudioError: the recording cannot be decoded (any more).
@@ -55,7 +55,7 @@ def clip_png_and_mp3(clip: Clip, decoder: DecoderProcess) -> tuple[bytes, bytes]
 
 
 def draw_clip(spectrogram: Spectrogram, edges_s: Sequence[float] = ()) -> bytes:
-    """Draw a small PNG of a spectrogram, with dotted lines at some times."""
+    """Draw a small PNG of a spectrogram, with dotted vertical lines at the given times."""
     figure = Figure(figsize=(4.4, 2.0), dpi=DPI)
     figure.set_facecolor(NIGHT)
     FigureCanvasAgg(figure)

@@ -1,4 +1,4 @@
-"""Curves of training runs, and a comparison of what came out."""
+"""Curves of training runs, and their comparison."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_LETTERS = 40
 
 @dataclass(frozen=True)
 class Curves:
-    """A run: its metrics over the epochs, and what came out in the end."""
+    """Metrics of a run by epoch, and its final result."""
 
     label: str
     """The value of the setting that varies between runs; runs may share one."""
@@ -34,7 +34,7 @@ class Curves:
 
 
 def draw_runs(runs: Sequence[Curves], *, setting: str, metric: str) -> bytes:
-    """Return a PNG: each metric over the epochs, and `metric` for each value of `setting`."""
+    """Draw a PNG of each metric over the epochs, and of `metric` against `setting`."""
     figure = draw_figure(runs, setting=setting, metric=metric)
     out = io.BytesIO()
     figure.savefig(out, format="png", facecolor=NIGHT)
@@ -42,7 +42,7 @@ def draw_runs(runs: Sequence[Curves], *, setting: str, metric: str) -> bytes:
 
 
 def draw_figure(runs: Sequence[Curves], *, setting: str, metric: str) -> Figure:
-    """Return the figure of `draw_runs`."""
+    """Return the figure that `draw_runs` saves."""
     labels = _in_order({run.label for run in runs})
     figure = Figure(figsize=(13, min(max(7, 0.25 * len(labels)), 40)), dpi=110, layout="constrained")
     figure.set_facecolor(NIGHT)

@@ -1,4 +1,4 @@
-"""The picture of a recording: its spectrogram in rows, with every detection boxed and named."""
+"""Plot of a recording: its spectrogram in rows, with detections boxed and named."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DPI = 110
 _STEPS_S = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
 _CHARACTER_IN = 0.075
 _AXES_WIDTH = 0.918
-"""Part of the picture's width that the spectrogram takes."""
+"""Share of the plot's width that the spectrogram takes."""
 
 
 def draw_recording(path: Path, table: RecordingTable, *, decoder: DecoderProcess) -> bytes:
@@ -67,7 +67,7 @@ def draw_recording_with_waveform(path: Path, table: RecordingTable, *, decoder: 
 def draw_table(
     spectrogram: Spectrogram, table: RecordingTable, *, title: str, waveform: Waveform | None = None
 ) -> bytes:
-    """Draw a PNG of a spectrogram with the detections of `table`, a time axis in clock time where it is known."""
+    """Draw a PNG of a spectrogram with the detections of `table`; the axis shows clock time if known."""
     row_s = _row_length(spectrogram.end_s)
     starts = [k * row_s for k in range(max(math.ceil(spectrogram.end_s / row_s - 1e-6), 1))]
     rows = [[d for d in table.detections if d.start_s < s + row_s and d.end_s > s] for s in starts]

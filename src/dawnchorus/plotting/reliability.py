@@ -1,4 +1,4 @@
-"""Reliability diagrams: scores against the share of them that is right."""
+"""Reliability diagrams: probability against accuracy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dawnchorus.plotting.style import FAINT, GRID, INK, NIGHT, SPECIES_COLOURS
 
 
 def draw_reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]]) -> bytes:
-    """Draw a PNG of scores against the share that is right: a curve for each name, of (score, share, count)."""
+    """Draw a PNG of reliability curves; each curve is a list of (score, accuracy, count)."""
     figure = Figure(figsize=(4.6, 4.2), dpi=100)
     figure.set_facecolor(NIGHT)
     FigureCanvasAgg(figure)
@@ -27,8 +27,8 @@ def draw_reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]]) -
         axes.legend(loc="upper left", fontsize=8, frameon=False, labelcolor=INK)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    axes.set_xlabel("what is said, on average", color=INK, fontsize=9)
-    axes.set_ylabel("share that is right", color=INK, fontsize=9)
+    axes.set_xlabel("mean probability", color=INK, fontsize=9)
+    axes.set_ylabel("share of correct detections", color=INK, fontsize=9)
     axes.grid(visible=True, color=GRID, linewidth=0.5)
     axes.tick_params(colors=FAINT, labelsize=8, length=2, color=GRID)
     for side in axes.spines.values():

@@ -1,4 +1,4 @@
-"""The picture of sound as numbers: level by frequency and time, computed block by block."""
+"""Spectrograms, computed block by block."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_COLUMNS = 12_000
 
 @dataclass(frozen=True)
 class Spectrogram:
-    """Levels in dB [bins, columns], from 0 to `top_hz` and from `start_s` to `end_s` of the recording."""
+    """Levels in dB [bins, columns], from 0 to `top_hz` and from `start_s` to `end_s`."""
 
     levels_db: FloatArray
     top_hz: float
@@ -38,18 +38,18 @@ class Spectrogram:
 
     @property
     def columns_per_s(self) -> float:
-        """Columns in a second."""
+        """Number of columns per second."""
         return float(self.levels_db.shape[1] / (self.end_s - self.start_s))
 
     def between(self, start_s: float, end_s: float) -> Spectrogram:
-        """Return the part between two times."""
+        """Return the spectrogram between two times."""
         first = max(round((start_s - self.start_s) * self.columns_per_s), 0)
         last = max(round((end_s - self.start_s) * self.columns_per_s), first + 1)
         levels_db = self.levels_db[:, first:last]
         return Spectrogram(levels_db, self.top_hz, start_s, start_s + levels_db.shape[1] / self.columns_per_s)
 
     def limits_db(self) -> tuple[float, float]:
-        """Return levels for the dark and the bright end: a little below the usual background to near the loudest."""
+        """Return the color limits: slightly below the background level, and near the maximum."""
         floor, loudest = np.percentile(self.levels_db, [40, 99.95])
         return float(floor), float(max(loudest, floor + 35))
 
@@ -62,7 +62,7 @@ def recording_spectrogram(
     silent: Sequence[Segment] = (),
     channel: ChannelSource = "mean",
 ) -> Spectrogram:
-    """Compute the spectrogram of a whole recording of about `duration_s` seconds; memory does not grow with its length.
+    """Compute the spectrogram of a recording of about `duration_s` seconds, in constant memory.
 
     The segments `silent` are blank.
 
@@ -78,7 +78,7 @@ def recording_spectrogram(
 
 
 def stretch_spectrogram(path: Path, *, decoder: DecoderProcess, start_s: float, end_s: float) -> Spectrogram:
-    """Compute the spectrogram of a part of a recording, up to 12 kHz; memory does not grow with the part's length.
+    """Compute the spectrogram of a segment of a recording, up to 12 kHz, in constant memory.
 
     Raises:
         AudioError: the recording cannot be decoded there.

@@ -14,7 +14,7 @@ _COLOURS = (DAWN(np.arange(DAWN.N))[:, :3] * 255).astype(np.uint8)
 
 
 def draw_strip(spectrogram: Spectrogram, *, width: int, height: int) -> bytes:
-    """Draw a PNG of `width` x `height` pixels: time to the right, frequency upwards, nothing else."""
+    """Draw a PNG of `width` x `height` pixels of the spectrogram alone, without axes."""
     low, high = spectrogram.limits_db()
     steps = (spectrogram.levels_db[::-1] - low) * (len(_COLOURS) / (high - low))
     colours = _COLOURS[np.clip(steps, 0, len(_COLOURS) - 1, out=steps).astype(np.uint8)]

@@ -1,4 +1,4 @@
-"""Colours and fonts that all pictures share."""
+"""Colors and fonts shared by all plots."""
 
 from __future__ import annotations
 
@@ -31,6 +31,6 @@ SPECIES_COLOURS = (
 
 
 def colours_by_name(names: Iterable[str]) -> dict[str, str]:
-    """Return one colour for each name, in the order of first appearance; they repeat after ten."""
+    """Return a color for each name, in order of first appearance; colors repeat after ten."""
     distinct = dict.fromkeys(names)
     return {name: SPECIES_COLOURS[k % len(SPECIES_COLOURS)] for k, name in enumerate(distinct)}

@@ -1,4 +1,4 @@
-"""The outline of a recording's waveform, computed block by block."""
+"""Waveform outlines, computed block by block."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dawnchorus.types import ChannelSource, Segment
 
 @dataclass(frozen=True)
 class Waveform:
-    """The lowest and highest sample of each column [columns], evenly spaced from 0 to `end_s`."""
+    """Minimum and maximum sample of each column [columns], evenly spaced from 0 to `end_s`."""
 
     low: FloatArray
     high: FloatArray
@@ -26,13 +26,13 @@ class Waveform:
 
     @property
     def times_s(self) -> npt.NDArray[np.float64]:
-        """The middle of each column."""
+        """Center of each column in seconds."""
         n = len(self.low)
         return np.linspace(0, self.end_s, n, endpoint=False, dtype=np.float64) + self.end_s / n / 2
 
     @property
     def peak(self) -> float:
-        """The largest sample, without its sign."""
+        """Largest absolute sample."""
         return float(max(self.high.max(initial=0.0), -self.low.min(initial=0.0)))
 
 
@@ -44,7 +44,7 @@ def recording_waveform(
     silent: Sequence[Segment] = (),
     channel: ChannelSource = "mean",
 ) -> Waveform:
-    """Compute the outline of a recording of about `duration_s` seconds; memory does not grow with its length.
+    """Compute the waveform of a recording of about `duration_s` seconds, in constant memory.
 
     What is to be `silent` is flat.
 

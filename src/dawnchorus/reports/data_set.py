@@ -1,4 +1,4 @@
-"""A data set in pictures: plots, example sounds, and the page that holds them."""
+"""The HTML page of a data set: plots and example clips."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _bars(title: str, values: Sequence[tuple[str, float]], unit: str, *, colour:
 
 
 def draw_data_set(summary: DataSetSummary) -> dict[str, bytes]:
-    """Return PNG plots by name, in the order of a page; what the data set does not know has none."""
+    """Return PNG plots by name, in page order; plots without data are omitted."""
     plots: dict[str, bytes] = {}
     named = [(s.common_name, s) for s in summary.species[:MAX_SPECIES]]
     if named:
@@ -171,14 +171,14 @@ class _RenderedExample:
 
 @dataclass(frozen=True)
 class ExampleClips:
-    """Example clips of the species, and their average spectra."""
+    """Example clips of species, and their mean spectra."""
 
     rendered: tuple[_RenderedExample, ...]
     spectra: bytes | None
 
 
 def show_examples(examples: Iterable[Example], decoder: DecoderProcess) -> ExampleClips:
-    """Read the examples and draw them; one that cannot be read is left out."""
+    """Read and draw the examples, skipping unreadable ones."""
     rendered: list[_RenderedExample] = []
     spectra: dict[str, list[FloatArray]] = {}
     for example in examples:
@@ -219,7 +219,7 @@ def _draw_spectra(spectra: dict[str, list[FloatArray]]) -> bytes:
 def render_data_page(
     summary: DataSetSummary, plots: dict[str, bytes], examples: ExampleClips, *, name: str, advice: dict[str, str]
 ) -> str:
-    """Render the page as HTML, with embedded images and sounds; `advice` has a text for each issue."""
+    """Render the page as HTML with embedded images and audio; `advice` has a text for each issue."""
     return (
         page_environment()
         .get_template("data.html")

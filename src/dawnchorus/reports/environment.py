@@ -1,4 +1,4 @@
-"""The template environment of pages."""
+"""The Jinja environment of HTML pages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
 def page_environment() -> Environment:
-    """Return an environment for templates that escapes values and requires all of them."""
+    """Return the Jinja environment of pages, which escapes values and rejects undefined ones."""
     environment = Environment(
         loader=ChoiceLoader([PackageLoader("dawnchorus.reports", folder) for folder in ("templates", "static")]),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""The page of an evaluation: numbers with intervals, confusions that can be heard, the worst mistakes."""
+"""The HTML page of an evaluation: metrics with intervals, audible confusions, the worst mistakes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Mistake:
 def render_evaluation(
     table: RecordingsTable, results: Sequence[tuple[Evaluation, Scores]], differences: Sequence[Comparison]
 ) -> str:
-    """Render the page as HTML; the confusions and mistakes are those of the first bundle."""
+    """Render the page as HTML; confusions and mistakes are those of the first bundle."""
     first, scores = results[0]
     with closing(DecoderProcess()) as decoder:
         mistakes = _mistakes(table, first, scores, decoder=decoder)

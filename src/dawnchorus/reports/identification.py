@@ -1,4 +1,4 @@
-"""The page that sums up a run: one HTML file that holds its pictures and sounds."""
+"""The HTML report of a run, with embedded images and audio."""
 
 from __future__ import annotations
 

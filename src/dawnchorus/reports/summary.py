@@ -1,4 +1,4 @@
-"""Summary of a run for its page, collected in one pass: counts, hours of the day, the best clip of each species."""
+"""Summary of a run for its report: counts, hours of the day, the best clip of each species."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ N_HOURS = 24
 
 @dataclass
 class ClassSummary:
-    """All detections of one species or sound."""
+    """Detections of one species or sound in a run."""
 
     scientific_name: str
     common_name: str
@@ -28,13 +28,13 @@ class ClassSummary:
 
     @property
     def best_score(self) -> float:
-        """The highest score of all detections that a clip may be made of."""
+        """Highest score of the detections that a clip may be made of."""
         return 0.0 if self.best is None else self.best.detection.score
 
 
 @dataclass
 class RunSummary:
-    """Everything a page says of a run's detections."""
+    """Data of the report of a run."""
 
     n_recordings: int = 0
     duration_s: float = 0.0
@@ -46,18 +46,18 @@ class RunSummary:
     classes: dict[str, ClassSummary] = field(default_factory=dict)
 
     def of_kind(self, kind: str) -> list[ClassSummary]:
-        """Return the classes of a kind, the most frequent first; after them those that were never in range."""
+        """Return the classes of a kind by falling frequency; those never in range come last."""
         classes = [c for c in self.classes.values() if c.kind == kind]
         return sorted(classes, key=lambda c: (c.n_out_of_range == c.n_detections, -c.n_detections, c.common_name))
 
 
 def summarise(tables: Iterable[tuple[Path, RecordingTable]]) -> RunSummary:
-    """Gather the tables of a run; memory grows with the number of species, not of detections."""
+    """Summarize the tables of a run; memory grows with the number of species only."""
     summary = RunSummary()
     for path, table in tables:
         summary.n_recordings += 1
         summary.duration_s += table.duration_s
-        _add_origin(summary, table)
+        _add_metadata(summary, table)
         speech: list[Detection | Segment] = [d for d in table.detections if _is_speech(d)]
         speech += () if table.is_silenced else table.speech
         seen: set[str] = set()
@@ -76,7 +76,7 @@ def summarise(tables: Iterable[tuple[Path, RecordingTable]]) -> RunSummary:
     return summary
 
 
-def _add_origin(summary: RunSummary, table: RecordingTable) -> None:
+def _add_metadata(summary: RunSummary, table: RecordingTable) -> None:
     metadata = table.metadata
     if metadata.latitude is not None and metadata.longitude is not None:
         summary.locations.add((round(metadata.latitude, 3), round(metadata.longitude, 3)))

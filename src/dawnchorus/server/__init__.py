@@ -1,1 +1,1 @@
-"""Recognition over HTTP."""
+"""The server: web pages and HTTP API."""

@@ -297,9 +297,9 @@ def apply_reviews(records: Iterable[DetectionRecord]) -> Iterator[Detection]:
     """Yield detections as people corrected them: none that is wrong, and another species under its name."""
     for record in records:
         detection, review = to_detection(record.detection), record.review
-        if review is None or review.verdict == "right":
+        if review is None or review.verdict == "correct":
             yield detection
-        elif review.verdict == "other" and review.scientific_name and review.common_name:
+        elif review.verdict == "relabeled" and review.scientific_name and review.common_name:
             yield replace(
                 detection,
                 scientific_name=review.scientific_name,

@@ -175,10 +175,10 @@ class ModelCatalog:
         with self._database.read() as session:
             return session.scalar(previous.order_by(latest_first).limit(1))
 
-    def add_activation(self, bundle_id: str, why: str) -> int:
+    def add_activation(self, bundle_id: str, reason: str) -> int:
         """Add an activation to the history, and return its id."""
         with self._database.write() as session:
-            row = ModelActivation(bundle_id=bundle_id, why=why)
+            row = ModelActivation(bundle_id=bundle_id, reason=reason)
             session.add(row)
             session.flush()
             return row.id
@@ -190,20 +190,20 @@ class ModelCatalog:
         not written down, because they may be able to open it.
         """
         activations = [activation for activation, _ in self.list_activations()]
-        bundle, why = self._given, "the server was started with it"
+        bundle, reason = self._given, "the server was started with it"
         for activation in activations:
             try:
                 bundle = self.open(activation.bundle_id)
             except DawnChorusError as error:
                 LOG.error("the last active model %s cannot be opened and is skipped: %s", activation.bundle_id, error)
-                why = "the one after it cannot be opened any more"
+                reason = "the one after it cannot be opened any more"
                 continue
             if activation is activations[0]:
                 return ActiveModel(bundle, activation.id)
             break
         if activations and not is_alone:
             return ActiveModel(bundle, activations[0].id)
-        return ActiveModel(bundle, self.add_activation(bundle.id, why))
+        return ActiveModel(bundle, self.add_activation(bundle.id, reason))
 
 
 def _add(

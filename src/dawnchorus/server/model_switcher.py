@@ -24,7 +24,7 @@ class ModelSwitcher:
         """Bundle that scores new uploads on this server."""
         return self._pool.bundle
 
-    def activate(self, bundle_id: str, why: str) -> None:
+    def activate(self, bundle_id: str, reason: str) -> None:
         """Activate a model: on this server at once, on others within a second.
 
         Raises:
@@ -34,7 +34,7 @@ class ModelSwitcher:
         bundle = self._catalog.open(bundle_id)
         with self._switching:
             model = self._pool.load(bundle)
-            self._activation_id = self._catalog.add_activation(bundle_id, why)
+            self._activation_id = self._catalog.add_activation(bundle_id, reason)
             self._pool.switch_to(model)
 
     def roll_back(self) -> str:

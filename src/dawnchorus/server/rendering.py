@@ -57,7 +57,7 @@ class _Finished:
 
 
 class Renderer:
-    """Threads that render responses into files in `folder`, and a cache of them; all methods belong to one event loop.
+    """Thread pool that renders responses into files in `folder`, and a cache of them; not thread-safe.
 
     A response is identified by the sha256 of its recording and by parameters.
     """
@@ -88,7 +88,7 @@ class Renderer:
 
         Raises:
             OverloadedError: the queue is full.
-            OutputError: there is no space for the response.
+            OutputError: no space on the disk for the response.
             NotFoundError: the recording was deleted meanwhile.
         """
         key = sha256, parameters
@@ -117,7 +117,7 @@ class Renderer:
 
         Raises:
             OverloadedError: the queue is full.
-            OutputError: there is no space for the response.
+            OutputError: no space on the disk for the response.
         """
         try:
             file = cast("BinaryIO", tempfile.TemporaryFile(dir=self._folder))  # noqa: SIM115 - the caller closes it

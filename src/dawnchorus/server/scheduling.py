@@ -54,7 +54,7 @@ Stage = Literal["wait", "decode", "infer", "table"]
 
 @dataclass(frozen=True)
 class IdentifyResult:
-    """Detections in a recording, and the bundle that made them."""
+    """Detections in a recording, and the bundle that scored it."""
 
     table: RecordingTable
     bundle: Bundle
@@ -65,7 +65,7 @@ class IdentifyResult:
 
 
 class CostEstimate:
-    """Seconds of work for each byte of an upload: a moving average, in which a single recording has little weight."""
+    """Moving average of the seconds of work per byte of an upload."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -76,14 +76,14 @@ class CostEstimate:
         return max(n_bytes, LEAST_BYTES) * self._cost_s
 
     def update(self, n_bytes: int, elapsed_s: float) -> None:
-        """Add the work that a recording was."""
+        """Update the average with the measured work of a recording."""
         with self._lock:
             cost_s = min(elapsed_s / max(n_bytes, LEAST_BYTES), MAX_JUMP * self._cost_s)
             self._cost_s += LEARNING_RATE * (cost_s - self._cost_s)
 
 
 class ServedModel:
-    """A bundle with its sessions and its range filters."""
+    """A bundle with its inference sessions and range filters."""
 
     def __init__(self, bundle: Bundle, store: ModelStore) -> None:
         self.bundle, self._store = bundle, store

@@ -84,7 +84,7 @@ class Service:
     comparisons: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_COMPARISONS))
     """Slots for comparisons of two models."""
     shutting_down: threading.Event = field(default_factory=threading.Event)
-    """Set when the server is asked to stop."""
+    """Set when the server shuts down."""
     start_monotonic_s: float = field(default_factory=time.monotonic)
 
     def spool_for(self, announced_bytes: int | None) -> Path:
@@ -156,7 +156,7 @@ class Service:
 
 @asynccontextmanager
 async def hold_slot(slots: asyncio.Semaphore, operations: str) -> AsyncIterator[None]:
-    """Hold one of the slots.
+    """Acquire a slot for a blocking operation during the block.
 
     Raises:
         OverloadedError: none is free.

@@ -35,6 +35,20 @@ CANCEL_CHECK_S = 0.2
 """Seconds between checks for cancellation of a job."""
 
 
+def repeat(interval_s: float, task: Callable[[], None], stop: threading.Event) -> None:
+    """Run a task every `interval_s` until `stop` is set; log an error once until it changes or the task succeeds."""
+    logged = ""
+    while not stop.is_set():
+        try:
+            task()
+            logged = ""
+        except Exception as error:  # transient: database restart or missing bundle; retried next cycle
+            if repr(error) != logged:
+                LOG.exception("a periodic task failed; it is repeated every %g s", interval_s)
+            logged = repr(error)
+        stop.wait(interval_s)
+
+
 class Workers:
     """Threads for each kind of job and for periodic tasks."""
 
@@ -63,7 +77,9 @@ class Workers:
             (FOLLOW_S, switcher.follow),
             (CLEAN_UP_S, self._clean_up),
         )
-        self._threads += [threading.Thread(target=self._repeat, args=task, daemon=True) for task in tasks]
+        self._threads += [
+            threading.Thread(target=repeat, args=(*task, self._shutting_down), daemon=True) for task in tasks
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -76,18 +92,6 @@ class Workers:
             self._jobs.release()
         except SQLAlchemyError:
             LOG.exception("the database cannot be reached; other servers, or the next start, requeue the jobs")
-
-    def _repeat(self, interval_s: float, task: Callable[[], None]) -> None:
-        logged = ""
-        while not self._shutting_down.is_set():
-            try:
-                task()
-                logged = ""
-            except Exception as error:  # transient: database restart or missing bundle; retried next cycle
-                if repr(error) != logged:  # once, not in every cycle
-                    LOG.exception("a periodic task failed; it is repeated every %g s", interval_s)
-                logged = repr(error)
-            self._shutting_down.wait(interval_s)
 
     def _heartbeat(self) -> None:
         self._jobs.heartbeat(tuple(self._active_ids))

@@ -15,7 +15,7 @@ _SIGNATURES = {".gz": (0, b"\x1f\x8b"), ".tflite": (4, b"TFL3"), ".onnx": (0, b"
 
 
 def find_page(path: Path, name: str) -> str | None:
-    """Return the beginning of a text that came instead of the file `name`; None if it is no text, or should be one."""
+    """Return the start of a text (such as an error page) received instead of the file `name`; else None."""
     if PurePath(name).suffix.lower() in _TEXTS:
         return None
     with path.open("rb") as file:
@@ -26,7 +26,7 @@ def find_page(path: Path, name: str) -> str | None:
 
 
 def find_other_kind(path: Path, name: str) -> str | None:
-    """Return the kind that the file `name` should be of and is not; None if it is, or if its kind has no mark."""
+    """Return the kind that the suffix of `name` promises if the content is not of it; else None."""
     suffix = PurePath(name).suffix.lower()
     if suffix in _ZIPS:
         return None if zipfile.is_zipfile(path) else "a whole zip archive"
@@ -37,7 +37,7 @@ def find_other_kind(path: Path, name: str) -> str | None:
 
 
 def describe_content(path: Path) -> str:
-    """Return words on the content of a file that cannot be read as its kind: empty, a text, or cut off or damaged."""
+    """Describe a file that cannot be read as its kind: empty, a text, or damaged."""
     if not path.stat().st_size:
         return "the file is empty"
     page = find_page(path, path.name)

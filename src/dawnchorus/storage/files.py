@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic file writes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:
-    """Return the error for a path that cannot be written."""
+    """Return the OutputError for a path that cannot be written."""
     return OutputError(
         f"cannot be written ({error.strerror or error}). Check free space and access rights; no results "
         f"were lost: run the same command again to resume.",

@@ -27,9 +27,9 @@ from dawnchorus.errors import DownloadError, LongWaitError
 from dawnchorus.storage.file_kinds import find_other_kind, find_page
 from dawnchorus.storage.files import cannot_write
 from dawnchorus.storage.http_headers import (
-    asked_wait_s,
     content_encoding,
     parse_content_range,
+    parse_retry_after,
     reply_fault,
     reply_version,
 )
@@ -68,11 +68,11 @@ class _SystemCertificates(HTTPAdapter):
     """Connections that trust this machine's certificates, beside those of certifi or `REQUESTS_CA_BUNDLE`."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Create the pool of direct connections."""
+        """Create the connection pool."""
         super().init_poolmanager(*args, ssl_context=_system_certificates(), **options)
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        """Return the pool of connections through a proxy."""
+        """Return the connection pool of a proxy."""
         return super().proxy_manager_for(proxy, ssl_context=_system_certificates(), **options)
 
 
@@ -82,9 +82,9 @@ def _system_certificates() -> ssl.SSLContext:
 
 
 class HttpClient:
-    """Requests to one server, at most `per_s` of them in a second, from any thread.
+    """HTTP client with retries and at most `per_s` requests per second; thread-safe.
 
-    `secret` is taken out of everything that is said about a failure, and so is `USER:PASSWORD@` of an address, which
+    `secret` is taken out of everything that is said about a failure, and so is `USER:PASSWORD@` of a URL, which
     is sent as basic authentication. Connections are kept for the next request.
 
     urllib3's own `Retry` ends with a reply's headers, so the tries are counted here: most failures are broken bodies.
@@ -122,13 +122,13 @@ class HttpClient:
     def download(
         self, url: str, path: Path, *, sha256: str | None = None, check: Callable[[Path], None] = lambda _path: None
     ) -> None:
-        """Download the content at `url` as a file, which has its name only when it is whole and of its kind.
+        """Download the content at `url` to a file, atomically, and check its kind.
 
         A broken download resumes if the server still has the same content, by its ETag or time of last modification,
         and begins again otherwise.
 
         Args:
-            url: The address.
+            url: URL of the content.
             path: The file to write.
             sha256: The only content that is right; without it, the first bytes have to fit the name.
             check: Raises DownloadError for a file that is not as expected, before it has its name.
@@ -172,7 +172,7 @@ class HttpClient:
                     if reply.status_code not in RETRIED or number == self._max_tries:
                         answer = f"{status}. {_read_explanation(reply)}"
                         raise DownloadError(self._clean(answer.rstrip(". ")), reply.status_code) from None
-                wait_s = asked_wait_s(reply.headers)
+                wait_s = parse_retry_after(reply.headers)
                 if wait_s is not None and wait_s > MAX_WAIT_S:
                     raise LongWaitError(
                         self._clean(
@@ -201,7 +201,7 @@ class HttpClient:
 
     def _open(self, url: str, headers: Mapping[str, str]) -> requests.Response:
         if not url.startswith(("https://", "http://")):
-            raise DownloadError(self._clean(f"{url}: expected an address that begins with https://"), None)
+            raise DownloadError(self._clean(f"{url}: expected a URL that begins with https://"), None)
         try:
             reply = self._session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S)
         except requests.RequestException:
@@ -238,13 +238,13 @@ class HttpClient:
         with reply:
             encoding = content_encoding(reply)
             if encoding not in ("identity", "gzip"):
-                raise DownloadError(self._clean(f"{url}: sent as {encoding!r}, which was not asked for"), None)
+                raise DownloadError(self._clean(f"{url}: sent as {encoding!r}, which was not requested"), None)
             fault = reply_fault(reply, known, n_before)
             if fault is not None:
                 part.remove()
                 raise ConnectionError(f"{fault}; beginning again")
             content_range = reply.headers.get("Content-Range")
-            is_told = (
+            has_known_end = (
                 bool(content_range or reply.raw.chunked) or encoding == "gzip" or reply.raw.length_remaining is not None
             )
             if content_range is None or not n_before:
@@ -259,7 +259,7 @@ class HttpClient:
         if content_range is not None and part.n_bytes != parse_content_range(content_range)[1] + 1:
             part.remove()
             raise ConnectionError(f"got another number of bytes than {content_range!r}; beginning again")
-        _check_length(part, known, is_told=is_told)
+        _check_length(part, known, has_known_end=has_known_end)
 
     def _clean(self, text: str) -> str:
         if self._secret:
@@ -268,7 +268,7 @@ class HttpClient:
         return _LOGIN.sub("***@", text)
 
 
-def _check_length(part: PartialFile, known: ContentVersion | None, *, is_told: bool) -> None:
+def _check_length(part: PartialFile, known: ContentVersion | None, *, has_known_end: bool) -> None:
     """Refuse bytes that are not all; content of unknown length is whole when it ends twice at the same place."""
     version, got = part.read_version(), part.n_bytes
     expected = None if version is None else version.n_bytes
@@ -279,13 +279,13 @@ def _check_length(part: PartialFile, known: ContentVersion | None, *, is_told: b
         if got > expected:
             part.remove()
         raise ConnectionError(f"the connection ended after {got} of {expected} bytes")
-    if not is_told and (known is None or known.n_bytes_read != got):
+    if not has_known_end and (known is None or known.n_bytes_read != got):
         part.start(ContentVersion(None, None, n_bytes_read=got))
         raise ConnectionError("the server did not give the length; reading again to compare")
 
 
 def check_sha256(path: Path, expected: str, *, source: str) -> None:
-    """Compare a downloaded file with its pinned checksum, and remove it if it is another file.
+    """Compare a downloaded file with its pinned checksum; delete it if they differ.
 
     Raises:
         DownloadError: it is another file.

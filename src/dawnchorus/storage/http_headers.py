@@ -1,4 +1,4 @@
-"""Headers of replies: times, ranges, versions and encodings of their content."""
+"""Parsing of response headers: times, ranges, versions and encodings."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _MIN_AGE_S = 60
 """A younger file may change again within the same second."""
 
 
-def asked_wait_s(headers: Mapping[str, str]) -> float | None:
-    """Return seconds that a Retry-After header asks to wait, as a number or a date; None if it has no moment to come.
+def parse_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds to wait from a Retry-After header (number or date); None if it is missing or past.
 
     A date is compared with the server's own, where it sends one.
     """
@@ -54,7 +54,7 @@ def _validator(headers: Mapping[str, str]) -> str | None:
 
 
 def parse_content_range(content_range: str) -> tuple[int, int, int | None]:
-    """Return first and last byte of a part, and the length of the whole if it is given; -1 for what is no range."""
+    """Return first byte, last byte and total length (None if unknown); -1 for an invalid range."""
     match = _CONTENT_RANGE.fullmatch(content_range.strip())
     if match is None:
         return -1, -1, None
@@ -76,7 +76,7 @@ def _range_fault(content_range: str, known: ContentVersion | None, n_before: int
 
 
 def reply_fault(reply: requests.Response, known: ContentVersion | None, n_before: int) -> str | None:
-    """Return the reason why a reply is neither the whole content nor the part that was asked for; None if it is.
+    """Return the reason why a reply is neither the content nor the requested range; None if it is valid.
 
     Status 200 with a range is a part as well: some servers send it so.
     """
@@ -93,7 +93,7 @@ def reply_fault(reply: requests.Response, known: ContentVersion | None, n_before
 
 
 def reply_version(reply: requests.Response) -> ContentVersion:
-    """Return the origin of the content that a reply begins."""
+    """Return the version of the content in a reply."""
     if content_encoding(reply) != "identity":
         return ContentVersion(None, None)  # its bytes are decompressed: the server knows no offset in them
     content_range = reply.headers.get("Content-Range")
@@ -102,6 +102,6 @@ def reply_version(reply: requests.Response) -> ContentVersion:
 
 
 def content_encoding(reply: requests.Response) -> str:
-    """Return the encoding of the content, `identity` if there is none."""
+    """Return the content encoding, `identity` if there is none."""
     encoding = reply.headers.get("Content-Encoding", "").strip().lower() or "identity"
     return encoding.removeprefix("x-")

@@ -13,10 +13,10 @@ from dawnchorus.errors import FormatError
 
 @contextmanager
 def reading_parquet(path: Path) -> Iterator[None]:
-    """Report Arrow's errors about the content of `path` as one kind.
+    """Convert Arrow's errors on reading `path` to FormatError.
 
     Raises:
-        FormatError: the file is no Parquet, is damaged, or has columns of other types than expected.
+        FormatError: the file is not Parquet, is damaged, or has columns of other types than expected.
     """
     try:
         yield

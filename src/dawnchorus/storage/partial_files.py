@@ -1,4 +1,4 @@
-"""Files that are being downloaded: the bytes that have come, and the content that they are the beginning of."""
+"""Unfinished downloads."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class ContentVersion:
-    """The content that a download brings, as its server describes it."""
+    """Version of the content at a URL, as described by its server."""
 
     validator: str | None
     """A strong ETag, or else a time of last modification: the same bytes have the same one."""
@@ -20,42 +20,47 @@ class ContentVersion:
     """Bytes up to the end of the connection, of content of unknown length."""
 
 
-class PartialFile:
-    """The bytes of a download before it has its name, with a note of their origin next to them.
+_RENAMED_FIELDS = {"address": "url_sha256", "origin": "version"}
+"""Fields of notes that were written before 2026-12, and their names today."""
 
-    Bytes without a note, or from another address, are not resumed.
+
+class PartialFile:
+    """An unfinished download, and a note on the version of its content.
+
+    Bytes without a note, or from another URL, are not resumed.
     """
 
     def __init__(self, target: Path, url: str) -> None:
         self.path = target.with_name(f".{target.name}.part")
         self._target = target
         self._note = target.with_name(f".{target.name}.part.json")
-        self._url_digest = hashlib.sha256(url.encode()).hexdigest()  # an address may have a key in it
+        self._url_digest = hashlib.sha256(url.encode()).hexdigest()  # a URL may have a key in it
 
     @property
     def n_bytes(self) -> int:
-        """Bytes that have come; 0 where there is no file."""
+        """Number of bytes received; 0 without a file."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def read_version(self) -> ContentVersion | None:
-        """Return the origin of the bytes; None if it is not known, or another address."""
+        """Return the version of the received bytes; None if it is unknown or from another URL."""
         try:
-            fields = json.loads(self._note.read_bytes())
-            return ContentVersion(**fields["origin"]) if fields["address"] == self._url_digest else None
-        except (OSError, ValueError, KeyError, TypeError):
+            note = json.loads(self._note.read_bytes())
+            fields = {_RENAMED_FIELDS.get(name, name): value for name, value in note.items()}
+            return ContentVersion(**fields["version"]) if fields["url_sha256"] == self._url_digest else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def start(self, version: ContentVersion) -> None:
-        """Forget the bytes that are there, and note the origin of those that will come."""
+        """Delete received bytes, and record the version of the content that follows."""
         self.remove()
-        self._note.write_text(json.dumps({"address": self._url_digest, "origin": asdict(version)}))
+        self._note.write_text(json.dumps({"url_sha256": self._url_digest, "version": asdict(version)}))
 
     def remove(self) -> None:
-        """Forget the bytes and their origin."""
+        """Delete the bytes and their note."""
         self.path.unlink(missing_ok=True)  # first: bytes without a note are harmless, a note without its bytes as well
         self._note.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Give the file its name."""
+        """Move the file to its final path."""
         self.path.replace(self._target)
         self._note.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Names for files and folders out of texts that others wrote."""
+"""Safe file names from any text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_NAME_BYTES = 255
 
 @functools.lru_cache(1024)  # all clips of a recording ask for its name, and pathvalidate needs 0.2 ms
 def safe_name(text: str, *, replacement: str = "_", max_bytes: int = MAX_NAME_BYTES) -> str:
-    """Return the text as a name that every system takes, Windows included, and that is neither hidden nor a path.
+    """Return the text as a file name that is valid on every system, not hidden and without folders.
 
     Characters that a name cannot have become `replacement`; a text without others is `unnamed`.
     """

@@ -1,4 +1,4 @@
-"""The one reader of tables that people made: encoding, delimiter, decimal sign, dates and the spelling of headers.
+"""Reading of tables that people made: encoding, delimiter, numbers, dates and header spelling.
 
 `docs/TABLES.md` states its rules. Nothing is guessed without a note, and no value is left out without being counted.
 """

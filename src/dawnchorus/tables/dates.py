@@ -1,4 +1,4 @@
-"""Dates, as people and spreadsheets write them; the order of day and month is inferred from a whole column."""
+"""Parsing of dates; the order of day and month is inferred from the whole column."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _FIRST_SERIAL, _LAST_SERIAL = 18_264, 73_415
 """Numbers of spreadsheets' days from 1950 to 2100."""
 _DAY_ZERO = date(1899, 12, 30)
 _VAGUE = re.compile(r"[^\W\d]{2,}[.,]*\s+(?:\d{4}|\d{4}[-/.]\d{1,2}|\d{1,2}[-/.]\d{4})")
-"""A word before a year or a month alone, which is no weekday: `Spring 2024`."""
+"""A word before a year or month that is no weekday: `Spring 2024`."""
 _TIME = re.compile(
     r"(?P<date>.*?\d.*?)(?:t|[, ]\s*)(?P<time>\d{1,2}[:.h]\d{2}\D?.*|\d{1,2}\s*[ap]\.?m\.?|\d{4,6}z?)", re.ASCII
 )
@@ -64,7 +64,7 @@ _STUCK_TIME = re.compile(r"(?P<date>\d{8})[t_ -]?(?P<time>\d{6}\D*.*|\d{4}z?)", 
 
 @dataclass(frozen=True)
 class Stamp:
-    """A date as exactly as it is known, and the time that stood behind it."""
+    """A date of known precision, with the time that followed it."""
 
     year: int
     month: int | None = None
@@ -77,7 +77,7 @@ class Stamp:
         return "-".join([f"{self.year:04d}", *(f"{part:02d}" for part in (self.month, self.day) if part is not None)])
 
     def moment(self, at: time_of_day | None) -> datetime | None:
-        """Return the date at a time; None where the day is not known."""
+        """Combine the date with a time; None if the day is not known."""
         if self.month is None or self.day is None or at is None:
             return None
         return datetime.combine(date(self.year, self.month, self.day), at)
@@ -96,19 +96,19 @@ class _Pair:
     time: time_of_day | None = None
 
     def stamp(self, order: str) -> Stamp | None:
-        """Return the date in an order; None if there is none."""
+        """Parse the numbers in an order; None if they are no date."""
         if order == YEAR_FIRST:
             return _stamp(_full_year(self.first), self.second, self.last, self.time) if self.has_short_year else None
         day, month = (self.first, self.second) if order == DAY_FIRST else (self.second, self.first)
         return _stamp(_full_year(self.last) if self.has_short_year else self.last, month, day, self.time)
 
     def day(self, order: str) -> int:
-        """Return the number that is the day in an order."""
+        """Return the day's number in an order."""
         return {DAY_FIRST: self.first, MONTH_FIRST: self.second, YEAR_FIRST: self.last}[order]
 
     @property
     def orders(self) -> tuple[str, ...]:
-        """Orders of day, month and year in which the text is a date."""
+        """Orders of day, month and year in which the numbers are a date."""
         return tuple(order for order in _ORDERS if self.stamp(order))
 
 
@@ -133,7 +133,7 @@ def _stamp(year: int, month: int | None, day: int | None, at: time_of_day | None
 
 
 def parse_date(text: str) -> Stamp | _Pair | None:
-    """Return a date, or a pair whose order the column decides; None for anything else."""
+    """Parse a date; return a pair if its order depends on the column, and None if it is no date."""
     text = _plain(text)
     day_only = _without_time(text)
     if day_only is not None:
@@ -221,7 +221,7 @@ def _serial(text: str) -> Stamp | None:
 
 
 class DateColumn:
-    """The dates of a column, whose order of day and month is decided over all its values.
+    """A column of dates; all its values decide on the order of day and month.
 
     Dates with a year behind are read in the one order in which those of the same separator are all dates. Where both
     are possible, a point means that the day is first; else the number that varies more is the day, and if none does,
@@ -257,7 +257,7 @@ class DateColumn:
         self._note_future(counts)
 
     def read(self, text: str) -> Stamp | None:
-        """Return the date; None if it is blank or all zeros, or counted as not understood."""
+        """Parse a date; None if it is blank or zeros, or invalid, which is counted."""
         date_ = self.parse(text)
         if date_ is None and not is_blank(text) and not re.fullmatch(r"[0\W]+", text) and not self._is_open(text):
             self._notes.misread(self.name, text, expected=_EXPECTED)
@@ -269,7 +269,7 @@ class DateColumn:
         return isinstance(date_, _Pair) and len(date_.orders) > 1 and self._orders.get(date_.separator) is None
 
     def parse(self, text: str) -> Stamp | None:
-        """Return the date; None if it is none."""
+        """Parse a date; None if it is invalid."""
         date_ = parse_date(text) or _serial(text)
         if isinstance(date_, _Pair):
             order = self._orders.get(date_.separator) or (date_.orders[0] if len(date_.orders) == 1 else None)
@@ -285,7 +285,7 @@ class DateColumn:
         if self._named_order is not None and self._named_order in possible:
             return self._named_order
         if self._named_order is not None and dates:
-            self._notes.say(
+            self._notes.add(
                 f"column '{self.name}': dates such as '{texts[dates[0]]}' are not all written as its name says, "
                 f"'{extract_brackets(self.name)}': the order of day and month is read from the dates."
             )
@@ -299,7 +299,7 @@ class DateColumn:
         order, reason = self._guess(unsure, possible)
         read = unsure[0].stamp(order)
         n_unsure = sum(n_rows[pair] for pair in unsure)
-        self._notes.say(
+        self._notes.add(
             f"column '{self.name}': in {counted_rows(n_unsure)} day and month could change places (as "
             f"'{texts[unsure[0]]}'); read as {order}{f', so {read.date}' if read else ''}, because {reason}. Write "
             f"dates as 2024-05-01 to be sure."
@@ -322,7 +322,7 @@ class DateColumn:
         n_open = n_dates - sure.total()
         example = f" (as '{texts[unsure[0]]}')" if unsure else ""
         counts = ", ".join(f"{each} in {counted_rows(number)}" for each, number in sure.items())
-        self._notes.say(
+        self._notes.add(
             f"column '{self.name}': day and month stand in several orders ({counts}); {counted_rows(n_open)} that "
             f"could be either{example} {'is' if n_open == 1 else 'are'} left without a date. Write dates as 2024-05-01."
         )
@@ -352,7 +352,7 @@ class DateColumn:
             return
         example = next(iter(serials))
         day = _serial(example)
-        self._notes.say(
+        self._notes.add(
             f"column '{self.name}': {counted_rows(serials.total())} with numbers such as '{example}' are taken for a "
             f"spreadsheet's days since 1900 ({day.date if day else ''})."
         )
@@ -366,7 +366,7 @@ class DateColumn:
         }
         if dates:
             value, read = next(iter(dates.items()))
-            self._notes.say(
+            self._notes.add(
                 f"column '{self.name}': {counted_rows(sum(counts[each] for each in dates))} with dates such as "
                 f"'{value}' are understood only in part, and read as {read}; expected {_EXPECTED}."
             )
@@ -380,7 +380,7 @@ class DateColumn:
             if (stamp := self.parse(value)) is not None and stamp.date > last_day[: len(stamp.date)]
         ]
         if future:
-            self._notes.say(
+            self._notes.add(
                 f"column '{self.name}': {counted_rows(sum(counts[value] for value in future))} with dates in the "
                 f"future (as '{future[0]}'), which are read as they are. Check them."
             )
@@ -391,7 +391,7 @@ class DateColumn:
         sure_signs = [sign for sign, date_ in pairs.items() if not any(_could_be_either(pair) for pair in date_)]
         if open_signs and sure_signs:
             examples = (next(iter(pairs[sign].values())) for sign in (sure_signs[0], open_signs[0]))
-            self._notes.say(
+            self._notes.add(
                 f"column '{self.name}': dates are written as '{next(examples)}' where the day is above 12, and as "
                 f"'{next(examples)}' where it is not: a spreadsheet may have changed day and month there. Check them."
             )

@@ -1,4 +1,4 @@
-"""Text from bytes: UTF-8, UTF-16 and UTF-32 with or without a byte order mark, else a code page."""
+"""Detection of text encodings: UTF-8, UTF-16, UTF-32, or a code page."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ _END_OF_FILE = "\x1a"
 
 
 def read_text(path: Path, notes: Notes | None = None) -> str:
-    """Return the whole file as text; an encoding that had to be guessed is noted.
+    """Read a whole file as text; a guessed encoding is noted.
 
     Raises:
-        FormatError: it is no text.
+        FormatError: the file is not text.
     """
     return decode(path.read_bytes(), str(path), notes or Notes())
 
 
 def read_start(path: Path, n_bytes: int) -> str:
-    """Return the whole lines among the first bytes of a file as text, in whatever encoding it is.
+    """Read the complete lines among a file's first bytes as text, in any encoding.
 
     Raises:
-        FormatError: it is no text.
+        FormatError: the file is not text.
     """
     with path.open("rb") as file:
         data = file.read(n_bytes)
@@ -58,10 +58,10 @@ def read_start(path: Path, n_bytes: int) -> str:
 
 
 def decode(data: bytes, name: str, notes: Notes) -> str:
-    """Return the content of the file `name` as text.
+    """Decode the content of the file `name` as text.
 
     Raises:
-        FormatError: it is no text.
+        FormatError: the file is not text.
     """
     for magic, kind in _SPREADSHEETS:
         if data.startswith(magic):
@@ -116,7 +116,7 @@ def _decode_narrow(data: bytes, notes: Notes) -> str:
     page = _code_page(b"\n".join(others)[:_MAX_SAMPLE])
     example = _example(others[0].decode(page, "replace"))
     n_lines = len(lines) - (not lines[-1])
-    notes.say(
+    notes.add(
         f"not in UTF-8: {len(others)} of {n_lines} lines read as "
         f"code page {page} (as '{example}'). Save it as UTF-8 if letters are wrong."
     )

@@ -1,4 +1,4 @@
-"""Usual names of columns, the likeliest first, in English and in other languages.
+"""Usual column names in several languages, the most specific first.
 
 Case, accents and signs between words do not matter.
 """
@@ -99,5 +99,5 @@ COUNTRY = ("land", "pays", "país", "paese", "kraj")
 
 
 def is_longitude_first(name: str) -> bool:
-    """Return True for the name of a column of locations that names the longitude before the latitude: `lon,lat`."""
+    """Return True for a column of coordinates whose name puts longitude first, such as `lon,lat`."""
     return re.match(r"[\W_]*l(?:on|ng|ä?ng|aeng).*(?:lat|breit)", name, re.IGNORECASE) is not None

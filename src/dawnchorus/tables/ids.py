@@ -1,4 +1,4 @@
-"""Identifiers and paths that went through a spreadsheet or came from Windows."""
+"""Identifiers and paths changed by spreadsheets or written on Windows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _DAY = re.compile(r"\d{1,2}[-. /]\s?[^\W\d_]{3,4}\.?|[^\W\d_]{3}[-. ]\d{2}")
 
 
 def exact_id(text: str) -> str | None:
-    """Return an identifier as it was before a spreadsheet made a number of it; None if digits were lost.
+    """Restore an identifier that a spreadsheet changed to a number; None if digits were lost.
 
     `134874.0` is 134874, `1.34874E+05` too; of `5.88E+05` nobody knows the last digits.
     """
@@ -26,12 +26,12 @@ def exact_id(text: str) -> str | None:
 
 
 def is_day(text: str) -> bool:
-    """Return True for `2-Feb`, `01. Mrz`, `Mar-01`: what spreadsheets make of codes such as `2-2` and `MAR1`."""
+    """Return True for dates such as `2-Feb` or `Mar-01`, to which spreadsheets change codes such as `2-2` or `MAR1`."""
     return _DAY.fullmatch(text.strip()) is not None
 
 
 def posix_path(text: str) -> str:
-    """Return a path with slashes forward, without quotes around it and without `./` before it."""
+    """Return a path with forward slashes, without quotes and leading `./`."""
     text = text.strip().strip('"').strip()
     slashed = text.replace("\\", "/") if "\\" in text else text
     return re.sub(r"^(?:\./+)+", "", slashed)

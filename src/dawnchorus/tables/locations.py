@@ -1,4 +1,4 @@
-"""Latitudes, longitudes, and locations in one text: the one reader of them, for tables, options and recorders."""
+"""Parsing of latitudes, longitudes and locations, for tables, options and metadata."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORDS = {
     **dict.fromkeys(("east", "ost", "est", "este", "leste"), "E"),
     **dict.fromkeys(("west", "ouest", "oeste", "ovest"), "W"),
 }
-"""`O` alone is no direction: it is east in German, west in French, Italian, Portuguese and Spanish."""
+"""`O` alone is ambiguous: it is east in German, west in French, Italian, Portuguese and Spanish."""
 _PART = r"\d+(?:[.,]\d+)?"
 _DEGREES, _MINUTES = r"(?:\s*(?:°|º|˚|deg|d|:)\s*|\s+)", r"(?:\s*(?:'|m|:)\s*|\s+)"
 _ANGLE = re.compile(
@@ -43,17 +43,17 @@ _SIGNS = str.maketrans(
 
 
 def parse_latitude(text: str) -> float | None:
-    """Return degrees north, from -90 to 90."""
+    """Parse degrees north, from -90 to 90."""
     return parse_angle(text, largest=MAX_LATITUDE, letters=_NORTH_SOUTH)
 
 
 def parse_longitude(text: str) -> float | None:
-    """Return degrees east, from -180 to 180."""
+    """Parse degrees east, from -180 to 180."""
     return parse_angle(text, largest=MAX_LONGITUDE, letters=_EAST_WEST)
 
 
 def parse_angle(text: str, *, largest: float, letters: str) -> float | None:
-    """Return degrees from `52.5`, `52,5`, `52°30'N`, `N 52 30 15`, `13.4 W`; None for anything else.
+    """Parse degrees such as `52.5`, `52,5`, `52°30'N`, `N 52 30 15` or `13.4 W`; None for anything else.
 
     `letters` are those of the directions that it may have.
     """
@@ -89,7 +89,7 @@ def _decimal(text: str | None) -> float:
 
 
 def parse_location(text: str, *, longitude_first: bool = False) -> tuple[float, float] | None:
-    """Return latitude and longitude from one text; None for others.
+    """Parse (latitude, longitude) from one text; None if it is no location.
 
     `48.1, 11.5`, `48,1; 11,5`, `48°6'N 11°30'E`, `N48.1 E11.5`, `lat 48.1 lon 11.5`, `4806.000,N,01130.000,E`,
     `geo:48.1,11.5`, `+48.1+011.5/` (ISO 6709) and `POINT(11.5 48.1)` are locations. The longitude is first where it has
@@ -150,7 +150,7 @@ def _halves(text: str) -> Iterator[tuple[str, str]]:
 
 
 def has_two_numbers(text: str) -> bool:
-    """Return True for a text that may be a location in a notation that is not known, and is no name of one."""
+    """Return True for a text that may be a location in an unknown notation."""
     return len(re.findall(r"\d+", text)) >= 2
 
 
@@ -159,19 +159,19 @@ NO_FIX = "latitude 0, longitude 0, which many tables have where no location is k
 
 
 def is_without_fix(latitude: float | None, longitude: float | None) -> bool:
-    """Return True for latitude 0, longitude 0, which recorders and tables write where no location is known."""
+    """Return True for latitude 0, longitude 0, which stand for an unknown location."""
     return latitude == longitude == 0
 
 
 class CoordinateColumns:
-    """Latitudes and longitudes in a column each; values that are no location are counted in the notes."""
+    """Two columns with latitudes and longitudes; invalid values are counted in the notes."""
 
     def __init__(self, latitude_name: str, longitude_name: str, notes: Notes) -> None:
         self._names = {"latitude": latitude_name, "longitude": longitude_name}
         self._notes = notes
 
     def read(self, north: str, east: str) -> tuple[float | None, float | None]:
-        """Return latitude and longitude; None for both if one is blank, not understood, or both are 0."""
+        """Parse a row; None for both coordinates if one is blank or invalid, or both are 0."""
         given = {"latitude": north, "longitude": east}
         values = {"latitude": parse_latitude(north), "longitude": parse_longitude(east)}
         unread = [field for field, value in values.items() if value is None and not is_blank(given[field])]
@@ -187,7 +187,7 @@ class CoordinateColumns:
 
 
 def leave_out_no_fix(latitude: float, longitude: float, notes: Notes) -> tuple[float | None, float | None]:
-    """Return the location; None for both, counted, if it is what stands where no location is known."""
+    """Return the location, or None for both coordinates (counted) if it is 0, 0."""
     if not is_without_fix(latitude, longitude):
         return latitude, longitude
     notes.leave_out(NO_FIX, "0, 0")
@@ -195,7 +195,7 @@ def leave_out_no_fix(latitude: float, longitude: float, notes: Notes) -> tuple[f
 
 
 class LocationColumn:
-    """The locations of a column that has latitude and longitude in one cell, in the order that it shows."""
+    """A column with latitude and longitude in one cell, in the order that its values show."""
 
     def __init__(self, name: str, values: Iterable[str], notes: Notes) -> None:
         given = [value for value in values if not is_blank(value)]
@@ -203,7 +203,7 @@ class LocationColumn:
         reversed_only = [value for value in given if parse_location(value) is None and self._is_reversed(value)]
         if not self._longitude_first and reversed_only and all(map(self._is_reversed, given)):
             self._longitude_first = True
-            notes.say(
+            notes.add(
                 f"column '{name}': read as longitude, latitude, because in {counted_rows(len(reversed_only))} only "
                 f"this is a location (as '{reversed_only[0]}')."
             )
@@ -214,5 +214,5 @@ class LocationColumn:
         return parse_location(text, longitude_first=True) is not None
 
     def parse(self, text: str) -> tuple[float, float] | None:
-        """Return latitude and longitude; None if the text is no location."""
+        """Parse (latitude, longitude); None if the text is no location."""
         return parse_location(text, longitude_first=self._longitude_first)

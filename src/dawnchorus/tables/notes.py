@@ -1,4 +1,4 @@
-"""Sentences about a table, each said once."""
+"""Messages on a table, each given once."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ class _Misread:
 
 
 class Notes:
-    """Guesses and values that were not understood; those of one column are one sentence with number and example."""
+    """Sentences on a table: guesses that were made, and values that could not be read."""
 
     def __init__(self) -> None:
-        self._said: dict[str, None] = {}
+        self._sentences: dict[str, None] = {}
         self._misread: dict[str, _Misread] = {}
         self._left_out: dict[str, _Misread] = {}
 
-    def say(self, sentence: str) -> None:
-        """Add a sentence, unless it is there."""
-        self._said.setdefault(sentence)
+    def add(self, sentence: str) -> None:
+        """Add a sentence once."""
+        self._sentences.setdefault(sentence)
 
     def misread(self, column: str, value: str, *, expected: str) -> None:
-        """Count a value that was not understood."""
+        """Count a value that could not be read."""
         self._misread.setdefault(column, _Misread(expected, value)).n_rows += 1
 
     def leave_out(self, description: str, value: str) -> None:
-        """Count a value that is left out although it is understood; those of one description are one sentence."""
+        """Count a valid value that is left out, by the description of its kind."""
         self._left_out.setdefault(description, _Misread("", value)).n_rows += 1
 
     def n_misread(self, column: str) -> int:
-        """Return the number of values of a column that were not understood."""
+        """Return the number of values of a column that could not be read."""
         return self._misread[column].n_rows if column in self._misread else 0
 
     def sentences(self) -> list[str]:
         """Return all sentences."""
         return [
-            *self._said,
+            *self._sentences,
             *(
                 f"column '{column}': not understood, and left out, in {counted_rows(each.n_rows)} (as "
                 f"'{each.example}'); expected {each.expected}."
@@ -56,15 +56,15 @@ class Notes:
 
 
 def list_columns(values: Mapping[str, str]) -> str:
-    """Return columns, each with a value that it has: `week (as '18')`."""
+    """List columns, each with an example value: `week (as '18')`."""
     return ", ".join(f"{column} (as {value!r:.40})" for column, value in values.items())
 
 
 def counted(n: int, noun: str) -> str:
-    """Return `1 recording`, `1,200 recordings`."""
+    """Format a count with its noun: `1 recording`, `1,200 recordings`."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def counted_rows(n: int) -> str:
-    """Return `1 row`, `2 rows`, ..."""
+    """Format a number of rows: `1 row`, `2 rows`, ..."""
     return f"{n} row{'' if n == 1 else 's'}"

@@ -1,4 +1,4 @@
-"""Numbers with a decimal point or a decimal comma, as its column shows."""
+"""Parsing of numbers with a decimal point or comma, inferred from the column."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SIGNS = re.compile(r"[.,]")
 
 
 def parse_number(text: str, *, comma: bool = False) -> float | None:
-    """Return the number that `text` is; None if it is none.
+    """Parse a number; None if the text is no number.
 
     `comma` says how to read `1,234` and `1.234`, which alone are ambiguous: with a decimal comma.
     """
@@ -38,7 +38,7 @@ def _is_grouped(text: str, sign: str) -> bool:
 
 
 def decimal_sign(text: str) -> str | None:
-    """Return the decimal sign that the number itself shows; None for `12`, `1,234`, `1.234`."""
+    """Return the decimal sign of a number; None where it is ambiguous (`12`, `1,234`, `1.234`)."""
     signs = _SIGNS.findall(text)
     if len(set(signs)) == 2:
         return signs[-1] if signs.count(signs[-1]) == 1 else None
@@ -52,7 +52,7 @@ def decimal_sign(text: str) -> str | None:
 
 
 class NumberColumn:
-    """The numbers of a column, with the decimal sign that its values show."""
+    """A column of numbers; its values decide on the decimal sign."""
 
     def __init__(self, name: str, values: Iterable[str], notes: Notes, *, prefer_comma: bool = False) -> None:
         self.name = name
@@ -70,20 +70,20 @@ class NumberColumn:
         commas = [number for number in unsure if "," in number]
         if commas and not signs:
             n_rows, read = counted_rows(len(commas)), parse_number(commas[0], comma=self.comma)
-            notes.say(
+            notes.add(
                 f"column '{name}': in {n_rows} a comma may part decimals or thousands (as '{commas[0]}'); read as "
                 f"{read:g}."
             )
 
     def read(self, text: str) -> float | None:
-        """Return the value; None if it is blank, or counted as not understood."""
+        """Parse a value; None if it is blank, or invalid, which is counted."""
         value = self.parse(text)
         if value is None and not is_blank(text):
             self._notes.misread(self.name, text, expected="a number")
         return value
 
     def parse(self, text: str) -> float | None:
-        """Return the value; None if it is none."""
+        """Parse a value; None if it is invalid."""
         if not self.comma and _PLAIN.fullmatch(text) and math.isfinite(value := float(text)):
             return value
         return parse_number(text, comma=self.comma)

@@ -1,4 +1,4 @@
-"""Times within a recording: seconds, or minutes and seconds as on a clock."""
+"""Parsing of times within a recording: seconds, or minutes and seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CLOCK = re.compile(r"(?:(?P<hours>\d{1,3}):)?(?P<minutes>\d{1,3}):(?P<seconds>[
 
 
 def parse_offset_s(text: str, *, comma: bool = False) -> float | None:
-    """Return seconds from `62.5`, `62.5 s`, `1:02.5` (m:ss) or `0:01:02` (h:mm:ss); None for anything else.
+    """Parse seconds from `62.5`, `62.5 s`, `1:02.5` (m:ss) or `0:01:02` (h:mm:ss); None for anything else.
 
     `comma` says how to read `1,234`: with a decimal comma.
     """

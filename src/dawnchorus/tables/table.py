@@ -1,4 +1,4 @@
-"""Tables with a header, delimited by whatever stands between their columns."""
+"""CSV tables with a header and any delimiter."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _N_NAMED = 3
 
 
 def header_key(name: str) -> str:
-    """Return what a column's name is found by: its letters without accents and its digits, in lower case."""
+    """Normalize a column name for comparison: letters without accents and digits, in lower case."""
     return re.sub(r"[\W_\u0300-\u036f]+", "", unicodedata.normalize("NFKD", name).casefold())
 
 
 class Table:
-    """The rows of a table that people made.
+    """A CSV table in any encoding, delimiter and header spelling.
 
     Names of columns are without spaces around them. Every row has a cell for each column; blank rows are left out.
     Rows that have more than that, and rows that are the header again, are left out with a note. Notes are complete
@@ -54,7 +54,7 @@ class Table:
     quotes; None: if the first one does. `text` is the content, where it has been read.
 
     Raises:
-        FormatError: it is no text, or empty.
+        FormatError: it is not text, or empty.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Table:
         self._numbers: dict[int, NumberColumn] = {}
         if open_quote is not None:
             line = open_quote + lines.n_skipped
-            self.notes.say(f"line {line}: a quote does not close before the delimiter: each line is read as a row.")
+            self.notes.add(f"line {line}: a quote does not close before the delimiter: each line is read as a row.")
         self._note_doubled_names()
         self._units = self._read_units()
 
@@ -125,7 +125,7 @@ class Table:
         self._note_errors(errors)
 
     def find_column(self, names: Sequence[str]) -> int | None:
-        """Return the column that has one of `names`, the first that is there, however it is spelt."""
+        """Return the first column that has one of `names`, in any spelling; None if there is none."""
         return next((self._keys[key] for key in map(header_key, names) if key in self._keys), None)
 
     def column(self, index: int) -> Iterator[str]:
@@ -133,13 +133,13 @@ class Table:
         return (cells[index] for _line, cells in self)
 
     def unread(self, read: Collection[int]) -> dict[str, str]:
-        """Return the columns with values that are not among those `read`, with the first value of each."""
+        """Return the non-empty columns that are not in `read`, with the first value of each."""
         others = [index for index in range(len(self.header)) if index not in read]
         values = {index: next((cell.strip() for cell in self.column(index) if cell.strip()), "") for index in others}
         return {self.header[index] or f"column {index + 1}": value for index, value in values.items() if value}
 
     def numbers(self, index: int) -> NumberColumn:
-        """Return the reader of a column of numbers."""
+        """Return the parser of a column of numbers."""
         if index not in self._numbers:
             if self._may_have_commas is None:
                 commas = _QUOTED_COMMA if self.delimiter == "," else _COMMA
@@ -150,12 +150,12 @@ class Table:
         return self._numbers[index]
 
     def dates(self, index: int) -> DateColumn:
-        """Return the reader of a column of dates."""
+        """Return the parser of a column of dates."""
         prefer_day_first = self.delimiter == ";"
         return DateColumn(self.header[index], self.column(index), self.notes, prefer_day_first=prefer_day_first)
 
     def times(self, index: int) -> TimeColumn:
-        """Return the reader of a column of times of day."""
+        """Return the parser of a column of times of day."""
         return TimeColumn(self.header[index], self.column(index), self.notes)
 
     def _read_units(self) -> dict[int, CellUnit]:
@@ -163,7 +163,7 @@ class Table:
         units = {k: cell_unit(name, _bare_key(name), _UNIT_KEYS) for k, name in enumerate(self.header)}
         for k, unit in units.items():
             if unit.unknown:
-                self.notes.say(
+                self.notes.add(
                     f"column '{self.header[k]}': '{unit.unknown}' in its name is not understood and not applied: "
                     "values are read as they stand. Write a direction as S or W, a zone as UTC or +02:00."
                 )
@@ -230,7 +230,7 @@ class Table:
             columns.setdefault(error.column, []).append(error)
         for name, of_column in columns.items():
             first = of_column[0]
-            self.notes.say(
+            self.notes.add(
                 f"column '{name}': errors of a spreadsheet, read as empty, in {counted_rows(len(of_column))} (line "
                 f"{first.line}: '{first.value}')."
             )
@@ -245,12 +245,12 @@ class Table:
             )
             if not n_rows:
                 raise FormatError(f"{sentence}", subject=self.path)
-            self.notes.say(sentence)
+            self.notes.add(sentence)
         if n_headers:
-            self.notes.say(f"{counted_rows(n_headers)} with the header once more, left out.")
+            self.notes.add(f"{counted_rows(n_headers)} with the header once more, left out.")
         if self._remarks:
             line, text = next(iter(self._remarks.items()))
-            self.notes.say(f"{counted_rows(len(self._remarks))} with a remark alone, left out (line {line}: '{text}').")
+            self.notes.add(f"{counted_rows(len(self._remarks))} with a remark alone, left out (line {line}: '{text}').")
 
     def _note_doubled_names(self) -> None:
         seen: dict[str, int] = {}
@@ -274,7 +274,7 @@ class Table:
             return
         line, value, other = pairs[0]
         differ = f"which differ in {counted_rows(len(pairs))} (line {line}: '{value}' and '{other}')"
-        self.notes.say(f"two columns '{self.header[first]}', {differ}; the first is read.")
+        self.notes.add(f"two columns '{self.header[first]}', {differ}; the first is read.")
 
 
 @dataclass(frozen=True)
@@ -302,7 +302,7 @@ class _Lines:
 
 
 def column_keys(header: Sequence[str]) -> dict[str, int]:
-    """Return the columns by what their names are found by, with and without a unit in brackets; the first counts."""
+    """Return column indices by normalized name, with and without a unit in brackets; the first wins."""
     keys: dict[str, int] = {}
     for name_of in (header_key, _bare_key):
         for index, name in enumerate(header):

@@ -13,10 +13,10 @@ from dawnchorus.errors import FormatError
 
 
 def read_text(path: Path) -> str:
-    """Return the whole file as text, in whatever encoding it is.
+    """Read a whole file as text, in any encoding.
 
     Raises:
-        FormatError: it is no text.
+        FormatError: the file is not text.
     """
     return tables.read_text(path)
 
@@ -27,7 +27,7 @@ def csv_rows(
     """Yield the fields of each row of `text`, the content of `path`.
 
     Raises:
-        FormatError: the text is no CSV.
+        FormatError: the text is not CSV.
     """
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
     try:
@@ -42,7 +42,7 @@ def csv_records(path: Path, text: str, *, delimiter: str = ",") -> tuple[list[st
     Blank rows are left out, cells that a row lacks are empty, and cells beyond the last column are ignored.
 
     Raises:
-        FormatError: the text is no CSV; of a row, when that is asked for.
+        FormatError: the text is not CSV; of a row, when that is asked for.
     """
     rows = csv_rows(path, text, delimiter=delimiter)
     names = next(rows, [])

@@ -1,4 +1,4 @@
-"""Times of day, as people and spreadsheets write them."""
+"""Parsing of times of day."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHORT_MINUTE = re.compile(r"(\d{1,2})[.,]([0-5])", re.ASCII)
 
 
 def parse_time(text: str) -> time | None:
-    """Return a time of day, with its zone if it names one; None for anything else.
+    """Parse a time of day, with its zone if it has one; None for anything else.
 
     `6:00`, `06:00:30`, `5.30 Uhr`, `5h30`, `6:00 AM`, `6 pm`, `0530`, `530`, `05-30-00` are times.
     """
@@ -66,13 +66,13 @@ def _zone(text: str | None) -> timezone | None:
 
 
 def convert_fraction(fraction: float) -> time:
-    """Return the time of a part of a day, as spreadsheets keep it, to the second."""
+    """Convert a fraction of a day, as spreadsheets store times, to a time rounded to seconds."""
     seconds = min(round(fraction * 86_400), 86_399)
     return time(seconds // 3600, seconds // 60 % 60, seconds % 60)
 
 
 class TimeColumn:
-    """The times of day of a column, which tells whether `0.25` is a part of a day or 25 minutes past midnight."""
+    """A column of times of day; its values decide if `0.25` is a fraction of a day or 00:25."""
 
     def __init__(self, name: str, values: Iterable[str], notes: Notes) -> None:
         self.name = name
@@ -84,7 +84,7 @@ class TimeColumn:
         )
         self._has_short_minutes = any(re.fullmatch(r"\d{1,2}[.,]\d{2}", value) for value in given)
         if self._has_fractions:
-            notes.say(
+            notes.add(
                 f"column '{name}': numbers such as '{fractions[0]}' are taken for a spreadsheet's parts of a day "
                 f"({self._fraction(fractions[0]):%H:%M})."
             )
@@ -94,14 +94,14 @@ class TimeColumn:
         return convert_fraction(float(text.replace(",", ".")))
 
     def read(self, text: str) -> time | None:
-        """Return the time; None if it is blank, or counted as not understood."""
+        """Parse a time; None if it is blank, or invalid, which is counted."""
         value = self.parse(text)
         if value is None and not is_blank(text):
             self._notes.misread(self.name, text.strip(), expected="a time of day such as 05:30")
         return value
 
     def parse(self, text: str) -> time | None:
-        """Return the time; None if it is none."""
+        """Parse a time; None if it is invalid."""
         text = text.strip()
         if self._has_fractions and _FRACTION.fullmatch(text):
             return self._fraction(text)

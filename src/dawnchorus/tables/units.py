@@ -1,4 +1,4 @@
-"""Units, directions, zones and orders of dates in brackets of a column's name: `start (min)`, `latitude (S)`."""
+"""Units, directions, time zones and date orders in column names: `start (min)`, `latitude (S)`."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ _DATE_FORMAT = re.compile(r"([dtgjmya]{1,4})[-./ ]+([dtgjm]{1,4})[-./ ]+([dtgjya
 
 @dataclass(frozen=True)
 class CellUnit:
-    """A unit that a column's name gives to all its cells."""
+    """A unit in a column's name, which applies to all its cells."""
 
     suffix: str = ""
     """Text that stands behind each cell as if it were written there: `S`, `UTC`."""
@@ -65,7 +65,7 @@ class CellUnit:
     """Text in brackets that is not understood, and not applied."""
 
     def apply(self, cell: str) -> str:
-        """Return the cell with the unit, unless it has a direction, zone or sign of its own."""
+        """Return the cell with the unit appended, unless it has its own direction, zone or sign."""
         text = cell.strip()
         if self.suffix in _LETTERS:
             has_own = _PLAIN_ANGLE.fullmatch(text) is None
@@ -77,19 +77,19 @@ class CellUnit:
 
 
 def factor(name: str, units: dict[str, float]) -> float | None:
-    """Return what a number of a column is multiplied by, from the unit in brackets; None for an unknown unit."""
+    """Return the conversion factor of the unit in a column's brackets; None for an unknown unit."""
     text = extract_brackets(name).casefold()
     word = text.split()[0].strip(".,") if text else ""
     return 1.0 if _CLOCK.fullmatch(text) and word not in units else units.get(word)
 
 
 def extract_brackets(name: str) -> str:
-    """Return the text in the brackets of a column's name; empty without one."""
+    """Return the text in brackets in a column's name, or ""."""
     return " ".join(text.strip() for text in IN_BRACKETS.findall(name))
 
 
 def coordinate_unit(name: str, *, directions: str) -> CellUnit:
-    """Return the unit of a column of latitudes or longitudes, whose directions are e.g. `NS`."""
+    """Return the unit of a column of latitudes or longitudes; `directions` are its letters, such as `NS`."""
     words = re.findall(r"[^\W_]+|[°º˚'\"\u2032\u2033]", extract_brackets(name).casefold())
     given = {_DIRECTIONS[word] for word in words if _DIRECTIONS.get(word, "-") in directions}
     if other := [word for word in words if word in _OTHER_ANGLES]:
@@ -99,7 +99,7 @@ def coordinate_unit(name: str, *, directions: str) -> CellUnit:
 
 
 def time_unit(name: str) -> CellUnit:
-    """Return the zone, or the half of the day, of a column of times."""
+    """Return the time zone, or AM or PM, in the name of a column of times."""
     text = extract_brackets(name)
     words = [word for word in re.split(r"[\s:,;/]+", text.casefold()) if word]
     zone = " ".join(word for word in re.split(r"[\s,;/]+", text) if word.casefold() not in _TIME_WORDS | _ZONE_WORDS)
@@ -113,7 +113,7 @@ def time_unit(name: str) -> CellUnit:
 
 
 def date_order(name: str) -> str | None:
-    """Return the order of a date's parts in the brackets of a column's name: `day/month/year`; None without one."""
+    """Return the order of day, month and year in the brackets of a column's name; None without one."""
     match = _DATE_FORMAT.search(extract_brackets(name).casefold())
     if match is None:
         return None
@@ -129,7 +129,7 @@ def _date_part(letters: str) -> str:
 
 
 def cell_unit(name: str, key: str, keys_of: dict[str, frozenset[str]]) -> CellUnit:
-    """Return the unit of a column with a usual name, found by `key` among the keys of each kind of column."""
+    """Return the unit of a column, of the kind whose keys contain `key`."""
     if not extract_brackets(name):
         return CellUnit()
     if key in keys_of["latitude"]:

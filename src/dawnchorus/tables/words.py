@@ -1,4 +1,4 @@
-"""Words that stand for an empty cell."""
+"""Words for missing values."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ ERROR_VALUE = re.compile(
 
 
 def is_error_value(text: str) -> bool:
-    """Return True for a cell that a spreadsheet left as an error, such as `#N/A`, `#REF!`, `#BEZUG!`."""
+    """Return True for a spreadsheet's error value, such as `#N/A`, `#REF!`, `#BEZUG!`."""
     return ERROR_VALUE.fullmatch(text.strip()) is not None
 
 
 def is_blank(text: str) -> bool:
-    """Return True for a cell that says that there is no value: empty, `-`, `?`, `??:??`, `n/a`, `unknown`, ...
+    """Return True for a missing value: empty, `-`, `?`, `??:??`, `n/a`, `unknown`, ...
 
     `####` is a value that was lost: spreadsheets write it where a column is too narrow.
     """

@@ -1,4 +1,4 @@
-"""Checklists of species, which give English names and codes their scientific ones: eBird's, AviList, BirdCLEF's."""
+"""Checklists of species (eBird, AviList, BirdCLEF), which map common names and codes to scientific names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PACKAGE_FILES = {"AviList 2025": "avilist_2025_taxonomy.csv", "eBird 2024": "eb
 
 @dataclass(frozen=True)
 class Checklist:
-    """The names of an edition of a checklist."""
+    """Species names and codes of one edition of a checklist."""
 
     edition: str
     labels: tuple[Label, ...]
@@ -41,7 +41,7 @@ class Checklist:
 
 
 def read_checklist(path: Path, *, edition: str | None = None) -> Checklist:
-    """Read a csv with scientific names, and English names or codes; the file's name is its edition.
+    """Read a CSV with scientific names, and common names or codes; its edition is the file's name.
 
     Raises:
         InputError: no such file.
@@ -76,8 +76,8 @@ def read_checklist(path: Path, *, edition: str | None = None) -> Checklist:
     return Checklist(edition or path.name, tuple(labels), codes, tuple(notes.sentences()))
 
 
-def checklists_beside(source: Path) -> list[Path]:
-    """Return the checklists that lie in a folder, next to a table, or in the folder above."""
+def find_checklists(source: Path) -> list[Path]:
+    """Return the checklists in a folder (or next to a file), and in its parent folder."""
     folder = source.absolute() if source.is_dir() else source.absolute().parent
     return [
         path for directory in (folder, folder.parent) for pattern in _FILES for path in sorted(directory.glob(pattern))
@@ -85,7 +85,7 @@ def checklists_beside(source: Path) -> list[Path]:
 
 
 def installed_checklists() -> Iterator[Checklist]:
-    """Yield AviList and eBird's taxonomy, where the package `birdnames` (the extra [taxonomy]) is installed."""
+    """Yield AviList and the eBird taxonomy, if the package `birdnames` (extra [taxonomy]) is installed."""
     spec = importlib.util.find_spec(_PACKAGE)
     folders: Sequence[str] = (spec and spec.submodule_search_locations) or ()
     for folder in folders:

@@ -1,4 +1,4 @@
-"""Lookup of classes by the names that people write."""
+"""Lookup of classes by names in any spelling."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ MAX_SUGGESTIONS, MIN_SIMILARITY = 3, 0.75
 """Suggested classes for an unknown name, and the smallest ratio (difflib's) of their names to it."""
 
 MAX_COMPARED = 100
-"""Unknown names that get suggestions: comparing one with BirdNET's 13,000 names takes up to 0.1 s."""
+"""Maximum number of unknown names that get suggestions, which take up to 0.1 s each."""
 
 
 class KnownClasses:
-    """Classes by either name or by a code.
+    """Classes that are found by scientific name, common name or code.
 
     Case, spacing, underscores and Unicode form make no difference; nor do hyphens, apostrophes, accents and "grey" for
     "gray" where only one class is meant.
@@ -39,14 +39,14 @@ class KnownClasses:
         return len(self._by_both)
 
     def add(self, label: Label) -> None:
-        """Add a class; names that an earlier one has stay with that one."""
+        """Add a class; a name that belongs to an earlier class stays with that class."""
         for name in filter(None, map(name_key, (label.scientific_name, label.common_name))):
             self._by_name.setdefault(name, label)
         self._by_both.setdefault(name_key(f"{label.scientific_name} {label.common_name}"), label)
         self._by_spelling = None
 
     def find(self, wanted: Label) -> Label | None:
-        """Return the class with the scientific name of `wanted`, with both names as one, or with its common name.
+        """Return the class with the scientific name of `wanted`, or its common name; None if there is none.
 
         One name of `wanted` can also be both names of a class, `Parus_major_Great_Tit`, or a code. Names that are
         spelled otherwise, `Black footed Albatross`, are looked for last. None if the two names are of two classes; a
@@ -64,7 +64,7 @@ class KnownClasses:
         return next((next(iter(labels)) for labels in several if len(labels) == 1), None)
 
     def has_code(self, name: str) -> bool:
-        """Return True if the name is the code of a class, and nothing else."""
+        """Return True if the name is a code of a class, and no other name."""
         key = name_key(name)
         return key in self._by_code and key not in self._by_name
 
@@ -78,7 +78,7 @@ class KnownClasses:
         return self._by_spelling
 
     def near(self, wanted: Label) -> tuple[Label, ...]:
-        """Return the classes whose names are most like those of `wanted`, at most `MAX_SUGGESTIONS`."""
+        """Return at most `MAX_SUGGESTIONS` classes with names similar to those of `wanted`."""
         if wanted not in self._near and len(self._near) < MAX_COMPARED:
             names = (
                 close
@@ -90,13 +90,13 @@ class KnownClasses:
         return self._near.get(wanted, ())
 
     def question(self, wanted: Label) -> str:
-        """Return a sentence that says that no class is named so, and asks for the nearest ones."""
+        """Return a message that no class has this name, with the most similar ones."""
         near = " or ".join(_readable(label) for label in self.near(wanted))
         return f"'{label_text(wanted)}': no such class." + (f" Did you mean {near}?" if near else "")
 
 
 def nearest_species(names: Sequence[str], labels: Sequence[Label]) -> list[str]:
-    """Return a message for each of `names` that names no class of `labels`, with the nearest one."""
+    """Return one message per unknown name, with the most similar species of `labels`."""
     scientific = {label.scientific_name for label in labels}
     unknown = [name for name in names if name not in scientific]
     known = KnownClasses(labels if unknown else ())

@@ -1,4 +1,4 @@
-"""Labels in the names of folders and sound files, such as `Andean_Guan_sound` and `Andean Guan12`."""
+"""Labels in names of folders and audio files, such as `Andean_Guan_sound` and `Andean Guan12`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _XENO_CANTO_DOWNLOAD = re.compile(r"XC\d+ - (?P<common>.+) - (?P<scientific>[A-Z
 
 
 def parse_folder_label(name: str) -> Label:
-    """Return the label in the name of a folder; a `_sound` at the end, and ranks above the genus, are no part of it."""
+    """Parse the label in a folder's name; a final `_sound` and ranks above the genus are dropped."""
     if ranks := _RANKS.fullmatch(name):
         return parse_label(ranks["species"])
     return parse_label(_SOUND_SUFFIX.sub("", name))
 
 
 def parse_file_label(stem: str) -> Label:
-    """Return the label in the name of a sound file without its suffix: as a folder's, with numbers at the end.
+    """Parse the label in an audio file's name without suffix; final numbers are dropped.
 
     Names as xeno-canto gives them to downloads, `XC123 - Great Tit - Parus major`, have two names.
     """
@@ -33,5 +33,5 @@ def parse_file_label(stem: str) -> Label:
 
 
 def find_class_of_file(stem: str, known: KnownClasses) -> Label | None:
-    """Return the known class that the name of a sound file, without its suffix, has in it; None if there is none."""
+    """Return the known class that an audio file's name (without suffix) contains; None if there is none."""
     return known.find(parse_folder_label(stem)) or known.find(parse_file_label(stem))

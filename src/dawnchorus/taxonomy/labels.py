@@ -1,4 +1,4 @@
-"""Labels: the classes of a model, the one reader of the names that people give them, and lists of them as files."""
+"""Labels: classes of a model, their parsing, and their files."""
 
 from __future__ import annotations
 
@@ -94,14 +94,14 @@ class Label:
 
 
 class Names(Protocol):
-    """Known classes by any of their names."""
+    """Lookup of classes by any of their names."""
 
     def find(self, wanted: Label, /) -> Label | None:
-        """Return the class that has a name of `wanted`; None if there is none."""
+        """Return the class that has one of the names of `wanted`; None if there is none."""
 
 
 def name_key(name: str) -> str:
-    """Return the name as it is compared: without case, repeated spaces and underscores, and in one Unicode form."""
+    """Normalize a name for comparison: case, spaces, underscores and Unicode form."""
     text = unicodedata.normalize("NFKC", name).translate(_INVISIBLE).translate(_JOINERS)
     return " ".join(text.replace("_", " ").casefold().split())
 
@@ -110,29 +110,29 @@ _SOUND_KEYS = frozenset(map(name_key, OTHER_SOUNDS))
 
 
 def is_binomial(name: str) -> bool:
-    """Return True if the name has the form of a scientific one: a genus and a species, with or without a subspecies."""
+    """Return True if the name looks like a scientific name of two or three words."""
     return _BINOMIAL.fullmatch(name) is not None
 
 
 def is_scientific(name: str) -> bool:
-    """Return True for names of the form of a scientific one, and of a class below a species: `Strix aluco (male)`."""
+    """Return True for the form of a scientific name, also of a class below a species: `Strix aluco (male)`."""
     below = _IN_BRACKETS.fullmatch(name)
     return is_binomial(name if below is None else below["before"])
 
 
 def is_nothing(label: Label) -> bool:
-    """Return True for a label of no species: blank, `none`, or that of another sound (`nocall`, `no birds`)."""
+    """Return True for a label of no species: blank, `none`, `nocall`, `no birds`, or another sound."""
     name = label.scientific_name
     return not name.strip() or name_key(name) == "none" or label.kind == "sound"
 
 
 def is_unnamed(text: str) -> bool:
-    """Return True for texts that name nothing: blank ones, punctuation such as `?`, and `unknown`."""
+    """Return True for texts that name nothing: blank, punctuation such as `?`, or `unknown`."""
     return not any(character.isalnum() for character in text) or name_key(text) in _UNNAMED
 
 
 def is_indeterminate(text: str) -> bool:
-    """Return True for names that leave open which species it is: `Parus sp.`, `Parus cf. major`, `Parus major/minor`.
+    """Return True for names of no definite species: `Parus sp.`, `Parus cf. major`, `Parus major/minor`.
 
     Hybrids, names with a question mark, and those that a review rejects or doubts (`Parus major_negative`) are such
     names too.
@@ -144,7 +144,7 @@ def is_indeterminate(text: str) -> bool:
 
 
 def split_labels(text: str, names: Names | None = None) -> list[str]:
-    """Return the labels of a list, between commas, semicolons or bars; a comma of an author's name parts none.
+    """Split a list of labels at commas, semicolons or bars, but not at the comma before an author's name.
 
     With `names`, also the species of `Great Tit + Blackbird`, `A & B` and `A and B`, if each is known, or has the form
     of a scientific name, and they are no known class together.
@@ -162,12 +162,12 @@ def _split_joined(label: str, names: Names) -> list[str]:
 
 
 def names_one_species(text: str) -> bool:
-    """Return False for texts that name nothing, leave open which species it is, or list several."""
+    """Return True if the text names exactly one species."""
     return not (is_unnamed(text) or is_indeterminate(text)) and len(split_labels(text)) == 1
 
 
 def doubled_class(labels: Sequence[Label]) -> tuple[int, int] | None:
-    """Return the positions of the first two labels of one class; None if there are none.
+    """Return the indices of the first two labels of one class; None if there are none.
 
     Their scientific names are alike, or the one name of one of them is the other's common name: `Parus major_Great Tit`
     and `Great Tit`. Two species may have one common name.
@@ -186,14 +186,14 @@ def doubled_class(labels: Sequence[Label]) -> tuple[int, int] | None:
 
 
 def label_text(label: Label) -> str:
-    """Return the label as BirdNET writes it, `Genus species_Common Name`, or its one name."""
+    """Format a label as BirdNET does, `Genus species_Common Name`, or as its only name."""
     if label.common_name in ("", label.scientific_name):
         return label.scientific_name
     return f"{label.scientific_name}_{label.common_name}"
 
 
 def read_label(text: str, names: Names | None = None) -> Label | None:
-    """Return the class that a text names; None for one that names nothing, such as `?` or `unknown`, or no one species.
+    """Parse a label; None if it names no species, or several.
 
     A label is a scientific name, `Genus species_English Name`, an English name, an eBird code, or the name of a class
     of one's own; what follows the names (`_male`, `_song`, a third part) makes a class below the species, written
@@ -213,7 +213,7 @@ def read_label(text: str, names: Names | None = None) -> Label | None:
 
 
 def has_two_species(label: Label, names: Names) -> bool:
-    """Return True if the scientific name is of one known class, and the common name of another."""
+    """Return True if scientific and common name belong to two different known classes."""
     if label.common_name in ("", label.scientific_name):
         return False
     first = names.find(Label(label.scientific_name, label.scientific_name))
@@ -242,7 +242,7 @@ def _read(clean: str, names: Names | None) -> Label:
 
 
 def complete_label(label: Label, names: Names) -> Label:
-    """Return the label with the names that a known class has, or else as it is.
+    """Return the label with both names of its known class; unchanged if it is not known.
 
     A class below a species, `Tawny Owl (male)`, gets the names of the species.
     """
@@ -258,7 +258,7 @@ def complete_label(label: Label, names: Names) -> Label:
 
 
 def with_common_name(label: Label, common_name: str) -> Label:
-    """Return the label with another common name, which for a class below a species is that of the species."""
+    """Return the label with another common name; for a class below a species, `name` is the species'."""
     below = _IN_BRACKETS.fullmatch(label.scientific_name)
     is_species = below is not None and _IN_BRACKETS.fullmatch(common_name) is None
     return replace(label, common_name=f"{common_name} ({below['inside']})" if below and is_species else common_name)
@@ -369,7 +369,7 @@ def _without_authority(name: str) -> str:
 
 
 def read_label_lines(path: Path) -> tuple[Label, ...]:
-    """Read the labels of a text file with one `Genus species_Common Name` in a line, in output order.
+    """Read labels from a text file, one `Genus species_Common Name` per line, in output order.
 
     Raises:
         FormatError: the file is not UTF-8 text, or has no labels.
@@ -385,7 +385,7 @@ def read_label_lines(path: Path) -> tuple[Label, ...]:
 
 
 def parse_label(text: str) -> Label:
-    """Return the label that a text is, also where it names nothing or no one species: see `read_label`."""
+    """Parse a label, also one that names no species or several; see `read_label`."""
     clean = _clean(text)
     return Label(text.strip(), text.strip()) if is_unnamed(clean) else _read(clean, None)
 
@@ -417,9 +417,9 @@ def read_labels(path: Path) -> tuple[Label, ...]:
     if (doubled := doubled_class(labels)) is not None:
         first, second = (label_text(labels[index]) for index in doubled)
         raise FormatError(
-            f"line {doubled[1] + 2}: expected each class once, found a second {second!r} (line "
-            f"{doubled[0] + 2}: {first!r}), whose scores could not be told from those of the first. Give the two "
-            f"names that differ (as {labels[doubled[1]].scientific_name + ' song'!r}); the order of the lines stays.",
+            f"line {doubled[1] + 2}: expected each class once, found a second {second!r} (line {doubled[0] + 2}: "
+            f"{first!r}), whose scores could not be distinguished from those of the first. Give the two names that "
+            f"differ (as {labels[doubled[1]].scientific_name + ' song'!r}); the order of the lines stays.",
             subject=path,
         )
     return tuple(labels)

@@ -1,4 +1,4 @@
-"""Words of a review, which say whether a species is in a recording: `positive`, `false positive`, `uncertain`, ..."""
+"""Words for the outcome of a review: `positive`, `false positive`, `uncertain`, ..."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 Review = Literal["present", "absent", "undecided"]
-"""Outcome of a review: the species is in the recording, it is not, or nobody can tell."""
+"""Outcome of a review: the species is present, absent, or undecided."""
 
 _REVIEWS: dict[str, Review] = {
     **dict.fromkeys(
@@ -49,14 +49,14 @@ MAX_CHARS = 500
 
 
 def parse_review(text: str) -> Review | None:
-    """Return the outcome of a review that a text is, in any spelling; None for other texts."""
+    """Parse the outcome of a review, in any spelling; None for other texts."""
     words = _OF_WHAT.sub("", re.sub(r"[\W_]+", " ", text).strip().casefold())
     singular = " ".join(word.removesuffix("s") for word in words.split())
     return _REVIEWS.get(words) or _REVIEWS.get(words.removesuffix("s")) or _REVIEWS.get(singular)
 
 
 def split_review(text: str) -> tuple[str, Review] | None:
-    """Return name and outcome of a label with a review behind or before it: `Parus major_negative`, `not Parus major`.
+    """Split a label such as `Parus major_negative` or `not Parus major` into name and review outcome.
 
     None for labels without one, for lists, and for the words of a review alone.
     """

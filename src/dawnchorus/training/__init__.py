@@ -1,1 +1,1 @@
-"""Learning: families of networks with their front ends inside, one trainer, and bundles at the end."""
+"""Training: model families, the trainer, tuning and retraining."""

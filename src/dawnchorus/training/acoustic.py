@@ -1,4 +1,4 @@
-"""The 95 acoustic features of a clip, computed inside a network, with librosa's definitions.
+"""The 95 acoustic features of a clip, as a network module with librosa's definitions.
 
 Frames of 2,048 samples, a new one every 512, centred, zeros (for zero crossings the edge's sample) around the ends;
 defaults of librosa 0.11 where nothing else is said. The mel spectrogram is in dB below its largest value. Chroma is
@@ -40,7 +40,7 @@ FLOORS: tuple[float, ...] = tuple(
 
 
 def chroma_filters(*, rate_hz: int, n_fft: int, n_chroma: int = N_CHROMA) -> np.ndarray:
-    """Return the weight of each bin in each pitch class [chroma, bins], C first.
+    """Return chroma filters [chroma, bins], C first.
 
     Weights are bumps a semitone wide around the bin's own pitch, fading away from octave 5 (librosa's `filters.chroma`;
     after D. Ellis, 2007).
@@ -60,7 +60,7 @@ def chroma_filters(*, rate_hz: int, n_fft: int, n_chroma: int = N_CHROMA) -> np.
 
 
 def cosine_transform(n_mels: int, n_out: int) -> np.ndarray:
-    """Return the orthonormal discrete cosine transform of type II [n_mels, n_out]."""
+    """Return the orthonormal DCT-II matrix [n_mels, n_out]."""
     k, n = np.arange(n_out), np.arange(n_mels)[:, None]
     matrix = np.sqrt(2 / n_mels) * np.cos(np.pi * (n + 0.5) * k / n_mels)
     matrix[:, 0] /= np.sqrt(2)
@@ -103,7 +103,7 @@ def _sum_rows(values: Tensor) -> Tensor:
 
 
 class AcousticFeatures(nn.Module):
-    """The features [batch, 95] (`FEATURES`) of waveforms [batch, samples] at `RATE_HZ`."""
+    """Module that computes features [batch, 95] (`FEATURES`) of waveforms [batch, samples] at `RATE_HZ`."""
 
     mel: Tensor
     cosine: Tensor

@@ -1,4 +1,4 @@
-"""Augmentation of clips in training, so that a network learns the bird and not the recording."""
+"""Data augmentation of waveforms and spectrograms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dawnchorus.training.vocoder import change_pitch_and_speed
 
 
 class Augment:
-    """Changes batches; everything random comes from the generator that each call is given."""
+    """Data augmentation of batches; randomness comes from the generator passed to each call."""
 
     def __init__(self, config: AugmentConfig, *, backgrounds: Tensor | None = None) -> None:
         self._config = config
@@ -44,7 +44,7 @@ class Augment:
         return self._mix_batch(waveform, targets, rng, mix=_mix_audio)
 
     def mix_features(self, values: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Mix features [batch, ...] with others of the batch (mixup, Zhang et al., 2018)."""
+        """Apply mixup to features [batch, ...] (Zhang et al., 2018)."""
         return self._mix_batch(values, targets, rng, mix=lambda one, other, share: share * one + (1 - share) * other)
 
     def _mix_batch(
@@ -66,7 +66,7 @@ class Augment:
         return mixed, shares.masked_fill(is_ignored, IGNORED)
 
     def augment_spectrogram(self, levels: Tensor, rng: torch.Generator) -> Tensor:
-        """Hide parts of levels [batch, 1, bands, columns] behind their mean (Park et al., 2019; DeVries, 2017)."""
+        """Mask parts of spectrograms [batch, 1, bands, columns] with the mean (Park et al., 2019; DeVries, 2017)."""
         config = self._config
         n_mels, n_columns = levels.shape[-2:]
         if config.freq_shift:

@@ -1,4 +1,4 @@
-"""From a trained network to a bundle: export, parity with torch, calibration, card."""
+"""Export of a trained network to a bundle: graph, parity check, calibration, card."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def write_trained_bundle(
     held_out: Scores | None,
     effort: str,
 ) -> Bundle:
-    """Write the bundle, calibrated on held-out recordings, and check its logits against torch's on real clips.
+    """Write the trained bundle, calibrated on held-out recordings, and check it against PyTorch.
 
     `recipe` is `TrainConfig.recipe` of the settings as they were given, which a retraining begins with again.
 
@@ -110,12 +110,12 @@ def _with_clips(recipe: dict[str, Any], examples: LabeledClips) -> dict[str, Any
 
 
 def choose_activation(config: TrainConfig) -> Activation:
-    """Return the activation that turns the network's logits into scores; its loss decides which."""
+    """Return the activation that matches the training loss."""
     return "softmax" if config.loss.name == "cross_entropy" else "sigmoid"
 
 
 def sample_windows(examples: LabeledClips) -> FloatArray:
-    """Return some real clips and silence [n, samples]."""
+    """Return windows of training clips and silence [n, samples]."""
     chosen = examples.train[:: max(len(examples.train) // N_PARITY, 1)][:N_PARITY].tolist()
     clips = [examples.clips.samples(k) for k in chosen]
     return np.stack([*clips, np.zeros_like(clips[0])])
@@ -147,7 +147,7 @@ def _published_fields(row: RecordingRow) -> RecordingRow:
         license=row.license,
         duration_s=row.duration_s,
         content_hash=row.content_hash,
-        sound_hash=row.sound_hash,
+        audio_hash=row.audio_hash,
         duplicate_of=row.duplicate_of,
         split=row.split,
     )

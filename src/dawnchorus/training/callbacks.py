@@ -29,7 +29,7 @@ STATE_KEY = "Progress"
 
 
 class EpochLogger(Callback):
-    """Reports progress, writes `metrics.csv`, and keeps the best epoch's metrics."""
+    """Callback that reports progress, writes `metrics.csv` and keeps the best epoch's metrics."""
 
     def __init__(self, run: TrainingRun, config: TrainConfig, report: Report) -> None:
         self._log = run.folder / METRICS_NAME
@@ -43,7 +43,7 @@ class EpochLogger(Callback):
 
     @property
     def state_key(self) -> str:
-        """Key of the state in checkpoints."""
+        """Key of this callback's state in checkpoints."""
         return STATE_KEY
 
     def state_dict(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class EpochLogger(Callback):
 
 
 def write_metrics(path: Path, epoch: int, metrics: dict[str, float]) -> None:
-    """Add an epoch to the table; epochs from this one on, which an interrupted run had written, are replaced."""
+    """Append an epoch to the table; rows from this epoch on are replaced, as after a resume."""
     rows: list[dict[str, Any]] = []
     if path.is_file():
         with path.open(encoding="utf-8", newline="") as file:
@@ -91,14 +91,14 @@ def write_metrics(path: Path, epoch: int, metrics: dict[str, float]) -> None:
 
 
 def best_metrics(checkpoint: Path) -> dict[str, float]:
-    """Return the metrics that `EpochLogger` had when the checkpoint was written, in whichever process that was."""
+    """Return the best metrics stored in a checkpoint."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     best: dict[str, float] = state["callbacks"][STATE_KEY]["best"]
     return best
 
 
 def is_better(new: dict[str, float], old: dict[str, float], monitor: str) -> bool:
-    """Return True if the new epoch's metrics are better."""
+    """Return True if the epoch's metrics are better than the best so far."""
     if monitor not in new or monitor not in old or math.isnan(old[monitor]):
         return True
     return new[monitor] < old[monitor] if _mode(monitor) == "min" else new[monitor] > old[monitor]
@@ -109,7 +109,7 @@ def _mode(monitor: str) -> str:
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are there as a whole or not at all, so that the last good one survives a full disk."""
+    """Checkpoint I/O with atomic writes, so that the last good checkpoint survives a full disk."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         del storage_options
@@ -122,7 +122,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def build_callbacks(run: TrainingRun, config: TrainConfig, *, has_validation: bool, report: Report) -> list[Callback]:
-    """Return checkpoints of the last and the best epoch, early stopping where it is wanted, and progress."""
+    """Return the callbacks: checkpoints, optional early stopping, and progress."""
     folder, monitor = str(run.folder / "checkpoints"), config.trainer.monitor
     # The checkpoint comes last, so that it holds what the others know after the epoch.
     callbacks: list[Callback] = [EpochLogger(run, config, report)]
@@ -152,7 +152,7 @@ def _last_checkpoint(folder: str) -> ModelCheckpoint:
 
 
 def build_profiler(run: TrainingRun, config: TrainConfig) -> Any:
-    """Return Lightning's profiler, if it was asked for; it writes to the run's `reports/`."""
+    """Return the Lightning profiler if it is configured; it writes to the run's `reports/`."""
     if config.profiler.name != "simple":
         return None
     from lightning.pytorch.profilers import SimpleProfiler

@@ -1,4 +1,4 @@
-"""The model card of a bundle of one's own."""
+"""The model card of a trained bundle."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def card_text(
     backbone: Bundle | None,
     effort: str,
 ) -> str:
-    """Return Markdown, with the front matter that model hubs read.
+    """Return the model card as Markdown, with the front matter of model hubs.
 
     `held_out` are the scores of recordings for validation; `effort` says what training took.
     """

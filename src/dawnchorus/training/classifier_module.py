@@ -29,7 +29,7 @@ takes of a seed."""
 
 
 class ClassifierModule(lightning.LightningModule):
-    """A network with its loss, augmentation and optimizer.
+    """Lightning module: a network with its loss, augmentation and optimizer.
 
     `inputs` are the form of its batches. `birdless` [1 + noises, ...] is digital silence and then synthetic noise in
     that form: silence and some of the noise are in every batch for training, with none of the classes. A network that

@@ -1,4 +1,4 @@
-"""Named recipes for the preparation of clips, those of the training recipes among them."""
+"""Named recipes for preparing clips."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ import yaml
 from dawnchorus.data.recipes import Recipe
 
 _EXPERIMENTS = Path(__file__).parent / "conf" / "experiment"
-"""Recipes for training: each file says how its clips are made as well."""
+"""Training recipes, each of which also defines its clips."""
 
 _CLIPS: dict[str, tuple[str, Recipe]] = {
     "birdclef-5s": ("5 s windows at 32 kHz, as BirdCLEF, BirdSet and Perch", Recipe()),
     "birdnet-3s": ("3 s windows at 48 kHz, as BirdNET", Recipe(rate_hz=48_000, window_s=3.0)),
-    "scored-5s": ("the 5 s of each recording in which BirdNET hears its species best", Recipe(clip_selection="scored")),
+    "scored-5s": (
+        "the 5 s of each recording with BirdNET's highest score for its species",
+        Recipe(clip_selection="scored"),
+    ),
     "loudest-5s": ("the 5 s of each recording with the most sound, at 32 kHz", Recipe(clip_selection="loudest")),
 }
 
 
 @cache
 def known_recipes() -> dict[str, tuple[str, Recipe]]:
-    """Return description and recipe by name: of clips alone, and of the training recipes that fix rate and window."""
+    """Return (description, recipe) by name, including the clips of training recipes."""
     recipes = dict(_CLIPS)
     for path in sorted(_EXPERIMENTS.glob("*.yaml")):
         text = path.read_text(encoding="utf-8")

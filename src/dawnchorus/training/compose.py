@@ -1,4 +1,4 @@
-"""From what a user types (`model=efficientnet data=my-set optimizer.lr=3e-4`) to a validated configuration."""
+"""Composition of a validated configuration from overrides such as `model=efficientnet data=my-set`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ USER_PATHS = (
     "model.backbone",
     "tracker.uri",
 )
-"""Keys whose values are taken as they are typed."""
+"""Keys whose values are not resolved by Hydra."""
 
 INSTEAD_OF_HYDRA = {
     "searchpath": "Own groups: --config-dir FOLDER.",
@@ -49,7 +49,7 @@ INSTEAD_OF_HYDRA = {
 
 
 def list_choices(folder: Path) -> dict[str, tuple[str, ...]]:
-    """List the named choices of each group below a folder of configuration files."""
+    """List the named choices of each configuration group in a folder."""
     return {
         group.name: tuple(sorted(path.relative_to(group).with_suffix("").as_posix() for path in group.rglob("*.yaml")))
         for group in sorted(folder.iterdir())
@@ -62,10 +62,10 @@ GROUPS = list_choices(CONF)
 
 
 def available_choices(config_dir: Path | None) -> dict[str, tuple[str, ...]]:
-    """List the built-in choices and those of a user's folder.
+    """List the choices built in and in a user's folder.
 
     Raises:
-        InputError: the folder is none, or has no groups.
+        InputError: the folder does not exist or has no groups.
     """
     own = {} if config_dir is None else _own_choices(config_dir)
     groups = {**dict.fromkeys(GROUPS, ()), **dict.fromkeys(own, ())}
@@ -73,10 +73,10 @@ def available_choices(config_dir: Path | None) -> dict[str, tuple[str, ...]]:
 
 
 def describe_config_dir(config_dir: Path) -> list[str]:
-    """Name the files of a user's folder that take the place of built-in ones, and those that are no choices.
+    """Describe files of a user's folder that override built-in ones or are not valid choices.
 
     Raises:
-        InputError: the folder is none, or has no groups.
+        InputError: the folder does not exist or has no groups.
     """
     own = _own_choices(config_dir)
     notes = []
@@ -99,7 +99,7 @@ def describe_config_dir(config_dir: Path) -> list[str]:
 
 
 def write_config_dir(folder: Path) -> None:
-    """Write the built-in groups into a new folder.
+    """Copy the built-in configuration groups to a new folder.
 
     Raises:
         OutputExistsError: the folder has something in it.
@@ -131,7 +131,7 @@ def _differs(name: str, config_dir: Path) -> bool:
 
 
 def refuse_contradictions(overrides: Sequence[str]) -> None:
-    """Check that no key was typed with two values, of which Hydra would take the last.
+    """Raise if a key is given twice with different values.
 
     Raises:
         InputError: one was.
@@ -150,7 +150,7 @@ def refuse_contradictions(overrides: Sequence[str]) -> None:
 
 
 def compose_config(overrides: Sequence[str], *, config_dir: Path | None = None) -> TrainConfig:
-    """Compose the configuration that the overrides describe.
+    """Compose the configuration from overrides.
 
     Choices of groups are looked up in `config_dir` first, and then in the built-in ones.
 
@@ -228,7 +228,7 @@ def validate_config(fields: dict[str, Any]) -> TrainConfig:
 
 
 def recipe_overrides(recipe: Mapping[str, Any]) -> list[str]:
-    """Return the overrides that make the settings of a bundle's recipe again (`TrainConfig.recipe`)."""
+    """Return the overrides that reproduce a bundle's recipe (`TrainConfig.recipe`)."""
     overrides = [f"model={recipe['model']['family']}"]
     overrides += [f"{key}={_hydra_value(value)}" for key, value in _leaves(recipe) if key != "model.family"]
     return overrides
@@ -251,11 +251,11 @@ def _hydra_value(value: object) -> str:
 
 
 def family_config(config: TrainConfig, store: ModelStore) -> tuple[Family[Any], FamilyConfig]:
-    """Return the family and its own configuration, completed from its backbone.
+    """Return the family and its configuration, with defaults from its backbone.
 
     Raises:
         InputError: an unknown family, key or value.
-        ModelError: the backbone cannot be had.
+        ModelError: the backbone cannot be loaded.
     """
     family = FAMILIES.lookup(str(config.model.get("family")))
     fields = {name: value for name, value in config.model.items() if name != "family"}
@@ -267,7 +267,7 @@ def family_config(config: TrainConfig, store: ModelStore) -> tuple[Family[Any], 
 
 
 def sweep(overrides: Sequence[str]) -> Iterator[list[str]]:
-    """Yield every combination of overrides of which some have several values: `optimizer.lr=1e-3,1e-2`."""
+    """Yield every combination of overrides with several values, such as `optimizer.lr=1e-3,1e-2`."""
     choices = []
     for override in overrides:
         key, _, values = override.partition("=")

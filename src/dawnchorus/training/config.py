@@ -1,4 +1,4 @@
-"""The frozen schema of a training run; Hydra composes it from `conf/`, and nothing behind it sees a raw dict."""
+"""The frozen schema of a training run's configuration, composed by Hydra from `conf/`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Config(BaseModel):
-    """Refuses unknown keys, and does not change."""
+    """Frozen configuration that rejects unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -47,8 +47,8 @@ class DataConfig(Config):
     auxiliary_share: float = Field(default=0.2, gt=0, lt=1)
     """The share of drawn clips that are from it."""
     noise_share: float = Field(default=0.25, ge=0, le=1)
-    """Synthetic noise, with none of the classes, added to each batch of the losses bce and focal: so many clips, as a
-    share of the batch; 0: none."""
+    """Synthetic noise without any class added to each batch of the losses bce and focal, as a share of the batch; 0
+    for none."""
     validation_fold: int | None = None
     """Of a table split into folds: this one is for validation, the others for training."""
     seed: int = 1
@@ -65,12 +65,12 @@ class DataConfig(Config):
 
     @property
     def secondary_rule(self) -> Secondary:
-        """Presence of secondary species in validation: they count where they are learned."""
+        """Treatment of secondary species in validation, the same as in training."""
         return "count" if self.secondary_target else "mask"
 
     @property
     def cleaning(self) -> Cleaning:
-        """Steps that recordings go through before windows, in training and for ever after: the bundle names them."""
+        """Cleaning of recordings before windows are cut; the bundle stores it for inference."""
         return Cleaning(trim_db=self.trim_db, denoise=self.denoise, cut_speech=self.cut_speech)
 
 
@@ -80,7 +80,7 @@ class OptimizerConfig(Config):
     name: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = Field(default=1e-3, gt=0)
     head_lr_multiplier: float = Field(default=1.0, gt=0)
-    """The rate of what begins at random, as a multiple of `lr`, where the rest is pretrained."""
+    """Factor of `lr` for layers trained from scratch, if others are pretrained."""
     weight_decay: float = Field(default=1e-2, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
 
@@ -104,14 +104,14 @@ class SchedulerConfig(Config):
 
 
 class AugmentConfig(Config):
-    """Augmentation of clips in training; each kind has a probability (`_p`), and is off where that is 0."""
+    """Data augmentation; each kind has a probability (`_p`), and 0 turns it off."""
 
     gain_db: float = Field(default=0.0, ge=0)
     """Louder or softer by at most so much."""
     time_roll: float = Field(default=0.0, ge=0, le=1)
     """Turned around in time by at most so large a share of the window."""
     pitch_shift: float = Field(default=0.0, ge=0, le=12)
-    """Higher or lower by at most so many semitones, at the same speed."""
+    """Maximum pitch shift in semitones, at the same speed."""
     time_stretch: float = Field(default=0.0, ge=0, lt=1)
     """Faster or slower by at most this share, at the same pitch."""
     tilt_db: float = Field(default=0.0, ge=0)
@@ -126,7 +126,7 @@ class AugmentConfig(Config):
     mixup_target: Literal["share", "both"] = "share"
     """Targets in the shares of the sounds, or all of both."""
     freq_shift: int = Field(default=0, ge=0)
-    """A spectrogram moved up or down by at most so many bands."""
+    """Maximum shift of a spectrogram in bands."""
     time_masks: int = Field(default=0, ge=0)
     time_mask_share: float = Field(default=0.15, gt=0, lt=1)
     freq_masks: int = Field(default=0, ge=0)
@@ -174,7 +174,7 @@ class TrainerConfig(Config):
 
 
 class TrackerConfig(Config):
-    """Experiment tracker, besides the run's own log."""
+    """Experiment tracker, in addition to the run's own log."""
 
     name: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
     project: str = "dawnchorus"
@@ -184,7 +184,7 @@ class TrackerConfig(Config):
 
 
 class ProfilerConfig(Config):
-    """Profiler; its reports are in the run's `reports/`."""
+    """Profiler, which writes to the run's `reports/`."""
 
     name: Literal["none", "simple", "torch"] = "none"
     wait: int = Field(default=1, ge=0)
@@ -209,7 +209,7 @@ class PathsConfig(Config):
 
 
 class TrainConfig(Config):
-    """Everything that decides a run."""
+    """Complete configuration of a run."""
 
     model: dict[str, Any]
     """The family's own configuration, validated by it; `family` names it."""
@@ -225,11 +225,11 @@ class TrainConfig(Config):
     name: str | None = None
     """Of the model; None: the family's."""
     license: str | None = None
-    """Of the new weights; None: the strictest that its data and backbone ask for."""
+    """Licence of the new weights; None for the strictest of its data and backbone."""
     seed: int = Field(default=1, ge=0)
 
     def recipe(self) -> dict[str, Any]:
-        """Return the settings that do not depend on this data set and this machine."""
+        """Return the settings that are independent of the data set and machine."""
         return self.model_dump(
             mode="json",
             include={"model", "data", "optimizer", "scheduler", "augment", "loss", "trainer", "seed"},

@@ -1,4 +1,4 @@
-"""Random crops: a window at another position of a recording whenever it is drawn."""
+"""Random crops: a window at a new position of a recording for each draw."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Draw = tuple[int, int]
 
 
 class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
-    """Input, target and clip number of a random crop of each recording for training.
+    """Dataset of (input, target, clip number) of a random crop of each recording.
 
     The crop depends on the seed, the recording and the number of the draw only: a resumed run draws what an
     uninterrupted one draws, and the number of processes makes no difference.
@@ -56,7 +56,7 @@ class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
 
 
 class CropBatchSampler(Sampler[list[Draw]]):
-    """Batches with the number of each draw, so that a recording gets another crop in each epoch.
+    """Batch sampler that numbers draws, so that each epoch has another crop of a recording.
 
     Every process numbers the draws of all processes, and takes its own share of every batch.
     """

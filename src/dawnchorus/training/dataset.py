@@ -1,4 +1,4 @@
-"""Training examples: clips of a data set with their targets, read in place."""
+"""Training examples: clips of a data set with targets."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SILENT = 1e-4
 
 @dataclass(frozen=True)
 class LabeledClips:
-    """Clips with targets, and which of them are for what."""
+    """Clips with targets, and the indices of each split."""
 
     clips: Clips
     classes: tuple[str, ...]
@@ -69,7 +69,7 @@ class LabeledClips:
     target_between: Callable[[int, float, float], FloatArray]
     """Returns the targets [classes] of the seconds from start to end of a recording, by its number."""
     n_auxiliary: int
-    """The last so many of `targets`' columns are of auxiliary species."""
+    """Number of auxiliary species, the last columns of `targets`."""
     rows: tuple[RecordingRow, ...]
     """The recordings for training."""
     fingerprint: str
@@ -78,14 +78,14 @@ class LabeledClips:
 
     @property
     def class_counts(self) -> Tensor:
-        """Clips of each class for training [classes], auxiliary species included."""
+        """Number of training clips of each class [classes], including auxiliary species."""
         return torch.from_numpy((self.targets[self.train] > 0.5).sum(0).astype(np.float32))
 
 
 def load_labeled_clips(
     config: DataConfig, *, rate_hz: int, window_s: float, clips_folder: Path | None, store: ModelStore
 ) -> LabeledClips:
-    """Prepare the clips that are not there yet, and say what is in each.
+    """Prepare missing clips, and return all clips with their targets.
 
     Where the data set is a folder of `dawnchorus prepare`, its clips are taken as they are, and its recordings table
     says their labels and split.
@@ -260,7 +260,7 @@ def _classes(rows: Sequence[RecordingRow], config: DataConfig) -> tuple[str, ...
 
 
 def class_labels(rows: Iterable[RecordingRow], classes: Iterable[str]) -> tuple[Label, ...]:
-    """Return the labels of the classes, with the common names that the rows give them."""
+    """Return the labels of the classes, with common names from the rows."""
     common = {row.scientific_name: row.common_name for row in rows if row.common_name}
     return tuple(Label(name, common.get(name) or name) for name in classes)
 
@@ -297,12 +297,12 @@ def _auxiliary_rows(table: RecordingsTable, config: DataConfig, classes: Sequenc
         return []
     other = read_table(Path(config.auxiliary))
     own = {row.recording_id: row for row in table.rows}
-    own_hashes = {row.sound_hash for row in table.rows if row.sound_hash}
+    own_hashes = {row.audio_hash for row in table.rows if row.audio_hash}
     auxiliary = [
         replace(row, path=str(other.file(row).absolute()), split="train")
         for row in other.rows
         if (row.kind == "background" or (row.scientific_name is not None and row.scientific_name not in classes))
-        and row.sound_hash not in own_hashes
+        and row.audio_hash not in own_hashes
         and not (row.recording_id in own and is_same_recording(row, own[row.recording_id]))
     ]
     # Another recording of the same name in the two data sets is another recording.
@@ -408,7 +408,7 @@ def _label_clips(
         whole = clips.whole_recordings()
         crops = {k: whole[index[k]["recording_id"]] for k in loud["train"]}
     identity = [
-        [row.recording_id, row.sound_hash, row.scientific_name, split_of[row.recording_id]] for row in table.rows
+        [row.recording_id, row.audio_hash, row.scientific_name, split_of[row.recording_id]] for row in table.rows
     ]
     return LabeledClips(
         clips=clips,
@@ -457,7 +457,7 @@ def _target_between(
 
 
 class ClipDataset(Dataset[tuple[Tensor, Tensor, int]]):
-    """Input, target and number of each clip of a split; `read_input` returns a clip's input by its number."""
+    """Dataset of (input, target, clip number) of a split; `read_input` loads a clip by number."""
 
     def __init__(self, examples: LabeledClips, members: IntArray, read_input: Callable[[int], FloatArray]) -> None:
         self._examples, self._members, self._read_input = examples, members, read_input
@@ -471,7 +471,7 @@ class ClipDataset(Dataset[tuple[Tensor, Tensor, int]]):
 
 
 class DistributedBatchSampler(Sampler[list[int]]):
-    """The batches of an epoch, the same in every process; each process takes its own share of every batch.
+    """Batch sampler for distributed training; each process takes its share of every batch.
 
     With `weights` [clips], `n` clips are drawn with replacement in their proportion; otherwise each of `n` comes once.
     """
@@ -482,7 +482,7 @@ class DistributedBatchSampler(Sampler[list[int]]):
         self.sampler = self  # where Lightning looks for set_epoch
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch whose batches come next."""
+        """Set the epoch of the next batches."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -490,14 +490,14 @@ class DistributedBatchSampler(Sampler[list[int]]):
 
     @property
     def first_draw(self) -> int:
-        """The number of draws in the epochs before."""
+        """Number of draws in all earlier epochs."""
         return self._epoch * self._n
 
     def __iter__(self) -> Iterator[list[int]]:
         yield from map(rank_share, self.whole())
 
     def whole(self) -> Iterator[list[int]]:
-        """Yield the epoch's batches with the shares of all processes."""
+        """Yield the epoch's batches for all processes together."""
         rng = torch.Generator().manual_seed(self._seed * 100_003 + self._epoch)
         if self._weights is None:
             order = torch.randperm(self._n, generator=rng)
@@ -508,7 +508,7 @@ class DistributedBatchSampler(Sampler[list[int]]):
 
 
 def rank_share(batch: list[Item]) -> list[Item]:
-    """Return the part of a batch that this process takes."""
+    """Return this process's share of a batch."""
     is_shared = torch.distributed.is_available() and torch.distributed.is_initialized()
     rank, n_ranks = (torch.distributed.get_rank(), torch.distributed.get_world_size()) if is_shared else (0, 1)
     return batch[rank::n_ranks]
@@ -517,7 +517,7 @@ def rank_share(batch: list[Item]) -> list[Item]:
 def sampling_weights(
     examples: LabeledClips, *, sampling: str, class_balance: float, auxiliary_share: float
 ) -> tuple[int, Tensor | None]:
-    """Return the number of clips of an epoch, and the weight of each clip [clips]; None where each comes once.
+    """Return the number of clips per epoch and their weights [clips]; None for each clip once.
 
     `class_balance` 1 gives every class the same weight, 0 every recording (or clip); in between, the class's number to
     the power of -class_balance. Within a recording, three tenths of its weight go to all clips alike and the rest to

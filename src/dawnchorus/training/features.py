@@ -1,4 +1,4 @@
-"""Results of a fixed front end for every clip: computed once, on all cores, and read from disk."""
+"""Features of a fixed front end for every clip, computed once and cached on disk."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BATCH, N_AT_ONCE = 16, 8
 
 @contextmanager
 def fixed_features(network: Network, examples: LabeledClips, *, scratch: Path) -> Iterator[FloatArray]:
-    """Yield the front end's result for every clip [clips, ...], mapped from a file.
+    """Yield the front end's features of every clip [clips, ...], memory-mapped.
 
     Where the network's front end has a name (`features_key`) the file stays with the clips, if their folder can be
     written, for the next run, in the place of an older one for fewer clips; elsewhere it is in `scratch`, and goes in
@@ -63,7 +63,7 @@ def fixed_features(network: Network, examples: LabeledClips, *, scratch: Path) -
 
 
 def birdless_features(network: Network, waveforms: Tensor, folder: Path) -> Tensor:
-    """Return the front end's result for sounds without birds that are the same in every run [sounds, ...].
+    """Return the front end's features of fixed synthetic sounds without birds [sounds, ...].
 
     Where the network's front end has a name, the file stays in the folder of the clips, as that of `fixed_features`.
 

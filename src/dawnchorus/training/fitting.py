@@ -1,4 +1,4 @@
-"""Training of a network by Lightning: its loaders, its trainer, and the weights in the end."""
+"""Training of a network with Lightning."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _birdless(inputs: Inputs, config: TrainConfig, examples: LabeledClips, *, n_
 
 @dataclass(frozen=True)
 class FitResult:
-    """The best epoch's metrics, and what it took."""
+    """Metrics of the best epoch, and resources used."""
 
     metrics: dict[str, float]
     devices: str
@@ -64,11 +64,11 @@ class FitResult:
 def fit(
     run: TrainingRun, network: Network, config: TrainConfig, examples: LabeledClips, inputs: Inputs, *, report: Report
 ) -> FitResult:
-    """Train until the epochs are over or nothing gets better; the network then has its best weights.
+    """Train until the last epoch or early stopping, and load the best weights.
 
     Raises:
         InputError: settings that do not fit the data.
-        TrainingError: the loss is no number any more.
+        TrainingError: the loss is not finite.
         OutputError: no space, or no permission.
     """
     import lightning

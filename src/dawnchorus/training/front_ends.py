@@ -1,4 +1,4 @@
-"""Mel front ends that are part of a network: their parameters are configuration, and may be learned."""
+"""Mel front ends as network modules, which may be trained."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ PCEN_WHITE = 4.0
 
 
 FIRST_S = 2.5
-"""PCEN takes what a clip is like at first from so much of it."""
+"""Seconds at the start of a clip from which PCEN initializes its smoother."""
 
 
 class MelConfig(Config):
-    """A mel spectrogram."""
+    """Settings of a mel spectrogram."""
 
     n_fft: int = Field(default=1024, ge=64, le=16_384)
     hop_length: int = Field(default=320, ge=16)
@@ -45,11 +45,11 @@ class MelConfig(Config):
     """Mean 0 and deviation 1 over each clip, or over each band of each clip; "imagenet": PCEN's levels in the range
     that weights of ImageNet expect; or as it is."""
     learn: bool = False
-    """True if filters and level are learned with the network."""
+    """True to train the filters and the compression with the network."""
 
 
 class MelFrontEnd(nn.Module):
-    """Levels [batch, 1, bands, columns] of waveforms [batch, samples]."""
+    """Module from waveforms [batch, samples] to mel spectrograms [batch, 1, bands, columns]."""
 
     filters: Tensor
 

@@ -1,4 +1,4 @@
-"""Clips in the form that training gives them to a network, and the steps of the network that are still to run."""
+"""Clips as inputs of a network: waveforms, or precomputed features."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from dawnchorus.training.features import birdless_features, fixed_features
 
 FEATURE_BATCH = 16
 N_SHOWN, SHOWN_BYTES = 256, 32_000_000
-"""A network looks at so many clips, or fixed features, before it learns: for means and deviations."""
+"""Maximum number of clips, or bytes of features, for fitting normalization statistics."""
 
 
 class Inputs(ABC):
-    """The clips of a data set in one form."""
+    """Clips of a data set as inputs of a network."""
 
     n_threads: int
     """Threads of torch that training with them pays for."""
@@ -37,23 +37,23 @@ class Inputs(ABC):
 
     @abstractmethod
     def features(self, values: Tensor) -> Tensor:
-        """Compute the front end's result of a batch of clips [batch, ...]."""
+        """Compute features of a batch of inputs [batch, ...]."""
 
     @abstractmethod
     def augment(self, augment: Augment, values: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return a batch of clips with their targets, augmented as this form allows."""
+        """Return an augmented batch of inputs and targets."""
 
     @abstractmethod
     def convert(self, sounds: Tensor) -> Tensor:
-        """Return sounds [sounds, samples] that are the same in every run, in this form."""
+        """Convert fixed sounds [sounds, samples] to inputs."""
 
     @abstractmethod
     def sample_features(self) -> Tensor:
-        """Return the front end's result of some of the clips for training: see `Network.prepare`."""
+        """Return features of some training clips, for `Network.prepare`."""
 
 
 class AudioInputs(Inputs):
-    """Waveforms: the whole network is still to run."""
+    """Waveforms as inputs, for the whole network."""
 
     def __init__(self, network: Network, examples: LabeledClips) -> None:
         self._network, self._examples = network, examples
@@ -80,7 +80,7 @@ class AudioInputs(Inputs):
 
 
 class FeatureInputs(Inputs):
-    """Results of a front end that gives the same in every epoch [clips, ...]: what is behind it is still to run."""
+    """Precomputed features [clips, ...] as inputs, for the layers after a fixed front end."""
 
     n_threads = 1  # a small head is done before a second thread has woken up
 
@@ -107,7 +107,7 @@ class FeatureInputs(Inputs):
 
 @contextmanager
 def open_inputs(network: Network, config: TrainConfig, examples: LabeledClips, *, scratch: Path) -> Iterator[Inputs]:
-    """Yield features where the network's front end gives the same for a clip in every epoch, and else waveforms.
+    """Yield precomputed features if the network's front end is fixed, else waveforms.
 
     Raises:
         OutputError: features cannot be written to `scratch`, or next to the clips.
@@ -121,7 +121,7 @@ def open_inputs(network: Network, config: TrainConfig, examples: LabeledClips, *
 
 def _has_fixed_features(network: Network, config: TrainConfig) -> bool:
     augment = config.augment
-    changes_sound = (
+    augments_waveforms = (
         augment.gain_db,
         augment.time_roll,
         augment.pitch_shift,
@@ -130,7 +130,7 @@ def _has_fixed_features(network: Network, config: TrainConfig) -> bool:
         augment.noise_p,
         augment.background_p,
     )
-    return network.has_fixed_features and config.data.crop == "fixed" and not any(changes_sound)
+    return network.has_fixed_features and config.data.crop == "fixed" and not any(augments_waveforms)
 
 
 def _some(members: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""A retraining as a process: `python -m dawnchorus.training.job REQUEST.json` prints its events as lines of JSON.
+"""Retraining as a process: `python -m dawnchorus.training.job REQUEST.json` prints events as JSON lines.
 
 The process ends when its standard input is closed, so it never outlives the one that started it.
 """
@@ -34,7 +34,7 @@ SHARES = {"checking": (0.0, 0.1), "training": (0.3, 0.45), "comparing": (0.8, 0.
 
 
 def check_request(request: RetrainRequest) -> None:
-    """Check the settings, and the labels of the data set if there is one.
+    """Check the settings and, if there is a data set, its labels.
 
     Raises:
         InputError: an unknown setting or label, or a value out of range.
@@ -51,7 +51,7 @@ def check_request(request: RetrainRequest) -> None:
 
 
 def run_request(request: RetrainRequest, *, report: Report) -> RetrainOutcome:
-    """Retrain a model, and write the report into the folder; see `retraining.retrain`.
+    """Retrain a model and write the report into the folder; see `retraining.retrain`.
 
     Raises:
         InputError: an unknown setting or label, or too few recordings.
@@ -105,14 +105,14 @@ def _splits_of_groups(table: RecordingsTable) -> dict[str, str]:
 
 
 class EventPrinter(logging.Handler):
-    """Prints stages, epochs and sentences of the log as events."""
+    """Prints stages, epochs and log messages as JSON events."""
 
     def __init__(self) -> None:
         super().__init__()
         self._last = RetrainEvent(stage="checking", progress=0.0)
 
     def report(self, progress: Progress) -> None:
-        """Print the progress, with the epoch where one has ended."""
+        """Print the progress, with the metrics of a finished epoch."""
         start, length = SHARES[progress.stage]
         share = start + length * progress.done / max(progress.total, 1)
         self._last = RetrainEvent.model_validate({"stage": progress.stage, "progress": share})
@@ -133,14 +133,14 @@ class EventPrinter(logging.Handler):
 
 
 def print_event(event: RetrainEvent) -> None:
-    """Print an event to the standard output, at once."""
+    """Print an event to standard output and flush."""
     sys.stdout.write(f"{event.to_json()}\n")
     sys.stdout.flush()
 
 
 @contextmanager
 def printed_failure() -> Iterator[None]:
-    """Print an error of the block as the last event.
+    """Print an error raised in the block as the last event.
 
     Raises:
         DawnChorusError: the error.
@@ -168,7 +168,7 @@ def _end_with_parent() -> None:
 
 
 def main() -> None:
-    """Work on the request in the file that the first argument names."""
+    """Process the request in the file named by the first argument."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     request = RetrainRequest.model_validate_json(Path(sys.argv[1]).read_bytes())
     printer = EventPrinter()

@@ -1,4 +1,4 @@
-"""Several recipes trained and measured on one split: what each gives, and what it costs."""
+"""Training and evaluation of several recipes on one split."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENSEMBLE_NAME = "ensemble"
 
 @dataclass(frozen=True)
 class LeaderboardRow:
-    """One model in the leaderboard."""
+    """A model in the leaderboard."""
 
     recipe: str
     runs: tuple[TrainingRun, ...]
@@ -47,7 +47,7 @@ class LeaderboardRow:
     grouped_split_accuracy: float | None
 
     def total(self, name: str) -> float:
-        """Return the sum over all seeds."""
+        """Sum a figure over all seeds."""
         return sum(float(run.metadata[name]) for run in self.runs)
 
     @property
@@ -89,7 +89,7 @@ def measure_recipe(
     overlap_s: float = 0.0,
     config_dir: Path | None = None,
 ) -> LeaderboardRow:
-    """Train a recipe of `conf/experiment` and measure its bundle on the recordings of `split`.
+    """Train a built-in recipe and evaluate its bundle on the recordings of `split`.
 
     Recipes in `config_dir` come before built-in ones. `unknown` are recordings of species that are not learned. With
     several seeds, each run is measured, and their scores are averaged (geometrically) in one bundle. `overlap_s` is
@@ -147,7 +147,7 @@ def _average_bundles(bundles: Sequence[Bundle], name: str) -> Bundle:
 def open_set_auroc(
     bundle: Bundle, known: Scores, unknown: RecordingsTable, store: ModelStore, overlap_s: float
 ) -> float:
-    """Return the ROC AUC of the best score, for recordings of known species against those of unknown ones."""
+    """Return the ROC AUC of the best score for known against unknown species."""
     others = score_data_set(bundle, unknown, unknown.rows, store=store, classes=known.classes, overlap_s=overlap_s)
     best = [scores.by_recording("mean")[0].max(1) for scores in (known, others)]
     truth = np.r_[np.ones(len(best[0]), bool), np.zeros(len(best[1]), bool)]

@@ -1,4 +1,4 @@
-"""Losses for soft targets, and for targets that are ignored."""
+"""Loss functions for soft and masked targets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IGNORED = -1.0
 
 
 def build_loss(config: LossConfig, class_counts: Tensor) -> Loss:
-    """Return the mean loss as a function of logits and targets, both [batch, classes].
+    """Return a function of logits and targets, both [batch, classes], that computes the mean loss.
 
     Targets are from 0 to 1, or `IGNORED`. `class_counts` [classes] are the clips of each class, for `class_weights`.
     The loss "auto" must have been replaced: see `loss_for`.
@@ -49,14 +49,14 @@ def build_loss(config: LossConfig, class_counts: Tensor) -> Loss:
 
 
 def choose_label_smoothing(config: LossConfig) -> float:
-    """Return how much of each target is shared out among all classes."""
+    """Return the label smoothing: the share of a target that is spread over all classes."""
     if config.label_smoothing is None:
         return CROSS_ENTROPY_SMOOTHING if config.name == "cross_entropy" else 0.0
     return config.label_smoothing
 
 
 def loss_for(config: LossConfig, targets: Tensor) -> LossConfig:
-    """Return the loss to train with on targets [clips, classes]: "auto" becomes "bce" or "cross_entropy".
+    """Choose the loss for targets [clips, classes]: "auto" becomes "bce" or "cross_entropy".
 
     Cross-entropy learns nothing from clips without any of the species, cannot give two species a high score in one
     window, and gives an only class the score 1 for any sound.

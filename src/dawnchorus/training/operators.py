@@ -1,4 +1,4 @@
-"""The one place that lets `torchvision`, which timm, Lightning and transformers import, load beside any torch.
+"""Workaround for a `torchvision` whose operators do not load next to the installed PyTorch.
 
 PyPI's torchvision is built for PyPI's torch with CUDA; beside a CPU build its compiled operators do not load, and its
 import then fails at "operator torchvision::nms does not exist". Nothing here uses these operators (they find boxes in
@@ -15,7 +15,7 @@ from typing import Any
 
 @cache
 def declare_vision_operators() -> Any:
-    """Declare what torchvision looks for, if it is installed and cannot load its own; call before importing timm."""
+    """Declare torchvision's operators if it cannot load its own; call before importing timm."""
     import torch
 
     spec = importlib.util.find_spec("torchvision")

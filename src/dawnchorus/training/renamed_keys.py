@@ -1,4 +1,4 @@
-"""Configuration keys of runs and recipes written before 2026-12, with their names today."""
+"""Configuration keys renamed since runs and recipes of before 2026-12."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ RENAMED_KEYS: dict[str, dict[str, str]] = {
 
 
 def rename_keys(fields: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Return the fields in their order, with the keys in `names` renamed."""
+    """Rename keys by `names`, keeping their order."""
     return {names.get(key, key): value for key, value in fields.items()}
 
 
 def with_current_keys(config: Mapping[str, Any], group: str = "") -> dict[str, Any]:
-    """Return a run's configuration, or a bundle's recipe, with the keys of today."""
+    """Return a stored configuration or recipe with renamed keys updated."""
     renamed = rename_keys(config, RENAMED_KEYS.get(group, {}))
     if group == "model.mel" and renamed.get("normalize") == "image":
         renamed["normalize"] = "imagenet"
@@ -52,7 +52,7 @@ def with_current_keys(config: Mapping[str, Any], group: str = "") -> dict[str, A
 
 
 def current_key(key: str) -> str | None:
-    """Return the name today of a dotted key such as `trainer.batch`; None for one that was never renamed."""
+    """Return the current name of a renamed key such as `trainer.batch`; None if it was not renamed."""
     group, _, name = key.rpartition(".")
     renamed = RENAMED_KEYS.get(group, {}).get(name)
     return None if renamed is None else f"{group}.{renamed}"

@@ -48,7 +48,7 @@ MAX_FEWER_RIGHT = 0.05
 """Largest decrease of top-1 accuracy over all of the model's classes for which a new model is promoted."""
 
 ALARM, MAX_MORE_ALARMS = 0.5, 0.1
-"""From this score on a species is said to be there; so many more recordings may have one that is not."""
+"""Score of a false alarm, and the maximum number of additional recordings with one."""
 
 KNOWN = 0.5
 """A species with at least this average precision is known; a model with half of that has lost it."""
@@ -67,11 +67,11 @@ MAX_LISTED = 10
 
 @dataclass(frozen=True)
 class RetrainingResult:
-    """A new bundle, and whether it should replace the active one."""
+    """A new bundle, and the decision on replacing the active one."""
 
     bundle: Bundle
     meets_promotion_rule: bool
-    """It is as good as the rule wants: see `find_regressions`."""
+    """True if `find_regressions` returned no reasons."""
     reasons: tuple[str, ...]
     report: dict[str, Any]
 
@@ -89,7 +89,7 @@ def retrain(
     n_workers: int,
     report: Report = ignore_progress,
 ) -> RetrainingResult:
-    """Train on a table's recordings, and compare the new bundle with the active one on those held out.
+    """Train on a table's recordings, and compare the new with the active bundle on held-out ones.
 
     Recordings that have a part of the split keep it. The new bundle, below `folder`, knows all that its backbone knew,
     where that can be (`models.graphs.class_extension`). A retraining that was interrupted in `folder` is resumed from
@@ -130,11 +130,11 @@ def retrain(
 
 
 def check_settings(active: Bundle, overrides: Sequence[str], *, backbone: str | Path, store: ModelStore) -> None:
-    """Check the overrides before there are recordings to train on.
+    """Check overrides before training data exist.
 
     Raises:
         InputError: an unknown group, choice or key, or a value out of range.
-        ModelError: the backbone cannot be had.
+        ModelError: the backbone cannot be loaded.
     """
     settings = training_settings(active, overrides, backbone=backbone)
     family_config(compose_config([*settings.overrides, f"data={active.folder}"]), store)
@@ -152,7 +152,7 @@ class Settings:
 
 
 def training_settings(active: Bundle, overrides: Sequence[str], *, backbone: str | Path) -> Settings:
-    """Return the overrides for `compose_config` that train what the active model is.
+    """Return overrides for `compose_config` that train like the active model.
 
     A model that was trained here is trained again by its own recipe, which its bundle carries. Of others, such as
     BirdNET, and of heads that were trained before, a head on the embeddings of `backbone` is trained. Overrides that
@@ -247,7 +247,7 @@ def _merge_with_backbone(run: TrainingRun, config: TrainConfig, folder: Path, st
 def compare(
     active: Bundle, new: Bundle, table: RecordingsTable, *, store: ModelStore, n_workers: int
 ) -> dict[str, Any]:
-    """Compare both on the held-out recordings, by species and by recording."""
+    """Compare both bundles on held-out recordings, by species and by recording."""
     rows = [row for row in table.rows if row.split == "test" and not row.is_unlabelled]
     each = {"active": active, "new": new}
     results = {name: _score_model(bundle, table, rows, store, n_workers) for name, bundle in each.items()}
@@ -289,7 +289,7 @@ def compare(
 def find_regressions(
     active: Bundle, new: Bundle, report: dict[str, Any], *, may_change_family: bool = False
 ) -> tuple[str, ...]:
-    """Return the reasons not to replace the active bundle by the new one; empty if there are none."""
+    """Return reasons against replacing the active bundle; empty if there are none."""
     lost = [label.common_name for label in active.labels if label.scientific_name not in new.class_by_scientific_name]
     reasons = []
     if _own_recipe(active) and not may_change_family and new.info.family != active.info.family:

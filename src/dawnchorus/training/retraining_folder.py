@@ -24,7 +24,7 @@ MAX_NAMED = 20
 
 
 def load_labeled_recordings(dataset: Path, known: Sequence[Label], *, n_workers: int) -> RecordingsTable:
-    """Read a data set's table, or import a folder without one, with files labeled by the names of `known`.
+    """Read a data set's table, or import a folder without one; `known` classes name its labels.
 
     Files of a folder that no name labels are left out, and named in the log.
 
@@ -45,7 +45,7 @@ def load_labeled_recordings(dataset: Path, known: Sequence[Label], *, n_workers:
 
 
 def copy_table(source: RecordingsTable, folder: Path) -> RecordingsTable:
-    """Copy the table into the retraining's own folder; the user's is left unchanged.
+    """Copy the table to the retraining's folder; the original is not changed.
 
     Recordings that an unfinished retraining in this folder held out are held out again. A finished one is replaced.
 
@@ -70,6 +70,6 @@ def copy_table(source: RecordingsTable, folder: Path) -> RecordingsTable:
 
 
 def write_report(folder: Path, fields: dict[str, Any]) -> None:
-    """Write the outcome of a finished retraining."""
+    """Write the report of a finished retraining."""
     with atomic_file(folder / REPORT_NAME) as stream:
         stream.write(json.dumps(fields, indent=2, ensure_ascii=False).encode())

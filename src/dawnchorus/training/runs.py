@@ -1,4 +1,4 @@
-"""The folder of a run: what was asked for, where it ran, what came out."""
+"""Training-run folders: configuration, environment and results."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ PACKAGES = ("dawnchorus", "torch", "lightning", "timm", "transformers", "onnx", 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A run on disk."""
+    """Folder of a training run."""
 
     folder: Path
     metadata: dict[str, Any]
 
     @property
     def name(self) -> str:
-        """The folder's name."""
+        """Name of the folder."""
         return self.folder.name
 
     @property
     def bundle(self) -> Path:
-        """Folder of the bundle, which is there when the run is done."""
+        """Folder of the bundle, which exists when the run is done."""
         return self.folder / RUN_BUNDLE_NAME
 
     @property
@@ -48,7 +48,7 @@ class TrainingRun:
 
     @property
     def status(self) -> str:
-        """The status in `run.json`, but "interrupted" for a running one whose process has ended."""
+        """Status in `run.json`; "interrupted" for a running one whose process has ended."""
         status: str = self.metadata["status"]
         if status != "running":
             return status
@@ -60,18 +60,18 @@ class TrainingRun:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """The best values on validation data, and those of evaluations."""
+        """Best validation metrics, and metrics of evaluations."""
         metrics: dict[str, float] = self.metadata.get("metrics", {})
         return metrics
 
     @property
     def evaluations(self) -> list[dict[str, Any]]:
-        """Results of `dawnchorus evaluate`, the latest last: data set, part, bundle, date, values with intervals."""
+        """Results of `dawnchorus evaluate`, the latest last."""
         evaluations: list[dict[str, Any]] = self.metadata.get("evaluations", [])
         return evaluations
 
     def add_evaluation(self, result: dict[str, Any]) -> TrainingRun:
-        """Write `run.json` with the result in place of an earlier one on the same part of the same data set."""
+        """Store an evaluation in `run.json`, replacing an earlier one on the same split."""
         run = read_run(self.folder)
         key_fields = ("data_set", "part")
         others = [each for each in run.evaluations if any(each[name] != result[name] for name in key_fields)]
@@ -79,7 +79,7 @@ class TrainingRun:
         return run.update(evaluations=[*others, result], metrics={**run.metrics, **values})
 
     def update(self, **changes: Any) -> TrainingRun:
-        """Write `run.json` with changes."""
+        """Update fields of `run.json`."""
         metadata = {**self.metadata, **changes}
         with atomic_file(self.folder / RUN_NAME) as stream:
             stream.write(json.dumps(metadata, indent=2, ensure_ascii=False).encode())
@@ -87,7 +87,7 @@ class TrainingRun:
 
 
 def new_run(root: Path, *, label: str, started: datetime, config: dict[str, Any], overrides: list[str]) -> TrainingRun:
-    """Make the folder of a run.
+    """Create the folder of a run.
 
     Raises:
         OutputError: it cannot be made.
@@ -140,7 +140,7 @@ def _with_current_names(metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def find_run(model: str | Path) -> TrainingRun | None:
-    """Return the run whose folder, or bundle, `model` names; None where it names something else."""
+    """Return the run that `model` names by its folder or bundle; None if there is none."""
     for folder in (Path(model), Path(model).parent):
         if (folder / RUN_NAME).is_file() and Path(model) in (folder, folder / RUN_BUNDLE_NAME):
             return read_run(folder)
@@ -148,13 +148,13 @@ def find_run(model: str | Path) -> TrainingRun | None:
 
 
 def find_runs(root: Path) -> Iterator[TrainingRun]:
-    """Yield the runs below `root`, the oldest first."""
+    """Yield the runs below `root`, oldest first."""
     for path in sorted(root.glob(f"*/{RUN_NAME}")):
         yield read_run(path.parent)
 
 
 def read_config(run: TrainingRun) -> dict[str, Any]:
-    """Read the settings that the run was started with.
+    """Read the configuration that the run was started with.
 
     Raises:
         MissingExtraError: PyYAML is not installed.

@@ -1,4 +1,4 @@
-"""Optimizers and learning rates by name."""
+"""Optimizers and learning-rate schedules by name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BY_EPOCH = ("plateau", "step", "warm_restarts")
 
 
 def build_optimizer(config: OptimizerConfig, network: Network) -> torch.optim.Optimizer:
-    """Build the optimizer of all trainable parameters; biases and scales do not decay."""
+    """Build the optimizer of all trainable parameters, without weight decay on biases and scales."""
     trainable = [(name, weights) for name, weights in network.named_parameters() if weights.requires_grad]
     groups = []
     for is_pretrained in (True, False):
@@ -42,7 +42,7 @@ def build_optimizer(config: OptimizerConfig, network: Network) -> torch.optim.Op
 def build_scheduler(
     config: SchedulerConfig, optimizer: torch.optim.Optimizer, *, n_steps: int, falls: bool = True
 ) -> LRScheduler | None:
-    """Build the schedule over `n_steps`; None for a constant rate.
+    """Build the learning-rate schedule over `n_steps`; None for a constant rate.
 
     The monitored value improves as it `falls`, or rises.
     """

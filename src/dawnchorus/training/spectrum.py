@@ -1,4 +1,4 @@
-"""Spectra inside a network, out of operators that every runtime has and runs fast: a convolution and a product."""
+"""Spectra as a network module, with operators that every runtime supports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class PowerSpectrum(nn.Module):
-    """Power [batch, bins, frames] of waveforms [batch, samples] in Hann windows.
+    """Module from waveforms [batch, samples] to power spectra [batch, bins, frames] (Hann windows).
 
     Frames are centred on multiples of hop_length, with zeros around the ends.
 

@@ -1,4 +1,4 @@
-"""Sweep files of Weights & Biases, read as settings for `tune`."""
+"""Sweep files of Weights & Biases as settings for `tune`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LABELS = {"name", "description", "project", "entity"}
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep file in the terms of `tune`."""
+    """A sweep file, converted to arguments of `tune`."""
 
     overrides: tuple[str, ...]
     method: Method
@@ -34,7 +34,7 @@ class Sweep:
     """Keys of the file that have no equal here."""
 
     def overrides_with(self, given: Sequence[str]) -> tuple[str, ...]:
-        """Combine the file's settings with given ones, which win."""
+        """Merge the file's settings with given ones, which win."""
         keys = {override.partition("=")[0].lstrip("+") for override in given}
         return (*(override for override in self.overrides if override.partition("=")[0] not in keys), *given)
 

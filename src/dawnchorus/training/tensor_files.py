@@ -1,4 +1,4 @@
-"""Arrays on disk as PyTorch's tensor files."""
+"""Conversion of arrays on disk to PyTorch tensor files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dawnchorus.errors import OutputError
 
 
 def convert_arrays(folder: Path) -> None:
-    """Replace every `.npy` in a folder by a `.pt` with the same values, which are mapped and not read as a whole.
+    """Convert every `.npy` file in a folder to a memory-mapped `.pt` file.
 
     Raises:
         OutputError: no space, or no permission.

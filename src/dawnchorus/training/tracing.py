@@ -1,4 +1,4 @@
-"""A trace of some training steps by torch's profiler, as a file for Chrome or Perfetto and as a table."""
+"""Traces of training steps with PyTorch's profiler, for Chrome or Perfetto."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ N_ROWS = 40
 
 
 class StepTracer(Callback):
-    """Traces training steps of the first process by the profiler's schedule."""
+    """Callback that traces training steps of the first process, by the profiler's schedule."""
 
     def __init__(self, config: ProfilerConfig, folder: Path) -> None:
         self._config, self._folder = config, folder

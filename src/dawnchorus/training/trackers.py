@@ -1,4 +1,4 @@
-"""Trackers of curves besides the run's own log; a tracker that fails never ends a run."""
+"""Experiment trackers; a failing tracker never ends a run."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ LOG = logging.getLogger(__name__)
 
 
 def check_tracker(config: TrackerConfig) -> TrackerConfig:
-    """Try the tracker, and return what of it can be used.
+    """Check the tracker's configuration and server, and return its usable part.
 
     Raises:
         MissingExtraError: the tracker's package is not installed.
-        InputError: an address that is none, or a tracker that wants a login and has none.
+        InputError: the URL is not valid, or the tracker needs a login and has none.
     """
     if config.name == "none":
         return config
@@ -51,7 +51,7 @@ def check_tracker(config: TrackerConfig) -> TrackerConfig:
 
 
 def build_loggers(run: TrainingRun, config: TrackerConfig) -> list[Logger]:
-    """Return the Lightning loggers of the configured tracker, apart from the run's own log."""
+    """Return the Lightning loggers of the tracker, without the run's own log."""
     if config.name == "tensorboard":
         return [TensorBoardLogger(run.folder, name="", version="tensorboard")]
     if config.name == "wandb":
@@ -63,7 +63,7 @@ def build_loggers(run: TrainingRun, config: TrackerConfig) -> list[Logger]:
 
 
 class TolerantMlflow(MLFlowLogger):
-    """MLflow's log, given up with one note when its server fails."""
+    """MLflow logger that stops with one warning when its server fails."""
 
     def __init__(self, project: str, *, run_name: str, tracking_uri: str) -> None:
         super().__init__(project, run_name=run_name, tracking_uri=tracking_uri)
@@ -120,7 +120,7 @@ def _check_wandb(config: TrackerConfig) -> TrackerConfig:
 
     url = os.environ.get("WANDB_BASE_URL", WANDB_URL)
     try:
-        urllib.request.urlopen(url, timeout=ANSWER_S).close()  # noqa: S310 - W&B's own address, or the user's
+        urllib.request.urlopen(url, timeout=ANSWER_S).close()  # noqa: S310 - W&B's own URL, or the user's
     except urllib.error.HTTPError:
         pass  # an answer, too
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""A run from its configuration to its bundle."""
+"""Training runs, from configuration to bundle."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def train(
 
     Raises:
         InputError: a configuration or data set that cannot be trained on; no run is left then.
-        TrainingError: the loss is no number any more.
+        TrainingError: the loss is not finite.
         OutputError: no space, or no permission.
     """
     run = new_run(
@@ -212,8 +212,8 @@ def _build_network(
     if examples.n_auxiliary and family.base_bundle(shape):
         raise InputError("data.auxiliary: a head on frozen embeddings learns nothing from other species; leave it out.")
     torch.manual_seed(config.seed)
-    learned = (*examples.classes, *(f"auxiliary {k}" for k in range(examples.n_auxiliary)))
-    network = family.build(shape, Context(learned, store, n_auxiliary=examples.n_auxiliary))
+    class_names = (*examples.classes, *(f"auxiliary {k}" for k in range(examples.n_auxiliary)))
+    network = family.build(shape, Context(class_names, store, n_auxiliary=examples.n_auxiliary))
     # Channels innermost: the layout that convolutions of oneDNN and of tensor cores are fastest in.
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # not in torch's stubs
     return network

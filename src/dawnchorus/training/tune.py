@@ -38,7 +38,7 @@ STUDIES_NAME = "studies.db"
 """In the folder of runs: every trial of every study, so that a stopped study can be resumed."""
 
 N_TRIALS = 20
-"""Trials where nobody says how many; of a grid: all."""
+"""Default number of trials; of a grid, all."""
 
 N_STARTUP = 5
 """Number of trials drawn at random before the others are compared with them."""
@@ -46,7 +46,7 @@ N_STARTUP = 5
 
 @dataclass(frozen=True)
 class TrialResult:
-    """A trial that ended."""
+    """Result of a trial."""
 
     number: int
     overrides: tuple[str, ...]
@@ -57,7 +57,7 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """All trials of a study, and the parameters of its best one."""
+    """Trials of a study, and the best parameters."""
 
     trials: tuple[TrialResult, ...]
     best: TrialResult
@@ -74,7 +74,7 @@ def tune(
     clock: Callable[[], datetime],
     report: Report = ignore_progress,
 ) -> StudyResult:
-    """Train up to `n_trials` times, with values for those overrides that name several, and give the best.
+    """Search overrides with several values in up to `n_trials` trainings, and return the best.
 
     Overrides are `train`'s; those to be tuned have Hydra's sweep syntax: `optimizer.lr=tag(log,interval(1e-5,1e-2))`,
     `model.mel.n_mels=choice(32,64,128)`, `trainer.epochs=range(10,50,10)`, `augment.mixup_p=interval(0,1)`. Values are
@@ -87,7 +87,7 @@ def tune(
 
     Raises:
         InputError: nothing to tune, or settings that are wrong from the start.
-        TrainingError: no trial came to an end.
+        TrainingError: no trial finished.
         OutputError: the study cannot be written.
     """
     import optuna
@@ -150,7 +150,7 @@ def tune(
 
 
 def describe_trial(trial: TrialResult) -> str:
-    """Return a line on a trial."""
+    """Describe a trial in one line."""
     value = "" if trial.value is None else f"{trial.value:.4f}"
     return f"trial {trial.number + 1:3d}  {trial.state}  {value}  {' '.join(trial.overrides)}"
 
@@ -278,6 +278,6 @@ def _digest(
 ) -> str:
     """Return a name of the study: values of other recordings, splits or software are not compared."""
     values = {name: repr(distribution) for name, distribution in space.items()}
-    data = [[row.recording_id, row.sound_hash, row.scientific_name, row.split] for row in rows]
+    data = [[row.recording_id, row.audio_hash, row.scientific_name, row.split] for row in rows]
     identity = [__version__, config.model_dump(mode="json"), values, metric, n_folds, data]
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Use of the machine during training."""
+"""Resource usage during training."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if sys.platform != "win32":
 
 
 class UsageMeter:
-    """Time, cores and memory of this process and its ended children since the last reading."""
+    """Meter of time, cores and memory used by this process and its ended children."""
 
     def __init__(self) -> None:
         self._start_s, self._start_cpu_s = time.monotonic(), _cpu_s()
 
     def read(self) -> dict[str, float]:
-        """Measure since the last reading, and start anew; peaks are those of the whole run."""
+        """Return the usage since the last reading; peaks are those of the whole run."""
         now_s, cpu_s = time.monotonic(), _cpu_s()
         elapsed_s = max(now_s - self._start_s, 1e-9)
         usage = {"epoch_s": elapsed_s, "cpu_cores": (cpu_s - self._start_cpu_s) / elapsed_s}

@@ -1,4 +1,4 @@
-"""Scores of a trained network for the validation recordings."""
+"""Scores of a trained network on the validation recordings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def validation_scores(
     window_s: float,
     batch: int,
 ) -> Scores | None:
-    """Return the scores of every clip of the split for validation; None where nothing was held out."""
+    """Return scores of all validation clips; None if nothing is held out."""
     members = examples.validation
     if not len(members):
         return None

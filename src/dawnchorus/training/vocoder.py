@@ -1,4 +1,4 @@
-"""Pitch and speed of waveforms, changed independently: a phase vocoder (Flanagan and Golden, 1966), then resampling."""
+"""Independent changes of pitch and speed: a phase vocoder (Flanagan and Golden, 1966) with resampling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OVERSAMPLING = 4
 
 
 def change_pitch_and_speed(waveform: Tensor, pitch: Tensor, speed: Tensor) -> Tensor:
-    """Scale frequencies by `pitch` [batch] and play waveforms [batch, samples] `speed` [batch] times as fast.
+    """Scale the pitch and speed of waveforms by `pitch` [batch] and `speed` [batch].
 
     The number of samples stays: a waveform that ends early begins again.
     """

@@ -87,9 +87,9 @@ class Kaggle(BaseHTTPRequestHandler):
 def kaggle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Kaggle)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
+    url = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setattr(kagglehub.clients, "get_user_agent", lambda: "kagglehub")  # it reads the whole stack's sources
-    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.QA, address)
+    monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.QA, url)
     for name, value in (
         ("KAGGLE_API_ENVIRONMENT", "QA"),
         ("KAGGLEHUB_CACHE", str(tmp_path / "cache")),
@@ -150,7 +150,7 @@ def test_a_server_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    ("address", "name", "kind"),
+    ("url", "name", "kind"),
     [
         ("birdclef-2026", "birdclef-2026", "competition"),
         ("owner/birds", "owner/birds", "dataset"),
@@ -165,8 +165,8 @@ def test_a_server_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> Non
         ("https://www.kaggle.com/code/owner/a-notebook?scriptVersionId=1", "owner/a-notebook", "notebook"),
     ],
 )
-def test_every_address_of_a_page_is_understood(address: str, name: str, kind: str) -> None:
-    source = parse_url(address)
+def test_every_address_of_a_page_is_understood(url: str, name: str, kind: str) -> None:
+    source = parse_url(url)
     assert (source.name, source.kind) == (name, kind)
 
 
@@ -180,10 +180,10 @@ def test_the_data_set_of_a_notebook_is_found() -> None:
 
 def test_a_notebook_without_a_login_or_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAGGLE_KEY", "wrong-secret")
-    with pytest.raises(DownloadError, match="Make a token .* This is the address of a notebook: open it") as refused:
+    with pytest.raises(DownloadError, match="Make a token .* This is the URL of a notebook: open it") as refused:
         find_source("https://www.kaggle.com/code/owner/one/input")
     assert "wrong-secret" not in str(refused.value)
     monkeypatch.setattr(kagglehub.clients, "get_user_agent", lambda: "kagglehub")  # it reads the whole stack's sources
     monkeypatch.setitem(kaggle_env._env_to_endpoint, kaggle_env.KaggleEnv.QA, "http://127.0.0.1:9")
-    with pytest.raises(DownloadError, match="choose its tab Input, and give the address of the data set"):
+    with pytest.raises(DownloadError, match="choose its tab Input, and give the URL of the data set"):
         find_source("https://www.kaggle.com/code/owner/one/input")

@@ -49,7 +49,7 @@ def fetch(archive: XenoCanto, command: Command) -> Fetch:
     """Run the command against the archive: exit code, standard output, standard error."""
 
     def run(data_set: Path, *more: str, key: str = KEY) -> tuple[int, str, str]:
-        arguments = ("fetch", "xeno-canto", "cnt:Spain", data_set, "--server", archive.address, *more)
+        arguments = ("fetch", "xeno-canto", "cnt:Spain", data_set, "--server", archive.url, *more)
         done = command(*arguments, XENO_CANTO_API_KEY=key, XCKEY="")
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
@@ -57,7 +57,7 @@ def fetch(archive: XenoCanto, command: Command) -> Fetch:
 
 
 def test_everything_is_read_whatever_the_quirks(archive: XenoCanto) -> None:
-    results = {item.row.recording_id: item for item in search(web(), "cnt:Spain", key=KEY, server=archive.address)}
+    results = {item.row.recording_id: item for item in search(web(), "cnt:Spain", key=KEY, server=archive.url)}
     assert len(results) == 25
     one = results["XC5"].row
     assert (one.scientific_name, one.common_name, one.license) == ("Sylvia borin", "Garden Warbler", "CC-BY-NC-ND-4.0")
@@ -86,13 +86,13 @@ def test_null_and_empty_and_missing_values_are_unknown() -> None:
 
 def test_pages_that_shift_while_they_are_read() -> None:
     with running(XenoCanto(shift_after_page=1)) as archive:
-        results = search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=10)
+        results = search(web(), "cnt:Spain", key=KEY, server=archive.url, per_page=10)
     assert [item.row.recording_id for item in results] == [f"XC{k}" for k in range(1, 27)]
 
 
 def test_a_recording_that_is_removed_while_pages_are_read_hides_no_other() -> None:
     with running(XenoCanto(n_recordings=20, remove_after_page=1)) as archive, logged() as notes:
-        results = search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=5)
+        results = search(web(), "cnt:Spain", key=KEY, server=archive.url, per_page=5)
     assert not notes
     assert [item.row.recording_id for item in results] == [f"XC{k}" for k in range(1, 20)]
 
@@ -102,7 +102,7 @@ def test_a_listing_that_never_settles_is_said() -> None:
         first = json.dumps(archive.page({"key": KEY, "query": "cnt:Spain", "per_page": "10"})[1]).encode()
         archive.odd_pages = {1: first.replace(b'"15"', b'"17"')}
         with logged() as notes:
-            results = search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=10)
+            results = search(web(), "cnt:Spain", key=KEY, server=archive.url, per_page=10)
     assert len(results) == 15
     assert len(archive.seen_urls) == 4, "read twice, with the same outcome"
     assert "promised 15 and 17 recordings, the last reading had 15" in notes[0]
@@ -111,7 +111,7 @@ def test_a_listing_that_never_settles_is_said() -> None:
         page["recordings"][-1] = {**page["recordings"][0], "gen": "Corvus", "sp": "corax"}
         archive.odd_pages = {1: json.dumps(page).encode()}
         with logged() as notes:
-            search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=10)
+            search(web(), "cnt:Spain", key=KEY, server=archive.url, per_page=10)
     assert any("listed under several species: 1 recording (as XC15: Corvus corax, " in note for note in notes)
 
 
@@ -138,7 +138,7 @@ def test_a_reply_that_is_no_page_is_an_error_that_names_the_page(content: object
         for page in (1, 2):
             archive.odd_pages = {page: sent}
             with pytest.raises(DownloadError) as failure:
-                search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=10)
+                search(web(), "cnt:Spain", key=KEY, server=archive.url, per_page=10)
             assert f"page {page} of 'cnt:Spain'" in str(failure.value)
             assert said in str(failure.value)
 
@@ -150,13 +150,13 @@ def test_a_page_after_the_last_recording_adds_none() -> None:
         pages.append({"numRecordings": "10", "numSpecies": "3", "page": 3, "recordings": [{"also": []}]})
         archive.odd_pages = {n: json.dumps({**page, "numPages": 3}).encode() for n, page in enumerate(pages, start=1)}
         with logged() as notes:
-            assert len(search(web(), "cnt:Spain", key=KEY, server=archive.address, per_page=5)) == 10
+            assert len(search(web(), "cnt:Spain", key=KEY, server=archive.url, per_page=5)) == 10
     assert not notes
 
 
 def test_a_query_without_recordings_finds_none() -> None:
     with running(XenoCanto(n_recordings=0)) as archive, logged() as notes:
-        assert not search(web(), "cnt:Spain", key=KEY, server=archive.address)
+        assert not search(web(), "cnt:Spain", key=KEY, server=archive.url)
     assert not notes
 
 
@@ -192,7 +192,7 @@ def test_values_of_a_listing_that_are_left_out_are_counted() -> None:
             5: {"id": "x"},
         }
         with logged() as notes:
-            results = search(web(), "cnt:Spain", key=KEY, server=archive.address)
+            results = search(web(), "cnt:Spain", key=KEY, server=archive.url)
     rows = {result.row.recording_id: result.row for result in results}
     assert sorted(rows) == ["XC1", "XC2", "XC3", "XC4", "XC6", "XC7", "XC8"]
     odd = rows["XC1"]
@@ -244,7 +244,7 @@ def test_rows_that_the_archive_has_changed_are_named_and_updated(
     assert "under another licence at the archive now: 1 (XC6: CC-BY-SA-4.0 -> CC-BY-NC-ND-4.0)." in said
     assert "with another date at the archive now: 1 (XC10: 2024-05-10 -> 2023-01-02)." in said
     assert "with another quality at the archive now: 1 (XC10: E -> A)." in said
-    assert "another file at the archive now, which is fetched if it is wanted: 1 (XC8)." in said
+    assert "another file at the archive now, which is downloaded if it is selected: 1 (XC8)." in said
     assert "no sound, removed: 2 (as XC10); fetched again: 1; without a row now: 1." in said
     assert (rows["XC3"].scientific_name, rows["XC4"].scientific_name) == ("Cyanistes caeruleus", None)
     assert "sounds of another length than the archive lists: 2, 2 of them shorter (as XC10: 1.0 s, listed with" in said
@@ -265,7 +265,7 @@ def test_rows_that_the_archive_has_changed_are_named_and_updated(
 
 
 def test_the_table_has_what_is_there_when_a_fetch_is_killed(archive: XenoCanto, tmp_path: Path) -> None:
-    results = [item for item in search(web(), "cnt:Spain", key=KEY, server=archive.address) if item.file_url]
+    results = [item for item in search(web(), "cnt:Spain", key=KEY, server=archive.url) if item.file_url]
     kept: list[int] = []
 
     def keep(rows: Sequence[RecordingRow]) -> None:
@@ -286,7 +286,7 @@ def test_the_table_has_what_is_there_when_a_fetch_is_killed(archive: XenoCanto, 
 
 
 def test_best_quality_first_and_licences_and_limits(archive: XenoCanto) -> None:
-    results = search(web(), "cnt:Spain", key=KEY, server=archive.address)
+    results = search(web(), "cnt:Spain", key=KEY, server=archive.url)
     chosen, left_out = FetchFilter(licenses=("CC-BY", "CC-BY-SA", "CC-BY-NC-SA"), per_species=2).choose(results)
     assert len(chosen) == 6
     assert {item.row.license for item in chosen}.isdisjoint({"CC-BY-NC-ND-4.0"})
@@ -316,7 +316,7 @@ def test_two_fetches_do_not_write_the_same_files(archive: XenoCanto, fetch: Fetc
     with claim_folder(tmp_path / "set"):
         code, _, errors = fetch(tmp_path / "set")
     assert code != 0
-    assert "another dawnchorus process fetches into it" in " ".join(errors.split())
+    assert "another dawnchorus process is downloading to it" in " ".join(errors.split())
     assert archive.n_downloads == 0
 
 
@@ -332,7 +332,7 @@ def test_a_busy_server_and_broken_connections_are_outlasted(tmp_path: Path) -> N
     def fetched(archive: XenoCanto, folder: Path) -> dict[str, bytes]:
         with running(archive):
             patient = HttpClient(per_s=1e6, secret=KEY, sleep=lambda _seconds: None)
-            wanted = search(patient, "cnt:Spain", key=KEY, server=archive.address)[:9]
+            wanted = search(patient, "cnt:Spain", key=KEY, server=archive.url)[:9]
             done = fetch_recordings(patient, [item for item in wanted if item.file_url], folder, n_workers=3)
         assert not done.failures
         return {path.name: path.read_bytes() for path in (folder / "audio").iterdir()}
@@ -361,7 +361,7 @@ def test_five_hundred_recordings_and_five_kills(tmp_path: Path) -> None:
     environment = {**os.environ, "XENO_CANTO_API_KEY": KEY}
     with running(XenoCanto(n_recordings=800, break_every=20)) as archive:
         command = [sys.executable, "-m", "dawnchorus", "fetch", "xeno-canto", "cnt:Spain", str(data_set)]
-        command += ["--server", archive.address, "--limit", "500", "--license", "CC-BY", "--license", "CC-BY-SA"]
+        command += ["--server", archive.url, "--limit", "500", "--license", "CC-BY", "--license", "CC-BY-SA"]
         command += ["--license", "CC-BY-NC-SA", "--license", "CC-BY-NC-ND", "--workers", "8"]
         for _ in range(5):
             process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -46,14 +46,14 @@ class Server:
     """Number of requests that get 503."""
     n_cuts: int = 0
     """Number of downloads that end half way."""
-    address: str = ""
+    url: str = ""
     ranges: list[str | None] = field(default_factory=list)
     """The Range header of every request."""
 
     @property
     def wheel(self) -> Weights:
         sha256 = hashlib.sha256(self.content).hexdigest()
-        return Weights("Bird weights", f"{self.address}/{NAME}", sha256=sha256, license="MIT")
+        return Weights("Bird weights", f"{self.url}/{NAME}", sha256=sha256, license="MIT")
 
     def answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
         range_ = request.headers["Range"]
@@ -91,7 +91,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
     monkeypatch.setitem(sys.modules, "pip", None)
     monkeypatch.setattr(http_client, "HttpClient", partial(HttpClient, sleep=lambda _seconds: None))
-    with serving_http(Handler) as server.address:
+    with serving_http(Handler) as server.url:
         yield server
 
 
@@ -141,7 +141,7 @@ def test_a_message_says_what_was_missing_and_what_to_do(server: Server, tmp_path
     for advice in ("Bird weights's weights", NAME, "PIP_INDEX_URL", "bird-weights==1.2", "run `models pull`"):
         assert advice in str(caught.value)
     server.n_failures = 0
-    file = replace(server.wheel, source=f"{server.address}/gone.tflite")
+    file = replace(server.wheel, source=f"{server.url}/gone.tflite")
     with pytest.raises(ModelNotFoundError, match=rf"404 .*get {file.source} on a machine.*run `models pull`") as caught:
         download(file, tmp_path)
     assert "pip" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Parameters of requests: the same in the address and in the form, and none is passed over."""
+"""Parameters of requests: the same in the URL and in the form, and none is passed over."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_form_fields_mean_the_same_as_the_address(level_bundle: Bundle, serve: S
     (row,) = in_form.json()["detections"]
     assert (row["latitude"], row["longitude"]) == (52.5, 13.4)
     table = client.post(IDENTIFY, files=files, data={"format": "raven", "min_score": "0"}).status_code
-    assert table == 400, "nearly every class, as in the address"
+    assert table == 400, "nearly every class, as in the URL"
     assert client.post(IDENTIFY, files=files, data={"format": "Raven"}).text.startswith("Selection\t")
     kept = client.post(IDENTIFY, files=files, data={"store": "yes"})
     assert kept.status_code == 200
@@ -47,7 +47,7 @@ def test_form_fields_mean_the_same_as_the_address(level_bundle: Bundle, serve: S
         ("?minscore=0.97", {}, 400, "parameter 'minscore': expected .*Did you mean 'min_score'?"),
         ("", {"minscore": "0.97"}, 400, "field 'minscore': expected .*Did you mean 'min_score'?"),
         ("", {"meta": '{"lat": 52.5}'}, 400, "field 'meta': expected background, channel, format, lat"),
-        ("?week=20", {"week": "21"}, 400, "week: expected one value, got 20 in the address and 21 in the form"),
+        ("?week=20", {"week": "21"}, 400, "week: expected one value, got 20 in the URL and 21 in the form"),
         ("", {"lat": "north"}, 422, "lat: Input should be a valid number"),
         ("", {"lat": "95"}, 422, "lat: Input should be less than or equal to 90, got '95'"),
         ("?min_score=1.5", {}, 422, "min_score: Input should be less than or equal to 1, got '1.5'"),
@@ -236,7 +236,7 @@ def test_audio_quality_over_http_equals_command_line(level_bundle: Bundle, serve
     reply = client.post("/api/predict?channel=right", files=content, data={"channel": "left"})
     assert (reply.status_code, reply.json()["detail"]) == (
         400,
-        "channel: expected one value, got right in the address and left in the form.",
+        "channel: expected one value, got right in the URL and left in the form.",
     )
 
 
@@ -250,22 +250,22 @@ def test_each_channel_is_reported_stored_shown_and_deleted(level_bundle: Bundle,
     reported = [(d["start_s"], d["channel"], d["score"]) for d in reply.json()["detections"]]
     assert reported == [(0, 1, 0.9), (0, 2, 0.81), (1, 1, 0.6), (1, 2, 0.54)]
     (row,) = client.get("/api/v1/recordings").json()["recordings"]
-    address = f"/api/v1/recordings/{row['sha256']}/detections"
-    kept = client.get(address).json()["detections"]
+    url = f"/api/v1/recordings/{row['sha256']}/detections"
+    kept = client.get(url).json()["detections"]
     assert [(d["start_s"], d["channel"], d["score"]) for d in kept] == reported
     plots = {client.get(detection["spectrogram"]).content for detection in kept[:2]}
     assert len(plots) == 2
-    assert client.get(address, params={"format": "csv"}).text.splitlines()[1].endswith(",x.wav,1")
-    assert client.get(address, params={"format": "raven"}).text.splitlines()[2].split("\t")[2] == "2"
+    assert client.get(url, params={"format": "csv"}).text.splitlines()[1].endswith(",x.wav,1")
+    assert client.get(url, params={"format": "raven"}).text.splitlines()[2].split("\t")[2] == "2"
     assert '<th scope="col">channel</th>' in client.get(f"/recordings/{row['sha256']}").text
-    assert client.put(f"/api/v1/detections/{kept[1]['id']}/review", json={"verdict": "right"}).status_code == 200
+    assert client.put(f"/api/v1/detections/{kept[1]['id']}/review", json={"verdict": "correct"}).status_code == 200
     client.post(IDENTIFY, **given, data={"channel": "each", "store": "yes"})
-    again = client.get(address).json()["detections"]
+    again = client.get(url).json()["detections"]
     assert [bool(d["review"]) for d in again] == [False, True, False, False], "a review stays with its channel"
     plain = client.post(IDENTIFY, **given, data={"channel": "left", "store": "yes"}).json()["detections"]
     assert [(d["start_s"], d.get("channel")) for d in plain] == [(0, None), (1, None)]
     assert '<th scope="col">channel</th>' not in client.get(f"/recordings/{row['sha256']}").text
-    assert not client.get(address, params={"format": "csv"}).text.splitlines()[0].endswith("channel")
+    assert not client.get(url, params={"format": "csv"}).text.splitlines()[0].endswith("channel")
 
 
 def test_a_location_or_a_week_without_effect_is_said(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
@@ -302,8 +302,8 @@ def test_other_multipart_bodies_and_cut_forms_are_refused(level_bundle: Bundle, 
     mixed = client.post(IDENTIFY, content=body, headers={"content-type": "Multipart/Mixed; boundary=x"})
     assert mixed.status_code == 415
     assert mixed.json()["detail"].endswith("multipart/form-data with the field 'audio', got multipart/mixed.")
-    for address in (IDENTIFY, "/api/v1/training-data"):
-        cut = client.post(address, content=body, headers={"content-type": "multipart/form-data; boundary=x"})
+    for url in (IDENTIFY, "/api/v1/training-data"):
+        cut = client.post(url, content=body, headers={"content-type": "multipart/form-data; boundary=x"})
         assert (cut.status_code, "cut off after 1 whole fields, before" in cut.json()["detail"]) == (400, True)
 
 
@@ -324,16 +324,14 @@ def test_messages_name_the_field_and_the_methods(level_bundle: Bundle, serve: Se
 def test_time_and_location_are_said_as_on_the_command_line(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
 
-    def notes(address: str, name: str, **fields: str) -> list[str]:
-        sentences: list[str] = client.post(address, files={"audio": (name, tone.read_bytes())}, data=fields).json()[
-            "notes"
-        ]
+    def notes(url: str, name: str, **fields: str) -> list[str]:
+        sentences: list[str] = client.post(url, files={"audio": (name, tone.read_bytes())}, data=fields).json()["notes"]
         return sentences
 
     name = "20240501T060000+0200_REC [52.5000 13.4000].wav"
     assert notes(IDENTIFY, name) == notes(IDENTIFY, name, lat="52.5", lon="13.4") == []
-    for address in (IDENTIFY, "/api/predict"):
-        (untimed,) = notes(address, "a.wav")
+    for url in (IDENTIFY, "/api/predict"):
+        (untimed,) = notes(url, "a.wav")
         assert untimed.startswith("no time found for 1 of 1 recording, as a.wav")
     (other,) = notes(IDENTIFY, name, lat="48.1", lon="11.5")
     assert other.endswith(f"{name}: (48.1, 11.5) is given, file name says (52.5, 13.4).")

@@ -43,6 +43,7 @@ from dawnchorus.server.state.tables import (
     Model,
     ModelActivation,
     Recording,
+    Review,
     SplitAssignment,
     StoredFile,
     UtcTime,
@@ -247,7 +248,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["nonsense", "nonsense://x", "postgresql+nothing://x"])
 def test_an_address_that_is_none(url: str) -> None:
-    with pytest.raises(InputError, match="expected an address such as"):
+    with pytest.raises(InputError, match="expected a URL such as"):
         Database(url)
 
 
@@ -445,7 +446,10 @@ def test_what_ended_jobs_have_left_is_cleared(level_bundle: Bundle, tmp_path: Pa
     (folder / "sounds-of-all").mkdir()
     with open_service(settings):
         wait_for(
-            lambda: sorted(path.name for path in folder.rglob("*")) == sorted([ended.id, "log.txt", "sounds-of-all"])
+            lambda: (
+                sorted(name for _, folders, files in os.walk(folder) for name in (*folders, *files))
+                == sorted([ended.id, "log.txt", "sounds-of-all"])
+            )
         )
 
 
@@ -472,7 +476,9 @@ def test_database_of_revision_0002_opens(tmp_path: Path) -> None:
         reviewed, uploaded = session.query(LabeledRecording).order_by(LabeledRecording.id)
         assert (reviewed.source, reviewed.detection, uploaded.name) == ("review", 1, "tit.wav")
         assert session.get_one(SplitAssignment, uploaded.group).split == "test"
-        assert session.query(ModelActivation).one().bundle_id == "0123456789ab"
+        activation = session.query(ModelActivation).one()
+        assert (activation.bundle_id, activation.reason) == ("0123456789ab", "the server was started with it")
+        assert session.query(Review).one().verdict == "correct"
         given, retrained = session.query(Model).order_by(Model.bundle_id)
         assert (given.storage_key, given.source, given.report) == ("level", "given", None)
         assert retrained.report is not None

@@ -191,10 +191,10 @@ def test_cancelling(database: Database) -> None:
         jobs.get(running.id)
 
 
-def detected(client: httpx.Client, address: str, after: str | None = None) -> list[tuple[str, dict[str, object]]]:
+def detected(client: httpx.Client, url: str, after: str | None = None) -> list[tuple[str, dict[str, object]]]:
     """Return number and data of the events of a job, to its end."""
     updates, event = [], {}
-    with client.stream("GET", address, headers={"Last-Event-ID": after} if after else {}) as reply:
+    with client.stream("GET", url, headers={"Last-Event-ID": after} if after else {}) as reply:
         assert reply.headers["content-type"].startswith("text/event-stream")
         for line in reply.iter_lines():
             name, _, value = line.partition(": ")

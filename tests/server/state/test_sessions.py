@@ -16,10 +16,10 @@ from tests.server.conftest import Serve
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.settings import Role
-from dawnchorus.server.state import sessions
-from dawnchorus.server.state.sessions import MAX_AGE_S, SessionStore
+from dawnchorus.server.state.sessions import SessionStore
 from dawnchorus.server.state.tables import EndedSession
 
+MAX_AGE_S = 3600
 TOKENS = ("the-operators-one", "one-for-identifying")
 
 
@@ -31,7 +31,7 @@ def at(monkeypatch: pytest.MonkeyPatch, age_s: float) -> None:
 
 def test_a_cookie_is_of_one_session_one_token_and_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     database = new_database(tmp_path)
-    one, other = SessionStore(database, TOKENS), SessionStore(database, TOKENS)
+    one, other = (SessionStore(database, TOKENS, max_age_s=MAX_AGE_S) for _ in range(2))
     at(monkeypatch, MAX_AGE_S + 60)
     old = one.start(TOKENS[0])
     at(monkeypatch, MAX_AGE_S - 60)
@@ -43,7 +43,9 @@ def test_a_cookie_is_of_one_session_one_token_and_a_time(tmp_path: Path, monkeyp
     assert session is not None
     assert (session.token, TOKENS[0] in first) == (TOKENS[0], False)
     assert session.csrf != (other.find(second) or session).csrf
-    assert SessionStore(database, TOKENS[1:]).find(first) is None, "a token that is taken back ends its sessions"
+    assert SessionStore(database, TOKENS[1:], max_age_s=MAX_AGE_S).find(first) is None, (
+        "a token that is taken back ends its sessions"
+    )
     for forged in ("", "é", "\0", first[:-1], first.replace(".", "", 1), first.rpartition(".")[0], old[:9] + first[9:]):
         assert one.find(forged) is None, forged
 
@@ -51,8 +53,7 @@ def test_a_cookie_is_of_one_session_one_token_and_a_time(tmp_path: Path, monkeyp
     one.end(session)
     assert other.find(first) is None
     assert other.find(second) is not None
-    monkeypatch.setattr(sessions, "MAX_AGE_S", -1)
-    one.end(session)
+    SessionStore(database, TOKENS, max_age_s=-1).end(session)
     with database.read() as rows:
         assert not rows.scalars(select(EndedSession)).all(), "what nobody can send any more is forgotten"
     database.close()

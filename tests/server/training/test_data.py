@@ -439,30 +439,30 @@ def test_reviewed_detection_becomes_training_data_and_can_change(
     page = client.get("/api/v1/detections").json()
     assert page["total"] == 3
     first, second, third = (row["id"] for row in page["detections"])
-    assert client.put(f"/api/v1/detections/{first}/review", json={"verdict": "right"}).status_code == 200
-    said = {"verdict": "other", "species": "Avis mgna"}
+    assert client.put(f"/api/v1/detections/{first}/review", json={"verdict": "correct"}).status_code == 200
+    said = {"verdict": "relabeled", "species": "Avis mgna"}
     refused = client.put(f"/api/v1/detections/{second}/review", json=said)
     assert refused.status_code == 400
     assert "Did you mean Avis magna (Loud Bird)?" in refused.json()["detail"]
     assert refused.json()["suggestions"] == ["Avis magna_Loud Bird"]
-    said = {"verdict": "other", "species": "Avis nova_New Bird", "new_class": True}
+    said = {"verdict": "relabeled", "species": "Avis nova_New Bird", "new_class": True}
     assert client.put(f"/api/v1/detections/{second}/review", json=said).json()["common_name"] == "New Bird"
-    assert client.put(f"/api/v1/detections/{third}/review", json={"verdict": "wrong"}).status_code == 200
+    assert client.put(f"/api/v1/detections/{third}/review", json={"verdict": "incorrect"}).status_code == 200
     balance = {row["common_name"]: row["n_recordings"] for row in client.get("/api/v1/training-data").json()["species"]}
     assert balance == {"Quiet Bird": 1, "New Bird": 1, "no species, or unknown": 1}
     assert client.get("/api/v1/detections?reviewed=false").json()["total"] == 0
-    client.put(f"/api/v1/detections/{second}/review", json={"verdict": "right"})
+    client.put(f"/api/v1/detections/{second}/review", json={"verdict": "correct"})
     client.delete(f"/api/v1/detections/{third}/review")
     balance = {row["common_name"]: row["n_recordings"] for row in client.get("/api/v1/training-data").json()["species"]}
     assert balance == {"Quiet Bird": 2}
     for body, status in (
-        ({"verdict": "other"}, 400),
-        ({"verdict": "right", "species": "x"}, 400),
+        ({"verdict": "relabeled"}, 400),
+        ({"verdict": "correct", "species": "x"}, 400),
         ({"verdict": "maybe"}, 422),
         ({}, 422),
     ):
         assert client.put(f"/api/v1/detections/{first}/review", json=body).status_code == status
-    assert client.put("/api/v1/detections/999999/review", json={"verdict": "right"}).status_code == 404
+    assert client.put("/api/v1/detections/999999/review", json={"verdict": "correct"}).status_code == 404
     # the sound is forgotten; what was learned of it stays
     sha256 = client.get("/api/v1/recordings").json()["recordings"][0]["sha256"]
     assert client.delete(f"/api/v1/recordings/{sha256}").status_code == 204
@@ -572,12 +572,12 @@ def test_what_is_said_survives_another_listening_and_other_recordings(
 
     listen(tone.read_bytes())
     for row in client.get("/api/v1/detections").json()["detections"]:
-        client.put(f"/api/v1/detections/{row['id']}/review", json={"verdict": "right"})
+        client.put(f"/api/v1/detections/{row['id']}/review", json={"verdict": "correct"})
     listen(tone.read_bytes())
     again = client.get("/api/v1/detections?reviewed=true").json()
     assert again["total"] == 3
     assert client.get("/api/v1/training-data").json()["total"] == 3
-    client.put(f"/api/v1/detections/{again['detections'][0]['id']}/review", json={"verdict": "wrong"})
+    client.put(f"/api/v1/detections/{again['detections'][0]['id']}/review", json={"verdict": "incorrect"})
     assert client.get("/api/v1/training-data").json()["total"] == 3, "another word replaces the first"
     # the recording goes; numbers of its detections are not given to others, so nothing is said of those
     upload(client, ("same.wav", tone.read_bytes()), species="Quiet Bird")

@@ -122,8 +122,8 @@ def hub(published: Path) -> Iterator[str]:
             if body:
                 self.wfile.write(content)
 
-    with serving_http(Handler) as address:
-        yield address
+    with serving_http(Handler) as url:
+        yield url
 
 
 @pytest.mark.ops

@@ -1,1 +1,1 @@
-"""Layouts of other people's data sets: one module for each, which gives rows without the facts that need the sound."""
+"""Layouts of data sets of others, one module for each."""

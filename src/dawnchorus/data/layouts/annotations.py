@@ -1,4 +1,4 @@
-"""Tables of marks, of Raven, Audacity, BirdNET-Analyzer or AviaNZ, and the recordings that they are of.
+"""Tables of marks (Raven, Audacity, BirdNET-Analyzer, AviaNZ), and the recordings that they belong to.
 
 A row that names a recording (`Begin Path`, `Begin File`, `File`) is of that one, wherever the table lies. Other rows
 are of the recording that the table is named after: `a.Table.1.selections.txt` of `a.wav`, in the same folder, in a
@@ -45,18 +45,18 @@ _END_OF_TABLE = re.compile(
 
 @dataclass(frozen=True)
 class NamedMark:
-    """A row of a table, and the recording that it is of."""
+    """A row of a table of marks, and the recording that it belongs to."""
 
     table: Path
     mark: Mark
     recording: Path | None
-    """None where there is no such recording, or more than one: see `reason`."""
+    """The recording; None if there is none or more than one of the name, see `reason`."""
     reason: str = ""
 
 
 @dataclass
 class MarkTables:
-    """Everything that tables say of recordings."""
+    """Rows of all tables of marks."""
 
     marks: list[NamedMark] = field(default_factory=list)
     empty: dict[Path, Path] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class MarkTables:
     unused: list[str] = field(default_factory=list)
     """Reasons why other files, which look like tables of recordings, are of none."""
     model_output: dict[Path, int] = field(default_factory=dict)
-    """Tables of what a model found, which are not read as marks, with their numbers of rows."""
+    """Tables of model output, which are not read as annotations, with their numbers of rows."""
     unreadable: dict[Path, str] = field(default_factory=dict)
     """Tables of marks that lack what a reader needs, and the reasons."""
     notes: MarkNotes = field(default_factory=MarkNotes)
@@ -74,7 +74,7 @@ class MarkTables:
     """Recordings whose folders are not all those that rows name, by the paths in these rows."""
 
     def recordings(self) -> set[Path]:
-        """Return the recordings that tables are of."""
+        """Return the recordings that have tables."""
         return {each.recording for each in self.marks if each.recording is not None} | set(self.empty)
 
 
@@ -90,7 +90,7 @@ class _Fit:
 
 
 class RecordingNames:
-    """Recordings below `root` by the names that tables have for them."""
+    """Lookup of recordings below `root` by the names that tables use."""
 
     def __init__(self, root: Path, files: Sequence[Path]) -> None:
         self._root = root
@@ -101,7 +101,7 @@ class RecordingNames:
             self._by_stem[fold_name(path.stem)].append(path)
 
     def named_in_row(self, name: str, table: Path, folder: str | None = None) -> tuple[list[_Fit], str]:
-        """Return the recordings that a row's name or path may mean, one if it is clear, and else a reason.
+        """Return the recordings that a row's name or path may mean, and a reason if not exactly one.
 
         Of several recordings of one name, those count that are in the row's `folder`.
         """
@@ -133,12 +133,12 @@ class RecordingNames:
         return _Fit(path, n_agreeing, is_whole=n_agreeing > 1 and n_agreeing >= n_here) if fits else None
 
     def is_in_folder(self, path: Path, folder: str | None) -> bool:
-        """Return True if all parts of `folder`, of which there must be some, are folders of a recording."""
+        """Return True if all parts of `folder` are folders of the recording's path."""
         parts = set(map(fold_name, _parts(folder or "")))
         return bool(parts) and parts <= set(map(fold_name, path.absolute().parent.parts))
 
     def named_by_table(self, table: Path) -> list[Path]:
-        """Return the recordings that a table is named after: one, if it is clear."""
+        """Return the recordings that a table's file name matches."""
         name = fold_name(table.name)
         for length in range(len(name), 0, -1):
             stem = name[:length]
@@ -150,7 +150,7 @@ class RecordingNames:
 def find_marks(
     source: Path, root: Path, files: Sequence[Path], read: ReadAnnotations, *, with_model_output: bool
 ) -> MarkTables:
-    """Return what the tables at or below `source` say of the recordings `files`, which are below `root`.
+    """Read all tables of marks at or below `source` that belong to the recordings `files` below `root`.
 
     Tables of what a model found count `with_model_output` only, or where one is the source itself.
 
@@ -267,7 +267,7 @@ def _describe_candidates(candidates: Sequence[object]) -> str:
 
 
 def text_files(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder that may be tables of marks by their names, hidden ones left out."""
+    """Yield files below a folder that may be tables of marks, except hidden ones."""
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
@@ -286,10 +286,10 @@ def _nearness(path: Path, table: Path) -> tuple[int, ...]:
     audio, here = path.absolute().parent, table.absolute().parent
     if audio == here:
         return 3, 0, 0
-    is_beside = here.parent == audio or audio.parent in (here, here.parent)
+    is_adjacent = here.parent == audio or audio.parent in (here, here.parent)
     same_names = _n_same_tail(audio.parts, here.parts)
     shared = len(os.path.commonpath([audio, here]))
-    return 2 if is_beside else 1, same_names, shared
+    return 2 if is_adjacent else 1, same_names, shared
 
 
 def _n_same_tail(one: Sequence[str], other: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""Sound files by the paths that a table gives, which may be those of another machine."""
+"""Lookup of audio files by paths in a table, which may come from another computer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from dawnchorus.audio.discovery import SUFFIXES
 
 _FOLDERS = ("", "train_audio", "train_short_audio", "audio")
-"""Folders that a table's paths may begin in, below the folder of the sound."""
+"""Folders below the audio folder in which the paths of a table may start."""
 
 _ENDINGS = tuple(ending for suffix in sorted(SUFFIXES) for ending in (suffix, suffix.upper()))
 """Ends of files that a table names without theirs."""
@@ -21,12 +21,12 @@ _MAX_TAIL = 3
 
 
 def is_absolute(path: str) -> bool:
-    """Return True if the path begins at a root, here or on another system."""
+    """Return True for an absolute path of any system."""
     return PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute()
 
 
 def find_audio(folders: Sequence[Path], paths: Sequence[str], code: str | None) -> Path | None:
-    """Return the first file that is there under one of `paths`, from one of `folders`; None if there is none.
+    """Return the first existing file under one of `paths`, relative to one of `folders`; None if there is none.
 
     A file can also lie in a folder named by the species' `code`. Case and Unicode form are ignored where no file is
     spelt as the path is, and only one is otherwise.
@@ -42,7 +42,7 @@ def find_audio(folders: Sequence[Path], paths: Sequence[str], code: str | None) 
 
 
 def fold_name(name: str) -> str:
-    """Return a name as it is compared: without case, and in one Unicode form."""
+    """Normalize a file name for comparison: case and Unicode form."""
     return unicodedata.normalize("NFC", name).casefold()
 
 

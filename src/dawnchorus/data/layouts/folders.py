@@ -74,20 +74,20 @@ Labels = dict[str, Any]
 
 
 def xeno_canto_id(name: str) -> str | None:
-    """Return `XC580880` if a file's name has such a number."""
+    """Return the xeno-canto number in a file name, such as `XC580880`; None if there is none."""
     match = _XENO_CANTO.search(name)
     return f"XC{match[1]}" if match else None
 
 
 def archive_id(stem: str) -> str | None:
-    """Return the number of the recording that a file is by its name; None for a part of it, as `XC12_3.0s_6.0s`."""
+    """Return the archive's number in the name of a whole recording; None for a clip such as `XC12_3.0s_6.0s`."""
     named = xeno_canto_id(stem)
     return named if named and not re.search(r"\d", stem.replace(named, "", 1)) else None
 
 
 @dataclass
 class FolderReading:
-    """Labels that folders and files give to recordings, and why."""
+    """Labels of recordings from folder and file names, with the evidence."""
 
     labels: dict[Path, str] = field(default_factory=dict)
     """Names of folders, by recording."""
@@ -103,13 +103,13 @@ class FolderReading:
     """Names of other folders, with their numbers of recordings."""
     reviews: dict[Path, tuple[str, Review]] = field(default_factory=dict)
     """Folders that say whether the species is there, by recording."""
-    beside_reviews: Counter[str] = field(default_factory=Counter)
+    review_siblings: Counter[str] = field(default_factory=Counter)
     """Labeled recordings by folders that are none of a review, and lie next to one that is."""
     tape_clips: list[Path] = field(default_factory=list)
     """Recordings labelled by a name of ANIMAL-SPOT's form."""
 
     def notes(self) -> Iterator[str]:
-        """Yield where labels were read, in sentences."""
+        """Yield sentences on where labels were read."""
         for level, names in sorted(self.of_levels.items()):
             yield f"labels read from folders of level {level}: {counted(names.total(), 'recording')} ({_first(names)})."
         if self.others:
@@ -137,7 +137,7 @@ class FolderReading:
             )
 
     def list_review_notes(self) -> Iterator[str]:
-        """Yield which folders were taken for outcomes of a review, and which next to them were not, in sentences."""
+        """Yield sentences on folders that are read as outcomes of a review, and their siblings that are not."""
         outcomes = {
             "present": "the species is there",
             "absent": "the species is known not to be there",
@@ -149,8 +149,8 @@ class FolderReading:
             if names:
                 listed = ", ".join(f"{name} ({n})" for name, n in names.most_common(_MAX_NAMED))
                 yield f"folders of a review, {listed}: {outcome}, in {counted(names.total(), 'recording')}."
-        if self.beside_reviews:
-            listed = ", ".join(f"{name} ({n})" for name, n in self.beside_reviews.most_common(_MAX_NAMED))
+        if self.review_siblings:
+            listed = ", ".join(f"{name} ({n})" for name, n in self.review_siblings.most_common(_MAX_NAMED))
             yield (
                 f"folders next to those of a review, {listed}: not understood, so their recordings count as the "
                 "species. Name them positive, negative or uncertain."
@@ -167,7 +167,7 @@ def _first(names: Iterable[str]) -> str:
 def read_folders(
     root: Path, files: Sequence[Path], known: KnownClasses | None = None, *, levels: Sequence[str] = ()
 ) -> FolderReading:
-    """Return the labels that the folders below `root` give to `files`, or else the names of the files.
+    """Read labels from the folders below `root`, or else from file names.
 
     `levels` are what the folders are, the outer first, one of them `SPECIES`; without them, names tell.
     """
@@ -188,7 +188,7 @@ def read_folders(
             _read_file_name(reading, path, known)
         if path in reading.reviews and path not in reading.labels and path not in reading.of_files:
             _read_source_name(reading, path, root, known)
-    _count_beside_reviews(reading, reviews)
+    _count_review_siblings(reading, reviews)
     unnamed = [path for path in files if path not in reading.labels and path not in reading.ties]
     _read_file_names(reading, [path for path in unnamed if tape_clip(path.stem) is None])
     return reading
@@ -223,13 +223,13 @@ def _read_reviewed_label(
             return
 
 
-def _count_beside_reviews(reading: FolderReading, reviews: Mapping[Path, Review]) -> None:
+def _count_review_siblings(reading: FolderReading, reviews: Mapping[Path, Review]) -> None:
     """Count labeled recordings in folders that lie next to one of a review, and are none."""
     parents = {folder.parent for folder in reviews}
     for path, label in reading.labels.items():
         if path not in reading.reviews:
             siblings = [folder.name for folder in path.parents if folder.parent in parents and folder.name != label]
-            reading.beside_reviews.update(siblings[:1])
+            reading.review_siblings.update(siblings[:1])
 
 
 def _read_file_name(reading: FolderReading, path: Path, known: KnownClasses | None) -> None:
@@ -346,7 +346,7 @@ def _read_file_names(reading: FolderReading, files: Sequence[Path]) -> None:
 
 
 def read_folder_rows(root: Path, files: list[Path], known: KnownClasses | None = None) -> Iterator[RecordingRow]:
-    """Yield a row for each of `files` below `root`, labelled by the folders that it is in or by its own name.
+    """Yield a row for each of `files` below `root`, labeled by its folders or its name.
 
     Recordings whose folders may each be the label have none.
     """
@@ -354,7 +354,7 @@ def read_folder_rows(root: Path, files: list[Path], known: KnownClasses | None =
 
 
 def build_rows(root: Path, files: Sequence[Path], reading: FolderReading) -> Iterator[RecordingRow]:
-    """Yield a row for each of `files` below `root`, with the labels of `reading`."""
+    """Yield a row for each of `files` below `root`, with its label in `reading`."""
     for path in files:
         labels = _labels(reading.labels[path]) if path in reading.labels else list_labels(reading.of_files.get(path))
         if path in reading.reviews:
@@ -363,7 +363,7 @@ def build_rows(root: Path, files: Sequence[Path], reading: FolderReading) -> Ite
 
 
 def apply_review(labels: Labels, review: Review) -> Labels:
-    """Return the labels that a recording has by a review of whether its species is there.
+    """Return a recording's labels after a review of the presence of its species.
 
     Of a rejected background, or a rejected absence, nothing is known.
     """
@@ -376,7 +376,7 @@ def apply_review(labels: Labels, review: Review) -> Labels:
 
 
 def parse_file_facts(path: Path, root: Path) -> dict[str, object]:
-    """Return identifier, path and source of a recording below `root`, by its name."""
+    """Return identifier, path and source of a recording below `root`, from its name."""
     named = xeno_canto_id(path.stem)
     return {
         "recording_id": archive_id(path.stem) or path.relative_to(root).as_posix(),
@@ -387,7 +387,7 @@ def parse_file_facts(path: Path, root: Path) -> dict[str, object]:
 
 
 def find_folder_date(path: Path) -> str | None:
-    """Return the date that is the name of a folder that a recording is in, the innermost: `2021-05-01`, `20210501`."""
+    """Return the date in the innermost folder named by a date: `2021-05-01`, `20210501`."""
     for folder in path.parents:
         if label := _DATE.fullmatch(folder.name):
             with suppress(ValueError):
@@ -396,7 +396,7 @@ def find_folder_date(path: Path) -> str | None:
 
 
 def list_labels(label: Label | None) -> Labels:
-    """Return the fields of a row that say what is in a recording of one class; None: it is unknown."""
+    """Return the label fields of a row; None for an unlabeled recording."""
     if label is None:
         return {"kind": "soundscape"}
     if label.kind == "sound":

@@ -1,4 +1,4 @@
-"""Tables that name recordings, or are named after one, and are no tables of marks."""
+"""Tables that refer to recordings and are not tables of marks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MIN_SHARE = 0.5
 
 @dataclass(frozen=True)
 class NamingTable:
-    """A table that says something of recordings."""
+    """A table that refers to recordings."""
 
     path: Path
     recordings: tuple[Path, ...]
@@ -37,14 +37,14 @@ class NamingTable:
     """True if an import of the table itself knows its columns of paths and species."""
 
     def evidence(self) -> str:
-        """Return why it is taken for a table of recordings."""
+        """Return the evidence that it is a table of recordings."""
         if self.column is None:
             return f"{self.path.name} is named after {self.recordings[0].name}"
         n = len(self.recordings)
         return f"'{self.column}' of {self.path.name} names {n} recording{'' if n == 1 else 's'}"
 
     def command(self) -> str:
-        """Return the command by which it is read as a table of the species of whole recordings."""
+        """Return the command that imports it as a table of labels."""
         folder = os.path.commonpath([path.parent for path in self.recordings])
         command = shlex.join(("data", "import", str(self.path), "SET", "--audio", folder))
         if self.has_known_columns:
@@ -53,7 +53,7 @@ class NamingTable:
 
 
 def find_naming_tables(source: Path, files: Sequence[Path]) -> Iterator[NamingTable]:
-    """Yield the tables at or below `source`, of those that are no tables of marks, that name some of `files`."""
+    """Yield tables at or below `source` that name some of `files` and are no tables of marks."""
     names = RecordingNames(source, files)
     by_name: dict[str, list[Path]] = {}
     for path in files:

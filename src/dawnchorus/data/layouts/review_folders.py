@@ -1,4 +1,4 @@
-"""Folders into which somebody sorted the clips of a species by whether it is there: `positive`, `negative`, ..."""
+"""Folders of reviewed clips, named by the outcome: `positive`, `negative`, ..."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _PAIRS: tuple[dict[str, Review], ...] = tuple(
         *(("sim", "n\u00e3o"), ("ja", "nee"), ("good", "bad"), ("ok", "bad")),
     )
 )
-"""Names that are a review beside each other, and else sites, countries or numbers."""
+"""Pairs of sibling folder names that are review outcomes; alone they are sites, countries or numbers."""
 
 
 def parse_folder_review(name: str, siblings: frozenset[str] = frozenset()) -> Review | None:
-    """Return the outcome of a review that a folder's name is, in any spelling; None for other names.
+    """Parse a folder name as the outcome of a review; None for other names.
 
     `siblings` are the folders next to it, which prove that `no` or `0` is one.
     """
@@ -27,5 +27,5 @@ def parse_folder_review(name: str, siblings: frozenset[str] = frozenset()) -> Re
 
 
 def find_folder_review(folders: Sequence[str]) -> tuple[str, Review] | None:
-    """Return the innermost folder that is an outcome of a review, and the outcome; None without one."""
+    """Return the innermost folder that is a review outcome, and the outcome; None if there is none."""
     return next(((name, review) for name in reversed(folders) if (review := parse_folder_review(name))), None)

@@ -1,4 +1,4 @@
-"""Results of xeno-canto's API (versions 2 and 3), saved as JSON, with the sound elsewhere."""
+"""Search results of xeno-canto's API (versions 2 and 3), saved as JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _LISTS = ("recordings", "results")
 
 
 def find_search_results(source: Path) -> Path | None:
-    """Return the results that describe `source`: a JSON file itself, or `xc.json` in the folder.
+    """Return the file of search results for `source`: a JSON file itself, or `xc.json` in the folder.
 
     For a folder with files named by xeno-canto's numbers, `xc.json` can also lie next to the folder.
     """
@@ -40,7 +40,7 @@ def find_search_results(source: Path) -> Path | None:
 
 
 def read_search_results(results: Path, folder: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
-    """Yield a row for each recording of the results, once; its file is the one of `files` with its number.
+    """Yield a row for each recording in the results, with the one of `files` that has its number.
 
     Its length is the listed one.
 

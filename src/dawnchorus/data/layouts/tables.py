@@ -1,4 +1,4 @@
-"""A csv that describes recordings, with whatever column names: also BirdCLEF's and Kaggle's other bird sets'."""
+"""CSV tables of recordings with any column names, including those of BirdCLEF and Kaggle."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ SPLIT_NAMES = {
 
 @dataclass(frozen=True)
 class TableLayout:
-    """Columns of a csv by field."""
+    """Column of each field in a CSV table."""
 
     table: Table
     columns: Mapping[str, int]
@@ -98,11 +98,11 @@ class TableLayout:
     path_columns: tuple[int, ...]
     """Columns with paths or names of files, the preferred first."""
     audio_folders: tuple[Path, ...]
-    """Folders that paths may begin in."""
+    """Folders in which the paths may start."""
 
     @classmethod
     def of(cls, csv_path: Path, given: Mapping[str, str], *, audio_folders: Sequence[Path] = ()) -> TableLayout:
-        """Return the columns named in `given` (field to column), and for other fields those with a usual name.
+        """Find the columns of fields: those in `given`, and for other fields those with a usual name.
 
         Recordings are searched for in `audio_folders`, by default in the csv's own.
 
@@ -130,8 +130,8 @@ class TableLayout:
         return cls(table, columns, tuple(dict.fromkeys(paths)), tuple(audio_folders) or (csv_path.parent,))
 
     def rows(self) -> Iterator[RecordingRow]:
-        """Yield a row for each line that is not empty; `table.notes` then has what was guessed or not understood."""
-        names = TaxonNames.beside(self.table.path, own=[self._taxon(cells) for _line, cells in self.table])
+        """Yield a row for each non-empty line; guesses and unread values are then in `table.notes`."""
+        names = TaxonNames.read_for(self.table.path, own=[self._taxon(cells) for _line, cells in self.table])
         reader = _Reader(self)
         for _line, cells in self.table:
             row = reader.row(cells, names)
@@ -145,7 +145,7 @@ class TableLayout:
         """Note the columns with values that give no field."""
         filled = self.table.unread({*self.columns.values(), *self.path_columns})
         if filled:
-            self.table.notes.say(
+            self.table.notes.add(
                 f"columns that are not read: {list_columns(filled)}. Name one with --column FIELD=COLUMN."
                 f"{self._near_fields(list(filled))}"
             )
@@ -162,7 +162,7 @@ class TableLayout:
         return f" Did you mean --column {' --column '.join(questions)}?" if questions else ""
 
     def fields(self, cells: Sequence[str]) -> dict[str, str | None]:
-        """Return the text of each field; None for an empty one. A species without its genus gets that of its column."""
+        """Return the text of each field, None for empty ones; a bare epithet gets the genus of its column."""
         fields = {field: cells[index].strip() or None for field, index in self.columns.items()}
         genus, species = fields.get("genus"), fields.get("scientific_name")
         if genus and species and is_binomial(f"{genus} {species}"):
@@ -217,7 +217,7 @@ class _Reader:
         self._locations = {field: self._location_column(field) for field in together if field in layout.columns}
 
     def row(self, cells: Sequence[str], names: TaxonNames) -> RecordingRow:
-        """Return the recording that a row describes."""
+        """Convert a line's fields to a recording row."""
         fields = self._layout.fields(cells)
         given, path = self._path(cells, fields.get("ebird_code"))
         number = self._number(fields)
@@ -262,7 +262,7 @@ class _Reader:
         given = paths[0] if paths else ""
         path = find_audio(self._layout.audio_folders, [*paths, *texts], code)
         if path is None and (path := find_audio(self._layout.audio_folders, _with_zeros(given), code)):
-            self._notes.say(
+            self._notes.add(
                 f"column '{self._table.header[self._layout.path_columns[0]]}': files whose numbers have lost the zeros "
                 f"before them are found with zeros (as '{path.name}')."
             )
@@ -338,10 +338,10 @@ class _Reader:
 
     def _split(self, fields: Mapping[str, str | None]) -> str | None:
         text = fields.get("split") or ""
-        part = SPLIT_NAMES.get(text.lower())
-        if part is None and not is_blank(text):
+        split = SPLIT_NAMES.get(text.lower())
+        if split is None and not is_blank(text):
             self._notes.misread(self._header("split"), text, expected=f"one of {', '.join(SPLIT_NAMES)}")
-        return part
+        return split
 
 
 _TOTALS = frozenset(("total", "totals", "sum", "summe", "gesamt", "insgesamt", "somme", "suma", "totale", "totaal"))
@@ -387,7 +387,7 @@ def _two_names(text: str | None) -> Label | None:
 
 
 def xeno_canto_number(text: str | None) -> str | None:
-    """Return `XC134874` for a number as tables have it: `134874`, `XC134874`, or `134874.0` from a spreadsheet."""
+    """Return `XC134874` for `134874`, `XC134874` or, from a spreadsheet, `134874.0`."""
     match = re.fullmatch(r"(?:XC)?(\d+)(?:\.0)?", text or "", re.IGNORECASE)
     return f"XC{match[1]}" if match else None
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dawnchorus.errors import FormatError
-from dawnchorus.taxonomy.checklists import checklists_beside, read_checklist
+from dawnchorus.taxonomy.checklists import find_checklists, read_checklist
 from dawnchorus.taxonomy.labels import Label, is_binomial, read_label
 
 Taxon = tuple[str | None, str | None, str | None]
@@ -15,7 +15,7 @@ Taxon = tuple[str | None, str | None, str | None]
 
 
 class TaxonNames:
-    """Labels by code."""
+    """Lookup of species by code."""
 
     def __init__(self, taxa: Iterable[Taxon]) -> None:
         self._labels: dict[str, Label] = {}
@@ -24,21 +24,21 @@ class TaxonNames:
                 self._labels.setdefault(code, Label(scientific, common or scientific))
 
     @classmethod
-    def beside(cls, table: Path, *, own: Iterable[Taxon]) -> TaxonNames:
-        """Return the codes of `taxonomy.csv` next to a table or above it, those of the table, and those of eBird's.
+    def read_for(cls, table: Path, *, own: Iterable[Taxon]) -> TaxonNames:
+        """Read codes for a table: `taxonomy.csv` near it, its own codes, and the eBird taxonomy.
 
         The first that knows a code counts.
         """
-        paths = checklists_beside(table)
+        paths = find_checklists(table)
         first = [path for path in paths if path.name == "taxonomy.csv"]
         return cls([*_taxa(first), *own, *_taxa(path for path in paths if path not in first)])
 
     def label(self, code: str | None) -> Label | None:
-        """Return the species of a code."""
+        """Return the species of a code; None if it is unknown."""
         return self._labels.get(code or "")
 
     def scientific(self, text: str) -> str:
-        """Return the scientific name that the text has or stands for, or else the text.
+        """Return the scientific name of a code or label; other texts unchanged.
 
         Texts are codes, `Genus species_English Name` or `English Name (Genus species)`.
         """

@@ -29,12 +29,12 @@ _FOLDER_SUFFIXES = ("_sound", "_sounds")
 
 
 def is_voices_table(path: Path) -> bool:
-    """Return True if the file has the table's name, with underscores or blanks and in any case."""
+    """Return True if the file is named as the table, in any case and with spaces or underscores."""
     return name_key(path.name) == name_key(TABLE)
 
 
 def find_voices_table(source: Path) -> Path | None:
-    """Return the table: `source` itself, or the first in the folder `source` or below it; None if there is none."""
+    """Return the table: `source` itself, or the first one below the folder; None if there is none."""
     if source.is_file():
         return source if is_voices_table(source) else None
     for parent, folders, files in os.walk(source):
@@ -46,7 +46,7 @@ def find_voices_table(source: Path) -> Path | None:
 
 
 def read_voices(table: Path, root: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
-    """Yield a row for each of `files` below `root`, which lie in folders named after species.
+    """Yield a row for each of `files` below `root`, which are in folders named by species.
 
     A file in another folder is labelled by its own name, if the table has it. The log says what had to be guessed in
     the table.
@@ -68,7 +68,7 @@ def read_voices(table: Path, root: Path, files: Sequence[Path]) -> Iterator[Reco
 
 
 def read_voice_recordings(table: Path) -> list[RecordingRow]:
-    """Return the xeno-canto recordings that the table lists, without files.
+    """Return the table's xeno-canto recordings, without files.
 
     Raises:
         FormatError: the table has not the column xc_id.

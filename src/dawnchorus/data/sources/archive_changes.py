@@ -1,4 +1,4 @@
-"""Recordings of earlier searches that an archive has renamed, replaced or removed since."""
+"""Recordings that an archive has renamed, replaced or removed since an earlier search."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from dawnchorus.storage.files import atomic_file
 
 SEARCHES_NAME = "searches.json"
 MAX_LOOKED_UP = 100
-"""Most recordings that are asked for one by one."""
+"""Maximum number of recordings that are looked up individually."""
 
 _MAX_NAMED = 3
 SAME_LENGTH_S = 2.0
 """Lengths of one sound may differ by so much between the archive's list and a decoder."""
 
-_SAID = (
+_COMPARED_FIELDS = (
     *("scientific_name", "common_name", "secondary", "kind", "url", "recordist", "license", "latitude", "longitude"),
     *("locality", "country", "date", "time", "quality", "sound_type"),
 )
-"""Fields that the archive says; the others are of the file and the data set."""
+"""Fields that come from the archive; the others come from the file and the data set."""
 
 _NAMED_CHANGES = ("scientific_name", "common_name", "license")
 """Fields whose changes have a sentence of their own; a common name changes with its species."""
@@ -33,7 +33,7 @@ _NAMED_CHANGES = ("scientific_name", "common_name", "license")
 
 @dataclass(frozen=True)
 class ArchiveChanges:
-    """Rows of a table as the archive describes them now, and the differences."""
+    """Rows updated from the archive, and their differences."""
 
     table: RecordingsTable
     renamed: tuple[tuple[str, str, str], ...] = ()
@@ -45,10 +45,10 @@ class ArchiveChanges:
     """Recordings of which the archive has another file now."""
     gone: tuple[str, ...] = ()
     unsettled: tuple[str, ...] = ()
-    """Recordings that the search does not find any more, and that could not be asked for."""
+    """Recordings that the search no longer finds and that could not be looked up."""
 
     def notes(self) -> Iterator[str]:
-        """Yield each kind of change, with its number and an example."""
+        """Yield a sentence with count and example for each kind of change."""
         others = ((f"with another {name.replace('_', ' ')}", changes) for name, changes in self.others.items())
         for what, changes in (
             ("under another species", self.renamed),
@@ -59,11 +59,11 @@ class ArchiveChanges:
                 listed = "; ".join(f"{name}: {old} -> {new}" for name, old, new in changes[:_MAX_NAMED])
                 yield f"rows updated, {what} at the archive now: {len(changes)} ({listed})."
         for names, text in (
-            (self.replaced, "with another file at the archive now, which is fetched if it is wanted"),
+            (self.replaced, "with another file at the archive now, which is downloaded if it is selected"),
             (self.gone, "that the archive has removed, whose rows and sound stay"),
             (
                 self.unsettled,
-                "that this search finds no more and that could not be asked for, which stay as they are",
+                "that this search no longer finds and that could not be looked up, which stay as they are",
             ),
         ):
             if names:
@@ -72,7 +72,7 @@ class ArchiveChanges:
 
 @dataclass(frozen=True)
 class EarlierSearch:
-    """Outcome of a search in earlier runs."""
+    """Result of the same query in earlier runs."""
 
     recording_ids: tuple[str, ...] = ()
     listed_s: Mapping[str, float | None] = field(default_factory=dict)
@@ -85,7 +85,7 @@ def compare_with_archive(
     earlier: EarlierSearch,
     find_recording: Callable[[str], SearchResult | None],
 ) -> ArchiveChanges:
-    """Return the table under the archive's present names and licences.
+    """Update the table with the archive's current names and licences.
 
     Args:
         table: The data set's rows.
@@ -114,7 +114,7 @@ def compare_with_archive(
         table.with_rows(_update(row, now) for row in table.rows),
         renamed=_differences(pairs, "scientific_name"),
         relicensed=_differences(pairs, "license"),
-        others={name: _differences(pairs, name) for name in _SAID if name not in _NAMED_CHANGES},
+        others={name: _differences(pairs, name) for name in _COMPARED_FIELDS if name not in _NAMED_CHANGES},
         replaced=tuple(row.recording_id for row, result in pairs if _is_other_file(row, result, earlier)),
         gone=tuple(name for name, result in looked_up.items() if result is None),
         unsettled=tuple(name for name in lost if name not in looked_up),
@@ -123,7 +123,7 @@ def compare_with_archive(
 
 def _update(row: RecordingRow, now: Mapping[str, SearchResult]) -> RecordingRow:
     result = now.get(row.recording_id)
-    return row if result is None else replace(row, **{name: getattr(result.row, name) for name in _SAID})
+    return row if result is None else replace(row, **{name: getattr(result.row, name) for name in _COMPARED_FIELDS})
 
 
 def _differences(pairs: Iterable[tuple[RecordingRow, SearchResult]], name: str) -> tuple[tuple[str, str, str], ...]:
@@ -135,7 +135,7 @@ def _differences(pairs: Iterable[tuple[RecordingRow, SearchResult]], name: str) 
 
 
 def differ(first_s: float, second_s: float) -> bool:
-    """Return True if two lengths cannot be those of one sound."""
+    """Return True if two durations cannot belong to the same recording."""
     return abs(first_s - second_s) > SAME_LENGTH_S
 
 
@@ -147,13 +147,13 @@ def _is_other_file(row: RecordingRow, result: SearchResult, earlier: EarlierSear
 
 
 def read_search(folder: Path, query: str) -> EarlierSearch:
-    """Return the outcome of a query in earlier runs; nothing where nothing is known of it."""
+    """Return the result of a query in earlier runs; empty if there is none."""
     known = _read(folder)
     return EarlierSearch(tuple(known["searches"].get(query, ())), known["listed_s"])
 
 
 def write_search(folder: Path, query: str, search: EarlierSearch) -> None:
-    """Note the recordings that a query found, and the lengths that are listed for the files that are there.
+    """Store the recordings that a query returned, and the listed lengths of downloaded files.
 
     Raises:
         OutputError: no space, or no permission.

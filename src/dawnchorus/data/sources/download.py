@@ -1,4 +1,4 @@
-"""Downloading the recordings that a search found into a data set."""
+"""Download of the recordings found by a search."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from dawnchorus.tables.notes import counted
 from dawnchorus.types import Progress, Report, ignore_progress
 
 _KEEP_SHARE = 10
-"""Of the time, one part in so many is spent on writing the table as files come."""
+"""One part in this number of the time is spent on saving the table during downloads."""
 
 
 @dataclass(frozen=True)
 class FetchSummary:
-    """The rows of the recordings that are there now, and why others are not."""
+    """Rows of the downloaded recordings, and reasons why others are missing."""
 
     rows: tuple[RecordingRow, ...]
     n_before: int
@@ -41,15 +41,15 @@ class FetchSummary:
     other_lengths: tuple[tuple[str, float, float], ...] = ()
     """Recordings of another length than the archive lists: recording_id, seconds of the file, seconds listed."""
     not_requested: tuple[str, ...] = ()
-    """Recordings that were no longer requested, because the server asked for a long wait."""
+    """Recordings that were not requested because the server asked to wait for long."""
 
     @property
     def missing(self) -> set[str]:
-        """Return the recordings that did not come."""
+        """Return the recordings that were not downloaded."""
         return {*self.failures, *self.not_requested}
 
     def notes(self) -> Iterator[str]:
-        """Yield what became of files of earlier runs, sounds of another length, and recordings not requested."""
+        """Yield sentences on earlier files, unexpected lengths, and recordings that were not requested."""
         if self.not_requested:
             yield (
                 f"the server asks for a long wait, so the fetch ended early: not requested are "
@@ -74,7 +74,7 @@ class FetchSummary:
 
 @contextmanager
 def claim_folder(folder: Path) -> Iterator[None]:
-    """Keep other fetches away from a data set: two of them would write the same files.
+    """Lock a data set against other downloads.
 
     Raises:
         BusyError: another process fetches into it.
@@ -86,7 +86,9 @@ def claim_folder(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise BusyError("another dawnchorus process fetches into it. Wait for its end.", subject=folder) from None
+        raise BusyError(
+            "another dawnchorus process is downloading to it. Wait until it ends.", subject=folder
+        ) from None
     except OSError as error:
         raise cannot_write(folder, error) from error
     try:
@@ -108,7 +110,7 @@ def fetch_recordings(
     report: Report = ignore_progress,
     keep: Callable[[Sequence[RecordingRow]], None] = lambda _rows: None,
 ) -> FetchSummary:
-    """Download what is not in `folder` yet, some at a time.
+    """Download recordings that are not yet in `folder`, in parallel.
 
     A file has its name only when it is whole and sound, so what is there is done; after an interruption the same call
     goes on.
@@ -117,7 +119,7 @@ def fetch_recordings(
         web: The server.
         wanted: The recordings.
         folder: The data set.
-        n_workers: Downloads at a time.
+        n_workers: Number of parallel downloads.
         known: Rows of earlier runs, whose files are not opened again if they still have as many bytes.
         replaced: Recordings to fetch though their file is there, because the archive has another one.
         report: Called after each download.
@@ -232,10 +234,10 @@ def _find_other_lengths(
 
 
 def decode_audio(path: Path, name: str, *, decoder: DecoderProcess) -> float:
-    """Decode a downloaded file to its end, and return the seconds that it holds.
+    """Decode a downloaded file completely, and return its duration in seconds.
 
     Raises:
-        DownloadError: it is no sound.
+        DownloadError: it is not sound.
     """
     try:
         with decoder.open(path) as recording:

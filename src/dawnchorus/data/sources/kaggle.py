@@ -1,4 +1,4 @@
-"""Downloading data sets and competitions from Kaggle, with its own library kagglehub."""
+"""Download of data sets and competitions from Kaggle with the library kagglehub."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEY_HELP = (
 )
 
 _NOTEBOOK_HELP = (
-    "This is the address of a notebook: open it in a browser, choose its tab Input, and give the address of the data "
+    "This is the URL of a notebook: open it in a browser, choose its tab Input, and give the URL of the data "
     "set or competition that is linked there."
 )
 
@@ -40,14 +40,14 @@ _KINDS: dict[str, tuple[Literal["dataset", "competition", "notebook"], int]] = {
 
 @dataclass(frozen=True)
 class KaggleSource:
-    """A data set ("owner/name"), a competition ("birdclef-2026") or a notebook ("owner/name")."""
+    """A Kaggle data set ("owner/name"), competition ("birdclef-2026") or notebook ("owner/name")."""
 
     name: str
     kind: Literal["dataset", "competition", "notebook"]
 
 
 def parse_url(url: str) -> KaggleSource:
-    """Return the source with this name, or on the page with this address.
+    """Parse a Kaggle name or URL.
 
     Raises:
         InputError: it is neither.
@@ -64,14 +64,14 @@ def parse_url(url: str) -> KaggleSource:
         kind, name = "dataset" if others else "competition", path
     if not (re.fullmatch(r"[\w-]+", name) if kind == "competition" else _OWNED.fullmatch(name)):
         raise InputError(
-            f"{url!r}: expected OWNER/DATA-SET, a competition such as birdclef-2026, or the address of the page of "
+            f"{url!r}: expected OWNER/DATA-SET, a competition such as birdclef-2026, or the URL of the page of "
             f"one, or of a notebook that uses it."
         )
     return KaggleSource(name, kind)
 
 
 def find_source(url: str) -> KaggleSource:
-    """Return the data set or competition of this name or address; of a notebook, its only one.
+    """Return the data set or competition of a name or URL, or the only one that a notebook uses.
 
     Raises:
         InputError: it is none, or the notebook has several or none.
@@ -94,7 +94,7 @@ def find_source(url: str) -> KaggleSource:
 
 
 def download(source: KaggleSource) -> Path:
-    """Return the folder with the files of a data set or competition.
+    """Download a data set or competition, and return its folder.
 
     kagglehub keeps them in its cache, goes on with an interrupted download, and compares its checksum. An archive that
     is damaged in spite of it is removed, because kagglehub would take it for complete the next time.
@@ -154,7 +154,9 @@ def _kagglehub(name: str) -> Iterator[Any]:
     except (RequestException, UnauthenticatedError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         is_refusal = status in (401, 403) or isinstance(error, UnauthenticatedError)
-        what_to_do = KEY_HELP if is_refusal else "Check the name and the network; the same command then goes on."
+        what_to_do = (
+            KEY_HELP if is_refusal else "Check the name and the network, and run the same command again to resume."
+        )
         raise DownloadError(f"Kaggle, {name}: {_describe(error)} {what_to_do}", status) from error
     except (DataCorruptionError, *_DAMAGED) as error:
         raise DownloadError(

@@ -1,4 +1,4 @@
-"""Recordings from xeno-canto, by its API version 3 (https://xeno-canto.org/explore/api)."""
+"""Search for recordings at xeno-canto (https://xeno-canto.org/explore/api, version 3)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SERVER = "https://xeno-canto.org"
 KEY_VARIABLES = ("XENO_CANTO_API_KEY", "XCKEY")
 PER_PAGE = 500
 PER_S = 4.0
-"""Requests in a second; perch asked 8, and the site's terms ask for restraint."""
+"""Requests per second, restrained as the site's terms ask; perch uses 8."""
 
 PER_S_OF_MIRROR = 1000.0
 
@@ -40,19 +40,19 @@ _N_SHOWN = 120
 """Characters of a reply that a message shows."""
 
 BYTES_PER_S = 24_000
-"""About how much a second of an MP3 takes at xeno-canto."""
+"""Approximate bytes per second of an MP3 file at xeno-canto."""
 
 _TAGGED = re.compile(r'[a-z]+:(?:"[^"]*"|\S+)')
 _QUALITIES = tuple("ABCDE")
 _NO_GRADE = "no score"
 _HOW_TO_GET_A_KEY = (
-    "xeno-canto wants a key since October 2025: make an account at https://xeno-canto.org, verify your e-mail address, "
-    f"copy the key from your account page, and set it: export {KEY_VARIABLES[0]}=..."
+    "xeno-canto has required a key since October 2025: create an account at https://xeno-canto.org, verify your "
+    f"e-mail address, copy the key from your account page, and set it: export {KEY_VARIABLES[0]}=..."
 )
 
 
 def key_from_environment() -> str:
-    """Return the user's key.
+    """Return the API key in the environment.
 
     Raises:
         InputError: there is none; the message says how to get one.
@@ -64,7 +64,7 @@ def key_from_environment() -> str:
 
 
 def check_query(query: str) -> str:
-    """Return the query if it consists of tags.
+    """Return the query if it consists of tags, as the API requires.
 
     Raises:
         InputError: it has free text, which version 3 refuses.
@@ -82,7 +82,7 @@ def check_query(query: str) -> str:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """A recording that a query found, and where its sound is."""
+    """A recording that a query returned, with its download URL."""
 
     row: RecordingRow
     file_url: str
@@ -91,7 +91,7 @@ class SearchResult:
 
 @dataclass(frozen=True, kw_only=True)
 class FetchFilter:
-    """Limits for the recordings to fetch."""
+    """Filter of recordings to download."""
 
     licenses: Sequence[str]
     per_species: int | None = None
@@ -99,7 +99,7 @@ class FetchFilter:
     max_length_s: float | None = None
 
     def choose(self, results: Iterable[SearchResult]) -> tuple[list[SearchResult], Counter[str]]:
-        """Choose the recordings to fetch, best quality first within a species; count the others by reason."""
+        """Choose recordings, best quality first within a species, and count others by reason."""
         left_out: Counter[str] = Counter()
         fitting = []
         for result in results:
@@ -141,7 +141,7 @@ def search(
     server: str = SERVER,
     per_page: int = PER_PAGE,
 ) -> list[SearchResult]:
-    """Return everything that the query finds, each recording once, in the order of their numbers.
+    """Return all recordings that match a query, without duplicates, ordered by number.
 
     Recordings come and go while pages are read, which moves others from page to page: the listing is read again until
     one reading has as many recordings as each of its pages promised. The log says if none had, which
@@ -208,7 +208,7 @@ def _note_contradictions(species: Mapping[str, Set[str]], results: Mapping[str, 
 
 
 def find_recording(web: HttpClient, recording_id: str, *, key: str, server: str = SERVER) -> SearchResult | None:
-    """Return one recording by its identifier; None if the archive has it no more.
+    """Return a recording by identifier; None if the archive no longer has it.
 
     Raises:
         DownloadError: as `search`.
@@ -222,7 +222,7 @@ class _Page:
     """One page of a listing."""
 
     n_recordings: int
-    """In the whole listing, as this page says."""
+    """Number of recordings in the whole listing according to this page."""
     n_pages: int
     recordings: tuple[Mapping[str, Any], ...]
     unnumbered: tuple[Mapping[str, Any], ...]
@@ -236,7 +236,7 @@ def _pages(web: HttpClient, query: str, *, key: str, server: str, per_page: int)
             content = web.read(f"{server}/api/3/recordings?{parameters}")
         except DownloadError as error:
             if error.status in (401, 403):
-                raise DownloadError(f"xeno-canto did not take the key. {_HOW_TO_GET_A_KEY}", error.status) from None
+                raise DownloadError(f"xeno-canto rejected the key. {_HOW_TO_GET_A_KEY}", error.status) from None
             raise
         try:
             page = _read_page(content, number)
@@ -252,7 +252,7 @@ def _read_page(content: bytes, number: int) -> _Page:
     """Read the reply for the page of this number.
 
     Raises:
-        ValueError: it is no page of a listing, or another one.
+        ValueError: it is not a page of a listing, or another one.
     """
     try:
         reply = json.loads(content)
@@ -287,7 +287,7 @@ def _count(reply: Mapping[str, Any], name: str) -> int:
 
 
 def parse_recordings(listing: Sequence[Mapping[str, Any]], notes: Notes) -> list[SearchResult]:
-    """Return recordings from the API's reply; values that are not understood are counted in `notes`."""
+    """Parse recordings in the API's reply; unreadable values are counted in `notes`."""
     dates = DateColumn("date", [_text(fields, "date") or "" for fields in listing], notes)
     times = TimeColumn("time", [_text(fields, "time") or "" for fields in listing], notes)
     coordinates = CoordinateColumns("lat", "lon", notes)

@@ -1,4 +1,4 @@
-"""Data sets of birds that do not exist: songs drawn by seed, one folder per species, and soundscapes with truth."""
+"""Synthetic data sets: random songs in a folder per species, and annotated soundscapes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class SyntheticPlan:
 
 
 def invented_song(number: int, *, rng: np.random.Generator) -> Song:
-    """Return an invented song: a phrase of notes whose pitch, shape and rhythm are drawn from `rng`."""
+    """Return a random synthetic song, drawn from `rng`."""
     centre_hz = 700 * 2 ** rng.uniform(0, 3.2)
     n_notes = int(rng.integers(1, 6))
     every_s = rng.uniform(0.12, 0.4)
@@ -76,7 +76,7 @@ def invented_song(number: int, *, rng: np.random.Generator) -> Song:
 
 
 def synthetic_recordings(plan: SyntheticPlan, *, seed: int) -> Iterator[tuple[Path, Scene]]:
-    """Yield relative path and scene of every recording; the same for the same plan and seed.
+    """Yield (relative path, scene) of every recording, determined by plan and seed.
 
     `clips/<scientific name>_<common name>/*.wav` have one bird each, `clips/noise/*.wav` none, and
     `soundscapes/*.wav` several at known times.

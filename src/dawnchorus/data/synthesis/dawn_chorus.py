@@ -1,4 +1,4 @@
-"""A European dawn chorus, with the songs of eight species that recognisers know."""
+"""A synthetic European dawn chorus of eight species that BirdNET recognizes."""
 
 from __future__ import annotations
 
@@ -110,6 +110,6 @@ DAWN_SINGERS = (
 
 
 def dawn_chorus(*, seed: int, rate_hz: int = 48_000) -> Scene:
-    """Return 90 s of a dawn chorus: eight species, ten bouts, over wind and insects; the same for the same seed."""
+    """Return a synthetic dawn chorus of 90 s with eight species, determined by the seed."""
     rng = np.random.default_rng(seed)
     return compose_scene(DAWN_SINGERS, duration_s=DAWN_DURATION_S, rate_hz=rate_hz, rng=rng)

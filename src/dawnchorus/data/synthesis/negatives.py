@@ -1,4 +1,4 @@
-"""Sounds that are of no species that anybody teaches: invented songs, wind, insects, hums.
+"""Synthetic negative examples: songs of no species, wind, insects and hum.
 
 A model that is taught a few species from a few recordings has heard nothing else, and would hear them everywhere; these
 show it what else there is, without a data set of other people's.
@@ -22,11 +22,11 @@ from dawnchorus.storage.files import cannot_write
 VERSION = 1
 """Part of the folder's name; raised whenever the sounds change."""
 
-N_SOUNDS = 200
+N_RECORDINGS = 200
 LENGTH_S = 3.0
 RATE_HZ = 48_000
 N_PER_SILENT = 6
-"""One in so many has no song in it."""
+"""One in this number of sounds has no song."""
 
 SOURCE = "generated"
 
@@ -34,7 +34,7 @@ FloatArray = np.ndarray
 
 
 def make_negatives(folder: Path) -> tuple[RecordingRow, ...]:
-    """Return background recordings for training; they are made in `folder` once, and are always the same.
+    """Return synthetic recordings without birds, created once in `folder`.
 
     Raises:
         OutputError: no space, or no permission.
@@ -56,7 +56,7 @@ def make_negatives(folder: Path) -> tuple[RecordingRow, ...]:
             duration_s=LENGTH_S,
             split="train",
         )
-        for k in range(N_SOUNDS)
+        for k in range(N_RECORDINGS)
     )
 
 
@@ -73,7 +73,7 @@ def _make(target: Path) -> None:
 
 def _generate() -> Iterator[FloatArray]:
     rng = np.random.default_rng(20261121)
-    for k in range(N_SOUNDS):
+    for k in range(N_RECORDINGS):
         yield _without_song(rng) if k % N_PER_SILENT == 0 else _with_songs(rng)
 
 

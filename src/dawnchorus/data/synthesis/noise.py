@@ -17,7 +17,7 @@ HIGHEST_HUM_HZ = 4000.0
 
 
 def make_noise(n_samples: int, *, rate_hz: int, rng: np.random.Generator) -> FloatArray:
-    """Return one sound [samples]; its kind, level and shape are drawn from `rng`."""
+    """Return synthetic noise [samples] of a kind, level and shape drawn from `rng`."""
     make = (_color, _wind, _rain, _hum)[int(rng.integers(4))]
     wave = make(n_samples, rate_hz, rng)
     wave = wave * 10 ** (rng.uniform(*LEVEL_DB) / 20) / max(float(np.sqrt(np.mean(wave**2))), 1e-9)

@@ -1,4 +1,4 @@
-"""Soundscapes with known truth: songs at known times over wind and insects, heard from a distance."""
+"""Synthetic soundscapes with known events: songs over wind and insects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dawnchorus.types import Detection, RecordingMetadata, RecordingTable
 
 @dataclass(frozen=True)
 class Singer:
-    """A song that begins at `start_s`, with its peak at `level_db` below full scale."""
+    """A song in a scene, starting at `start_s` with its peak at `level_db` (dB of full scale)."""
 
     song: Song
     start_s: float
@@ -24,7 +24,7 @@ class Singer:
 
 @dataclass(frozen=True)
 class Event:
-    """A true event of a scene: a species sings from `start_s` to `end_s`, between two pitches."""
+    """A true event: a species sings from `start_s` to `end_s`, between two frequencies."""
 
     start_s: float
     end_s: float
@@ -36,7 +36,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Scene:
-    """A soundscape: mono samples [n] at `rate_hz`, and its true events ordered by start."""
+    """A synthetic soundscape: mono samples [n] at `rate_hz`, and its events ordered by start."""
 
     samples: FloatArray
     rate_hz: int
@@ -48,7 +48,7 @@ class Scene:
         return len(self.samples) / self.rate_hz
 
     def truth(self, recording: str) -> RecordingTable:
-        """Return the true events as a table of the recording that the scene is written to."""
+        """Return the true events as a table of the recording."""
         detections = tuple(Detection(kind="species", score=1.0, **asdict(event)) for event in self.events)
         return RecordingTable(recording, self.duration_s, self.rate_hz, RecordingMetadata(), None, detections)
 
@@ -61,7 +61,7 @@ def compose_scene(
     rng: np.random.Generator,
     background_db: float = -52.0,
 ) -> Scene:
-    """Mix the singers into one scene. What would sing beyond the end is cut there, in the sound and in the truth."""
+    """Mix songs into a scene; songs and events are cut at its end."""
     n = round(duration_s * rate_hz)
     audio = np.zeros(n)
     events = []

@@ -17,7 +17,7 @@ from dawnchorus.arrays import FloatArray
 
 @dataclass(frozen=True)
 class Note:
-    """One note: `pitch_hz` are points of equal distance in time that the pitch glides through."""
+    """A note whose pitch glides through `pitch_hz`, equally spaced in time."""
 
     start_s: float
     duration_s: float
@@ -36,7 +36,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Song:
-    """A phrase of notes, sung `repeats` times every `period_s`, by one species."""
+    """A phrase of notes of one species, sung `repeats` times every `period_s`."""
 
     scientific_name: str
     common_name: str
@@ -46,13 +46,13 @@ class Song:
 
     @property
     def duration_s(self) -> float:
-        """From the first note's start to the last one's end."""
+        """Duration from the first note's start to the last note's end."""
         phrase_s = max(note.start_s + note.duration_s for note in self.notes)
         return (self.repeats - 1) * self.period_s + phrase_s
 
     @property
     def pitch_range_hz(self) -> tuple[float, float]:
-        """Lowest and highest pitch of the fundamental."""
+        """Minimum and maximum fundamental frequency."""
         pitches = [pitch for note in self.notes for pitch in note.pitch_hz]
         return min(pitches), max(pitches)
 
@@ -66,7 +66,7 @@ def series(count: int, every_s: float, duration_s: float, pitch_hz: Sequence[flo
 
 
 def render_song(song: Song, *, rate_hz: int, rng: np.random.Generator) -> FloatArray:
-    """Render the song as float32 samples [n] with peak 1, every repeat a little different in pitch, time and level."""
+    """Render the song as float32 samples [n] with peak 1; repeats vary slightly."""
     n = int((song.duration_s + 0.3) * rate_hz)
     audio = np.zeros(n)
     for repeat in range(song.repeats):

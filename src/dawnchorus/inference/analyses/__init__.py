@@ -1,1 +1,1 @@
-"""Analyses: one file for each thing that is computed of a recording."""
+"""Analyses of recordings, one module for each."""

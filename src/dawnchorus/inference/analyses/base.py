@@ -1,4 +1,4 @@
-"""The protocol of analyses: one file, or one entry point of another package, for each thing computed of a recording."""
+"""The protocol of analyses, which may come from other packages by entry points."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Tables = dict[str, Table]
 
 @dataclass(frozen=True)
 class AnalyzedRecording:
-    """Rows that an analysis computed of a recording, and what is known of the recording."""
+    """Rows that an analysis computed of a recording, with the recording's metadata."""
 
     recording: str
     duration_s: float
@@ -24,7 +24,7 @@ class AnalyzedRecording:
 
 @dataclass(frozen=True)
 class Analysis:
-    """An analysis that users name.
+    """An analysis that users select by name.
 
     Args:
         name: in lower case, as users type it.

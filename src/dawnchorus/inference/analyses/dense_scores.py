@@ -14,18 +14,18 @@ from dawnchorus.inference.analyses.windows import Table, WindowBatch
 
 @dataclass(frozen=True)
 class DenseScores:
-    """Scores of classes, by their output indices [n]."""
+    """Analysis that returns the scores of some classes [n] in every window."""
 
     classes: npt.NDArray[np.intp]
     needs_embeddings: ClassVar[bool] = False
 
     def create(self) -> ScoreRows:
-        """Return the scores of another signal."""
+        """Create the state for another signal."""
         return ScoreRows(self.classes)
 
 
 class ScoreRows:
-    """Scores in one signal: the column `scores` [windows, classes]."""
+    """State for one signal; its table has the column `scores` [windows, classes]."""
 
     def __init__(self, classes: npt.NDArray[np.intp]) -> None:
         self._classes = classes
@@ -41,7 +41,7 @@ class ScoreRows:
 
 
 def as_rows(column: str, arrays: list[FloatArray], n: int) -> Table:
-    """Return arrays [windows, n] one after the other, as the only column of a table."""
+    """Concatenate arrays [windows, n] to the only column of a table."""
     rows = np.empty(sum(map(len, arrays)), [(column, "<f4", (n,))])
     if arrays:
         np.concatenate(arrays, out=rows[column])

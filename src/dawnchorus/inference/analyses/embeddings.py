@@ -1,4 +1,4 @@
-"""Embeddings: the model's own description of every window, as numbers."""
+"""Embeddings of every window."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from dawnchorus.inference.analyses.windows import Table, WindowBatch
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Embeddings of a model that has them."""
+    """Analysis that returns the model's embedding of every window."""
 
     needs_embeddings: ClassVar[bool] = True
 
     def create(self) -> EmbeddingRows:
-        """Return the embeddings of another signal."""
+        """Create the state for another signal."""
         return EmbeddingRows()
 
 
 class EmbeddingRows:
-    """Embeddings in one signal: the column `embedding` [windows, dim]."""
+    """State for one signal; its table has the column `embedding` [windows, dim]."""
 
     def __init__(self) -> None:
         self._embeddings: list[FloatArray] = []

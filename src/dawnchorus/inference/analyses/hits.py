@@ -17,18 +17,18 @@ HIT = np.dtype([("window", "<i4"), ("class", "<i4"), ("score", "<f4")])
 
 @dataclass(frozen=True)
 class ScoreFilter:
-    """Scores to keep: those of at least `thresholds` [classes]; of these the `top` best in each window."""
+    """Filter that keeps scores of at least `thresholds` [classes], at most the `top` highest per window."""
 
     thresholds: FloatArray
     top: int | None = None
     needs_embeddings: ClassVar[bool] = False
 
     def create(self) -> Hits:
-        """Return the hits of another signal."""
+        """Create the state for another signal."""
         return Hits(self)
 
     def apply(self, scores: FloatArray, first_window: int) -> npt.NDArray[np.void]:
-        """Return the hits in `scores` [n, classes] of windows from `first_window` on, best first in a window."""
+        """Return the hits in `scores` [n, classes] of windows from `first_window` on, highest first in each window."""
         is_kept = scores >= self.thresholds
         if self.top is not None and self.top < scores.shape[1]:
             # What is below the last rank is not worth sorting; equal scores at the last rank are sorted out below.
@@ -47,7 +47,7 @@ class ScoreFilter:
 
 
 class Hits:
-    """Hits in one signal, in the order of windows."""
+    """State for one signal; collects its hits in the order of windows."""
 
     def __init__(self, score_filter: ScoreFilter) -> None:
         self._score_filter = score_filter

@@ -46,7 +46,7 @@ _AT_A_TIME = 64
 
 
 class Indices:
-    """Acoustic indices of one recording, gathered block by block."""
+    """Acoustic indices of one recording, updated block by block."""
 
     def __init__(self) -> None:
         self._splitter = MinuteSplitter()
@@ -67,7 +67,7 @@ class Indices:
                 self._end_minute(MINUTE_S)
 
     def finish(self) -> Table:
-        """Return one row for each minute and channel, in this order; the last minute may be shorter."""
+        """Return one row per minute and channel, in this order; the last minute may be shorter."""
         rest_s = self._splitter.n_frames / self._sample_rate_hz
         if rest_s >= MIN_S:
             self._end_minute(rest_s)
@@ -102,7 +102,7 @@ class _Minute:
         self._amplitudes, self._powers, self._changes = (np.zeros(FRAME // 2) for _ in range(3))
 
     def add(self, samples: FloatArray) -> None:
-        """Add samples [n]; the last whole frame of the minute stays out of the spectra, as in scikit-maad."""
+        """Add samples [n]; as in scikit-maad, the last frame of a minute is not used for spectra."""
         samples = np.concatenate([self._waiting, samples])
         n_frames = max(len(samples) // FRAME - 1, 0)
         self._waiting = samples[n_frames * FRAME :]
@@ -131,7 +131,7 @@ class _Minute:
         self._kept.append(amplitudes[:, : self._n_kept].copy())
 
     def compute_indices(self) -> dict[str, float]:
-        """Return the indices of the minute; NaN where there is no sound."""
+        """Return the indices of the minute; NaN for silence."""
         n_whole = len(self._waiting) // ENVELOPE_FRAME * ENVELOPE_FRAME
         self._add_waveform(self._waiting[:n_whole].reshape(-1, ENVELOPE_FRAME))
         self._moments.add(self._waiting[np.newaxis, n_whole:])

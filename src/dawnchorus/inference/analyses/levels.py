@@ -1,4 +1,4 @@
-"""Mean and level of signals that come frame by frame."""
+"""Running mean and level of signals."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from dawnchorus.arrays import FloatArray
 
 
 class Moments:
-    """Mean and variance of samples."""
+    """Running mean and variance of samples."""
 
     def __init__(self) -> None:
         self.n = 0
         self._sum = self._squares = 0.0
 
     def add(self, frames: FloatArray) -> FloatArray:
-        """Add samples [frames, samples], and return the sum of each frame.
+        """Add samples [frames, samples]; sums per frame stay exact with a large offset.
 
         Sums of short frames stay exact where the mean is larger than the sound.
         """
@@ -29,15 +29,15 @@ class Moments:
 
     @property
     def mean(self) -> float:
-        """Mean of the samples; 0 of none."""
+        """Mean of the samples; 0 without samples."""
         return self._sum / max(self.n, 1)
 
     @property
     def variance(self) -> float:
-        """Mean square of the samples less their mean."""
+        """Variance of the samples."""
         return max(self._squares / max(self.n, 1) - self.mean**2, 0.0)
 
 
 def decibels(power: float) -> float:
-    """Return the level of a mean square in dB of full scale (a sine of full scale has -3 dB); -inf of none."""
+    """Convert a mean square to dB of full scale (a full-scale sine has -3 dB); -inf for 0."""
     return 10 * math.log10(power) if power > 0 else -math.inf

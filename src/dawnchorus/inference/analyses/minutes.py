@@ -1,4 +1,4 @@
-"""Cutting of a recording's blocks: at whole minutes, and into frames."""
+"""Splitting of blocks at minute boundaries and into frames."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ MINUTE_S = 60
 
 
 class MinuteSplitter:
-    """Cuts blocks of a recording where its minutes end."""
+    """Splits blocks of a recording at minute boundaries."""
 
     def __init__(self) -> None:
         self.n_frames = 0
         """Frames since the last whole minute."""
 
     def split(self, block: FloatArray, sample_rate_hz: int) -> Iterator[tuple[FloatArray, bool]]:
-        """Yield the parts of a block [frames, channels], each with True if a minute ends with it."""
+        """Yield parts of a block [frames, channels], each with True if it completes a minute."""
         minute_frames = MINUTE_S * sample_rate_hz
         while len(block):
             part = block[: minute_frames - self.n_frames]
@@ -32,7 +32,7 @@ class MinuteSplitter:
 
 
 class Framer:
-    """Cuts one channel's samples into frames of one length, whatever the blocks."""
+    """Splits one channel's samples into frames of equal length, across block boundaries."""
 
     def __init__(self, length: int) -> None:
         self._frame = np.empty(length, np.float32)
@@ -40,11 +40,11 @@ class Framer:
 
     @property
     def rest(self) -> FloatArray:
-        """Samples of the frame that is not complete."""
+        """Samples of the incomplete last frame."""
         return self._frame[: self._n]
 
     def push(self, samples: FloatArray) -> Iterator[FloatArray]:
-        """Add samples [n], and yield each frame [length] that is complete with them, until the next one begins."""
+        """Append samples [n] and return the completed frames [k, length]."""
         while len(samples):
             part = samples[: len(self._frame) - self._n]
             samples = samples[len(part) :]

@@ -1,4 +1,4 @@
-"""The analyses by name; other packages add theirs by entry points of the group `dawnchorus.analyses`."""
+"""Registry of analyses; other packages add theirs by entry points of the group `dawnchorus.analyses`."""
 
 from __future__ import annotations
 

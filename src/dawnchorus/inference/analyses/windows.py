@@ -1,4 +1,4 @@
-"""The protocol of analyses of windows, after a model."""
+"""The protocol of analyses of windows and of the model's output for them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class WindowOutput:
     embeddings: FloatArray | None = None
 
     def rows(self, start: int, stop: int) -> WindowOutput:
-        """Return the output for some of the windows."""
+        """Return the output for a slice of the windows."""
         embeddings = None if self.embeddings is None else self.embeddings[start:stop]
         return WindowOutput(self.scores[start:stop], embeddings)
 
 
 @dataclass(frozen=True)
 class WindowBatch:
-    """Windows of one signal, from number `first` on, with a model's output for them."""
+    """Consecutive windows of one signal, starting with window `first`, and the model's output for them."""
 
     first: int
     samples: FloatArray
@@ -33,23 +33,23 @@ class WindowBatch:
 
 
 class SignalAnalysis(Protocol):
-    """State of an analysis for one signal of a recording."""
+    """State of a window analysis for one signal of a recording."""
 
     def on_windows(self, batch: WindowBatch) -> None:
-        """Add windows; batches come in order, one at a time."""
+        """Add a batch of windows; batches arrive in order, one at a time."""
         ...
 
     def finish(self) -> Table:
-        """Return the rows, after the last window."""
+        """Return the table, after the last window."""
         ...
 
 
 class WindowAnalysis(Protocol):
-    """A computation on windows with its settings; threads share it."""
+    """Settings of an analysis of windows, shared by threads."""
 
     needs_embeddings: ClassVar[bool]
     """True if the model has to give embeddings."""
 
     def create(self) -> SignalAnalysis:
-        """Return the state for another signal."""
+        """Create the state for another signal."""
         ...

@@ -1,1 +1,1 @@
-"""The built-in models: where they come from, and how they become bundles."""
+"""The built-in models: their sources, and their conversion to bundles."""

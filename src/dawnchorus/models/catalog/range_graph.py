@@ -1,4 +1,4 @@
-"""BirdNET's range model (TFLite, float16 weights) as ONNX: latitude, longitude and week in, probabilities out."""
+"""Conversion of BirdNET's range model from TFLite to ONNX."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _UNARY = {"SIN": "Sin", "LOGISTIC": "Sigmoid"}
 
 
 def convert_range_model(source: Path, out_path: Path) -> None:
-    """Write the TFLite file `source` as ONNX to `out_path`.
+    """Convert the TFLite file of BirdNET's range model to ONNX.
 
-    The graph reads `place` float32 [batch, 3] and gives `probabilities` [batch, classes].
+    The graph reads `location` float32 [batch, 3] and gives `probabilities` [batch, classes].
 
     Raises:
         ModelError: the file holds an operator that the converter does not know.
     """
     model, onnx = TfliteFile(source), OnnxWriter()
-    names = {model.inputs[0]: "place"}
+    names = {model.inputs[0]: "location"}
 
     def get_name(tensor: int) -> str:
         if tensor not in names:
@@ -40,7 +40,7 @@ def convert_range_model(source: Path, out_path: Path) -> None:
     onnx.node("Identity", [names[model.outputs[0]]], output="probabilities")
     onnx.save(
         out_path,
-        inputs={"place": ("batch", model.shape(model.inputs[0])[1])},
+        inputs={"location": ("batch", model.shape(model.inputs[0])[1])},
         outputs={"probabilities": ("batch", model.shape(model.outputs[0])[1])},
     )
 

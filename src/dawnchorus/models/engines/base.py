@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Scale:
-    """Numbers behind whole ones: `scale` times the difference from `zero`."""
+    """Quantization of integers: value = `scale` * (integer - `zero`)."""
 
     scale: float
     zero: int
@@ -47,11 +47,11 @@ class Port:
 
     @property
     def is_convertible(self) -> bool:
-        """True if the port's numbers can be converted to or from single precision."""
+        """True if values of the port's type can be converted from or to float32."""
         return self.dtype in FLOATS or (self.dtype in QUANTISED and self.scale is not None)
 
     def encode(self, values: FloatArray) -> Array:
-        """Turn numbers into those that the port takes."""
+        """Convert values to the port's type."""
         if self.scale is None:
             return np.asarray(values, self.dtype)
         limits = np.iinfo(self.dtype)
@@ -59,30 +59,30 @@ class Port:
         return np.asarray(np.clip(whole, limits.min, limits.max), self.dtype)
 
     def decode(self, values: Array) -> FloatArray:
-        """Turn numbers that the port gave into single precision."""
+        """Convert values of the port's type to float32."""
         decoded = np.asarray(values, np.float32)
         return decoded if self.scale is None else (decoded - self.scale.zero) * np.float32(self.scale.scale)
 
     def is_named(self, name: str) -> bool:
-        """Return True if this is one of its names."""
+        """Return True if the port has this name."""
         return name in (self.name, self.alias)
 
 
 class LoadedGraph(Protocol):
-    """A graph in memory; threads can share one."""
+    """Protocol of a loaded graph; thread-safe."""
 
     @property
     def inputs(self) -> Sequence[Port]:
-        """Inputs in the order of the file; those of an engine that runs one window at a time have a batch of 1."""
+        """Inputs in file order; with a batch of 1 if the engine runs one window at a time."""
         ...
 
     @property
     def outputs(self) -> Sequence[Port]:
-        """Outputs in the order of the file, each with a name of its own."""
+        """Outputs in file order, with unique names."""
         ...
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Any]:
-        """Compute the outputs of these names, of which later runs change nothing, from one array for each input.
+        """Run the graph with one array per input, and return the outputs of these names.
 
         Raises:
             ModelError: arrays of another name, type or shape, or the computation fails.
@@ -91,7 +91,7 @@ class LoadedGraph(Protocol):
 
 
 def check_inputs(path: Path, ports: Sequence[Port], inputs: Mapping[str, Array]) -> None:
-    """Check the arrays that a graph is to run on, for engines that do not do so themselves.
+    """Check the arrays for a graph, for engines that do not check them.
 
     Raises:
         ModelError: they are not of the names, types and shapes of the graph's inputs.
@@ -109,7 +109,7 @@ def _fits(port: Port, values: Array) -> bool:
 
 
 class OpenGraph(Protocol):
-    """Loading of a graph."""
+    """Function that loads a graph."""
 
     def __call__(self, path: Path, *, n_threads: int) -> LoadedGraph:
         """Load a graph from its file; a run uses up to `n_threads` threads.
@@ -123,7 +123,7 @@ class OpenGraph(Protocol):
 
 @dataclass(frozen=True)
 class Engine:
-    """A library that runs graphs.
+    """An inference library, such as ONNX Runtime.
 
     Args:
         name: in lower case, as users type it.

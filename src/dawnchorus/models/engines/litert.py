@@ -15,7 +15,7 @@ from dawnchorus.models.engines.base import Array, Engine, Port, Scale, check_inp
 
 
 class LiteRtGraph:
-    """An interpreter of LiteRT, which one thread at a time uses."""
+    """A TFLite graph in a LiteRT interpreter."""
 
     def __init__(self, path: Path, *, n_threads: int) -> None:
         try:
@@ -37,7 +37,7 @@ class LiteRtGraph:
             raise InvalidBundleError(f"cannot be loaded: {reason}", subject=path) from error
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Any]:
-        """Compute the outputs of these names.
+        """Run the graph, and return the outputs of these names.
 
         Raises:
             ModelError: the graph does not run on these arrays.

@@ -23,7 +23,7 @@ _NO_MEMORY = ("Failed to allocate memory", "bad allocation", "bad_alloc")
 
 
 class OnnxGraph:
-    """A session of onnxruntime."""
+    """An ONNX graph in an ONNX Runtime session."""
 
     def __init__(self, path: Path, *, n_threads: int) -> None:
         options = onnxruntime.SessionOptions()
@@ -39,7 +39,7 @@ class OnnxGraph:
         self.outputs = tuple(map(_port, self._session.get_outputs()))
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Any]:
-        """Compute the outputs of these names.
+        """Run the graph, and return the outputs of these names.
 
         Raises:
             ModelError: the graph does not run on these arrays.

@@ -15,7 +15,7 @@ ENGINES = Registry(Engine, (ONNXRUNTIME, LITERT), noun="engine", group="dawnchor
 
 
 def open_graph(path: Path, *, engine: str | None = None, n_threads: int = 1) -> LoadedGraph:
-    """Load a graph from its file by the engine of this name, or else by the first one that reads such files.
+    """Load a graph with the named engine, or the first one that supports the file.
 
     A run uses up to `n_threads` threads; one each, where as many graphs run as there are cores.
 

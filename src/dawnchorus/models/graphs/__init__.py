@@ -1,1 +1,1 @@
-"""Graphs of models: reading, wrapping, merging, ensembles, precision."""
+"""Model graphs: reading, wrapping, merging, ensembles, precision."""

@@ -1,4 +1,4 @@
-"""A model that knows what another knew, and what a head on its embeddings has learned besides."""
+"""Extension of a model by the classes of a head on its embeddings."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ PARITY = 1e-4
 
 
 def can_extend(base: Bundle, head: Bundle) -> bool:
-    """Return True if the two can be one model: both score every class by itself, of recordings cleaned alike."""
+    """Return True if the bundles can be merged: both are multi-label and clean recordings alike."""
     is_each_by_itself = base.info.activation == head.info.activation == "sigmoid"
-    is_same_sound = base.info.cleaning == head.info.cleaning
+    has_same_cleaning = base.info.cleaning == head.info.cleaning
     return (
         is_each_by_itself
-        and is_same_sound
+        and has_same_cleaning
         and base.info.graph == "model.onnx"
         and base.window_samples == head.window_samples
     )
 
 
 def extend_classes(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bundle:
-    """Write a bundle with the base's classes, in their order, and then the head's new ones.
+    """Write a bundle with the base's classes in their order, followed by the head's new ones.
 
     `head` is a bundle of the family embedding_head, trained on `base`. Classes of the head are scored by it, all others
     by the base; the base's layers are run once. The calibration was the head's alone, so it is left out.
 
     Raises:
-        ModelError: the two cannot stand beside each other, or the new graph does not give what they give.
+        ModelError: the two cannot be merged, or the merged graph gives other outputs.
     """
     if not can_extend(base, head):
         raise ModelError(

@@ -1,4 +1,4 @@
-"""Several bundles as one: their scores averaged inside one graph."""
+"""Ensembles: a bundle that averages the scores of several in one graph."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from dawnchorus.version import __version__
 Average = Literal["mean", "geometric", "rank"]
 
 PARITY, N_PARITY = 1e-5, 3
-"""The largest difference between the ensemble's scores and the average of its members', on so many windows."""
+"""Maximum difference between the ensemble's scores and the mean of its members', and the number of test windows."""
 
 TINY = 1e-9
 """The smallest score of a geometric mean, in which 0 would outweigh everything."""
@@ -52,7 +52,7 @@ def make_ensemble(
     weights: Sequence[float] | None = None,
     average: Average = "mean",
 ) -> Bundle:
-    """Write a bundle whose scores are the average of its members' scores.
+    """Write a bundle whose scores are the mean of its members' scores.
 
     The average is the "mean" of the scores, their "geometric" mean, or that of their "rank" (of the classes within a
     window, as shares of the number of classes).
@@ -62,7 +62,7 @@ def make_ensemble(
 
     Raises:
         InputError: fewer than two members, or one of them twice, or they differ in classes, or weights do not fit.
-        ModelError: a member is no ONNX graph, or the new one does not give what its members give.
+        ModelError: a member is not an ONNX graph, or the new one does not give what its members give.
     """
     if any(bundle.info.cleaning != bundles[0].info.cleaning for bundle in bundles):
         raise InputError(

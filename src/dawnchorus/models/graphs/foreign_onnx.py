@@ -1,4 +1,4 @@
-"""A foreign ONNX graph, given the input and the outputs of a bundle."""
+"""Adaptation of a foreign ONNX graph to a bundle's input and outputs."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _RANDOM = frozenset(
 
 
 class ForeignOnnx:
-    """A graph of which one input and all outputs are known.
+    """An ONNX graph with known input and outputs, adapted to a bundle's interface.
 
     Raises:
-        InvalidBundleError: it is no ONNX model that can be loaded.
+        InvalidBundleError: it is not an ONNX model that can be loaded.
         ModelError: it takes no waveforms of `window_samples` samples, or does not run.
     """
 
@@ -82,7 +82,7 @@ class ForeignOnnx:
         return port
 
     def last_operator(self, position: int) -> str:
-        """Return the operator that makes the values of the output at this position."""
+        """Return the operator that computes the output at `position`."""
         producers = {name: node for node in self._model.graph.node for name in node.output}
         node = producers.get(self.outputs[position].name)
         while node is not None and node.op_type in _PASSING and node.input:
@@ -90,13 +90,13 @@ class ForeignOnnx:
         return "" if node is None else node.op_type
 
     def random_operators(self) -> list[str]:
-        """Return the operators that draw random numbers, also in subgraphs and functions, without repetition."""
+        """Return the names of operators that draw random numbers, including subgraphs and functions."""
         nodes = list(_walk(self._model.graph.node))
         nodes += [node for function in self._model.functions for node in _walk(function.node)]
         return list(dict.fromkeys(node.op_type for node in nodes if _is_random(node, self._constants)))
 
     def save(self, folder: Path, chosen: Chosen) -> dict[OutputName, int] | None:
-        """Write the graph with the input `waveform` [batch, samples] and the outputs of a bundle [batch, width].
+        """Write the graph with input `waveform` [batch, samples] and the named outputs [batch, width].
 
         Numbers are in single precision on both sides. Return None: outputs have the names of a bundle's.
         """
@@ -153,25 +153,25 @@ class _Chain:
         self._steps: list[tuple[str, list[str], dict[str, Any]]] = []
 
     def reshape(self, shape: Sequence[int]) -> None:
-        """Give the values another shape."""
+        """Reshape a value."""
         self._steps.append(("Reshape", [self._constant(np.array(shape, np.int64))], {}))
 
     def encode(self, port: Port) -> None:
-        """Turn single precision into what the port takes."""
+        """Convert float32 values to the port's type."""
         if port.scale is not None:
             self._steps.append(("QuantizeLinear", self._scale(port, port.scale), {}))
         elif port.dtype != "float32":
             self._steps.append(("Cast", [], {"to": helper.np_dtype_to_tensor_dtype(np.dtype(port.dtype))}))
 
     def decode(self, port: Port) -> None:
-        """Turn what the port gives into single precision."""
+        """Convert values of the port's type to float32."""
         if port.scale is not None:
             self._steps.append(("DequantizeLinear", self._scale(port, port.scale), {}))
         elif port.dtype != "float32":
             self._steps.append(("Cast", [], {"to": TensorProto.FLOAT}))
 
     def nodes(self, output: str) -> list[onnx.NodeProto]:
-        """Return the nodes, of which the last one gives `output`."""
+        """Return all nodes; the last one computes `output`."""
         steps = self._steps or [("Identity", [], {})]
         names = [self._source, *(f"{self._prefix}_step_{k}" for k in range(1, len(steps))), output]
         return [

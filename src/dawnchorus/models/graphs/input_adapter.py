@@ -1,4 +1,4 @@
-"""A graph made to fit another sample rate and a longer window: what an ensemble of unlike members needs."""
+"""Adaptation of a graph to another sample rate and a longer window, for ensembles."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ N_CROSSINGS = 32
 """Zero crossings of the resampling filter on each side."""
 
 PASS = 0.95
-"""The share of the lower rate's band that resampling keeps whole."""
+"""Share of the lower rate's band that resampling preserves."""
 
 KAISER_BETA = 9.0
 
 
 def crop_starts(n_long: int, n_short: int) -> list[int]:
-    """Return the starts of windows of n_short samples that cover n_long samples evenly."""
+    """Return starts of windows of n_short samples, evenly spaced over n_long samples."""
     n = math.ceil(n_long / n_short)
     return [round((n_long - n_short) * k / max(n - 1, 1)) for k in range(n)]
 
 
 def resampling_filters(from_hz: int, to_hz: int) -> tuple[FloatArray, int, int]:
-    """Return filters [L, 1, taps] that give L output samples for every M input samples, M, and the padding before them.
+    """Return polyphase filters [L, 1, taps] for resampling by L / M, M, and the padding before the input.
 
     Output sample q * L + p is the p-th filter over the input around sample q * M: a band limited by a windowed sinc
     (Kaiser window, beta 9).
@@ -48,7 +48,7 @@ def resampling_filters(from_hz: int, to_hz: int) -> tuple[FloatArray, int, int]:
 
 
 def adapt_input(bundle: Bundle, *, rate_hz: int, window_s: float) -> onnx.ModelProto:
-    """Return the bundle's graph for another rate and window, no lower and no shorter.
+    """Return the bundle's graph for a higher or equal sample rate and window length.
 
     The waveform is resampled; each of the bundle's windows that cover it evenly is run, and for every class the best
     is taken.

@@ -1,4 +1,4 @@
-"""Reading of ONNX graphs, some of which come from strangers.
+"""Loading of ONNX graphs, including untrusted ones.
 
 A graph may name other files that hold its weights; one from a stranger could so read any file of this machine. Every
 graph is therefore checked here, also before an engine loads it, and one that names other files is refused.
@@ -23,10 +23,10 @@ _EXTERNAL_KEY = b"location"
 
 
 def load_graph(path: Path) -> onnx.ModelProto:
-    """Read a graph.
+    """Load an ONNX graph.
 
     Raises:
-        InvalidBundleError: If the file is no ONNX model, or names other files.
+        InvalidBundleError: If the file is not an ONNX model, or names other files.
     """
     import onnx
     from google.protobuf.message import DecodeError
@@ -47,10 +47,10 @@ def load_graph(path: Path) -> onnx.ModelProto:
 
 
 def check_self_contained(path: Path) -> None:
-    """Check that a graph names no other files; 30 ms for 50 MB, a fraction of parsing it, and once for all sessions.
+    """Check that a graph refers to no external files, such as weights; it is not fully parsed for this.
 
     Raises:
-        InvalidBundleError: If it does, or is no ONNX model.
+        InvalidBundleError: If it does, or is not an ONNX model.
     """
     try:
         status = path.stat()

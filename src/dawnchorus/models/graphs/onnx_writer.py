@@ -1,4 +1,4 @@
-"""Writing an ONNX graph node by node."""
+"""Construction of ONNX graphs."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ OPSET = 17
 
 
 class OnnxWriter:
-    """Collects nodes and constants; every method returns the name of the tensor it made."""
+    """Builder of an ONNX graph; methods return the names of tensors."""
 
     def __init__(self) -> None:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
 
     def constant(self, values: npt.ArrayLike, *, dtype: npt.DTypeLike = np.float32) -> str:
-        """Store `values` in the file."""
+        """Add a constant."""
         name = f"constant_{len(self._constants)}"
         array = np.ascontiguousarray(np.asarray(values, dtype=dtype))
         self._constants[name] = numpy_helper.from_array(array, name)
         return name
 
     def node(self, kind: str, inputs: Sequence[str], *, output: str | None = None, **attributes: Any) -> str:
-        """Append an operator with one output."""
+        """Add an operator with one output, and return its name."""
         name = output or f"{kind.lower()}_{len(self._nodes)}"
         self._nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name
@@ -43,7 +43,7 @@ class OnnxWriter:
         inputs: Mapping[str, Shape],
         outputs: Mapping[str, Shape],
     ) -> None:
-        """Check the graph and write it to `path`; shapes are of float32 tensors."""
+        """Check the graph and write it to `path`; the shapes are of float32 tensors."""
         model = self.model(inputs=inputs, outputs=outputs)
         onnx.checker.check_model(model, full_check=True)
         onnx.save(model, path)
@@ -51,7 +51,7 @@ class OnnxWriter:
     def model(
         self, *, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape], opset: int = OPSET
     ) -> onnx.ModelProto:
-        """Return the graph; shapes are of float32 tensors, and `opset` is the version of the operators."""
+        """Return the graph; the shapes are of float32 tensors, and `opset` is the operator version."""
         graph = helper.make_graph(
             self._nodes,
             "dawnchorus",

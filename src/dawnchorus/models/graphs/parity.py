@@ -1,4 +1,4 @@
-"""Comparison of a new bundle's logits with those that it has to give."""
+"""Comparison of a new bundle's logits with expected ones."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ NOISE_LEVEL = 0.05
 
 
 def noise_windows(bundle: Bundle, n: int) -> FloatArray:
-    """Return windows of noise [n, samples], the same ones every time."""
+    """Return windows of noise [n, samples] with a fixed seed."""
     return np.random.default_rng(1).normal(0, NOISE_LEVEL, (n, bundle.window_samples)).astype(np.float32)
 
 
 def largest_difference(logits: FloatArray, expected: FloatArray) -> float:
-    """Return the largest difference, as a share of the largest expected logit where that is above 1."""
+    """Return the maximum difference, relative to the largest expected logit if that exceeds 1."""
     return float(np.abs(logits - expected).max() / max(np.abs(expected).max(), 1.0))
 
 
 def check_parity(bundle: Bundle, windows: FloatArray, expected: FloatArray, *, tolerance: float, source: str) -> None:
-    """Check that the bundle's logits of windows are the `expected` ones, which `source` gives.
+    """Check the bundle's logits against the `expected` ones of `source`.
 
     `tolerance` is of `largest_difference`.
 

@@ -1,4 +1,4 @@
-"""Inputs and outputs of a foreign graph, and the choice among them."""
+"""Inputs and outputs of a foreign graph, and their selection."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _EMBEDDINGS = re.compile(r"(?<![a-z])embed", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Layout:
-    """Form in which a graph takes windows."""
+    """Shape in which a graph takes windows."""
 
     batch: int | None
-    """Windows that it takes at once; None: any number."""
+    """Batch size; None if it is free."""
     shape: tuple[int, ...]
     """Shape of its input; -1: number of windows."""
 
     def with_batch(self, batch: int) -> Layout:
-        """Return the form of so many windows, if their number is free."""
+        """Return the layout with a batch size, if that is free."""
         return self if self.batch else Layout(batch, tuple(batch if size == -1 else size for size in self.shape))
 
 
 def find_layout(path: Path, inputs: Sequence[Port], window_samples: int) -> Layout:
-    """Return the form of a graph's only input: [samples], or [batch, samples], between which axes of size 1 may be.
+    """Detect the layout of a graph's only input: [samples] or [batch, samples], with any axes of size 1.
 
     Raises:
         ModelError: there are several inputs, or it takes no waveforms of so many samples.
@@ -70,7 +70,7 @@ def find_layout(path: Path, inputs: Sequence[Port], window_samples: int) -> Layo
 
 @dataclass(frozen=True)
 class Chosen:
-    """Outputs of a graph that a bundle uses."""
+    """Outputs of a graph that a bundle uses: logits and, if any, embeddings."""
 
     scores: Port
     n_classes: int
@@ -78,7 +78,7 @@ class Chosen:
     embedding_dim: int | None
 
     def describe(self, outputs: Sequence[Port]) -> str:
-        """Return a sentence that says which outputs are used for what, and which are not."""
+        """Describe which outputs are used, and which are not."""
         others = [port for port in outputs if port not in (self.scores, self.embeddings)]
         said = [f"scores are {self.scores.name}", f"embeddings are {self.embeddings.name}" if self.embeddings else ""]
         said.append(f"not used: {_describe_ports(others)}" if others else "")
@@ -94,7 +94,7 @@ def choose_outputs(
     scores_output: str | None = None,
     embeddings_output: str | None = None,
 ) -> Chosen:
-    """Choose by name, type and shape among outputs whose shapes are those that they had for `n_windows` windows.
+    """Choose the outputs by name, type and shape, measured with `n_windows` windows.
 
     Raises:
         ModelError: none fits, or more than one.
@@ -183,7 +183,7 @@ def _advice(outputs: Sequence[Port]) -> str:
         return "Name it with --scores-output, or correct the labels."
     first = outputs[0]
     return (
-        f"{first.name} gives {first.dtype}, which are no scores (the number of the best class, perhaps). Export the "
+        f"{first.name} gives {first.dtype}, which are no scores (perhaps the index of the best class). Export the "
         f"scores of all classes as float32."
     )
 

@@ -1,4 +1,4 @@
-"""Smaller graphs: weights in half precision, or weights and activations in 8 bits."""
+"""Quantization: weights in half precision, or weights and activations in 8 bits."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ MIN_FLOAT16 = 1024
 """Tensors with fewer numbers stay as they are."""
 
 _FRONT_ENDS = ("front_end", "acoustic", "spectrum")
-"""In the names of a front end's nodes: its levels span more than 8 bits can tell apart."""
+"""Parts of the names of front-end nodes, whose levels span more than 8 bits can represent."""
 
 _QUANTISED = ("Conv", "Gemm", "MatMul")
 
 
 def to_float16(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph with its large weights stored in half precision; computation stays in single precision.
+    """Return the graph with large weights stored as float16; computation stays in float32.
 
     Runtimes turn the weights back when they load the graph, so it is as fast as before, and half as large.
     """
@@ -50,7 +50,7 @@ def to_float16(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def quantize(graph: Path, out: Path, windows: Iterable[FloatArray]) -> None:
-    """Write the graph with 8-bit weights and activations behind its front end.
+    """Write the graph with 8-bit weights and activations after its front end.
 
     `windows` [samples] of real sound, some dozens, show what range each activation has. Weights have a scale for every
     channel.

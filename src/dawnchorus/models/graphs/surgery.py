@@ -13,17 +13,17 @@ Shape = tuple[int | str, ...]
 
 
 def cut_graph(model: onnx.ModelProto, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.ModelProto:
-    """Return the part of a graph that computes `outputs` from `inputs`."""
+    """Return the subgraph that computes `outputs` from `inputs`."""
     return utils.Extractor(model).extract_model(list(inputs), list(outputs))
 
 
 def opset_version(model: onnx.ModelProto) -> int:
-    """Return the version of ONNX's own operators in a graph."""
+    """Return the version of a graph's ONNX operators."""
     return next(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
 
 
 def unify_opsets(models: Sequence[onnx.ModelProto]) -> list[onnx.ModelProto]:
-    """Return the graphs with the same version of ONNX's operators and format: the newest of theirs."""
+    """Convert the graphs to the newest opset and IR version among them."""
     newest = max(map(opset_version, models))
     converted = [
         model if opset_version(model) == newest else version_converter.convert_version(model, newest)
@@ -35,7 +35,7 @@ def unify_opsets(models: Sequence[onnx.ModelProto]) -> list[onnx.ModelProto]:
 
 
 def join_graphs(models: Mapping[str, onnx.ModelProto], links: Sequence[tuple[str, str]]) -> onnx.ModelProto:
-    """Return one graph of several, in which every name has the prefix of its graph: "head.logits".
+    """Merge graphs to one, with names prefixed by their graph: "head.logits".
 
     `models` are graphs by prefix, each before those that it feeds; `links` are pairs of an output and the input that
     it becomes.
@@ -53,7 +53,7 @@ def _links_into(model: onnx.ModelProto, links: Sequence[tuple[str, str]]) -> lis
 
 
 def rename_values(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
-    """Give values of a graph, and of its subgraphs, other names."""
+    """Rename values of a graph and its subgraphs."""
     for values in (graph.input, graph.output, graph.initializer, graph.value_info):
         for value in values:
             value.name = names.get(value.name, value.name)
@@ -66,7 +66,7 @@ def rename_values(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
 
 
 def declare_ends(graph: onnx.GraphProto, *, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> None:
-    """Replace what a graph declares as its inputs and outputs, all of them float32."""
+    """Replace a graph's declared inputs and outputs, all of float32."""
     del graph.input[:], graph.output[:]
     graph.input.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items())
     graph.output.extend(

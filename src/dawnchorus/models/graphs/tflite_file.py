@@ -1,4 +1,4 @@
-"""Reading a TFLite flatbuffer into plain Python: operators in order, constants as arrays."""
+"""Reader of TFLite files: operators in order, constants as arrays."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DTYPES: dict[int, str] = {
 
 @dataclass(frozen=True)
 class Operator:
-    """One operator of the graph: its name, and the tensor indices that it reads and writes."""
+    """An operator of the graph, with the indices of its input and output tensors."""
 
     name: str
     inputs: tuple[int, ...]
@@ -34,7 +34,7 @@ class Operator:
     table: Any
 
     def options(self, kind: type[Any]) -> Any:
-        """Return the operator's options, read as `kind` (a class of the `tflite` package)."""
+        """Return the operator's options; `kind` is their class in the package `tflite`."""
         options = kind()
         raw = self.table.BuiltinOptions()
         options.Init(raw.Bytes, raw.Pos)
@@ -42,7 +42,7 @@ class Operator:
 
 
 class TfliteFile:
-    """The first subgraph of a TFLite file.
+    """Reader of the first subgraph of a TFLite file.
 
     Raises:
         ModelError: the file is not a TFLite model.
@@ -72,7 +72,7 @@ class TfliteFile:
 
     @cached_property
     def operators(self) -> tuple[Operator, ...]:
-        """All operators in the order in which they run."""
+        """All operators in execution order."""
         operators = []
         for position in range(self._graph.OperatorsLength()):
             table = self._graph.Operators(position)
@@ -101,7 +101,7 @@ class TfliteFile:
         return self._producers[operator.outputs[0]]
 
     def is_integer(self, tensor: int) -> bool:
-        """Return True if `tensor` holds whole numbers (shape arithmetic, in a float model)."""
+        """Return True if `tensor` has integer values."""
         kind = self._graph.Tensors(tensor).Type()
         return kind in (tflite.TensorType.INT32, tflite.TensorType.INT64)
 
@@ -111,7 +111,7 @@ class TfliteFile:
         return () if isinstance(shape, int) else tuple(int(n) for n in shape)
 
     def constant(self, tensor: int) -> npt.NDArray[Any] | None:
-        """Return the stored values of `tensor`, or None where it is computed."""
+        """Return the stored values of `tensor`; None if it is computed."""
         if tensor < 0:
             return None
         info = self._graph.Tensors(tensor)

@@ -1,4 +1,4 @@
-"""Trial of a foreign model's scores on silence, noise and a tone."""
+"""Tests of a foreign model's scores on silence, noise and a tone."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NO_LOGITS = {
 
 
 def try_scores(bundle: Bundle, last_operator: str) -> None:
-    """Run the bundle on some sounds, and hold its scores against its activation.
+    """Run the bundle on test sounds, and check its scores against its activation.
 
     `last_operator` is the operator of ONNX that makes them.
 

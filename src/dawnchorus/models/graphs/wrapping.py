@@ -1,4 +1,4 @@
-"""Any outside ONNX or TFLite classifier as a bundle: BirdNET 3, Perch, YAMNet, a model of one's own."""
+"""Wrapping of foreign ONNX and TFLite classifiers as bundles: BirdNET 3, Perch, YAMNet and others."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KERAS_HINT = (
 
 @dataclass(frozen=True, kw_only=True)
 class ModelDescription:
-    """Facts on a model that its graph does not state."""
+    """Properties of a model that its graph does not state."""
 
     name: str
     version: str
@@ -63,7 +63,7 @@ def wrap_model(
     scores_output: str | None = None,
     embeddings_output: str | None = None,
 ) -> Bundle:
-    """Write the bundle to `folder` and try it on silence, noise and a tone.
+    """Write the bundle to `folder`, and test it on silence, noise and a tone.
 
     `scores_output` names the graph's output with one number per class (default: the only one with as many as there
     are labels that is not called an embedding); `embeddings_output` the one with an embedding (default: the one that
@@ -143,7 +143,7 @@ def _window_samples(description: ModelDescription) -> int:
     """Return the samples of a window.
 
     Raises:
-        InputError: the description's window or rate is no number above 0.
+        InputError: the description's window or rate is not a number above 0.
     """
     n = description.window_s * description.sample_rate_hz
     if not 1 <= n < float("inf"):

@@ -86,9 +86,10 @@ def create_app(service: Service) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
-    sessions = SessionStore(service.database, service.settings.tokens)
+    settings = service.settings
+    sessions = SessionStore(service.database, settings.tokens, max_age_s=settings.limits.session_max_age_s)
     roles = roles_by_path(route for module in ROUTE_MODULES for route in module.router.routes)
-    app.state.service, app.state.authorizer = service, Authorizer(service.settings, sessions, roles)
+    app.state.service, app.state.authorizer = service, Authorizer(settings, sessions, roles)
     app.state.error_page = pages.error_page
     error_handlers.install(app)
     for module in ROUTE_MODULES:

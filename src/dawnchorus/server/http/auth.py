@@ -155,7 +155,7 @@ class Authorizer:
         """
         request.state.role, request.state.csrf = Role.PUBLIC, ""
         if "\0" in unquote(request.scope["path"] + request.scope["query_string"].decode("latin-1")):
-            return problem_response(400, "expected no NUL character in the address.")
+            return problem_response(400, "expected no NUL character in the URL.")
         if request.method not in SAFE_METHODS and _is_cross_origin(request):
             return problem_response(403, "cross-origin request rejected.")
         if self.is_open:

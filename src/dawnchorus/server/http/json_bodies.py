@@ -1,4 +1,4 @@
-"""Bodies in JSON: none that says one thing twice, and no numbers that JSON does not have."""
+"""Strict parsing of JSON bodies: no duplicate keys, no NaN or infinity."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def refuse_other_body(request: Request) -> None:
     if route.body_field is None:
         if body.strip() in EMPTY_BODIES:
             return
-        raise InputError("expected no body: this address takes no parameters in one.")
+        raise InputError("expected no body: this endpoint does not read one.")
     kind = media_type(request)
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise InputError(
@@ -43,7 +43,7 @@ def parse_json(body: bytes) -> Any:
     Raises:
         InputError: a name comes twice in one object, of which `json` would take the last without a word, or there is
             NaN or Infinity, which are not in RFC 8259.
-        ValueError: it is no JSON.
+        ValueError: it is not JSON.
         RecursionError: it is nested too deeply.
     """
     return json.loads(body, object_pairs_hook=_unambiguous, parse_constant=_refuse_constant)

@@ -87,7 +87,7 @@ def merge_fields(query: Parameters, fields: Mapping[str, str]) -> Parameters:
     Empty fields count as absent, because browsers send fields that were not filled in.
 
     Raises:
-        InputError: a field is no parameter, or has another value in the query.
+        InputError: a field is not a parameter, or has another value in the query.
         RequestValidationError: a value is not valid.
     """
     model = type(query)
@@ -102,5 +102,5 @@ def merge_fields(query: Parameters, fields: Mapping[str, str]) -> Parameters:
         name = by_alias[alias]
         first, second = getattr(query, name), getattr(sent, name)
         if name in query.model_fields_set and first != second:
-            raise InputError(f"{alias}: expected one value, got {first} in the address and {second} in the form.")
+            raise InputError(f"{alias}: expected one value, got {first} in the URL and {second} in the form.")
     return query.model_copy(update={name: getattr(sent, name) for name in sent.model_fields_set})

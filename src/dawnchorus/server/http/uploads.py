@@ -64,7 +64,7 @@ async def receive_file(request: Request, spool: Path, *, max_bytes: int) -> Asyn
         UploadTooLargeError: it has more than `max_bytes`, or its Content-Length does.
         UploadTooSlowError: it does not arrive in time.
         InputError: there is none.
-        OutputError: there is no space for it.
+        OutputError: no space on the disk for it.
     """
     request.state.texts = {}
     try:
@@ -192,7 +192,7 @@ async def receive_body(request: Request, spool: Path, *, max_bytes: int) -> Asyn
     Raises:
         UploadTooLargeError: it has more than `max_bytes`.
         UploadTooSlowError: it does not arrive in time.
-        OutputError: there is no space for it.
+        OutputError: no space on the disk for it.
     """
     with tempfile.SpooledTemporaryFile(IN_MEMORY, dir=str(spool)) as file:
         async for chunk in _read_chunks(request, max_bytes):

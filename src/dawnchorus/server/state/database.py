@@ -43,7 +43,7 @@ class Database:
             self.engine = _engine(url)
         except (ArgumentError, NoSuchModuleError) as error:
             raise InputError(
-                "--database: expected an address such as postgresql+psycopg://USER@HOST/NAME; this one cannot be read."
+                "--database: expected a URL such as postgresql+psycopg://USER@HOST/NAME; this one cannot be read."
             ) from error
         except ModuleNotFoundError as error:
             raise MissingExtraError(error.name or "psycopg", extra="postgresql", purpose="This database") from error
@@ -92,7 +92,7 @@ def _engine(url: str | URL) -> Engine:
     )
     if is_sqlite:
         event.listen(engine, "connect", _set_up_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "begin", _start_transaction)
     return engine
 
 
@@ -102,7 +102,7 @@ def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute(f"PRAGMA {setting}")
 
 
-def _begin_sqlite(connection: Connection) -> None:
+def _start_transaction(connection: Connection) -> None:
     # A reader that becomes a writer fails if another wrote in between; a writer waits at the start instead.
     is_writer = connection.get_execution_options().get("dawnchorus_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")

@@ -16,8 +16,6 @@ from dawnchorus.server.state.clock import now
 from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.tables import EndedSession
 
-MAX_AGE_S = 30 * 86_400
-
 
 @dataclass(frozen=True)
 class BrowserSession:
@@ -36,8 +34,9 @@ class BrowserSession:
 class SessionStore:
     """Sessions that any server of the database accepts while it has the token that signed their cookie."""
 
-    def __init__(self, database: Database, tokens: Collection[str]) -> None:
+    def __init__(self, database: Database, tokens: Collection[str], *, max_age_s: int) -> None:
         self._database = database
+        self._max_age_s = max_age_s
         self._serializers = {token: _serializer(token) for token in tokens}
 
     def start(self, token: str) -> str:
@@ -48,7 +47,7 @@ class SessionStore:
         """Return the session of a cookie; None if it is not valid, or not any more."""
         for token, serializer in self._serializers.items():
             try:
-                session = BrowserSession(serializer.loads(cookie, max_age=MAX_AGE_S), token)
+                session = BrowserSession(serializer.loads(cookie, max_age=self._max_age_s), token)
             except BadSignature:
                 continue
             with self._database.read() as rows:
@@ -56,10 +55,11 @@ class SessionStore:
         return None
 
     def end(self, session: BrowserSession) -> None:
-        """End a session, and forget those whose cookies are too old by now."""
+        """End a session, and delete those whose cookies have expired."""
+        oldest = now() - timedelta(seconds=self._max_age_s)
         with self._database.write() as rows:
             rows.merge(EndedSession(id=session.id, ended_at=now()))
-            rows.execute(delete(EndedSession).where(EndedSession.ended_at < now() - timedelta(seconds=MAX_AGE_S)))
+            rows.execute(delete(EndedSession).where(EndedSession.ended_at < oldest))
 
 
 def _serializer(token: str) -> URLSafeTimedSerializer:

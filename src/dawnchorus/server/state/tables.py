@@ -184,10 +184,10 @@ class Review(Base):
     __tablename__ = "reviews"
 
     detection: Mapped[int] = mapped_column(ForeignKey("detections.id", ondelete="CASCADE"), primary_key=True)
-    verdict: Mapped[str] = mapped_column(String(8))
-    """"right", "wrong" or "other"."""
+    verdict: Mapped[str] = mapped_column(String(16))
+    """"correct", "incorrect" or "relabeled"."""
     scientific_name: Mapped[str | None] = mapped_column(String(255))
-    """The correct species, for "other"."""
+    """The correct species, for "relabeled"."""
     common_name: Mapped[str | None] = mapped_column(String(255))
     at: Mapped[datetime] = mapped_column(default=now)
     recording: Mapped[str] = mapped_column(String(64), server_default="", index=True)
@@ -258,7 +258,7 @@ class ModelActivation(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     bundle_id: Mapped[str] = mapped_column(ForeignKey("models.bundle_id"))
-    why: Mapped[str] = mapped_column(String(255))
+    reason: Mapped[str] = mapped_column(String(255))
     at: Mapped[datetime] = mapped_column(default=now)
 
 

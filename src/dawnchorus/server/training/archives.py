@@ -35,7 +35,7 @@ def unpack(path: Path, folder: Path, *, max_bytes: int, limits: ZipLimits) -> in
     """Unpack a zip of at most `max_bytes` into a folder, and return the number of bytes.
 
     Raises:
-        InputError: it is no zip, or a member is a link, is there twice, or has a name outside of the zip.
+        InputError: it is not a zip, or a member is a link, is there twice, or has a name outside of the zip.
         UploadTooLargeError: it has too many members, or unpacks to more than `max_bytes`.
     """
     try:

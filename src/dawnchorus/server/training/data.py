@@ -44,7 +44,7 @@ LOG = logging.getLogger(__name__)
 CLIP_RATE_HZ = 48_000
 """Sample rate of clips that are cut out of recordings; most models need no more."""
 
-Verdict = Literal["right", "wrong", "other"]
+Verdict = Literal["correct", "incorrect", "relabeled"]
 
 MAX_CLIP_S = 15.0
 """Maximum length of a clip; of a longer detection, the middle is cut out."""
@@ -233,10 +233,10 @@ class TrainingData:
         Raises:
             NotFoundError: there is no such detection.
             UnknownClassError: `species` is neither one of `labels` nor has training data, and `new_class` is False.
-            InputError: "other" without a species, or another verdict with one.
+            InputError: "relabeled" without a species, or another verdict with one.
         """
-        if (verdict == "other") != bool(species):
-            raise InputError("expected a species where the verdict is 'other', and only there.")
+        if (verdict == "relabeled") != bool(species):
+            raise InputError("expected a species where the verdict is 'relabeled', and only there.")
         other = None
         if species is not None:
             other = resolve_class(parse_species(species), self._known_classes(labels), is_new=new_class)
@@ -255,9 +255,9 @@ class TrainingData:
             name=f"{recording.name[:200]} {row.start_s:.1f} s",
             duration_s=min(row.end_s - row.start_s, MAX_CLIP_S),
             rate_hz=CLIP_RATE_HZ,
-            scientific_name=None if verdict == "wrong" else label.scientific_name,
-            common_name=None if verdict == "wrong" else label.common_name,
-            absent=None if verdict == "right" else row.scientific_name,
+            scientific_name=None if verdict == "incorrect" else label.scientific_name,
+            common_name=None if verdict == "incorrect" else label.common_name,
+            absent=None if verdict == "correct" else row.scientific_name,
             group=row.recording,
             source="review",
             detection=row.id,

@@ -27,7 +27,7 @@ NO_SPECIES = (
 
 
 def parse_species(text: str) -> Label:
-    """Return the label of a name that somebody gave in a field; all of it is the name of one class.
+    """Parse the name of one class given in a form field.
 
     Raises:
         InputError: it is no name of a species, or says that one is absent.

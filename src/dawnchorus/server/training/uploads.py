@@ -45,22 +45,22 @@ class Upload:
 
     @property
     def base_name(self) -> str:
-        """Name without folders."""
+        """File name without folders."""
         return PurePosixPath(self.name).name
 
     @property
     def stem(self) -> str:
-        """Name without folders and without its ending."""
+        """File name without folders and suffix."""
         return PurePosixPath(self.name).stem
 
     @property
     def suffix(self) -> str:
-        """Ending of the name, in lower case."""
+        """Suffix of the file name, in lower case."""
         return PurePosixPath(self.name.lower()).suffix
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """Folders in the name, the outer first."""
+        """Folders in the file name, outermost first."""
         return PurePosixPath(self.name).parts[:-1]
 
     @property
@@ -107,7 +107,7 @@ class UploadedFiles:
 def unpack_files(
     files: Sequence[tuple[str, Path]], tree: Path, *, label: Label | None, limits: ZipLimits, max_bytes: int
 ) -> UploadedFiles:
-    """Move the files of a form, which `label` is of, into `tree`, and unpack its zips, of `max_bytes` in all.
+    """Move uploaded files into `tree`, and unpack zips of at most `max_bytes` in total.
 
     With a csv, whose paths begin in `tree`, files lie there under their names; else each lies in a folder of its own,
     because two files of one name are two recordings.
@@ -230,7 +230,7 @@ def _label_by_table(files: UploadedFiles, table: Upload) -> LabeledFiles:
     """Return the recordings that a csv names, and its other names with the reason.
 
     Raises:
-        InputError: it is no table of recordings and species.
+        InputError: it is not a table of recordings and species.
     """
     try:
         # Paths in it may begin in its own folder, or in one above it.

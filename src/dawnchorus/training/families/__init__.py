@@ -1,4 +1,4 @@
-"""The families by name."""
+"""The model families by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""95 acoustic features of a clip into a multilayer perceptron."""
+"""Multi-layer perceptron on 95 acoustic features."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dawnchorus.training.families.base import Context, Family, FamilyConfig, Net
 
 
 class AcousticMlpConfig(FamilyConfig):
-    """Layers and the dropout behind each."""
+    """Hidden layers, each followed by dropout."""
 
     rate_hz: Literal[22_050] = RATE_HZ  # type: ignore[assignment]
     window_s: float = 5.0
@@ -28,7 +28,7 @@ class AcousticMlpConfig(FamilyConfig):
 
 
 class AcousticMlp(Network):
-    """The network."""
+    """Multi-layer perceptron on acoustic features."""
 
     mean: Tensor
     scale: Tensor

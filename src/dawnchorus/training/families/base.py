@@ -33,7 +33,7 @@ class FamilyConfig(Config):
 
 
 class Network(nn.Module, ABC):
-    """Waveforms [batch, samples] -> logits [batch, classes] and embeddings [batch, dim].
+    """Module from waveforms [batch, samples] to logits [batch, classes] and embeddings [batch, dim].
 
     `features` is the front end, `classify` the rest; augmentation of spectrograms goes between the two.
     """
@@ -53,7 +53,7 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def features(self, waveform: Tensor) -> Tensor:
-        """Compute the front end's result of waveforms [batch, samples]."""
+        """Compute the front end's features of waveforms [batch, samples]."""
 
     @abstractmethod
     def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,17 +65,17 @@ class Network(nn.Module, ABC):
         return logits[:, : self.n_outputs], embeddings
 
     def prepare(self, features: Tensor) -> None:
-        """Look at features [clips, ...] before training begins, of all its clips or of many: means, scales."""
+        """Fit normalization statistics on features [clips, ...] before training."""
 
     def export(self, *, window_samples: int) -> onnx.ModelProto:
-        """Return the whole network as a bundle's graph."""
+        """Export the network as a bundle's graph."""
         return export_onnx(self, torch.zeros(2, window_samples), "waveform", outputs=("logits", "embeddings"))
 
 
 def export_onnx(
     network: nn.Module, example: Tensor, name: str, *, outputs: tuple[str, ...], opset: int = 17
 ) -> onnx.ModelProto:
-    """Return a network of one input as ONNX, for batches of any size."""
+    """Export a network with one input to ONNX, for any batch size."""
     axes = {each: {0: "batch"} for each in (name, *outputs)}
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         # It still is the exporter that keeps shapes free of guards; torch announces its successor on every call.
@@ -96,29 +96,29 @@ def export_onnx(
 
 @dataclass(frozen=True)
 class Context:
-    """Inputs for building a network besides its configuration."""
+    """Inputs for building a network, in addition to its configuration."""
 
     classes: tuple[str, ...]
-    """Names of what is learned; the bundle's classes come first, in the order of its outputs."""
+    """Names of the classes in training; the bundle's classes come first, in the order of its outputs."""
     store: ModelStore
     """The store of built-in models and pretrained weights."""
     n_auxiliary: int = 0
-    """The last so many classes are learned, and no outputs of the bundle."""
+    """Number of auxiliary classes, which come last and are not outputs of the bundle."""
 
     @property
     def n_classes(self) -> int:
-        """The number of classes that are learned."""
+        """Number of classes in training."""
         return len(self.classes)
 
     @property
     def n_outputs(self) -> int:
-        """The number of the bundle's classes."""
+        """Number of the bundle's classes."""
         return len(self.classes) - self.n_auxiliary
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Weights that a network begins with."""
+    """Pretrained weights of a network."""
 
     license: str
     """SPDX identifier, or "unknown"."""
@@ -130,7 +130,7 @@ C = TypeVar("C", bound=FamilyConfig)
 
 @dataclass(frozen=True)
 class Family(Generic[C]):
-    """A kind of network by name, with its configuration and how it is built."""
+    """A model family by name, with its configuration and network class."""
 
     name: str
     summary: str
@@ -141,4 +141,4 @@ class Family(Generic[C]):
     base_bundle: Callable[[C], str | None] = lambda _config: None
     """The bundle that the network is built on, whose licence the new one inherits."""
     pretrained: Callable[[C], Pretrained | None] = lambda _config: None
-    """Weights of others that it begins with."""
+    """Pretrained weights; None without any."""

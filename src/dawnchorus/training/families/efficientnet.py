@@ -1,4 +1,4 @@
-"""Any backbone of timm, made for images, on mel spectrograms."""
+"""EfficientNet and other timm backbones on mel spectrograms."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MIN_KNOWN = 0.8
 
 
 class EfficientNetConfig(FamilyConfig):
-    """A backbone and how its maps become one vector."""
+    """Backbone, and pooling of its feature maps."""
 
     rate_hz: int = 32_000
     window_s: float = 5.0
@@ -31,16 +31,16 @@ class EfficientNetConfig(FamilyConfig):
     weights: str | None = "imagenet"
     """"imagenet" (of EfficientNet-Lite0 from a package, of others from timm's hub), a file, or None: at random."""
     pooling: Literal["average", "attention", "bands"] = "average"
-    """"attention" weighs each moment by class, as for sound event detection (Kong et al., 2020); "bands" keeps low and
-    high frequencies apart and sees two depths of the backbone."""
+    """"attention" weights frames by class, as in sound event detection (Kong et al., 2020); "bands" keeps the
+    frequency axis and uses two levels of the backbone."""
     freeze: int = Field(default=0, ge=0)
-    """Number of the backbone's first stages that stay as they are, unless they begin at random."""
+    """Number of the backbone's first stages that are frozen, if they are pretrained."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
     drop_path: float = Field(default=0.0, ge=0, lt=1)
 
 
 class EfficientNet(Network):
-    """The network."""
+    """EfficientNet from timm on mel spectrograms."""
 
     def __init__(self, config: EfficientNetConfig, context: Context, backbone: nn.Module) -> None:
         super().__init__(context)
@@ -77,7 +77,7 @@ class EfficientNet(Network):
 
 
 class BandsEfficientNet(EfficientNet):
-    """With a head that knows at which frequencies things are."""
+    """EfficientNet whose head keeps the frequency axis."""
 
     N_BANDS = (4, 2)
 

@@ -1,4 +1,4 @@
-"""A small head on the frozen embeddings of any bundle that has them; one graph in the end.
+"""A small head on the frozen embeddings of a bundle, exported as one graph.
 
 Where the backbone has a linear classifier of its own and knows some of the classes, the head begins with what the
 backbone says of them and learns the rest: a few recordings then do not have to teach what it knows already.
@@ -33,7 +33,7 @@ Units = Annotated[int, Field(ge=1)]
 
 
 class EmbeddingHeadConfig(FamilyConfig):
-    """The backbone, and the layers behind it."""
+    """Backbone, and layers of the head."""
 
     backbone: str = DEFAULT_MODEL
     """A built-in model, or a bundle's folder."""
@@ -71,7 +71,7 @@ class _Framing(nn.Module):
 
 
 class EmbeddingHead(Network):
-    """The backbone, run by its own runtime, and the head, which alone is trained."""
+    """Frozen backbone, run by its inference runtime, and a trainable head."""
 
     def __init__(self, config: EmbeddingHeadConfig, context: Context) -> None:
         super().__init__(context)
@@ -85,7 +85,7 @@ class EmbeddingHead(Network):
         self._sessions = threading.local()
 
     def features(self, waveform: Tensor) -> Tensor:
-        """Compute the backbone's embeddings [batch * frames, dim]; each thread has a session of its own."""
+        """Compute the backbone's embeddings [batch * frames, dim]; each thread has its own session."""
         if not hasattr(self._sessions, "own"):
             self._sessions.own = open_session(self.bundle)
         session: Session = self._sessions.own
@@ -143,7 +143,7 @@ def _build_head(config: EmbeddingHeadConfig, bundle: Bundle, classes: tuple[str,
 
 
 def last_layer(bundle: Bundle) -> LinearLayer | None:
-    """Return the layer from embeddings to logits; None without one.
+    """Return the backbone's layer from embeddings to logits; None if it has none.
 
     Every matrix of the graph that has this shape is tried on sound.
     """

@@ -1,4 +1,4 @@
-"""Heads on frozen embeddings: what is learned is added to what the backbone's own last layer says."""
+"""Heads on frozen embeddings, added to the logits of the backbone's own classifier."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IMPROBABLE = -4.0
 """The logit of a class of which nothing is known."""
 
 MANY = 50
-"""The mean of so many classes says what is common to all of them, and that is: no."""
+"""Minimum number of classes whose mean logit represents an unknown class."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class LinearLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class Pooling:
-    """Reduction of the embeddings of a window's frames to one vector."""
+    """Pooling of the embeddings of a window's frames."""
 
     n_frames: int
     n_dim: int
@@ -40,17 +40,17 @@ class Pooling:
 
     @property
     def n_pooled(self) -> int:
-        """The length of the vector."""
+        """Length of the pooled embedding."""
         return 2 * self.n_dim if self.has_max else self.n_dim
 
     def pool(self, each: Tensor) -> Tensor:
-        """Return [batch, n_pooled] from embeddings [batch, frames, dim]."""
+        """Pool embeddings [batch, frames, dim] to [batch, n_pooled]."""
         mean = each[:, 0] if self.n_frames == 1 else each.mean(1)
         return torch.cat([mean, each.amax(1)], dim=1) if self.has_max else mean
 
 
 class Head(nn.Module, ABC):
-    """Embeddings [batch * frames, dim] -> logits and pooled embeddings.
+    """Module from embeddings [batch * frames, dim] to logits and pooled embeddings.
 
     `own` is the layer of the backbone's own classifier for the head's classes.
     """
@@ -78,21 +78,21 @@ class Head(nn.Module, ABC):
         each = embeddings.reshape(-1, self.pooling.n_frames, self.pooling.n_dim)
         own = (each @ self.own_weight + self.own_bias).amax(1) * self.trust.exp()
         pooled = self.pooling.pool(each)
-        learned = self.last(self.layers((pooled - self.mean) * self.scale))
-        return learned + own, pooled
+        logits = self.last(self.layers((pooled - self.mean) * self.scale))
+        return logits + own, pooled
 
     @abstractmethod
     def prepare(self, features: Tensor) -> None:
-        """Look at features [clips, frames, dim] before training begins: see `Network.prepare`."""
+        """Fit statistics on features [clips, frames, dim]; see `Network.prepare`."""
 
-    def _begin_at_nothing(self) -> None:
+    def _zero_last_layer(self) -> None:
         """Set the last layer to zero: what is learned is added to what the backbone says."""
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)
 
 
 class ResidualHead(Head):
-    """Layers on normalized embeddings, and the backbone's own scores of the classes that it knows."""
+    """Layers on normalized embeddings, added to the backbone's own logits of known classes."""
 
     def __init__(
         self,
@@ -106,10 +106,10 @@ class ResidualHead(Head):
         start = LinearLayer(torch.zeros(pooling.n_dim, len(outputs)), torch.zeros(len(outputs)))
         super().__init__(pooling, _copy_known(start, own, outputs), hidden=hidden, dropout=dropout)
         if bool(self.own_weight.any()):
-            self._begin_at_nothing()
+            self._zero_last_layer()
 
     def prepare(self, features: Tensor) -> None:
-        """Take the scale of the embeddings, and the level of unknown classes from those that are known."""
+        """Fit the embeddings' scale, and the bias of classes that the backbone does not know."""
         own = (features @ self.own_weight + self.own_bias).mean((0, 1))
         is_known = self.own_weight.any(0)
         if is_known.any():
@@ -121,7 +121,7 @@ class ResidualHead(Head):
 
 
 class BackboneMeanHead(Head):
-    """One layer of small departures from the backbone's own scores, or the mean of all its classes."""
+    """Linear layer added to the backbone's own logits, or to the mean logit of all its classes."""
 
     def __init__(
         self, pooling: Pooling, own: LinearLayer | None, outputs: Sequence[int | None], *, dropout: float
@@ -134,10 +134,10 @@ class BackboneMeanHead(Head):
             bias += IMPROBABLE
         super().__init__(pooling, _copy_known(LinearLayer(weight, bias), own, outputs), hidden=(), dropout=dropout)
         self.trust.requires_grad = self.last.bias.requires_grad = False
-        self._begin_at_nothing()
+        self._zero_last_layer()
 
     def prepare(self, features: Tensor) -> None:
-        """Bring the embeddings to a mean length of `LENGTH`."""
+        """Scale the embeddings to a mean length of `LENGTH`."""
         self.scale.fill_(LENGTH / float(self(features)[1].norm(dim=1).mean()))
 
 

@@ -1,4 +1,4 @@
-"""A compact convolutional network over a mel front end of which everything is configuration, to study front ends."""
+"""A compact convolutional network on configurable mel spectrograms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dawnchorus.training.front_ends import MelConfig, MelFrontEnd
 
 
 class MelCnnConfig(FamilyConfig):
-    """Blocks of two 3 x 3 convolutions, each block half the size of the one before."""
+    """Blocks of two 3 x 3 convolutions, each halving the resolution."""
 
     rate_hz: int = 22_050
     window_s: float = 1.0
@@ -20,7 +20,7 @@ class MelCnnConfig(FamilyConfig):
 
 
 class MelCnn(Network):
-    """The network."""
+    """Convolutional network on mel spectrograms."""
 
     def __init__(self, config: MelCnnConfig, context: Context) -> None:
         super().__init__(context)

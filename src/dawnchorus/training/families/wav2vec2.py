@@ -1,4 +1,4 @@
-"""Wav2Vec2 of transformers on raw sound."""
+"""wav2vec 2.0 on raw audio."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dawnchorus.training.operators import declare_vision_operators
 
 
 class Wav2Vec2Config(FamilyConfig):
-    """Pretrained weights, or the sizes of a network that begins at random."""
+    """Pretrained weights, or layer sizes of a network trained from scratch."""
 
     rate_hz: Literal[16_000] = 16_000
     window_s: float = 5.0
@@ -36,7 +36,7 @@ class Wav2Vec2Config(FamilyConfig):
 
 
 class Wav2Vec2(Network):
-    """wav2vec 2.0; audio is normalized to mean 0 and deviation 1, as the published weights expect."""
+    """wav2vec 2.0; audio is normalized to mean 0 and variance 1, as in pretraining."""
 
     def __init__(
         self, config: Wav2Vec2Config, context: Context, body: nn.Module, *, random: frozenset[str] = frozenset()

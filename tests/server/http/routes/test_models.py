@@ -142,10 +142,10 @@ def test_what_is_no_server_of_ours_is_said(command: Command) -> None:
     threading.Thread(target=other.serve_forever, args=(0.01,), daemon=True).start()
     base = f"http://127.0.0.1:{other.server_port}"
     for server, code, message in (
-        (f"{base}/moved", 3, f"It redirects to {base}/elsewhere: give that server's address with --server"),
+        (f"{base}/moved", 3, f"It redirects to {base}/elsewhere: give that server's URL with --server"),
         (f"{base}/text", 3, "expected the reply of a Dawn Chorus server"),
         (base, 3, "expected the reply of a Dawn Chorus server"),
-        ("localhost:5000", 2, "expected an address such as http://127.0.0.1:5000"),
+        ("localhost:5000", 2, "expected a URL such as http://127.0.0.1:5000"),
         ("http://127.0.0.1:x", 3, "nonnumeric port"),
     ):
         run = command("models", "roll-back", "--server", server, DAWNCHORUS_TOKEN="x")

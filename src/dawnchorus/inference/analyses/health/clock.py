@@ -17,12 +17,13 @@ RESET_S = 180 * 86_400
 """A longer pause is a clock that was reset, or set for the first time."""
 
 MIN_INTERVALS, SCHEDULE_SHARE, MAX_OFF_SCHEDULE = 8, 0.75, 2
-"""A schedule is what this share of so many intervals keeps; more than two that do not keep it are part of it."""
+"""A schedule needs this many intervals, of which this share is equal; more outliers than the last number belong to
+the schedule."""
 
 
 @dataclass(frozen=True)
 class TimedRecording:
-    """Start and length of a recording."""
+    """Start and duration of a recording."""
 
     recording: str
     start_time: datetime
@@ -30,18 +31,18 @@ class TimedRecording:
 
     @property
     def start(self) -> datetime:
-        """Start in UTC where the zone is known, else by the recorder's clock; without a zone."""
+        """Start in UTC; without a zone, in the recorder's local time."""
         is_aware = self.start_time.tzinfo is not None
         return (self.start_time.astimezone(UTC) if is_aware else self.start_time).replace(tzinfo=None)
 
     @property
     def end(self) -> datetime:
-        """End, as `start`."""
+        """End; see `start`."""
         return self.start + timedelta(seconds=self.duration_s)
 
 
 def find_jumps(recordings: Sequence[TimedRecording]) -> list[str]:
-    """Return a phrase on each jump; the recordings are in the order of their names."""
+    """Return a phrase for each jump of the clock between recordings, which are ordered by name."""
     in_time = sorted(recordings, key=lambda recording: recording.start)
     return [*_steps_back(recordings), *_overlaps(in_time), *_resets(in_time), *_off_schedule(in_time)]
 

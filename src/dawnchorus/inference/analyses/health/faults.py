@@ -1,4 +1,4 @@
-"""Faults of one channel of a recording, in words, and the values from which on they are faults."""
+"""Faults of one channel of a recording, with descriptions and thresholds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind of fault: `describe` returns words for a row that has it, and None for others."""
+    """A kind of fault; `describe` returns its description for a row, or None."""
 
     name: str
     describe: Callable[[Row], str | None]
@@ -99,11 +99,11 @@ OK = "ok"
 
 
 def find_faults(row: Row) -> dict[str, str]:
-    """Return the faults of a row by name, in words; one without sound has no other."""
+    """Return descriptions of a row's faults by name; a row without sound has no other faults."""
     faults = {fault.name: words for fault in FAULTS if (words := fault.describe(row)) is not None}
     return {NO_SOUND.name: faults[NO_SOUND.name]} if NO_SOUND.name in faults else faults
 
 
 def verdict(words: list[str]) -> str:
-    """Return one sentence of all faults."""
+    """Join descriptions of faults to one sentence."""
     return "; ".join(words) or OK

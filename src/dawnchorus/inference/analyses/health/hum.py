@@ -1,4 +1,4 @@
-"""Mains hum: lines of 50 or 60 Hz and their multiples above their neighbours."""
+"""Mains hum: lines at 50 or 60 Hz and their multiples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAINS_HZ = (50, 60)
 N_HARMONICS = 6
 
 SUPPORT = 3
-"""A recording has hum if the fundamental stands out, or so many of its multiples do."""
+"""Number of harmonics that must stand out if the fundamental does not."""
 
 REDUCED_RATE_HZ = 2000
 """Rate at which spectra of one second are computed, with bins of one hertz."""
@@ -23,7 +23,7 @@ _NEIGHBOURS_HZ = (4, 12)
 
 
 class HumMeter:
-    """Mean spectrum of one channel up to 1 kHz, second by second."""
+    """Mean spectrum of one channel up to 1 kHz, updated second by second."""
 
     def __init__(self, sample_rate_hz: int) -> None:
         self._step = max(sample_rate_hz // REDUCED_RATE_HZ, 1)
@@ -42,7 +42,7 @@ class HumMeter:
         self._n_spectra += len(seconds)
 
     def measure(self) -> tuple[int, float]:
-        """Return the mains frequency whose lines stand out most, and by how many dB; NaN of less than 5 s."""
+        """Return the mains frequency with the strongest lines, and their level in dB; NaN for less than 5 s."""
         if self._n_spectra < MIN_SPECTRA:
             return MAINS_HZ[0], np.nan
         by_hz = {mains_hz: self._prominence_db(mains_hz) for mains_hz in MAINS_HZ}

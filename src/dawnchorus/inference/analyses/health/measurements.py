@@ -31,7 +31,7 @@ MIN_FLAT_LEVEL = 0.003
 
 
 class Health:
-    """Measurements of one recording, gathered block by block."""
+    """Measurements of one recording, updated block by block."""
 
     def __init__(self) -> None:
         self._channels: list[_Channel] = []
@@ -141,7 +141,7 @@ class _Extreme:
         self.n_flat = 0
 
     def add(self, cells: FloatArray, maxima: FloatArray) -> None:
-        """Add cells [n, samples] and the largest value of each."""
+        """Add cells [n, samples] and the maximum of each."""
         largest = float(maxima.max())
         if largest > self.value:
             self.value, self.n_flat = largest, 0
@@ -164,7 +164,7 @@ class _Runs:
         return self._n_true / max(self._n, 1)
 
     def add(self, flags: Flags) -> None:
-        """Add flags [cells]; a run may continue from block to block."""
+        """Add flags [cells]; a run may span several blocks."""
         if self._open or flags.any():
             self._add_runs(flags)
         self._n += len(flags)

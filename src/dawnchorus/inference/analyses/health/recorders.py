@@ -1,4 +1,4 @@
-"""Tables of a run: recordings with their verdicts, and recorders with theirs."""
+"""Tables of a run: recordings with their faults, and recorders with a verdict."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Recorder:
 
 
 def summarize(recordings: Iterable[AnalyzedRecording]) -> Tables:
-    """Return the table of recordings, one row per channel, and that of `recorders`."""
+    """Return the tables of recordings (one row per channel) and of recorders."""
     recorders: dict[str, _Recorder] = {}
     rows: list[Row] = []
     for recording in recordings:

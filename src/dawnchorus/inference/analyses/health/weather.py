@@ -1,4 +1,4 @@
-"""Minutes with rain or wind, by rules that were set on real recordings (docs/ANALYSES.md has their hits and misses)."""
+"""Detection of rain and wind by minute, with rules tuned on real recordings (docs/ANALYSES.md)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MIN_SPECTRA = 8
 WIND_HZ = (20, 250)
 
 RAIN_HZ, N_BANDS = (600, 8000), 10
-"""Rain is looked for in so many bands of equal width in octaves; less where the rate is lower."""
+"""Range and number of bands, of equal width in octaves, for rain; fewer at a lower sample rate."""
 
 MIN_RATE_HZ = 8000
 """Recordings of less are not judged."""
@@ -33,7 +33,7 @@ WIND_MIN_DBFS, WIND_MIN_SWING_DB = -50.0, 18.0
 
 
 class WeatherMeter:
-    """Band levels of one channel in a minute, from a few short spectra a second."""
+    """Band levels of one channel over a minute, from a few short spectra per second."""
 
     def __init__(self, sample_rate_hz: int) -> None:
         self._starts = sample_rate_hz * np.arange(SPECTRA_PER_S) // SPECTRA_PER_S
@@ -62,7 +62,7 @@ class WeatherMeter:
         self._fourth_powers += float(np.vdot(squares, squares))
 
     def end_minute(self) -> tuple[bool, bool] | None:
-        """Return True for rain, and for wind, and begin the next minute; None where there is too little to judge."""
+        """Return whether there was rain and wind, and start the next minute; None if there are too few samples."""
         powers = np.concatenate(self._powers) if self._powers else np.empty((0, 1))
         kurtosis = self._n_differences * self._fourth_powers / max(self._squares**2, 1e-30)
         self._powers, self._n_differences, self._squares, self._fourth_powers = [], 0, 0.0, 0.0

@@ -245,7 +245,7 @@ def enqueue(service: Service, path: Path, name: str, options: Options, site: str
 
     Raises:
         BusyError: the queue is full.
-        OutputError: there is no space.
+        OutputError: no space on the disk.
     """
     with service.files.keep(path) as (session, sha256):
         parameters = {"sha256": sha256, "name": name, "options": asdict(options), "site": site}

@@ -35,7 +35,7 @@ def models(service: ServiceDependency) -> dict[str, Any]:
     """Return all models and the history of activations."""
     active = service.pool.bundle.id
     history = [
-        {"bundle_id": row.bundle_id, "at": row.at.isoformat(timespec="milliseconds"), "why": row.why}
+        {"bundle_id": row.bundle_id, "at": row.at.isoformat(timespec="milliseconds"), "reason": row.reason}
         for row, _ in service.catalog.list_activations()
     ]
     return {

@@ -25,7 +25,6 @@ from dawnchorus.server.listing import (
     find_detections,
 )
 from dawnchorus.server.settings import Role
-from dawnchorus.server.state.sessions import MAX_AGE_S
 
 N_QUEUE = 24
 
@@ -172,7 +171,8 @@ async def log_in(request: Request) -> Response:
         return render_page("login.html", request, error="The token is not valid.", status=401)
     reply = redirect(request, "/")
     is_secure = request.url.scheme == "https"
-    reply.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=is_secure, max_age=MAX_AGE_S)
+    max_age_s = request.app.state.service.settings.limits.session_max_age_s
+    reply.set_cookie(COOKIE, cookie, httponly=True, samesite="strict", secure=is_secure, max_age=max_age_s)
     return reply
 
 

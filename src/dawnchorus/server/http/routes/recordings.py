@@ -283,12 +283,12 @@ class ReviewRequest(BaseModel):
     """A person's review of a detection."""
 
     model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"verdict": "other", "species": "Parus major_Great Tit"}]}
+        extra="forbid", json_schema_extra={"examples": [{"verdict": "relabeled", "species": "Parus major_Great Tit"}]}
     )
 
     verdict: Verdict
     species: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    """The correct species, if the verdict is "other"."""
+    """The correct species, if the verdict is "relabeled"."""
     new_class: bool = False
     """True to add a new class, if no class has the name in `species`."""
 

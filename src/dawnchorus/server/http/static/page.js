@@ -77,12 +77,12 @@ document.addEventListener("focusin", async event => {
 async function review(form, verdict) {
   const status = form.querySelector("[data-status]"), { species: input, new_class: consent } = form.elements;
   const pressed = form.querySelector(`[value=${verdict}]`), id = Number(form.dataset.review);
-  if (verdict === "other" && !input.value.trim()) { input.focus(); return; }
+  if (verdict === "relabeled" && !input.value.trim()) { input.focus(); return; }
   try {
     const path = `/api/v1/detections/${id}/review`;
-    const isUndone = verdict !== "other" && pressed.getAttribute("aria-pressed") === "true";
+    const isUndone = verdict !== "relabeled" && pressed.getAttribute("aria-pressed") === "true";
     if (isUndone) await request("DELETE", path);
-    else await request("PUT", path, verdict === "other" ? { verdict, species: input.value.trim(), new_class: consent.checked } : { verdict });
+    else await request("PUT", path, verdict === "relabeled" ? { verdict, species: input.value.trim(), new_class: consent.checked } : { verdict });
     showClassQuestion(form, false);
     for (const button of all("button", form)) button.setAttribute("aria-pressed", String(!isUndone && button === pressed));
     status.textContent = isUndone ? "deleted" : "saved";
@@ -101,7 +101,7 @@ function showClassQuestion(form, isVisible) {
 
 for (const form of all("[data-review]")) {
   form.elements.species.addEventListener("input", () => showClassQuestion(form, false));
-  form.addEventListener("submit", event => { event.preventDefault(); review(form, "other"); });
+  form.addEventListener("submit", event => { event.preventDefault(); review(form, "relabeled"); });
   for (const button of all("button[type=button]", form)) button.addEventListener("click", () => review(form, button.value));
 }
 
@@ -118,7 +118,7 @@ for (const queue of all("[data-queue]")) {
     if (event.key === "j") go(1);
     else if (event.key === "k") go(-1);
     else if (here >= 0 && event.key === " ") { event.preventDefault(); const a = cards[here].querySelector("audio"); if (a.paused) a.play(); else a.pause(); }
-    else if (here >= 0 && (event.key === "y" || event.key === "n")) review(cards[here].querySelector("form"), event.key === "y" ? "right" : "wrong").then(() => go(1));
+    else if (here >= 0 && (event.key === "y" || event.key === "n")) review(cards[here].querySelector("form"), event.key === "y" ? "correct" : "incorrect").then(() => go(1));
   });
 }
 

@@ -78,7 +78,7 @@ function drawLines() {
 }
 
 function describe(detection) {
-  const answer = { right: "correct", wrong: "incorrect", other: `not this species: ${detection.review?.common_name ?? "another"}` };
+  const answer = { correct: "correct", incorrect: "incorrect", relabeled: `not this species: ${detection.review?.common_name ?? "another"}` };
   const reviewed = detection.review ? answer[detection.review.verdict] : "unreviewed";
   return `${detection.common_name}, ${view.label(detection.start_s)} to ${view.label(detection.end_s)}, score ${detection.score.toFixed(2)}, ${reviewed}`;
 }
@@ -186,7 +186,7 @@ function setUpEvents() {
   });
   const named = Object.fromEntries(Object.entries(keys).map(([key, name]) => [key, actions[name]]));
   watchKeys({
-    ...named, y: () => answer("right"), n: () => answer("wrong"), e: () => form.elements.species.focus(),
+    ...named, y: () => answer("correct"), n: () => answer("incorrect"), e: () => form.elements.species.focus(),
     "/": () => { document.querySelector("[data-filters]").open = true; document.querySelector("[data-filters] [name=species]").focus(); }, "[": () => brighten(-0.1), "]": () => brighten(0.1),
   }, controls.keys, part("help"));
   form.addEventListener("reviewed", event => {

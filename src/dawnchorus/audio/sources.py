@@ -1,4 +1,4 @@
-"""Sound from anywhere as a file: paths as they are; open files, bytes and arrays as a temporary one."""
+"""Audio of any kind as a file: paths as they are; open files, bytes and arrays as a temporary file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import soundfile
 from dawnchorus.arrays import as_frames
 from dawnchorus.errors import InputError, OutputError
 
-Sound = str | os.PathLike[str] | bytes | BinaryIO | tuple[npt.ArrayLike, int]
+AudioSource = str | os.PathLike[str] | bytes | BinaryIO | tuple[npt.ArrayLike, int]
 """A path, a sound file's bytes, an open sound file, or samples [frames] or [frames, channels] with their rate in Hz."""
 
 ARRAY_NAME = "samples.wav"
@@ -25,8 +25,8 @@ BYTES_NAME = "recording"
 
 
 @dataclass(frozen=True)
-class SoundFile:
-    """A sound as a file, which may be a temporary one."""
+class AudioFile:
+    """An audio file, which may be temporary."""
 
     path: Path
     name: str
@@ -36,49 +36,49 @@ class SoundFile:
 
 
 def is_in_memory(value: object) -> TypeGuard[bytes | BinaryIO | tuple[npt.ArrayLike, int]]:
-    """Return True for one sound that is not a path; False for a path, a list of paths and anything else."""
+    """Return True for bytes, open files and samples; False for paths and anything else."""
     is_samples = isinstance(value, tuple) and len(value) == 2 and not isinstance(value[1], str | os.PathLike)
     return is_samples or isinstance(value, bytes) or hasattr(value, "read")
 
 
 @contextmanager
-def open_sound(sound: Sound) -> Iterator[SoundFile]:
-    """Yield the sound as a file, which is there during the block.
+def open_audio(source: AudioSource) -> Iterator[AudioFile]:
+    """Yield the audio as a file, which exists during the block.
 
     Raises:
-        InputError: no sound, samples of another shape or type, or a rate that is no positive number.
+        InputError: no audio, samples of another shape or type, or a rate that is not a positive number.
         OutputError: no space for the temporary file.
     """
-    if isinstance(sound, str | os.PathLike):
-        yield SoundFile(Path(sound), os.fspath(sound))
+    if isinstance(source, str | os.PathLike):
+        yield AudioFile(Path(source), os.fspath(source))
         return
     with tempfile.TemporaryDirectory(prefix="dawnchorus-") as folder:
-        if isinstance(sound, tuple):
+        if isinstance(source, tuple):
             path = Path(folder, ARRAY_NAME)
-            _write_samples(path, *sound)
-            yield SoundFile(path, ARRAY_NAME, is_trusted=True)
+            _write_samples(path, *source)
+            yield AudioFile(path, ARRAY_NAME, is_trusted=True)
         else:
-            path = Path(folder, PurePath(_name(sound)).name or BYTES_NAME)
-            _copy(sound, path)
-            yield SoundFile(path, _name(sound))
+            path = Path(folder, PurePath(_name(source)).name or BYTES_NAME)
+            _copy(source, path)
+            yield AudioFile(path, _name(source))
 
 
-def _name(sound: bytes | BinaryIO) -> str:
-    name = getattr(sound, "name", BYTES_NAME)
+def _name(source: bytes | BinaryIO) -> str:
+    name = getattr(source, "name", BYTES_NAME)
     return name if isinstance(name, str) else BYTES_NAME
 
 
-def _copy(sound: bytes | BinaryIO, path: Path) -> None:
-    if not isinstance(sound, bytes) and not hasattr(sound, "read"):
+def _copy(source: bytes | BinaryIO, path: Path) -> None:
+    if not isinstance(source, bytes) and not hasattr(source, "read"):
         raise InputError(
-            f"sound: expected a path, bytes, an open file, or samples with their rate, got {type(sound).__name__}."
+            f"audio: expected a path, bytes, an open file, or samples with their rate, got {type(source).__name__}."
         )
     try:
         with path.open("wb") as stream:
-            if isinstance(sound, bytes):
-                stream.write(sound)
+            if isinstance(source, bytes):
+                stream.write(source)
             else:
-                shutil.copyfileobj(sound, stream)
+                shutil.copyfileobj(source, stream)
     except OSError as error:
         raise _no_space(path, error) from error
 

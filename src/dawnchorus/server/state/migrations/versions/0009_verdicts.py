@@ -1,0 +1,36 @@
+"""Verdicts of reviews, and the reason of an activation, by plain names."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0009"
+down_revision = "0008"
+
+VERDICTS = {"right": "correct", "wrong": "incorrect", "other": "relabeled"}
+
+
+def upgrade() -> None:
+    """Upgrade to this revision."""
+    _set_verdict_length(16, was=8)
+    _rename_verdicts(VERDICTS)
+    op.execute("ALTER TABLE model_activations RENAME COLUMN why TO reason")
+
+
+def downgrade() -> None:
+    """Downgrade from this revision."""
+    op.execute("ALTER TABLE model_activations RENAME COLUMN reason TO why")
+    _rename_verdicts({new: old for old, new in VERDICTS.items()})
+    _set_verdict_length(8, was=16)
+
+
+def _set_verdict_length(length: int, *, was: int) -> None:
+    with op.batch_alter_table("reviews") as reviews:
+        reviews.alter_column("verdict", existing_type=sa.String(was), type_=sa.String(length), existing_nullable=False)
+
+
+def _rename_verdicts(names: dict[str, str]) -> None:
+    reviews = sa.table("reviews", sa.column("verdict"))
+    for old, new in names.items():
+        op.execute(reviews.update().where(reviews.c.verdict == old).values(verdict=new))
