@@ -22,8 +22,8 @@ from dawnchorus.identification import Options
 from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
+from dawnchorus.server.cost_estimate import FIRST_COST_S, LEAST_BYTES
 from dawnchorus.server.http.auth import RateLimiter
-from dawnchorus.server.scheduling import FIRST_COST_S, LEAST_BYTES
 from dawnchorus.server.settings import Settings
 
 Replies = Counter[tuple[int, bool]]
