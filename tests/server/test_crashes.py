@@ -88,6 +88,23 @@ def test_decoder_crash_fails_one_request_and_quarantines_file(level_bundle: Bund
 
 
 @pytest.mark.ops
+def test_killed_decoder_costs_one_spectrogram(level_bundle: Bundle, tmp_path: Path) -> None:
+    sound = np.random.default_rng(1).normal(0, 0.1, 590 * 16_000).astype(np.float32)
+    soundfile.write(tmp_path / "long.flac", sound, 16_000)
+    with running(Settings(data=tmp_path / "server", model=level_bundle.folder)) as client:
+        files = {"audio": ("long.flac", (tmp_path / "long.flac").read_bytes())}
+        reply = client.post("/api/v1/identify", data={"store": "yes"}, files=files)
+        assert reply.status_code == 200, reply.text
+        (stored,) = client.get("/api/v1/recordings").json()["recordings"]
+        spectrogram = f"/api/v1/recordings/{stored['sha256']}/spectrogram"
+        with killing_decoders(psutil.Process()):
+            reply = client.get(spectrogram)
+        assert (reply.status_code, "the decoder crashed on this file" in reply.text) == (422, True), reply.text
+        assert str(tmp_path) not in reply.text
+        assert client.get(spectrogram).status_code == 200
+
+
+@pytest.mark.ops
 def test_decoders_are_bounded_under_requests_of_every_kind(level_bundle: Bundle, tmp_path: Path) -> None:
     level = np.linspace(0.1, 0.9, 60).repeat(16_000).astype(np.float32)
     soundfile.write(tmp_path / "minute.wav", level, 16_000, subtype="FLOAT")
