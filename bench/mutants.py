@@ -46,9 +46,11 @@ MODULES = (
     "server/state/*.py",
 )
 
+ACROSS = ("tests/e2e/test_bad_recordings.py", "tests/e2e/test_channels.py", "tests/e2e/test_speech.py")
+
 MIRRORS = {
-    "audio": ("tests/audio", "tests/identification"),
-    "inference": ("tests/inference", "tests/identification"),
+    "audio": ("tests/audio", "tests/identification", *ACROSS),
+    "inference": ("tests/inference", "tests/identification", *ACROSS),
     "server": ("tests/server/state/test_database.py", "tests/server/state/test_job_queue.py"),
 }
 """Tests that reach a package by way of child processes, whose coverage is lost when they are killed."""
@@ -61,7 +63,12 @@ SLOW_TO_IMPORT = (
     "tests/contracts/test_families.py",
     "tests/evaluation/test_data_quality",
     "tests/evaluation/test_quantization",
-    "tests/server/test_abuse.py",
+    "tests/e2e/test_gpu.py",
+    "tests/e2e/test_keras_page.py",
+    "tests/e2e/test_one_species.py",
+    "tests/cli/test_train.py",
+    "tests/cli/test_retrain.py",
+    "tests/server/http/test_app.py",
 )
 """Tests that take seconds before they begin; for faults in the training code, which is not among `MODULES`."""
 

@@ -14,7 +14,7 @@ from tests.fixtures.commands import command, program
 from tests.fixtures.decoders import OWN, sharing_decoders
 from tests.fixtures.examples import installed_examples
 from tests.fixtures.models import band_bundle, birdnet, level_bundle, shared_yamnet, store
-from tests.fixtures.recordings import dawn, shared_audio, voice
+from tests.fixtures.recordings import dawn, shared_audio, spoken, voice
 from tests.fixtures.training import birds, run_training, tiny
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "run_training",
     "shared_audio",
     "shared_yamnet",
+    "spoken",
     "store",
     "tiny",
     "voice",
@@ -50,6 +51,10 @@ NEEDS_TORCH = (
     "tests/evaluation/test_data_quality",
     "tests/evaluation/test_quantization",
     "tests/e2e/test_notebooks.py",
+    "tests/e2e/test_gpu.py",
+    "tests/e2e/test_keras_page.py",
+    "tests/cli/test_train.py",
+    "tests/cli/test_retrain.py",
 )
 
 
@@ -61,9 +66,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     for item in items:
         group = item.nodeid.partition("::")[0]
-        if item.nodeid.startswith(NEEDS_TORCH):
+        fixtures = getattr(item, "fixturenames", ())
+        if item.nodeid.startswith(NEEDS_TORCH) or "run_training" in fixtures:
             group = "torch"
-        elif "installed_examples" in getattr(item, "fixturenames", ()):
+        elif "installed_examples" in fixtures:
             group = "examples"
         item.add_marker(pytest.mark.xdist_group(group))
 

@@ -15,6 +15,8 @@ install=("$UV" pip install --quiet --python .venv-lowest/bin/python)
   crowsetta httpx2 hypothesis pandas psutil pytest pytest-xdist scikit-learn
 # Old versions warn of what their newer ones do otherwise.
 .venv-lowest/bin/python -m pytest -q -m 'not ops' -n auto --dist loadgroup -o filterwarnings=default --disable-warnings \
-  tests/audio tests/data tests/metrics/test_classification.py tests/formats tests/identification tests/models tests/plotting \
-  tests/server/test_api.py tests/server/test_bounds.py tests/server/test_hosts.py tests/server/state/test_job_queue.py \
-  tests/server/http/routes/test_models.py tests/server/http/routes/test_pages.py tests/server/state/test_database.py tests/test_cores.py tests/test_privacy.py
+  tests/audio tests/data tests/metrics tests/formats tests/identification tests/models tests/plotting tests/reports tests/tables \
+  tests/cli/test_data.py tests/cli/test_identify.py tests/e2e/test_bad_recordings.py tests/e2e/test_channels.py tests/e2e/test_speech.py \
+  tests/server/http/test_auth.py tests/server/http/test_error_handlers.py tests/server/http/test_routes.py tests/server/http/test_uploads.py \
+  tests/server/http/routes/test_identify.py tests/server/http/routes/test_models.py tests/server/http/routes/test_pages.py \
+  tests/server/state tests/test_cores.py tests/test_privacy.py

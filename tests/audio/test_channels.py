@@ -16,10 +16,15 @@ from dawnchorus.errors import AudioDecodeError
 from dawnchorus.types import Channel, ChannelSource
 
 RATE = 16_000
+
 RANDOM = np.random.default_rng(17)
+
 SONG = tone(3000, seconds=4.0) * (np.arange(4 * RATE) // 2000 % 4 == 0)
+
 NOISE = RANDOM.normal(0, 0.1, 4 * RATE)
+
 HUM = np.convolve(RANDOM.normal(0, 0.1, 4 * RATE), np.exp(-np.arange(40) / 8), mode="same")
+
 DEAD = np.zeros(4 * RATE)
 
 
@@ -128,3 +133,22 @@ def test_a_short_recording_is_not_called_noise() -> None:
 def test_the_mean_of_three_is_numpys() -> None:
     block = np.column_stack([SONG, NOISE, HUM]).astype(np.float32)
     np.testing.assert_array_equal(mix_to_mono(block), block.mean(axis=1, dtype=np.float32))
+
+
+def frames(*values: float, n_channels: int = 1) -> np.ndarray:
+    return np.array(values, np.float32).reshape(-1, n_channels)
+
+
+@pytest.mark.parametrize("n_channels", [1, 2, 3, 9])
+def test_mono_equals_numpys_mean_to_the_last_bit(n_channels: int) -> None:
+    channels = np.random.default_rng(n_channels).normal(0, 1, (10_000, n_channels)).astype(np.float32)
+    channels[:100] *= 1e30
+    mono = mix_to_mono(channels)
+    assert mono.dtype == np.float32
+    np.testing.assert_array_equal(mono, channels.mean(axis=1, dtype=np.float32))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 1), (1, 3), (2, 3), (0, 2)])
+def test_blocks_of_few_frames_are_mixed_as_any_other(shape: tuple[int, int]) -> None:
+    frames = np.arange(shape[0] * shape[1], dtype=np.float32).reshape(shape)
+    np.testing.assert_array_equal(mix_to_mono(frames), frames.mean(axis=1, dtype=np.float32))

@@ -80,3 +80,14 @@ def test_a_folder_of_links_alone_is_refused_with_what_was_passed_over(tmp_path: 
     (tmp_path / "in" / "card").symlink_to(tmp_path)
     with pytest.raises(InputError, match=r"No recordings found .* Passed over: linked folders, .*: 1 \(as .*card\)"):
         find_recordings([tmp_path / "in"])
+
+
+def test_recordings_are_found_once_in_any_case_and_depth(tmp_path: Path) -> None:
+    for relative in ("b/c/x.WAV", "b/y.Flac", "a.mp3", ".hidden.wav", "notes.txt", ".git/z.wav"):
+        (tmp_path / relative).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / relative).touch()
+    (tmp_path / "loop").symlink_to(tmp_path)
+    paths = find_recordings([tmp_path, tmp_path / "a.mp3", str(tmp_path / "b" / "*.Flac")])
+    assert [str(p.relative_to(tmp_path)) for p in paths] == ["a.mp3", "b/y.Flac", "b/c/x.WAV"]
+    with pytest.raises(InputError, match="No recordings found"):
+        find_recordings([tmp_path / "b" / "c" / "*.mp3"])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from dawnchorus.audio import fingerprint as module
-from dawnchorus.audio.fingerprint import HASH, fingerprint, near_pairs
+from dawnchorus.audio.decode import read_mono
+from dawnchorus.audio.fingerprint import HASH, RATE_HZ, fingerprint, near_pairs
 
 
 def prints(hashes: list[int], frames: list[int]) -> np.ndarray:
@@ -155,3 +158,17 @@ def test_a_hash_of_more_than_200_positions_tells_nothing(n_more: int, is_copy: b
     frames = [1000 * (k + 1) for k in range(5 * n_more)]
     crowd = prints([1 + k // n_more for k in range(5 * n_more)], frames)
     assert near_pairs([own, own, crowd]) == ([(0, 1, 1.0)] if is_copy else [])
+
+
+@pytest.mark.ops
+def test_copies_of_real_recordings_are_distinguished_from_others(shared_audio: Path, tmp_path: Path) -> None:
+    paths = sorted(p for p in (shared_audio / "focal" / "Vireo_griseus").iterdir() if p.suffix != ".txt")[::2]
+    paths += sorted((shared_audio / "focal_longtail").rglob("*.mp3"))[::6]
+    prints = [fingerprint(read_mono(path, rate_hz=RATE_HZ)[0]) for path in paths]
+    assert near_pairs(prints) == [], "recordings of one species are no copies"
+    for k, path in enumerate(paths):
+        samples, rate_hz = read_mono(path)
+        copy = tmp_path / f"{k}.{('ogg', 'mp3')[k % 2]}"
+        soundfile.write(copy, (0.3 + 0.1 * (k % 7)) * samples[rate_hz * (k % 5) // 4 :], rate_hz)
+        prints.append(fingerprint(read_mono(copy, rate_hz=RATE_HZ)[0]))
+    assert [(a, b) for a, b, _ in near_pairs(prints)] == [(k, len(paths) + k) for k in range(len(paths))]

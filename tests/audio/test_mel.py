@@ -80,3 +80,10 @@ def test_columns_are_at_least_one_sample_apart() -> None:
 def test_an_image_is_described_by_name_only() -> None:
     with pytest.raises(TypeError):
         MelImage(64)  # type: ignore[misc]
+
+
+@pytest.mark.ops
+def test_mel_bands_are_librosas() -> None:
+    filters = mel_filters(rate_hz=22_050, n_fft=2048, n_mels=40, low_hz=0, high_hz=11_025)
+    librosa = pytest.importorskip("librosa")
+    np.testing.assert_allclose(filters, librosa.filters.mel(sr=22_050, n_fft=2048, n_mels=40), atol=1e-7)

@@ -11,7 +11,7 @@ import soundfile
 from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.metadata import READERS, metadata_from_json, metadata_to_json, read_metadata, with_name
-from dawnchorus.audio.recorder_notes import Notes, read_guano, read_wamd
+from dawnchorus.audio.recorder_notes import Notes
 from dawnchorus.audio.riff import iter_chunks, missing_data_bytes
 from dawnchorus.types import RecordingMetadata
 
@@ -167,25 +167,6 @@ def test_guanos_times_end_with_the_year_2100(tmp_path: Path, year: int, is_known
     assert metadata.start_time == (datetime(year, 5, 1, 4, 30) if is_known else None)
     assert metadata.source == "guano"
     assert (metadata.recorder, metadata.latitude) == (None, None)
-
-
-def test_locations_of_recorders_are_read_in_any_notation() -> None:
-    for position in (
-        "-33.8,151.2",
-        "(-33.8, 151.2)",
-        "S33.8 E151.2",
-        "33\u00b048.0' S 151\u00b012.0' E",
-        "-33.8 151.2",
-    ):
-        metadata = read_guano({"guan": f"GUANO|Version: 1.0\nLoc Position: {position}\n".encode()})
-        assert metadata is not None
-        assert (metadata.latitude, metadata.longitude, metadata.unread) == (-33.8, 151.2, None), position
-    for location, latitude in (("WGS84,0.0,11.5", 0.0), ("WGS84,42.12,N,71.12,W,55", 42.12), ("UTM,32U,691604", None)):
-        fields = ((5, b"2024-06-01 01:30:05"), (6, location.encode()))
-        metadata = read_wamd({"wamd": b"".join(struct.pack("<HI", k, len(text)) + text for k, text in fields)})
-        assert metadata is not None
-        assert (metadata.latitude, metadata.start_time) == (latitude, datetime(2024, 6, 1, 1, 30, 5))
-        assert (metadata.unread is None) == (latitude is not None)
 
 
 def test_a_reader_that_fails_leaves_it_to_the_next(tmp_path: Path) -> None:

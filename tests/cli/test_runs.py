@@ -5,16 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from functools import partial
 from pathlib import Path
 
 import pytest
 from matplotlib.text import Text
-from rich.console import Console
-from rich.table import Table
 from tests.fixtures.commands import Command
 
-from dawnchorus.cli import present
 from dawnchorus.cli.runs import label_runs
 from dawnchorus.plotting.curves import Curves, draw_figure
 from dawnchorus.training.runs import read_run
@@ -61,27 +57,6 @@ def test_the_list_is_to_be_had_as_csv(runs: Path, command: Command) -> None:
     assert [line["run"] for line in lines] == NAMES
     assert [line["test_accuracy"] for line in lines] == ["", "0.7"]
     assert [line["evaluated_on"] for line in lines] == ["", "birds test 2026-05-03"]
-
-
-def test_a_narrow_terminal_gets_fewer_columns_not_cut_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    for width, expected in ((60, True), (12, False)):
-        terminal = Terminal()
-        make = partial(Console, file=terminal)
-        monkeypatch.setattr(present, "Console", lambda make=make, width=width, **more: make(**{"width": width, **more}))
-        table = Table(box=None)
-        for column in ("run", "score", "note"):
-            table.add_column(column)
-        table.add_row("a-name-of-22-characters", "[bold]", "x" * 40)
-        present.print_table(table, optional=("score", "note"))
-        shown = terminal.getvalue()
-        assert "note" not in shown
-        assert ("[bold]" in shown) is expected, "text as it stands"
-        assert "…" not in shown
-        assert "a-name-of-22-characters" in "".join(line.strip() for line in shown.splitlines())
 
 
 def test_study_plot_names_runs_by_varied_settings(runs: Path, command: Command, tmp_path: Path) -> None:

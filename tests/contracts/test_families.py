@@ -28,7 +28,7 @@ def test_every_family_is_tried_here() -> None:
 
 @pytest.mark.parametrize("family", list(TINY))
 def test_a_family_from_recordings_to_detections(family: str, run_training: Train, birds: Path) -> None:
-    run = run_training(*TINY[family], "loss=cross_entropy", "trainer.epochs=2", "trainer.batch_size=8")
+    run = run_training(*TINY[family], "loss=cross_entropy", "trainer.epochs=1", "trainer.batch_size=8")
     assert run.metadata["status"] == "done"
     assert run.metadata["started"] == STARTED.isoformat(timespec="seconds")
     assert {"val_loss", "val_auc", "val_accuracy"} <= set(run.metrics)

@@ -7,7 +7,6 @@ import pytest
 from dawnchorus.data.classes import label_names, with_known_classes
 from dawnchorus.data.recordings import Annotation, RecordingRow
 from dawnchorus.errors import UnknownClassError
-from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
 
 LABELS = (Label("Parus major", "Great Tit"), Label("Cuculus canorus", "Common Cuckoo"))
@@ -54,9 +53,3 @@ def test_confirmed_labels_are_one_class_in_any_case_and_two_by_two_scientific_na
     assert [each.scientific_name for each in labeled] == ["Nova avis"] * 3
     two = (row("b", "Nova avis", "New Bird"), row("d", "Alia avis", "New Bird"))
     assert with_known_classes(two, LABELS, label_names(two)) == two
-
-
-def test_a_known_name_is_found_in_another_unicode_form() -> None:
-    known = KnownClasses([Label("Colibri", "Émeraude orvert")])
-    assert known.find(Label("E\u0301meraude orvert", "")) is not None
-    assert known.find(Label("", "")) is None

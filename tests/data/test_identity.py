@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 import soundfile
 from hypothesis import assume, given
@@ -22,7 +21,7 @@ from dawnchorus.data.check import check_table
 from dawnchorus.data.contradictions import CONTRADICTORY
 from dawnchorus.data.identity import hash_content, merge, with_unique_ids
 from dawnchorus.data.importing import import_recordings, merge_tables
-from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, read_table, write_table
+from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, read_table
 
 
 def make_audio(path: Path, frequency_hz: float) -> Path:
@@ -133,14 +132,6 @@ def test_content_is_known_by_start_middle_and_end(tmp_path: Path) -> None:
     assert len(digests | {hash_content(path)}) == 5
 
 
-def test_a_table_of_an_older_version_opens(tmp_path: Path) -> None:
-    row = RecordingRow(recording_id="a", path="a.wav", kind="soundscape")
-    path = write_table(RecordingsTable(tmp_path, (row,)))
-    table = pq.read_table(path)
-    pq.write_table(table.drop_columns(["is_annotated", "content_hash"]), path)
-    assert read_table(tmp_path).rows == (row,)
-
-
 rows_of_a_name = st.lists(
     st.builds(
         RecordingRow,
@@ -164,6 +155,7 @@ def test_identifiers_are_unique_stay_and_do_not_depend_on_order(rows: list[Recor
 
 
 MARKS = (Annotation(start_s=0, end_s=1, scientific_name="Avis una"), Annotation(start_s=1, end_s=2, scientific_name=""))
+
 TRUTH: dict[str, dict[str, object]] = {
     "species": {"scientific_name": "Avis una", "common_name": "One", "kind": "focal"},
     "code": {"ebird_code": "one"},
@@ -178,6 +170,7 @@ TRUTH: dict[str, dict[str, object]] = {
     "month": {"date": "2024-05"},
     "group": {"given_group": "g", "split": "test"},
 }
+
 CONTRADICTING = ({"species", "background"}, {"marks", "nothing"})
 
 

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
-from tests.fixtures.commands import Command
+from tests.fixtures.imports import imported, make_audio, results, write_csv
 from tests.fixtures.logs import logged
-from tests.fixtures.sounds import own_tone
 
-from dawnchorus.data.attribution import attribution_text
 from dawnchorus.data.import_notes import list_import_notes, list_name_notes
 from dawnchorus.data.importing import import_recordings, merge_tables
 from dawnchorus.data.labels import LabelReader
@@ -32,25 +26,6 @@ from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats.registry import read_annotations
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label
-
-
-def make_audio(path: Path, seconds: float = 1.0) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, own_tone(path, seconds=seconds), 16_000)
-    return path
-
-
-def imported(source: Path, folder: Path, **more: object) -> dict[str, RecordingRow]:
-    table = import_recordings(source, folder, read_annotations=read_annotations, n_workers=2, **more)  # type: ignore[arg-type]
-    return {row.recording_id: row for row in table.rows}
-
-
-def write_csv(path: Path, *rows: dict[str, str]) -> Path:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
 
 
 def test_a_folder_per_species_by_birdnet_analyzers_rules(tmp_path: Path) -> None:
@@ -116,69 +91,6 @@ def test_cornell_2020_has_folders_by_code(tmp_path: Path) -> None:
     assert (row.path, row.scientific_name, row.time) == (
         "train_audio/aldfly/XC134874.wav", "Empidonax alnorum", "08:00"
     )  # fmt: skip
-
-
-def test_kaggles_114_species(tmp_path: Path) -> None:
-    make_audio(tmp_path / "Voice of Birds" / "Voice of Birds" / "Andean Guan_sound" / "Andean Guan2.wav")
-    make_audio(tmp_path / "Voice of Birds" / "Voice of Birds" / "Brushland Tinamou_sound" / "1.wav")
-    write_csv(
-        tmp_path / "Birds Voice.csv",
-        {"common_name": "Andean Guan", "scientific_name": "Penelope montagnii atrogularis", "recordist_name": "J. Doe",
-         "recording_length": "0:09", "Date": "2021-08-01", "xc_id": "667002", "Country": "Ecuador"},
-    )  # fmt: skip
-    assert detect_layout(tmp_path) == "voices"
-    rows = list(imported(tmp_path, tmp_path).values())
-    assert [(r.scientific_name, r.common_name) for r in rows] == [
-        ("Penelope montagnii", "Andean Guan"),
-        ("Brushland Tinamou", "Brushland Tinamou"),
-    ]
-    assert rows[0].path == "Voice of Birds/Voice of Birds/Andean Guan_sound/Andean Guan2.wav"
-    write_csv(tmp_path / "Birds Voice.csv", {"a": "b"})
-    with pytest.raises(FormatError, match="expected the columns common_name and scientific_name"):
-        imported(tmp_path, tmp_path)
-
-
-def test_the_table_of_the_114_species_is_found_below_and_names_are_read_however_they_are_written(
-    tmp_path: Path,
-) -> None:
-    guan = {"Common_Name": "Andean Guan", "scientific_name": "Penelope montagnii brooki"}
-    (tmp_path / "raw").mkdir()
-    write_csv(tmp_path / "raw" / "Birds_Voice.csv", guan, {"Common_Name": "", "scientific_name": ""})
-    make_audio(tmp_path / "Voice of Birds" / "Andean_Guan_sound" / "Andean_Guan1.WAV")
-    make_audio(tmp_path / "retrain_data" / "Andean Guan12.wav")
-    make_audio(tmp_path / "Nova_Avis" / "Nova_Avis2.wav")
-    make_audio(tmp_path / "test_audio" / "sample_bird.wav")
-    rows = imported(tmp_path, tmp_path)
-    assert {name: row.scientific_name for name, row in rows.items()} == {
-        "Voice of Birds/Andean_Guan_sound/Andean_Guan1.WAV": "Penelope montagnii",
-        "retrain_data/Andean Guan12.wav": "Penelope montagnii",
-        "Nova_Avis/Nova_Avis2.wav": "Nova Avis",
-        "test_audio/sample_bird.wav": None,
-    }
-    apart = imported(tmp_path / "raw", tmp_path, audio=tmp_path / "Voice of Birds")
-    assert [row.common_name for row in apart.values()] == ["Andean Guan"]
-    with pytest.raises(InputError, match="there are no recordings in it. Name the folder that has them with --audio"):
-        imported(tmp_path / "raw", tmp_path)
-    with pytest.raises(InputError, match=r"expected 'Birds Voice\.csv' in this folder or below"):
-        imported(tmp_path / "test_audio", tmp_path, layout="voices")
-
-
-def test_the_recordings_of_the_114_species_are_listed_by_number(tmp_path: Path, command: Command) -> None:
-    make_audio(tmp_path / "Andean Guan_sound" / "Andean Guan1.wav")
-    metadata = {"common_name": "Andean Guan", "scientific_name": "Penelope montagnii", "recordist_name": "Ana Example"}
-    write_csv(
-        tmp_path / "Birds Voice.csv",
-        {**metadata, "xc_id": "XC1"},
-        {**metadata, "xc_id": "2"},
-        {**metadata, "xc_id": ""},
-    )
-    done = command("data", "import", ".", "set", cwd=tmp_path)
-    assert b"belong to no file: files carry no numbers" in done.stderr
-    done = command("data", "attribution", "set", "--voices", "Birds Voice.csv", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    text = (tmp_path / "set" / "ATTRIBUTION.md").read_text()
-    assert "2 recordings by 1 recordist" in text
-    assert "- Ana Example, XC1. Accessible at www.xeno-canto.org/1" in text
 
 
 def test_english_names_are_looked_up_and_unknown_ones_are_said_once(tmp_path: Path) -> None:
@@ -311,35 +223,6 @@ def test_a_spreadsheet_is_refused_with_what_to_do(tmp_path: Path) -> None:
         imported(tmp_path / "mine.xlsx", tmp_path)
 
 
-def results(*recordings: dict[str, object]) -> str:
-    common = {"gen": "Empidonax", "sp": "alnorum", "en": "Alder Flycatcher", "also": [""], "type": "song",
-              "rec": "B. Doe", "lic": "//creativecommons.org/licenses/by-nc-sa/4.0/"}  # fmt: skip
-    return json.dumps({"numRecordings": "2", "recordings": [{**common, **recording} for recording in recordings]})
-
-
-@pytest.mark.parametrize("source", ["xc.json", "xeno-canto"])
-def test_xeno_canto_api_results_next_to_the_audio(source: str, tmp_path: Path) -> None:
-    make_audio(tmp_path / "xeno-canto" / "XC25.wav")
-    make_audio(tmp_path / "xeno-canto" / "26.WAV")
-    (tmp_path / "xc.json").write_text(
-        f"[{results({'id': 25, 'length': '0:02'})}, "
-        f"{results({'id': '26', 'length': '1:05'}, {'id': '25', 'length': '0:02'}, {'id': '27'}, {'id': ''})}]"
-    )
-    with logged() as notes:
-        rows = imported(tmp_path / source, tmp_path)
-    assert (
-        "recordings of another length than their source lists: 1 (as XC26: 1.0 s, listed with 65.0 s). The table has "
-        "the length of the file." in notes
-    )
-    assert any("a recording without a number as its id: left out in 1 row (as '" in note for note in notes)
-    assert [row.duration_s for row in rows.values()] == [1.0, 1.0, None]
-    assert list(rows) == ["XC25", "XC26", "XC27"]
-    assert [row.problems for row in rows.values()] == [(), (), ("missing",)]
-    row = rows["XC25"]
-    assert (row.scientific_name, row.common_name, row.duration_s) == ("Empidonax alnorum", "Alder Flycatcher", 1.0)
-    assert (row.license, row.recordist, row.sound_type) == ("CC-BY-NC-SA-4.0", "B. Doe", "song")
-
-
 def test_a_recording_of_two_sources_is_one_and_keeps_its_file(tmp_path: Path) -> None:
     make_audio(tmp_path / "Empidonax alnorum" / "XC25.wav")
     (tmp_path / "sound").mkdir()
@@ -349,26 +232,6 @@ def test_a_recording_of_two_sources_is_one_and_keeps_its_file(tmp_path: Path) ->
     new = imported(tmp_path / "xc.json", tmp_path, audio=tmp_path / "sound")
     merged = merge_tables(old, RecordingsTable(tmp_path, tuple(new.values())))
     assert [(row.recording_id, row.problems) for row in merged.rows] == [("XC25", ()), ("XC26", ())]
-
-
-def test_results_without_a_number_or_a_genus_are_counted(tmp_path: Path) -> None:
-    make_audio(tmp_path / "XC1.wav")
-    page = json.loads(results({"id": "1"}, {"id": "x7"}, {"id": ""}))
-    page["recordings"] += [{"id": "8", "en": "Alder Flycatcher"}, "XC9"]
-    (tmp_path / "xc.json").write_text(json.dumps(page))
-    with logged() as notes:
-        assert list(imported(tmp_path, tmp_path)) == ["XC1"]
-    said = " ".join(notes)
-    assert "a recording without a number as its id: left out in 2 rows" in said
-    assert """a recording without the field 'gen': left out in 2 rows (as '{"id": "8",""" in said
-
-
-def test_other_json_is_refused(tmp_path: Path) -> None:
-    make_audio(tmp_path / "XC1.wav")
-    for text, message in (("{", "expected JSON"), ('{"error": "no"}', "expected results of xeno-canto's API")):
-        (tmp_path / "xc.json").write_text(text)
-        with pytest.raises(FormatError, match=message):
-            imported(tmp_path, tmp_path)
 
 
 def test_the_first_recordings_of_each_species(tmp_path: Path) -> None:
@@ -456,34 +319,3 @@ def test_the_table_keeps_everything(tmp_path: Path) -> None:
     (tmp_path / "other.parquet").write_bytes(b"PAR1")
     with pytest.raises(FormatError, match="expected a Parquet file"):
         read_table(tmp_path / "other.parquet")
-
-
-def test_names_in_attributions_are_text() -> None:
-    row = RecordingRow(recording_id="XC1", path="a", recordist="*<b>", license="CC-BY-4.0")
-    text = attribution_text([row])
-    assert r"\*\<b\>, XC1. Accessible at www.xeno-canto.org/1" in text
-    assert "https://creativecommons.org/licenses/by/4.0/" in text
-
-
-def test_the_commands_from_folder_to_split(tmp_path: Path, command: Command) -> None:
-    rng = np.random.default_rng(1)
-    for species in ("Avis una", "Avis altera"):
-        for k in range(10):
-            path = tmp_path / "birds" / species / f"{k}.wav"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(path, rng.normal(0, 0.1, 32_000), 16_000)
-    done = command("data", "import", "birds", "set", cwd=tmp_path)
-    assert (done.returncode, done.stdout.decode().strip()) == (0, "set/recordings.parquet"), done.stderr
-    assert command("data", "import", "birds", "set", cwd=tmp_path).returncode == 4
-    done = command("data", "check", "set", cwd=tmp_path)
-    assert done.stdout.decode().startswith("no_license: 20 (its licence is not known")
-    done = command("data", "split", "set", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "train: 14 recordings" in done.stdout.decode()
-    assert "0 of 6 recordings outside the largest split have a known relative in it" in done.stdout.decode()
-    assert b"split: " in command("data", "show", "set", cwd=tmp_path).stdout
-    assert (
-        b"scientific_name: Avis una"
-        in command("data", "show", "set", "--recording", "Avis una/3.wav", cwd=tmp_path).stdout
-    )
-    assert command("data", "attribution", "set", cwd=tmp_path).stdout.decode().strip() == "set/ATTRIBUTION.md"

@@ -5,89 +5,21 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
-import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.fixtures.commands import Command
+from tests.fixtures.labels import KNOWN, row, texts
 from tests.fixtures.logs import logged
 from tests.fixtures.sounds import own_tone
 
 from dawnchorus.data.import_notes import describe_labels, list_label_notes, list_name_notes
 from dawnchorus.data.importing import import_recordings
-from dawnchorus.data.label_check import find_label_doubts, near_names
 from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.recordings import Annotation, RecordingRow, read_table, species_of
-from dawnchorus.errors import FormatError
-from dawnchorus.formats import audacity
 from dawnchorus.formats.registry import read_annotations
-from dawnchorus.taxonomy.checklists import read_checklist
 from dawnchorus.taxonomy.classes import KnownClasses
-from dawnchorus.taxonomy.labels import (
-    Label,
-    is_indeterminate,
-    label_text,
-    name_key,
-    parse_label,
-    read_label,
-    split_labels,
-)
-
-OWL, TIT = Label("Strix aluco", "Tawny Owl"), Label("Parus major", "Great Tit")
-ALBATROSS, WIDOW = Label("Phoebastria nigripes", "Black-footed Albatross"), Label("Loxia a", "Brewer's Blackbird")
-KNOWN = KnownClasses((OWL, TIT, ALBATROSS, WIDOW), {"gretit1": TIT})
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Parus major", "Parus major"),
-        ("Parus_major", "Parus major"),
-        ("Parus\u00a0 major ", "Parus major"),
-        ("\ufeffParus major_Great Tit", "Parus major_Great Tit"),
-        ("Parus major_Great_Tit", "Parus major_Great Tit"),
-        ("Parus major - Great Tit", "Parus major_Great Tit"),
-        ("Great Tit (Parus major)", "Parus major_Great Tit"),
-        ("Tawny Owl_Strix aluco", "Strix aluco_Tawny Owl"),
-        ("Parus major (Linnaeus, 1758)", "Parus major"),
-        ("Parus major Linnaeus, 1758", "Parus major"),
-        ("Parus_major_(Linnaeus,_1758)", "Parus major"),
-        ("Parus major (Linnaeus 1758)_Great Tit", "Parus major_Great Tit"),
-        ("Ficedula albicilla (de Filippi, 1870)", "Ficedula albicilla"),
-        ("Parus major (Linnaeus, 1758) song", "Parus major (song)"),
-        ("Sitta europaea L.", "Sitta europaea"),
-        ("Motacilla alba yarrellii Gould, 1837", "Motacilla alba yarrellii"),
-        ("Parus sp. 2", "Parus sp. 2"),
-        ("wind/rain", "wind/rain"),
-        ("American_Robin", "American Robin"),
-        ("great_tit", "great tit"),
-        ("great_tit 2", "great tit 2"),
-        ("01_Parus_major", "Parus major"),
-        ("12 - Parus major", "Parus major"),
-        ("001.Black_footed_Albatross", "Black footed Albatross"),
-        ("2_whistles", "2 whistles"),
-        ("1.5 kHz", "1.5 kHz"),
-        ("Strix aluco_Tawny Owl_male", "Strix aluco (male)_Tawny Owl (male)"),
-        ("Strix aluco_Tawny Owl_Otto", "Strix aluco (Otto)_Tawny Owl (Otto)"),
-        ("Strix aluco_male", "Strix aluco (male)"),
-        ("Strix_aluco_flight_call", "Strix aluco (flight call)"),
-        ("Strix aluco (male)_Tawny Owl (male)", "Strix aluco (male)_Tawny Owl (male)"),
-        ("Dog_Dog", "Dog"),
-        ("dog_bark", "dog (bark)"),
-        ("E\u0301meraude", "\u00c9meraude"),
-    ],
-)
-def test_labels_as_people_write_them(text: str, expected: str) -> None:
-    label = read_label(text)
-    assert label is not None
-    assert label_text(label) == expected
-    assert read_label(expected) == label
-
-
-@pytest.mark.parametrize("text", ["", " ", "?", "??", "_", "-", "unknown", "Unidentified", "sp.", "NaN", "\u200b"])
-def test_texts_that_name_nothing(text: str) -> None:
-    assert read_label(text) is None
-
+from dawnchorus.taxonomy.labels import Label, name_key, parse_label, read_label, split_labels
 
 OPEN = (
     *(
@@ -119,21 +51,6 @@ def test_names_that_leave_the_species_open_are_no_class_unless_they_are_known() 
     assert (labels[0].scientific_name, labels[0].is_unlabelled) == (None, False)
     assert [mark.scientific_name for mark in labels[0].annotations] == ["", "Parus major"]
     assert reader.unnamed == {"Parus sp.": 2}
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Parus major (Linnaeus, 1758)", ["Parus major (Linnaeus, 1758)"]),
-        ("Parus major Linnaeus, 1758, Sitta europaea", ["Parus major Linnaeus, 1758", "Sitta europaea"]),
-        ("A_a,B_b", ["A_a", "B_b"]),
-        ("Avis una; Avis altera |Avis tertia", ["Avis una", "Avis altera", "Avis tertia"]),
-        ("Strix aluco (male, adult), ", ["Strix aluco (male, adult)"]),
-        (", ;", []),
-    ],
-)
-def test_lists_of_labels(text: str, expected: list[str]) -> None:
-    assert split_labels(text) == expected
 
 
 def test_equal_marks_of_one_class_under_two_names_are_counted_once() -> None:
@@ -172,40 +89,6 @@ def test_one_rule_for_lists_in_folders_tables_and_marks(tmp_path: Path) -> None:
     assert labels.n_equal_marks == 1
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Great_Tit", TIT),
-        ("PARUS MAJOR", TIT),
-        ("Parus_Major", TIT),
-        ("Parus_major_Great_Tit", TIT),
-        ("gretit1", TIT),
-        ("3 great tit", TIT),
-        ("Black_footed_Albatross", ALBATROSS),
-        ("Brewer_Blackbird", WIDOW),
-        ("Brewer\u2019s blackbird", WIDOW),
-        ("Parus major_Kohlmeise", Label("Parus major", "Kohlmeise")),
-        ("Tawny_Owl_male", Label("Strix aluco (male)", "Tawny Owl (male)")),
-        ("Tawny Owl (male)", Label("Strix aluco (male)", "Tawny Owl (male)")),
-        ("Strix_aluco_Tawny_Owl_male", Label("Strix aluco (male)", "Tawny Owl (male)")),
-        ("great tit song 2", Label("Parus major (song 2)", "Great Tit (song 2)")),
-        ("mystery", Label("mystery", "mystery")),
-    ],
-)
-def test_known_names_get_the_scientific_one(text: str, expected: Label) -> None:
-    assert read_label(text, KNOWN) == expected
-
-
-def test_a_spelling_that_two_classes_share_is_not_guessed() -> None:
-    known = KnownClasses((Label("Avis a", "Grey-owl"), Label("Avis b", "Gray Owl")))
-    assert read_label("gray-owl", known) == Label("gray-owl", "gray-owl")
-
-
-def row(name: str, scientific: str | None, *marks: str, **more: object) -> RecordingRow:
-    annotations = tuple(Annotation(start_s=0, end_s=1, scientific_name=mark) for mark in marks)
-    return RecordingRow(recording_id=name, path=name, scientific_name=scientific, annotations=annotations, **more)  # type: ignore[arg-type]
-
-
 def test_labels_of_one_class_become_one_in_any_order() -> None:
     given = ["parus major", "Parus  major", "Parus major", "PARUS MAJOR", "Black Bird", "BLACK Bird", "BLACK Bird"]
     for names in (given, given[::-1]):
@@ -242,50 +125,6 @@ def test_what_names_nothing_is_counted_and_no_class() -> None:
     assert note.startswith("labels that name nothing, or no one species: ? (2), unknown (1).")
 
 
-def test_codes_and_english_names_of_a_checklist(tmp_path: Path) -> None:
-    path = tmp_path / "ebird_taxonomy_v2024.csv"
-    path.write_text(
-        "\ufeffTAXON_ORDER,CATEGORY,SPECIES_CODE,PRIMARY_COM_NAME,SCI_NAME\n"
-        "1,species,amerob,American Robin,Turdus migratorius\n2,spuh,thrush1,thrush sp.,Turdus sp.\n",
-        encoding="utf-8",
-    )
-    checklist = read_checklist(path)
-    assert (checklist.edition, checklist.labels) == (path.name, (Label("Turdus migratorius", "American Robin"),))
-    known = KnownClasses(checklist.labels, checklist.codes)
-    for text in ("amerob", "american_robin"):
-        assert read_label(text, known) == checklist.labels[0]
-    assert read_label("thrush1", known) == Label("Turdus sp.", "thrush sp.")
-    path.write_text("a,b\n1,2\n")
-    with pytest.raises(FormatError, match="expected a column scientific_name or"):
-        read_checklist(path)
-
-
-def test_doubts_about_labels_are_named() -> None:
-    rows = [
-        row("a", "Parus major"), row("b", "parus major"), row("c", "Parus majr"), row("d", "site call 1"),
-        row("e", "site call 2"), row("f", None, ""),
-    ]  # fmt: skip
-    doubts = list(find_label_doubts(rows, KNOWN, sources=["a list"]))
-    assert doubts == [
-        "recordings or marks without a name: 1. They are not trained on: name them, or drop them.",
-        "several classes whose names differ only in case, spaces or Unicode form: 'Parus major' (1) and "
-        "'parus major' (1). Import them again: `dawnchorus data import` makes them one.",
-        "names that differ in one letter: 'Parus major' (1) and 'Parus majr' (1). Correct them if they are one "
-        "species.",
-        "not in a list: 'Parus majr' (did you mean Parus major?); 'site call 1'; 'site call 2'. They are trained as "
-        "classes of your own.",
-    ]
-    assert not list(find_label_doubts([row("a", "Parus major")], KNOWN, sources=["a list"]))
-
-
-def test_near_names_are_found_among_thousands() -> None:
-    names = [f"genus{k:05d} species{k * 7919 % 9973:05d}" for k in range(5000)]
-    assert near_names([*names, "turdus merula", "turdus meurla", "turdus merulla"]) == [
-        ("turdus merula", "turdus merulla"),
-        ("turdus merula", "turdus meurla"),
-    ]
-
-
 def make_audio(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, own_tone(path, seconds=0.5), 16_000)
@@ -310,34 +149,6 @@ def test_import_says_the_class_of_each_label_and_adding_keeps_it(tmp_path: Path,
     assert "amerob -> Turdus migratorius_American Robin, 1 recording\n" in done.stderr.decode()
     assert "names were looked up in names.csv" in done.stderr.decode()
     assert species_of(read_table(tmp_path / "set").rows) == ["Turdus migratorius", "merle noir"]
-
-
-def test_a_number_alone_is_the_label_of_an_audacity_track_and_no_score(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("0\t1\t7\n1\t2\t\n2\t3\tgreat_tit;0.5\n")
-    labels = [(each.scientific_name, each.score) for _, each in audacity.read(tmp_path / "a.txt")]
-    assert labels == [("7", 1.0), ("", 1.0), ("great tit", 0.5)]
-
-
-def test_a_selection_table_without_a_column_of_names_is_refused_with_its_columns(tmp_path: Path) -> None:
-    table = tmp_path / "a.txt"
-    header = "Selection\tBegin Time (s)\tEnd Time (s)\tCall Type\n"
-    table.write_text(header + "1\t0\t1\tsong\n")
-    with pytest.raises(FormatError, match=r"expected names of species in one of the columns .*'Call Type'"):
-        read_annotations(table)
-    table.write_text(header)
-    assert read_annotations(table) == []
-
-
-parts = st.sampled_from(
-    ["Parus", "major", "Great", "Tit", "male", "song", "01", "?", "_", " ", "(", ")", "-", "Dog", "\u00a0"]
-)
-texts = st.one_of(st.lists(parts, max_size=8).map("".join), st.text(max_size=20))
-
-
-@given(texts)
-def test_any_text_is_a_class_with_names_or_none(text: str) -> None:
-    label = read_label(text)
-    assert label is None or (label.scientific_name.strip() and label.common_name.strip())
 
 
 @given(st.lists(texts, max_size=6), st.lists(texts, max_size=3))
@@ -387,35 +198,8 @@ def test_names_of_marks_that_no_list_has_are_said_and_joined_species_are_two() -
     assert "and a mark is one of each: Great Tit + Blackbird (1), Blackbird & Great Tit (1)." in notes
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("Parus major_negative", "Parus_major_negative", "Parus major_absent", "Parus major_maybe", "Parus major_FP"),
-        *("Great Tit_unsure", "Parus major_noise", "Parus major (none)", "not Parus major", "nicht Parus major"),
-        *("Parus major_false positive", "Parus major_Tawny Owl", "Strix aluco (Great Tit)"),
-    ],
-)
-def test_rejected_and_contradictory_labels_name_nothing(text: str) -> None:
-    assert read_label(text, KNOWN) is None
-    assert KNOWN.find(parse_label(text)) is None
-
-
-@pytest.mark.parametrize("text", ["Parus major_positive", "Parus major_Great Tit", "Parus major_confirmed"])
-def test_confirmed_labels_name_their_species(text: str) -> None:
-    assert read_label(text, KNOWN) == TIT
-
-
 def test_contradictory_labels_are_counted_with_both_names() -> None:
     reader = LabelReader(KNOWN)
     row = RecordingRow(recording_id="a", path="a", scientific_name="Parus major", common_name="Tawny Owl")
     assert reader.read([row])[0].scientific_name is None
     assert reader.unnamed == {"Parus major_Tawny Owl": 1}
-
-
-@pytest.mark.parametrize("name", ["Noise_Noise", "Human non-vocal_Human non-vocal", "Strix aluco (male)", "No bird"])
-def test_other_labels_are_no_review(name: str) -> None:
-    assert is_indeterminate(name) is False
-
-
-def test_question_mark_is_part_of_a_name() -> None:
-    assert KNOWN.find(Label("Strix aluco?", "Strix aluco?")) is None

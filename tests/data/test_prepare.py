@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
-import time
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
@@ -22,18 +17,17 @@ from PIL import Image
 from tests.fixtures.commands import Command
 from tests.fixtures.sounds import tone
 
-from dawnchorus.audio.mel import MelImage, hz_to_mel, mel_filters, mel_to_hz
+from dawnchorus.audio.mel import MelImage, hz_to_mel, mel_to_hz
 from dawnchorus.audio.process import DecoderProcess, IsolatedRecording
 from dawnchorus.data.check import check_table
-from dawnchorus.data.clips import JOURNAL_NAME, Clips, ClipWriter
-from dawnchorus.data.cutting import loudest_starts
+from dawnchorus.data.clips import JOURNAL_NAME, Clips
 from dawnchorus.data.images import write_images
 from dawnchorus.data.prepare import PrepareSummary, check_and_cut, prepare
 from dawnchorus.data.recipes import ClipSelection, Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
-from dawnchorus.errors import BusyError, InputError, OutputError
+from dawnchorus.errors import InputError, OutputError
 from dawnchorus.inference.preparation import Cleaner, open_cleaner
-from dawnchorus.inference.speech import VoiceActivityDetector, build_segments
+from dawnchorus.inference.speech import VoiceActivityDetector
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import ModelStore
 from dawnchorus.training.clip_recipes import known_recipes
@@ -173,17 +167,6 @@ def test_first_random_and_loudest_windows(table: RecordingsTable) -> None:
     assert again.index == clips.index, "the same seed takes the same windows"
 
 
-def test_the_loudest_windows_hold_the_calls_and_not_the_wind() -> None:
-    rng = np.random.default_rng(1)
-    wind = np.cumsum(rng.normal(0, 0.002, 20 * RATE_HZ))
-    sound = (wind - wind.mean()).astype(np.float32)
-    for at_s in (4, 13):
-        sound[at_s * RATE_HZ : (at_s + 1) * RATE_HZ] += tone(4000, seconds=1, level=0.2)
-    starts = np.array(sorted(loudest_starts(sound, 2 * RATE_HZ, 2))) / RATE_HZ
-    assert 3 <= starts[0] <= 4
-    assert 12 <= starts[1] <= 13
-
-
 @pytest.mark.parametrize("pad_mode", ["noise", "repeat"])
 def test_short_recordings_are_filled_as_the_recipe_says(table: RecordingsTable, pad_mode: str) -> None:
     _, clips = made(table, pad_mode, Recipe(rate_hz=RATE_HZ, pad_mode=pad_mode))  # type: ignore[arg-type]
@@ -198,45 +181,6 @@ def test_short_recordings_are_filled_as_the_recipe_says(table: RecordingsTable, 
 def test_clips_can_be_brought_to_one_level(table: RecordingsTable) -> None:
     _, clips = made(table, "level", Recipe(rate_hz=RATE_HZ, normalize=True))
     assert all(np.abs(clips.samples(k)).max() == pytest.approx(0.9, abs=1e-3) for k in range(len(clips)))
-
-
-@pytest.mark.ops
-def test_kill_minus_nine_and_again_gives_the_same_clips(tmp_path: Path) -> None:
-    rng = np.random.default_rng(3)
-    rows = []
-    for k in range(120):
-        soundfile.write(tmp_path / f"{k:03d}.flac", rng.normal(0, 0.1, 10 * 32_000), 32_000)
-        rows.append(RecordingRow(recording_id=f"{k:03d}", path=f"{k:03d}.flac", scientific_name="A a"))
-    write_table(RecordingsTable(tmp_path, tuple(rows)))
-    command = [sys.executable, "-m", "dawnchorus", "prepare", "--format", "npy", str(tmp_path)]
-    begin = time.monotonic()
-    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
-    elapsed_s = time.monotonic() - begin
-    for part in (0.4, 0.55, 0.7, 0.9):
-        process = subprocess.Popen(
-            [*command, str(tmp_path / "killed")], stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        time.sleep(part * elapsed_s)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
-    whole, killed = Clips(tmp_path / "whole"), Clips(tmp_path / "killed")
-    assert whole.index.drop(["shard", "row"]) == killed.index.drop(["shard", "row"])
-    for k in range(0, len(whole), 7):
-        np.testing.assert_array_equal(whole.samples(k), killed.samples(k))
-    exports = [tmp_path / name / "npy" / "unsplit_x.npy" for name in ("whole", "killed")]
-    assert exports[0].read_bytes() == exports[1].read_bytes()
-    assert not list((tmp_path / "killed").glob(".export-*"))
-
-
-def test_hysteresis_gaps_and_edges_of_speech() -> None:
-    probabilities = np.zeros(200, np.float32)
-    probabilities[50:80] = 0.9  # 1.6 to 2.56 s
-    probabilities[60] = 0.4  # not low enough to end it
-    probabilities[90:100] = 0.9  # 2.88 to 3.2 s: a short pause before
-    probabilities[150:153] = 0.9  # too short
-    (segment,) = build_segments(probabilities, duration_s=6.4)
-    assert (segment.start_s, segment.end_s) == (pytest.approx(1.3), pytest.approx(3.5))
 
 
 @pytest.fixture(scope="session")
@@ -296,12 +240,6 @@ def test_noise_is_reduced(table: RecordingsTable) -> None:
         _, clips = made(table, kind, Recipe(rate_hz=RATE_HZ, window_s=1.0, denoise=kind))  # type: ignore[arg-type]
         quiet, call = clips.samples(2), clips.samples(5)
         assert call.std() / quiet.std() > 2 * before
-
-
-@pytest.mark.parametrize(("field", "value"), [("window_s", 0.0), ("rate_hz", 1), ("overlap_s", 5.0), ("n_clips", 0)])
-def test_recipes_out_of_range_are_refused(field: str, value: float) -> None:
-    with pytest.raises(InputError, match=field.split("_", maxsplit=1)[0]):
-        Recipe(**{field: value})  # type: ignore[arg-type]
 
 
 def test_the_prepare_command(table: RecordingsTable, command: Command) -> None:
@@ -364,39 +302,6 @@ def test_clips_that_begin_nearly_together_have_images_of_their_own(table: Record
     folder = table.folder / "many" / "images"
     assert write_images(clips, folder, MelImage(n_mels=8), n_workers=2) == len(times)
     assert len(list(folder.rglob("*.png"))) == len(times)
-
-
-@pytest.mark.ops
-def test_mel_bands_are_librosas() -> None:
-    filters = mel_filters(rate_hz=22_050, n_fft=2048, n_mels=40, low_hz=0, high_hz=11_025)
-    librosa = pytest.importorskip("librosa")
-    np.testing.assert_allclose(filters, librosa.filters.mel(sr=22_050, n_fft=2048, n_mels=40), atol=1e-7)
-
-
-@pytest.mark.ops
-def test_prepare_with_scores_and_images_from_the_command_line(tmp_path: Path, dawn: Path, command: Command) -> None:
-    write_table(
-        RecordingsTable(tmp_path, (RecordingRow(recording_id="d", path=str(dawn), scientific_name="Cuculus canorus"),))
-    )
-    done = command("prepare", tmp_path, tmp_path / "clips", "--recipe", "scored-5s", "--images", "--n-mels", "64")
-    assert done.returncode == 0, done.stderr
-    (row,) = Clips(tmp_path / "clips").index.to_pylist()
-    detected = command("identify", dawn, "--min-score", "0.3", "--format", "csv").stdout.decode()
-    cuckoo = [line.split(",") for line in detected.splitlines() if "Cuculus" in line]
-    best = max(cuckoo, key=lambda fields: float(fields[4]))
-    assert row["start_s"] <= float(best[0]) < float(best[1]) <= row["end_s"]
-    assert len(list((tmp_path / "clips" / "images" / "Cuculus canorus").iterdir())) == 1
-
-
-def test_two_at_once_do_not_write_into_each_other(tmp_path: Path) -> None:
-    first = ClipWriter(tmp_path, window_samples=10, recipe={"a": 1})
-    with pytest.raises(BusyError, match="another process is preparing clips here"):
-        ClipWriter(tmp_path, window_samples=10, recipe={"a": 1})
-    first.close()
-    ClipWriter(tmp_path, window_samples=10, recipe={"a": 1}).close()
-    with pytest.raises(InputError, match="clips of another recipe"):
-        ClipWriter(tmp_path, window_samples=10, recipe={"a": 2})
-    ClipWriter(tmp_path, window_samples=10, recipe={"a": 1}).close()
 
 
 def test_speech_across_the_edge_of_a_block_is_cut_as_a_whole(

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as sk
 from tests.fixtures.commands import Command
 
 from dawnchorus.audio.write import write_recording
-from dawnchorus.data.presence import ABSENT, NOT_KNOWN, PRESENT, Presence, Secondary
+from dawnchorus.data.presence import Secondary
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, read_table, write_table
 from dawnchorus.errors import InputError
-from dawnchorus.evaluation.evaluation import evaluate
-from dawnchorus.evaluation.events import count_events
-from dawnchorus.evaluation.scoring import Scores, score_data_set
+from dawnchorus.evaluation.evaluation import METRICS, evaluate
+from dawnchorus.evaluation.scoring import score_data_set
 from dawnchorus.models.bundle import Bundle, TrainingSummary
 from dawnchorus.models.store import ModelStore
 from dawnchorus.workflows import choose_secondary
@@ -123,45 +124,6 @@ def test_secondary_species_count_as_the_model_was_trained(
     assert choose_secondary(trained) == expected
 
 
-def test_species_that_the_model_does_not_know_are_named_first_and_counted_as_wrong(
-    tmp_path: Path, band_bundle: Bundle, command: Command
-) -> None:
-    names = (DEEP, "Avis ignota", "Avis ignota", "Avis nova", DEEP)
-    rows = tuple(
-        RecordingRow(recording_id=f"r{k}", path=f"r{k}.wav", scientific_name=name, split="test")
-        for k, name in enumerate(names)
-    )
-    for row in rows:
-        tone = np.sin(2 * np.pi * 700 * np.arange(16_000) / 16_000) * 0.3
-        write_recording(tmp_path / row.path, tone.astype(np.float32), rate_hz=16_000)
-    write_table(RecordingsTable(tmp_path, rows))
-    done = command("evaluate", band_bundle.folder, tmp_path, "--out", tmp_path / "report")
-    assert done.returncode == 0, done.stderr
-    warning = (
-        b"does not know 2 of the 3 species of these recordings: Avis ignota (2), Avis nova (1). In 3 of 5 recordings"
-    )
-    assert warning in done.stderr.splitlines()[0]
-    evaluation = json.loads((tmp_path / "report" / "evaluation.json").read_text())["evaluations"][0]
-    assert evaluation["by_recording"]["accuracy"]["value"] == 1.0
-    assert evaluation["counted"]["accuracy"] == {"n_recordings": 2, "n_species": 1}
-    assert evaluation["with_unknown"]["accuracy"]["value"] == pytest.approx(2 / 5)
-    assert evaluation["with_unknown"]["macro_f1"]["value"] == pytest.approx(1 / 3)
-    assert evaluation["counted"]["cmap"]["n_recordings"] == 5, "recordings of unknown species are negatives already"
-    assert "5 recordings, 3 species" in next(
-        line for line in done.stdout.decode().splitlines()[7:] if "counted as wrong" in line
-    )
-    lines = [line.split() for line in done.stdout.decode().splitlines() if "counted as wrong" in line]
-    assert lines[0][-4:] == ["5", "recordings,", "3", "species"]
-    page = (tmp_path / "report" / "evaluation.html").read_text()
-    assert "Avis ignota (2)" in page
-    assert "40.0 % of 5" in page
-    (tmp_path / "r4.wav").write_bytes(b"no sound")
-    done = command("evaluate", band_bundle.folder, tmp_path)
-    assert done.returncode == 3, "some recordings failed, as in identify"
-    assert b"Left out: 1 failed" in done.stdout
-    assert b"failed: bands: r4: " in done.stderr
-
-
 def test_annotated_and_empty_counts_as_none_and_unlabelled_does_not_count(
     tmp_path: Path, band_bundle: Bundle, store: ModelStore, command: Command
 ) -> None:
@@ -193,85 +155,35 @@ def test_annotated_and_empty_counts_as_none_and_unlabelled_does_not_count(
     assert b"left out: 1 unlabelled recording (as silence)" in done.stderr
 
 
-def test_events_in_a_recording_that_is_annotated_as_empty_are_wrong() -> None:
-    mark = Annotation(start_s=0, end_s=1, scientific_name=DEEP)
-    names = ("marked", "empty", "unlabelled")
-    rows = [RecordingRow(recording_id=name, path=name, kind="soundscape") for name in names]
-    rows[:2] = replace(rows[0], annotations=(mark,)), replace(rows[1], is_annotated=True)
-    scores = Scores(
-        classes=(DEEP,),
-        rows=tuple(rows),
-        recording=np.arange(3),
-        start_s=np.zeros(3),
-        window_s=3.0,
-        scores=np.full((3, 1), 0.8),
-        presence=np.array([[PRESENT], [ABSENT], [NOT_KNOWN]]),
-        failures={},
-    )
-    counts = count_events(scores)["0.5"]
-    assert (counts.precision, counts.n_predicted, counts.recall, counts.n_recordings) == (0.5, 2, 1.0, 2)
+@given(st.integers(0, 10_000), st.integers(1, 20), st.integers(2, 6))
+def test_metrics_of_rows_with_several_species_are_scikit_learns(seed: int, n: int, n_classes: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, 6, (n, n_classes)) / 5
+    truth = rng.random((n, n_classes)) < 0.5
+    truth[np.arange(n), rng.integers(0, n_classes, n)] = True
+    ranked = METRICS["label_ranking_average_precision"](truth, scores)
+    assert ranked == pytest.approx(sk.label_ranking_average_precision_score(truth, scores))
+    inside = 0.01 + 0.98 * scores  # scikit-learn bounds probabilities of 0 and 1 elsewhere
+    each = [sk.log_loss(truth[:, k], inside[:, k], labels=[False, True]) for k in range(n_classes)]
+    assert METRICS["multilabel_log_loss"](truth, inside) == pytest.approx(np.mean(each))
+    padding = np.ones((5, n_classes))
+    padded = [np.r_[truth, padding.astype(bool)], np.r_[scores, padding]]
+    assert METRICS["padded_cmap"](truth, scores) == pytest.approx(sk.average_precision_score(*padded, average="macro"))
 
 
-def test_a_short_mark_on_a_boundary_is_found_and_an_unnamed_one_decides_nothing() -> None:
-    short = Annotation(start_s=2.9, end_s=3.1, scientific_name=DEEP)
-    unnamed = Annotation(start_s=9, end_s=10, scientific_name="")
-    row = RecordingRow(recording_id="r", path="r.wav", kind="soundscape", annotations=(short, unnamed))
-    starts = np.arange(0, 18, 3.0)
-    scores = Scores(
-        classes=(DEEP,),
-        rows=(row,),
-        recording=np.zeros(6, int),
-        start_s=starts,
-        window_s=3.0,
-        scores=np.array([[0.8], [0.8], [0.0], [0.8], [0.0], [0.8]]),
-        presence=np.stack([Presence((DEEP,)).between(row, start, start + 3) for start in starts]),
-        failures={},
-    )
-    assert scores.presence[:, 0].tolist() == [PRESENT, PRESENT, ABSENT, NOT_KNOWN, ABSENT, ABSENT]
-    counts = count_events(scores)["0.5"]
-    assert (counts.n_predicted, counts.n_correct, counts.recall) == (2, 1, 1.0)
-
-
-def test_bundles_that_know_other_species_and_background_alone_are_reported(
-    tmp_path: Path, band_bundle: Bundle, level_bundle: Bundle, command: Command
-) -> None:
-    names = (DEEP, "Avis magna", None)
-    rows = tuple(
-        RecordingRow(
-            recording_id=f"r{k}", path=f"r{k}.wav", scientific_name=name, kind="focal" if name else "background"
-        )
-        for k, name in enumerate(names)
-    )
-    rng = np.random.default_rng(1)
-    for row in rows:
-        write_recording(tmp_path / row.path, rng.normal(0, 0.1, 16_000).astype(np.float32), rate_hz=16_000)
-    write_table(RecordingsTable(tmp_path, rows))
-    done = command(
-        "evaluate", band_bundle.folder, level_bundle.folder, tmp_path, "--split", "all", "--out", tmp_path / "report"
-    )
-    assert done.returncode == 0, done.stderr
-    page = (tmp_path / "report" / "evaluation.html").read_text()
-    assert b"nothing, because every draw of 3 recordings gives the same." in done.stdout
-    assert "nothing, because every draw of 3 recordings gives the same." in page
-    write_table(RecordingsTable(tmp_path, rows[2:]))
-    done = command("evaluate", level_bundle.folder, tmp_path, "--split", "all", "--json")
-    (evaluation,) = json.loads(done.stdout)["evaluations"]
-    assert evaluation["background"]["n_recordings"] == 1
-    assert evaluation["background"]["n_species"] == 2, "all that the model knows"
-    assert evaluation["by_recording"]["padded_cmap"]["value"] is None, "padding is no evidence"
-    assert b"NaN" not in done.stdout
-    kept = command("evaluate", level_bundle.folder, tmp_path, "--split", "all", "--out", tmp_path / "report")
-    assert b"evaluation.json: it exists already. Choose another name, or use --overwrite." in kept.stderr
-    doubled = command("evaluate", level_bundle.folder, level_bundle.folder, tmp_path, "--split", "all")
-    assert b"are the same bundle" in doubled.stderr
-    turned = command("evaluate", tmp_path, level_bundle.folder)
-    assert b"expected a data set as the last argument" in turned.stderr
-    carrying = tmp_path / "carrying"
-    shutil.copytree(level_bundle.folder, carrying)
-    shutil.copy(tmp_path / "recordings.parquet", carrying)
-    misspelt = command("evaluate", carrying, tmp_path / "nowhere")
-    assert b"as the last argument" not in misspelt.stderr
-    refused = command(
-        "evaluate", level_bundle.folder, tmp_path, "--thresholds", tmp_path / "t.csv", "--precision", "nan"
-    )
-    assert refused.returncode == 2
+def test_decisions_are_scikit_learns() -> None:
+    rng = np.random.default_rng(3)
+    truth = np.eye(5, dtype=bool)[rng.integers(0, 5, 80)]
+    scores = rng.random((80, 5)) + truth
+    named, predicted = truth.argmax(1), scores.argmax(1)
+    for name in ("accuracy", "top_1"):
+        assert METRICS[name](truth, scores) == pytest.approx(sk.accuracy_score(named, predicted))
+    for average in ("macro", "micro", "weighted"):
+        assert METRICS[f"{average}_f1"](truth, scores) == pytest.approx(sk.f1_score(named, predicted, average=average))
+        for name, score in (("precision", sk.precision_score), ("recall", sk.recall_score)):
+            if average != "micro":
+                expected = score(named, predicted, average=average)
+                assert METRICS[f"{average}_{name}"](truth, scores) == pytest.approx(expected)
+    shares = scores / scores.sum(1, keepdims=True)
+    assert METRICS["log_loss"](truth, scores) == pytest.approx(sk.log_loss(named, shares))
+    assert METRICS["top_5"](truth, scores) == 1.0

@@ -11,7 +11,10 @@ from tests.fixtures.commands import Command
 from tests.fixtures.models import BANDS_HZ
 
 from dawnchorus.audio.write import write_recording
+from dawnchorus.data.presence import NOT_KNOWN
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
+from dawnchorus.evaluation.scoring import Scores
+from dawnchorus.evaluation.submission import by_step
 from dawnchorus.models.bundle import Bundle
 
 CLASSES = "row_id,hummin1,deebir1,unknow1\n"
@@ -144,3 +147,21 @@ def test_without_a_sample_every_recording_is_in_it_and_parts_are_named(
 def test_options_without_effect_are_refused(options: list[str], message: str, tmp_path: Path, command: Command) -> None:
     done = command("evaluate", "birdnet", "set", *options, cwd=tmp_path)
     assert (done.returncode, message in done.stderr.decode()) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize("window_s", [3.0, 5.0, 10.0])
+def test_every_five_seconds_of_a_submission_have_the_score_of_what_is_there(window_s: float) -> None:
+    starts = np.arange(0, 20, window_s)
+    scores = Scores(
+        classes=("A a",),
+        rows=(RecordingRow(recording_id="r", path="x/soundscape_1.ogg", duration_s=20.0),),
+        recording=np.zeros(len(starts), int),
+        start_s=starts,
+        window_s=window_s,
+        scores=np.full((len(starts), 1), 0.8),
+        presence=np.full((len(starts), 1), NOT_KNOWN, np.int8),
+        failures={},
+    )
+    ids, values = by_step(scores, {"r": "soundscape_1"})
+    assert ids == [f"soundscape_1_{end}" for end in (5, 10, 15, 20)]
+    assert values[:, 0].tolist() == [0.8] * 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.fixtures.detection_tables import TABLES, written
 
 from dawnchorus.errors import FormatError
 from dawnchorus.formats import audacity
@@ -67,3 +68,24 @@ def test_line_that_is_no_label_is_refused(tmp_path: Path, line: str) -> None:
 def test_frequencies_before_any_label_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="line 1: expected 'start TAB end TAB label', found"):
         read(tmp_path, "\\\t100\t200\n0\t1\ta\n")
+
+
+def test_a_number_alone_is_the_label_of_an_audacity_track_and_no_score(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("0\t1\t7\n1\t2\t\n2\t3\tgreat_tit;0.5\n")
+    labels = [(each.scientific_name, each.score) for _, each in audacity.read(tmp_path / "a.txt")]
+    assert labels == [("7", 1.0), ("", 1.0), ("great tit", 0.5)]
+
+
+def test_audacity_labels_of_ours_and_of_others(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    path.write_bytes(written("audacity", TABLES[:1]))
+    assert path.read_text().splitlines()[0] == "0.000000\t3.000000\tGreat Tit;0.8765"
+    (_, first), (_, second) = audacity.read(path)
+    assert (first.common_name, first.score, second.start_s) == ("Great Tit", 0.8765, 1.5)
+    path.write_text("1.0\t2.5\tParus major_Great Tit\t0.9\n\\\t2000.0\t6000.0\n3\t4\t\n")
+    (_, first), (_, second) = audacity.read(path)
+    assert (first.scientific_name, first.score, first.low_hz, first.high_hz) == ("Parus major", 0.9, 2000, 6000)
+    assert second.common_name == ""
+    path.write_text("no labels here")
+    with pytest.raises(FormatError, match="line 1"):
+        list(audacity.read(path))

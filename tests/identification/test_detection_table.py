@@ -264,3 +264,19 @@ def test_day_of_the_table_gives_the_week_and_no_time(level_bundle: Bundle) -> No
     same, other = build(date(2026, 5, 1)), build(date(2026, 8, 1))
     assert (same.week, same.metadata.start_time) == (17, BERLIN.start_time)
     assert (other.week, other.metadata.start_time) == (29, None)
+
+
+def detection(start_s: float, end_s: float, name: str = "a", score: float = 0.5) -> Detection:
+    return Detection(start_s, end_s, name, name, "species", score)
+
+
+def test_events_join_over_overlaps_and_not_over_gaps() -> None:
+    rows = [detection(0, 3, score=0.3), detection(1.5, 4.5, score=0.9), detection(4.5, 7.5), detection(8, 11)]
+    rows += [detection(2, 5, "b")]
+    assert [
+        (d.scientific_name, d.start_s, d.end_s, d.score) for d in merge_events(DetectionColumns.from_detections(rows))
+    ] == [
+        ("a", 0, 7.5, 0.9),
+        ("b", 2, 5, 0.5),
+        ("a", 8, 11, 0.5),
+    ]

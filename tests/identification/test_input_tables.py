@@ -9,12 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from dawnchorus.cli.identify import command
 from dawnchorus.errors import FormatError, InputError
+from dawnchorus.identification import Options
 from dawnchorus.identification.input_tables import DatedMetadata, read_recordings, read_species_list, read_thresholds
-from dawnchorus.identification.options import Options
 from dawnchorus.identification.score_filter import build_score_filter
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.taxonomy.classes import nearest_species
@@ -246,18 +244,6 @@ def test_names_that_are_twice_in_a_species_list_are_said(tmp_path: Path) -> None
     assert table.notes == (f"{path}: names that are there twice: 1, as 'Parus major' and 'parus  major_Great Tit'.",)
 
 
-def test_locations_of_options_and_table_that_differ_are_said(tmp_path: Path) -> None:
-    (tmp_path / "locations.csv").write_text("path,latitude,longitude\na.wav,52.5,13.4\nb.wav,48.1,11.5\n")
-    for name in ("a.wav", "c.wav"):
-        (tmp_path / name).write_bytes(b"")
-    given = ["--recordings", str(tmp_path / "locations.csv"), "--lat", "48.1", "--lon", "11.5", "--model", "none"]
-    done = CliRunner().invoke(command, [str(tmp_path), *given])
-    assert "--lat and --lon (48.1, 11.5) are used for 1 recording with another location" in done.output
-    assert "as a.wav (52.5, 13.4)" in done.output
-    assert "has 1 row of other recordings, as " in done.output
-    assert f"has no row of 1 of 2 recordings, as {tmp_path / 'c.wav'}" in done.output
-
-
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -283,3 +269,27 @@ def test_threshold_of_no_one_species_is_refused_by_name(tmp_path: Path) -> None:
 def test_doubted_species_of_a_list_is_no_class() -> None:
     message = nearest_species(["Strix aluco?"], [Label("Strix aluco", "Tawny Owl")])
     assert message == ["'Strix aluco?' is not a class of the model. Did you mean 'Strix aluco'?"]
+
+
+# ---------------------------------------------------------------------- lists
+
+
+def test_lists_as_people_write_them(tmp_path: Path) -> None:
+    species = tmp_path / "species.txt"
+    species.write_bytes(
+        b"\xef\xbb\xbf# my list\r\nParus major_Great Tit\r\n\r\nCuculus canorus\r\n",
+    )
+    assert read_species_list(species).values == ("Parus major", "Cuculus canorus")
+    thresholds = tmp_path / "thresholds.csv"
+    thresholds.write_text("Species,Threshold\nParus major_Great Tit,0.7\n")
+    assert read_thresholds(thresholds).values == {"Parus major": 0.7}
+    thresholds.write_text("scientific_name,min_score\n")
+    read = read_thresholds(thresholds)
+    assert (read.values, len(read.notes)) == ({}, 1)
+    assert "no threshold in it" in read.notes[0]
+    thresholds.write_text("species,threshold\nParus major,0.5\nGreat Tit,0.7\n")
+    with pytest.raises(FormatError, match=r"thresholds.csv: lines 2 and 3: expected one score for Great Tit"):
+        read_thresholds(thresholds, labels=[Label("Parus major", "Great Tit")])
+    thresholds.write_text("species,threshold\nParus major,7\n")
+    with pytest.raises(FormatError, match=r"thresholds.csv: line 2: expected a species and a score from 0 to 1"):
+        read_thresholds(thresholds)

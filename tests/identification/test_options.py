@@ -115,3 +115,19 @@ def test_scoring_options_are_those_of_older_journals() -> None:
     assert Options(speech="drop").scoring() == {**older, "find_speech": True}
     changed = {"min_score": 0.5, "overlap_s": 1.0, "top": 3, "species": ("a",), "thresholds": {"a": 0.1}}
     assert Options(**changed).scoring() == changed  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"min_score": 1.5}, "min_score"),
+        ({"overlap_s": -1.0}, "overlap"),
+        ({"top": 0}, "top"),
+        ({"latitude": 50.0}, "latitude and longitude"),
+        ({"latitude": 95.0, "longitude": 0.0}, "latitude"),
+        ({"week": 49}, "week"),
+    ],
+)
+def test_options_out_of_range_are_refused_at_once(options: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Options(**options)  # type: ignore[arg-type]

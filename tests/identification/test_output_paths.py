@@ -68,3 +68,8 @@ def test_paths_keep_the_whole_path_without_a_shared_folder(monkeypatch: pytest.M
 def test_bytes_that_are_no_text_are_written_as_escapes() -> None:
     assert printable(Path("caf\udce9.wav")) == "caf\\udce9.wav"
     assert printable("Ärger") == "Ärger"
+
+
+def test_paths_below_the_folder_that_all_share(tmp_path: Path) -> None:
+    relative = relative_paths([tmp_path / "x" / "a.wav", tmp_path / "y" / "z" / "a.wav"])
+    assert list(relative.values()) == [Path("x/a.wav"), Path("y/z/a.wav")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sqlite3
 from collections import Counter
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import cast
 
@@ -15,14 +15,12 @@ import soundfile
 from tests.fixtures.ranges import range_bundle
 
 from dawnchorus.audio.windows import WindowPlan
-from dawnchorus.errors import InputError
 from dawnchorus.identification import Options, RunCounts, identify
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import Journal
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.result import RecordingFailure, Run, build_provenance
 from dawnchorus.identification.run import open_range_filter
-from dawnchorus.identification.score_filter import build_score_filter
 from dawnchorus.inference.analyses.hits import HIT
 from dawnchorus.inference.model import Model
 from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
@@ -32,31 +30,6 @@ from dawnchorus.types import AudioInfo, Progress, RecordingMetadata, Segment
 
 MARK = (1, 2)
 BROKEN = Path("/data/caf\udce9.wav")
-
-
-# ---------------------------------------------------------------------- which scores are kept
-
-
-def thresholds(bundle: Bundle, **options: object) -> list[float]:
-    return build_score_filter(bundle, Options(**options)).thresholds.tolist()  # type: ignore[arg-type]
-
-
-def test_thresholds_of_classes_are_the_users_the_models_or_the_runs(level_bundle: Bundle) -> None:
-    info = level_bundle.info.model_copy(update={"thresholds": {"Avis parva": 0.5, "Avis nova": 0.1, "Engine": 0.75}})
-    bundle = replace(level_bundle, info=info)
-    assert thresholds(level_bundle) == [0.25, 0.25, 0.25]
-    assert thresholds(bundle) == [0.25, 0.5, 0.75]
-    mine = {"Avis parva": 0.125, "Turdus merula": 0.0}
-    assert thresholds(bundle, min_score=0.0, thresholds=mine) == [0.0, 0.125, 0.75]
-
-
-def test_species_list_keeps_its_classes_alone(level_bundle: Bundle) -> None:
-    listed = ("Turdus merula", "Avis parva")
-    assert thresholds(level_bundle, species=listed) == [np.inf, 0.25, np.inf]
-    assert build_score_filter(level_bundle, Options(top=2)).top == 2
-    assert build_score_filter(level_bundle, Options()).top is None
-    with pytest.raises(InputError, match="none of its 2 names is a class of the model level. Names are scientific"):
-        build_score_filter(level_bundle, Options(species=("Turdus merula", "Lout Bird")))
 
 
 # ---------------------------------------------------------------------- which range model is asked

@@ -17,18 +17,12 @@ from tests.fixtures.sounds import tone
 from tests.fixtures.waiting import wait_for
 
 from dawnchorus.audio.decode import read_mono
-from dawnchorus.audio.discovery import find_recordings
 from dawnchorus.errors import BusyError, FormatError, InputError, JournalDamagedError, OutputExistsError
-from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.identification import Options, identify
-from dawnchorus.identification.detection_table import merge_events
-from dawnchorus.identification.input_tables import read_recordings, read_species_list, read_thresholds
-from dawnchorus.identification.output_paths import relative_paths
-from dawnchorus.identification.weeks import week_of
+from dawnchorus.identification.input_tables import read_recordings
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import apply_activation, open_session
-from dawnchorus.taxonomy.labels import Label
-from dawnchorus.types import Detection, Progress
+from dawnchorus.types import Progress
 
 
 @pytest.fixture
@@ -99,22 +93,6 @@ def test_merging_joins_windows_that_touch(levels: Path, level_bundle: Bundle) ->
     assert rows == [("Quiet Bird", 0, 1, 0.9), ("Loud Bird", 1, 3, 0.5), ("Quiet Bird", 3, 4, 0.8)]
 
 
-def detection(start_s: float, end_s: float, name: str = "a", score: float = 0.5) -> Detection:
-    return Detection(start_s, end_s, name, name, "species", score)
-
-
-def test_events_join_over_overlaps_and_not_over_gaps() -> None:
-    rows = [detection(0, 3, score=0.3), detection(1.5, 4.5, score=0.9), detection(4.5, 7.5), detection(8, 11)]
-    rows += [detection(2, 5, "b")]
-    assert [
-        (d.scientific_name, d.start_s, d.end_s, d.score) for d in merge_events(DetectionColumns.from_detections(rows))
-    ] == [
-        ("a", 0, 7.5, 0.9),
-        ("b", 2, 5, 0.5),
-        ("a", 8, 11, 0.5),
-    ]
-
-
 def test_the_command_and_the_function_give_the_numbers_of_the_bare_model(
     dawn: Path, birdnet: Bundle, command: Command
 ) -> None:
@@ -170,28 +148,6 @@ def test_the_week_comes_from_the_recording(dawn: Path) -> None:
     (table,) = identify(dawn, Options(latitude=62.0, longitude=15.0)).tables()
     assert table.week == 17  # the first of May
     assert str(table.clock_time(3.0)) == "2026-05-01 03:45:03"
-
-
-@pytest.mark.parametrize(
-    ("day", "week"),
-    [
-        ("01-01", 1),
-        ("01-07", 1),
-        ("01-08", 2),
-        ("01-28", 4),
-        ("01-31", 4),
-        ("02-29", 8),
-        ("06-14", 22),
-        ("06-15", 23),
-        ("06-21", 23),
-        ("06-22", 24),
-        ("12-31", 48),
-    ],
-)
-def test_weeks_are_four_to_a_month(day: str, week: int) -> None:
-    from datetime import date
-
-    assert week_of(date.fromisoformat(f"2028-{day}")) == week
 
 
 # ---------------------------------------------------------------------- going on with a run
@@ -301,46 +257,6 @@ def test_a_folder_gets_one_table_for_each_recording_at_its_own_path(tmp_path: Pa
     assert parameters["parameters"]["min_score"] == 0.25
 
 
-def test_paths_below_the_folder_that_all_share(tmp_path: Path) -> None:
-    relative = relative_paths([tmp_path / "x" / "a.wav", tmp_path / "y" / "z" / "a.wav"])
-    assert list(relative.values()) == [Path("x/a.wav"), Path("y/z/a.wav")]
-
-
-def test_recordings_are_found_once_in_any_case_and_depth(tmp_path: Path) -> None:
-    for relative in ("b/c/x.WAV", "b/y.Flac", "a.mp3", ".hidden.wav", "notes.txt", ".git/z.wav"):
-        (tmp_path / relative).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / relative).touch()
-    (tmp_path / "loop").symlink_to(tmp_path)
-    paths = find_recordings([tmp_path, tmp_path / "a.mp3", str(tmp_path / "b" / "*.Flac")])
-    assert [str(p.relative_to(tmp_path)) for p in paths] == ["a.mp3", "b/y.Flac", "b/c/x.WAV"]
-    with pytest.raises(InputError, match="No recordings found"):
-        find_recordings([tmp_path / "b" / "c" / "*.mp3"])
-
-
-# ---------------------------------------------------------------------- lists
-
-
-def test_lists_as_people_write_them(tmp_path: Path) -> None:
-    species = tmp_path / "species.txt"
-    species.write_bytes(
-        b"\xef\xbb\xbf# my list\r\nParus major_Great Tit\r\n\r\nCuculus canorus\r\n",
-    )
-    assert read_species_list(species).values == ("Parus major", "Cuculus canorus")
-    thresholds = tmp_path / "thresholds.csv"
-    thresholds.write_text("Species,Threshold\nParus major_Great Tit,0.7\n")
-    assert read_thresholds(thresholds).values == {"Parus major": 0.7}
-    thresholds.write_text("scientific_name,min_score\n")
-    read = read_thresholds(thresholds)
-    assert (read.values, len(read.notes)) == ({}, 1)
-    assert "no threshold in it" in read.notes[0]
-    thresholds.write_text("species,threshold\nParus major,0.5\nGreat Tit,0.7\n")
-    with pytest.raises(FormatError, match=r"thresholds.csv: lines 2 and 3: expected one score for Great Tit"):
-        read_thresholds(thresholds, labels=[Label("Parus major", "Great Tit")])
-    thresholds.write_text("species,threshold\nParus major,7\n")
-    with pytest.raises(FormatError, match=r"thresholds.csv: line 2: expected a species and a score from 0 to 1"):
-        read_thresholds(thresholds)
-
-
 def test_a_recordings_table_gives_time_and_location(levels: Path, level_bundle: Bundle) -> None:
     table = levels.with_name("recordings.csv")
     table.write_text("file,lat,lon,time\nlevels.wav,62,15,2026-05-01T04:00:00+02:00\n")
@@ -355,22 +271,6 @@ def test_a_recordings_table_gives_time_and_location(levels: Path, level_bundle: 
     table.write_text("file,lat,lon,time\nlevels.wav,,,yesterday\n")
     with pytest.raises(FormatError, match="expected a time like 2026-05-01"):
         read_recordings(table)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"min_score": 1.5}, "min_score"),
-        ({"overlap_s": -1.0}, "overlap"),
-        ({"top": 0}, "top"),
-        ({"latitude": 50.0}, "latitude and longitude"),
-        ({"latitude": 95.0, "longitude": 0.0}, "latitude"),
-        ({"week": 49}, "week"),
-    ],
-)
-def test_options_out_of_range_are_refused_at_once(options: dict[str, float], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        Options(**options)  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------------- what a second run must not lose

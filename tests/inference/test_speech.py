@@ -8,10 +8,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from tests.fixtures.recordings import VOICE_RATE_HZ as RATE_HZ
 from tests.fixtures.sounds import tone
 
-from dawnchorus.audio.silencing import silence, silence_blocks
+from dawnchorus.audio.decode import read_mono, resampler
 from dawnchorus.inference.speech import VadStream, VoiceActivityDetector, build_segments
+from dawnchorus.models.catalog.silero import speech_graph
+from dawnchorus.models.store import ModelStore
 from dawnchorus.types import Segment
 
 
@@ -150,34 +153,34 @@ def test_graph_runs_on_audio_of_any_rate(tmp_path: Path, rate_hz: int) -> None:
         assert detector.find(signal) == (segment,)
 
 
-def test_silence_begins_and_ends_within_10_ms() -> None:
-    signal = np.full(1000, 2.0, np.float32)
-    quiet = silence(signal, [Segment(0.2, 0.4)], rate_hz=1000)
-    expected = np.full(1000, 2.0)
-    expected[190:200] = np.linspace(2, 0, 11)[:10]
-    expected[200:401] = 0
-    expected[401:410] = np.linspace(0, 2, 11)[1:10]
-    np.testing.assert_allclose(quiet, expected, atol=1e-5)
-    later = silence(signal, [Segment(7.2, 7.4)], rate_hz=1000, start_s=7.0)
-    np.testing.assert_allclose(later, expected, atol=1e-5)
-    assert (signal == 2).all()
+def test_hysteresis_gaps_and_edges_of_speech() -> None:
+    probabilities = np.zeros(200, np.float32)
+    probabilities[50:80] = 0.9  # 1.6 to 2.56 s
+    probabilities[60] = 0.4  # not low enough to end it
+    probabilities[90:100] = 0.9  # 2.88 to 3.2 s: a short pause before
+    probabilities[150:153] = 0.9  # too short
+    (segment,) = build_segments(probabilities, duration_s=6.4)
+    assert (segment.start_s, segment.end_s) == (pytest.approx(1.3), pytest.approx(3.5))
 
 
-def test_silence_reaches_both_ends_and_skips_spans_elsewhere() -> None:
-    signal = np.ones(1000, np.float32)
-    elsewhere = [Segment(0.0, 4.0), Segment(9.0, 9.5)]
-    assert silence(signal, elsewhere, rate_hz=1000, start_s=5.0) is signal
-    assert silence(signal, [], rate_hz=1000) is signal
-    quiet = silence(signal, [Segment(1.0, 2.0), Segment(4.5, 5.1), Segment(5.9, 7.0)], rate_hz=1000, start_s=5.0)
-    assert not quiet[:101].any()
-    assert (quiet[110:890] == 1).all()
-    assert not quiet[900:].any()
-    assert not silence(signal, [Segment(0.0, 5.0)], rate_hz=1000).any()
+FloatArray = np.ndarray
 
 
-def test_blocks_are_silenced_by_their_own_times() -> None:
-    signal = np.ones(3000, np.float32)
-    marked = [Segment(0.5, 0.6), Segment(1.7, 2.2)]
-    blocks = list(silence_blocks([signal[:700], signal[700:1900], signal[1900:]], marked, rate_hz=1000))
-    assert [len(block) for block in blocks] == [700, 1200, 1100]
-    np.testing.assert_allclose(np.concatenate(blocks), silence(signal, marked, rate_hz=1000), atol=1e-4)
+@pytest.fixture(scope="session")
+def detector(store: ModelStore) -> VoiceActivityDetector:
+    return VoiceActivityDetector(speech_graph(store.folder))
+
+
+def test_block_by_block_is_the_same_as_at_once(detector: VoiceActivityDetector, spoken: Path) -> None:
+    samples, _ = read_mono(spoken)
+    whole = detector.find(samples)
+    assert whole
+    assert all(9.5 < segment.start_s < segment.end_s < 14.5 for segment in whole)
+    for n_block in (100, 4_096, 77_777):
+        vad_stream = VadStream(detector, rate_hz=RATE_HZ)
+        for start in range(0, len(samples), n_block):
+            vad_stream.add(samples[start : start + n_block])
+        assert vad_stream.finish() == whole
+    at_48k = resampler(RATE_HZ, 48_000).resample_chunk(samples, last=True)
+    for a, b in zip(detector.find(at_48k, rate_hz=48_000), whole, strict=True):
+        assert (a.start_s, a.end_s) == (pytest.approx(b.start_s, abs=0.1), pytest.approx(b.end_s, abs=0.1))

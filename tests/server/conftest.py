@@ -27,3 +27,11 @@ def tone(tmp_path: Path) -> Path:
     path = tmp_path / "tone.wav"
     soundfile.write(path, np.full(3 * 16_000, 0.25, np.float32), 16_000, subtype="FLOAT")
     return path
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> bytes:
+    """Five seconds as recorders write them, 480 KB."""
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, np.random.default_rng(1).normal(0, 0.1, 5 * 48_000), 48_000, subtype="PCM_16")
+    return path.read_bytes()

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import http.client
+import socket
+import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from tests.fixtures.machines import Server, serving
 from tests.fixtures.models import LEVEL, LEVEL_LABELS, level_graph
-from tests.fixtures.server import busy
+from tests.fixtures.server import busy, running_service
 
 from dawnchorus.errors import AudioDecodeError, InputError, ModelError, OverloadedError
 from dawnchorus.identification import Options, identify
@@ -21,6 +27,7 @@ from dawnchorus.models.graphs.wrapping import wrap_model
 from dawnchorus.models.store import ModelStore
 from dawnchorus.server.cost_estimate import FIRST_COST_S, LEAST_BYTES
 from dawnchorus.server.scheduling import InferencePool
+from dawnchorus.server.settings import Settings
 from dawnchorus.server.work import IdentifyResult
 
 EVERYTHING = Options(min_score=0.0)
@@ -156,3 +163,65 @@ def test_each_channel_has_the_detections_of_the_command_line(
     (table,) = identify(tmp_path / "x.wav", options, model=level_bundle.folder).tables()
     assert results.table.detections == table.detections
     assert {d.channel for d in table.detections} == {1, 2, 3}
+
+
+Replies = Counter[tuple[int, bool]]
+"""Number of replies by status, without and with the time to come again."""
+
+
+def load(server: Server, body: bytes, *, n_clients: int, seconds: float) -> Replies:
+    """Clients that ask again as soon as they have an answer, or shortly after a refusal."""
+
+    def request_once(_: int) -> Replies:
+        replies: Replies = Counter()
+        until = time.monotonic() + seconds
+        with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
+            while time.monotonic() < until:
+                connection.request("POST", "/api/predict", body, {"Content-Type": "audio/wav"})
+                reply = connection.getresponse()
+                reply.read()
+                replies[reply.status, "Retry-After" in reply.headers] += 1
+                time.sleep(0.0 if reply.status == 200 else 0.02)
+        return replies
+
+    with ThreadPoolExecutor(n_clients) as pool:
+        return sum(pool.map(request_once, range(n_clients)), Counter())
+
+
+@pytest.mark.ops
+def test_no_request_is_lost_from_one_client_to_sixty_four(
+    birdnet: Bundle, store: ModelStore, clip: bytes, tmp_path: Path
+) -> None:
+    server = Server(tmp_path / "server", "--model", "birdnet", "--models-folder", store.folder)
+    with serving(server), server.client() as client:
+        load(server, clip, n_clients=2, seconds=1)
+        done = {n: load(server, clip, n_clients=n, seconds=6)[200, False] / 6 for n in (1, 4, 8)}
+        assert client.get("/api/metrics").json()["model_version"] == birdnet.id
+        many = load(server, clip, n_clients=64, seconds=8)
+        assert set(many) <= {(200, False), (503, True), (429, True)}, many
+        # A ratio of two rates that were measured one after the other.
+        assert many[200, False] / 8 > 0.5 * max(done.values())
+        steady = load(server, clip, n_clients=8, seconds=20)
+        assert set(steady) == {(200, False)}
+        metrics = client.get("/api/metrics").json()
+        counted = client.get("/metrics").text
+    total = f'{{method="POST",route="/api/predict",status="200"}} {metrics["total_predictions"]}.0'
+    assert total in counted
+    assert metrics["total_predictions"] > 60
+
+
+def test_full_queue_returns_503_before_reading_body(level_bundle: Bundle, tone: Path, tmp_path: Path) -> None:
+    limits = Limits(max_queue_s=1.5 * FIRST_COST_S * LEAST_BYTES)  # room for one
+    settings = Settings(data=tmp_path / "server", model=level_bundle.folder, n_inference_threads=1, limits=limits)
+    head = b"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 96044\r\n\r\n"
+    with running_service(settings) as (client, service):
+        with busy(service.pool):
+            waiting = service.pool.submit(tone, Options())
+            for _ in range(20):
+                with socket.create_connection(("127.0.0.1", client.base_url.port or 0), timeout=60) as connection:
+                    connection.sendall(head)  # and nothing of the body
+                    answer = connection.recv(4096)
+                assert b" 503 " in answer
+                assert b"retry-after: " in answer.lower()
+        assert waiting.result(timeout=60).table.duration_s == 3
+        assert client.post("/api/predict", content=tone.read_bytes()).status_code == 200

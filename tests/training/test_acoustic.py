@@ -13,7 +13,6 @@ from tests.fixtures.sounds import tone
 from dawnchorus.audio.mel import mel_filters
 from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
 from dawnchorus.training.acoustic import FEATURES, RATE_HZ, AcousticFeatures
-from dawnchorus.training.spectrum import PowerSpectrum
 
 TOLERANCE = 1e-3
 """Largest difference, relative to the feature's size (or to 1 where it is smaller)."""
@@ -100,20 +99,3 @@ def test_mel_filters_are_librosas() -> None:
         own = mel_filters(rate_hz=rate_hz, n_fft=n_fft, n_mels=n_mels, low_hz=low, high_hz=high)
         theirs = librosa.filters.mel(sr=rate_hz, n_fft=n_fft, n_mels=n_mels, fmin=low, fmax=high)
         np.testing.assert_allclose(own, theirs, atol=1e-7)
-
-
-@pytest.mark.parametrize(
-    ("window_samples", "n_fft", "hop_length"),
-    [(16_000, 1024, 320), (5_000, 512, 100), (999, 256, 256), (6_000, 1000, 441), (8_000, 400, 160), (9_000, 90, 30)],
-)
-def test_power_is_torchs(window_samples: int, n_fft: int, hop_length: int) -> None:
-    x = torch.randn(2, window_samples, generator=torch.Generator().manual_seed(2))
-    power = PowerSpectrum(window_samples=window_samples, n_fft=n_fft, hop_length=hop_length)(x)
-    window = torch.hann_window(n_fft, dtype=torch.float64)
-    stft = torch.stft(
-        x.double(), n_fft, hop_length, window=window, center=True, pad_mode="constant", return_complex=True
-    )
-    expected = stft.abs() ** 2
-    assert power.shape == (2, n_fft // 2 + 1, 1 + window_samples // hop_length)
-    n = min(power.shape[2], expected.shape[2])
-    assert float((power[:, :, :n] - expected[:, :, :n]).abs().max() / expected.max()) < 3e-6

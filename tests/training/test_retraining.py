@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,18 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from tests.fixtures.commands import Command
 
 from dawnchorus.audio.write import write_recording
 from dawnchorus.data.check import check_table
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, write_table
 from dawnchorus.data.split import split_table
-from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import Bundle, TrainingSummary, read_bundle
 from dawnchorus.models.store import ModelStore
-from dawnchorus.retraining_messages import RetrainEvent, RetrainOutcome
 from dawnchorus.training.compose import compose_config
-from dawnchorus.training.job import EventPrinter, print_event, printed_failure
 from dawnchorus.training.retraining import (
     KNOWN,
     MAX_FEWER_RIGHT,
@@ -38,7 +32,6 @@ from dawnchorus.training.retraining import (
     too_few_held_out,
     training_settings,
 )
-from dawnchorus.types import Progress
 
 
 def recordings(name: str, *, n_train: int, n_test: int) -> list[RecordingRow]:
@@ -186,20 +179,6 @@ def test_held_out_recordings_in_the_active_models_training_are_counted(
         assert report["false_alarm_hours"]["new"] == pytest.approx(1 / 3600, abs=1e-4)
 
 
-def test_misspelt_label_fails_before_training(level_bundle: Bundle, tmp_path: Path, command: Command) -> None:
-    for k, name in enumerate(("Avis mgna", "Nova avis", "quiet bird")):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        soundfile.write(tmp_path / "data" / name / "a.wav", np.full(1600, 0.1 + 0.1 * k, np.float32), 16_000)
-    options = ["--dataset", tmp_path / "data", "--model", level_bundle.folder, "--new-class", "Nova avis"]
-    run = command("retrain", *options)
-    assert run.returncode == 2, run.stderr
-    assert b"'Avis mgna': no such class. Did you mean Avis magna (Loud Bird)? Recordings: 1." in run.stderr
-    refusal = run.stderr.partition(b"Error")[2]
-    assert b"Nova avis" not in refusal
-    assert b"quiet bird" not in refusal
-    assert not (tmp_path / "data" / "retrained").exists()
-
-
 def test_a_model_of_ones_own_is_trained_again_by_its_own_recipe(level_bundle: Bundle) -> None:
     config = compose_config(["experiment=acoustic-95", "data=a-set", "model.hidden=[16]", "model.dropout=[0.1]"])
     training = TrainingSummary(data="", n_recordings=9, n_clips=9, licenses={}, recipe=config.recipe())
@@ -232,29 +211,6 @@ def test_a_model_of_ones_own_is_trained_again_by_its_own_recipe(level_bundle: Bu
     )
 
 
-def test_settings_for_retraining_are_checked_before_there_are_recordings(
-    level_bundle: Bundle, command: Command
-) -> None:
-    refused = command("retrain", "--check", "--model", level_bundle.folder, "trainer.epoch=3")
-    assert refused.returncode == 2
-    assert b"trainer.epoch" in refused.stderr
-    assert b"'epochs'" in refused.stderr
-    assert command("retrain", "--model", level_bundle.folder).returncode == 2
-
-
-def test_check_refuses_a_label_that_no_class_has(level_bundle: Bundle, command: Command, tmp_path: Path) -> None:
-    for name in ("Avis magna", "Avis mgna"):
-        write_table(
-            RecordingsTable(
-                tmp_path, (RecordingRow(recording_id="a", path="a.wav", scientific_name=name, kind="focal"),)
-            )
-        )
-        done = command("retrain", "--check", "--model", level_bundle.folder, "--dataset", tmp_path)
-        assert (done.returncode == 0) == (name == "Avis magna"), done.stderr
-    assert b"Avis mgna" in done.stderr
-    assert not (tmp_path / "retrained").exists()
-
-
 def test_both_reasons_to_leave_a_recording_out_are_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "dawnchorus")
     rows = [
@@ -264,29 +220,3 @@ def test_both_reasons_to_leave_a_recording_out_are_said_once(tmp_path: Path, cap
     rows[0] = replace(rows[0], problems=("silent", "duplicate"))
     split_checked(RecordingsTable(tmp_path, tuple(rows)))
     assert [message for message in caplog.messages if "r0" in message] == ["left out: r0 is silent and duplicate"]
-
-
-def test_events_of_a_retraining_are_read_as_they_were_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    printer = EventPrinter()
-    printer.report(Progress("training", 3, 10, "epochs", {"loss": 0.1234567, "nan": math.nan}, left_s=8.0))
-    printer.emit(logging.LogRecord("x", logging.WARNING, "", 0, "%s is silent", ("r1",), None))
-    outcome = RetrainOutcome(
-        bundle="b",
-        bundle_id="0" * 12,
-        meets_promotion_rule=False,
-        reasons=("worse",),
-        report={"species": [{"new_average_precision": None}]},
-        splits={"a": "test"},
-    )
-    print_event(RetrainEvent(stage="done", outcome=outcome))
-    with pytest.raises(InputError), printed_failure():
-        raise InputError("no recordings")
-    lines = capsys.readouterr().out.splitlines()
-    epoch, sentence, done, failed = map(RetrainEvent.model_validate_json, lines)
-    assert epoch.progress == pytest.approx(0.3 + 0.45 * 0.3)
-    assert (epoch.epoch, epoch.n_epochs, epoch.left_s, epoch.metrics) == (3, 10, 8.0, {"loss": 0.12346})
-    assert (sentence.stage, sentence.message) == ("training", "warning: r1 is silent")
-    assert sentence.epoch is None, "a sentence is no epoch"
-    assert done.outcome == outcome
-    assert (failed.stage, failed.error) == ("failed", "no recordings")
-    assert json.loads(lines[3]) == {"stage": "failed", "error": "no recordings"}

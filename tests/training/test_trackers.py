@@ -7,17 +7,20 @@ import importlib.util
 import json
 import os
 import socket
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from tests.fixtures.commands import Command
 from tests.fixtures.http_server import QuietHandler, serving_http
+from tests.fixtures.training import MLP, Train
 
 from dawnchorus.errors import InputError, MissingExtraError
 from dawnchorus.training.config import TrackerConfig
 from dawnchorus.training.operators import declare_vision_operators
-from dawnchorus.training.runs import find_runs
+from dawnchorus.training.runs import find_runs, read_config
 
 IMPATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 RUN = {"run_id": "1", "run_uuid": "1", "experiment_id": "1", "status": "RUNNING", "artifact_uri": "file:///nowhere"}
@@ -26,7 +29,6 @@ ANSWERS: dict[str, dict[str, object]] = {
     "runs/create": {"run": {"info": RUN, "data": {}}},
 }
 """Replies of an MLflow server before it breaks."""
-
 
 Check = Callable[[TrackerConfig], TrackerConfig]
 
@@ -133,3 +135,30 @@ def test_a_server_that_fails_does_not_end_the_run(
     (run,) = find_runs(tmp_path)
     assert run.metadata["status"] == "done"
     assert (run.folder / "metrics.csv").is_file()
+
+
+def test_trackers_and_profilers_write_into_the_run(run_training: Train) -> None:
+    pytest.importorskip("tensorboard")
+    run = run_training(*MLP, "trainer.epochs=1", "tracker=tensorboard", "profiler=simple")
+    assert list((run.folder / "tensorboard").glob("events*"))
+    assert list((run.folder / "reports").glob("*profile*"))
+    assert (run.folder / "metrics.csv").read_text().startswith("epoch")
+
+
+@pytest.mark.ops
+def test_wandb_writes_offline_into_the_run_and_mlflow_next_to_it(run_training: Train, program: Command) -> None:
+    pytest.importorskip("wandb", reason="pip install 'dawnchorus[track]'")
+    pytest.importorskip("mlflow", reason="pip install 'dawnchorus[track]'")
+    settings = [*MLP, "trainer.epochs=1", "trainer.accelerator=cpu", "optimizer.lr=0.0123"]
+    first = run_training("seed=5", *settings)
+    settings += [f"data={read_config(first)['data']['path']}", f"paths.runs={first.folder.parent}"]
+    # Both leave threads and handlers behind, so each has a process of its own.
+    for tracker in ("wandb", "mlflow"):
+        done = program("train", *settings, f"tracker={tracker}", f"name={tracker}")
+        assert done.returncode == 0, done.stderr
+    (logged,) = first.folder.parent.glob("*-wandb/wandb/offline-run-*/*.wandb")
+    assert logged.stat().st_size > 1000
+    with closing(sqlite3.connect(first.folder.parent / "mlflow.db")) as tracked:
+        assert dict(tracked.execute("SELECT key, value FROM params"))["optimizer/lr"] == "0.0123"
+        metrics = dict(tracked.execute("SELECT key, value FROM metrics"))
+    assert {"loss", "val_auc"} <= set(metrics)

@@ -96,7 +96,7 @@ def find_unwritten(path: Path) -> UnwrittenAudio | None:
 
 
 def open_unwritten(path: Path, audio: UnwrittenAudio) -> BinaryIO:
-    """Open only these samples, as a binary file."""
+    """Open the samples that a header does not count, as a binary file."""
     return io.BufferedReader(_Region(path, audio.start, audio.n_bytes))
 
 

@@ -192,7 +192,7 @@ class Journal:
         self._replace(scored.path, mark, values, scored.tables)
 
     def add_failure(self, failed: FailedRecording, mark: FileMark) -> None:
-        """Write one failure, as `add` writes a result."""
+        """Write the failure of a recording durably; see `add`."""
         self._replace(failed.path, mark, ("failed", printable(failed.reason), None, None, None), {})
 
     def _replace(self, path: Path, mark: FileMark, values: tuple[Any, ...], tables: Mapping[str, Table]) -> None:
@@ -211,18 +211,18 @@ class Journal:
             )
 
     def output_signature(self, name: str) -> str | None:
-        """Return what an output was made of when it was written; None for one that is not known to be whole."""
+        """Return the signature of a written output; None if it may be incomplete."""
         with self._explain():
             row = self._db.execute("SELECT signature FROM outputs WHERE path = ?", [os.fsencode(name)]).fetchone()
         return None if row is None else row[0]
 
     def note_output(self, name: str, signature: str) -> None:
-        """Note that an output is written, and what it was made of."""
+        """Record that an output is written, with its signature."""
         with self._explain():
             self._db.execute("INSERT OR REPLACE INTO outputs VALUES (?, ?)", [os.fsencode(name), signature])
 
     def forget_output(self, name: str) -> None:
-        """Forget an output, which must come before it is written."""
+        """Delete the signature of an output; called before it is written."""
         with self._explain():
             self._db.execute("DELETE FROM outputs WHERE path = ?", [os.fsencode(name)])
 
@@ -239,12 +239,12 @@ class Journal:
         return {Path(os.fsdecode(path)) for (path,) in rows}
 
     def forget_earlier_layout(self) -> None:
-        """Forget what that version wrote."""
+        """Delete the record of tables written before 2026-12."""
         with self._explain():
             self._db.execute("DELETE FROM run WHERE key = 'written'")
 
     def read_failure(self, path: Path) -> str | None:
-        """Read the reason why a recording could not be scored; None for others."""
+        """Return the reason why a recording failed; None for others."""
         with self._explain():
             row = self._db.execute(
                 "SELECT reason FROM recordings WHERE path = ? AND status = 'failed'", [_key(path)]

@@ -64,7 +64,7 @@ class Upload:
         self._recording.open()
 
     def is_ready(self, *, within_s: float) -> bool:
-        """Return True if the decoder has something."""
+        """Return True if decoded samples are available, or will be within `within_s` seconds."""
         return self._recording.is_ready(within_s=within_s)
 
     def next_windows(self) -> NumberedWindows | None:

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from tests.fixtures.commands import Command
 from tests.fixtures.logs import logged
-from tests.fixtures.xeno_canto import KEY, XenoCanto, running
+from tests.fixtures.xeno_canto import KEY, Fetch, XenoCanto, running, web
 
 from dawnchorus.data.recordings import RecordingRow, read_table
-from dawnchorus.data.sources.download import claim_folder, fetch_recordings
 from dawnchorus.data.sources.xeno_canto import FetchFilter, check_query, parse_recordings, search
 from dawnchorus.errors import DownloadError, InputError
 from dawnchorus.storage.http_client import HttpClient
@@ -27,33 +18,8 @@ from dawnchorus.tables import Notes
 from dawnchorus.taxonomy.labels import read_label
 
 
-@pytest.fixture
-def archive() -> Iterator[XenoCanto]:
-    with running(XenoCanto()) as archive:
-        yield archive
-
-
-def web() -> HttpClient:
-    return HttpClient(per_s=1000, secret=KEY)
-
-
 def parse_row(fields: dict[str, object], notes: Notes | None = None) -> RecordingRow:
     return parse_recordings([fields], notes or Notes())[0].row
-
-
-Fetch = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def fetch(archive: XenoCanto, command: Command) -> Fetch:
-    """Run the command against the archive: exit code, standard output, standard error."""
-
-    def run(data_set: Path, *more: str, key: str = KEY) -> tuple[int, str, str]:
-        arguments = ("fetch", "xeno-canto", "cnt:Spain", data_set, "--server", archive.url, *more)
-        done = command(*arguments, XENO_CANTO_API_KEY=key, XCKEY="")
-        return done.returncode, done.stdout.decode(), done.stderr.decode()
-
-    return run
 
 
 def test_everything_is_read_whatever_the_quirks(archive: XenoCanto) -> None:
@@ -215,76 +181,6 @@ def test_values_of_a_listing_that_are_left_out_are_counted() -> None:
         assert f"the listing: {part}" in said
 
 
-def test_rows_that_the_archive_has_changed_are_named_and_updated(
-    archive: XenoCanto, fetch: Fetch, tmp_path: Path
-) -> None:
-    data_set = tmp_path / "set"
-    assert fetch(data_set)[0] == 0
-    (data_set / "audio" / "XC10.mp3").write_bytes(b"<!DOCTYPE html><html>Too many requests</html>")
-    (data_set / "audio" / "XC12.mp3").write_bytes(bytes(range(256)))
-    archive.removed = {2}
-    archive.outside = {3}
-    archive.recordings = {12: bytes(range(256)) * 4}
-    archive.changed = {
-        3: {"gen": "Cyanistes", "sp": "caeruleus", "en": "Blue Tit"},
-        4: {"gen": "Mystery", "sp": "mystery", "en": "Identity unknown"},
-        6: {"lic": "//creativecommons.org/licenses/by-nc-nd/4.0/"},
-        8: {"length": "1:00"},
-        10: {"date": "2023-01-02", "q": "A"},
-    }
-    archive.n_downloads = 0
-    code, _, errors = fetch(data_set)
-    said = " ".join(errors.split())
-    rows = {row.recording_id: row for row in read_table(data_set).rows}
-    assert code != 0, "XC12 failed"
-    assert "that the archive has removed, whose rows and sound stay: 1 (XC2)." in said
-    assert "under another species at the archive now: 2 (" in said
-    assert "XC3: Parus major -> Cyanistes caeruleus" in said
-    assert "XC4: Cuculus canorus -> unknown" in said
-    assert "under another licence at the archive now: 1 (XC6: CC-BY-SA-4.0 -> CC-BY-NC-ND-4.0)." in said
-    assert "with another date at the archive now: 1 (XC10: 2024-05-10 -> 2023-01-02)." in said
-    assert "with another quality at the archive now: 1 (XC10: E -> A)." in said
-    assert "another file at the archive now, which is downloaded if it is selected: 1 (XC8)." in said
-    assert "no sound, removed: 2 (as XC10); fetched again: 1; without a row now: 1." in said
-    assert (rows["XC3"].scientific_name, rows["XC4"].scientific_name) == ("Cyanistes caeruleus", None)
-    assert "sounds of another length than the archive lists: 2, 2 of them shorter (as XC10: 1.0 s, listed with" in said
-    assert rows["XC8"].duration_s == pytest.approx(1.0, abs=0.1), "the file's, not the archive's"
-    assert rows["XC6"].license == "CC-BY-NC-ND-4.0"
-    assert "XC2" in rows
-    assert "XC12" not in rows
-    files = {path.name: path.read_bytes() for path in (data_set / "audio").iterdir()}
-    assert {Path(row.path).name for row in rows.values()} == set(files)
-    assert not any(content.startswith(b"<") for content in files.values())
-    archive.n_downloads = 0
-    again = " ".join(fetch(data_set)[2].split())
-    assert archive.n_downloads == 1, "XC12 alone: a file that is not as long as listed is still the archive's"
-    assert "another length" not in again
-    assert {row.recording_id: row.duration_s for row in read_table(data_set).rows} == {
-        name: row.duration_s for name, row in rows.items()
-    }
-
-
-def test_the_table_has_what_is_there_when_a_fetch_is_killed(archive: XenoCanto, tmp_path: Path) -> None:
-    results = [item for item in search(web(), "cnt:Spain", key=KEY, server=archive.url) if item.file_url]
-    kept: list[int] = []
-
-    def keep(rows: Sequence[RecordingRow]) -> None:
-        there = {path.name for path in (tmp_path / "audio").glob("XC*.mp3")}
-        assert {Path(row.path).name for row in rows} <= there
-        kept.append(len(rows))
-        if len(rows) >= 5:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fetch_recordings(web(), results, tmp_path, n_workers=1, keep=keep)
-    assert kept[0] == 0
-    assert 5 <= kept[-1] < len(results)
-    kept.clear()
-    fetch_recordings(web(), results, tmp_path, n_workers=1, keep=lambda rows: kept.append(len(rows)))
-    assert kept[0] >= 5
-    assert kept[-1] == len(results)
-
-
 def test_best_quality_first_and_licences_and_limits(archive: XenoCanto) -> None:
     results = search(web(), "cnt:Spain", key=KEY, server=archive.url)
     chosen, left_out = FetchFilter(licenses=("CC-BY", "CC-BY-SA", "CC-BY-NC-SA"), per_species=2).choose(results)
@@ -312,67 +208,12 @@ def test_fetch_writes_audio_table_and_attribution(archive: XenoCanto, fetch: Fet
     assert archive.n_downloads == n_before, "what is there is not fetched again"
 
 
-def test_two_fetches_do_not_write_the_same_files(archive: XenoCanto, fetch: Fetch, tmp_path: Path) -> None:
-    with claim_folder(tmp_path / "set"):
-        code, _, errors = fetch(tmp_path / "set")
-    assert code != 0
-    assert "another dawnchorus process is downloading to it" in " ".join(errors.split())
-    assert archive.n_downloads == 0
-
-
 def test_a_dry_run_counts_and_fetches_nothing(archive: XenoCanto, fetch: Fetch, tmp_path: Path) -> None:
     _, _, errors = fetch(tmp_path / "set", "--dry-run", "--license", "CC-BY", "--license", "CC-BY-XX")
     assert "--license: no recording has CC-BY-XX; they have CC-BY-4.0," in " ".join(errors.split())
     assert "25 recordings found" in errors
     assert archive.n_downloads == 0
     assert not (tmp_path / "set").exists()
-
-
-def test_a_busy_server_and_broken_connections_are_outlasted(tmp_path: Path) -> None:
-    def fetched(archive: XenoCanto, folder: Path) -> dict[str, bytes]:
-        with running(archive):
-            patient = HttpClient(per_s=1e6, secret=KEY, sleep=lambda _seconds: None)
-            wanted = search(patient, "cnt:Spain", key=KEY, server=archive.url)[:9]
-            done = fetch_recordings(patient, [item for item in wanted if item.file_url], folder, n_workers=3)
-        assert not done.failures
-        return {path.name: path.read_bytes() for path in (folder / "audio").iterdir()}
-
-    busy = XenoCanto(busy_every=4, break_every=3)
-    assert fetched(busy, tmp_path / "busy") == fetched(XenoCanto(), tmp_path / "calm")
-    assert busy.broken
-
-
-def test_a_long_wait_ends_the_fetch_and_keeps_what_came(archive: XenoCanto, fetch: Fetch, tmp_path: Path) -> None:
-    archive.long_wait_after = 3
-    code, out, errors = fetch(tmp_path / "set", "--workers", "1", "--json")
-    said, summary = " ".join(errors.split()), json.loads(out)
-    assert code == 3
-    assert archive.n_downloads == 4, "nothing is requested after the refusal"
-    assert len(read_table(tmp_path / "set").rows) == 3
-    assert "asks to wait 86400 s" in said
-    assert (summary["n_failed"], summary["n_not_requested"]) == (1, 12)
-    assert "the fetch ended early: not requested are 12 recordings (as XC" in said
-
-
-@pytest.mark.ops
-def test_five_hundred_recordings_and_five_kills(tmp_path: Path) -> None:
-    rng = random.Random(3)
-    data_set = tmp_path / "set"
-    environment = {**os.environ, "XENO_CANTO_API_KEY": KEY}
-    with running(XenoCanto(n_recordings=800, break_every=20)) as archive:
-        command = [sys.executable, "-m", "dawnchorus", "fetch", "xeno-canto", "cnt:Spain", str(data_set)]
-        command += ["--server", archive.url, "--limit", "500", "--license", "CC-BY", "--license", "CC-BY-SA"]
-        command += ["--license", "CC-BY-NC-SA", "--license", "CC-BY-NC-ND", "--workers", "8"]
-        for _ in range(5):
-            process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(rng.uniform(1.0, 2.0))
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    table = read_table(data_set)
-    assert len(table.rows) == 500
-    assert {path.name for path in (data_set / "audio").iterdir()} == {Path(row.path).name for row in table.rows}
 
 
 def test_invalid_key_error_says_how_to_get_one_and_hides_the_key(fetch: Fetch, tmp_path: Path) -> None:

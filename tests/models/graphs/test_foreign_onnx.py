@@ -13,9 +13,8 @@ from tests.fixtures.foreign_models import N_CLASSES, N_WINDOW, RATE_HZ, WEIGHTS,
 from tests.fixtures.logs import logged
 from tests.fixtures.models import LEVEL_LABELS, level_graph
 
-from dawnchorus.errors import FormatError, InputError, InvalidBundleError, ModelError
+from dawnchorus.errors import InputError, InvalidBundleError, ModelError
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.class_lists import read_classes
 from dawnchorus.models.graphs.wrapping import ModelDescription, wrap_model
 from dawnchorus.models.runner import open_session
 from dawnchorus.taxonomy.labels import Label
@@ -275,81 +274,3 @@ def test_windows_without_a_sample_are_refused(tmp_path: Path) -> None:
                 labels=LABELS,
                 description=ModelDescription(**{**vars(ABOUT), "window_s": window_s}),
             )
-
-
-CLASSES = ["Avis a", "Avis b", "Avis c"]
-LISTS: dict[str, tuple[str, list[str] | str]] = {
-    "x.txt": ("Avis a\nAvis b\nAvis c\n\n", CLASSES),
-    "numbered.txt": ("2 Avis c\n0 Avis a\n1 Avis b\n", CLASSES),
-    "from one.txt": ("1: Avis a\n2: Avis b\n3: Avis c\n", CLASSES),
-    "semicolons.csv": ("idx;sci_name;com_name\n1;Avis b;B\n0;Avis a;A\n2;Avis c;C\n", CLASSES),
-    "tabs.tsv": ("label\tid\nAvis b\t2\nAvis a\t1\nAvis c\t3\n", CLASSES),
-    "blank.txt": ("Avis a\n\nAvis c\n", "line 2: expected a name for each class, found none"),
-    "blank.csv": ("index,name\n0,Avis a\n1,\n", "line 3: expected a name for each class, found none"),
-    "doubled.txt": ("Avis a\nAvis b\navis  A_Same\n", "lines 1 and 3: expected each class once, found 'Avis a' and"),
-    "by both names.txt": ("Great Tit\nAvis b\nParus major_Great Tit\n", "lines 1 and 3: expected each class once"),
-    "twice.csv": ("index,name\n1,Avis a\n0,Avis a\n", "lines 2 and 3: expected each class once"),
-    "gap.txt": ("0 Avis a\n2 Avis c\n", "expected the numbers 0 to 1"),
-    "behind.txt": ("Avis c 2\nAvis a 0\nAvis b\t1\n", CLASSES),
-    "behind from one.txt": ("Avis c: 3\nAvis a: 1\nAvis b: 2\n", CLASSES),
-    "behind doubled.txt": ("Great Tit 0\nBlue Tit 0\nRobin 2\n", "expected the numbers 0 to 2"),
-    "some behind.txt": ("Great Tit 0\nBlue Tit\nRobin 2\n", "on 2 of 3 lines, as 'Great Tit 0' .* 'Blue Tit' .line 2"),
-    "some.txt": ("2 Robin\nBlue Tit\n0 Great Tit\n", "on 2 of 3 lines, as '2 Robin' .line 1., and none in 'Blue Tit'"),
-    "one of many.txt": ("Avis a\nAvis b\n9 Parus major\nAvis d\n", "on 1 of 4 lines, as '9 Parus major'"),
-    "bars.txt": ("2|Avis c\n0|Avis a\n1|Avis b\n", CLASSES),
-    "brackets.txt": ("[2] Avis c\n[0] Avis a\n[1] Avis b\n", CLASSES),
-    "brackets behind.txt": ("Avis c (2)\nAvis a (0)\nAvis b (1)\n", CLASSES),
-    "dictionary.txt": ("2: 'Avis c',\n0: 'Avis a',\n1: 'Avis b'\n", CLASSES),
-    "quotes.txt": ('"Avis a",\n"Avis b",\n"Avis c"\n', CLASSES),
-    "json.txt": ('[\n"Avis a",\n"Avis b"\n]\n', "line 1: expected one class in a line, and nothing else; found '\\['"),
-    "python.txt": ("['Avis a', 'Avis b']\n", "line 1: expected one class in a line, and nothing else"),
-    "map.pbtxt": ('item {\n id: 1\n name: "Avis a"\n}\n', "line 1: .* found 'item {'"),
-    "yolo.txt": ("names:\n  0: Avis a\n  1: Avis b\n", "none in 'names:' .line 1"),
-    "tabs.txt": ("Avis a\tA Bird\nAvis b\tB Bird\n", "found '.{1,2}t' in each, as in .* A table needs a header"),
-    "header.txt": ("index,name\n1,Avis b\n0,Avis a\n", "none in 'index,name' .line 1.* ends in .csv"),
-    "own numbers.txt": (
-        "song 1\nsong 2\n2 stroke engine\nwind\nrain\n",
-        ["song 1", "song 2", "2 stroke engine", "wind", "rain"],
-    ),
-    "points.txt": ("2. Avis c\n0. Avis a\n1. Avis b\n", CLASSES),
-    "floats.csv": ("index,name\n1.0,Avis b\n0.0,Avis a\n2.0,Avis c\n", CLASSES),
-    "other.csv": (
-        "class_id,name\n1,Avis b\n0,Avis a\n",
-        "'class_id' counts the classes in another order than the rows",
-    ),
-    "pandas.csv": (",name\n1,Avis b\n0,Avis a\n", "column '' counts the classes in another order than the rows"),
-    "contradicting.csv": (
-        "index,id,name\n0,1,Avis a\n1,0,Avis b\n",
-        "'id' counts the classes in another order than the index",
-    ),
-    "x.json": ("{}", "expected a text file or a csv of labels, found .json"),
-}
-
-
-def test_classes_that_are_no_species_are_named_and_marked(tmp_path: Path) -> None:
-    path = tmp_path / "x.txt"
-    path.write_text(
-        "Avis a\nunknown bird\nAvis b, Avis c\nParus sp.\nnoise\nAvis d (Linnaeus, 1758)\nA a_One\nB b_One\n"
-    )
-    with logged() as notes:
-        kinds = [label.kind for label in read_classes(path)]
-    assert kinds == ["species", *["sound"] * 4, *["species"] * 3]
-    (note,) = notes
-    assert note.endswith(
-        "4 of 8 classes are not one species, and are never counted as species: unknown bird, "
-        "Avis b, Avis c, Parus sp., noise."
-    )
-
-
-@pytest.mark.parametrize("name", list(LISTS))
-def test_lists_of_classes_are_read_in_order_or_refused(name: str, tmp_path: Path) -> None:
-    path = tmp_path / name
-    text, expected = LISTS[name]
-    path.write_text(text)
-    if isinstance(expected, str):
-        with pytest.raises((FormatError, InputError), match=expected):
-            read_classes(path)
-    else:
-        with logged() as notes:
-            assert [label.scientific_name for label in read_classes(path)] == expected
-        assert len(notes) == (name in ("from one.txt", "behind from one.txt", "tabs.tsv"))

@@ -6,7 +6,11 @@ import os
 from importlib import resources
 from pathlib import Path
 
-from tests.server.conftest import Serve
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.checks import CHECKS
+from tests.fixtures.server import Serve
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.http.app import STATIC_FOLDERS, RevalidatedFiles
@@ -83,3 +87,44 @@ def test_a_client_made_from_the_description_can_log_in(level_bundle: Bundle, ser
     assert client.get("/api/v1/recordings").status_code == 401
     header = {"Authorization": f"{schemes[name]['scheme']} {TOKEN}"}
     assert client.get("/api/v1/recordings", headers=header).status_code == 200
+
+
+@pytest.mark.parametrize("n_examples", [3, pytest.param(100, marks=pytest.mark.ops)])
+def test_replies_match_the_openapi_schema_for_any_request(
+    n_examples: int, level_bundle: Bundle, serve: Serve, tone: Path
+) -> None:
+    client = serve(model=level_bundle.folder)
+    client.post("/api/v1/identify?store=true", files={"audio": (tone.name, tone.read_bytes())})
+    document = client.get("/api/openapi.json").json()
+    schema = schemathesis.openapi.from_dict(document)
+    schema.config.base_url = str(client.base_url).rstrip("/")
+    wanted = (
+        "not_a_server_error",
+        "status_code_conformance",
+        "content_type_conformance",
+        "response_schema_conformance",
+    )
+    checks = CHECKS.get_by_names(wanted)
+    n_requests = 0
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        if operation.path.endswith("/events"):
+            continue  # a stream; see test_jobs
+
+        @settings(
+            max_examples=n_examples,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy())
+        def request_once(case: schemathesis.Case) -> None:
+            nonlocal n_requests
+            n_requests += 1
+            case.call_and_validate(checks=checks, timeout=30)
+
+        request_once()
+    assert n_requests > 15 * n_examples
+    assert client.post("/api/predict", content=tone.read_bytes()).status_code == 200

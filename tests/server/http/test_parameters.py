@@ -1,4 +1,4 @@
-"""Parameters of requests: the same in the URL and in the form, and none is passed over."""
+"""Parameters of requests: the same in the address and in the form, and none is passed over."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.fixtures.server import Serve, running_service
 from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.http.app import create_app
-from dawnchorus.server.settings import Settings
+from dawnchorus.server.settings import Role, Settings
 
 IDENTIFY = "/api/v1/identify"
 
@@ -390,3 +390,35 @@ def test_every_route_of_get_answers_head(level_bundle: Bundle, tmp_path: Path) -
             assert reply.status_code == expected.status_code, path
             assert reply.headers.get("content-type") == expected.headers.get("content-type"), path
             assert reply.content == b"", path
+
+
+ODD = [
+    ("GET", "/api/v1/detections?since=0001-01-01T00:00:00%2B14:00", {}),
+    ("GET", "/api/v1/detections?until=9999-12-31T23:59:59-14:00", {}),
+    ("GET", "/api/v1/detections?since=0001-01-01T00:00:00", {}),
+    ("GET", "/api/v1/detections?species=%00", {}),
+    ("GET", "/api/v1/detections?limit=99999999999999999999", {}),
+    ("GET", "/api/v1/detections?min_score=nan", {}),
+    ("GET", "/api/v1/detections/99999999999999999999/audio", {}),
+    ("GET", "/api/v1/jobs/%00", {}),
+    ("GET", "/api/v1/recordings/" + "f" * 64 + "/spectrogram?end_s=nan", {}),
+    ("GET", "/api/v1/recordings/" + "f" * 64 + "/audio", {"Range": "bytes=99999999999999999999999-"}),
+    ("GET", "/detections?min_score=x", {}),
+    ("GET", "/recordings?recorded_from=0001-01-01&recorded_to=9999-12-31", {"Accept": "text/html"}),
+    ("POST", "/api/v1/retrain", {"Transfer-Encoding": "chunked"}),
+    ("POST", "/api/predict", {"Origin": "http://["}),
+    ("GET", "/", {"Cookie": "dawnchorus_session=\u00e9"}),
+    ("POST", "/api/predict", {"X-CSRF-Token": "\u00e9", "Cookie": "dawnchorus_session=x"}),
+]
+"""Requests whose values no client of ours sends."""
+
+
+@pytest.mark.parametrize("tokens", [{}, {"the-operators-one": Role.ADMIN}], ids=["open", "closed"])
+def test_odd_values_are_refused_and_nothing_fails(tokens: dict[str, Role], level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder, tokens=tokens)
+    right = {"Authorization": b"Bearer the-operators-one"}
+    for method, path, headers in ODD:
+        encoded = {name: value.encode("latin-1") for name, value in headers.items()}
+        for more in ({}, right) if tokens else ({},):
+            reply = client.request(method, path, headers={**encoded, **more})
+            assert 200 <= reply.status_code < 500, (method, path, headers, reply.text)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import tempfile
 import threading
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import httpx2 as httpx
-import numpy as np
 import pytest
-import soundfile
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle as Names
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from tests.fixtures.databases import new_database
-from tests.fixtures.server import Serve
-from tests.fixtures.waiting import wait_for
 
 from dawnchorus.errors import BusyError, NotFoundError
-from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.state.clock import now
 from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.job_queue import MAX_ATTEMPTS, MAX_CHECK_INTERVAL_S, STALE_S, JobQueue
@@ -191,72 +191,118 @@ def test_cancelling(database: Database) -> None:
         jobs.get(running.id)
 
 
-def detected(client: httpx.Client, url: str, after: str | None = None) -> list[tuple[str, dict[str, object]]]:
-    """Return number and data of the events of a job, to its end."""
-    updates, event = [], {}
-    with client.stream("GET", url, headers={"Last-Event-ID": after} if after else {}) as reply:
-        assert reply.headers["content-type"].startswith("text/event-stream")
-        for line in reply.iter_lines():
-            name, _, value = line.partition(": ")
-            event[name] = value
-            if line:
-                continue
-            if event.get("event") == "end":
-                return updates
-            if "data" in event:
-                updates.append((event["id"], json.loads(event["data"])))
-            event = {}
-    raise AssertionError("the stream ended before the job")
+FEW = settings(max_examples=12, stateful_step_count=20, deadline=None)
+
+OWNERS = ("one", "two")
+owners = st.sampled_from(OWNERS)
 
 
-def test_long_recording_is_a_job_with_stored_audio(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
-    path = tmp_path / "LONG_20260501_034500.wav"
-    audio = np.full(1_000 * 16_000, 0.1, np.float32)
-    audio[500 * 16_000 : 501 * 16_000] = 0.9
-    soundfile.write(path, audio, 16_000)
-    client = serve(model=level_bundle.folder)
-    with path.open("rb") as file:
-        reply = client.post("/api/v1/identify?min_score=0.8", files={"audio": (path.name, file)})
-    assert reply.status_code == 202, reply.text
-    job = reply.json()
-    assert reply.headers["location"] == f"/api/v1/jobs/{job['id']}"
-    events = detected(client, job["events"])
-    assert [data["progress"] for _, data in events] == sorted(data["progress"] for _, data in events)
-    assert events[-1][1]["status"] == "done"
-    assert detected(client, job["events"], after=events[1][0]) == events[2:]
-    done = client.get(f"/api/v1/jobs/{job['id']}").json()
-    detections = client.get(f"/api/v1/recordings/{done['result']['recording']}/detections").json()["detections"]
-    loud = [row for row in detections if row["common_name"] == "Loud Bird"]
-    assert [(row["start_s"], row["score"]) for row in loud] == [(500.0, pytest.approx(0.9, abs=1e-3))]
-    assert loud[0]["clock_time"] == "2026-05-01T03:53:20"
-    answered = client.post("/api/v1/identify?min_score=0.8&background=false", content=path.read_bytes()).json()
-    assert len(answered["detections"]) == len(detections)
-    for name in ("csv", "raven", "audacity", "json"):
-        table = client.get(f"/api/v1/recordings/{done['result']['recording']}/detections?format={name}")
-        assert table.status_code == 200
-        assert table.content
+class Queue(RuleBasedStateMachine):
+    """Two servers that add, claim, finish, cancel and lose jobs."""
+
+    jobs = Names("jobs")
+
+    @initialize()
+    def start(self) -> None:
+        self._scratch = tempfile.TemporaryDirectory()
+        self.database = new_database(Path(self._scratch.name))
+        self.seconds = dict.fromkeys(OWNERS, 0.0)
+        self.servers = {
+            name: JobQueue(self.database, worker_id=name, monotonic=partial(self.seconds.__getitem__, name))
+            for name in OWNERS
+        }
+        self.expected: dict[str, dict[str, Any]] = {}
+        self.order: list[str] = []
+
+    def teardown(self) -> None:
+        self.database.close()
+        self._scratch.cleanup()
+
+    @rule(target=jobs, worker_id=owners)
+    def add(self, worker_id: str) -> str:
+        job = self.servers[worker_id].add("identify", {"k": len(self.order)})
+        self.expected[job.id] = {"status": "queued", "worker_id": None, "attempts": 0, "cancelled": False}
+        self.order.append(job.id)
+        return job.id
+
+    @rule(worker_id=owners)
+    def claim(self, worker_id: str) -> None:
+        waiting = [job for job in self.order if self.expected.get(job, {}).get("status") == "queued"]
+        job = self.servers[worker_id].claim("identify")
+        if not waiting:
+            assert job is None
+            return
+        assert job is not None
+        assert job.id in waiting
+        mine = self.expected[job.id]
+        mine.update(status="running", worker_id=worker_id, attempts=mine["attempts"] + 1)
+
+    @rule(job=jobs, worker_id=owners, status=st.sampled_from(["done", "failed"]))
+    def end(self, job: str, worker_id: str, status: str) -> None:
+        self.servers[worker_id].finish(job, status)
+        mine = self.expected.get(job)
+        if mine is not None and mine["status"] == "running" and mine["worker_id"] == worker_id:
+            mine["status"] = status
+
+    @rule(job=jobs, worker_id=owners)
+    def cancel(self, job: str, worker_id: str) -> None:
+        mine = self.expected.get(job)
+        if mine is None:
+            with pytest.raises(NotFoundError):
+                self.servers[worker_id].cancel(job)
+            return
+        self.servers[worker_id].cancel(job)
+        mine["cancelled"] |= mine["status"] in ("queued", "running")
+        if mine["status"] == "queued":
+            mine["status"] = "cancelled"
+
+    @rule(job=jobs, worker_id=owners)
+    def remove(self, job: str, worker_id: str) -> None:
+        mine = self.expected.get(job)
+        if mine is None:
+            with pytest.raises(NotFoundError):
+                self.servers[worker_id].remove(job)
+        elif mine["status"] in ("queued", "running"):
+            with pytest.raises(BusyError):
+                self.servers[worker_id].remove(job)
+        else:
+            self.servers[worker_id].remove(job)
+            del self.expected[job]
+
+    @rule(worker_id=owners)
+    def release(self, worker_id: str) -> None:
+        self.servers[worker_id].release()
+        for mine in self.expected.values():
+            if mine["status"] == "running" and mine["worker_id"] == worker_id:
+                mine.update(status="cancelled" if mine["cancelled"] else "queued", attempts=mine["attempts"] - 1)
+
+    @rule(gone=owners)
+    def lose_server(self, gone: str) -> None:
+        """Return a server is not heard of any more, and the other one looks."""
+        (other,) = set(OWNERS) - {gone}
+        in_hand = [job for job, mine in self.expected.items() if mine["worker_id"] == other]
+        for _ in range(2 + int(STALE_S / MAX_CHECK_INTERVAL_S)):
+            self.seconds[other] += MAX_CHECK_INTERVAL_S
+            self.servers[other].heartbeat(in_hand)
+        for mine in self.expected.values():
+            if mine["status"] == "running" and mine["worker_id"] == gone:
+                given_up = "failed" if mine["attempts"] >= MAX_ATTEMPTS else "queued"
+                mine["status"] = "cancelled" if mine["cancelled"] else given_up
+
+    @invariant()
+    def every_job_is_where_it_should_be(self) -> None:
+        if not hasattr(self, "expected"):
+            return
+        n, recordings = self.servers["one"].find(limit=1000)
+        assert n == len(recordings) == len(self.expected)
+        for job in recordings:
+            mine = self.expected[job.id]
+            assert (job.status, job.attempts) == (mine["status"], mine["attempts"]), mine
+            wanted = mine["status"] == "running" and not mine["cancelled"]
+            assert self.servers[mine["worker_id"] or "one"].should_continue(job.id) == wanted
+            progress = [event.data["progress"] for event in self.servers["one"].events(job.id)]
+            assert progress == sorted(progress)
 
 
-def test_undecodable_recording_is_reported_by_upload_name_and_deleted(
-    level_bundle: Bundle, serve: Serve, tmp_path: Path
-) -> None:
-    client = serve(model=level_bundle.folder)
-    sent = client.post("/api/v1/identify?background=true", files={"audio": ("mine.wav", b"no sound")}).json()
-    wait_for(lambda: client.get(f"/api/v1/jobs/{sent['id']}").json()["status"] == "failed")
-    error = client.get(f"/api/v1/jobs/{sent['id']}").json()["error"]
-    assert "mine.wav" in error
-    assert "/tmp" not in error
-    store = tmp_path / "server" / "files"
-    wait_for(lambda: not [path for path in store.rglob("*") if path.is_file()])
-
-
-def test_a_job_is_cancelled_within_seconds(level_bundle: Bundle, serve: Serve, tmp_path: Path) -> None:
-    path = tmp_path / "long.flac"
-    soundfile.write(path, np.zeros(5 * 3600 * 8_000, np.int16), 8_000)
-    client = serve(model=level_bundle.folder)
-    job = client.post("/api/v1/identify", content=path.read_bytes()).json()
-    wait_for(lambda: client.get(f"/api/v1/jobs/{job['id']}").json()["status"] == "running")
-    client.post(f"/api/v1/jobs/{job['id']}/cancel")
-    wait_for(lambda: client.get(f"/api/v1/jobs/{job['id']}").json()["status"] == "cancelled", within_s=30)
-    assert client.delete(f"/api/v1/jobs/{job['id']}").status_code == 204
-    assert client.get(f"/api/v1/jobs/{job['id']}").status_code == 404
+def test_jobs_are_where_they_should_be_after_any_calls() -> None:
+    run_state_machine_as_test(Queue, settings=FEW)

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 from tests.fixtures.databases import new_database
-from tests.server.conftest import Serve
+from tests.fixtures.server import Serve
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.settings import Role

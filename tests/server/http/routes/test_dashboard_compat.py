@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
+import pytest
 from tests.fixtures.server import Serve, running_service
 
 from dawnchorus.models.bundle import Bundle
@@ -148,3 +151,51 @@ def test_retraining_is_reported_while_running_and_when_done(level_bundle: Bundle
             times.add(state["last_retrain"])
         assert len(times) == 1, "one that failed made no model"
         assert begin < datetime.fromisoformat(times.pop()) < datetime.now(UTC)
+
+
+def test_counts_equal_those_of_the_clients(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    statuses: list[int] = []
+
+    def request_once() -> None:
+        for k in range(20):
+            body = tone.read_bytes() if k % 4 else b"no sound"
+            statuses.append(client.post("/api/predict", content=body).status_code)
+
+    threads = [threading.Thread(target=request_once) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    text = client.get("/metrics").text
+    for status in (200, 422):
+        assert f'{{method="POST",route="/api/predict",status="{status}"}} {statuses.count(status)}.0' in text
+    assert client.get("/api/metrics").json()["total_predictions"] == statuses.count(200)
+    assert json.loads(json.dumps(client.get("/api/metrics").json()))["average_confidence"] == pytest.approx(0.75)
+    client.request("FOO", "/")
+    assert "FOO" not in client.get("/metrics").text
+
+
+def test_the_dashboards_interface(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    for _ in range(3):
+        reply = client.post("/api/predict", files={"audio": (tone.name, tone.read_bytes())})
+        assert reply.status_code == 200, reply.text
+    reply_fields = reply.json()
+    assert reply_fields["predicted_species"] == "Quiet Bird"
+    assert reply_fields["confidence"] == pytest.approx(0.75, abs=1e-4)
+    assert reply_fields["confidence_percent"] == "75.00%"
+    assert list(reply_fields["top_5_predictions"]) == ["Quiet Bird", "Loud Bird", "Engine"], "the surest first"
+    assert reply_fields["top_5_predictions"]["Quiet Bird"] == reply_fields["confidence"]
+    assert client.get("/api/health").json()["model_version"] == level_bundle.id
+    assert client.get("/api/classes").json() == {"classes": ["Loud Bird", "Quiet Bird", "Engine"], "num_classes": 3}
+    metrics = client.get("/api/metrics").json()
+    assert metrics["total_predictions"] == 3
+    assert metrics["average_confidence"] == pytest.approx(0.75, abs=1e-4)
+    assert metrics["species_distribution"] == {"Quiet Bird": 3}
+    counted = client.get("/metrics").text
+    assert 'dawnchorus_requests_total{method="POST",route="/api/predict",status="200"} 3.0' in counted
+    assert "dawnchorus_audio_seconds_total 9.0" in counted
+    assert client.get("/api/v1/health/ready").json() == {"status": "ready", "bundle_id": level_bundle.id}
+    assert client.get("/api/v1/models/active").json()["n_classes"] == 3
+    assert "/api/v1/identify" in client.get("/api/openapi.json").json()["paths"]

@@ -51,7 +51,7 @@ class RecordingFilter(RequestParameters):
     cursor: str | None = Field(default=None, max_length=400, description="`next` or `previous` of a reply.")
 
     def query_fields(self) -> dict[str, Any]:
-        """Return the fields of the query of the list."""
+        """Return the parameters that filter the list, without those of its pages."""
         return {name: value for name, value in self if name not in ("cursor", "limit")}
 
 
@@ -61,7 +61,7 @@ class RecordingPageFilter(RecordingFilter):
     state: RecordingState | None = None
 
     def query(self) -> RecordingQuery:
-        """Return the query of the list."""
+        """Return the filter as a query of the database."""
         return RecordingQuery(**self.query_fields())
 
 
@@ -72,7 +72,7 @@ class DetectionPageFilter(RecordingFilter):
     reviewed: bool | None = None
 
     def query(self) -> DetectionQuery:
-        """Return the query of the list."""
+        """Return the filter as a query of the database."""
         return DetectionQuery(**self.query_fields())
 
 
