@@ -28,12 +28,12 @@ from dawnchorus.identification.result import build_provenance
 from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.history import DetectionStore
-from dawnchorus.server.scheduling import IdentifyResult
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Settings
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.tables import DetectionRow, Identification, Review
+from dawnchorus.server.work import IdentifyResult
 from dawnchorus.types import Detection, RecordingMetadata, RecordingTable
 
 BIRD = Detection(

@@ -24,7 +24,6 @@ from dawnchorus.identification.result import build_provenance, has_range
 from dawnchorus.limits import Limits
 from dawnchorus.server.detection_reviews import copy_reviews
 from dawnchorus.server.listing import DetectionRecord, read_detections
-from dawnchorus.server.scheduling import IdentifyResult
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.clock import now
 from dawnchorus.server.state.database import Database, lock
@@ -37,6 +36,7 @@ from dawnchorus.server.state.tables import (
     RecordingSpecies,
     Species,
 )
+from dawnchorus.server.work import IdentifyResult
 from dawnchorus.types import ChannelSource, Detection
 
 LOG = logging.getLogger(__name__)

@@ -41,10 +41,10 @@ from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency, receive_recording
 from dawnchorus.server.http.parameters import RequestParameters, merge_fields, note_empty
 from dawnchorus.server.http.routes.replies import error_responses, job_fields
-from dawnchorus.server.scheduling import IdentifyResult
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.tables import Job
+from dawnchorus.server.work import IdentifyResult
 from dawnchorus.tables import parse_latitude, parse_longitude
 from dawnchorus.types import ChannelOption, RecordingMetadata
 
