@@ -175,6 +175,23 @@ def _lists(result: dict[str, Any]) -> str:
     )
 
 
+def _uploads(result: dict[str, Any]) -> str:
+    rows = "\n".join(
+        f"| {row['n_finished']:,} | {row['server_mb']:.0f} | {row['heap_mb']:.1f} | {row['n_elements']} |"
+        for row in result["rows"]
+    )
+    states = result["states"]
+    return (
+        "## Many files at once\n\n"
+        f"{result['n_files']:,} files of five seconds, one in twenty of them no sound, chosen at once on the page "
+        f"Identify in chromium, with a model of microseconds: {result['wall_s']:.0f} s at a load average of "
+        f"{result['load_average']:.0f}; then {states['detections']} identified and {states['failed']} failed "
+        "recordings are listed.\n\n"
+        "| files finished | server, MB | page's scripts, MB | elements of the page |\n"
+        "| ---: | ---: | ---: | ---: |\n" + rows + "\n"
+    )
+
+
 def _startup(result: dict[str, Any]) -> str:
     rows = [f"| `{name}` | {1000 * seconds:.0f} ms |" for name, seconds in result["median_s"].items()]
     head = f"## Start\n\nMedians of {result['n_runs']} processes each, in turn.\n\n| | |\n| --- | ---: |\n"
@@ -480,4 +497,5 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "ablation": _ablation,
     "startup": _startup,
     "lists": _lists,
+    "uploads": _uploads,
 }

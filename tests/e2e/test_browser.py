@@ -27,6 +27,9 @@ PAGES = ("/", "/recordings", "/detections", "/review", "/training", "/models", "
 REFUSED = "the server responded with a status of 422"
 """Chromium's word for an upload that is refused, which pages show in their own words."""
 
+BUSY = "the server responded with a status of 503"
+"""Chromium's word for a tile that is asked for again, while a busy machine computes a whole recording."""
+
 SCREENSHOTS = os.environ.get("DAWNCHORUS_SCREENSHOTS")
 """A folder: pictures of every page are put there, for the documentation."""
 
@@ -48,7 +51,7 @@ def page(browser: Browser, server: str) -> Iterator[Page]:
     new_page.on("pageerror", lambda error: wrong.append(str(error)))
     new_page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
     yield new_page
-    wrong = [text for text in wrong if REFUSED not in text]
+    wrong = [text for text in wrong if REFUSED not in text and BUSY not in text]
     context.close()
     assert not wrong
 
@@ -82,8 +85,8 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     expect(selected).to_contain_text("not this species: Marsh Tit")
     page.locator("#detections").get_by_role("row").filter(has_text="Common Cuckoo").first.get_by_role("link").click()
     expect(selected).to_contain_text("Common Cuckoo")
-    selected.get_by_role("button", name="Correct").click()
-    expect(selected.get_by_role("button", name="Correct")).to_have_attribute("aria-pressed", "true")
+    selected.get_by_role("button", name="Correct", exact=True).click()
+    expect(selected.get_by_role("button", name="Correct", exact=True)).to_have_attribute("aria-pressed", "true")
     page.reload()
     expect(page.locator("#detections").get_by_role("row").filter(has_text="Willow Tit").first).to_contain_text(
         "relabeled"
@@ -274,6 +277,7 @@ def test_long_recording_stays_small_and_every_detection_can_be_reached(page: Pag
     while "05:59:57 to 06:00:00" not in (before := selected.inner_text()):
         page.keyboard.press("j")
         expect(selected).not_to_have_text(before)
+    page.wait_for_url("**t=7190.00**")
     ids: set[str] = set()
     while True:
         ids |= set(page.locator("[data-detection]").evaluate_all("links => links.map(link => link.dataset.detection)"))
@@ -284,7 +288,7 @@ def test_long_recording_stays_small_and_every_detection_can_be_reached(page: Pag
             following.click()
     assert len(ids) == 1000
     assert page.evaluate("document.querySelectorAll('*').length") < 1500
-    assert "t=7185.0" in page.url, "the table's pages keep what is shown"
+    assert "t=7190.0" in page.url, "the table's pages keep what is shown"
 
 
 def test_viewer_follows_keys_pointer_and_address(page: Page, long_recording: str) -> None:
@@ -336,12 +340,22 @@ def test_viewer_follows_keys_pointer_and_address(page: Page, long_recording: str
     page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 50, steps=3)
     page.mouse.up()
     page.wait_for_url("**t=3610.0*")
+
+
+def test_viewer_works_without_detections_and_without_single_keys(page: Page, long_recording: str) -> None:
+    page.goto(f"{long_recording}?species=nobody")
+    page.wait_for_function(IS_DRAWN)
+    page.keyboard.press("j")
+    page.keyboard.press("y")
+    expect(page.get_by_role("region", name="Selected detection").get_by_role("status")).to_have_text("none")
+    page.goto(f"{long_recording}?t=3600&zoom=40")
     page.keyboard.press("?")
     page.get_by_label("Single-key shortcuts").uncheck()
-    page.keyboard.press("Home")
     page.keyboard.press("f")
-    page.wait_for_timeout(400)
-    assert "t=3610.0" in page.url, "keys are turned off"
+    page.keyboard.press("Home")
+    page.get_by_role("slider", name="Part in view").focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url("**t=3610.00&zoom=40.00**")
 
 
 IS_DRAWN = """() => {

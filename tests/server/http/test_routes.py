@@ -92,7 +92,7 @@ WORST: dict[str, tuple[str, ...]] = {
         f"{V1}/recordings/{{sha256}}/detections?format={name}" for name in ("json", *FORMATS)
     ),
     f"{V1}/recordings/{{sha256}}/spectrogram/{{top_khz}}/{{level}}/{{index}}": (
-        f"{V1}/recordings/{{sha256}}/spectrogram/12/4/{{k}}",
+        f"{V1}/recordings/{{sha256}}/spectrogram/24/2/{{k}}",
         f"{V1}/recordings/{{sha256}}/spectrogram/12/{STRETCH_LEVEL + 3}/0",
     ),
     f"{V1}/recordings/{{sha256}}/clip": (f"{V1}/recordings/{{sha256}}/clip?start_s=59.{{k}}&end_s=89",),
@@ -229,7 +229,7 @@ def request_once(url: str, patience_s: float) -> tuple[int, bool]:
     """Return the status, and if the answer says when to come again; status 0: nothing came in time."""
     limits = httpx.Timeout(60, read=patience_s)
     try:
-        with httpx.stream("GET", url, timeout=limits) as reply:
+        with httpx.stream("GET", url, timeout=limits, follow_redirects=True) as reply:
             n = 0
             for part in reply.iter_raw():
                 n += len(part)

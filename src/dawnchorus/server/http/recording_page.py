@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -27,7 +28,7 @@ MAX_S = 1e7
 
 
 class RecordingPageParameters(RequestParameters):
-    """State of the page, as its address has it."""
+    """State of the page, as its URL has it."""
 
     t: float | None = Field(None, ge=0, le=MAX_S)
     """Middle of the view in seconds."""
@@ -43,7 +44,7 @@ class RecordingPageParameters(RequestParameters):
     before: int | None = Field(None, ge=1, le=2**63 - 1)
     """Ids of the detections next to the page of the table."""
 
-    def address(self, **changes: object) -> str:
+    def query_string(self, **changes: object) -> str:
         """Return the query of the page with some parameters changed."""
         values = {**self.model_dump(mode="json", exclude_unset=True), **changes}
         return urlencode({name: _text(value) for name, value in values.items() if value not in (None, "")})
@@ -91,7 +92,7 @@ def read_recording_page(service: Service, row: Recording, parameters: RecordingP
         "plain_s": plain_s,
         "plain_end_s": min(plain_s + PLAIN_S, duration_s),
         "clock_s": _seconds_of_day(row),
-        "label": lambda seconds: _format_time(row, seconds),
+        "label": partial(_format_time, row),
         **_read_rows(service, query, parameters),
     }
 
@@ -99,7 +100,7 @@ def read_recording_page(service: Service, row: Recording, parameters: RecordingP
 def _find_selected(
     service: Service, query: TimelineQuery, parameters: RecordingPageParameters
 ) -> DetectionRecord | None:
-    """Return the detection of the address, the one at its time, or the best one."""
+    """Return the detection of the URL, the one at its time, or the best one."""
     if parameters.d is not None:
         return service.timeline.get(query.recording, parameters.d)
     if parameters.t is None:
@@ -109,7 +110,7 @@ def _find_selected(
 
 
 def _read_rows(service: Service, query: TimelineQuery, parameters: RecordingPageParameters) -> dict[str, Any]:
-    """Return a page of the table of detections, and the addresses of the pages beside it."""
+    """Return a page of the table of detections, and the queries of the pages before and after it."""
     after, before = parameters.after, parameters.before
     rows = service.timeline.list_detections(query, limit=N_ROWS + 1, after=after, before=before, order=parameters.order)
     has_more = len(rows) > N_ROWS
@@ -118,8 +119,8 @@ def _read_rows(service: Service, query: TimelineQuery, parameters: RecordingPage
     first, last = (rows[0].detection.id, rows[-1].detection.id) if rows else (None, None)
     return {
         "records": rows,
-        "earlier": parameters.address(before=first, after=None) if rows and has_earlier else None,
-        "later": parameters.address(after=last, before=None) if rows and has_later else None,
+        "earlier": parameters.query_string(before=first, after=None) if rows and has_earlier else None,
+        "later": parameters.query_string(after=last, before=None) if rows and has_later else None,
         "has_channels": any(each.detection.channel is not None for each in rows),
     }
 

@@ -192,3 +192,4 @@ def test_recording_page_has_as_many_elements_for_any_length(level_bundle: Bundle
         assert client.get(f"{page}?d=999999").status_code == 404
         assert client.get(f"{page}?t=later").status_code == 422
         assert "Clear filters" in client.get(f"{page}?species=nobody").text
+        assert client.get(f"{page}?order=score&after={seen[-1]}").status_code == 200, "there is no page behind the last"

@@ -14,7 +14,7 @@ const SPEEDS = ["1", "0.5", "0.25", "0.125"], LOOP_MARGIN_S = 0.5, SETTLE_MS = 3
 
 const box = document.querySelector("[data-viewer]"), { dataset } = box;
 const part = name => box.querySelector(`[data-${name}]`);
-const form = document.querySelector("form[data-review]");
+const form = document.querySelector("form[data-review]"); // null without detections
 const path = `/api/v1/recordings/${dataset.viewer}`;
 const number = name => (dataset[name] === "" ? null : Number(dataset[name]));
 const filter = JSON.parse(dataset.filter);
@@ -186,10 +186,10 @@ function setUpEvents() {
   });
   const named = Object.fromEntries(Object.entries(keys).map(([key, name]) => [key, actions[name]]));
   watchKeys({
-    ...named, y: () => answer("correct"), n: () => answer("incorrect"), e: () => form.elements.species.focus(),
+    ...named, y: () => answer("correct"), n: () => answer("incorrect"), e: () => form?.elements.species.focus(),
     "/": () => { document.querySelector("[data-filters]").open = true; document.querySelector("[data-filters] [name=species]").focus(); }, "[": () => brighten(-0.1), "]": () => brighten(0.1),
   }, controls.keys, part("help"));
-  form.addEventListener("reviewed", event => {
+  form?.addEventListener("reviewed", event => {
     if (detections.selected?.id !== event.detail.id) return;
     Object.assign(detections.selected, { review: event.detail.review });
     const row = detections.rows.find(each => each.id === event.detail.id);
@@ -213,11 +213,12 @@ function setUpEvents() {
 async function start() {
   if (!view.duration) return;
   for (const scripted of box.querySelectorAll("[data-scripted]")) scripted.hidden = false;
+  if (form) form.hidden = !number("d");
   setUpControls();
   setUpEvents();
   if (innerWidth < 640) part("settings").open = false;
   view.show(number("t") - number("zoom") / 2, number("zoom"));
-  player.seek(number("t"));
+  player.seek(number("d") && view.contains(number("dstart")) ? number("dstart") : number("t"));
   if (number("d")) await detections.selectById(number("d"), number("dstart"));
   detections.addEventListener("select", reveal); // not for the address, whose view stays
   const activity = await detections.countAll(STRIP_COLUMNS);

@@ -11,7 +11,7 @@ const pause = (seconds, signal) => new Promise((resolve, reject) => {
 
 // Events: "load" with each tile, "state" when `problem` or `progress` has changed.
 export class Tiles extends EventTarget {
-  #url; #loaded = new Map(); #pending = new Map(); #failed = new Set(); #wanted = []; #timer = 0;
+  #url; #loaded = new Map(); #pending = new Map(); #failed = new Map(); #connection = ""; #wanted = []; #timer = 0;
   #reader = Object.assign(document.createElement("canvas"), { width: TILE_COLUMNS, height: TILE_BINS }).getContext("2d", { willReadFrequently: true });
   problem = "";
   progress = "";
@@ -39,7 +39,7 @@ export class Tiles extends EventTarget {
       if (this.#loaded.has(name) || this.#pending.has(name) || this.#failed.has(name)) continue;
       const abort = new AbortController();
       this.#pending.set(name, abort);
-      this.#load(name, abort.signal).catch(error => { if (!abort.signal.aborted) { this.#failed.add(name); this.#report(error.message); } }).finally(() => {
+      this.#load(name, abort.signal).catch(error => { if (!abort.signal.aborted) { this.#failed.set(name, error.message); this.#report(); } }).finally(() => {
         this.#pending.delete(name);
         this.#start();
       });
@@ -66,6 +66,7 @@ export class Tiles extends EventTarget {
       let wait = RETRY_S;
       try {
         const reply = await fetch(`${this.#url}/${name}`, { signal });
+        this.#connection = "";
         if (reply.ok) return reply;
         if (![502, 503, 504].includes(reply.status)) {
           const { detail } = await reply.json().catch(() => ({}));
@@ -75,13 +76,15 @@ export class Tiles extends EventTarget {
         this.#report();
       } catch (error) {
         if (signal.aborted || error.isFinal) throw error;
-        this.#report("Cannot reach the server: this page may be out of date.");
+        this.#connection = "Cannot reach the server: this page may be out of date.";
+        this.#report();
       }
       await pause(wait, signal);
     }
   }
 
-  #report(problem = "") {
+  #report() {
+    const problem = this.#wanted.map(name => this.#failed.get(name)).find(Boolean) ?? this.#connection;
     const n = this.#wanted.filter(name => this.#loaded.has(name)).length;
     const progress = n < this.#wanted.length && !problem ? `computing the spectrogram: ${n} of ${this.#wanted.length} parts` : "";
     if (problem === this.problem && progress === this.progress) return;
