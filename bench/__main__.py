@@ -35,6 +35,7 @@ from bench import (
     stereo,
     swaps,
     training,
+    uploads,
 )
 from bench.report import write_report
 from bench.results import save
@@ -57,6 +58,7 @@ MEASUREMENTS = {
     "few_shot": few_shot.measure,
     "swaps": swaps.measure,
     "training": training.measure,
+    "uploads": uploads.measure,
     "gpu": gpu.measure,
     "leaderboard": leaderboard.measure,
     "noise": noise.measure,

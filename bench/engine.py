@@ -24,7 +24,9 @@ from dawnchorus.data.synthesis.dawn_chorus import dawn_chorus
 
 N_PAIRS = int(os.environ.get("BENCH_PAIRS", "15"))
 MINUTES = int(os.environ.get("BENCH_MINUTES", "60"))
-"""Pairs, and minutes of sound in each: fewer for a first look."""
+"""Pairs, and minutes of sound in each (six or more): fewer for a first look."""
+
+LONG_FILE = "one long file"
 
 PORTS = {"old": 5881, "new": 5882}
 CLIPS_S = 5.0
@@ -34,7 +36,7 @@ BOOTSTRAP = 2000
 
 @dataclass(frozen=True)
 class Cost:
-    """Wall and processor seconds of a process with its children, and the most memory that one of them had."""
+    """Wall and processor seconds of a process with its children."""
 
     wall_s: float
     cpu_s: float
@@ -50,8 +52,8 @@ def measure(old: Path) -> dict[str, Any]:
             name: _compare(lambda side, path=path: _identify(sources[side], path, folder / "out.csv"))  # type: ignore[misc]
             for name, path in recordings.items()
         }
-        comparisons |= _compare_servers(sources, recordings["one hour-long file"], folder)
-    return {"n_pairs": N_PAIRS, "minutes": MINUTES, "ratios": comparisons}
+        comparisons |= _compare_servers(sources, recordings[LONG_FILE], folder)
+    return {"n_pairs": N_PAIRS, "minutes": MINUTES, "ratios": comparisons, "load": os.getloadavg()[2]}
 
 
 def make_sounds(folder: Path) -> dict[str, Path]:
@@ -70,9 +72,9 @@ def make_sounds(folder: Path) -> dict[str, Path]:
             start = round(k * 1.7 * rate_hz) % (len(minute) - round(CLIPS_S * rate_hz))
             write_recording(short / f"{k}.wav", minute[start : start + round(CLIPS_S * rate_hz)], rate_hz=rate_hz)
         recordings |= {f"6 files at {rate_hz} Hz": few, f"{MINUTES * 10} clips at {rate_hz} Hz": short}
-    one = folder / "hour.wav"
+    one = folder / "long.wav"
     write_recording(one, np.tile(np.resize(dawn_chorus(seed=1).samples, 60 * 48_000), MINUTES), rate_hz=48_000)
-    return {**recordings, "one hour-long file": one}
+    return {**recordings, LONG_FILE: one}
 
 
 def _compare(run: Callable[[str], Cost]) -> dict[str, Any]:
@@ -84,7 +86,7 @@ def _compare(run: Callable[[str], Cost]) -> dict[str, Any]:
         order = list(PORTS) if k % 2 else list(PORTS)[::-1]
         pairs.append({side: run(side) for side in order})
     return {
-        **{f"{side}_wall_s": float(np.median([pair[side].wall_s for pair in pairs])) for side in PORTS},
+        **{f"{side}_cpu_s": float(np.median([pair[side].cpu_s for pair in pairs])) for side in PORTS},
         "wall": _interval(np.array([pair["old"].wall_s / pair["new"].wall_s for pair in pairs])),
         "cpu": _interval(np.array([pair["old"].cpu_s / pair["new"].cpu_s for pair in pairs])),
     }
@@ -115,8 +117,8 @@ def _time(work: Callable[[], object]) -> Cost:
     return Cost(time.perf_counter() - start_s, cpu_s)
 
 
-def _compare_servers(sources: dict[str, Path], hour: Path, folder: Path) -> dict[str, Any]:
-    """Compare the time of an hour-long upload, and of as many clips as the slower side answers in a while."""
+def _compare_servers(sources: dict[str, Path], recording: Path, folder: Path) -> dict[str, Any]:
+    """Compare the cost of one long upload, and of a clip under load."""
     processes = {}
     try:
         for side, port in PORTS.items():
@@ -128,7 +130,7 @@ def _compare_servers(sources: dict[str, Path], hour: Path, folder: Path) -> dict
             _wait_for(port)
         form = body()
         return {
-            "an hour-long upload": _compare(lambda side: _request(processes[side].pid, PORTS[side], hour)),
+            "one long upload": _compare(lambda side: _request(processes[side].pid, PORTS[side], recording)),
             "8 clients with clips": _compare(lambda side: _clips(processes[side].pid, PORTS[side], form)),
         }
     finally:

@@ -76,8 +76,11 @@ def test_wrong_requests_to_serve_end_with_advice(tmp_path: Path, command: Comman
 def test_a_proxy_may_show_it_below_a_path(level_bundle: Bundle, tmp_path: Path) -> None:
     audio = tmp_path / "x.wav"
     soundfile.write(audio, np.full(16_000, 0.5, np.float32), 16_000)
-    server = Server(tmp_path / "server", "--model", level_bundle.folder, "--root-path", "/birds")
+    limits = "--max-upload-mb", "3", "--max-hours", "0.5"
+    server = Server(tmp_path / "server", "--model", level_bundle.folder, "--root-path", "/birds", *limits)
     with serving(server), server.client() as client:
+        assert "up to 3 MB and 0.5 h each" in client.get("/").text
+        assert client.post("/api/v1/identify", content=bytes(4 << 20)).status_code == 413
         page = client.get("/recordings").text
         assert 'href="/birds/recordings" aria-current="page"' in page
         assert 'src="/birds/static/page.js"' in page

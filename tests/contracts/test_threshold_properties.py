@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from dawnchorus.evaluation.thresholds import Threshold, thresholds_for_precision
+from dawnchorus.evaluation.thresholds import thresholds_for_precision
 from dawnchorus.inference.analyses.hits import ScoreFilter
 
 EIGHTHS = [k / 8 for k in range(9)]
@@ -42,13 +42,15 @@ def test_a_threshold_says_what_is_right_from_it_on(
 ) -> None:
     truth = np.random.default_rng(seed).random(values.shape) < values**2
     groups = np.arange(len(values)) // n_per_group
-    threshold = thresholds_for_precision(("a",), values, truth, precision=precision, groups=groups)["a"]
-    kept = values[:, 0] >= (threshold.min_score if isinstance(threshold, Threshold) else 0)
-    if isinstance(threshold, Threshold):
+    thresholds = thresholds_for_precision(("a",), values, truth, precision=precision, groups=groups)
+    threshold, refusal = thresholds.chosen.get("a"), thresholds.refused.get("a")
+    assert (threshold is None) != (refusal is None)
+    if threshold is not None:
+        kept = values[:, 0] >= threshold.min_score
         assert threshold.min_score in values
         assert (threshold.n_windows, threshold.n_groups) == (kept.sum(), len(set(groups[kept].tolist())))
         assert threshold.precision == pytest.approx(truth[kept].mean())
         assert precision <= threshold.low <= threshold.precision
-    else:
-        assert threshold.n_right == len(set(groups[truth[:, 0]].tolist()))
-        assert threshold.n_needed is None or threshold.n_needed > 0
+    if refusal is not None:
+        assert refusal.n_right == len(set(groups[truth[:, 0]].tolist()))
+        assert refusal.n_needed is None or refusal.n_needed > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -24,7 +25,7 @@ from dawnchorus.data.images import write_images
 from dawnchorus.data.prepare import PrepareSummary, check_and_cut, prepare
 from dawnchorus.data.recipes import ClipSelection, Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
-from dawnchorus.errors import InputError
+from dawnchorus.errors import InputError, OutputError
 from dawnchorus.inference.preparation import Cleaner, open_cleaner
 from dawnchorus.inference.speech import VoiceActivityDetector
 from dawnchorus.models.catalog.silero import speech_graph
@@ -142,6 +143,18 @@ def test_clips_that_were_prepared_before_the_rename_are_read_and_added_to(table:
     again, after = made(table, "clips", recipe)
     assert (again.n_recordings, again.n_before) == (0, 2)
     assert after.recipe == before.recipe
+
+
+def test_full_disk_is_no_fault_of_a_recording(table: RecordingsTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("dawnchorus.data.prepare.cut_clips", fail)
+    recipe = Recipe(rate_hz=RATE_HZ)
+    with pytest.raises(OutputError, match="No space left"):
+        made(table, "prepared", recipe)
+    with pytest.raises(OutputError, match="No space left"):
+        check_and_cut(table, table.folder / "both", recipe, seed=1, n_workers=1, cleaner=Cleaner(recipe.cleaning))
 
 
 def test_first_random_and_loudest_windows(table: RecordingsTable) -> None:

@@ -94,6 +94,36 @@ def test_twenty_files_of_which_one_is_broken_are_identified_and_can_be_retried(
         assert ODD_NAME in [row["name"] for row in listed["recordings"]]
 
 
+def test_a_folder_names_the_site_and_what_is_no_sound_is_skipped(
+    browser: Browser, client: httpx.Client, tmp_path: Path
+) -> None:
+    folder = tmp_path / "Upper Pond"
+    folder.mkdir()
+    for k, name in enumerate(("20260512_040000.WAV", "SITE7_20260512_050000.wav", "notes.txt", ".hidden.wav")):
+        (folder / name).write_bytes(tone(0.2 + 0.1 * k))
+    with open_page(browser, client) as page:
+        page.goto("/")
+        page.set_input_files("#folder", folder)
+        expect(page.get_by_text("2 files: 0 done, 2 waiting · 2 other files skipped")).to_be_visible()
+        page.evaluate(
+            """() => {
+                const dropped = new DataTransfer();
+                dropped.items.add(new File(["no sound"], "dropped.wav"));
+                const target = document.querySelector("[data-identify]");
+                target.dispatchEvent(new DragEvent("drop", { dataTransfer: dropped, bubbles: true, cancelable: true }));
+            }"""
+        )
+        expect(page.get_by_text("3 files: 0 done, 3 waiting")).to_be_visible()
+        page.get_by_role("button", name="Identify", exact=True).click()
+        expect(page.get_by_text("All 3 files are finished: 2 done, 1 failed.")).to_be_visible(timeout=60_000)
+    rows = client.get("/api/v1/recordings").json()["recordings"]
+    assert {row["name"]: row["site"] for row in rows} == {
+        "20260512_040000.WAV": "Upper Pond",
+        "SITE7_20260512_050000.wav": "SITE7",
+        "dropped.wav": None,
+    }
+
+
 def test_three_thousand_files_at_once_stay_usable(browser: Browser, client: httpx.Client) -> None:
     with open_page(browser, client) as page:
         page.goto("/")

@@ -24,7 +24,8 @@ SEPARATION = 4.0
 def choose(
     scores: np.ndarray, truth: np.ndarray, *, precision: float = 0.9, groups: np.ndarray | None = None
 ) -> Threshold | NoThreshold:
-    return thresholds_for_precision(("a",), scores[:, None], truth[:, None], precision=precision, groups=groups)["a"]
+    thresholds = thresholds_for_precision(("a",), scores[:, None], truth[:, None], precision=precision, groups=groups)
+    return {**thresholds.chosen, **thresholds.refused}["a"]
 
 
 def true_precision(min_score: float, share_right: float) -> float:

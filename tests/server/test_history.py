@@ -28,12 +28,12 @@ from dawnchorus.identification.result import build_provenance
 from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.history import DetectionStore
-from dawnchorus.server.scheduling import IdentifyResult
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Settings
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.tables import DetectionRow, Identification, Review
+from dawnchorus.server.work import IdentifyResult
 from dawnchorus.types import Detection, RecordingMetadata, RecordingTable
 
 BIRD = Detection(
@@ -84,6 +84,32 @@ def test_a_stored_identification_comes_back_as_it_was(
     reply = client.get(f"/api/v1/recordings/{sha256}/detections").json()["detections"]
     for fields, detection in zip(reply, (BIRD, ENGINE), strict=True):
         assert fields.items() >= detection_values(detection).items()
+
+
+def test_a_failure_is_listed_until_the_recording_is_identified(
+    server: tuple[httpx.Client, Service], result: IdentifyResult, tmp_path: Path
+) -> None:
+    client, service = server
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"sound")
+
+    def listed() -> list[tuple[str, str, str | None]]:
+        rows = client.get("/api/v1/recordings").json()["recordings"]
+        return [(row["name"], row["state"], row["error"]) for row in rows]
+
+    for name in ("a.wav", "b.wav"):
+        service.detections.store_failure(path, name=name, reason="the decoder crashed.")
+    assert listed() == [("b.wav", "failed", "the decoder crashed.")]
+    service.files.sweep()
+    sha256 = service.detections.store(result, path, name="c.wav", options=OPTIONS)
+    assert listed() == [("c.wav", "detections", None)]
+    service.detections.store_failure(path, name="d.wav", reason="the decoder crashed.")
+    assert listed() == [("c.wav", "detections", None)]
+    assert client.get(f"/api/v1/recordings/{sha256}/audio").content == b"sound"
+    again = replace(result, table=replace(result.table, detections=()))
+    service.detections.store(again, path, name="c.wav", options=OPTIONS)
+    assert listed() == [("c.wav", "no_detections", None)]
+    assert client.get("/api/v1/detections").json()["total"] == 0
 
 
 def test_tables_have_what_people_corrected(

@@ -178,10 +178,15 @@ def test_filters_of_detections(database: Database) -> None:
 
 @pytest.mark.parametrize("given", ["", "x", "Wzwx", "W10", "é", "WyI-IiwiMjAyNiJd", "9" * 400])
 def test_a_cursor_of_another_kind_is_refused(given: str, database: Database) -> None:
-    detection = Cursor((START, "a", 1), is_backward=False).encode()
-    for cursor in (given, detection):
-        with pytest.raises(InputError, match="cursor: expected `next` or `previous` of this list"):
+    message = "cursor: expected `next` or `previous` of this list"
+    detection = Cursor((START, "a" * 64, 1), is_backward=False).encode()
+    for cursor in (given, detection, Cursor((START, "a\0"), is_backward=True).encode()):
+        with pytest.raises(InputError, match=message):
             find_recordings(database, RecordingQuery(), limit=1, cursor=cursor)
+    for key in ((START, "a" * 64), (START, "a" * 64, 10**30), (START, "a" * 64, True)):
+        with pytest.raises(InputError, match=message):
+            find_detections(database, DetectionQuery(), limit=1, cursor=Cursor(key, is_backward=False).encode())
+    assert find_detections(database, DetectionQuery(), limit=1, cursor=detection).rows == []
 
 
 ODD_NAME = 'SITE "7" <b>\n\u202e\u05d3\u05d5\u05db\u05d9\u05e4\u05ea\'_20260512_040000.wav'

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import soundfile
 from tests.fixtures.machines import Server, serving
-from tests.fixtures.server import running_service
+from tests.fixtures.server import running, running_service
 from tests.fixtures.waiting import wait_for
 
 from dawnchorus.inference.engine import N_SHARED_DECODERS
@@ -75,6 +75,23 @@ def test_decoder_crash_fails_one_request_and_quarantines_file(level_bundle: Bund
         assert client.post("/api/predict", content=tone.read_bytes()).status_code == 200
         wait_for(lambda: len(decoders(process)) >= 1)
         assert {child.status() for child in process.children()} <= {psutil.STATUS_SLEEPING, psutil.STATUS_RUNNING}
+
+
+@pytest.mark.ops
+def test_killed_decoder_costs_one_spectrogram(level_bundle: Bundle, tmp_path: Path) -> None:
+    sound = np.random.default_rng(1).normal(0, 0.1, 590 * 16_000).astype(np.float32)
+    soundfile.write(tmp_path / "long.flac", sound, 16_000)
+    with running(Settings(data=tmp_path / "server", model=level_bundle.folder)) as client:
+        files = {"audio": ("long.flac", (tmp_path / "long.flac").read_bytes())}
+        reply = client.post("/api/v1/identify", data={"store": "yes"}, files=files)
+        assert reply.status_code == 200, reply.text
+        (stored,) = client.get("/api/v1/recordings").json()["recordings"]
+        spectrogram = f"/api/v1/recordings/{stored['sha256']}/spectrogram"
+        with killing_decoders(psutil.Process()):
+            reply = client.get(spectrogram)
+        assert (reply.status_code, "the decoder crashed on this file" in reply.text) == (422, True), reply.text
+        assert str(tmp_path) not in reply.text
+        assert client.get(spectrogram).status_code == 200
 
 
 @pytest.mark.ops

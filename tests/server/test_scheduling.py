@@ -25,8 +25,10 @@ from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.graphs.wrapping import wrap_model
 from dawnchorus.models.store import ModelStore
-from dawnchorus.server.scheduling import FIRST_COST_S, LEAST_BYTES, CostEstimate, IdentifyResult, InferencePool
+from dawnchorus.server.cost_estimate import FIRST_COST_S, LEAST_BYTES
+from dawnchorus.server.scheduling import InferencePool
 from dawnchorus.server.settings import Settings
+from dawnchorus.server.work import IdentifyResult
 
 EVERYTHING = Options(min_score=0.0)
 
@@ -116,16 +118,6 @@ def test_what_is_too_much_is_refused(level_bundle: Bundle, store: ModelStore, to
             assert refused.value.retry_after_s >= 1
         assert waiting.result(timeout=60).table.duration_s == 3
         inference_pool.check_room(1)
-
-
-def test_tiny_recordings_do_not_make_others_look_long() -> None:
-    costs = CostEstimate()
-    for _ in range(200):
-        costs.update(100, elapsed_s=0.02)
-    assert costs.work_s(100_000) == pytest.approx(0.02, rel=0.1)
-    assert costs.work_s(4 * LEAST_BYTES) == pytest.approx(0.08, rel=0.1)
-    costs.update(LEAST_BYTES, elapsed_s=1e6)
-    assert costs.work_s(LEAST_BYTES) < 0.05, "one that hangs says little"
 
 
 def test_waiting_recording_keeps_its_position_in_the_queue(level_bundle: Bundle, store: ModelStore, tone: Path) -> None:

@@ -413,29 +413,24 @@ def _write_report(
 
 def _write_thresholds(path: Path, scores: Scores, precision: float) -> None:
     """Write a table for `dawnchorus identify --thresholds`."""
-    from dawnchorus.evaluation.thresholds import (
-        Threshold,
-        describe_refusals,
-        group_windows,
-        thresholds_for_precision,
-    )
+    from dawnchorus.evaluation.thresholds import describe_refusals, group_windows, thresholds_for_precision
 
-    by_species = thresholds_for_precision(
+    thresholds = thresholds_for_precision(
         scores.classes, scores.known_scores, scores.truth, precision=precision, groups=group_windows(scores)
     )
-    chosen = {name: each for name, each in by_species.items() if isinstance(each, Threshold)}
+    chosen = thresholds.chosen
     with atomic_file(path) as stream:
         lines = [f"{name},{each.min_score!r},{each.precision:.4f},{each.low:.4f}\n" for name, each in chosen.items()]
         stream.write("".join(["scientific_name,min_score,precision,precision_low\n", *lines]).encode())
-    refusals = list(describe_refusals(by_species, precision))
+    refusals = list(describe_refusals(thresholds.refused, precision))
     for line in refusals[:MAX_REFUSALS]:
         click.echo(line, err=True)
     if len(refusals) > MAX_REFUSALS:
         click.echo(f"... and {len(refusals) - MAX_REFUSALS} more species", err=True)
     click.echo(
-        f"{path}: {len(chosen)} of {len(by_species)} species have a threshold, from which at least {precision:g} of "
-        f"their windows are right in other recordings like these, with 95 % confidence; `identify --thresholds` takes "
-        f"--min-score for all others",
+        f"{path}: {len(chosen)} of {len(scores.classes)} species have a threshold, from which at least {precision:g} "
+        f"of their windows are right in other recordings like these, with 95 % confidence; `identify --thresholds` "
+        f"takes --min-score for all others",
         err=True,
     )
 

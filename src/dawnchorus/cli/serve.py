@@ -13,6 +13,7 @@ import click
 from dawnchorus.cli.options import models_folder_option, workers_option
 from dawnchorus.cli.present import announce_model
 from dawnchorus.errors import BusyError, MissingExtraError
+from dawnchorus.limits import Limits
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 
 if TYPE_CHECKING:
@@ -47,6 +48,20 @@ DEFAULT_RATE_LIMIT = 50.0
     help="Requests per second and client; 0: no limit.  [default: 50; 0 on this machine]",
 )
 @click.option(
+    "--max-upload-mb",
+    type=click.IntRange(min=1),
+    default=Limits.max_bytes >> 20,
+    show_default=True,
+    help="Largest upload.",
+)
+@click.option(
+    "--max-hours",
+    type=click.FloatRange(min=0, min_open=True),
+    default=Limits.max_duration_s / 3600,
+    show_default=True,
+    help="Longest recording.",
+)
+@click.option(
     "--job-kind",
     "job_kinds",
     multiple=True,
@@ -77,6 +92,8 @@ def command(
     access_log: bool,
     trusted_proxy: str | None,
     rate_limit: float | None,
+    max_upload_mb: int,
+    max_hours: float,
     job_kinds: tuple[str, ...],
     retrain_overrides: tuple[str, ...],
     token: str | None,
@@ -118,6 +135,7 @@ def command(
         requests_per_s=rate_limit or None,
         job_kinds=tuple(kind for kind in KINDS if kind in job_kinds or not job_kinds),
         n_inference_threads=workers,
+        limits=Limits(max_bytes=max_upload_mb << 20, max_duration_s=3600 * max_hours),
     )
     with _listening(host, port) as listener, open_service(settings) as service:
         _announce_served(service, model, ModelStore(folder))

@@ -24,6 +24,7 @@ from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, usable
 from dawnchorus.errors import AudioError
 from dawnchorus.inference.preparation import Cleaner, Kept, sample_ranges
+from dawnchorus.storage.files import cannot_write
 from dawnchorus.storage.safe_names import safe_name
 from dawnchorus.types import Progress, Report, Segment, ignore_progress
 
@@ -269,13 +270,20 @@ def _write_clips(
     seed: int,
     calls: Sequence[float] = (),
 ) -> list[tuple[float, float]]:
-    """Write the clips of an opened recording to a file, and return their times; see `cut_clips`."""
+    """Write the clips of an opened recording to a file, and return their times; see `cut_clips`.
+
+    Raises:
+        OutputError: no space, or no permission.
+    """
     times = []
     name = int(hashlib.sha256(recording_id.encode()).hexdigest()[:12], 16)
-    with path.open("wb") as file:
-        for clip in cut_clips(blocks, kept, recipe, calls=calls, rng=np.random.default_rng([seed, name])):
-            file.write(np.rint(np.clip(clip.samples, -1, 1) * FULL_SCALE).astype(SAMPLE).tobytes())
-            times.append((clip.start_s, clip.end_s))
+    try:
+        with path.open("wb") as file:
+            for clip in cut_clips(blocks, kept, recipe, calls=calls, rng=np.random.default_rng([seed, name])):
+                file.write(np.rint(np.clip(clip.samples, -1, 1) * FULL_SCALE).astype(SAMPLE).tobytes())
+                times.append((clip.start_s, clip.end_s))
+    except OSError as error:
+        raise cannot_write(path.parent, error) from error
     return times
 
 

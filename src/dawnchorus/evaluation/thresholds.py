@@ -52,6 +52,14 @@ class NoThreshold:
     """Number of further recordings needed if they are as good as these; None if more would not help."""
 
 
+@dataclass(frozen=True)
+class PrecisionThresholds:
+    """Thresholds of the species that have one, and what is missing for the others, by name."""
+
+    chosen: dict[str, Threshold]
+    refused: dict[str, NoThreshold]
+
+
 def thresholds_for_precision(
     classes: Sequence[str],
     scores: FloatArray,
@@ -59,7 +67,7 @@ def thresholds_for_precision(
     *,
     precision: float,
     groups: IntArray | None = None,
-) -> dict[str, Threshold | NoThreshold]:
+) -> PrecisionThresholds:
     """Choose the lowest threshold of each class that reaches `precision` with 95 % confidence.
 
     Args:
@@ -70,11 +78,15 @@ def thresholds_for_precision(
         groups: [windows]; windows of one number are one piece of evidence. Default: each window is one.
     """
     groups = np.arange(len(scores)) if groups is None else groups
-    thresholds = {}
+    thresholds = PrecisionThresholds({}, {})
     for k, name in enumerate(classes):
         is_known = ~np.isnan(scores[:, k])
         cuts = _cuts(scores[is_known, k], truth[is_known, k], groups[is_known])
-        thresholds[name] = _choose(cuts, precision) or _refuse(cuts, precision)
+        threshold = _choose(cuts, precision)
+        if threshold is not None:
+            thresholds.chosen[name] = threshold
+        else:
+            thresholds.refused[name] = _refuse(cuts, precision)
     return thresholds
 
 
@@ -83,16 +95,15 @@ def group_windows(scores: Scores) -> IntArray:
     return np.array(assign_groups(scores.rows, SAME_RECORDING), np.int64)[scores.recording]
 
 
-def describe_refusals(thresholds: dict[str, Threshold | NoThreshold], precision: float) -> Iterator[str]:
+def describe_refusals(refused: dict[str, NoThreshold], precision: float) -> Iterator[str]:
     """Yield a sentence for each species without a threshold."""
-    for name, each in thresholds.items():
-        if isinstance(each, NoThreshold):
-            why = (
-                f"its highest scores are not right often enough to show {precision:g}"
-                if each.n_needed is None
-                else f"{each.n_needed} more recordings like these are needed"
-            )
-            yield f"no threshold for {name}, right in {counted(each.n_right, 'recording')}: {why}."
+    for name, each in refused.items():
+        why = (
+            f"its highest scores are not right often enough to show {precision:g}"
+            if each.n_needed is None
+            else f"{each.n_needed} more recordings like these are needed"
+        )
+        yield f"no threshold for {name}, right in {counted(each.n_right, 'recording')}: {why}."
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,12 +62,11 @@ def estimate_run(
 
 def _durations(paths: Sequence[Path], channel: ChannelOption) -> list[float]:
     """Return seconds to score, from headers; none for files that cannot be opened or do not have a duration."""
-    decoder = DecoderProcess()
     known = []
-    for path in paths:
-        with suppress(AudioError):
-            info = decoder.probe(path).info
-            n_signals = info.n_channels if channel == "each" else 1
-            known += [] if info.duration_s is None else [info.duration_s * n_signals]
-    decoder.close()
+    with closing(DecoderProcess()) as decoder:
+        for path in paths:
+            with suppress(AudioError):
+                info = decoder.probe(path).info
+                n_signals = info.n_channels if channel == "each" else 1
+                known += [] if info.duration_s is None else [info.duration_s * n_signals]
     return known

@@ -6,9 +6,9 @@ import hashlib
 import logging
 import threading
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from dawnchorus.formats.columns import detection_values
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.result import build_provenance, has_range
 from dawnchorus.limits import Limits
+from dawnchorus.server.detection_reviews import copy_reviews
 from dawnchorus.server.listing import DetectionRecord, read_detections
-from dawnchorus.server.scheduling import IdentifyResult
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.clock import now
 from dawnchorus.server.state.database import Database, lock
@@ -34,9 +34,9 @@ from dawnchorus.server.state.tables import (
     LabeledRecording,
     Recording,
     RecordingSpecies,
-    Review,
     Species,
 )
+from dawnchorus.server.work import IdentifyResult
 from dawnchorus.types import ChannelSource, Detection
 
 LOG = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ class DetectionStore:
             _count_species(session, recording, rows)
             recording.latest_identification = identification.id
             recording.n_detections, recording.best_score = len(rows), None if best is None else best.score
-            _copy_reviews(session, sha256, identification.id)
+            copy_reviews(session, sha256, identification.id)
         return sha256
 
     def store_failure(self, path: Path, *, name: str, reason: str, site: str | None = None) -> None:
@@ -288,27 +288,6 @@ class DetectionStore:
             }
 
 
-def to_detection(row: DetectionRow) -> Detection:
-    """Convert a row to a detection."""
-    return Detection(**detection_values(row))
-
-
-def apply_reviews(records: Iterable[DetectionRecord]) -> Iterator[Detection]:
-    """Yield detections as people corrected them: none that is wrong, and another species under its name."""
-    for record in records:
-        detection, review = to_detection(record.detection), record.review
-        if review is None or review.verdict == "correct":
-            yield detection
-        elif review.verdict == "relabeled" and review.scientific_name and review.common_name:
-            yield replace(
-                detection,
-                scientific_name=review.scientific_name,
-                common_name=review.common_name,
-                probability=None,
-                in_range=None,
-            )
-
-
 def scored_channel(session: Session, row: DetectionRow) -> ChannelSource:
     """Return the channel that a detection was scored in."""
     if row.channel is not None:
@@ -363,32 +342,3 @@ def _count_species(session: Session, recording: Recording, rows: Sequence[Detect
     lock(session, "species")  # other servers may be adding the same ones
     known = {(row.scientific_name, row.common_name) for row in session.scalars(select(Species).where(is_named))}
     session.add_all(Species(scientific_name=one, common_name=other) for one, other in sorted(names - known))
-
-
-def _copy_reviews(session: Session, sha256: str, identification: int) -> None:
-    """Copy the reviews of a recording's earlier detections to new ones of the same species, time and channel."""
-    reviewed = select(DetectionRow, Review).join(Review, Review.detection == DetectionRow.id)
-    # The latest first by the database's own numbers: the clocks of the servers may differ.
-    reviewed = reviewed.order_by(DetectionRow.identification.desc(), DetectionRow.id).where(
-        DetectionRow.recording == sha256, DetectionRow.identification != identification
-    )
-    old = list(session.execute(reviewed))
-    if not old:
-        return
-    new = list(session.scalars(select(DetectionRow).where(DetectionRow.identification == identification)))
-    matched_ids: set[int] = set()
-    for before, review in old:
-        overlap_s = {
-            row: min(row.end_s, before.end_s) - max(row.start_s, before.start_s)
-            for row in new
-            if row.scientific_name == before.scientific_name
-            and (row.channel == before.channel or None in (row.channel, before.channel))
-            and row.id not in matched_ids
-        }
-        best = max(overlap_s, key=lambda row: overlap_s[row], default=None)
-        if best is not None and overlap_s[best] > 0:
-            matched_ids.add(best.id)
-            session.execute(
-                update(LabeledRecording).where(LabeledRecording.detection == before.id).values(detection=best.id)
-            )
-            review.detection = best.id

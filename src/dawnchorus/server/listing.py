@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -27,6 +28,9 @@ MAX_MERGED = 20
 """Species that are each read in order and merged; of more, enough are in any recording to read all in order."""
 
 N_BEST = 3
+"""Species that a list shows of a recording."""
+
+MAX_ID = 2**63 - 1
 
 RecordingState = Literal["detections", "no_detections", "failed"]
 
@@ -107,17 +111,18 @@ class Cursor:
         return base64.urlsafe_b64encode(json.dumps(fields, separators=(",", ":")).encode()).decode().rstrip("=")
 
     @classmethod
-    def decode(cls, text: str, kinds: tuple[type, ...]) -> Cursor:
-        """Return the cursor of a list whose keys have these types behind the time.
+    def decode(cls, text: str, *, n_ids: int) -> Cursor:
+        """Return the cursor of a list whose keys have so many ids behind the time and the sha256.
 
         Raises:
             InputError: it is no cursor of this list.
         """
         try:
-            side, added_at, *rest = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-            moment = datetime.fromisoformat(added_at)
-            if side in ("<", ">") and tuple(map(type, rest)) == kinds and moment.tzinfo is not None:
-                return cls((moment.astimezone(UTC), *rest), side == "<")
+            side, added_at, sha256, *ids = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+            moment = datetime.fromisoformat(added_at).astimezone(UTC)
+            are_ids = len(ids) == n_ids and all(type(each) is int and 0 <= each <= MAX_ID for each in ids)
+            if side in ("<", ">") and are_ids and re.fullmatch("[0-9a-f]{64}", sha256):
+                return cls((moment, sha256, *ids), side == "<")
         except (ValueError, TypeError, OverflowError):
             pass
         raise InputError(f"cursor: expected `next` or `previous` of this list, got {text[:40]!r}.")
@@ -165,7 +170,7 @@ def find_recordings(
     Raises:
         InputError: `cursor` is none of this list.
     """
-    at = None if cursor is None else Cursor.decode(cursor, (str,))
+    at = None if cursor is None else Cursor.decode(cursor, n_ids=0)
     with database.read() as session:
         sources = [
             _Source(_select_recordings(names, query), _recording_key(names))
@@ -184,7 +189,7 @@ def find_detections(
     Raises:
         InputError: `cursor` is none of this list.
     """
-    at = None if cursor is None else Cursor.decode(cursor, (str, int))
+    at = None if cursor is None else Cursor.decode(cursor, n_ids=1)
     with database.read() as session:
         sources = [
             _Source(_select_detections(names, query), (*_recording_key(names), DetectionRow.__table__.c.id))

@@ -29,7 +29,7 @@ from dawnchorus.server.model_switcher import ModelSwitcher
 from dawnchorus.server.monitoring import ServerMetrics
 from dawnchorus.server.quarantine import DecoderQuarantine
 from dawnchorus.server.rendering import Renderer
-from dawnchorus.server.scheduling import IdentifyResult, InferencePool
+from dawnchorus.server.scheduling import InferencePool
 from dawnchorus.server.settings import Settings
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import FILE_NAME, Database
@@ -37,6 +37,7 @@ from dawnchorus.server.state.job_queue import JobQueue
 from dawnchorus.server.timeline import Timeline
 from dawnchorus.server.training.data import TrainingData
 from dawnchorus.server.training.runner import RetrainingRunner
+from dawnchorus.server.work import IdentifyResult
 from dawnchorus.server.workers import Workers
 from dawnchorus.storage.files import cannot_write
 

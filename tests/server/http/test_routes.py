@@ -229,7 +229,7 @@ def request_once(url: str, patience_s: float) -> tuple[int, bool]:
     """Return the status, and if the answer says when to come again; status 0: nothing came in time."""
     limits = httpx.Timeout(60, read=patience_s)
     try:
-        with httpx.stream("GET", url, timeout=limits) as reply:
+        with httpx.stream("GET", url, timeout=limits, follow_redirects=True) as reply:
             n = 0
             for part in reply.iter_raw():
                 n += len(part)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,14 +36,15 @@ from dawnchorus.identification.options import (
 )
 from dawnchorus.identification.result import build_provenance, has_range
 from dawnchorus.limits import Limits
+from dawnchorus.server.history import UNAVAILABLE
 from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency, receive_recording
 from dawnchorus.server.http.parameters import RequestParameters, merge_fields, note_empty
 from dawnchorus.server.http.routes.replies import error_responses, job_fields
-from dawnchorus.server.scheduling import IdentifyResult
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.tables import Job
+from dawnchorus.server.work import IdentifyResult
 from dawnchorus.tables import parse_latitude, parse_longitude
 from dawnchorus.types import ChannelOption, RecordingMetadata
 
@@ -198,7 +200,8 @@ async def identify_upload(service: Service, query: IdentifyRequest, path: Path, 
     except AudioError as error:
         if query.store:
             failure = partial(service.detections.store_failure, name=name, reason=error.reason, site=query.site)
-            await asyncio.to_thread(failure, path)
+            with suppress(*UNAVAILABLE):  # the reply says why in any case
+                await asyncio.to_thread(failure, path)
         raise
     if query.store:
         store = partial(service.detections.store, name=name, options=options, site=query.site)

@@ -17,10 +17,11 @@ from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency
 from dawnchorus.server.http.routes.replies import JsonRoute, as_fields, error_responses
-from dawnchorus.server.scheduling import IdentifyResult, InferencePool
+from dawnchorus.server.scheduling import InferencePool
 from dawnchorus.server.service import Service, hold_slot
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.tables import Model
+from dawnchorus.server.work import IdentifyResult
 
 MAX_COMPARED, MAX_COMPARED_S = 20, 300.0
 """Maximum number of recordings and length of each in a comparison, whose response is synchronous."""

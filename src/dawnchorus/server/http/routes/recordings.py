@@ -21,7 +21,7 @@ from dawnchorus.formats.registry import FORMATS, TableFormat
 from dawnchorus.plotting.clip import CLIP_MARGIN_S, draw_clip
 from dawnchorus.plotting.spectrogram import RATE_HZ, clip_spectrogram, stretch_spectrogram
 from dawnchorus.plotting.strip import draw_strip
-from dawnchorus.server.history import apply_reviews
+from dawnchorus.server.detection_reviews import apply_reviews
 from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency
 from dawnchorus.server.http.responses import RenderedResponse, while_connected
@@ -167,8 +167,8 @@ async def recording_detections(
 ) -> Response:
     """Return the detections of a recording as JSON or in a table format.
 
-    JSON has all with their reviews. Tables have what people corrected: wrong detections are left out, and another
-    species has its row.
+    JSON has all with their reviews. Tables have what people corrected: no incorrect detections, and relabeled ones
+    under their new species.
     """
     row = await run_in_threadpool(service.detections.get_recording, sha256)
     if output == "json":

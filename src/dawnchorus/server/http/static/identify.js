@@ -67,20 +67,20 @@ async function addDropped(dropped) {
   const open = [...dropped];
   while (open.length) {
     const entry = open.shift();
-    if (entry.isFile) { await addFound([entry], ""); continue; }
+    if (entry.isFile) { await addEntries([entry], ""); continue; }
     const reader = entry.createReader();
     for (;;) {
-      const found = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)).catch(() => []);
-      if (!found.length) break;
-      open.push(...found.filter(each => each.isDirectory && !each.name.startsWith(".")));
-      await addFound(found.filter(each => each.isFile), entry.name);
+      const children = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)).catch(() => []);
+      if (!children.length) break;
+      open.push(...children.filter(each => each.isDirectory && !each.name.startsWith(".")));
+      await addEntries(children.filter(each => each.isFile), entry.name);
     }
   }
 }
 
 const readFile = entry => new Promise((resolve, reject) => entry.file(resolve, reject));
 
-async function addFound(entries, directory) {
+async function addEntries(entries, directory) {
   const files = (await Promise.all(entries.map(entry => readFile(entry).catch(() => null)))).filter(Boolean);
   const wanted = files.filter(isAudio);
   nSkipped += files.length - wanted.length;
@@ -177,8 +177,8 @@ function summarize(detections) {
   }
   const species = [...best.values()].sort((one, other) => other.score - one.score);
   const { latitude, longitude, week } = detections[0] || {};
-  const place = latitude == null ? "" : `Location ${latitude.toFixed(2)}, ${longitude.toFixed(2)}${week ? `, week ${week}` : ""}`;
-  return { expected: species.filter(each => !each.isUnexpected), unexpected: species.filter(each => each.isUnexpected), place };
+  const locationText = latitude == null ? "" : `Location ${latitude.toFixed(2)}, ${longitude.toFixed(2)}${week ? `, week ${week}` : ""}`;
+  return { expected: species.filter(each => !each.isUnexpected), unexpected: species.filter(each => each.isUnexpected), locationText };
 }
 
 // ---------------------------------------------------------------- what is shown
@@ -246,7 +246,7 @@ function fillRow(upload) {
   return cells;
 }
 
-function speciesCells({ expected, unexpected, place }) {
+function speciesCells({ expected, unexpected, locationText }) {
   const list = species => species.map(each => `${each.name} ${each.score.toFixed(2)}`).join(", ");
   const none = unexpected.length ? "no species that is expected here" : "no detections";
   const cells = [make("span", expected.length ? `${expected.length} species: ${list(expected.slice(0, 5))}${expected.length > 5 ? ", …" : ""}` : none)];
@@ -255,7 +255,7 @@ function speciesCells({ expected, unexpected, place }) {
     folded.append(make("summary", `Unexpected here (${unexpected.length})`), list(unexpected));
     cells.push(folded);
   }
-  if (place) cells.push(make("small", place, "faint"));
+  if (locationText) cells.push(make("small", locationText, "faint"));
   return cells;
 }
 
@@ -284,8 +284,9 @@ form.addEventListener("dragover", over(true));
 form.addEventListener("dragleave", over(false));
 form.addEventListener("drop", event => {
   over(false)(event);
-  // Entries are there only during the event.
-  addDropped([...event.dataTransfer.items].map(each => each.webkitGetAsEntry()).filter(Boolean));
+  const entries = [...event.dataTransfer.items].map(each => each.webkitGetAsEntry()).filter(Boolean); // only during the event
+  if (entries.length) addDropped(entries);
+  else addAll([...event.dataTransfer.files], false);
 });
 
 part("pause").addEventListener("click", event => {

@@ -1,0 +1,176 @@
+"""Work of the server in the inference engine: uploads, whose result is a table, and windows decoded before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from dawnchorus.arrays import FloatArray
+from dawnchorus.audio.clock_report import ClockReport
+from dawnchorus.audio.metadata import with_name
+from dawnchorus.audio.windows import RestReport, WindowPlan
+from dawnchorus.identification.detection_table import TableBuilder
+from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, Options
+from dawnchorus.identification.range_filter import RangeFilter
+from dawnchorus.inference.analyses.windows import WindowOutput
+from dawnchorus.inference.loaded_model import LoadedModel
+from dawnchorus.inference.recording import RecordingWork
+from dawnchorus.inference.work import NumberedWindows
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.runner import BATCH_WINDOWS
+from dawnchorus.server.cost_estimate import CostEstimate
+from dawnchorus.types import RecordingMetadata, RecordingTable
+
+Stage = Literal["wait", "decode", "infer", "table"]
+
+
+@dataclass(frozen=True)
+class IdentifyResult:
+    """Detections in a recording, and the bundle that scored it."""
+
+    table: RecordingTable
+    bundle: Bundle
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+    """Sentences on time and location, as those of `dawnchorus identify`."""
+    stage_s: Mapping[Stage, float]
+
+
+class Upload:
+    """An upload in the inference engine (`inference.work.Work`): a recording whose result is a table."""
+
+    def __init__(
+        self, recording: RecordingWork, builder: TableBuilder, options: Options, name: str, costs: CostEstimate
+    ) -> None:
+        self.model, self.needs_embeddings = recording.model, recording.needs_embeddings
+        self._recording, self._builder, self._options, self._name = recording, builder, options, name
+        self._costs, self._n_bytes = costs, recording.path.stat().st_size
+        self._stage_s: dict[Stage, float] = {"wait": 0.0, "decode": 0.0, "infer": 0.0, "table": 0.0}
+        self._submitted_s = time.monotonic()
+        self._pulled_s: dict[int, float] = {}
+        """Times at which windows were pulled whose output was not added yet."""
+
+    @property
+    def share_done(self) -> float:
+        """Share of the recording that is scored; see `RecordingWork`."""
+        return self._recording.share_done
+
+    def open(self) -> None:
+        """Begin to decode."""
+        self._recording.open()
+
+    def is_ready(self, *, within_s: float) -> bool:
+        """Return True if decoded samples are available, or will be within `within_s` seconds."""
+        return self._recording.is_ready(within_s=within_s)
+
+    def next_windows(self) -> NumberedWindows | None:
+        """Return the next windows; see `RecordingWork`."""
+        start_s = time.monotonic()
+        windows = self._recording.next_windows()
+        end_s = time.monotonic()
+        self._stage_s["decode"] += end_s - start_s
+        if windows is not None:
+            self._pulled_s[windows.first] = end_s
+        return windows
+
+    def add(self, first_window: int, output: WindowOutput) -> None:
+        """Add the output for windows."""
+        self._stage_s["infer"] += time.monotonic() - self._pulled_s.pop(first_window)
+        self._recording.add(first_window, output)
+
+    def result(self) -> IdentifyResult:
+        """Return the table."""
+        scored = self._recording.result()
+        scored = replace(scored, metadata=with_name(scored.metadata, self._name))
+        start_s = time.monotonic()
+        table = self._builder.build(scored)
+        self._stage_s["table"] = time.monotonic() - start_s
+        work_s = sum(self._stage_s.values())
+        self._stage_s["wait"] = max(time.monotonic() - self._submitted_s - work_s, 0.0)
+        self._costs.update(self._n_bytes, work_s)
+        plan = self._builder.plan
+        warnings = (
+            *scored.warnings,
+            *_unused_options(self._options, table, self._builder.range_filter),
+            *_unscored_rest(self._name, plan, max(scored.kept_s, key=plan.rest_s)),
+        )
+        notes = tuple(_notes_on_clock(self._name, table.metadata))
+        return IdentifyResult(table, self.model.bundle, warnings, notes, self._stage_s)
+
+    def close(self) -> None:
+        """Give up what is left to decode."""
+        self._recording.close()
+
+
+class DecodedWindows:
+    """Windows [n, samples] in the inference engine (`inference.work.Work`), whose result are scores [n, classes]."""
+
+    needs_embeddings = False
+
+    def __init__(self, windows: FloatArray, model: LoadedModel) -> None:
+        self.model = model
+        self._starts = iter(range(0, len(windows), BATCH_WINDOWS))
+        self._windows = windows
+        self._scores = np.empty((len(windows), len(model.bundle.labels)), np.float32)
+
+    @property
+    def share_done(self) -> float:
+        """Not known: they are few."""
+        return 0.0
+
+    def open(self) -> None:
+        """Nothing is to be decoded."""
+
+    def is_ready(self, *, within_s: float) -> bool:
+        """Return True: there is nothing to wait for."""
+        return within_s >= 0
+
+    def next_windows(self) -> NumberedWindows | None:
+        """Return the next windows."""
+        start = next(self._starts, None)
+        return None if start is None else NumberedWindows(start, self._windows[start : start + BATCH_WINDOWS])
+
+    def add(self, first_window: int, output: WindowOutput) -> None:
+        """Add the scores of windows."""
+        self._scores[first_window : first_window + len(output.scores)] = output.scores
+
+    def result(self) -> tuple[FloatArray, Bundle]:
+        """Return the scores, and the bundle that they are from."""
+        return self._scores, self.model.bundle
+
+    def close(self) -> None:
+        """Nothing is to be given up."""
+
+
+def _unused_options(options: Options, table: RecordingTable, range_filter: RangeFilter | None) -> Iterator[str]:
+    """Yield a warning for each option without effect."""
+    if options.latitude is not None and range_filter is not None and (note := range_filter.note()) is not None:
+        yield note
+    if options.week is not None and table.metadata.latitude is None:
+        yield f"week {options.week} has no effect: the recording has no location. Give lat and lon."
+    if options.range_threshold != DEFAULT_RANGE_THRESHOLD and table.metadata.latitude is None:
+        yield (
+            f"range_threshold {options.range_threshold:g} has no effect: the recording has no location. Give lat and "
+            f"lon."
+        )
+
+
+def _notes_on_clock(name: str, metadata: RecordingMetadata) -> Iterator[str]:
+    """Yield sentences on a time that was not found or not understood, and on sources that contradict each other."""
+    report = ClockReport()
+    has_time = metadata.start_time is not None
+    report.add(name, has_time=has_time, conflict=metadata.conflict, unread=metadata.unread)
+    yield from report.notes()
+
+
+def _unscored_rest(name: str, plan: WindowPlan, duration_s: float) -> Iterator[str]:
+    """Yield a warning if no window covers the end of a recording."""
+    report = RestReport()
+    report.add(name, plan, duration_s)
+    note = report.note(plan)
+    if note is not None:
+        yield note
