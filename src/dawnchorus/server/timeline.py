@@ -18,6 +18,9 @@ from dawnchorus.server.state.tables import DetectionRow, Recording, Review
 N_NAMED = 10
 """Species that activity is counted for, by their number of detections; all others are counted together."""
 
+PAGE_ROWS = 1000
+"""Rows in memory while detections are counted."""
+
 Order = Literal["start", "score"]
 
 
@@ -132,7 +135,8 @@ class Timeline:
         columns = DetectionRow.scientific_name, DetectionRow.common_name, DetectionRow.start_s, DetectionRow.score
         by_name: dict[str, SpeciesActivity] = {}
         with self._database.read() as session:
-            for scientific, common, start_s, score in session.execute(_select(query, select(*columns))):
+            rows = session.execute(_select(query, select(*columns)).execution_options(yield_per=PAGE_ROWS))
+            for scientific, common, start_s, score in rows:
                 column = min(max(int((start_s - query.start_s) / column_s), 0), n_columns - 1)
                 by_name.setdefault(scientific, SpeciesActivity(scientific, common)).add(column, 1, score)
         ordered = sorted(by_name.values(), key=lambda each: (-each.n_detections, each.scientific_name))
