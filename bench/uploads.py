@@ -38,14 +38,14 @@ def measure() -> dict[str, Any] | None:
         with serving(server):
             arguments = ["--no-sandbox", "--enable-precise-memory-info"]
             browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
-            page = browser.new_page(base_url=server.address)
+            page = browser.new_page(base_url=server.url)
             page.goto("/")
             page.set_input_files("#audio", _write_files(folder / "files"))
             start_s = time.monotonic()
             page.get_by_role("button", name="Identify", exact=True).click()
             rows = _follow(page, server)
             wall_s = time.monotonic() - start_s
-            address = f"{server.address}/api/v1/recordings"
+            address = f"{server.url}/api/v1/recordings"
             states = {
                 state: httpx.get(address, params={"state": state}).json()["total"]
                 for state in ("detections", "no_detections", "failed")

@@ -60,7 +60,7 @@ def _read_classes(path: Path) -> None:
 
 
 def _read_recordings(path: Path) -> None:
-    for recording, metadata in read_recordings(path).items():
+    for recording, metadata in read_recordings(path).values.items():
         RecordingTable(str(recording), 60.0, 48_000, metadata, None, ()).clock_time(60.0)
 
 

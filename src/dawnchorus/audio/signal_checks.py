@@ -61,8 +61,9 @@ class StartFingerprint:
     def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
         """Add samples; see `SampleAnalysis`."""
         if self._n_missing > 0:
-            self._stream = self._stream or resampler(sample_rate_hz, RATE_HZ)  # it cannot be pickled
-            part = self._stream.resample_chunk(mix_to_mono(block))
+            stream = self._stream or resampler(sample_rate_hz, RATE_HZ)  # it cannot be pickled
+            part = stream.resample_chunk(mix_to_mono(block))
+            self._stream = stream
             self._parts.append(part)
             self._n_missing -= len(part)
 

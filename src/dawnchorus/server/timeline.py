@@ -154,10 +154,10 @@ def _sum(activities: Sequence[SpeciesActivity]) -> list[SpeciesActivity]:
     return [total]
 
 
-def _select(query: TimelineQuery, columns: Any) -> Select[Any]:
+def _select(query: TimelineQuery, columns: Any) -> Select[*tuple[Any, ...]]:
     """Add the conditions of the query."""
     latest = select(Recording.latest_identification).where(Recording.sha256 == query.recording).scalar_subquery()
-    selected: Select[Any] = columns.where(
+    selected: Select[*tuple[Any, ...]] = columns.where(
         DetectionRow.identification == latest,
         DetectionRow.end_s > query.start_s,
         DetectionRow.score >= query.min_score,
