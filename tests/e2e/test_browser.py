@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 from tests.fixtures.long_recordings import store_long_recording, write_long_recording
 from tests.fixtures.server import running, running_service
 
@@ -96,7 +96,6 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     page.goto("/review")
     expect(page.get_by_role("article").first).to_be_visible()
     before = page.get_by_role("article").count()
-    page.keyboard.press("j")
     page.keyboard.press("y")
     expect(page.get_by_role("article").first.get_by_text("saved")).to_be_visible()
     page.reload()
@@ -251,6 +250,80 @@ def test_review_reports_an_unknown_name(browser: Browser, server: str, dawn: Pat
     page.context.close()
 
 
+def test_keys_of_review_answer_the_framed_clip_and_lose_nothing(
+    browser: Browser, level_bundle: Bundle, tmp_path: Path
+) -> None:
+    path = tmp_path / "six clips.flac"
+    write_long_recording(path, duration_s=60)
+    requests: list[tuple[str | None, str]] = []
+    slow: list[Route] = []
+
+    def save(route: Route) -> None:
+        requests.append((route.request.url.split("/")[-2], (route.request.post_data_json or {}).get("verdict")))
+        if len(requests) == 1:
+            slow.append(route)
+        elif len(requests) == 2:
+            route.abort()
+        else:
+            route.continue_()
+
+    with running_service(Settings(model=level_bundle.folder, data=tmp_path / "server")) as (client, service):
+        store_long_recording(service, path, duration_s=60, n_detections=6)
+        page = browser.new_page(base_url=str(client.base_url))
+        page.route("**/api/v1/detections/*/review", save)
+        page.goto("/review")
+        cards, statuses = page.locator(".card"), page.locator(".card [data-status]")
+        framed = page.locator(".card.here")
+        ids = cards.evaluate_all("cards => cards.map(card => card.dataset.detection)")
+        expect(framed).to_have_attribute("data-detection", ids[0])
+        page.keyboard.down("y")
+        page.keyboard.down("y")  # a key that is held repeats
+        page.keyboard.up("y")
+        page.keyboard.press("n")
+        page.keyboard.press("y")
+        expect(framed).to_have_attribute("data-detection", ids[3])
+        expect(page.locator(".card [aria-pressed=true]")).to_have_text(["Correct", "Incorrect", "Correct"])
+        expect(statuses).to_have_text(["saving", "saving", "saving", "", "", ""])
+        assert _warns_when_left(page)
+        while not slow:
+            page.wait_for_timeout(10)
+        slow[0].continue_()
+        not_saved = "Not saved: Cannot reach the server. Try again later."
+        expect(statuses).to_have_text(["saved", not_saved, "saved", "", "", ""])
+        assert requests == list(zip(ids, ("correct", "incorrect", "correct"), strict=False))
+        expect(page.get_by_text("1 answer not saved")).to_be_visible()
+        assert _warns_when_left(page)
+        page.get_by_role("button", name="Try again").click()
+        expect(statuses.nth(1)).to_have_text("saved")
+        expect(page.get_by_text("1 answer not saved")).to_be_hidden()
+        assert not _warns_when_left(page)
+
+        # keys survive a click and set an answer, which a click deletes
+        correct = cards.nth(4).get_by_role("button", name="Correct", exact=True)
+        correct.click()
+        expect(framed).to_have_attribute("data-detection", ids[4])
+        page.keyboard.press("y")
+        expect(framed).to_have_attribute("data-detection", ids[5])
+        expect(statuses.nth(4)).to_have_text("saved")
+        expect(correct).to_have_attribute("aria-pressed", "true")
+        correct.click()
+        expect(statuses.nth(4)).to_have_text("deleted")
+        assert client.get("/api/v1/detections?reviewed=true").json()["total"] == 3
+
+        # the recording at the second of the clip; its table follows the answers
+        cards.first.get_by_role("link", name="six clips.flac at").click()
+        cell = page.locator("#detections tr").filter(has=page.locator(f"[data-detection='{ids[0]}']")).locator("td").last
+        expect(cell).to_have_text("correct")
+        expect(page.locator("[data-selected]")).to_contain_text(", correct")
+        page.keyboard.press("n")
+        expect(cell).to_have_text("incorrect")
+        page.context.close()
+
+
+def _warns_when_left(page: Page) -> bool:
+    return not page.evaluate("dispatchEvent(new Event('beforeunload', { cancelable: true }))")
+
+
 @pytest.fixture(scope="module")
 def long_recording(level_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of the page of a recording of two hours with 1,000 detections."""
@@ -317,7 +390,10 @@ def test_viewer_follows_keys_pointer_and_address(page: Page, long_recording: str
     expect(selected.get_by_role("status").first).to_have_text(first)
     page.keyboard.press("y")  # keys survive the click
     expect(selected).to_contain_text(", correct")
-    page.keyboard.press("y")
+    page.keyboard.press("y")  # keys set an answer, clicks also delete it
+    expect(selected.get_by_text("saved")).to_be_visible()
+    expect(selected).to_contain_text(", correct")
+    selected.get_by_role("button", name="Correct", exact=True).click()
     expect(selected).to_contain_text("unreviewed")
     page.keyboard.press("s")
     assert page.locator("[data-audio]").evaluate("audio => audio.playbackRate") == 0.5

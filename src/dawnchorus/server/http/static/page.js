@@ -20,7 +20,7 @@ export async function request(method, path, body) {
   offline.hidden = true;
   if (reply.status === 204) return null;
   const content = await reply.json().catch(() => ({}));
-  if (!reply.ok) throw Object.assign(new Error(content.detail || `The server returned ${reply.status}.`), { suggestions: content.suggestions });
+  if (!reply.ok) throw Object.assign(new Error(content.detail || `The server returned ${reply.status}.`), { status: reply.status, suggestions: content.suggestions });
   return content;
 }
 
@@ -64,7 +64,7 @@ for (const button of all("[data-post], [data-delete]")) {
   });
 }
 
-// ---------------------------------------------------------------- reviewing
+// ---------------------------------------------------------------- names of species
 
 // The model has thousands of names, which are loaded when the user focuses a field for them.
 document.addEventListener("focusin", async event => {
@@ -73,54 +73,6 @@ document.addEventListener("focusin", async event => {
   const names = (await request("GET", "/api/classes")).classes;
   if (!list.childElementCount) list.append(...names.map(name => new Option(name)));
 });
-
-async function review(form, verdict) {
-  const status = form.querySelector("[data-status]"), { species: input, new_class: consent } = form.elements;
-  const pressed = form.querySelector(`[value=${verdict}]`), id = Number(form.dataset.review);
-  if (verdict === "relabeled" && !input.value.trim()) { input.focus(); return; }
-  try {
-    const path = `/api/v1/detections/${id}/review`;
-    const isUndone = verdict !== "relabeled" && pressed.getAttribute("aria-pressed") === "true";
-    if (isUndone) await request("DELETE", path);
-    else await request("PUT", path, verdict === "relabeled" ? { verdict, species: input.value.trim(), new_class: consent.checked } : { verdict });
-    showClassQuestion(form, false);
-    for (const button of all("button", form)) button.setAttribute("aria-pressed", String(!isUndone && button === pressed));
-    status.textContent = isUndone ? "deleted" : "saved";
-    form.dispatchEvent(new CustomEvent("reviewed", { detail: { id, review: isUndone ? null : { verdict, common_name: input.value.trim() || null } } }));
-  } catch (error) {
-    status.textContent = error.message;
-    showClassQuestion(form, Boolean(error.suggestions));
-  }
-}
-
-// The confirmation is for one name, so it is cleared when the name changes.
-function showClassQuestion(form, isVisible) {
-  form.querySelector("[data-new-class]").hidden = !isVisible;
-  form.elements.new_class.checked = false;
-}
-
-for (const form of all("[data-review]")) {
-  form.elements.species.addEventListener("input", () => showClassQuestion(form, false));
-  form.addEventListener("submit", event => { event.preventDefault(); review(form, "relabeled"); });
-  for (const button of all("button[type=button]", form)) button.addEventListener("click", () => review(form, button.value));
-}
-
-for (const queue of all("[data-queue]")) {
-  const cards = all(".card", queue);
-  let here = -1;
-  const go = step => {
-    here = Math.min(Math.max(here + step, 0), cards.length - 1);
-    cards.forEach((card, k) => card.classList.toggle("here", k === here));
-    cards[here].scrollIntoView({ block: "nearest" });
-  };
-  document.addEventListener("keydown", event => {
-    if (event.target.matches("input, select, audio, button, summary") || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === "j") go(1);
-    else if (event.key === "k") go(-1);
-    else if (here >= 0 && event.key === " ") { event.preventDefault(); const a = cards[here].querySelector("audio"); if (a.paused) a.play(); else a.pause(); }
-    else if (here >= 0 && (event.key === "y" || event.key === "n")) review(cards[here].querySelector("form"), event.key === "y" ? "correct" : "incorrect").then(() => go(1));
-  });
-}
 
 // ---------------------------------------------------------------- training data
 

@@ -1,8 +1,9 @@
 // The viewer of a recording: the parts are wired here, and the address of the page says what is shown.
+import { watchKeys } from "../keys.js";
 import { at } from "../page.js";
+import { setReview, showReview } from "../review.js";
 import { PALETTES } from "./colors.js";
 import { Detections } from "./detections.js";
-import { watchKeys } from "./keys.js";
 import { Picture } from "./picture.js";
 import { Player } from "./player.js";
 import { watchPointer } from "./pointer.js";
@@ -89,10 +90,8 @@ function showSelected() {
   form.hidden = false;
   form.dataset.review = detection.id;
   form.querySelector("[role=group]").setAttribute("aria-label", `Is it a ${detection.common_name}?`);
-  for (const button of form.querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.value === detection.review?.verdict));
   form.querySelector("label").textContent = `Another species than ${detection.common_name}`;
-  form.elements.species.value = detection.review?.common_name ?? "";
-  form.querySelector("[data-status]").textContent = "";
+  showReview(form, detection.review);
   drawLines();
   noteAddress();
 }
@@ -121,7 +120,7 @@ function set(control, value) { control.value = value; control.dispatchEvent(new 
 
 function brighten(step) { set(controls.brightness, Number(controls.brightness.value) + step); }
 
-function answer(verdict) { if (detections.selected) form.querySelector(`[value=${verdict}]`).click(); }
+function answer(verdict) { if (detections.selected) setReview(form, { verdict }); }
 
 const actions = {
   play: () => { if (player.isPlaying) player.pause(); else player.play(player.loop?.[0] ?? (view.contains(player.time) ? player.time : view.start)); },
@@ -187,14 +186,14 @@ function setUpEvents() {
   const named = Object.fromEntries(Object.entries(keys).map(([key, name]) => [key, actions[name]]));
   watchKeys({
     ...named, y: () => answer("correct"), n: () => answer("incorrect"), e: () => form?.elements.species.focus(),
-    "/": () => { document.querySelector("[data-filters]").open = true; document.querySelector("[data-filters] [name=species]").focus(); }, "[": () => brighten(-0.1), "]": () => brighten(0.1),
-  }, controls.keys, part("help"));
+    "?": () => { part("help").open = !part("help").open; }, "/": () => { document.querySelector("[data-filters]").open = true; document.querySelector("[data-filters] [name=species]").focus(); }, "[": () => brighten(-0.1), "]": () => brighten(0.1),
+  }, controls.keys);
   form?.addEventListener("reviewed", event => {
-    if (detections.selected?.id !== event.detail.id) return;
-    Object.assign(detections.selected, { review: event.detail.review });
-    const row = detections.rows.find(each => each.id === event.detail.id);
-    if (row) row.review = event.detail.review;
-    part("selected").textContent = describe(detections.selected);
+    const { id, review } = event.detail;
+    for (const each of [detections.selected, ...detections.rows]) if (each?.id === id) each.review = review;
+    const link = document.querySelector(`a[data-detection="${id}"]`);
+    if (link) link.closest("tr").querySelector("[data-reviewed]").textContent = review?.verdict ?? "";
+    if (detections.selected) part("selected").textContent = describe(detections.selected);
     tracks.draw();
   });
   document.addEventListener("click", event => {
@@ -204,7 +203,6 @@ function setUpEvents() {
     detections.selectById(Number(link.dataset.detection), Number(link.dataset.t));
     box.scrollIntoView({ block: "start" });
   });
-  box.addEventListener("click", event => { if (event.detail) event.target.closest("button")?.blur(); }); // by mouse: the space bar still plays
   const redraw = () => { picture.draw(); tracks.draw(); strip.draw(); drawLines(); };
   window.addEventListener("resize", redraw);
   isLight.addEventListener("change", redraw);

@@ -1,8 +1,8 @@
-// Single keys of the page: nothing where somebody types or chooses. Turned off, the slider keeps its arrows.
+// Single keys of a page: nothing where somebody types or chooses. Turned off, the slider keeps its arrows.
 const STORED = "single-keys";
 const REPEATING = ["ArrowLeft", "ArrowRight", "j", "k"];
 
-export function watchKeys(actions, box, help) {
+export function watchKeys(actions, box) {
   box.checked = localStorage.getItem(STORED) !== "off";
   box.addEventListener("change", () => localStorage.setItem(STORED, box.checked ? "on" : "off"));
   document.addEventListener("keydown", event => {
@@ -12,10 +12,10 @@ export function watchKeys(actions, box, help) {
     if (target.matches("input:not([type=checkbox]):not([type=range]), textarea, select") || target.isContentEditable) return;
     if (target.matches("input[type=range]") && (key.startsWith("Arrow") || key === "Home" || key === "End")) return;
     if (key === " " && target.matches("button, summary, input, a, audio")) return; // it has a use of its own
-    if (key === "?") { help.open = !help.open; return; }
     const action = actions[event.shiftKey ? `Shift+${key}` : key] ?? actions[key];
     if (!action || (event.repeat && !REPEATING.includes(key))) return;
     event.preventDefault();
     action();
   });
+  document.addEventListener("click", event => { if (event.detail) event.target.closest("button")?.blur(); }); // by mouse: the space bar still plays
 }
