@@ -250,16 +250,26 @@ def test_review_reports_an_unknown_name(browser: Browser, server: str, dawn: Pat
     page.context.close()
 
 
-def test_keys_of_review_answer_the_framed_clip_and_lose_nothing(
-    browser: Browser, level_bundle: Bundle, tmp_path: Path
-) -> None:
+@pytest.fixture
+def review_page(browser: Browser, level_bundle: Bundle, tmp_path: Path) -> Iterator[Page]:
+    """The page Review with six clips of a recording."""
     path = tmp_path / "six clips.flac"
     write_long_recording(path, duration_s=60)
-    requests: list[tuple[str | None, str]] = []
+    with running_service(Settings(model=level_bundle.folder, data=tmp_path / "server")) as (client, service):
+        store_long_recording(service, path, duration_s=60, n_detections=6)
+        page = browser.new_page(base_url=str(client.base_url))
+        page.goto("/review")
+        yield page
+        page.context.close()
+
+
+def test_keys_of_review_answer_the_framed_clip_and_lose_nothing(review_page: Page) -> None:
+    page = review_page
+    requests: list[tuple[str, str]] = []
     slow: list[Route] = []
 
     def save(route: Route) -> None:
-        requests.append((route.request.url.split("/")[-2], (route.request.post_data_json or {}).get("verdict")))
+        requests.append((route.request.url.split("/")[-2], (route.request.post_data_json or {})["verdict"]))
         if len(requests) == 1:
             slow.append(route)
         elif len(requests) == 2:
@@ -267,57 +277,57 @@ def test_keys_of_review_answer_the_framed_clip_and_lose_nothing(
         else:
             route.continue_()
 
-    with running_service(Settings(model=level_bundle.folder, data=tmp_path / "server")) as (client, service):
-        store_long_recording(service, path, duration_s=60, n_detections=6)
-        page = browser.new_page(base_url=str(client.base_url))
-        page.route("**/api/v1/detections/*/review", save)
-        page.goto("/review")
-        cards, statuses = page.locator(".card"), page.locator(".card [data-status]")
-        framed = page.locator(".card.here")
-        ids = cards.evaluate_all("cards => cards.map(card => card.dataset.detection)")
-        expect(framed).to_have_attribute("data-detection", ids[0])
-        page.keyboard.down("y")
-        page.keyboard.down("y")  # a key that is held repeats
-        page.keyboard.up("y")
-        page.keyboard.press("n")
-        page.keyboard.press("y")
-        expect(framed).to_have_attribute("data-detection", ids[3])
-        expect(page.locator(".card [aria-pressed=true]")).to_have_text(["Correct", "Incorrect", "Correct"])
-        expect(statuses).to_have_text(["saving", "saving", "saving", "", "", ""])
-        assert _warns_when_left(page)
-        while not slow:
-            page.wait_for_timeout(10)
-        slow[0].continue_()
-        not_saved = "Not saved: Cannot reach the server. Try again later."
-        expect(statuses).to_have_text(["saved", not_saved, "saved", "", "", ""])
-        assert requests == list(zip(ids, ("correct", "incorrect", "correct"), strict=False))
-        expect(page.get_by_text("1 answer not saved")).to_be_visible()
-        assert _warns_when_left(page)
-        page.get_by_role("button", name="Try again").click()
-        expect(statuses.nth(1)).to_have_text("saved")
-        expect(page.get_by_text("1 answer not saved")).to_be_hidden()
-        assert not _warns_when_left(page)
+    page.route("**/api/v1/detections/*/review", save)
+    cards, statuses, framed = page.locator(".card"), page.locator(".card [data-status]"), page.locator(".card.here")
+    ids = cards.evaluate_all("cards => cards.map(card => card.dataset.detection)")
+    expect(framed).to_have_attribute("data-detection", ids[0])
+    page.keyboard.down("y")
+    page.keyboard.down("y")  # a key that is held repeats
+    page.keyboard.up("y")
+    page.keyboard.press("n")
+    page.keyboard.press("y")
+    expect(framed).to_have_attribute("data-detection", ids[3])
+    expect(page.locator(".card [aria-pressed=true]")).to_have_text(["Correct", "Incorrect", "Correct"])
+    expect(statuses).to_have_text(["saving", "saving", "saving", "", "", ""])
+    assert _warns_when_left(page)
+    while not slow:
+        page.wait_for_timeout(10)
+    slow[0].continue_()
+    not_saved = "Not saved: Cannot reach the server. Try again later."
+    expect(statuses).to_have_text(["saved", not_saved, "saved", "", "", ""])
+    assert requests == list(zip(ids, ("correct", "incorrect", "correct"), strict=False))
+    expect(page.get_by_text("1 answer not saved")).to_be_visible()
+    assert _warns_when_left(page)
+    page.get_by_role("button", name="Try again").click()
+    expect(statuses.nth(1)).to_have_text("saved")
+    expect(page.get_by_text("1 answer not saved")).to_be_hidden()
+    assert not _warns_when_left(page)
+    page.reload()
+    expect(cards).to_have_count(3)
 
-        # keys survive a click and set an answer, which a click deletes
-        correct = cards.nth(4).get_by_role("button", name="Correct", exact=True)
-        correct.click()
-        expect(framed).to_have_attribute("data-detection", ids[4])
-        page.keyboard.press("y")
-        expect(framed).to_have_attribute("data-detection", ids[5])
-        expect(statuses.nth(4)).to_have_text("saved")
-        expect(correct).to_have_attribute("aria-pressed", "true")
-        correct.click()
-        expect(statuses.nth(4)).to_have_text("deleted")
-        assert client.get("/api/v1/detections?reviewed=true").json()["total"] == 3
 
-        # the recording at the second of the clip; its table follows the answers
-        cards.first.get_by_role("link", name="six clips.flac at").click()
-        cell = page.locator("#detections tr").filter(has=page.locator(f"[data-detection='{ids[0]}']")).locator("td").last
-        expect(cell).to_have_text("correct")
-        expect(page.locator("[data-selected]")).to_contain_text(", correct")
-        page.keyboard.press("n")
-        expect(cell).to_have_text("incorrect")
-        page.context.close()
+def test_keys_of_review_survive_a_click_and_set_an_answer(review_page: Page) -> None:
+    page = review_page
+    cards, framed = page.locator(".card"), page.locator(".card.here")
+    ids = cards.evaluate_all("cards => cards.map(card => card.dataset.detection)")
+    card, correct = cards.nth(4), cards.nth(4).get_by_role("button", name="Correct", exact=True)
+    correct.click()
+    expect(framed).to_have_attribute("data-detection", ids[4])
+    page.keyboard.press("y")
+    expect(framed).to_have_attribute("data-detection", ids[5])
+    expect(card.get_by_role("status")).to_have_text("saved")
+    expect(correct).to_have_attribute("aria-pressed", "true")
+    correct.click()
+    expect(card.get_by_role("status")).to_have_text("deleted")
+    expect(correct).to_have_attribute("aria-pressed", "false")
+
+    # the recording at the second of the clip; its table follows the answers
+    card.get_by_role("link", name="six clips.flac at").click()
+    expect(page.locator("[data-selected]")).to_contain_text(", unreviewed")
+    row = page.locator("#detections tr").filter(has=page.locator(f"[data-detection='{ids[4]}']"))
+    for key, verdict in (("n", "incorrect"), ("y", "correct"), ("y", "correct")):
+        page.keyboard.press(key)
+        expect(row.locator("td").last).to_have_text(verdict)
 
 
 def _warns_when_left(page: Page) -> bool:

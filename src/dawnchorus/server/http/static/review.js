@@ -52,7 +52,7 @@ const box = document.querySelector("[data-unsaved]");
 function showUnsaved() {
   const failed = new Set([...unsaved].filter(answer => answer.problem).map(answer => answer.id));
   box.hidden = !failed.size;
-  box.querySelector("span").textContent = `${failed.size} answer${failed.size === 1 ? "" : "s"} not saved`;
+  box.querySelector("span").textContent = failed.size ? `${failed.size} answer${failed.size === 1 ? "" : "s"} not saved` : "";
 }
 
 function saveAgain() {
