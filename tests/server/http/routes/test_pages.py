@@ -45,7 +45,11 @@ def test_recording_page_has_spectrograms_audio_and_table(
     assert reply.text.count("data-detection=") == min(len(rows), 50)
     for page in PAGES:
         assert client.get(page).status_code == 200, page
-    assert "Common Cuckoo" in client.get("/review").text
+    review = client.get("/review").text
+    assert "Common Cuckoo" in review
+    link = r'href="/recordings/\w{64}\?d=\d+&amp;t=\d+\.\d{3}"><bdi>[^<]*&lt;script&gt;'
+    assert re.search(link, review), "the clip in its recording"
+    assert "1 May 2026, 03:45" in review
     assert "Common Cuckoo" in client.get("/system").text
     assert "Common Cuckoo" not in client.get("/detections?species=tit&min_score=0.5").text
     assert (

@@ -1,6 +1,6 @@
 // Reviewing: an answer is shown at once and saved behind, in the order of the answers. It is kept until it is saved.
-import { request } from "./page.js";
 import { watchKeys } from "./keys.js";
+import { request } from "./page.js";
 
 // ---------------------------------------------------------------- saving
 
