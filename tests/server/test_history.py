@@ -76,7 +76,10 @@ def test_a_stored_identification_comes_back_as_it_was(
 ) -> None:
     client, service = server
     (tmp_path / "a.wav").write_bytes(b"sound")
+    result = replace(result, warnings=("truncated: 2 of <3> s",))
     sha256 = service.detections.store(result, tmp_path / "a.wav", name="a.wav", options=OPTIONS)
+    assert client.get(f"/api/v1/recordings/{sha256}").json()["warnings"] == ["truncated: 2 of <3> s"]
+    assert "truncated: 2 of &lt;3&gt; s" in client.get(f"/recordings/{sha256}").text
     provenance = build_provenance(result.bundle, OPTIONS, range_filter=True)
     assert stored(client, sha256, tmp_path) == list(iterate_rows(result.table, provenance))
     metadata = pq.read_schema(tmp_path / "stored.parquet").metadata[parquet.METADATA_KEY]

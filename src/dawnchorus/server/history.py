@@ -135,6 +135,7 @@ class DetectionStore:
                 latitude=table.metadata.latitude,
                 longitude=table.metadata.longitude,
                 week=table.week,
+                warnings=list(result.warnings),
             )
             session.add(identification)
             session.flush()

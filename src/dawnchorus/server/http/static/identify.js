@@ -43,7 +43,7 @@ function checkLocation() {
 
 function add(files) {
   for (const { file, directory } of files) {
-    const upload = { file, name: file.name, site: /^\d{8}[_T-]?\d{6}/.test(file.name) ? directory : "", state: "waiting", share: 0, attempts: 0, text: "", job: null, recording: null, row: null };
+    const upload = { file, name: file.name, site: /^\d{8}[_T-]?\d{6}/.test(file.name) ? directory : "", state: "waiting", share: 0, attempts: 0, text: "", job: null, recording: null, warnings: [], row: null };
     uploads.push(upload);
     if (file.size > Number(form.dataset.maxBytes)) finish(upload, "failed", `The file is larger than ${Number(form.dataset.maxBytes) >> 20} MB.`);
     else waiting.push(upload);
@@ -121,7 +121,7 @@ async function sendNext(upload) {
 function receive(upload, reply) {
   let content = {};
   try { content = JSON.parse(reply.responseText); } catch { /* of a proxy */ }
-  if (reply.status === 200) { upload.recording = content.sha256; finish(upload, "done", "", summarize(content.detections)); }
+  if (reply.status === 200) { upload.recording = content.sha256; finish(upload, "done", "", { species: summarize(content.detections), warnings: content.warnings }); }
   else if (reply.status === 202) { upload.job = content.id; upload.state = "analyzing"; upload.recording = content.parameters.sha256; follow(); }
   else if ([503, 429].includes(reply.status)) { upload.attempts = 0; wait(upload, Number(reply.getResponseHeader("Retry-After")) || 5); }
   else finish(upload, "failed", (content.detail || `The server answered ${reply.status}.`).replace(`${upload.name}: `, ""));
@@ -134,8 +134,8 @@ function wait(upload, seconds) {
   setTimeout(() => { isPaused = part("pause").getAttribute("aria-pressed") === "true"; pump(); }, 1000 * seconds);
 }
 
-function finish(upload, state, text, species = null) {
-  Object.assign(upload, { state, text, species, job: null });
+function finish(upload, state, text, { species = null, warnings = [] } = {}) {
+  Object.assign(upload, { state, text, species, warnings, job: null });
   if (state === "done") upload.file = null;
   draw();
   if (!isStarted) return;
@@ -161,7 +161,7 @@ function follow() {
       const job = await request("GET", `/api/v1/jobs/${upload.job}`).catch(() => null);
       if (!job) return;
       upload.share = job.progress;
-      if (job.status === "done") finish(upload, "done", `${show(job.result.n_detections)} detections`);
+      if (job.status === "done") finish(upload, "done", `${show(job.result.n_detections)} detections`, { warnings: job.result.warnings });
       else if (["failed", "cancelled"].includes(job.status)) finish(upload, "failed", (job.error || "cancelled").replace(`${upload.name}: `, ""));
     }
     draw(); pump();
@@ -234,6 +234,7 @@ function fillRow(upload) {
   }
   if (upload.text) cells.push(make("span", upload.text));
   if (upload.species) cells.push(...speciesCells(upload.species));
+  if (upload.warnings.length) cells.push(make("span", upload.warnings.join("; ")));
   if (upload.state === "done") {
     const link = make("a", "Open"); link.href = at(`/recordings/${upload.recording}`); link.setAttribute("aria-label", `Open ${upload.name}`);
     cells.push(link);
