@@ -43,7 +43,7 @@ function checkLocation() {
 
 function add(files) {
   for (const { file, directory } of files) {
-    const upload = { file, name: file.name, site: /^\d{8}[_T-]?\d{6}/.test(file.name) ? directory : "", state: "waiting", share: 0, attempts: 0, text: "", job: null, recording: null, warnings: [], row: null };
+    const upload = { file, name: file.name, folder: directory, site: /^\d{8}[_T-]?\d{6}/.test(file.name) ? directory : "", state: "waiting", share: 0, attempts: 0, text: "", job: null, recording: null, warnings: [], row: null };
     uploads.push(upload);
     if (file.size > Number(form.dataset.maxBytes)) finish(upload, "failed", `The file is larger than ${Number(form.dataset.maxBytes) >> 20} MB.`);
     else waiting.push(upload);
@@ -227,6 +227,7 @@ function drawRow(upload) {
 
 function fillRow(upload) {
   const name = make("bdi", upload.name, "name"), cells = [make("strong", upload.state), name];
+  if (upload.folder) cells.push(make("bdi", upload.folder, "faint"));
   if (upload.state === "sending" || upload.state === "analyzing") {
     const bar = Object.assign(document.createElement("progress"), { max: 1, value: 0 });
     bar.setAttribute("aria-label", `Progress of ${upload.name}`);
