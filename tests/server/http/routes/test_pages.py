@@ -62,7 +62,7 @@ def test_what_does_not_work_is_said_on_the_page(level_bundle: Bundle, serve: Ser
     for files, status, message in (
         ({"audio": ("x.wav", b"nothing")}, 422, "x.wav: not a sound file"),
         ({"other": ("x.wav", b"nothing")}, 400, "expected a file in the field"),
-        ({"audio": ("x.wav", b"")}, 400, "got nothing"),
+        ({"audio": ("x.wav", b"")}, 422, "x.wav: the file is empty (0 bytes)"),
     ):
         reply = client.post("/", files=files)
         assert reply.status_code == status
