@@ -175,7 +175,7 @@ class DetectionStore:
                     Recording(sha256=sha256, name=name, n_bytes=n_bytes, site=site or find_site(name), error=reason)
                 )
             elif known.error is not None:
-                known.name, known.error = name, reason
+                known.name, known.site, known.error = name, site or find_site(name), reason
 
     def delete(self, sha256: str) -> None:
         """Delete a recording; see `delete_all`.

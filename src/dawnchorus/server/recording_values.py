@@ -28,21 +28,21 @@ class RecordingValues:
 
         A site that was read from the recording's name follows its new name.
         """
-        named = {} if self.name == UNNAMED else {"name": self.name}
         is_site_named = recording.site == find_site(recording.name)
         site = self.site or (find_site(self.name) if is_site_named else None)
-        groups = {
-            "the name": named,
-            "the start time": {name: value for name, value in self._time.items() if value is not None},
-            "the location": {name: value for name, value in self._location.items() if value is not None},
-            "the site": {} if site is None else {"site": site},
+        columns_by_noun = {
+            "name": {"name": None if self.name == UNNAMED else self.name},
+            "start time": self._time,
+            "location": self._location,
+            "site": {"site": site},
         }
         known_name, changes = recording.name, []
-        for noun, columns in groups.items():
-            if any(getattr(recording, name) != value for name, value in columns.items()):
-                changes.append(f"{noun} {', '.join(map(str, columns.values()))}")
-                for name, value in columns.items():
-                    setattr(recording, name, value)
+        for noun, columns in columns_by_noun.items():
+            given = {column: value for column, value in columns.items() if value is not None}
+            if any(getattr(recording, column) != value for column, value in given.items()):
+                changes.append(f"the {noun} {', '.join(map(str, given.values()))}")
+                for column, value in given.items():
+                    setattr(recording, column, value)
         return f"already stored as {known_name}; it now has {', '.join(changes)}" if changes else None
 
     @property
