@@ -370,7 +370,7 @@ def _print_result(screen: Console, result: _Result, notes: Iterable[str]) -> Non
         f"sound in {_length(result.elapsed_s)}, {counts.scored_s / max(result.elapsed_s, 1e-6):,.0f} x real time."
     )
     if result.out:
-        screen.print(f"Written: {result.out}", markup=False)
+        screen.print(f"{'Written' if run.written.paths else 'Up to date'}: {result.out}", markup=False)
         if (journal := run.journal.path) is not None:
             screen.print(f"Kept for --resume: {journal}; it can be deleted.", markup=False)
 

@@ -11,11 +11,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dawnchorus.errors import InputError
+from dawnchorus.errors import InputError, OutputError
 from dawnchorus.formats.registry import FORMATS, TableFormat, detect_format
 from dawnchorus.formats.structured import WRITERS
 from dawnchorus.formats.text import text_stream
-from dawnchorus.identification.output_paths import RunFiles, is_folder, named_after, relative_paths
+from dawnchorus.identification.output_paths import (
+    RunFiles,
+    WrittenOutputs,
+    is_folder,
+    named_after,
+    relative_paths,
+    unused_path,
+)
 from dawnchorus.storage.files import atomic_file, cannot_write
 
 if TYPE_CHECKING:
@@ -89,10 +96,11 @@ def _check_below(root: str, recordings: Sequence[Path], *, out: Path) -> None:
         )
 
 
-def write_outputs(run: Run, location: OutputLocation) -> None:
+def write_outputs(run: Run, location: OutputLocation) -> WrittenOutputs:
     """Write missing and outdated tables, and the files next to them; the parameters come last.
 
-    An output is noted in the journal when it is written, with a signature of everything that it is made of.
+    An output is noted in the journal when it is written, with a signature of everything that it is made of and a digest
+    of its bytes. A table that was changed since is kept under another name, and written again.
 
     Raises:
         OutputError: no space, or no permission.
@@ -103,19 +111,44 @@ def write_outputs(run: Run, location: OutputLocation) -> None:
     settings = _hash_settings(run)
     _note_earlier_outputs(run, location, outputs, settings)
     journal.forget_output(files.name(files.parameters))
+    written, changed = [], {}
     for output in outputs:
         name, signature = files.name(output.path), _sign(output, settings, run)
+        if _is_changed(output.path, journal.output_digest(name)):
+            changed[output.path] = _set_aside(output.path)
         if output.path.exists() and journal.output_signature(name) == signature:
             continue
         journal.forget_output(name)
         _write_table(output, run)
-        journal.note_output(name, signature)
+        journal.note_output(name, signature, digest=_hash_file(output.path))
+        written.append(output.path)
     _write_failures(run, files.failures)
-    _write_analyses(run, location)
+    written += _write_analyses(run, location)
     with atomic_file(files.parameters) as stream:
         text = json.dumps(asdict(run.provenance), indent=2, ensure_ascii=False)
         stream.write(text.encode() + b"\n")
-    journal.note_output(files.name(files.parameters), settings)
+    journal.note_output(files.name(files.parameters), settings, digest=_hash_file(files.parameters))
+    return WrittenOutputs(tuple(written), changed)
+
+
+def _is_changed(path: Path, digest: str | None) -> bool:
+    """Return True for a file with other bytes than it was written with; a missing one is written anyway."""
+    return digest is not None and path.exists() and _hash_file(path) != digest
+
+
+def _set_aside(path: Path) -> Path:
+    try:
+        return path.rename(unused_path(path, "changed"))
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _hash_file(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise OutputError(f"cannot be read ({error.strerror or error}). Check access rights.", subject=path) from error
 
 
 def is_finished(journal: Journal, files: RunFiles) -> bool:
@@ -161,8 +194,10 @@ def _note_earlier_outputs(run: Run, location: OutputLocation, outputs: Sequence[
     if earlier is not None and earlier == as_json(wanted):
         written = run.journal.earlier_tables()
         for output in outputs:
-            if written.issuperset(map(Path, map(os.path.abspath, output.recordings))):
-                run.journal.note_output(location.files.name(output.path), _sign(output, settings, run))
+            is_written = written.issuperset(map(Path, map(os.path.abspath, output.recordings)))
+            if is_written and output.path.exists():
+                name, signature = location.files.name(output.path), _sign(output, settings, run)
+                run.journal.note_output(name, signature, digest=_hash_file(output.path))
     run.journal.forget_earlier_layout()
 
 
@@ -181,8 +216,9 @@ def _write_failures(run: Run, path: Path) -> None:
         rows.writerows([failure.recording, failure.reason] for failure in run.failures)
 
 
-def _write_analyses(run: Run, location: OutputLocation) -> None:
-    """Write the tables of the run's analyses, as Parquet where detections are, else as csv."""
+def _write_analyses(run: Run, location: OutputLocation) -> list[Path]:
+    """Write the tables of the run's analyses, as Parquet where detections are, else as csv; return their paths."""
+    written = []
     kinds = dict.fromkeys("parquet" if each.name == "parquet" else "csv" for each in location.formats)
     stem = location.files.stem
     for name in run.analyses:
@@ -191,3 +227,5 @@ def _write_analyses(run: Run, location: OutputLocation) -> None:
                 path = stem.with_name(".".join(filter(None, (stem.name, name, end, kind))))
                 with atomic_file(path) as stream:
                     WRITERS[kind](stream, pieces)
+                written.append(path)
+    return written

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from filelock import FileLock, Timeout
 from dawnchorus.errors import BusyError, InputError, JournalDamagedError, OutputExistsError
 from dawnchorus.identification.journal import Journal
 from dawnchorus.identification.output import OutputLocation, as_json, is_finished, list_outputs
-from dawnchorus.identification.output_paths import shared_folder
+from dawnchorus.identification.output_paths import shared_folder, unused_path
 from dawnchorus.storage.files import cannot_write
 
 LATER_SETTINGS = ("activation",)
@@ -117,8 +116,7 @@ def _refuse_finished(location: OutputLocation, journal: Journal) -> None:
 
 def set_aside(path: Path) -> Path:
     """Rename a damaged journal, and return its new name."""
-    names = (path.with_name(f"{path.name}.damaged-{k}") for k in count(1))
-    kept = next(name for name in names if not name.exists())
+    kept = unused_path(path, "damaged")
     for suffix in ("-wal", "-shm", ""):
         part = path.with_name(path.name + suffix)
         if part.exists():

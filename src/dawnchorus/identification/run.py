@@ -69,7 +69,8 @@ def identify(
         analyses: names of analyses of the recordings' own samples ("health", "indices", or another package's), whose
             tables `Run.analysis_tables` has; they are written next to `out`.
         workers: cores to use; default: all that this process may use.
-        resume: add to a finished run: new and changed recordings, and those that failed. What it had stays.
+        resume: add to a finished run: new and changed recordings, and those that failed. What it had stays;
+            a table that was changed since it was written is kept under another name, and written again.
         overwrite: replace a finished or interrupted run.
         report: called with the progress in the caller's thread, after every recording and some times in a second;
             `RunCounts` has its metrics.
@@ -115,9 +116,9 @@ def identify(
                 formats=() if location is None else location.formats,
                 gone=tuple(path for path in paths if path in done and marks[path] == NO_FILE),
             )
-            weakref.finalize(run, journal.close)
             if location is not None:
-                write_outputs(run, location)
+                run = replace(run, written=write_outputs(run, location))
+            weakref.finalize(run, journal.close)
             return run
 
 
