@@ -176,6 +176,27 @@ def test_tables_of_someone_else_are_in_the_way(
     opened(at, paths).close()
 
 
+@pytest.mark.parametrize(
+    ("target", "stem", "run"), [("x.csv", "x", "x.csv"), ("x", "x/detections", "x/run"), ("x.jsonl", "x", "x.jsonl")]
+)
+def test_files_beside_the_tables_are_in_the_way(out: Path, paths: list[Path], target: str, stem: str, run: str) -> None:
+    at = choose_location(out / target, None, combined=False, analyses=("health", "indices"))
+    at.files.folder.mkdir(exist_ok=True)
+    names = [f"{stem}.health.csv", f"{stem}.health.recorders.csv", f"{stem}.indices.csv"]
+    names += [f"{run}.params.json", f"{run}.failures.csv"]
+    for name in names:
+        (out / name).touch()
+        with pytest.raises(OutputExistsError, match=rf"{name}: it exists already\. Use --overwrite"):
+            opened(at, paths)
+        (out / name).unlink()
+    for name in names[:2]:
+        (out / name).touch()
+    with pytest.raises(OutputExistsError, match=r"health.csv: it exists already, as do \S+\.health\.recorders\.csv\."):
+        opened(at, paths)
+    opened(at, paths, overwrite=True).close()
+    opened(at, paths).close()
+
+
 def test_unrelated_file_is_replaced_only_with_overwrite(out: Path, paths: list[Path]) -> None:
     at = location(out / "x.csv")
     at.path.touch()

@@ -15,6 +15,7 @@ from dawnchorus.errors import InputError, OutputError
 from dawnchorus.formats.registry import FORMATS, TableFormat, detect_format
 from dawnchorus.formats.structured import WRITERS
 from dawnchorus.formats.text import text_stream
+from dawnchorus.identification.analysis_tables import build_tables
 from dawnchorus.identification.output_paths import (
     RunFiles,
     WrittenOutputs,
@@ -23,6 +24,7 @@ from dawnchorus.identification.output_paths import (
     relative_paths,
     unused_path,
 )
+from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.storage.files import atomic_file, cannot_write
 
 if TYPE_CHECKING:
@@ -39,6 +41,13 @@ class OutputLocation:
     combined: bool
     """True if a folder gets one table of all recordings instead of one for each."""
     files: RunFiles
+    analyses: tuple[str, ...] = ()
+    """Names of the analyses whose tables are next to those of detections."""
+
+    @property
+    def analysis_formats(self) -> tuple[str, ...]:
+        """Return the formats of analyses: Parquet where detections are, else csv."""
+        return tuple(dict.fromkeys("parquet" if each.name == "parquet" else "csv" for each in self.formats))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +59,9 @@ class Output:
     recordings: tuple[Path, ...]
 
 
-def choose_location(path: Path, formats: Sequence[str] | None, *, combined: bool) -> OutputLocation:
+def choose_location(
+    path: Path, formats: Sequence[str] | None, *, combined: bool, analyses: tuple[str, ...] = ()
+) -> OutputLocation:
     """Return a file location if `path` has a suffix and is not a folder, else a folder location.
 
     Raises:
@@ -61,7 +72,7 @@ def choose_location(path: Path, formats: Sequence[str] | None, *, combined: bool
     if others and not is_folder(path):
         listed = ", ".join(each.name for each in (first, *others))
         raise InputError(f"one file holds one format, got {listed}. Give a folder.", subject=path)
-    return OutputLocation(path, (first, *others), combined, RunFiles.next_to(path, first.suffix))
+    return OutputLocation(path, (first, *others), combined, RunFiles.next_to(path, first.suffix), analyses)
 
 
 def list_outputs(location: OutputLocation, recordings: Sequence[Path], root: str | None = None) -> list[Output]:
@@ -84,6 +95,22 @@ def list_outputs(location: OutputLocation, recordings: Sequence[Path], root: str
         for path, relative in relative_paths(recordings, root).items()
         for each in location.formats
     ]
+
+
+def list_files_beside(location: OutputLocation) -> list[Path]:
+    """List the files that a run may write next to its tables of detections."""
+    tables = [
+        _analysis_path(location, name, end, kind)
+        for name in location.analyses
+        for end, _ in build_tables(ANALYSES.lookup(name), ())
+        for kind in location.analysis_formats
+    ]
+    return [location.files.parameters, location.files.failures, *tables]
+
+
+def _analysis_path(location: OutputLocation, name: str, end: str, kind: str) -> Path:
+    stem = location.files.stem
+    return stem.with_name(".".join(filter(None, (stem.name, name, end, kind))))
 
 
 def _check_below(root: str, recordings: Sequence[Path], *, out: Path) -> None:
@@ -217,14 +244,12 @@ def _write_failures(run: Run, path: Path) -> None:
 
 
 def _write_analyses(run: Run, location: OutputLocation) -> list[Path]:
-    """Write the tables of the run's analyses, as Parquet where detections are, else as csv; return their paths."""
+    """Write the tables of the run's analyses, and return their paths."""
     written = []
-    kinds = dict.fromkeys("parquet" if each.name == "parquet" else "csv" for each in location.formats)
-    stem = location.files.stem
-    for name in run.analyses:
-        for kind in kinds:
+    for name in location.analyses:
+        for kind in location.analysis_formats:
             for end, pieces in run.iter_analysis(name):
-                path = stem.with_name(".".join(filter(None, (stem.name, name, end, kind))))
+                path = _analysis_path(location, name, end, kind)
                 with atomic_file(path) as stream:
                     WRITERS[kind](stream, pieces)
                 written.append(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from filelock import FileLock, Timeout
 
 from dawnchorus.errors import BusyError, InputError, JournalDamagedError, OutputExistsError
 from dawnchorus.identification.journal import Journal
-from dawnchorus.identification.output import OutputLocation, as_json, is_finished, list_outputs
+from dawnchorus.identification.output import OutputLocation, as_json, is_finished, list_files_beside, list_outputs
 from dawnchorus.identification.output_paths import shared_folder, unused_path
 from dawnchorus.storage.files import cannot_write
+
+MAX_NAMED = 5
+"""Existing files that a refusal names besides the first."""
 
 LATER_SETTINGS = ("activation",)
 """Settings that journals of earlier versions do not have."""
@@ -86,11 +90,14 @@ def open_journal(
 
 
 def _refuse_existing(location: OutputLocation, recordings: Sequence[Path]) -> None:
-    outputs = list_outputs(location, recordings)
-    existing = next((output.path for output in outputs if output.path.exists()), None)
-    if existing is not None:
+    tables = (output.path for output in list_outputs(location, recordings))
+    existing = [path for path in chain(tables, list_files_beside(location)) if path.exists()]
+    if existing:
+        first, *others = existing
+        more = f", as do {', '.join(path.name for path in others[:MAX_NAMED])}" if others else ""
         raise OutputExistsError(
-            "it exists already. Use --overwrite to replace it, or choose another output.", subject=existing
+            f"it exists already{more}. Use --overwrite to replace what is there, or choose another output.",
+            subject=first,
         )
 
 

@@ -93,7 +93,7 @@ def identify(
         plan = _build_plan(model, options, analyses)
         range_filter = open_range_filter(model, options, recordings)
         builder = TableBuilder(model.bundle, plan.windows, options, range_filter, recordings or {}, names)
-        location = None if out is None else choose_location(Path(out), formats, combined=combined)
+        location = None if out is None else choose_location(Path(out), formats, combined=combined, analyses=analyses)
         key = _build_key(model.bundle, options, analyses)
         with _open_journal(location, key, listed, resume=resume, overwrite=overwrite) as journal:
             paths = _with_earlier(listed, journal) if resume else listed
