@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -65,14 +65,15 @@ def open_journal(
     """
     path = location.files.journal
     if not overwrite and not path.exists():
-        _refuse_existing(location, recordings)
+        tables = (output.path for output in list_outputs(location, recordings))
+        _refuse_existing(chain(tables, list_files_beside(location)))
     try:
         journal = Journal(path)
     except JournalDamagedError:
         if resume and not overwrite:
             raise
         if not overwrite:
-            _refuse_existing(location, recordings)
+            _refuse_existing(output.path for output in list_outputs(location, recordings))  # the others are its own
         journal = Journal(path, replaced=set_aside(path))
     try:
         known = journal.parameters()
@@ -89,9 +90,8 @@ def open_journal(
     return journal
 
 
-def _refuse_existing(location: OutputLocation, recordings: Sequence[Path]) -> None:
-    tables = (output.path for output in list_outputs(location, recordings))
-    existing = [path for path in chain(tables, list_files_beside(location)) if path.exists()]
+def _refuse_existing(paths: Iterable[Path]) -> None:
+    existing = [path for path in paths if path.exists()]
     if existing:
         first, *others = existing
         more = f", as do {', '.join(path.name for path in others[:MAX_NAMED])}" if others else ""
