@@ -80,7 +80,7 @@ def identify(
 
     Raises:
         InputError: no recordings, or an option out of range, or another model or options than the run to continue.
-        ModelError: the model cannot be loaded or run.
+        ModelError: the model cannot be loaded or run, or gives scores that are not finite.
         OutputExistsError: `out` is there already, and neither `resume` nor `overwrite` was given.
         OutputError: results cannot be written.
         BusyError: another process is writing to `out`.
