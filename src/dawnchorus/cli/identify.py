@@ -83,7 +83,9 @@ def _analyses(_context: click.Context, _option: click.Parameter, value: str | No
     "--report", type=click.Path(path_type=Path), help="Folder for a spectrogram of each recording and an HTML report."
 )
 @workers_option
-@click.option("--resume", is_flag=True, help="Add new and changed recordings to a finished run.")
+@click.option(
+    "--resume", is_flag=True, help="Add recordings to a finished run: new and changed ones, and those that failed."
+)
 @click.option("--overwrite", is_flag=True, help="Replace existing output.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run's summary as one JSON object.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -178,10 +178,15 @@ class Journal:
             ).fetchone()
         return mark
 
-    def is_done(self, path: Path, mark: FileMark) -> bool:
-        """Return True if the recording was scored and has not changed since; a missing file counts as unchanged."""
+    def is_done(self, path: Path, mark: FileMark, *, analyses: Collection[str] = ()) -> bool:
+        """Return True if the recording was scored, and its file has not changed since.
+
+        It must have rows of all `analyses`, for the others failed. A missing file is done: it cannot be scored again.
+        """
         scored = self.scored_mark(path)
-        return scored is not None and mark in (scored, NO_FILE)
+        if scored is None or mark == NO_FILE:
+            return scored is not None
+        return mark == scored and all(self.read_analysis(path, name) is not None for name in analyses)
 
     def add(self, scored: ScoredRecording, mark: FileMark) -> None:
         """Write a result durably; `mark` is the file's mark from before it was read."""

@@ -69,8 +69,8 @@ def identify(
         analyses: names of analyses of the recordings' own samples ("health", "indices", or another package's), whose
             tables `Run.analysis_tables` has; they are written next to `out`.
         workers: cores to use; default: all that this process may use.
-        resume: add to a finished run: new and changed recordings, and those that failed. What it had stays;
-            a table that was changed since it was written is kept under another name, and written again.
+        resume: add to a finished run: new and changed recordings, and those that failed or of which an analysis
+            failed. What it had stays; a table that was changed since is kept under another name, and written again.
         overwrite: replace a finished or interrupted run.
         report: called with the progress in the caller's thread, after every recording and some times in a second;
             `RunCounts` has its metrics.
@@ -98,7 +98,8 @@ def identify(
         with _open_journal(location, key, listed, resume=resume, overwrite=overwrite) as journal:
             paths = _with_earlier(listed, journal) if resume else listed
             marks = {path: file_mark(path) for path in paths}
-            done = {path for path in paths if journal.is_done(path, marks[path])}
+            wanted = analyses if resume else ()
+            done = {path for path in paths if journal.is_done(path, marks[path], analyses=wanted)}
             counts = RunCounts(len(paths), n_resumed=len(done))
             waiting = {path: marks[path] for path in paths if path not in done}
             steps = _score(waiting, journal, loaded, plan, counts, n_workers=workers or usable_cores())
