@@ -36,12 +36,12 @@ from dawnchorus.formats.registry import FORMATS, channel_note
 from dawnchorus.identification import Options, RecordingFailure, Run, identify
 from dawnchorus.identification.estimate import Estimate, estimate_run
 from dawnchorus.identification.input_tables import InputTable, read_recordings, read_species_list, read_thresholds
+from dawnchorus.identification.notes import describe_unknown_names
 from dawnchorus.inference.analyses.health.faults import OK
 from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.model import Model
 from dawnchorus.models.store import ModelStore
 from dawnchorus.tables.notes import counted
-from dawnchorus.taxonomy.classes import nearest_species
 from dawnchorus.types import RecordingMetadata
 
 JSON_SCHEMA = 1
@@ -137,8 +137,8 @@ def command(
     bundle = store.open(model)
     if thresholds:
         options = replace(options, thresholds=_print_notes(read_thresholds(thresholds, bundle.labels)))
-    warn_unknown = [*(options.species or ()), *options.thresholds]
-    for line in nearest_species(warn_unknown, bundle.labels):
+    unknown_names = tuple(describe_unknown_names(bundle, options))  # said before the run, which may be long
+    for line in unknown_names:
         click.echo(f"warning: {line}", err=True)
     plan = WindowPlan.from_seconds(
         rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s
@@ -177,7 +177,7 @@ def command(
             report=report_progress,
         )
     elapsed_s = time.monotonic() - start_s
-    warnings, notes = run.warnings, run.notes
+    warnings, notes = run.warnings, tuple(note for note in run.notes if note not in unknown_names)
     if report:
         page, failures = write_report(run, report)
         warnings = (*warnings, *failures)

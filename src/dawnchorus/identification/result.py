@@ -24,6 +24,7 @@ from dawnchorus.identification.notes import (
     describe_range_check,
     describe_thresholds,
     describe_times,
+    describe_unknown_names,
 )
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.output_paths import WrittenOutputs, printable
@@ -195,6 +196,7 @@ class Run(DetectionExports):
 
     def _describe(self) -> Iterator[str]:
         options = self.builder.options
+        yield from describe_unknown_names(self.bundle, options)
         yield from describe_times(self._scored(), self.builder)
         if options.drop_out_of_range:
             yield from describe_dropped(self._results(), self.builder)
