@@ -46,7 +46,7 @@ from dawnchorus.server.settings import Role
 from dawnchorus.server.state.tables import Job
 from dawnchorus.server.work import IdentifyResult
 from dawnchorus.tables import parse_latitude, parse_longitude
-from dawnchorus.types import ChannelOption, RecordingMetadata
+from dawnchorus.types import RecordingMetadata
 
 SCHEMA = 1
 
@@ -79,14 +79,18 @@ class IdentifyRequest(RequestParameters):
         default=False,
         description="Use `lat`, `lon` and `week` only where the recording itself has no location or time.",
     )
-    store: bool = Field(default=False, description="Store the audio and the detections; they are then listed.")
+    store: bool = Field(
+        default=False,
+        description="Store the audio and the detections; they are then listed. Audio that is stored already gets the "
+        "name, start time, location and site of this request, where it gives them; `warnings` say so.",
+    )
     site: str | None = Field(
         default=None,
         max_length=255,
         description="Site of a stored recording; by default what its name has before the time.",
     )
     background: bool | None = Field(
-        default=None, description="Run as a job; by default if it is longer than ten minutes."
+        default=None, description="Run as a job; by default if it is longer than ten minutes, overlaps counted."
     )
 
     def options(self) -> Options:
@@ -127,7 +131,11 @@ _REPLY = {
         "duration_s": {"type": "number"},
         "bundle_id": {"type": "string"},
         "sha256": {"type": ["string", "null"], "description": "Id of the recording, if it was stored."},
-        "warnings": {**_SENTENCES, "description": "Faults of the sound, and parameters without effect."},
+        "warnings": {
+            **_SENTENCES,
+            "description": "Faults of the sound, parameters without effect, and values of a stored recording that were "
+            "replaced.",
+        },
         "notes": {
             **_SENTENCES,
             "description": "No time found, a time that is not understood, sources of time or location that contradict "
@@ -184,7 +192,8 @@ async def identify_upload(service: Service, query: IdentifyRequest, path: Path, 
         AudioError: it cannot be opened, or exceeds the limits; if it was to be stored, the list of recordings says so.
         InputError, OverloadedError, OutputError: see the methods of `Service`.
     """
-    options = query.options()
+    options, window_s = query.options(), service.pool.bundle.info.window_s
+    _check_overlap(options, window_s, service.settings.limits)
     try:
         is_job = bool(query.background)
         if query.background is None or query.own_location_first:
@@ -192,7 +201,7 @@ async def identify_upload(service: Service, query: IdentifyRequest, path: Path, 
             if query.own_location_first:
                 options = _give_way(options, with_name(header.metadata, name))
             if query.background is None:
-                is_job = _is_long(header, query.channel, service.settings.limits)
+                is_job = _is_long(header, options, window_s, service.settings.limits)
         if is_job:
             _refuse_without_effect(query, service.settings.limits)
             return await asyncio.to_thread(enqueue, service, path, name, options, query.site)
@@ -205,7 +214,8 @@ async def identify_upload(service: Service, query: IdentifyRequest, path: Path, 
         raise
     if query.store:
         store = partial(service.detections.store, name=name, options=options, site=query.site)
-        return Identified(result, options, await asyncio.to_thread(store, result, path))
+        stored = await asyncio.to_thread(store, result, path)
+        return Identified(replace(result, warnings=stored.warnings), options, stored.sha256)
     service.detections.count(result, max(result.table.detections, key=lambda d: d.score, default=None))
     return Identified(result, options, None)
 
@@ -223,7 +233,7 @@ def _refuse_without_effect(query: IdentifyRequest, limits: Limits) -> None:
     Raises:
         InputError: the audio is not to be stored, or a table is asked for.
     """
-    is_too_long = f"the recording is longer than {limits.max_sync_s:g} s"
+    is_too_long = f"the recording is longer than {limits.max_sync_s:g} s, its overlaps counted"
     reason = "background=true was given" if query.background else is_too_long
     if query.format != "json":
         raise InputError(
@@ -237,10 +247,25 @@ def _refuse_without_effect(query: IdentifyRequest, limits: Limits) -> None:
         )
 
 
-def _is_long(header: RecordingHeader, channel: ChannelOption, limits: Limits) -> bool:
-    """Return True if a recording takes too long for a synchronous response."""
-    n_scored = header.info.n_channels if channel == "each" else 1
-    return (header.info.duration_s or 0.0) * n_scored > limits.max_sync_s
+def _check_overlap(options: Options, window_s: float, limits: Limits) -> None:
+    """Refuse an overlap that makes a short recording as much work as a long one.
+
+    Raises:
+        InputError: windows would start closer together than the limit, or half a window if that is less.
+    """
+    max_overlap_s = window_s - min(limits.min_step_s, window_s / 2)
+    if max_overlap_s < options.overlap_s < window_s:
+        raise InputError(
+            f"overlap: expected at most {max_overlap_s:g} s of the model's windows of {window_s:g} s on a server, got "
+            f"{options.overlap_s:g}. Use `dawnchorus identify --overlap` for more."
+        )
+
+
+def _is_long(header: RecordingHeader, options: Options, window_s: float, limits: Limits) -> bool:
+    """Return True if a recording takes too long for a synchronous response: each overlap is scored again."""
+    n_channels = header.info.n_channels if options.channel == "each" else 1
+    n_times = window_s / max(window_s - options.overlap_s, limits.min_step_s)
+    return (header.info.duration_s or 0.0) * n_channels * n_times > limits.max_sync_s
 
 
 def enqueue(service: Service, path: Path, name: str, options: Options, site: str | None) -> Job:
