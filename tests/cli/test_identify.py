@@ -74,6 +74,20 @@ def test_json_for_machines_has_failures_and_counts(recordings: Path, level_bundl
     assert (recordings.parent / "x.parquet.failures.csv").read_text().startswith("recording,reason\n")
 
 
+def test_cut_table_is_written_again_and_only_that_is_called_written(
+    recordings: Path, level_bundle: Bundle, command: Command
+) -> None:
+    out = recordings.parent / "x.csv"
+    arguments = ("identify", recordings, "--model", level_bundle.folder, "--out", out, "--resume")
+    command(*arguments)
+    whole = out.read_bytes()
+    assert f"Up to date: {out}".encode() in command(*arguments).stderr.replace(b"\n", b"")
+    out.write_bytes(whole[:90])
+    again = command(*arguments).stderr.replace(b"\n", b"")
+    assert out.read_bytes() == whole
+    assert (again.count(b"was changed since it was written"), b"Written: " in again) == (1, True)
+
+
 def test_a_dry_run_writes_nothing(recordings: Path, level_bundle: Bundle, command: Command) -> None:
     before = sorted(recordings.parent.rglob("*"))
     done = command(
@@ -120,7 +134,8 @@ def test_nearest_species_are_named(recordings: Path, level_bundle: Bundle, comma
     done = command(
         "identify", recordings, "--model", level_bundle.folder, "--species-list", recordings.parent / "list.txt"
     )
-    assert "'Avis parvaa' is not a class of the model. Did you mean 'Avis parva'?" in done.stderr.decode()
+    message = "'Avis parvaa' is not a class of the model. Did you mean 'Avis parva'?"
+    assert done.stderr.decode().count(message) == 1
 
 
 def test_a_reader_that_goes_away_ends_the_run_quietly(recordings: Path, level_bundle: Bundle) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +96,18 @@ def test_a_run_that_is_continued_keeps_its_rows(recordings: Path, level_bundle: 
     assert (tmp_path / "out.indices.csv").read_text() == resumed
     with pytest.raises(InputError, match="analyses changed"):
         identify(both, model=level_bundle.folder, out=out, analyses=["health"], resume=True)
+
+
+def test_resuming_repeats_analyses_that_failed(recordings: Path, level_bundle: Bundle, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    identify(recordings, model=level_bundle.folder, out=out, analyses=["indices"])
+    before = (tmp_path / "out.indices.csv").read_text()
+    with closing(sqlite3.connect(tmp_path / ".out.csv.journal", isolation_level=None)) as db:
+        db.execute("DELETE FROM analyses WHERE rowid = 1")  # as where the analysis has failed
+    (tmp_path / "out.indices.csv").unlink()
+    run = identify(recordings, model=level_bundle.folder, out=out, analyses=["indices"], resume=True)
+    assert (run.counts.n_done, run.counts.n_resumed) == (1, 1)
+    assert sorted((tmp_path / "out.indices.csv").read_text().splitlines()) == sorted(before.splitlines())
 
 
 def test_an_unknown_analysis_is_refused_with_the_nearest(recordings: Path, level_bundle: Bundle) -> None:

@@ -131,7 +131,7 @@ def test_journal_of_a_new_run_is_empty() -> None:
 def test_journal_that_starts_again_forgets_everything() -> None:
     with closing(new_journal()) as journal:
         journal.add(scored(Path("/a.wav")), MARK)
-        journal.note_output("a.csv", "signature")
+        journal.note_output("a.csv", "signature", digest="d1")
         journal.start({"min_score": 0.5})
         assert journal.parameters() == {"min_score": 0.5}
         assert journal.output_signature("a.csv") is None
@@ -141,10 +141,10 @@ def test_journal_that_starts_again_forgets_everything() -> None:
 def test_journal_notes_outputs() -> None:
     with closing(new_journal()) as journal:
         assert journal.output_signature("a.csv") is None
-        journal.note_output("a.csv", "first")
-        journal.note_output("caf\udce9.csv", "other")
+        journal.note_output("a.csv", "first", digest="d1")
+        journal.note_output("caf\udce9.csv", "other", digest="d2")
         assert journal.output_signature("a.csv") == "first"
-        journal.note_output("a.csv", "second")
+        journal.note_output("a.csv", "second", digest="d3")
         assert journal.output_signature("a.csv") == "second"
         journal.forget_output("a.csv")
         assert journal.output_signature("a.csv") is None

@@ -6,6 +6,7 @@ import json
 from dataclasses import FrozenInstanceError, asdict, fields
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dawnchorus.errors import InputError
@@ -44,9 +45,9 @@ BEYOND_THE_LIMITS: list[tuple[dict[str, Any], str]] = [
     ({"min_score": -0.01}, "min_score: expected 0 to 1, got -0.01"),
     ({"min_score": 1.01}, "min_score: expected 0 to 1, got 1.01"),
     ({"overlap_s": -0.01}, "overlap_s: expected 0 or more, got -0.01"),
-    ({"tta_shifts": 0}, "tta_shifts: expected 1 to 16, got 0"),
-    ({"tta_shifts": 17}, "tta_shifts: expected 1 to 16, got 17"),
-    ({"top": 0}, "top: expected 1 or more, got 0"),
+    ({"tta_shifts": 0}, "tta_shifts: expected a whole number, 1 to 16, got 0"),
+    ({"tta_shifts": 17}, "tta_shifts: expected a whole number, 1 to 16, got 17"),
+    ({"top": 0}, "top: expected a whole number, 1 or more, got 0"),
     ({"thresholds": {"a": 0.5, "b": -0.01}}, "thresholds: expected 0 to 1"),
     ({"thresholds": {"a": 1.01}}, "thresholds: expected 0 to 1"),
     ({"latitude": 50.0}, "latitude and longitude: expected both or none"),
@@ -55,8 +56,16 @@ BEYOND_THE_LIMITS: list[tuple[dict[str, Any], str]] = [
     ({"latitude": 90.1, "longitude": 0}, "latitude: expected -90 to 90, got 90.1"),
     ({"latitude": 0, "longitude": -180.1}, "longitude: expected -180 to 180, got -180.1"),
     ({"latitude": 0, "longitude": 180.1}, "longitude: expected -180 to 180, got 180.1"),
-    ({"week": 0}, "week: expected 1 to 48, got 0"),
-    ({"week": 49}, "week: expected 1 to 48, got 49"),
+    ({"top": 1.5}, "top: expected a whole number, 1 or more, got 1.5"),
+    ({"top": True}, "top: expected a whole number, 1 or more, got True"),
+    ({"min_score": True}, "min_score: expected 0 to 1, got True"),
+    ({"min_score": np.True_}, "min_score: expected 0 to 1, got "),
+    ({"thresholds": {"a": True}}, "thresholds: expected 0 to 1, got "),
+    ({"thresholds": 0.5}, "thresholds: expected 0 to 1, got 0.5"),
+    ({"merge": 1}, "merge: expected true or false, got 1"),
+    ({"species": "Parus major"}, "species: expected a tuple or list of names, got 'Parus major'"),
+    ({"week": 0}, "week: expected a whole number, 1 to 48, got 0"),
+    ({"week": 49}, "week: expected a whole number, 1 to 48, got 49"),
     ({"range_threshold": -0.01}, "range_threshold: expected 0 to 1, got -0.01"),
     ({"range_threshold": 1.01}, "range_threshold: expected 0 to 1, got 1.01"),
     ({"speech": "mute"}, "speech: expected one of flag, blank, drop, got 'mute'"),
@@ -67,6 +76,20 @@ BEYOND_THE_LIMITS: list[tuple[dict[str, Any], str]] = [
 def test_options_at_their_limits_are_accepted(given: dict[str, Any]) -> None:
     options = Options(**given)
     assert {name: getattr(options, name) for name in given} == given
+
+
+def test_numpy_scalars_and_lists_become_values_of_python() -> None:
+    options = Options(
+        top=np.int64(1),  # type: ignore[arg-type]
+        min_score=np.float32(0.5),  # type: ignore[arg-type]
+        merge=np.True_,  # type: ignore[arg-type]
+        thresholds={"a": np.float32(0.5)},  # type: ignore[dict-item]
+        species=["a", np.str_("b")],  # type: ignore[arg-type]
+        channel=np.str_("each"),  # type: ignore[arg-type]
+    )
+    expected = Options(top=1, min_score=0.5, merge=True, thresholds={"a": 0.5}, species=("a", "b"), channel="each")
+    assert repr(options) == repr(expected)
+    assert json.dumps(asdict(options)) == json.dumps(asdict(expected))
 
 
 @pytest.mark.parametrize(("given", "message"), BEYOND_THE_LIMITS, ids=str)

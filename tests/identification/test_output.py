@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
-from dataclasses import FrozenInstanceError, asdict
+from dataclasses import FrozenInstanceError, asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -196,17 +196,43 @@ def test_tables_are_written_again_only_where_needed(out: Path, paths: list[Path]
     at = location(out, "csv", "jsonl")
     with closing(opened(at, paths)) as journal:
         run = run_of(level_bundle, journal, paths)
-        write_outputs(run, at)
-        for name in ("a.wav.csv", "b/c.wav.csv"):
-            (out / name).write_text("reviewed by hand")
+        assert len(write_outputs(run, at).paths) == 4
+        assert write_outputs(run, at).paths == ()
         (out / "b" / "c.wav.jsonl").unlink()
+        assert write_outputs(run, at).paths == (out / "b" / "c.wav.jsonl",), "the one that was gone"
+        merged = write_outputs(run_of(level_bundle, journal, paths, merge=True), at)
+        assert (len(merged.paths), merged.changed) == (4, {}), "the parameters are others"
+
+
+@pytest.mark.parametrize("content", ["", "Start (s),", "reviewed by hand"])
+def test_changed_table_is_kept_aside_and_written_again(
+    out: Path, paths: list[Path], level_bundle: Bundle, content: str
+) -> None:
+    at = location(out)
+    with closing(opened(at, paths)) as journal:
+        run = run_of(level_bundle, journal, paths)
         write_outputs(run, at)
-        assert (out / "a.wav.csv").read_text() == "reviewed by hand"
-        assert (out / "b" / "c.wav.csv").read_text() == "reviewed by hand"
-        assert (out / "b" / "c.wav.jsonl").exists(), "the one that was gone"
-        write_outputs(run_of(level_bundle, journal, paths, merge=True), at)
-        assert (out / "a.wav.csv").read_text().startswith(HEADER), "the parameters are others"
-        assert (out / "b" / "c.wav.csv").read_text().startswith(HEADER)
+        first = (out / "a.wav.csv").read_bytes()
+        (out / "a.wav.csv").write_text(content)
+        written = write_outputs(run, at)
+        assert written.paths == (out / "a.wav.csv",)
+        assert written.changed == {out / "a.wav.csv": out / "a.wav.csv.changed-1"}
+        assert (out / "a.wav.csv").read_bytes() == first
+        assert (out / "a.wav.csv.changed-1").read_text() == content
+        (warning,) = replace(run, written=written).warnings
+        assert "was changed since it was written; it is written again" in warning.reason
+        assert write_outputs(run, at).paths == ()
+
+
+def test_table_without_a_digest_is_left_alone(out: Path, paths: list[Path], level_bundle: Bundle) -> None:
+    at = location(out)
+    with closing(opened(at, paths)) as journal:
+        run = run_of(level_bundle, journal, paths)
+        write_outputs(run, at)
+        journal._db.execute("ALTER TABLE outputs DROP COLUMN digest")
+    (out / "a.wav.csv").write_text("reviewed by hand")
+    with closing(opened(at, paths)) as journal:
+        assert write_outputs(run_of(level_bundle, journal, paths), at).paths == ()
 
 
 def test_parameters_are_for_readers(out: Path, paths: list[Path], level_bundle: Bundle) -> None:
@@ -223,28 +249,22 @@ def test_parameters_are_for_readers(out: Path, paths: list[Path], level_bundle: 
 def test_table_of_all_is_written_again_only_where_needed(out: Path, paths: list[Path], level_bundle: Bundle) -> None:
     at = location(out / "x.csv")
     with closing(opened(at, paths)) as journal:
-        write_outputs(run_of(level_bundle, journal, paths, n_failed=1), at)
-        (out / "x.csv").write_text("reviewed by hand")
-        write_outputs(run_of(level_bundle, journal, paths, n_failed=1), at)
-        assert (out / "x.csv").read_text() == "reviewed by hand"
-        write_outputs(run_of(level_bundle, journal, paths), at)
-        assert (out / "x.csv").read_text().startswith(HEADER), "the first one could be scored now"
+        assert write_outputs(run_of(level_bundle, journal, paths, n_failed=1), at).paths == (at.path,)
+        assert write_outputs(run_of(level_bundle, journal, paths, n_failed=1), at).paths == ()
+        scored_now = write_outputs(run_of(level_bundle, journal, paths), at)
+        assert (scored_now.paths, scored_now.changed) == ((at.path,), {}), "the first one could be scored now"
 
 
 def test_table_is_out_of_date_when_scored_or_located_again(out: Path, paths: list[Path], level_bundle: Bundle) -> None:
     at = location(out)
     with closing(opened(at, paths)) as journal:
         write_outputs(run_of(level_bundle, journal, paths), at)
-        for name in ("a.wav.csv", "b/c.wav.csv"):
-            (out / name).write_text("reviewed by hand")
         journal.add(scored(paths[0]), (MARK[0] + 1, MARK[1]))
         run = run_of(level_bundle, journal, paths[1:])
         run.builder.metadata_by_path[paths[1]] = RecordingMetadata(latitude=52.5, longitude=13.4)
-        write_outputs(run, at)
-        assert (out / "a.wav.csv").read_text() == "reviewed by hand", "it is not in this run"
-        assert (out / "b" / "c.wav.csv").read_text().startswith(HEADER)
-        write_outputs(run_of(level_bundle, journal, paths, mark=(MARK[0] + 1, MARK[1])), at)
-        assert (out / "a.wav.csv").read_text().startswith(HEADER)
+        assert write_outputs(run, at).paths == (out / "b" / "c.wav.csv",), "the other is not in this run"
+        again = write_outputs(run_of(level_bundle, journal, paths, mark=(MARK[0] + 1, MARK[1])), at)
+        assert out / "a.wav.csv" in again.paths
 
 
 def test_run_is_not_noted_as_written_when_writing_fails(out: Path, paths: list[Path], level_bundle: Bundle) -> None:

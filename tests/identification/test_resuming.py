@@ -99,7 +99,7 @@ def started(at: OutputLocation, paths: list[Path]) -> None:
 def finished(at: OutputLocation, paths: list[Path]) -> None:
     with closing(opened(at, paths)) as journal:
         journal.add_failure(FailedRecording(paths[0], "broken"), MARK)
-        journal.note_output(at.files.name(at.files.parameters), "written")
+        journal.note_output(at.files.name(at.files.parameters), "written", digest="d1")
     if at.path.suffix:
         at.path.touch()
 
@@ -173,6 +173,27 @@ def test_tables_of_someone_else_are_in_the_way(
         assert not at.files.journal.exists()
         (out / name).unlink()
     (out / "other.csv").touch()
+    opened(at, paths).close()
+
+
+@pytest.mark.parametrize(
+    ("target", "stem", "run"), [("x.csv", "x", "x.csv"), ("x", "x/detections", "x/run"), ("x.jsonl", "x", "x.jsonl")]
+)
+def test_files_beside_the_tables_are_in_the_way(out: Path, paths: list[Path], target: str, stem: str, run: str) -> None:
+    at = choose_location(out / target, None, combined=False, analyses=("health", "indices"))
+    at.files.folder.mkdir(exist_ok=True)
+    names = [f"{stem}.health.csv", f"{stem}.health.recorders.csv", f"{stem}.indices.csv"]
+    names += [f"{run}.params.json", f"{run}.failures.csv"]
+    for name in names:
+        (out / name).touch()
+        with pytest.raises(OutputExistsError, match=rf"{name}: it exists already\. Use --overwrite"):
+            opened(at, paths)
+        (out / name).unlink()
+    for name in names[:2]:
+        (out / name).touch()
+    with pytest.raises(OutputExistsError, match=r"health.csv: it exists already, as do \S+\.health\.recorders\.csv\."):
+        opened(at, paths)
+    opened(at, paths, overwrite=True).close()
     opened(at, paths).close()
 
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -59,6 +60,18 @@ def test_overlap_gives_windows_in_between(levels: Path, level_bundle: Bundle) ->
     assert scores(run, "Loud Bird") == [
         (0.0, 0.1), (0.5, 0.2), (1.0, 0.3), (1.5, 0.4), (2.0, 0.5), (2.5, 0.35), (3.0, 0.2)
     ]  # fmt: skip
+
+
+def test_names_that_are_no_classes_are_noted(levels: Path, level_bundle: Bundle) -> None:
+    def notes(**options: Any) -> list[str]:
+        run = identify(levels, model=level_bundle.folder, **options)
+        return [note for note in run.notes if "model" in note and "thresholds: none" not in note]
+
+    message = "'Avis parvaa' is not a class of the model. Did you mean 'Avis parva'?"
+    assert notes(species=("Avis magna", "Avis parvaa")) == [message]
+    assert notes(thresholds={"Avis parvaa": 0.5}) == [message]
+    *_, last = many = notes(species=("Avis magna", *(f"Avis {k}" for k in range(25))))
+    assert (len(many), last) == (21, "not among the classes of the model: 5 other names, as 'Avis 24'.")
 
 
 def test_thresholds_top_and_species_list_select(levels: Path, level_bundle: Bundle) -> None:
@@ -316,10 +329,9 @@ def test_tables_in_a_folder_are_left_alone_where_nothing_changed(tmp_path: Path,
         identify(audio_folder, model=model, out=out)
     (out / "a.wav.csv").unlink()
     identify(audio_folder, model=model, out=out)
-    (out / "a.wav.csv").write_text("reviewed by hand")
     soundfile.write(audio_folder / "b.wav", tone(seconds=3), 16_000)
-    identify(audio_folder, model=model, out=out, resume=True)
-    assert (out / "a.wav.csv").read_text() == "reviewed by hand"
+    run = identify(audio_folder, model=model, out=out, resume=True)
+    assert run.written.paths == (out / "b.wav.csv",)
     assert len((out / "b.wav.csv").read_text().splitlines()) == 7
     identify(audio_folder, Options(merge=True), model=model, out=out, resume=True)
     assert len((out / "a.wav.csv").read_text().splitlines()) == 3, "another presentation writes all of them again"

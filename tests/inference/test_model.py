@@ -16,7 +16,9 @@ from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import AudioError, InputError, ModelError, ModelNotFoundError
 from dawnchorus.identification import identify
 from dawnchorus.inference.model import Model, load_model
+from dawnchorus.inference.sessions import SessionPool
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.runner import Output
 
 RATE_HZ = 16_000
 LEVELS = np.repeat(np.float32([0.25, 0.5, 0.75]), RATE_HZ)
@@ -198,3 +200,15 @@ def test_a_run_shows_itself_in_notebooks(model: Model) -> None:
     run = identify((LEVELS, RATE_HZ), model=model, min_score=0.6)
     assert repr(run) == "<Run: 1 recordings, 2 detections, 2 classes, 0 failed; level>"
     assert "<td>Quiet Bird</td><td><i>Avis parva</i></td><td>1</td><td>1</td><td>0.75</td>" in run._repr_html_()
+
+
+def test_scores_that_are_not_finite_are_no_result(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(_pool: SessionPool, windows: FloatArray, *, embeddings: bool) -> Output:
+        assert not embeddings
+        return Output(np.where(windows[:, :3] > 0.4, np.float32("nan"), windows[:, :3]), None)
+
+    monkeypatch.setattr(SessionPool, "run", run)
+    with pytest.raises(
+        ModelError, match=r"^level: expected finite scores, got NaN or infinity for the window at 1 s of "
+    ):
+        model.predict(LEVELS, RATE_HZ)

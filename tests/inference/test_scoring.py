@@ -15,7 +15,7 @@ import pytest
 from dawnchorus.audio import decoder_pool
 from dawnchorus.audio.sample_analyses import Table
 from dawnchorus.audio.windows import WindowPlan
-from dawnchorus.errors import AudioError, InvalidBundleError
+from dawnchorus.errors import AudioError, InvalidBundleError, ModelError
 from dawnchorus.inference import recording as recording_module
 from dawnchorus.inference import sessions
 from dawnchorus.inference.analyses.hits import ScoreFilter
@@ -49,6 +49,16 @@ def make_audio(levels: Iterable[float]) -> FloatArray:
 def recording(n: int, *, first_level: float = 0.0) -> list[FloatArray]:
     """Return the block of a recording whose `n` windows are louder by 1/64 from one to the next."""
     return [make_audio(first_level + k / 64 for k in range(n))]
+
+
+class NanSession:
+    """Gives NaN for windows above a level."""
+
+    def run(self, windows: FloatArray, *, embeddings: bool = False) -> Output:
+        assert not embeddings
+        logits = windows.mean(axis=1, keepdims=True) * np.ones(3, np.float32)
+        logits[logits > 0.1] = np.nan
+        return Output(logits, None)
 
 
 class FakeRecording:
@@ -356,3 +366,12 @@ def test_run_that_is_given_up_ends_decoders_and_threads(
     results.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
     assert all(made.is_closed for made in decoders.made)
+
+
+def test_scores_that_are_not_finite_stop_the_run_and_are_located(
+    run: Callable[..., Iterator[ScoredRecording | FailedRecording]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "open_session", lambda *_args, **_more: NanSession())
+    decoders = Decoders({"a.wav": lambda: recording(20)})
+    with pytest.raises(ModelError, match=r"^level: expected finite scores, got NaN.* window at 112 s of a\.wav"):
+        list(run(decoders))

@@ -36,12 +36,12 @@ from dawnchorus.formats.registry import FORMATS, channel_note
 from dawnchorus.identification import Options, RecordingFailure, Run, identify
 from dawnchorus.identification.estimate import Estimate, estimate_run
 from dawnchorus.identification.input_tables import InputTable, read_recordings, read_species_list, read_thresholds
+from dawnchorus.identification.notes import describe_unknown_names
 from dawnchorus.inference.analyses.health.faults import OK
 from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.model import Model
 from dawnchorus.models.store import ModelStore
 from dawnchorus.tables.notes import counted
-from dawnchorus.taxonomy.classes import nearest_species
 from dawnchorus.types import RecordingMetadata
 
 JSON_SCHEMA = 1
@@ -83,7 +83,9 @@ def _analyses(_context: click.Context, _option: click.Parameter, value: str | No
     "--report", type=click.Path(path_type=Path), help="Folder for a spectrogram of each recording and an HTML report."
 )
 @workers_option
-@click.option("--resume", is_flag=True, help="Add new and changed recordings to a finished run.")
+@click.option(
+    "--resume", is_flag=True, help="Add recordings to a finished run: new and changed ones, and those that failed."
+)
 @click.option("--overwrite", is_flag=True, help="Replace existing output.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run's summary as one JSON object.")
@@ -135,8 +137,8 @@ def command(
     bundle = store.open(model)
     if thresholds:
         options = replace(options, thresholds=_print_notes(read_thresholds(thresholds, bundle.labels)))
-    warn_unknown = [*(options.species or ()), *options.thresholds]
-    for line in nearest_species(warn_unknown, bundle.labels):
+    unknown_names = tuple(describe_unknown_names(bundle, options))  # said before the run, which may be long
+    for line in unknown_names:
         click.echo(f"warning: {line}", err=True)
     plan = WindowPlan.from_seconds(
         rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s
@@ -175,7 +177,7 @@ def command(
             report=report_progress,
         )
     elapsed_s = time.monotonic() - start_s
-    warnings, notes = run.warnings, run.notes
+    warnings, notes = run.warnings, tuple(note for note in run.notes if note not in unknown_names)
     if report:
         page, failures = write_report(run, report)
         warnings = (*warnings, *failures)
@@ -370,7 +372,7 @@ def _print_result(screen: Console, result: _Result, notes: Iterable[str]) -> Non
         f"sound in {_length(result.elapsed_s)}, {counts.scored_s / max(result.elapsed_s, 1e-6):,.0f} x real time."
     )
     if result.out:
-        screen.print(f"Written: {result.out}", markup=False)
+        screen.print(f"{'Written' if run.written.paths else 'Up to date'}: {result.out}", markup=False)
         if (journal := run.journal.path) is not None:
             screen.print(f"Kept for --resume: {journal}; it can be deleted.", markup=False)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS recordings (
     path BLOB PRIMARY KEY, given BLOB NOT NULL, size INTEGER, mtime_ns INTEGER, status TEXT NOT NULL, reason TEXT,
     duration_s REAL, summary TEXT, hits BLOB
 ) STRICT;
-CREATE TABLE IF NOT EXISTS outputs (path BLOB PRIMARY KEY, signature TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS outputs (path BLOB PRIMARY KEY, signature TEXT NOT NULL, digest TEXT) STRICT;
 CREATE TABLE IF NOT EXISTS analyses (
     path BLOB NOT NULL, name TEXT NOT NULL, rows TEXT NOT NULL, PRIMARY KEY (path, name)
 ) STRICT;
@@ -105,6 +105,10 @@ class Journal:
         self._db.executescript(_SCHEMA)
         if ("about",) in self._db.execute("SELECT name FROM pragma_table_info('recordings')").fetchall():  # to 2026-12
             self._db.execute("ALTER TABLE recordings RENAME COLUMN about TO summary")
+        if ("digest",) not in self._db.execute(
+            "SELECT name FROM pragma_table_info('outputs')"
+        ).fetchall():  # to 2026-12
+            self._db.execute("ALTER TABLE outputs ADD COLUMN digest TEXT")
 
     @contextmanager
     def _explain(self) -> Iterator[None]:
@@ -174,10 +178,15 @@ class Journal:
             ).fetchone()
         return mark
 
-    def is_done(self, path: Path, mark: FileMark) -> bool:
-        """Return True if the recording was scored and has not changed since; a missing file counts as unchanged."""
+    def is_done(self, path: Path, mark: FileMark, *, analyses: Collection[str] = ()) -> bool:
+        """Return True if the recording was scored, and its file has not changed since.
+
+        It must have rows of all `analyses`, for the others failed. A missing file is done: it cannot be scored again.
+        """
         scored = self.scored_mark(path)
-        return scored is not None and mark in (scored, NO_FILE)
+        if scored is None or mark == NO_FILE:
+            return scored is not None
+        return mark == scored and all(self.read_analysis(path, name) is not None for name in analyses)
 
     def add(self, scored: ScoredRecording, mark: FileMark) -> None:
         """Write a result durably; `mark` is the file's mark from before it was read."""
@@ -216,13 +225,19 @@ class Journal:
             row = self._db.execute("SELECT signature FROM outputs WHERE path = ?", [os.fsencode(name)]).fetchone()
         return None if row is None else row[0]
 
-    def note_output(self, name: str, signature: str) -> None:
-        """Record that an output is written, with its signature."""
+    def output_digest(self, name: str) -> str | None:
+        """Return the digest of a written output's bytes; None if it is unknown."""
         with self._explain():
-            self._db.execute("INSERT OR REPLACE INTO outputs VALUES (?, ?)", [os.fsencode(name), signature])
+            row = self._db.execute("SELECT digest FROM outputs WHERE path = ?", [os.fsencode(name)]).fetchone()
+        return None if row is None else row[0]
+
+    def note_output(self, name: str, signature: str, *, digest: str) -> None:
+        """Record that an output is written, with its signature and the digest of its bytes."""
+        with self._explain():
+            self._db.execute("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?)", [os.fsencode(name), signature, digest])
 
     def forget_output(self, name: str) -> None:
-        """Delete the signature of an output; called before it is written."""
+        """Delete signature and digest of an output; called before it is written."""
         with self._explain():
             self._db.execute("DELETE FROM outputs WHERE path = ?", [os.fsencode(name)])
 

@@ -14,6 +14,10 @@ from dawnchorus.identification.score_filter import find_classes
 from dawnchorus.inference.results import ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.tables.notes import counted
+from dawnchorus.taxonomy.classes import nearest_species
+
+MAX_UNKNOWN_NAMES = 20
+"""Names for which the nearest class is looked for, which takes 7 ms each."""
 
 
 def describe_times(summaries: Iterable[RecordingSummary], builder: TableBuilder) -> Iterator[str]:
@@ -42,6 +46,16 @@ def describe_dropped(results: Iterable[ScoredRecording], builder: TableBuilder) 
         yield (
             f"{counted(counts.total(), 'detection')} of {len(counts)} species left out as out of range, as {example}."
         )
+
+
+def describe_unknown_names(bundle: Bundle, options: Options) -> Iterator[str]:
+    """Yield a sentence for each of the first names of the options that are no classes, and one for the others."""
+    names = dict.fromkeys([*(options.species or ()), *options.thresholds])
+    known = find_classes(bundle, names)
+    unknown = [name for name in names if name not in known]
+    yield from nearest_species(unknown[:MAX_UNKNOWN_NAMES], bundle.labels)
+    if (n_others := len(unknown) - MAX_UNKNOWN_NAMES) > 0:
+        yield f"not among the classes of the model: {counted(n_others, 'other name')}, as '{unknown[-1]}'."
 
 
 def describe_thresholds(bundle: Bundle, options: Options) -> Iterator[str]:

@@ -10,10 +10,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
-from numbers import Real
+from numbers import Integral, Real
 from types import NoneType
 from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get_type_hints
 
+import numpy as np
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
@@ -98,13 +99,13 @@ class Options:
     speech: Speech = None
 
     def __post_init__(self) -> None:
-        """Check all values.
+        """Convert all values to the types of their fields.
 
         Raises:
-            InputError: one is out of range, or only one of latitude and longitude is given.
+            InputError: one has another type or is out of range, or only one of latitude and longitude is given.
         """
         for spec in option_specs().values():
-            spec.check(getattr(self, spec.name))
+            object.__setattr__(self, spec.name, spec.convert(getattr(self, spec.name)))
         if (self.latitude is None) != (self.longitude is None):
             raise InputError(f"latitude and longitude: expected both or none, got {(self.latitude, self.longitude)!r}.")
 
@@ -118,8 +119,7 @@ class Options:
         for name in stored:
             if name not in option_specs():
                 raise InputError(f"options: unknown '{name}'.{suggestion(name, option_specs())} Update dawnchorus.")
-        species = stored.get("species")
-        return cls(**{**stored, "species": None if species is None else tuple(species)})
+        return cls(**stored)
 
     def with_changes(self, changes: OptionFields) -> Options:
         """Return a copy with some fields changed.
@@ -175,15 +175,26 @@ class OptionSpec:
     description: str
     decides_scores: DecidesScores | None
 
-    def check(self, value: object) -> None:
-        """Raise if a value, or a value of a dictionary, is out of range.
+    def convert(self, value: Any) -> Any:
+        """Return a value as the option's type: NumPy scalars as numbers of Python, lists of names as tuples.
 
         Raises:
-            InputError: it is out of range.
+            InputError: it, or a value of a dictionary, has another type or is out of range.
         """
-        values = value.values() if isinstance(value, dict) else (value,)
-        if not all(map(self._is_allowed, values)):
+        if value is None and self.is_optional:
+            return None
+        if not self._is_allowed(value):
             raise InputError(f"{self.name}: expected {self._expected()}, got {value!r}.")
+        if isinstance(value, Mapping):
+            return {name: float(each) for name, each in value.items()}
+        if self.holds_names:
+            return tuple(map(str, value))
+        return str(value) if self.choices else self.type(value)
+
+    @property
+    def holds_names(self) -> bool:
+        """Return True if the value is a tuple of names."""
+        return get_origin(self.type) is tuple
 
     def is_in_journal(self, options: Options) -> bool:
         """Return True if the option is stored in a journal."""
@@ -192,20 +203,29 @@ class OptionSpec:
         return self.decides_scores.is_always_written or getattr(options, self.name) != self.default
 
     def _is_allowed(self, value: Any) -> bool:
-        if value is None:
-            return self.is_optional
         if self.choices:
-            return value in self.choices
-        if self.low is None:
-            return True
-        return isinstance(value, Real) and self.low <= float(value) <= (math.inf if self.high is None else self.high)
+            return isinstance(value, str) and value in self.choices
+        if self.holds_names:
+            return isinstance(value, tuple | list) and all(isinstance(each, str) for each in value)
+        if get_origin(self.type) is dict:
+            return isinstance(value, Mapping) and all(map(self._is_in_range, value.values()))
+        return isinstance(value, bool | np.bool_) if self.type is bool else self._is_in_range(value)
+
+    def _is_in_range(self, value: Any) -> bool:
+        if isinstance(value, bool) or not isinstance(value, Integral if self.type is int else Real):
+            return False
+        low, high = (-math.inf if self.low is None else self.low), (math.inf if self.high is None else self.high)
+        return low <= float(value) <= high
 
     def _expected(self) -> str:
         if self.choices:
             return f"one of {', '.join(self.choices)}"
-        if self.low is None:
+        if self.holds_names:
+            return "a tuple or list of names"
+        if self.type is bool:
             return "true or false"
-        return f"{self.low:g} or more" if self.high is None else f"{self.low:g} to {self.high:g}"
+        limits = f"{self.low:g} or more" if self.high is None else f"{self.low:g} to {self.high:g}"
+        return f"a whole number, {limits}" if self.type is int else limits
 
 
 @cache

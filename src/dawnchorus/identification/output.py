@@ -11,11 +11,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dawnchorus.errors import InputError
+from dawnchorus.errors import InputError, OutputError
 from dawnchorus.formats.registry import FORMATS, TableFormat, detect_format
 from dawnchorus.formats.structured import WRITERS
 from dawnchorus.formats.text import text_stream
-from dawnchorus.identification.output_paths import RunFiles, is_folder, named_after, relative_paths
+from dawnchorus.identification.analysis_tables import build_tables
+from dawnchorus.identification.output_paths import (
+    RunFiles,
+    WrittenOutputs,
+    is_folder,
+    named_after,
+    relative_paths,
+    unused_path,
+)
+from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.storage.files import atomic_file, cannot_write
 
 if TYPE_CHECKING:
@@ -32,6 +41,13 @@ class OutputLocation:
     combined: bool
     """True if a folder gets one table of all recordings instead of one for each."""
     files: RunFiles
+    analyses: tuple[str, ...] = ()
+    """Names of the analyses whose tables are next to those of detections."""
+
+    @property
+    def analysis_formats(self) -> tuple[str, ...]:
+        """Return the formats of analyses: Parquet where detections are, else csv."""
+        return tuple(dict.fromkeys("parquet" if each.name == "parquet" else "csv" for each in self.formats))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +59,9 @@ class Output:
     recordings: tuple[Path, ...]
 
 
-def choose_location(path: Path, formats: Sequence[str] | None, *, combined: bool) -> OutputLocation:
+def choose_location(
+    path: Path, formats: Sequence[str] | None, *, combined: bool, analyses: tuple[str, ...] = ()
+) -> OutputLocation:
     """Return a file location if `path` has a suffix and is not a folder, else a folder location.
 
     Raises:
@@ -54,7 +72,7 @@ def choose_location(path: Path, formats: Sequence[str] | None, *, combined: bool
     if others and not is_folder(path):
         listed = ", ".join(each.name for each in (first, *others))
         raise InputError(f"one file holds one format, got {listed}. Give a folder.", subject=path)
-    return OutputLocation(path, (first, *others), combined, RunFiles.next_to(path, first.suffix))
+    return OutputLocation(path, (first, *others), combined, RunFiles.next_to(path, first.suffix), analyses)
 
 
 def list_outputs(location: OutputLocation, recordings: Sequence[Path], root: str | None = None) -> list[Output]:
@@ -79,6 +97,22 @@ def list_outputs(location: OutputLocation, recordings: Sequence[Path], root: str
     ]
 
 
+def list_files_beside(location: OutputLocation) -> list[Path]:
+    """List the files that a run may write next to its tables of detections."""
+    tables = [
+        _analysis_path(location, name, end, kind)
+        for name in location.analyses
+        for end, _ in build_tables(ANALYSES.lookup(name), ())
+        for kind in location.analysis_formats
+    ]
+    return [location.files.parameters, location.files.failures, *tables]
+
+
+def _analysis_path(location: OutputLocation, name: str, end: str, kind: str) -> Path:
+    stem = location.files.stem
+    return stem.with_name(".".join(filter(None, (stem.name, name, end, kind))))
+
+
 def _check_below(root: str, recordings: Sequence[Path], *, out: Path) -> None:
     outside = next((path for path in recordings if not Path(os.path.abspath(path)).is_relative_to(root)), None)
     if outside is not None:
@@ -89,10 +123,11 @@ def _check_below(root: str, recordings: Sequence[Path], *, out: Path) -> None:
         )
 
 
-def write_outputs(run: Run, location: OutputLocation) -> None:
+def write_outputs(run: Run, location: OutputLocation) -> WrittenOutputs:
     """Write missing and outdated tables, and the files next to them; the parameters come last.
 
-    An output is noted in the journal when it is written, with a signature of everything that it is made of.
+    An output is noted in the journal when it is written, with a signature of everything that it is made of and a digest
+    of its bytes. A table that was changed since is kept under another name, and written again.
 
     Raises:
         OutputError: no space, or no permission.
@@ -103,19 +138,44 @@ def write_outputs(run: Run, location: OutputLocation) -> None:
     settings = _hash_settings(run)
     _note_earlier_outputs(run, location, outputs, settings)
     journal.forget_output(files.name(files.parameters))
+    written, changed = [], {}
     for output in outputs:
         name, signature = files.name(output.path), _sign(output, settings, run)
+        if _is_changed(output.path, journal.output_digest(name)):
+            changed[output.path] = _set_aside(output.path)
         if output.path.exists() and journal.output_signature(name) == signature:
             continue
         journal.forget_output(name)
         _write_table(output, run)
-        journal.note_output(name, signature)
+        journal.note_output(name, signature, digest=_hash_file(output.path))
+        written.append(output.path)
     _write_failures(run, files.failures)
-    _write_analyses(run, location)
+    written += _write_analyses(run, location)
     with atomic_file(files.parameters) as stream:
         text = json.dumps(asdict(run.provenance), indent=2, ensure_ascii=False)
         stream.write(text.encode() + b"\n")
-    journal.note_output(files.name(files.parameters), settings)
+    journal.note_output(files.name(files.parameters), settings, digest=_hash_file(files.parameters))
+    return WrittenOutputs(tuple(written), changed)
+
+
+def _is_changed(path: Path, digest: str | None) -> bool:
+    """Return True for a file with other bytes than it was written with; a missing one is written anyway."""
+    return digest is not None and path.exists() and _hash_file(path) != digest
+
+
+def _set_aside(path: Path) -> Path:
+    try:
+        return path.rename(unused_path(path, "changed"))
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _hash_file(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise OutputError(f"cannot be read ({error.strerror or error}). Check access rights.", subject=path) from error
 
 
 def is_finished(journal: Journal, files: RunFiles) -> bool:
@@ -161,8 +221,10 @@ def _note_earlier_outputs(run: Run, location: OutputLocation, outputs: Sequence[
     if earlier is not None and earlier == as_json(wanted):
         written = run.journal.earlier_tables()
         for output in outputs:
-            if written.issuperset(map(Path, map(os.path.abspath, output.recordings))):
-                run.journal.note_output(location.files.name(output.path), _sign(output, settings, run))
+            is_written = written.issuperset(map(Path, map(os.path.abspath, output.recordings)))
+            if is_written and output.path.exists():
+                name, signature = location.files.name(output.path), _sign(output, settings, run)
+                run.journal.note_output(name, signature, digest=_hash_file(output.path))
     run.journal.forget_earlier_layout()
 
 
@@ -181,13 +243,14 @@ def _write_failures(run: Run, path: Path) -> None:
         rows.writerows([failure.recording, failure.reason] for failure in run.failures)
 
 
-def _write_analyses(run: Run, location: OutputLocation) -> None:
-    """Write the tables of the run's analyses, as Parquet where detections are, else as csv."""
-    kinds = dict.fromkeys("parquet" if each.name == "parquet" else "csv" for each in location.formats)
-    stem = location.files.stem
-    for name in run.analyses:
-        for kind in kinds:
+def _write_analyses(run: Run, location: OutputLocation) -> list[Path]:
+    """Write the tables of the run's analyses, and return their paths."""
+    written = []
+    for name in location.analyses:
+        for kind in location.analysis_formats:
             for end, pieces in run.iter_analysis(name):
-                path = stem.with_name(".".join(filter(None, (stem.name, name, end, kind))))
+                path = _analysis_path(location, name, end, kind)
                 with atomic_file(path) as stream:
                     WRITERS[kind](stream, pieces)
+                written.append(path)
+    return written

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 PARAMETERS_SUFFIX = ".params.json"
@@ -55,6 +56,21 @@ class RunFiles:
     def name(self, path: Path) -> str:
         """Return the name of a file in the run's journal, which stays valid if the folder is moved."""
         return path.relative_to(self.folder).as_posix()
+
+
+@dataclass(frozen=True)
+class WrittenOutputs:
+    """Tables that a run has written."""
+
+    paths: tuple[Path, ...] = ()
+    changed: Mapping[Path, Path] = field(default_factory=dict)
+    """New names of those that were changed since an earlier run wrote them."""
+
+
+def unused_path(path: Path, word: str) -> Path:
+    """Return the first of NAME.WORD-1, NAME.WORD-2 and so on that is not there."""
+    names = (path.with_name(f"{path.name}.{word}-{k}") for k in count(1))
+    return next(name for name in names if not name.exists())
 
 
 MAX_NAME_BYTES = 240

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -24,9 +24,10 @@ from dawnchorus.identification.notes import (
     describe_range_check,
     describe_thresholds,
     describe_times,
+    describe_unknown_names,
 )
 from dawnchorus.identification.options import Options
-from dawnchorus.identification.output_paths import printable
+from dawnchorus.identification.output_paths import WrittenOutputs, printable
 from dawnchorus.inference.analyses.base import AnalyzedRecording
 from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.results import ScoredRecording
@@ -93,6 +94,7 @@ def _windows_s(kept_s: float, plan: WindowPlan) -> float:
 
 
 _REPLACED = "the journal of an earlier run was damaged, so its results could not be used; it is kept"
+_CHANGED = "it was changed since it was written; it is written again, and the changed file is kept as {name}"
 _GONE = "the file no longer exists; the detections of an earlier run are kept"
 
 
@@ -109,6 +111,7 @@ class Run(DetectionExports):
         analyses: names of the analyses that were computed.
         formats: formats of the tables that are written.
         gone: recordings of an earlier run whose files were not there any more.
+        written: tables that were written, and those of an earlier run that were changed since.
     """
 
     bundle: Bundle
@@ -119,6 +122,7 @@ class Run(DetectionExports):
     analyses: tuple[str, ...] = ()
     formats: tuple[TableFormat, ...] = ()
     gone: tuple[Path, ...] = ()
+    written: WrittenOutputs = field(default_factory=WrittenOutputs)
 
     def tables(self) -> Iterator[RecordingTable]:
         """Yield the table of every scored recording, in the order of `paths`."""
@@ -176,6 +180,10 @@ class Run(DetectionExports):
         replaced = self.journal.replaced
         before = [] if replaced is None else [RecordingFailure(printable(replaced), _REPLACED)]
         before += [RecordingFailure(printable(path), _GONE) for path in self.gone]
+        before += [
+            RecordingFailure(printable(path), _CHANGED.format(name=printable(kept.name)))
+            for path, kept in self.written.changed.items()
+        ]
         of_recordings = (
             RecordingFailure(self.builder.name(summary.path), warning)
             for summary in self._scored()
@@ -202,6 +210,7 @@ class Run(DetectionExports):
 
     def _describe(self) -> Iterator[str]:
         options = self.builder.options
+        yield from describe_unknown_names(self.bundle, options)
         yield from describe_times(self._scored(), self.builder)
         if options.drop_out_of_range:
             yield from describe_dropped(self._results(), self.builder)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import count
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,12 @@ from filelock import FileLock, Timeout
 
 from dawnchorus.errors import BusyError, InputError, JournalDamagedError, OutputExistsError
 from dawnchorus.identification.journal import Journal
-from dawnchorus.identification.output import OutputLocation, as_json, is_finished, list_outputs
-from dawnchorus.identification.output_paths import shared_folder
+from dawnchorus.identification.output import OutputLocation, as_json, is_finished, list_files_beside, list_outputs
+from dawnchorus.identification.output_paths import shared_folder, unused_path
 from dawnchorus.storage.files import cannot_write
+
+MAX_NAMED = 5
+"""Existing files that a refusal names besides the first."""
 
 LATER_SETTINGS = ("activation",)
 """Settings that journals of earlier versions do not have."""
@@ -62,14 +65,15 @@ def open_journal(
     """
     path = location.files.journal
     if not overwrite and not path.exists():
-        _refuse_existing(location, recordings)
+        tables = (output.path for output in list_outputs(location, recordings))
+        _refuse_existing(chain(tables, list_files_beside(location)))
     try:
         journal = Journal(path)
     except JournalDamagedError:
         if resume and not overwrite:
             raise
         if not overwrite:
-            _refuse_existing(location, recordings)
+            _refuse_existing(output.path for output in list_outputs(location, recordings))  # the others are its own
         journal = Journal(path, replaced=set_aside(path))
     try:
         known = journal.parameters()
@@ -86,12 +90,14 @@ def open_journal(
     return journal
 
 
-def _refuse_existing(location: OutputLocation, recordings: Sequence[Path]) -> None:
-    outputs = list_outputs(location, recordings)
-    existing = next((output.path for output in outputs if output.path.exists()), None)
-    if existing is not None:
+def _refuse_existing(paths: Iterable[Path]) -> None:
+    existing = [path for path in paths if path.exists()]
+    if existing:
+        first, *others = existing
+        more = f", as do {', '.join(path.name for path in others[:MAX_NAMED])}" if others else ""
         raise OutputExistsError(
-            "it exists already. Use --overwrite to replace it, or choose another output.", subject=existing
+            f"it exists already{more}. Use --overwrite to replace what is there, or choose another output.",
+            subject=first,
         )
 
 
@@ -117,8 +123,7 @@ def _refuse_finished(location: OutputLocation, journal: Journal) -> None:
 
 def set_aside(path: Path) -> Path:
     """Rename a damaged journal, and return its new name."""
-    names = (path.with_name(f"{path.name}.damaged-{k}") for k in count(1))
-    kept = next(name for name in names if not name.exists())
+    kept = unused_path(path, "damaged")
     for suffix in ("-wal", "-shm", ""):
         part = path.with_name(path.name + suffix)
         if part.exists():

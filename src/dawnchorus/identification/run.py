@@ -69,7 +69,8 @@ def identify(
         analyses: names of analyses of the recordings' own samples ("health", "indices", or another package's), whose
             tables `Run.analysis_tables` has; they are written next to `out`.
         workers: cores to use; default: all that this process may use.
-        resume: add to a finished run: new and changed recordings, and those that failed. What it had stays.
+        resume: add to a finished run: new and changed recordings, and those that failed or of which an analysis
+            failed. What it had stays; a table that was changed since is kept under another name, and written again.
         overwrite: replace a finished or interrupted run.
         report: called with the progress in the caller's thread, after every recording and some times in a second;
             `RunCounts` has its metrics.
@@ -79,7 +80,7 @@ def identify(
 
     Raises:
         InputError: no recordings, or an option out of range, or another model or options than the run to continue.
-        ModelError: the model cannot be loaded or run.
+        ModelError: the model cannot be loaded or run, or gives scores that are not finite.
         OutputExistsError: `out` is there already, and neither `resume` nor `overwrite` was given.
         OutputError: results cannot be written.
         BusyError: another process is writing to `out`.
@@ -92,12 +93,13 @@ def identify(
         plan = _build_plan(model, options, analyses)
         range_filter = open_range_filter(model, options, recordings)
         builder = TableBuilder(model.bundle, plan.windows, options, range_filter, recordings or {}, names)
-        location = None if out is None else choose_location(Path(out), formats, combined=combined)
+        location = None if out is None else choose_location(Path(out), formats, combined=combined, analyses=analyses)
         key = _build_key(model.bundle, options, analyses)
         with _open_journal(location, key, listed, resume=resume, overwrite=overwrite) as journal:
             paths = _with_earlier(listed, journal) if resume else listed
             marks = {path: file_mark(path) for path in paths}
-            done = {path for path in paths if journal.is_done(path, marks[path])}
+            wanted = analyses if resume else ()
+            done = {path for path in paths if journal.is_done(path, marks[path], analyses=wanted)}
             counts = RunCounts(len(paths), n_resumed=len(done))
             waiting = {path: marks[path] for path in paths if path not in done}
             steps = _score(waiting, journal, loaded, plan, counts, n_workers=workers or usable_cores())
@@ -115,9 +117,9 @@ def identify(
                 formats=() if location is None else location.formats,
                 gone=tuple(path for path in paths if path in done and marks[path] == NO_FILE),
             )
-            weakref.finalize(run, journal.close)
             if location is not None:
-                write_outputs(run, location)
+                run = replace(run, written=write_outputs(run, location))
+            weakref.finalize(run, journal.close)
             return run
 
 

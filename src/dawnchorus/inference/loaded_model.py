@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dawnchorus.arrays import Windows
+from dawnchorus.errors import ModelError
 from dawnchorus.inference.analyses.windows import WindowOutput
 from dawnchorus.inference.preparation import Cleaner, open_cleaner
 from dawnchorus.inference.sessions import SessionPool
@@ -31,6 +32,14 @@ class LoadedModel:
             ModelError: see `open_cleaner`.
         """
         return cls(bundle, open_cleaner(bundle.info.cleaning, models_folder), SessionPool(bundle, tta_shifts))
+
+    def invalid_scores(self, path: Path, *, at_s: float) -> ModelError:
+        """Return the error for a recording's window whose scores are not finite."""
+        return ModelError(
+            f"expected finite scores, got NaN or infinity for the window at {at_s:g} s of {path.name}. Export the "
+            f"model again, as in 32 bits, or use another.",
+            subject=self.bundle.info.name,
+        )
 
     def run(self, windows: Windows, *, embeddings: bool = False) -> WindowOutput:
         """Run the model on windows [n, samples].

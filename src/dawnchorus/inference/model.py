@@ -97,6 +97,7 @@ class Model:
             channel: the channel that is scored; by default the mean of all.
 
         Raises:
+            ModelError: the model gives scores that are not finite.
             InputError: samples of another shape or type, or without a rate, or an overlap out of range.
             AudioError: the file cannot be decoded.
         """
@@ -155,7 +156,10 @@ class Model:
         state, n = analysis.create(), 0
         for windows in _cut_windows(path, plan, channel):
             output = self.loaded.run(windows, embeddings=analysis.needs_embeddings)
-            state.on_windows(WindowBatch(n, windows, output))
+            batch = WindowBatch(n, windows, output)
+            if (number := batch.invalid_window) is not None:
+                raise self.loaded.invalid_scores(path, at_s=plan.start_s(number))
+            state.on_windows(batch)
             n += len(windows)
         return state.finish()
 

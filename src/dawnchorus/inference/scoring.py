@@ -46,7 +46,7 @@ def score_recordings(
     of workers, not by the length or number of recordings.
 
     Raises:
-        ModelError: the bundle cannot be run.
+        ModelError: the bundle cannot be run, or gives scores that are not finite.
     """
     n_reported = 0
     with InferenceEngine(n_threads=n_workers, max_active=n_workers, max_batch_delay_s=MAX_BATCH_DELAY_S) as engine:

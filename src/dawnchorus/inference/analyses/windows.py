@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+import numpy as np
+
 from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.sample_analyses import Table as Table  # noqa: PLC0414 - analyses take it from here
 
@@ -30,6 +32,13 @@ class WindowBatch:
     samples: FloatArray
     """[n, samples]"""
     output: WindowOutput
+
+    @property
+    def invalid_window(self) -> int | None:
+        """Return the number of the first window with a score that is not finite; None if all are."""
+        if np.isfinite(self.output.scores).all():
+            return None
+        return self.first + int(np.isfinite(self.output.scores).all(axis=1).argmin())
 
 
 class SignalAnalysis(Protocol):
