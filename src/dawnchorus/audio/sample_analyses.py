@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -9,9 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.arrays import FloatArray
+from dawnchorus.errors import InputError
 
 Table = npt.NDArray[np.void]
 """Rows of a structured array, whose fields are the columns."""
+
+
+_FAILURES = (Exception, SystemExit)
+"""Failures of an analysis, which may be another package's: all but a request to end the process."""
 
 
 class SampleAnalysis(Protocol):
@@ -29,37 +35,53 @@ class SampleAnalysis(Protocol):
 class SampleAnalyses:
     """Analyses of one recording by name; one that fails adds a warning and has no table."""
 
-    def __init__(self, analyses: Mapping[str, SampleAnalysis]) -> None:
+    def __init__(self, pickled: Mapping[str, bytes]) -> None:
         self.warnings: list[str] = []
-        self._analyses = dict(analyses)
+        self._analyses: dict[str, SampleAnalysis] = {}
+        for name, content in pickled.items():
+            try:
+                # The caller is our parent, which made these bytes itself.
+                self._analyses[name] = pickle.loads(content)  # noqa: S301
+            except _FAILURES as error:
+                self._warn(name, error)
 
     def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
-        """Add samples [frames, channels] to all analyses."""
+        """Add samples [frames, channels] to all analyses, which cannot write to them."""
+        samples = block.view()
+        samples.flags.writeable = False
         for name, analysis in tuple(self._analyses.items()):
             try:
-                analysis.on_samples(block, sample_rate_hz)
-            except Exception as error:  # noqa: BLE001 - another package's can fail in any way
-                self._drop(name, error)
+                analysis.on_samples(samples, sample_rate_hz)
+            except _FAILURES as error:
+                del self._analyses[name]
+                self._warn(name, error)
 
-    def finish(self) -> dict[str, Table]:
-        """Return the tables by name, without those of failed analyses."""
+    def finish(self) -> dict[str, dict[str, Any]]:
+        """Return the tables by name as JSON values, without those of failed analyses."""
         tables = {}
-        for name, analysis in tuple(self._analyses.items()):
+        for name, analysis in self._analyses.items():
             try:
-                tables[name] = analysis.finish()
-            except Exception as error:  # noqa: BLE001 - see on_samples
-                self._drop(name, error)
+                tables[name] = table_to_json(analysis.finish())
+            except _FAILURES as error:
+                self._warn(name, error)
         return tables
 
-    def _drop(self, name: str, error: Exception) -> None:
-        del self._analyses[name]
+    def _warn(self, name: str, error: BaseException) -> None:
         self.warnings.append(f"analysis '{name}' failed on it ({type(error).__name__}: {error}), and has no rows")
 
 
 def build_table(columns: Mapping[str, Sequence[Any] | npt.NDArray[Any]]) -> Table:
-    """Build a table from columns of equal length, of numbers, booleans or strings."""
-    arrays = {name: np.asarray(values) for name, values in columns.items()}
-    n = len(next(iter(arrays.values()))) if arrays else 0
+    """Build a table from columns of equal length, of numbers, booleans or strings.
+
+    Raises:
+        InputError: columns of different lengths.
+    """
+    arrays = {name: np.atleast_1d(values) for name, values in columns.items()}
+    lengths = {name: len(values) for name, values in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        got = ", ".join(f"{length} of {name!r}" for name, length in lengths.items())
+        raise InputError(f"columns: expected as many values of each, got {got}.")
+    n = max(lengths.values(), default=0)
     table = np.empty(n, [(name, values.dtype, values.shape[1:]) for name, values in arrays.items()])
     for name, values in arrays.items():
         table[name] = values
@@ -67,7 +89,18 @@ def build_table(columns: Mapping[str, Sequence[Any] | npt.NDArray[Any]]) -> Tabl
 
 
 def table_to_json(table: Table) -> dict[str, Any]:
-    """Convert a table to JSON values."""
+    """Convert a table to JSON values.
+
+    Raises:
+        TypeError: it is no structured array of one dimension, or a column has Python objects or fields of its own.
+    """
+    expected = "expected a table as build_table() makes it, of one dimension with named columns"
+    if not isinstance(table, np.ndarray) or table.dtype.names is None or table.ndim != 1:
+        shape = f" of {table.dtype} and {table.ndim} dimensions" if isinstance(table, np.ndarray) else ""
+        raise TypeError(f"{expected}, got {type(table).__name__}{shape}")
+    for name in table.dtype.names:
+        if table.dtype[name].hasobject or table.dtype[name].base.names is not None:
+            raise TypeError(f"{expected} of numbers, booleans or strings, got {table.dtype[name]} in {name!r}")
     return {"columns": table.dtype.descr, "rows": table.tobytes().hex()}
 
 
