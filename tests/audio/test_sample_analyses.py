@@ -73,6 +73,10 @@ def test_no_mistake_of_an_analysis_costs_more_than_its_own_rows(stereo: Path) ->
             Returning(np.zeros(1, [("a", object)])),
             f"{EXPECTED} of numbers, booleans or strings, got object in 'a'",
         ),
+        "reserved": (
+            Returning(build_table({"start_time": [0.0]})),
+            "InputError: expected columns of other names than 'start_time', which every table of a run has. Rename it",
+        ),
         "exiting": (Exiting(), "SystemExit: enough"),
     }
     analyses = {name: analysis for name, (analysis, _) in mistakes.items()}

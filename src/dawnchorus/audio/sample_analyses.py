@@ -20,6 +20,10 @@ _FAILURES = (Exception, SystemExit)
 """Failures of an analysis, which may be another package's: all but a request to end the process."""
 
 
+RESERVED_COLUMNS = ("recording", "start_time")
+"""Columns that the table of a run has before those of the analysis."""
+
+
 class SampleAnalysis(Protocol):
     """Analysis of the samples of one recording, fed block by block; picklable before its first block."""
 
@@ -61,7 +65,7 @@ class SampleAnalyses:
         tables = {}
         for name, analysis in self._analyses.items():
             try:
-                tables[name] = table_to_json(analysis.finish())
+                tables[name] = table_to_json(_check_table(analysis.finish()))
             except _FAILURES as error:
                 self._warn(name, error)
         return tables
@@ -88,11 +92,12 @@ def build_table(columns: Mapping[str, Sequence[Any] | npt.NDArray[Any]]) -> Tabl
     return table
 
 
-def table_to_json(table: Table) -> dict[str, Any]:
-    """Convert a table to JSON values.
+def _check_table(table: Table) -> Table:
+    """Return what an analysis of any package gives as its table.
 
     Raises:
         TypeError: it is no structured array of one dimension, or a column has Python objects or fields of its own.
+        InputError: a column has a reserved name.
     """
     expected = "expected a table as build_table() makes it, of one dimension with named columns"
     if not isinstance(table, np.ndarray) or table.dtype.names is None or table.ndim != 1:
@@ -101,6 +106,15 @@ def table_to_json(table: Table) -> dict[str, Any]:
     for name in table.dtype.names:
         if table.dtype[name].hasobject or table.dtype[name].base.names is not None:
             raise TypeError(f"{expected} of numbers, booleans or strings, got {table.dtype[name]} in {name!r}")
+        if name in RESERVED_COLUMNS:
+            raise InputError(
+                f"expected columns of other names than {name!r}, which every table of a run has. Rename it"
+            )
+    return table
+
+
+def table_to_json(table: Table) -> dict[str, Any]:
+    """Convert a table to JSON values."""
     return {"columns": table.dtype.descr, "rows": table.tobytes().hex()}
 
 
