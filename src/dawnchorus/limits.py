@@ -39,6 +39,8 @@ class Limits:
 
     max_sync_s: float = 600.0
     """Length up to which a recording is identified while its client waits; a longer one becomes a job by default."""
+    min_step_s: float = 0.1
+    """Minimum time from the start of a window to that of the next one."""
     wait_s: float = 30.0
     """Maximum time in the queue; a request that has waited longer is rejected."""
     max_queue_s: float = 10.0

@@ -22,8 +22,14 @@ ChannelOption = Literal[Channel, "each"]
 class RecordingMetadata:
     """Location and time of a recording, as far as they are known.
 
-    `start_time` is the clock time of the first sample; without a time zone it is the recorder's local time.
-    `source` names what was read, for example "guano" or "file name".
+    Attributes:
+        start_time: clock time of the first sample; without a time zone, in the recorder's local time.
+        latitude: in degrees north.
+        longitude: in degrees east.
+        recorder: name or serial number of the recorder.
+        source: what was read, for example "guano" or "file name".
+        conflict: a sentence on sources that contradict each other.
+        unread: a sentence on times and locations that sources have, but that are not understood.
     """
 
     start_time: datetime | None = None
@@ -32,9 +38,7 @@ class RecordingMetadata:
     recorder: str | None = None
     source: str | None = None
     conflict: str | None = None
-    """A sentence on sources that contradict each other."""
     unread: str | None = None
-    """A sentence on times and locations that sources have, but that are not understood."""
 
     @property
     def day(self) -> date | None:
@@ -77,26 +81,35 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """A species in a window, or in an event merged from several windows."""
+    """A species in a window, or in an event merged from several windows.
+
+    Attributes:
+        start_s: start in seconds from the start of the recording.
+        end_s: end in seconds from the start of the recording.
+        scientific_name: for example "Parus major".
+        common_name: for example "Great Tit".
+        kind: "species", or "sound" (an engine, a human voice).
+        score: the model's score, from 0 to 1.
+        in_range: True if the range model expects the species at this location and week; None where that is unknown.
+        low_hz: lowest frequency of the sound, if annotated.
+        high_hz: highest frequency of the sound, if annotated.
+        probability: calibrated probability that the species is present; None without a calibration.
+        human_voice: True if it contains human speech; None if speech detection was off.
+        channel: number of the channel, from 1; None where one signal was scored for all channels.
+    """
 
     start_s: float
     end_s: float
     scientific_name: str
     common_name: str
     kind: str
-    """"species" or "sound" (an engine, a human voice)."""
     score: float
     in_range: bool | None = None
-    """True if the range model expects the species at this location and week; None where that is unknown."""
     low_hz: float | None = None
     high_hz: float | None = None
-    """Frequencies of the sound, if annotated."""
     probability: float | None = None
-    """Calibrated probability that the species is present; None without a calibration."""
     human_voice: bool | None = None
-    """True if it contains human speech; None if speech detection was off."""
     channel: int | None = None
-    """Number of the channel, from 1; None where one signal was scored for all channels."""
 
 
 Review = Literal["", "rejected", "unverified"]
@@ -129,24 +142,31 @@ class Mark:
 
 @dataclass(frozen=True)
 class RecordingTable:
-    """All detections of one recording, ordered by start, then by falling score."""
+    """All detections of one recording, ordered by start, then by falling score.
+
+    Attributes:
+        recording: name of the recording: its path, as in tables.
+        duration_s: length of the recording in seconds.
+        rate_hz: sample rate of the recording.
+        metadata: location and time of the recording.
+        week: week of the 48-week year (four in a month); None where it is unknown.
+        detections: the detections; of a run, views on columns (`formats.detection_columns`).
+        speech: segments of human speech, if speech was looked for.
+        is_silenced: True if `speech` must be neither audible nor visible in anything made of the recording.
+        channel: channel of the detections in a recording with several; their own `channel` takes precedence.
+        n_channels: number of channels that were scored by themselves; None where one signal was scored.
+    """
 
     recording: str
     duration_s: float
     rate_hz: int
     metadata: RecordingMetadata
     week: int | None
-    """Week of the 48-week year (four in a month)."""
     detections: Sequence[Detection]
-    """Detections; of a run, views on columns (`formats.detection_columns`)."""
     speech: tuple[Segment, ...] = ()
-    """Segments of human speech, if speech was looked for."""
     is_silenced: bool = False
-    """True if `speech` must be neither audible nor visible in anything made of the recording."""
     channel: ChannelSource = "mean"
-    """The channel in which the detections are, of a recording with several; their own `channel` takes precedence."""
     n_channels: int | None = None
-    """Number of channels that were scored by themselves; None where one signal was scored."""
 
     def by_channel(self) -> tuple[RecordingTable, ...]:
         """Split the table by channel; a list of this table if channels were not scored separately."""
@@ -170,7 +190,15 @@ class RecordingTable:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Model, software and options that made the rows of a table."""
+    """Model, software and options that made the rows of a table.
+
+    Attributes:
+        model: name of the model.
+        model_version: version of the model.
+        bundle_id: digest of the bundle's files.
+        software: name and version of the program.
+        parameters: options of the run by name.
+    """
 
     model: str
     model_version: str
@@ -224,18 +252,23 @@ class Example:
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of a long operation."""
+    """Progress of a long operation.
+
+    Attributes:
+        stage: current stage in one or two words, for example "preparing".
+        done: number of units that are done.
+        total: number of units in all.
+        unit: the things that are counted, for example "recordings".
+        metrics: further numbers by name.
+        left_s: seconds that are left; None where that is unknown.
+    """
 
     stage: str
-    """Current stage in one or two words: "preparing"."""
     done: float
     total: float
     unit: str
-    """The things that are counted: "recordings"."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Further numbers by name."""
     left_s: float | None = None
-    """Seconds that are left, where that is known."""
 
 
 Report = Callable[[Progress], None]

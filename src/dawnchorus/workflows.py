@@ -250,7 +250,11 @@ def choose_secondary(bundle: Bundle) -> Secondary:
 
 @dataclass(frozen=True, repr=False)
 class Plot:
-    """A plot, displayed by notebooks."""
+    """A plot, displayed by notebooks.
+
+    Attributes:
+        png: the picture as a PNG file.
+    """
 
     png: bytes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import get_type_hints
 
@@ -44,6 +44,16 @@ def test_all_errors_are_public() -> None:
 def test_every_public_name_is_in_the_documentation() -> None:
     text = (ROOT / "docs" / "PYTHON.md").read_text(encoding="utf-8")
     assert [name for name in dawnchorus.__all__ if f"`{name}`" not in text and f"dc.{name}" not in text] == []
+
+
+def test_help_explains_every_field_of_a_public_class() -> None:
+    classes = {name: value for name in dawnchorus.__all__ if is_dataclass(value := getattr(dawnchorus, name))}
+    assert [
+        f"{name}.{field.name}"
+        for name, value in classes.items()
+        for field in fields(value)
+        if f"{field.name}:" not in (value.__doc__ or "") and not field.name.startswith("_")
+    ] == []
 
 
 def test_importing_the_package_loads_no_library() -> None:

@@ -43,43 +43,73 @@ class Annotation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecordingRow:
-    """Row of the recordings table; None and empty tuples mean unknown."""
+    """Row of the recordings table; None and empty tuples mean unknown.
+
+    Attributes:
+        recording_id: unique in the table: the source's own identifier, as XC580880, or else the path.
+        path: relative to the table's folder, with forward slashes; or absolute.
+        scientific_name: the species that the recording is of; None for background and for soundscapes.
+        common_name: its common name.
+        ebird_code: its code at eBird.
+        secondary: other species in it, by scientific name.
+        absent: species that are known not to be in it: BirdNET-Analyzer's negative folders.
+        annotations: annotated sounds.
+        is_annotated: True if `annotations` are complete; without any, the recording contains no species.
+        kind: "focal" (of one species), "soundscape" (annotated, or of many) or "background" (no species in it).
+        source: where it is from, for example "xeno-canto".
+        url: its page at the source.
+        recordist: who made it.
+        license: SPDX identifier.
+        latitude: in degrees north.
+        longitude: in degrees east.
+        locality: name of the site.
+        country: name of the country.
+        date: ISO 8601, as exactly as it is known: 2026-05-01, 2026-05, 2026.
+        time: local time of day, with its zone where one is known: 05:30, 05:30+02:00.
+        quality: the source's own grade: A to E at xeno-canto.
+        sound_type: kind of vocalization in the source's words: song, call, "call, song".
+        duration_s: length in seconds.
+        rate_hz: sample rate.
+        n_channels: number of channels.
+        container: container of the file, for example WAV.
+        n_bytes: size of the file.
+        content_hash: digest of the file's bytes, by which an import knows it again: see `dawnchorus.data.identity`.
+        audio_hash: sha256 of the decoded samples (mono, 16 bit), so it outlives new tags and lossless recoding.
+        problems: findings of a check: see `dawnchorus.data.check`.
+        duplicate_of: the recording_id of an earlier row with the same sound, exactly or nearly.
+        label_check: outcome of comparing the label with a model: see `LABEL_CHECKS` of `dawnchorus.data.check`.
+        detected_species: scientific name of a species other than the label's that a model detected in it.
+        detected_score: highest score of that species.
+        detected_start_s: start of the clip with that score.
+        detected_end_s: end of the clip with that score.
+        given_group: a group that the source names: its recordings must not be separated.
+        group: recordings that must stay together: see `dawnchorus.data.split`.
+        split: one of `SPLITS`, or "fold0"...
+    """
 
     recording_id: str
-    """Unique in the table: the source's own identifier, as XC580880, or else the path."""
     path: str
-    """Relative to the table's folder, with forward slashes; or absolute."""
     scientific_name: str | None = None
-    """The species that the recording is of; None for background and for soundscapes."""
     common_name: str | None = None
     ebird_code: str | None = None
     secondary: tuple[str, ...] = ()
-    """Other species in it, by scientific name."""
     absent: tuple[str, ...] = ()
-    """Species that are known not to be in it: BirdNET-Analyzer's negative folders."""
     annotations: tuple[Annotation, ...] = ()
     is_annotated: bool = False
-    """True if `annotations` are complete; without any, the recording contains no species."""
     kind: str = "focal"
-    """"focal" (of one species), "soundscape" (annotated, or of many) or "background" (no species in it)."""
 
     source: str | None = None
     url: str | None = None
     recordist: str | None = None
     license: str | None = None
-    """SPDX identifier."""
     latitude: float | None = None
     longitude: float | None = None
     locality: str | None = None
     country: str | None = None
     date: str | None = None
-    """ISO 8601, as exactly as it is known: 2026-05-01, 2026-05, 2026."""
     time: str | None = None
-    """Local time of day, with its zone where one is known: 05:30, 05:30+02:00."""
     quality: str | None = None
-    """The source's own grade: A to E at xeno-canto."""
     sound_type: str | None = None
-    """Kind of vocalization in the source's words: song, call, "call, song"."""
 
     duration_s: float | None = None
     rate_hz: int | None = None
@@ -87,27 +117,18 @@ class RecordingRow:
     container: str | None = None
     n_bytes: int | None = None
     content_hash: str | None = None
-    """Digest of the file's bytes, by which an import knows the file again: see `dawnchorus.data.identity`."""
 
     audio_hash: str | None = None
-    """sha256 of the decoded samples (mono, 16 bit), so it outlives new tags and lossless recoding."""
     problems: tuple[str, ...] = ()
-    """Findings of a check: see `dawnchorus.data.check`."""
     duplicate_of: str | None = None
-    """The recording_id of an earlier row with the same sound, exactly or nearly."""
     label_check: str | None = None
-    """Outcome of comparing the label with a model: see `LABEL_CHECKS` of `dawnchorus.data.check`."""
     detected_species: str | None = None
-    """Scientific name of a species other than the label's that a model detected, with its highest score and clip."""
     detected_score: float | None = None
     detected_start_s: float | None = None
     detected_end_s: float | None = None
     given_group: str | None = None
-    """A group that the source names: its recordings must not be separated."""
     group: str | None = None
-    """Recordings that must stay together: see `dawnchorus.data.split`."""
     split: str | None = None
-    """One of `SPLITS`, or "fold0"..."""
 
     def __post_init__(self) -> None:
         """Count a recording with annotations as annotated, also where a table or a caller does not say so."""

@@ -36,8 +36,15 @@ Read = Callable[[Path], Iterator[tuple[str | None, Detection]]]
 class TableFormat:
     """A table format with its writer and, if it can be read, its reader.
 
-    `suffix` is the end of a file's name: of one for a whole run, and, behind a recording's name, of one for that
-    recording.
+    Attributes:
+        name: in lower case, as users type it.
+        suffix: end of a file's name with its dot: of a table of a whole run, and, behind a recording's name, of the
+            table of that recording.
+        summary: a phrase for lists.
+        write: writes tables of recordings, one after the other, and their provenance into a binary file.
+        read: yields the name of the recording, where a row has one, and the detection of each row of a file; None if
+            tables of the format cannot be read.
+        kept: fields of a detection, and `recording`, that come back from a table as they were written to it.
     """
 
     name: str
@@ -46,7 +53,6 @@ class TableFormat:
     write: Write
     read: Read | None = None
     kept: tuple[str, ...] = ()
-    """Fields of a detection, and `recording`, that come back from a table as they were written to it."""
 
     @property
     def has_channel(self) -> bool:

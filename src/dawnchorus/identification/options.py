@@ -75,7 +75,8 @@ _FIRST = DecidesScores(is_always_written=True)
 class Options:
     """Options for scoring recordings and selecting detections.
 
-    Those that decide scores cannot change in a run; the others may, when a finished run is written out again.
+    A run is continued with the options that it began with (`min_score` to `thresholds`, and `speech`); the others only
+    choose and describe what is written, and may change from one `identify(..., resume=True)` to the next.
     """
 
     min_score: Annotated[MinScore, _FIRST] = DEFAULT_MIN_SCORE
@@ -231,3 +232,8 @@ def _read_spec(name: str, hint: Any, default: Any) -> OptionSpec:
         description=info.description or "",
         decides_scores=next((each for each in metadata if isinstance(each, DecidesScores)), None),
     )
+
+
+Options.__doc__ = f"{Options.__doc__}\n    Attributes:\n" + "".join(
+    f"        {spec.name}: {spec.description}\n" for spec in option_specs().values()
+)

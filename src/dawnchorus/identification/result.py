@@ -40,7 +40,12 @@ SOFTWARE = f"dawnchorus {__version__}"
 
 @dataclass(frozen=True)
 class RecordingFailure:
-    """A recording that failed, at once or before its end, with the reason."""
+    """A recording that could not be scored.
+
+    Attributes:
+        recording: name of the recording: its path, as in tables.
+        reason: a sentence on why.
+    """
 
     recording: str
     reason: str
@@ -93,7 +98,18 @@ _GONE = "the file no longer exists; the detections of an earlier run are kept"
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Run(DetectionExports):
-    """Read-only view of a finished run; results are read from its journal on access."""
+    """Read-only view of a finished run; results are read from its journal on access.
+
+    Attributes:
+        bundle: the model that scored the recordings.
+        paths: all recordings, in order.
+        counts: numbers of recordings, failures and detections, and the seconds of sound that were scored.
+        journal: store of the results on disk, from which the methods of the run read.
+        builder: makes tables of results by the options of the run.
+        analyses: names of the analyses that were computed.
+        formats: formats of the tables that are written.
+        gone: recordings of an earlier run whose files were not there any more.
+    """
 
     bundle: Bundle
     paths: tuple[Path, ...]
@@ -101,11 +117,8 @@ class Run(DetectionExports):
     journal: Journal
     builder: TableBuilder
     analyses: tuple[str, ...] = ()
-    """Names of the analyses that were computed."""
     formats: tuple[TableFormat, ...] = ()
-    """Formats of the tables that are written."""
     gone: tuple[Path, ...] = ()
-    """Recordings of an earlier run whose files were not there any more."""
 
     def tables(self) -> Iterator[RecordingTable]:
         """Yield the table of every scored recording, in the order of `paths`."""

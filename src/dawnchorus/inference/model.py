@@ -38,11 +38,15 @@ MAX_SHOWN_LABELS = 5
 
 @dataclass(frozen=True, repr=False)
 class Model:
-    """A loaded model. Threads can share it; pickle and fork work."""
+    """A loaded model. Threads can share it; pickle and fork work.
+
+    Attributes:
+        bundle: the model's files: graph, labels and description.
+        store: folder of built-in models, which have the range model and the speech detector.
+    """
 
     bundle: Bundle
     store: ModelStore = field(default_factory=lambda: ModelStore(default_folder()))
-    """Folder of built-in models, which have the range model and the speech detector."""
 
     def __repr__(self) -> str:
         facts = f"{len(self.labels)} classes, windows of {self.window_s:g} s at {self.sample_rate_hz} Hz"

@@ -44,7 +44,7 @@ GrayArray = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ColumnRange:
-    """`n` columns of a level from the column `first` on."""
+    """A range of `n` columns of a zoom level's spectrogram, from the column `first` on."""
 
     level: int
     first: int

@@ -170,7 +170,9 @@ def _select(query: TimelineQuery, columns: Any) -> Select[*tuple[Any, ...]]:
             | DetectionRow.scientific_name.icontains(query.species, autoescape=True)
         )
     if query.reviewed is not None:
-        has_review = select(Review.detection).where(Review.detection == DetectionRow.id).exists()
+        has_review = (
+            select(Review.detection).where(Review.detection == DetectionRow.id).correlate(DetectionRow).exists()
+        )
         selected = selected.where(has_review if query.reviewed else ~has_review)
     return selected
 

@@ -83,7 +83,7 @@ class Upload:
         self._recording.add(first_window, output)
 
     def result(self) -> IdentifyResult:
-        """Return the table."""
+        """Return the detections, and the bundle that scored the recording."""
         scored = self._recording.result()
         scored = replace(scored, metadata=with_name(scored.metadata, self._name))
         start_s = time.monotonic()

@@ -86,7 +86,13 @@ _LISTED_NAME = re.compile(r"[^\W\d_]{2,}(?:[\s_'\u2019-]+[^\W\d_]{2,})+")
 
 @dataclass(frozen=True)
 class Label:
-    """One class of a model."""
+    """One class of a model.
+
+    Attributes:
+        scientific_name: for example "Parus major".
+        common_name: for example "Great Tit".
+        kind: "species", or "sound" (an engine, a human voice).
+    """
 
     scientific_name: str
     common_name: str

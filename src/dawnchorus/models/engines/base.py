@@ -29,17 +29,21 @@ class Scale:
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of a graph."""
+    """An input or output of a graph.
+
+    Attributes:
+        name: its name in the graph.
+        dtype: NumPy's name of the type; another text for what is no tensor.
+        shape: its sizes; None: any size.
+        scale: quantization of integers; None for numbers that are not quantized.
+        alias: a second name that it is known by; may be empty.
+    """
 
     name: str
     dtype: str
-    """NumPy's name of the type; another text for what is no tensor."""
     shape: tuple[int | None, ...]
-    """None: any size."""
     scale: Scale | None = None
-    """Of quantised numbers."""
     alias: str = ""
-    """A second name that it is known by."""
 
     def __str__(self) -> str:
         sizes = ", ".join("any" if size is None else str(size) for size in self.shape)

@@ -230,6 +230,8 @@ class TrainingData:
     ) -> Review:
         """Store the review of a detection and cut its clip as training data; an earlier review is replaced.
 
+        "relabeled" as the species that it has is "correct".
+
         Raises:
             NotFoundError: there is no such detection.
             UnknownClassError: `species` is neither one of `labels` nor has training data, and `new_class` is False.
@@ -243,6 +245,8 @@ class TrainingData:
         with self._database.read() as session:
             row, recording = _get_detection(session, detection_id)
             channel = scored_channel(session, row)
+        if other is not None and other.scientific_name == row.scientific_name:
+            verdict, other = "correct", None
         review = Review(
             detection=row.id,
             recording=row.recording,

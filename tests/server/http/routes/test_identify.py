@@ -9,6 +9,7 @@ import pytest
 from tests.fixtures.commands import Command
 from tests.fixtures.server import Serve
 
+from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 
@@ -40,3 +41,14 @@ def test_the_rows_are_those_of_the_command_line(
     top = max(expected, key=lambda row: row["score"])
     assert best["predicted_species"] == top["common_name"]
     assert best["confidence"] == pytest.approx(top["score"], abs=1e-4)
+
+
+def test_overlaps_count_as_length_and_are_bounded(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    window_s = level_bundle.info.window_s
+    client = serve(model=level_bundle.folder, limits=Limits(max_sync_s=10))
+    refused = client.post(f"/api/v1/identify?overlap={window_s - 0.01}", content=tone.read_bytes())
+    assert refused.status_code == 400
+    assert f"overlap: expected at most {window_s - 0.1:g} s" in refused.json()["detail"]
+    assert client.post("/api/v1/identify", content=tone.read_bytes()).status_code == 200
+    job = client.post(f"/api/v1/identify?overlap={window_s - 0.1}", content=tone.read_bytes())
+    assert job.status_code == 202, job.text

@@ -33,6 +33,11 @@ def test_every_detection_is_in_one_page_of_either_order_and_counted(level_bundle
     assert [each["id"] for each in inside] == [
         each["id"] for each in every if each["end_s"] > 6.5 and each["start_s"] < 9.5
     ]
+    path = f"/api/v1/detections/{seen[0]['id']}/review"
+    assert client.put(path, json={"verdict": "relabeled", "species": seen[0]["scientific_name"]}).status_code == 200
+    (reviewed,) = client.get(f"{base}/timeline?reviewed=true").json()["detections"]
+    assert (reviewed["id"], reviewed["review"]["verdict"]) == (seen[0]["id"], "correct"), "its own name is no other one"
+    assert len(client.get(f"{base}/timeline?reviewed=false").json()["detections"]) == len(every) - 1
     assert client.get(f"{base}/timeline?min_score=0.999&species=loud").json()["detections"] == []
     assert client.get(f"{base}/timeline?after=1&before=2").status_code == 400
     assert client.get(f"{base}/timeline?after=999").status_code == 404

@@ -46,7 +46,7 @@ from dawnchorus.server.settings import Role
 from dawnchorus.server.state.tables import Job
 from dawnchorus.server.work import IdentifyResult
 from dawnchorus.tables import parse_latitude, parse_longitude
-from dawnchorus.types import ChannelOption, RecordingMetadata
+from dawnchorus.types import RecordingMetadata
 
 SCHEMA = 1
 
@@ -86,7 +86,7 @@ class IdentifyRequest(RequestParameters):
         description="Site of a stored recording; by default what its name has before the time.",
     )
     background: bool | None = Field(
-        default=None, description="Run as a job; by default if it is longer than ten minutes."
+        default=None, description="Run as a job; by default if it is longer than ten minutes, overlaps counted."
     )
 
     def options(self) -> Options:
@@ -184,7 +184,8 @@ async def identify_upload(service: Service, query: IdentifyRequest, path: Path, 
         AudioError: it cannot be opened, or exceeds the limits; if it was to be stored, the list of recordings says so.
         InputError, OverloadedError, OutputError: see the methods of `Service`.
     """
-    options = query.options()
+    options, window_s = query.options(), service.pool.bundle.info.window_s
+    _check_overlap(options, window_s, service.settings.limits)
     try:
         is_job = bool(query.background)
         if query.background is None or query.own_location_first:
@@ -192,7 +193,7 @@ async def identify_upload(service: Service, query: IdentifyRequest, path: Path, 
             if query.own_location_first:
                 options = _give_way(options, with_name(header.metadata, name))
             if query.background is None:
-                is_job = _is_long(header, query.channel, service.settings.limits)
+                is_job = _is_long(header, options, window_s, service.settings.limits)
         if is_job:
             _refuse_without_effect(query, service.settings.limits)
             return await asyncio.to_thread(enqueue, service, path, name, options, query.site)
@@ -223,7 +224,7 @@ def _refuse_without_effect(query: IdentifyRequest, limits: Limits) -> None:
     Raises:
         InputError: the audio is not to be stored, or a table is asked for.
     """
-    is_too_long = f"the recording is longer than {limits.max_sync_s:g} s"
+    is_too_long = f"the recording is longer than {limits.max_sync_s:g} s, its overlaps counted"
     reason = "background=true was given" if query.background else is_too_long
     if query.format != "json":
         raise InputError(
@@ -237,10 +238,25 @@ def _refuse_without_effect(query: IdentifyRequest, limits: Limits) -> None:
         )
 
 
-def _is_long(header: RecordingHeader, channel: ChannelOption, limits: Limits) -> bool:
-    """Return True if a recording takes too long for a synchronous response."""
-    n_scored = header.info.n_channels if channel == "each" else 1
-    return (header.info.duration_s or 0.0) * n_scored > limits.max_sync_s
+def _check_overlap(options: Options, window_s: float, limits: Limits) -> None:
+    """Refuse an overlap that makes a short recording as much work as a long one.
+
+    Raises:
+        InputError: windows would start closer together than the limit, or half a window if that is less.
+    """
+    max_overlap_s = window_s - min(limits.min_step_s, window_s / 2)
+    if max_overlap_s < options.overlap_s < window_s:
+        raise InputError(
+            f"overlap: expected at most {max_overlap_s:g} s of the model's windows of {window_s:g} s on a server, got "
+            f"{options.overlap_s:g}. Use `dawnchorus identify --overlap` for more."
+        )
+
+
+def _is_long(header: RecordingHeader, options: Options, window_s: float, limits: Limits) -> bool:
+    """Return True if a recording takes too long for a synchronous response: each overlap is scored again."""
+    n_channels = header.info.n_channels if options.channel == "each" else 1
+    n_times = window_s / max(window_s - options.overlap_s, limits.min_step_s)
+    return (header.info.duration_s or 0.0) * n_channels * n_times > limits.max_sync_s
 
 
 def enqueue(service: Service, path: Path, name: str, options: Options, site: str | None) -> Job:
