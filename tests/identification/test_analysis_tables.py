@@ -123,6 +123,18 @@ def test_a_recording_with_other_columns_has_a_warning_and_no_rows(
     )
 
 
+def test_an_analysis_without_a_state_for_decoders_is_refused_at_once(
+    recordings: Path, level_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Local(Columns):
+        pass
+
+    registry = Registry(Analysis, (Analysis("local", "of a function", Local),), noun="analysis", group="none")
+    monkeypatch.setattr("dawnchorus.identification.run.ANALYSES", registry)
+    with pytest.raises(InputError, match=r"'local': expected a state that can be made and pickled.*top of a module"):
+        identify(recordings, model=level_bundle.folder, analyses=["local"])
+
+
 def test_an_unknown_analysis_is_refused_with_the_nearest(recordings: Path, level_bundle: Bundle) -> None:
     with pytest.raises(InputError, match=r"expected one of health, indices, got 'helth'. Did you mean 'health'\?"):
         identify(recordings, model=level_bundle.folder, analyses=["helth"])

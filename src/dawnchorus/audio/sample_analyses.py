@@ -47,7 +47,8 @@ class SampleAnalyses:
                 # The caller is our parent, which made these bytes itself.
                 self._analyses[name] = pickle.loads(content)  # noqa: S301
             except _FAILURES as error:
-                self._warn(name, error)
+                expected = "expected a class of a module that a decoder can import, not of __main__ or a notebook"
+                self._warn(name, TypeError(f"{expected}: {error}"))
 
     def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
         """Add samples [frames, channels] to all analyses, which cannot write to them."""

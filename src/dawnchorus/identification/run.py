@@ -183,6 +183,8 @@ def _build_key(bundle: Bundle, options: Options, analyses: Sequence[str]) -> dic
 def _build_plan(model: Model, options: Options, analyses: Sequence[str]) -> ScoringPlan:
     detector = VoiceActivityDetector(speech_graph(model.store.folder)) if options.speech is not None else None
     sample_analyses = [ANALYSES[name] for name in analyses]
+    for analysis in sample_analyses:
+        analysis.check()
     return build_scoring_plan(model.bundle, options, speech_detector=detector, sample_analyses=sample_analyses)
 
 
