@@ -52,9 +52,10 @@ def tone(level: float) -> bytes:
 
 
 def files(n: int) -> list[dict[str, object]]:
-    """Return sound files of different content, of which the third is none."""
+    """Return sound files of different content, of which the third is none and the fourth is truncated."""
     names = [ODD_NAME, *(f"SITE7_20260512_{k:06d}.wav" for k in range(1, n))]
-    contents = [b"no sound" if k == 2 else tone(0.1 + 0.8 * k / n) for k in range(n)]
+    contents = [tone(0.1 + 0.8 * k / n)[: -2000 if k == 3 else None] for k in range(n)]
+    contents[2:3] = [b"no sound"]
     return [
         {"name": name, "mimeType": "audio/wav", "buffer": content}
         for name, content in zip(names, contents, strict=True)
@@ -72,7 +73,10 @@ def test_twenty_files_of_which_one_is_broken_are_identified_and_can_be_retried(
         page.context.set_offline(True)
         page.get_by_role("button", name="Identify", exact=True).click()
         expect(page.get_by_role("alert")).to_contain_text("Cannot reach the server")
+        page.get_by_role("button", name="Pause").click()
+        expect(page.get_by_text(f"{N_FILES} files: 0 done, {N_FILES} paused")).to_be_visible()
         page.context.set_offline(False)
+        page.get_by_role("button", name="Continue").click()
         finished = page.get_by_role("status").filter(has_text=f"All {N_FILES} files are finished: 19 done, 1 failed.")
         expect(finished).to_be_visible(timeout=120_000)
         rows = page.get_by_role("list", name="Files").get_by_role("listitem")
@@ -80,6 +84,7 @@ def test_twenty_files_of_which_one_is_broken_are_identified_and_can_be_retried(
         expect(rows.first).to_contain_text("failed")
         expect(rows.first).to_contain_text("not a sound file")
         expect(rows.filter(has_text="quoted")).to_contain_text(ODD_NAME)
+        expect(rows.filter(has_text="000003.wav")).to_contain_text("truncated: ")
         page.get_by_label("Show only failed").check()
         expect(rows).to_have_count(1)
         assert Axe().run(page).violations_count == 0
@@ -105,6 +110,7 @@ def test_a_folder_names_the_site_and_what_is_no_sound_is_skipped(
         page.goto("/")
         page.set_input_files("#folder", folder)
         expect(page.get_by_text("2 files: 0 done, 2 waiting · 2 other files skipped")).to_be_visible()
+        expect(page.get_by_role("list", name="Files").get_by_role("listitem").first).to_contain_text("Upper Pond")
         page.evaluate(
             """() => {
                 const dropped = new DataTransfer();

@@ -76,7 +76,10 @@ def test_a_stored_identification_comes_back_as_it_was(
 ) -> None:
     client, service = server
     (tmp_path / "a.wav").write_bytes(b"sound")
-    sha256 = service.detections.store(result, tmp_path / "a.wav", name="a.wav", options=OPTIONS)
+    result = replace(result, warnings=("truncated: 2 of <3> s",))
+    sha256 = service.detections.store(result, tmp_path / "a.wav", name="a.wav", options=OPTIONS).sha256
+    assert client.get(f"/api/v1/recordings/{sha256}").json()["warnings"] == ["truncated: 2 of <3> s"]
+    assert "truncated: 2 of &lt;3&gt; s" in client.get(f"/recordings/{sha256}").text
     provenance = build_provenance(result.bundle, OPTIONS, range_filter=True)
     assert stored(client, sha256, tmp_path) == list(iterate_rows(result.table, provenance))
     metadata = pq.read_schema(tmp_path / "stored.parquet").metadata[parquet.METADATA_KEY]
@@ -101,7 +104,7 @@ def test_a_failure_is_listed_until_the_recording_is_identified(
         service.detections.store_failure(path, name=name, reason="the decoder crashed.")
     assert listed() == [("b.wav", "failed", "the decoder crashed.")]
     service.files.sweep()
-    sha256 = service.detections.store(result, path, name="c.wav", options=OPTIONS)
+    sha256 = service.detections.store(result, path, name="c.wav", options=OPTIONS).sha256
     assert listed() == [("c.wav", "detections", None)]
     service.detections.store_failure(path, name="d.wav", reason="the decoder crashed.")
     assert listed() == [("c.wav", "detections", None)]
@@ -117,7 +120,7 @@ def test_tables_have_what_people_corrected(
 ) -> None:
     client, service = server
     (tmp_path / "a.wav").write_bytes(b"sound")
-    sha256 = service.detections.store(result, tmp_path / "a.wav", name="a.wav", options=OPTIONS)
+    sha256 = service.detections.store(result, tmp_path / "a.wav", name="a.wav", options=OPTIONS).sha256
     first, second = (row["id"] for row in client.get("/api/v1/detections").json()["detections"])
     names = {"scientific_name": "Parus minor", "common_name": "Japanese Tit"}
     with service.database.write() as session:
@@ -132,6 +135,35 @@ def test_tables_have_what_people_corrected(
     assert [row["review"]["verdict"] for row in reply] == ["relabeled", "incorrect"], "JSON has all"
 
 
+def test_audio_that_is_sent_again_takes_the_values_that_are_given(
+    server: tuple[httpx.Client, Service], tone: Path
+) -> None:
+    client, _ = server
+    fields = ("name", "recorded_at", "latitude", "longitude", "site")
+
+    def send(**data: str) -> tuple[list[str], list[Any]]:
+        name, sound, params = data.pop("name", None), tone.read_bytes(), {"store": "true", **data}
+        given: dict[str, Any] = {"content": sound} if name is None else {"files": {"audio": (name, sound)}}
+        reply = client.post("/api/v1/identify", params=params, **given).json()
+        row = client.get(f"/api/v1/recordings/{reply['sha256']}").json()
+        assert row["warnings"] == reply["warnings"]
+        return reply["warnings"], [row[name] for name in fields]
+
+    first = ["A_20260501_040000.wav", "2026-05-01T04:00:00", None, None, "A"]
+    assert send(name="A_20260501_040000.wav") == ([], first)
+    assert send(name="A_20260501_040000.wav") == ([], first)
+    assert send() == ([], first), "without a name, the audio keeps its own"
+    (*_, warning), row = send(name="B_20260501_050000.wav", lat="52.5", lon="13.4")
+    assert row == ["B_20260501_050000.wav", "2026-05-01T05:00:00", 52.5, 13.4, "B"]
+    assert warning == (
+        "already stored as A_20260501_040000.wav; it now has the name B_20260501_050000.wav, "
+        "the start time 2026-05-01T05:00:00, the location 52.5, 13.4, the site B"
+    )
+    (warning,), row = send(name="x.wav", site="pond")
+    assert row == ["x.wav", "2026-05-01T05:00:00", 52.5, 13.4, "pond"]
+    assert send(name="C_20260501_050000.wav")[1][-1] == "pond", "a site that was given stays"
+
+
 def test_each_identification_has_its_own_location_and_options(
     server: tuple[httpx.Client, Service], result: IdentifyResult, tmp_path: Path
 ) -> None:
@@ -140,7 +172,7 @@ def test_each_identification_has_its_own_location_and_options(
     service.detections.store(result, tmp_path / "a.wav", name="a.wav", options=OPTIONS)
     table = replace(result.table, metadata=RecordingMetadata(), week=None, detections=(ENGINE,))
     again = replace(result, table=table)
-    sha256 = service.detections.store(again, tmp_path / "a.wav", name="a.wav", options=Options(speech="flag"))
+    sha256 = service.detections.store(again, tmp_path / "a.wav", name="a.wav", options=Options(speech="flag")).sha256
     (row,) = stored(client, sha256, tmp_path)
     assert (row["latitude"], row["longitude"], row["week"], row["human_voice"]) == (None, None, None, True)
     lines = client.get(f"/api/v1/recordings/{sha256}/detections", params={"format": "csv"}).text.splitlines()
@@ -166,7 +198,7 @@ def test_rows_of_an_older_version_have_the_options_that_are_known(
 ) -> None:
     client, service = server
     (tmp_path / "a.wav").write_bytes(b"sound")
-    sha256 = service.detections.store(result, tmp_path / "a.wav", name="a.wav", options=OPTIONS)
+    sha256 = service.detections.store(result, tmp_path / "a.wav", name="a.wav", options=OPTIONS).sha256
     with service.database.write() as session:
         session.execute(update(Identification).values(provenance=None))
     (row, _) = stored(client, sha256, tmp_path)

@@ -213,9 +213,15 @@ def test_recordings_are_listed_with_all_names_failures_and_sites_and_deleted_tog
     page = client.get("/recordings").text
     assert "&#34;7&#34; &lt;b&gt;\n\u202e" in page, "in an element of its own direction"
     assert page.count('<bdi class="name">') == 2
+    assert '<bdi class="faint">' not in page, "the names have the sites"
     first = client.get("/api/v1/detections").json()["detections"][0]
     assert f'/recordings/{first["recording"]}?t={first["start_s"]:.3f}"' in client.get("/detections").text
     assert client.get("/api/v1/species?name=bird").json()["species"], "names while one is typed"
+    plain = {"audio": ("20260614_060000.wav", body), "site": (None, "SITE <A>")}
+    assert client.post(f"/api/v1/identify{query}", files=plain).status_code == 200
+    for path in ("/recordings", "/detections", f"/recordings/{first['recording']}", "/"):
+        assert "20260614_060000.wav</bdi>" in client.get(path).text, path
+        assert '<bdi class="faint">SITE &lt;A&gt;</bdi>' in client.get(path).text, path
     # the same bytes, sent as a job that fails and then as what can be identified
     job = client.post("/api/v1/identify?background=true&site=East", files={"audio": ("y.wav", b"not a sound")}).json()
     wait_for(lambda: client.get(f"/api/v1/jobs/{job['id']}").json()["status"] == "failed")

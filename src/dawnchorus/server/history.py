@@ -8,7 +8,7 @@ import threading
 from array import array
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from dawnchorus.identification.result import build_provenance, has_range
 from dawnchorus.limits import Limits
 from dawnchorus.server.detection_reviews import copy_reviews
 from dawnchorus.server.listing import DetectionRecord, read_detections
+from dawnchorus.server.recording_values import RecordingValues
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.clock import now
 from dawnchorus.server.state.database import Database, lock
@@ -51,6 +52,16 @@ MAX_PENDING = 100_000
 
 UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)
 """Errors of a database that cannot be reached, is locked or full; the same work may succeed again."""
+
+
+@dataclass(frozen=True)
+class StoredResult:
+    """A stored identification."""
+
+    sha256: str
+    """Id of the recording."""
+    warnings: tuple[str, ...]
+    """Warnings of the result, and a sentence on values of the recording that were replaced."""
 
 
 class DetectionStore:
@@ -95,8 +106,12 @@ class DetectionStore:
         except UNAVAILABLE as error:
             LOG.error("%d identifications are not counted: %s", len(self._pending), type(error).__name__)
 
-    def store(self, result: IdentifyResult, path: Path, *, name: str, options: Options, site: str | None = None) -> str:
-        """Store the audio and its detections, and return the sha256 of the audio; everything is written on return.
+    def store(
+        self, result: IdentifyResult, path: Path, *, name: str, options: Options, site: str | None = None
+    ) -> StoredResult:
+        """Store the audio and its detections; everything is written on return.
+
+        A recording that is stored already gets the name, start time, location and site that are given.
 
         Args:
             result: Detections.
@@ -108,26 +123,24 @@ class DetectionStore:
         Raises:
             OutputError: no space.
         """
-        table, rows = result.table, result.table.detections
+        table, rows, warnings = result.table, result.table.detections, result.warnings
+        values = RecordingValues(name, table.metadata, site)
         with self._files.keep(path) as (session, sha256):
             recording = session.get(Recording, sha256, with_for_update=True)
             if recording is None or recording.error is not None:
-                start_time = table.metadata.start_time
                 recording = session.merge(
                     Recording(
                         sha256=sha256,
-                        name=name,
                         n_bytes=path.stat().st_size,
                         duration_s=table.duration_s,
                         rate_hz=table.rate_hz,
-                        recorded_at=None if start_time is None else start_time.isoformat(),
-                        latitude=table.metadata.latitude,
-                        longitude=table.metadata.longitude,
-                        site=site or find_site(name),
                         error=None,
+                        **values.columns,
                     )
                 )
                 session.flush()
+            elif (replaced := values.update(recording)) is not None:
+                warnings = (*warnings, replaced)
             best = max(rows, key=lambda d: d.score, default=None)
             identification = Identification(
                 **_identification_values(result, best, recording=sha256),
@@ -135,18 +148,19 @@ class DetectionStore:
                 latitude=table.metadata.latitude,
                 longitude=table.metadata.longitude,
                 week=table.week,
+                warnings=list(warnings),
             )
             session.add(identification)
             session.flush()
             owners = {"identification": identification.id, "recording": sha256, "bundle_id": result.bundle.id}
-            values = [detection_values(row) | owners for row in rows]
-            for k in range(0, len(values), INSERT_ROWS):
-                session.execute(insert(DetectionRow), values[k : k + INSERT_ROWS])
+            inserted = [detection_values(row) | owners for row in rows]
+            for k in range(0, len(inserted), INSERT_ROWS):
+                session.execute(insert(DetectionRow), inserted[k : k + INSERT_ROWS])
             _count_species(session, recording, rows)
             recording.latest_identification = identification.id
             recording.n_detections, recording.best_score = len(rows), None if best is None else best.score
             copy_reviews(session, sha256, identification.id)
-        return sha256
+        return StoredResult(sha256, warnings)
 
     def store_failure(self, path: Path, *, name: str, reason: str, site: str | None = None) -> None:
         """List a recording that cannot be identified, without its audio; one that was identified stays as it is."""
@@ -161,7 +175,7 @@ class DetectionStore:
                     Recording(sha256=sha256, name=name, n_bytes=n_bytes, site=site or find_site(name), error=reason)
                 )
             elif known.error is not None:
-                known.name, known.error = name, reason
+                known.name, known.site, known.error = name, site or find_site(name), reason
 
     def delete(self, sha256: str) -> None:
         """Delete a recording; see `delete_all`.

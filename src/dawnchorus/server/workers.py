@@ -173,13 +173,13 @@ class Workers:
                 last_report_s = time.monotonic()
                 self._jobs.update_progress(job.id, "identifying", future.work.share_done)
         site = parameters.get("site")
-        self._detections.store(result, path, name=parameters["name"], options=options, site=site)
+        stored = self._detections.store(result, path, name=parameters["name"], options=options, site=site)
         summary = {
             "recording": parameters["sha256"],
             "n_detections": len(result.table.detections),
             "duration_s": result.table.duration_s,
             "bundle_id": result.bundle.id,
-            "warnings": list(result.warnings),
+            "warnings": list(stored.warnings),
             "notes": list(result.notes),
         }
         self._jobs.finish(job.id, "done", result=summary)

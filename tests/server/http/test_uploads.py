@@ -205,7 +205,6 @@ def test_bad_uploads_are_refused_by_name_and_leave_nothing(
     long = tmp_path / "long.flac"
     soundfile.write(long, np.zeros(700 * 8_000), 8_000)
     cases: list[tuple[int, str, bytes]] = [
-        (400, "got nothing", b""),
         (422, "but a page in HTML", b"<!-- moved --><html>no</html>"),
         (422, "not a sound file", b"PK\x03\x04" + bytes(1000)),
         (413, "header promises 700 s", long.read_bytes()),
@@ -223,6 +222,11 @@ def test_bad_uploads_are_refused_by_name_and_leave_nothing(
             assert message in reply.json()["detail"]
             assert str(tmp_path) not in reply.text
             assert "upload-" not in reply.text
+    assert "or as the body, got nothing." in client.post("/api/v1/identify", content=b"").json()["detail"]
+    empty = client.post("/api/v1/identify?store=true", files={"audio": ("empty.wav", b"")})
+    assert (empty.status_code, empty.json()["detail"]) == (422, "empty.wav: the file is empty (0 bytes).")
+    (row,) = client.get("/api/v1/recordings").json()["recordings"]
+    assert (row["name"], row["state"], row["error"]) == ("empty.wav", "failed", "the file is empty (0 bytes).")
     unannounced = client.post("/api/v1/identify", content=(bytes(100_000) for _ in range(5)))
     assert unannounced.status_code == 413
     for query, status in (("overlap=-1", 422), ("min_score=2", 422), ("format=nope", 400), ("overlap=2", 400)):

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from pydantic import Field
 
+from dawnchorus.formats.registry import FORMATS
 from dawnchorus.server.http.parameters import RequestParameters
 from dawnchorus.server.listing import DetectionRecord
 from dawnchorus.server.service import Service
@@ -60,6 +61,10 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+_DOWNLOADS = {"csv": "CSV", "raven": "Raven table", "audacity": "Audacity labels"}
+"""Links to tables of a recording, by format."""
+
+
 def read_recording_page(service: Service, row: Recording, parameters: RecordingPageParameters) -> dict[str, Any]:
     """Return the values of the template.
 
@@ -93,6 +98,7 @@ def read_recording_page(service: Service, row: Recording, parameters: RecordingP
         "plain_end_s": min(plain_s + PLAIN_S, duration_s),
         "clock_s": _seconds_of_day(row),
         "label": partial(_format_time, row),
+        "downloads": [(name, f"{row.name}{FORMATS.lookup(name).suffix}", text) for name, text in _DOWNLOADS.items()],
         **_read_rows(service, query, parameters),
     }
 

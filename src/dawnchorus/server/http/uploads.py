@@ -88,7 +88,7 @@ async def receive_file(request: Request, spool: Path, *, max_bytes: int) -> Asyn
                 given = ""
                 async for chunk in _read_chunks(request, max_bytes):
                     file.write(chunk)
-        if not path.stat().st_size:
+        if not given and not path.stat().st_size:  # an empty file that has a name is refused by it, as unreadable ones
             raise InputError(f"expected a recording in the field '{FIELD}' or as the body, got nothing.")
         yield path, base_name(given)
     finally:

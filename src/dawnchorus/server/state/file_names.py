@@ -7,11 +7,14 @@ from dawnchorus.audio.file_names import text_before_time
 MAX_NAME = 255
 """Bytes."""
 
+UNNAMED = "upload"
+"""Name of a file whose client gives none."""
+
 
 def base_name(given: str) -> str:
     """Return the last part of a client's file name, cut to the length that file systems take."""
     last = given.replace("\\", "/").rpartition("/")[2].replace("\0", "")
-    return last.encode("utf-8", "replace")[:MAX_NAME].decode("utf-8", "ignore") or "upload"
+    return last.encode("utf-8", "replace")[:MAX_NAME].decode("utf-8", "ignore") or UNNAMED
 
 
 def find_site(name: str) -> str | None:

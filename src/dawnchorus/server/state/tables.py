@@ -121,6 +121,8 @@ class Identification(Base):
     longitude: Mapped[float | None]
     """Place of the recording in this identification: the one that was given, or its own."""
     week: Mapped[int | None]
+    warnings: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
+    """Sentences on the audio and on parameters without effect; empty if a version before 0010 wrote the row."""
 
 
 class RecordingSpecies(Base):

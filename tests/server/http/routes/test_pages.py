@@ -32,6 +32,7 @@ def test_recording_page_has_spectrograms_audio_and_table(
     assert reply.status_code == 200, reply.text[:2000]
     assert "Common Cuckoo" in reply.text
     assert '<i lang="la">Cuculus canorus</i>' in reply.text
+    assert f'{dawn.name}.selections.txt">Raven table</a>' in reply.text, "Raven opens it"
     assert "1 May 2026, 03:45" in reply.text
     for page in (reply.text, client.get("/recordings").text, client.get("/detections").text, client.get("/").text):
         assert "<script>." not in page
@@ -62,7 +63,7 @@ def test_what_does_not_work_is_said_on_the_page(level_bundle: Bundle, serve: Ser
     for files, status, message in (
         ({"audio": ("x.wav", b"nothing")}, 422, "x.wav: not a sound file"),
         ({"other": ("x.wav", b"nothing")}, 400, "expected a file in the field"),
-        ({"audio": ("x.wav", b"")}, 400, "got nothing"),
+        ({"audio": ("x.wav", b"")}, 422, "x.wav: the file is empty (0 bytes)"),
     ):
         reply = client.post("/", files=files)
         assert reply.status_code == status

@@ -79,7 +79,11 @@ class IdentifyRequest(RequestParameters):
         default=False,
         description="Use `lat`, `lon` and `week` only where the recording itself has no location or time.",
     )
-    store: bool = Field(default=False, description="Store the audio and the detections; they are then listed.")
+    store: bool = Field(
+        default=False,
+        description="Store the audio and the detections; they are then listed. Audio that is stored already gets the "
+        "name, start time, location and site of this request, where it gives them; `warnings` say so.",
+    )
     site: str | None = Field(
         default=None,
         max_length=255,
@@ -127,7 +131,11 @@ _REPLY = {
         "duration_s": {"type": "number"},
         "bundle_id": {"type": "string"},
         "sha256": {"type": ["string", "null"], "description": "Id of the recording, if it was stored."},
-        "warnings": {**_SENTENCES, "description": "Faults of the sound, and parameters without effect."},
+        "warnings": {
+            **_SENTENCES,
+            "description": "Faults of the sound, parameters without effect, and values of a stored recording that were "
+            "replaced.",
+        },
         "notes": {
             **_SENTENCES,
             "description": "No time found, a time that is not understood, sources of time or location that contradict "
@@ -206,7 +214,8 @@ async def identify_upload(service: Service, query: IdentifyRequest, path: Path, 
         raise
     if query.store:
         store = partial(service.detections.store, name=name, options=options, site=query.site)
-        return Identified(result, options, await asyncio.to_thread(store, result, path))
+        stored = await asyncio.to_thread(store, result, path)
+        return Identified(replace(result, warnings=stored.warnings), options, stored.sha256)
     service.detections.count(result, max(result.table.detections, key=lambda d: d.score, default=None))
     return Identified(result, options, None)
 

@@ -63,8 +63,10 @@ router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
 
 @router.get("/recordings/{sha256}", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses(404))
 def recording(service: ServiceDependency, sha256: Sha256) -> dict[str, Any]:
-    """Return a stored recording."""
-    return recording_fields(service.detections.get_recording(sha256))
+    """Return a stored recording, with the warnings of its latest identification."""
+    row = service.detections.get_recording(sha256)
+    warnings = [] if row.error is not None else service.detections.latest_identification(sha256).warnings
+    return {**recording_fields(row), "warnings": warnings}
 
 
 @router.delete(

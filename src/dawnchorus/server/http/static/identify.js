@@ -12,7 +12,7 @@ const input = form.elements.audio, folder = form.querySelector("[data-folder] in
 
 const uploads = []; // of all states; files that are done are let go
 const waiting = [];
-let isStarted = false, isPaused = false, nSending = 0, nSkipped = 0, startedAt = 0, nFinishedAtStart = 0, drawing = 0, polling = 0;
+let isStarted = false, isPaused = false, isServerBusy = false, nSending = 0, nSkipped = 0, startedAt = 0, nFinishedAtStart = 0, drawing = 0, polling = 0;
 
 const count = state => uploads.reduce((n, upload) => n + (upload.state === state), 0);
 const show = n => n.toLocaleString("en");
@@ -43,7 +43,7 @@ function checkLocation() {
 
 function add(files) {
   for (const { file, directory } of files) {
-    const upload = { file, name: file.name, site: /^\d{8}[_T-]?\d{6}/.test(file.name) ? directory : "", state: "waiting", share: 0, attempts: 0, text: "", job: null, recording: null, row: null };
+    const upload = { file, name: file.name, folder: directory, site: /^\d{8}[_T-]?\d{6}/.test(file.name) ? directory : "", state: "waiting", share: 0, attempts: 0, text: "", job: null, recording: null, warnings: [], row: null };
     uploads.push(upload);
     if (file.size > Number(form.dataset.maxBytes)) finish(upload, "failed", `The file is larger than ${Number(form.dataset.maxBytes) >> 20} MB.`);
     else waiting.push(upload);
@@ -95,7 +95,7 @@ function start() {
 }
 
 function pump() {
-  if (!isStarted || isPaused) return;
+  if (!isStarted || isPaused || isServerBusy) return;
   while (waiting.length && nSending < N_SENDING && count("analyzing") < N_JOBS) sendNext(waiting.shift());
 }
 
@@ -121,7 +121,7 @@ async function sendNext(upload) {
 function receive(upload, reply) {
   let content = {};
   try { content = JSON.parse(reply.responseText); } catch { /* of a proxy */ }
-  if (reply.status === 200) { upload.recording = content.sha256; finish(upload, "done", "", summarize(content.detections)); }
+  if (reply.status === 200) { upload.recording = content.sha256; finish(upload, "done", "", { species: summarize(content.detections), warnings: content.warnings }); }
   else if (reply.status === 202) { upload.job = content.id; upload.state = "analyzing"; upload.recording = content.parameters.sha256; follow(); }
   else if ([503, 429].includes(reply.status)) { upload.attempts = 0; wait(upload, Number(reply.getResponseHeader("Retry-After")) || 5); }
   else finish(upload, "failed", (content.detail || `The server answered ${reply.status}.`).replace(`${upload.name}: `, ""));
@@ -130,12 +130,12 @@ function receive(upload, reply) {
 // The server is busy or gone: the file is the next one again, after a while.
 function wait(upload, seconds) {
   upload.state = "waiting"; waiting.unshift(upload);
-  isPaused = true;
-  setTimeout(() => { isPaused = part("pause").getAttribute("aria-pressed") === "true"; pump(); }, 1000 * seconds);
+  isServerBusy = true;
+  setTimeout(() => { isServerBusy = false; pump(); }, 1000 * seconds);
 }
 
-function finish(upload, state, text, species = null) {
-  Object.assign(upload, { state, text, species, job: null });
+function finish(upload, state, text, { species = null, warnings = [] } = {}) {
+  Object.assign(upload, { state, text, species, warnings, job: null });
   if (state === "done") upload.file = null;
   draw();
   if (!isStarted) return;
@@ -161,7 +161,7 @@ function follow() {
       const job = await request("GET", `/api/v1/jobs/${upload.job}`).catch(() => null);
       if (!job) return;
       upload.share = job.progress;
-      if (job.status === "done") finish(upload, "done", `${show(job.result.n_detections)} detections`);
+      if (job.status === "done") finish(upload, "done", `${show(job.result.n_detections)} detections`, { warnings: job.result.warnings });
       else if (["failed", "cancelled"].includes(job.status)) finish(upload, "failed", (job.error || "cancelled").replace(`${upload.name}: `, ""));
     }
     draw(); pump();
@@ -191,14 +191,15 @@ function drawSums() {
   const [nFailed, nSent, nAnalyzing, nDone] = STATES.map(count), nFinished = nFailed + nDone, n = uploads.length;
   const left = n - nFinished, sinceStart = nFinished - nFinishedAtStart;
   const minutes = sinceStart > 0 ? (performance.now() - startedAt) / sinceStart * left / 60_000 : 0;
-  const numbers = [[nDone, "done"], [nSent, "being sent"], [nAnalyzing, "being analyzed"], [nFailed, "failed"], [left - nSent - nAnalyzing, "waiting"]];
+  const numbers = [[nDone, "done"], [nSent, "being sent"], [nAnalyzing, "being analyzed"], [nFailed, "failed"], [left - nSent - nAnalyzing, label("waiting")]];
   part("sums").textContent = [
     `${show(n)} file${n === 1 ? "" : "s"}: ${numbers.filter(([k, state]) => k || state === "done").map(([k, state]) => `${show(k)} ${state}`).join(", ")}`,
     nSkipped ? `${show(nSkipped)} other file${nSkipped === 1 ? "" : "s"} skipped` : "",
     isStarted && left && minutes ? `about ${minutes < 1 ? "1" : show(Math.round(minutes))} min left` : "",
   ].filter(Boolean).join(" · ");
   part("finished").value = n ? nFinished / n : 0;
-  part("pause").hidden = !left;
+  part("pause").hidden = !left || !isStarted;
+  part("pause").textContent = isPaused ? "Continue" : "Pause";
   part("retry-failed").hidden = !uploads.some(upload => upload.state === "failed" && upload.file);
   part("retry-failed").textContent = `Retry failed (${show(nFailed)})`;
 }
@@ -216,8 +217,10 @@ function drawRows() {
   part("not-shown").textContent = listed.length > shown.length ? `${show(listed.length - shown.length)} more files are not shown.` : "";
 }
 
+const label = state => state === "waiting" && isPaused ? "paused" : state;
+
 function drawRow(upload) {
-  const key = `${upload.state} ${upload.text}`;
+  const key = `${label(upload.state)} ${upload.text}`;
   if (!upload.row) { upload.row = document.createElement("li"); upload.row.dataset.key = ""; }
   if (upload.row.dataset.key !== key) { upload.row.dataset.key = key; upload.row.replaceChildren(...fillRow(upload)); }
   const bar = upload.row.querySelector("progress");
@@ -226,7 +229,8 @@ function drawRow(upload) {
 }
 
 function fillRow(upload) {
-  const name = make("bdi", upload.name, "name"), cells = [make("strong", upload.state), name];
+  const name = make("bdi", upload.name, "name"), cells = [make("strong", label(upload.state)), name];
+  if (upload.folder) cells.push(make("bdi", upload.folder, "faint"));
   if (upload.state === "sending" || upload.state === "analyzing") {
     const bar = Object.assign(document.createElement("progress"), { max: 1, value: 0 });
     bar.setAttribute("aria-label", `Progress of ${upload.name}`);
@@ -234,6 +238,7 @@ function fillRow(upload) {
   }
   if (upload.text) cells.push(make("span", upload.text));
   if (upload.species) cells.push(...speciesCells(upload.species));
+  if (upload.warnings.length) cells.push(make("span", upload.warnings.join("; ")));
   if (upload.state === "done") {
     const link = make("a", "Open"); link.href = at(`/recordings/${upload.recording}`); link.setAttribute("aria-label", `Open ${upload.name}`);
     cells.push(link);
@@ -277,7 +282,7 @@ form.querySelector("[data-folder]").hidden = !("webkitdirectory" in folder);
 input.addEventListener("change", () => { addAll([...input.files], false); input.value = ""; });
 folder.addEventListener("change", () => { addAll([...folder.files], true); folder.value = ""; });
 form.addEventListener("input", checkLocation);
-form.addEventListener("submit", event => { event.preventDefault(); start(); });
+form.addEventListener("submit", event => { event.preventDefault(); isPaused = false; start(); draw(); });
 
 const over = isOver => event => { event.preventDefault(); form.classList.toggle("over", isOver); };
 form.addEventListener("dragover", over(true));
@@ -289,11 +294,7 @@ form.addEventListener("drop", event => {
   else addAll([...event.dataTransfer.files], false);
 });
 
-part("pause").addEventListener("click", event => {
-  isPaused = event.target.getAttribute("aria-pressed") !== "true";
-  event.target.setAttribute("aria-pressed", String(isPaused));
-  pump();
-});
+part("pause").addEventListener("click", () => { isPaused = !isPaused; draw(); pump(); });
 part("retry-failed").addEventListener("click", () => retry(uploads.filter(upload => upload.state === "failed" && upload.file)));
 part("only-failed").addEventListener("change", draw);
 window.addEventListener("beforeunload", event => { if (isStarted && uploads.some(upload => isActive(upload) && !upload.job)) event.preventDefault(); });
