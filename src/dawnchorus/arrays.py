@@ -24,7 +24,6 @@ Scores = FloatArray
 Embeddings = FloatArray
 """Embeddings [windows, dim]."""
 
-
 MAX_INTEGER_BYTES = 4
 """No recorder has longer samples: integers of 64 bits come from other software, and have the scale of shorter ones."""
 

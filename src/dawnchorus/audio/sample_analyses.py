@@ -15,10 +15,8 @@ from dawnchorus.errors import InputError
 Table = npt.NDArray[np.void]
 """Rows of a structured array, whose fields are the columns."""
 
-
 _FAILURES = (Exception, SystemExit)
-"""Failures of an analysis, which may be another package's: all but a request to end the process."""
-
+"""Failures of an analysis, which may be another package's: all but an interrupt from the keyboard."""
 
 RESERVED_COLUMNS = ("recording", "start_time")
 """Columns that the table of a run has before those of the analysis."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 
@@ -55,12 +56,13 @@ def describe_misfit(name: str, rows: Table, columns: Columns) -> str:
 
 def _list_kinds(columns: Columns) -> list[tuple[str, str, tuple[int, ...]]]:
     """Return name, kind of values and shape of each column; numbers of all types are of one kind."""
-    fields = {name: columns[name] for name in columns.names or ()}
-    kinds = {name: field.base.kind for name, field in fields.items()}
-    return [
-        (name, "numbers" if kinds[name] in "biuf" else "text" if kinds[name] == "U" else field.base.name, field.shape)
-        for name, field in fields.items()
-    ]
+    return [(name, _name_kind(columns[name].base), columns[name].shape) for name in columns.names or ()]
+
+
+def _name_kind(dtype: np.dtype[Any]) -> str:
+    if dtype.kind in "biuf":
+        return "numbers"
+    return "text" if dtype.kind == "U" else dtype.name
 
 
 def _add_recording(recording: AnalyzedRecording) -> Table:
