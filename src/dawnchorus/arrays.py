@@ -24,9 +24,12 @@ Scores = FloatArray
 Embeddings = FloatArray
 """Embeddings [windows, dim]."""
 
+MAX_INTEGER_BYTES = 4
+"""No recorder has longer samples: integers of 64 bits come from other software, and have the scale of shorter ones."""
+
 
 def as_frames(samples: npt.ArrayLike) -> Frames:
-    """Convert samples [frames] or [frames, channels] to float32; integers are scaled by their full scale.
+    """Convert samples [frames] or [frames, channels] to float32; integers are divided by their full scale.
 
     Raises:
         InputError: another shape or type, no samples, or some that are not finite.
@@ -41,6 +44,13 @@ def as_frames(samples: npt.ArrayLike) -> Frames:
         )
     frames = given.reshape(len(given), -1)
     if np.issubdtype(frames.dtype, np.signedinteger):
+        if frames.dtype.itemsize > MAX_INTEGER_BYTES or isinstance(samples, list | tuple):
+            kind = f"a {type(samples).__name__} of integers" if isinstance(samples, list | tuple) else frames.dtype
+            raise InputError(
+                f"samples: expected int16 or int32 samples, or floating point ones from -1 to 1, got {kind}, whose "
+                f"full scale is not known. Divide them by it (by 32768 if they have 16 bits), or give "
+                f"numpy.asarray(samples, numpy.int16)."
+            )
         scaled: Frames = np.divide(frames, -float(np.iinfo(frames.dtype).min), dtype=np.float32)
         return scaled
     if not np.issubdtype(frames.dtype, np.floating):

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.fixtures.sample_analyses import Failing, Peaks
+from tests.fixtures.sample_analyses import Exiting, Failing, Peaks, Returning, Unreadable, Writing
 from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.process import DecoderProcess
-from dawnchorus.audio.sample_analyses import Table, build_table, table_from_json, table_to_json
+from dawnchorus.audio.sample_analyses import SampleAnalysis, Table, build_table, table_from_json, table_to_json
 from dawnchorus.audio.write import write_recording
+from dawnchorus.errors import InputError
 from dawnchorus.types import ChannelSource
 
 
@@ -56,6 +57,47 @@ def test_an_analysis_that_fails_is_named_and_costs_only_its_own_rows(stereo: Pat
     decoder.close()
     assert list(recording.tables) == ["peaks"]
     assert recording.warnings == (f"analysis 'bad' failed on it ({reason}), and has no rows",)
+
+
+EXPECTED = "TypeError: expected a table as build_table() makes it, of one dimension with named columns"
+
+
+def test_no_mistake_of_an_analysis_costs_more_than_its_own_rows(stereo: Path) -> None:
+    mistakes: dict[str, tuple[SampleAnalysis, str]] = {
+        "unreadable": (
+            Unreadable(),
+            "TypeError: expected a class of a module that a decoder can import, not of __main__ or a notebook: "
+            "'str' object has no attribute 'absent'",
+        ),
+        "writing": (Writing(), "ValueError: assignment destination is read-only"),
+        "none": (Returning(None), f"{EXPECTED}, got NoneType"),
+        "dict": (Returning({"level": [1.0]}), f"{EXPECTED}, got dict"),
+        "matrix": (Returning(np.eye(2)), f"{EXPECTED}, got ndarray of float64 and 2 dimensions"),
+        "objects": (
+            Returning(np.zeros(1, [("a", object)])),
+            f"{EXPECTED} of numbers, booleans or strings, got object in 'a'",
+        ),
+        "reserved": (
+            Returning(build_table({"start_time": [0.0]})),
+            "InputError: expected columns of other names than 'start_time', which every table of a run has. Rename it",
+        ),
+        "exiting": (Exiting(), "SystemExit: enough"),
+    }
+    analyses = {name: analysis for name, (analysis, _) in mistakes.items()}
+    decoder = DecoderProcess()
+    with decoder.open(stereo, analyses={**analyses, "peaks": Peaks()}) as recording:
+        samples = np.concatenate([block.copy() for block in recording.blocks()])
+    decoder.close()
+    assert np.abs(samples).max() == pytest.approx(0.375, abs=1e-3)
+    assert recording.tables["peaks"]["peak"] == pytest.approx([0.5, 0.25], abs=1e-3)
+    assert recording.warnings == tuple(
+        f"analysis '{name}' failed on it ({reason}), and has no rows" for name, (_, reason) in mistakes.items()
+    )
+
+
+def test_columns_of_different_lengths_are_refused() -> None:
+    with pytest.raises(InputError, match="expected as many values of each, got 3 of 'a', 1 of 'b'"):
+        build_table({"a": [1, 2, 3], "b": [1]})
 
 
 @pytest.mark.parametrize(

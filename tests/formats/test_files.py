@@ -48,6 +48,10 @@ def test_a_format_is_named_where_the_suffix_says_something_else(tmp_path: Path) 
     (tmp_path / "x.txt").write_text("hello\n")
     with pytest.raises(FormatError, match="expected a selection table"):
         read_detections(tmp_path / "x.txt")
+    with pytest.raises(InputError, match="expected a file with a table of detections, got no such file"):
+        read_detections(tmp_path / "none.csv")
+    with pytest.raises(InputError, match="got a folder"):
+        read_detections(tmp_path)
 
 
 def test_labels_without_a_recording_are_those_of_the_file_they_are_named_after(tmp_path: Path) -> None:

@@ -12,13 +12,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from tests.fixtures.commands import Command
+from tests.fixtures.sample_analyses import Columns
 from tests.fixtures.sounds import tone
 
 from dawnchorus.audio.sample_analyses import Table
 from dawnchorus.audio.write import write_recording
 from dawnchorus.errors import InputError
 from dawnchorus.identification import Options, identify
+from dawnchorus.inference.analyses.base import Analysis
+from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.registry import Registry
 
 RATE_HZ = 16_000
 
@@ -108,6 +112,41 @@ def test_resuming_repeats_analyses_that_failed(recordings: Path, level_bundle: B
     run = identify(recordings, model=level_bundle.folder, out=out, analyses=["indices"], resume=True)
     assert (run.counts.n_done, run.counts.n_resumed) == (1, 1)
     assert sorted((tmp_path / "out.indices.csv").read_text().splitlines()) == sorted(before.splitlines())
+
+
+def test_a_recording_with_other_columns_has_a_warning_and_no_rows(
+    level_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analysis = Analysis("columns", "columns by channels", Columns)
+    registry = Registry(Analysis, (*ANALYSES.values(), analysis), noun="analysis", group="none")
+    monkeypatch.setattr("dawnchorus.identification.run.ANALYSES", registry)
+    monkeypatch.setattr("dawnchorus.identification.result.ANALYSES", registry)
+    peaks = {"a": [0.0], "b": [1.0], "c": [0.25, 0.25], "d": [0.5]}
+    for name, levels in peaks.items():
+        write_recording(tmp_path / f"{name}.wav", np.full((RATE_HZ, len(levels)), levels, np.float32), rate_hz=RATE_HZ)
+    out = tmp_path / "out"
+    run = identify(tmp_path, model=level_bundle.folder, out=out, formats=["csv", "parquet"], analyses=["columns"])
+    rows = read_csv(out / "detections.columns.csv")
+    assert [(Path(row["recording"]).name, row["peak_of_1"]) for row in rows] == [("b.wav", "1"), ("d.wav", "0.5")]
+    assert pq.read_table(out / "detections.columns.parquet").column("peak_of_1").to_pylist() == [1.0, 0.5]
+    (warning,) = [each for each in run.warnings if "analysis" in each.reason]
+    assert Path(warning.recording).name == "c.wav"
+    assert warning.reason == (
+        "analysis 'columns' has no rows of it: expected the columns peak_of_1 (numbers), as in the first recording, "
+        "got peak_of_2 (numbers)"
+    )
+
+
+def test_an_analysis_without_a_state_for_decoders_is_refused_at_once(
+    recordings: Path, level_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Local(Columns):
+        pass
+
+    registry = Registry(Analysis, (Analysis("local", "of a function", Local),), noun="analysis", group="none")
+    monkeypatch.setattr("dawnchorus.identification.run.ANALYSES", registry)
+    with pytest.raises(InputError, match=r"'local': expected a state that can be made and pickled.*top of a module"):
+        identify(recordings, model=level_bundle.folder, analyses=["local"])
 
 
 def test_an_unknown_analysis_is_refused_with_the_nearest(recordings: Path, level_bundle: Bundle) -> None:

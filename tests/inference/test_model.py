@@ -105,6 +105,8 @@ def test_less_than_a_window_is_padded_and_embeddings_have_a_row_for_each_window(
         (np.array([0.0, np.nan]), "got NaN or infinity"),
         (np.zeros(4, np.uint8), "got uint8"),
         (np.zeros(4, complex), "got complex128"),
+        (np.zeros(4, np.int64), r"got int64, whose full scale is not known. Divide them .*numpy\.int16"),
+        ([0, 1, 0], "got a list of integers"),
     ],
 )
 def test_arrays_of_another_shape_or_type_are_refused(model: Model, samples: FloatArray, message: str) -> None:
@@ -119,6 +121,20 @@ def test_other_wrong_requests_are_refused_with_a_sentence(model: Model, recordin
         model.predict(recording, RATE_HZ)
     with pytest.raises(InputError, match="expected a positive whole number, got 0"):
         model.predict(LEVELS, 0)
+    for rate_hz in (float("nan"), float("inf"), "16000"):
+        with pytest.raises(InputError, match="expected a positive whole number, got"):
+            model.predict((LEVELS, rate_hz))
+    for overlap_s in (float("nan"), float("inf"), -0.5, 1.0):
+        with pytest.raises(InputError, match="overlap: expected 0 or more and less than the model's window of 1 s"):
+            model.predict(LEVELS, RATE_HZ, overlap_s=overlap_s)
+    for channel in (0, -1, True, "middle", "each", None):
+        with pytest.raises(InputError, match="channel: expected one of mean, left, right, best, or a channel's number"):
+            model.predict(LEVELS, RATE_HZ, channel=channel)
+    for audio in (LEVELS, None, [LEVELS], 3):
+        with pytest.raises(InputError, match=r"audio: expected paths.* Give samples with their rate"):
+            identify(audio, model=model)
+    with pytest.raises(InputError, match="model: expected a built-in model's name.* got NoneType"):
+        load_model(None)
     with pytest.raises(InputError, match="expected a path, bytes, an open file, or samples with their rate, got int"):
         model.predict(3)
     with pytest.raises(ModelError, match="no embeddings"):

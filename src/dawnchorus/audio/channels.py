@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.arrays import FloatArray
+from dawnchorus.errors import InputError
+from dawnchorus.types import Channel, ChannelSource
 
 Powers = npt.NDArray[np.float64]
 
@@ -39,6 +42,20 @@ _FIRST_BIN = 8
 
 _BANDS = 16
 _NEIGHBOURS = 8
+
+
+def as_channel(channel: object) -> ChannelSource:
+    """Check a channel that a user gave, and return it.
+
+    Raises:
+        InputError: no channel of that name, or a number below 1.
+    """
+    if isinstance(channel, int | np.integer) and not isinstance(channel, bool) and channel >= 1:
+        return int(channel)
+    if isinstance(channel, str) and channel in get_args(Channel):
+        return cast(Channel, channel)
+    names = ", ".join(get_args(Channel))
+    raise InputError(f"channel: expected one of {names}, or a channel's number from 1, got {channel!r}.")
 
 
 def mix_to_mono(samples: FloatArray) -> FloatArray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.decode import clip_blocks, open_recording
 from dawnchorus.audio.metadata import metadata_to_json
 from dawnchorus.audio.ring_buffer import N_SLOTS, SLOT_SAMPLES, SharedRingBuffer
-from dawnchorus.audio.sample_analyses import SampleAnalyses, table_to_json
+from dawnchorus.audio.sample_analyses import SampleAnalyses
 
 
 class DecoderServer:
@@ -57,9 +56,8 @@ class DecoderServer:
                 metadata=metadata_to_json(recording.metadata),
                 warnings=recording.warnings,
             )
-            # The caller is our parent, which made these bytes itself.
-            new = pickle.loads(bytes.fromhex(request["analyses"])) if "analyses" in request else {}  # noqa: S301
-            analyses = SampleAnalyses(new)
+            pickled = {name: bytes.fromhex(content) for name, content in request.get("analyses", {}).items()}
+            analyses = SampleAnalyses(pickled)
             if "start_s" in request:
                 clip = {name: request[name] for name in ("start_s", "end_s", "rate_hz", "channel")}
                 self._send_samples(clip_blocks(path, **clip))
@@ -69,10 +67,10 @@ class DecoderServer:
                         rate_hz=request["rate_hz"],
                         max_samples=request["max_samples"],
                         channel=request["channel"],
-                        analyses=analyses if new else None,
+                        analyses=analyses if pickled else None,
                     )
                 )
-            tables = {name: table_to_json(table) for name, table in analyses.finish().items()}
+            tables = analyses.finish()
             warnings = [*recording.warnings, *analyses.warnings]
             self._reply("ended", duration_s=recording.duration_s, warnings=warnings, tables=tables)
 
@@ -110,7 +108,9 @@ class DecoderServer:
 def main() -> None:
     """Answer requests until the caller closes the pipe."""
     ring = SharedRingBuffer(int(sys.argv[1])) if len(sys.argv) > 1 else None
-    DecoderServer(ring, sys.stdin.buffer, os.fdopen(os.dup(1), "wb")).run()
+    replies = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # an analysis or a library may print, and only replies belong into the pipe
+    DecoderServer(ring, sys.stdin.buffer, replies).run()
 
 
 if __name__ == "__main__":

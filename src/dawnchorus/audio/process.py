@@ -80,7 +80,7 @@ class DecoderProcess:
         """
         decoding: dict[str, Any] = {"rate_hz": rate_hz, "max_samples": max_samples, "channel": channel}
         if analyses:
-            decoding["analyses"] = pickle.dumps(dict(analyses)).hex()
+            decoding["analyses"] = {name: pickle.dumps(analysis).hex() for name, analysis in analyses.items()}
         return self._request(path, **decoding)
 
     def open_clip(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import BinaryIO, TypeGuard
 
+import numpy as np
 import numpy.typing as npt
 import soundfile
 
@@ -85,12 +86,16 @@ def _copy(source: bytes | BinaryIO, path: Path) -> None:
 
 def _write_samples(path: Path, samples: npt.ArrayLike, sample_rate_hz: int) -> None:
     frames = as_frames(samples)
-    if sample_rate_hz != int(sample_rate_hz) or sample_rate_hz <= 0:
+    if not _is_rate(sample_rate_hz):
         raise InputError(f"sample_rate_hz: expected a positive whole number, got {sample_rate_hz!r}.")
     try:
         soundfile.write(path, frames, int(sample_rate_hz), subtype="FLOAT", format="RF64")
     except (soundfile.LibsndfileError, OSError) as error:
         raise _no_space(path, error) from error
+
+
+def _is_rate(value: object) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and float(value) > 0 and float(value).is_integer()
 
 
 def _no_space(path: Path, error: Exception) -> OutputError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,10 +35,10 @@ class WindowPlan:
         """Return a plan in whole samples.
 
         Raises:
-            InputError: the overlap is negative, or not shorter than the window.
+            InputError: the overlap is negative, not shorter than the window, or no finite number.
         """
         window_samples = round(window_s * rate_hz)
-        hop_samples = window_samples - round(overlap_s * rate_hz)
+        hop_samples = window_samples - round(overlap_s * rate_hz) if math.isfinite(overlap_s) else 0
         if overlap_s < 0 or hop_samples < 1:
             raise InputError(
                 f"overlap: expected 0 or more and less than the model's window of {window_s:g} s, got {overlap_s:g} s."

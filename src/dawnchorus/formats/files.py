@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from dawnchorus.errors import InputError
 from dawnchorus.formats.detections import Detections
 from dawnchorus.formats.exports import DetectionExports
 from dawnchorus.formats.registry import FORMATS, choose_reader
@@ -27,10 +28,13 @@ def read_detections(
         recording: name of the recording, for formats that have none; default: the file's name without its suffix.
 
     Raises:
-        InputError: an unknown format.
+        InputError: no such file, or an unknown format.
         FormatError: the table is not in the format.
     """
     path = Path(path)
+    if path.is_dir() or not path.exists():
+        got = "a folder" if path.is_dir() else "no such file"
+        raise InputError(f"expected a file with a table of detections, got {got}. Check the path.", subject=path)
     own = recording or _recording_name(path)
     rows = ((name or own, detection) for name, detection in choose_reader(path, format_name=format)(path))
     if format != "parquet" and path.suffix.lower() != ".parquet":

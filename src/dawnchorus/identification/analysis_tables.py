@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 
 from dawnchorus.audio.sample_analyses import Table, build_table
 from dawnchorus.inference.analyses.base import Analysis, AnalyzedRecording
+
+Columns = np.dtype[np.void]
+"""Names, types and shapes of a table's columns."""
 
 
 def build_tables(analysis: Analysis, recordings: Iterable[AnalyzedRecording]) -> Iterator[tuple[str, Iterable[Table]]]:
@@ -18,6 +22,47 @@ def build_tables(analysis: Analysis, recordings: Iterable[AnalyzedRecording]) ->
         return
     for name, table in analysis.summarize(recordings).items():
         yield name, [table]
+
+
+def find_columns(tables: Iterable[Table]) -> Columns:
+    """Return the columns of the first table with rows, in types that hold the values of all tables that fit them."""
+    columns: Columns = np.dtype([])
+    has_rows = False
+    for table in tables:
+        if not has_rows:
+            columns, has_rows = table.dtype, len(table) > 0
+        elif fit_rows(table, columns) is not None and len(table):
+            columns = np.promote_types(columns, table.dtype)
+    return columns
+
+
+def fit_rows(rows: Table, columns: Columns) -> Table | None:
+    """Convert rows to the types of `columns`; None if their columns have other names, shapes or kinds of values."""
+    if not len(rows):
+        return np.empty(0, columns)
+    return rows.astype(columns) if _list_kinds(rows.dtype) == _list_kinds(columns) else None
+
+
+def describe_misfit(name: str, rows: Table, columns: Columns) -> str:
+    """Return the warning that an analysis has other columns in a recording."""
+    expected, got = (
+        ", ".join(f"{column} ({kind})" for column, kind, _ in _list_kinds(each)) for each in (columns, rows.dtype)
+    )
+    return (
+        f"analysis '{name}' has no rows of it: expected the columns {expected or 'none'}, as in the first recording, "
+        f"got {got or 'none'}"
+    )
+
+
+def _list_kinds(columns: Columns) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Return name, kind of values and shape of each column; numbers of all types are of one kind."""
+    return [(name, _name_kind(columns[name].base), columns[name].shape) for name in columns.names or ()]
+
+
+def _name_kind(dtype: np.dtype[Any]) -> str:
+    if dtype.kind in "biuf":
+        return "numbers"
+    return "text" if dtype.kind == "U" else dtype.name
 
 
 def _add_recording(recording: AnalyzedRecording) -> Table:

@@ -16,7 +16,7 @@ from dawnchorus.errors import InputError
 from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.exports import DetectionExports, DetectionsSummary
 from dawnchorus.formats.registry import TableFormat, channel_note
-from dawnchorus.identification.analysis_tables import build_tables
+from dawnchorus.identification.analysis_tables import Columns, build_tables, describe_misfit, find_columns, fit_rows
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import Journal, RecordingSummary
 from dawnchorus.identification.notes import (
@@ -159,11 +159,33 @@ class Run(DetectionExports):
         yield from build_tables(ANALYSES.lookup(name), self._analyzed(name))
 
     def _analyzed(self, name: str) -> Iterator[AnalyzedRecording]:
+        columns = self._columns.get(name)
+        for summary, rows in self._rows(name):
+            fitted = rows if columns is None else fit_rows(rows, columns)
+            if fitted is not None:
+                metadata = self.builder.metadata(summary.path, summary.metadata)
+                yield AnalyzedRecording(self.builder.name(summary.path), summary.duration_s, metadata, fitted)
+
+    def _rows(self, name: str) -> Iterator[tuple[RecordingSummary, Table]]:
+        """Yield the rows of an analysis as each recording has them."""
         for summary in self._scored():
             rows = self.journal.read_analysis(summary.path, name)
             if rows is not None:
-                metadata = self.builder.metadata(summary.path, summary.metadata)
-                yield AnalyzedRecording(self.builder.name(summary.path), summary.duration_s, metadata, rows)
+                yield summary, rows
+
+    @cached_property
+    def _columns(self) -> dict[str, Columns]:
+        """Columns of the analyses whose tables are the rows of all recordings."""
+        names = [name for name in self.analyses if ANALYSES.lookup(name).summarize is None]
+        return {name: find_columns(rows for _, rows in self._rows(name)) for name in names}
+
+    def _misfits(self) -> Iterator[RecordingFailure]:
+        """Yield the recordings in which an analysis has other columns than in the first one."""
+        for name, columns in self._columns.items():
+            for summary, rows in self._rows(name):
+                if fit_rows(rows, columns) is None:
+                    warning = describe_misfit(name, rows, columns)
+                    yield RecordingFailure(self.builder.name(summary.path), warning)
 
     @cached_property
     def failures(self) -> tuple[RecordingFailure, ...]:
@@ -176,7 +198,7 @@ class Run(DetectionExports):
 
     @cached_property
     def warnings(self) -> tuple[RecordingFailure, ...]:
-        """Recordings that are incomplete or have other problems, in the order of `paths`."""
+        """Recordings that are incomplete or have other problems, in the order of `paths`, those of analyses last."""
         replaced = self.journal.replaced
         before = [] if replaced is None else [RecordingFailure(printable(replaced), _REPLACED)]
         before += [RecordingFailure(printable(path), _GONE) for path in self.gone]
@@ -189,7 +211,7 @@ class Run(DetectionExports):
             for summary in self._scored()
             for warning in summary.warnings
         )
-        return (*before, *of_recordings)
+        return (*before, *of_recordings, *self._misfits())
 
     @cached_property
     def speech_s(self) -> float:

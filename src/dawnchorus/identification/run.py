@@ -8,12 +8,13 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import Any, Unpack
 
 from dawnchorus.audio.discovery import find_recordings
 from dawnchorus.audio.sources import AudioSource, is_in_memory, open_audio
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.cores import usable_cores
+from dawnchorus.errors import InputError
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import NO_FILE, FileMark, Journal, file_mark
 from dawnchorus.identification.options import OptionFields, Options
@@ -132,8 +133,24 @@ def _list_recordings(
         with open_audio(audio) as file:
             yield [file.path], {file.path: printable(file.name)}
         return
-    paths = [audio] if isinstance(audio, str | os.PathLike) else cast(Iterable[str | os.PathLike[str]], audio)
-    yield find_recordings(paths), {}
+    yield find_recordings([audio] if isinstance(audio, str | os.PathLike) else _check_paths(audio)), {}
+
+
+def _check_paths(audio: object) -> list[str | os.PathLike[str]]:
+    """Return several paths as a list.
+
+    Raises:
+        InputError: anything else, such as samples without their rate.
+    """
+    paths: list[str | os.PathLike[str]] = []
+    for path in audio if isinstance(audio, Iterable) else (None,):
+        if not isinstance(path, str | os.PathLike):
+            raise InputError(
+                f"audio: expected paths, a sound file's bytes, an open file, or (samples, sample_rate_hz), "
+                f"got {type(audio).__name__}. Give samples with their rate, as in identify((samples, 48_000))."
+            )
+        paths.append(path)
+    return paths
 
 
 @contextmanager
@@ -168,6 +185,8 @@ def _build_key(bundle: Bundle, options: Options, analyses: Sequence[str]) -> dic
 def _build_plan(model: Model, options: Options, analyses: Sequence[str]) -> ScoringPlan:
     detector = VoiceActivityDetector(speech_graph(model.store.folder)) if options.speech is not None else None
     sample_analyses = [ANALYSES[name] for name in analyses]
+    for analysis in sample_analyses:
+        analysis.check()
     return build_scoring_plan(model.bundle, options, speech_detector=detector, sample_analyses=sample_analyses)
 
 

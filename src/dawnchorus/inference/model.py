@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.arrays import Embeddings, Scores, Windows
+from dawnchorus.audio.channels import as_channel
 from dawnchorus.audio.decode import open_recording
 from dawnchorus.audio.sources import AudioSource, open_audio
 from dawnchorus.audio.windows import Windower, WindowPlan
@@ -94,11 +95,11 @@ class Model:
                 in a tuple with their rate.
             sample_rate_hz: rate of the samples; it may differ from the model's.
             overlap_s: seconds that neighboring windows share; window k starts at `k * (window_s - overlap_s)`.
-            channel: the channel that is scored; by default the mean of all.
+            channel: the channel that is scored, by name or number from 1; by default the mean of all.
 
         Raises:
             ModelError: the model gives scores that are not finite.
-            InputError: samples of another shape or type, or without a rate, or an overlap out of range.
+            InputError: samples of another shape or type, or without a rate, or a wrong overlap or channel.
             AudioError: the file cannot be decoded.
         """
         analysis = DenseScores(np.arange(len(self.labels)))
@@ -142,6 +143,7 @@ class Model:
         channel: ChannelSource,
     ) -> Table:
         """Return what the analysis computes of a recording."""
+        channel = as_channel(channel)
         windows = WindowPlan.from_seconds(rate_hz=self.sample_rate_hz, window_s=self.window_s, overlap_s=overlap_s)
         with open_audio(_with_rate(audio, sample_rate_hz)) as file:
             if file.is_trusted and self.bundle.info.cleaning is None:
@@ -200,11 +202,17 @@ def load_model(
         models_folder: folder of the built-in models; default: `$DAWNCHORUS_MODELS`, or the user's cache.
 
     Raises:
+        InputError: neither a name, a path nor a model.
         ModelNotFoundError: neither a folder nor a built-in model's name, or its weights cannot be downloaded.
         InvalidBundleError: the folder is not a bundle.
     """
     if isinstance(model, Model):
         return model
+    if not isinstance(model, str | os.PathLike):
+        raise InputError(
+            f"model: expected a built-in model's name, a bundle's or training run's folder, or a loaded model, "
+            f"got {type(model).__name__}."
+        )
     store = ModelStore(default_folder() if models_folder is None else Path(models_folder))
     return Model(store.open(Path(model) if isinstance(model, os.PathLike) else model), store)
 

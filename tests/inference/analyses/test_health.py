@@ -31,10 +31,10 @@ def clean(*, seconds: float = 8.0, level: float = 0.02, seed: int = 0) -> FloatA
     return (np.round(signal * 32768) / 32768).astype(np.float32)[:, np.newaxis]
 
 
-def measure(samples: FloatArray, *, block: int = 1 << 16) -> Table:
+def measure(samples: FloatArray, *, block: int = 1 << 16, rate_hz: int = RATE_HZ) -> Table:
     analysis = HEALTH.create()
     for start in range(0, len(samples), block):
-        analysis.on_samples(samples[start : start + block], RATE_HZ)
+        analysis.on_samples(samples[start : start + block], rate_hz)
     return analysis.finish()
 
 
@@ -105,6 +105,21 @@ def test_measurements_do_not_depend_on_blocks() -> None:
     whole, pieces = measure(samples), measure(samples, block=997)
     for name in whole.dtype.names:
         np.testing.assert_allclose(pieces[name], whole[name], rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("n", "rate_hz", "last"),
+    [(100, RATE_HZ, 99), (RATE_HZ + 100, RATE_HZ, -1), (22_050 * 4, 22_050, 22_049), (22_050, 22_050, -1)],
+    ids=["less than 10 ms", "after the last 10 ms", "after the last 10 ms of a second", "of the last second"],
+)
+def test_every_sample_counts_for_level_peak_and_offset(n: int, rate_hz: int, last: int) -> None:
+    samples = np.linspace(0.1, 0.2, n, dtype=np.float32)[:, np.newaxis]
+    samples[last] = 1.0
+    (row,) = measure(samples, rate_hz=rate_hz)
+    assert row["peak_dbfs"] == 0
+    assert row["dc_offset"] == pytest.approx(samples.mean())
+    assert row["level_dbfs"] == pytest.approx(10 * np.log10(samples.var()), abs=1e-3)
+    assert row["clipped_share"] == pytest.approx(1 / n)
 
 
 def test_zeros_at_the_ends_of_a_file_are_no_gaps() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from dawnchorus.audio.sample_analyses import SampleAnalysis, Table
+from dawnchorus.errors import InputError
 from dawnchorus.types import RecordingMetadata
 
 Tables = dict[str, Table]
@@ -38,3 +40,17 @@ class Analysis:
     summary: str
     create: Callable[[], SampleAnalysis]
     summarize: Callable[[Iterable[AnalyzedRecording]], Tables] | None = None
+
+    def check(self) -> None:
+        """Check that a state can be made and sent to a decoder.
+
+        Raises:
+            InputError: it cannot.
+        """
+        try:
+            pickle.dumps(self.create())
+        except Exception as error:  # another package's can fail in any way
+            raise InputError(
+                f"analysis '{self.name}': expected a state that can be made and pickled, got {error!r}. "
+                f"Define its class at the top of a module."
+            ) from error

@@ -15,7 +15,11 @@ from dawnchorus.inference.analyses.minutes import MINUTE_S, Framer
 Flags = npt.NDArray[np.bool_]
 
 CELLS_PER_S = 100
-"""A recording is looked through in cells of 10 ms: constant ones are those in which no sample differs."""
+"""A recording is looked through in cells of 10 ms: constant ones are those in which no sample differs.
+
+Samples after a recording's last whole cell, and after the last of a second whose rate is no multiple of 100 Hz, are in
+no cell; they count for level, peak, offset and clipping.
+"""
 
 GAP_CELLS = 5
 """Constant cells in a row that are a gap: 50 ms."""
@@ -70,11 +74,13 @@ class _Channel:
                 self._end_minute()
 
     def _add_seconds(self, seconds: FloatArray) -> None:
-        """Add samples [seconds, samples]; of each second, less than a hundredth is in no cell."""
+        """Add samples [seconds, samples]."""
         self._hum.add(seconds)
         self._weather.add(seconds)
         cell = self._sample_rate_hz // CELLS_PER_S
         self._add_cells(seconds[:, : CELLS_PER_S * cell].reshape(-1, cell))
+        if self._sample_rate_hz % CELLS_PER_S:
+            self._add_levels(seconds[:, CELLS_PER_S * cell :])
 
     def _end_minute(self) -> None:
         weather = self._weather.end_minute()
@@ -82,28 +88,35 @@ class _Channel:
 
     def _add_rest(self) -> None:
         """Add what is left at the end of the recording."""
-        rest, cell = self._chunks.rest, self._sample_rate_hz // CELLS_PER_S
-        n_seconds = len(rest) // self._sample_rate_hz
+        n_seconds = len(self._chunks.rest) // self._sample_rate_hz
+        seconds, rest = np.split(self._chunks.rest, [n_seconds * self._sample_rate_hz])
         if n_seconds:
-            self._add_seconds(rest[: n_seconds * self._sample_rate_hz].reshape(n_seconds, -1))
-        n_cells = len(rest) % self._sample_rate_hz // cell
-        if n_cells:
-            first = n_seconds * self._sample_rate_hz
-            self._add_cells(rest[first : first + n_cells * cell].reshape(n_cells, cell))
+            self._add_seconds(seconds.reshape(n_seconds, -1))
+        cell = self._sample_rate_hz // CELLS_PER_S
+        cells, rest = np.split(rest, [len(rest) // cell * cell])
+        if len(cells):
+            self._add_cells(cells.reshape(-1, cell))
+        if len(rest):
+            self._add_levels(rest[np.newaxis])
         self._end_minute()
 
     def _add_cells(self, cells: FloatArray) -> None:
-        """Add samples [cells, samples]."""
-        self._moments.add(cells)
-        maxima, minima = cells.max(axis=1), cells.min(axis=1)
+        """Add whole cells [cells, samples]."""
+        maxima, minima = self._add_levels(cells)
         is_constant = maxima == minima
         self._constant.add(is_constant)
         self._zero.add(is_constant & (maxima == 0))
-        self._top.add(cells, maxima)
+
+    def _add_levels(self, frames: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Add samples [frames, samples] to the measurements without cells; return maximum and minimum of each frame."""
+        self._moments.add(frames)
+        maxima, minima = frames.max(axis=1), frames.min(axis=1)
+        self._top.add(frames, maxima)
         is_lowest = minima == minima.min()
-        self._bottom.add(-cells[is_lowest], -minima[is_lowest])
-        loud = cells[np.maximum(maxima, -minima) >= FULL_SCALE]
+        self._bottom.add(-frames[is_lowest], -minima[is_lowest])
+        loud = frames[np.maximum(maxima, -minima) >= FULL_SCALE]
         self._n_full_scale += int(np.count_nonzero(np.abs(loud) >= FULL_SCALE))
+        return maxima, minima
 
     def measure(self) -> dict[str, float]:
         self._add_rest()
