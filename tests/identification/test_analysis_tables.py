@@ -119,8 +119,8 @@ def test_a_recording_with_other_columns_has_a_warning_and_no_rows(
 ) -> None:
     analysis = Analysis("columns", "columns by channels", Columns)
     registry = Registry(Analysis, (*ANALYSES.values(), analysis), noun="analysis", group="none")
-    monkeypatch.setattr("dawnchorus.identification.run.ANALYSES", registry)
-    monkeypatch.setattr("dawnchorus.identification.result.ANALYSES", registry)
+    for module in ("output", "result", "run"):
+        monkeypatch.setattr(f"dawnchorus.identification.{module}.ANALYSES", registry)
     peaks = {"a": [0.0], "b": [1.0], "c": [0.25, 0.25], "d": [0.5]}
     for name, levels in peaks.items():
         write_recording(tmp_path / f"{name}.wav", np.full((RATE_HZ, len(levels)), levels, np.float32), rate_hz=RATE_HZ)
