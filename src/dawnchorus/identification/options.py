@@ -187,7 +187,7 @@ class OptionSpec:
             raise InputError(f"{self.name}: expected {self._expected()}, got {value!r}.")
         if isinstance(value, Mapping):
             return {name: float(each) for name, each in value.items()}
-        if self.holds_names:
+        if isinstance(value, tuple | list):
             return tuple(map(str, value))
         return str(value) if self.choices else self.type(value)
 
