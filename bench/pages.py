@@ -57,12 +57,12 @@ def measure() -> dict[str, Any] | None:
     return {"rows": rows, "load": os.getloadavg()[1]}
 
 
-def _measure_page(page: Page, address: str) -> dict[str, Any]:
+def _measure_page(page: Page, url: str) -> dict[str, Any]:
     """Return the first view of a page, and of every zoom step to the whole recording and back."""
     sizes: list[int] = []
     page.on("requestfinished", lambda request: sizes.append(request.sizes()["responseBodySize"]))
     cpu_s, start_s = time.process_time(), time.perf_counter()
-    page.goto(address)
+    page.goto(url)
     page.wait_for_function(IS_DRAWN)
     first_s, first_cpu_s = time.perf_counter() - start_s, time.process_time() - cpu_s
     n_requests, n_bytes = len(sizes), sum(sizes)
@@ -93,11 +93,11 @@ def _zoom(page: Page, key: str) -> list[float]:
         page.wait_for_timeout(50)
         page.wait_for_function(IS_DRAWN)
         seconds.append(time.perf_counter() - start_s)
-        page.wait_for_timeout(600)  # the address follows
-        address = page.url.split("zoom=")[1].split("&")[0]
-        if address == shown or float(address) < 1:
+        page.wait_for_timeout(600)  # the URL follows
+        zoom = page.url.split("zoom=")[1].split("&")[0]
+        if zoom == shown or float(zoom) < 1:
             return seconds[:-1] or seconds
-        shown = address
+        shown = zoom
 
 
 def _resident_mb() -> float:

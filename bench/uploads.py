@@ -45,9 +45,9 @@ def measure() -> dict[str, Any] | None:
             page.get_by_role("button", name="Identify", exact=True).click()
             rows = _follow(page, server)
             wall_s = time.monotonic() - start_s
-            address = f"{server.url}/api/v1/recordings"
+            url = f"{server.url}/api/v1/recordings"
             states = {
-                state: httpx.get(address, params={"state": state}).json()["total"]
+                state: httpx.get(url, params={"state": state}).json()["total"]
                 for state in ("detections", "no_detections", "failed")
             }
             browser.close()

@@ -8,13 +8,12 @@ from typing import cast
 
 import pytest
 import torch
-from tests.fixtures.training import TINY, Train
+from tests.fixtures.training import TINY, Train, TrainingStoppedError, stop_after_an_epoch
 
 from dawnchorus.data.recordings import read_table
 from dawnchorus.identification import identify
 from dawnchorus.training.runs import TrainingRun
 from dawnchorus.training.trainer import resume
-from dawnchorus.types import Progress
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
 
@@ -69,20 +68,12 @@ def test_other_ways_to_draw_clips(run_training: Train, options: tuple[str, ...])
     assert run.metadata["status"] == "done"
 
 
-class _StopError(Exception):
-    """Interruption at the end of an epoch."""
-
-
 def test_an_interrupted_run_resumes_to_the_same_metrics(run_training: Train, tmp_path: Path) -> None:
     settings = (*MEL, *GPU, "augment=light", "trainer.epochs=2")
     whole = run_training(*settings)
 
-    def stop(progress: Progress) -> None:
-        if progress.done == 1:
-            raise _StopError
-
-    with pytest.raises(_StopError):
-        run_training(*settings, f"paths.runs={tmp_path / 'stopped'}", report=stop)
+    with pytest.raises(TrainingStoppedError):
+        run_training(*settings, f"paths.runs={tmp_path / 'stopped'}", report=stop_after_an_epoch)
     (folder,) = (tmp_path / "stopped").iterdir()
     resumed = resume(folder)
     assert resumed.metadata["status"] == "done"

@@ -101,17 +101,6 @@ def test_outputs_are_one_file_or_a_table_of_all_or_of_each(out: Path, paths: lis
     ]
 
 
-@pytest.fixture
-def paths(tmp_path: Path) -> list[Path]:
-    return [tmp_path / "sounds" / "a.wav", tmp_path / "sounds" / "b" / "c.wav"]
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    (tmp_path / "out").mkdir()
-    return tmp_path / "out"
-
-
 def opened(at: OutputLocation, paths: list[Path]) -> Journal:
     return open_journal(at, KEY, paths, resume=True, overwrite=False)
 

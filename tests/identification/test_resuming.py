@@ -104,17 +104,6 @@ def finished(at: OutputLocation, paths: list[Path]) -> None:
         at.path.touch()
 
 
-@pytest.fixture
-def paths(tmp_path: Path) -> list[Path]:
-    return [tmp_path / "sounds" / "a.wav", tmp_path / "sounds" / "b" / "c.wav"]
-
-
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    (tmp_path / "out").mkdir()
-    return tmp_path / "out"
-
-
 def test_interrupted_run_resumes_with_the_same_settings(out: Path, paths: list[Path]) -> None:
     at = location(out / "x.csv")
     started(at, paths)

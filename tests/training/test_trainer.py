@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from tests.fixtures.commands import Command
-from tests.fixtures.training import MLP, SMALL, Train
+from tests.fixtures.training import MLP, SMALL, Train, TrainingStoppedError, stop_after_an_epoch
 
 from dawnchorus.cli.log import sentence
 from dawnchorus.data.recordings import RecordingsTable, read_table, write_table
@@ -38,20 +38,12 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(run_training:
     assert first.folder != same.folder
 
 
-class _StopError(Exception):
-    """Interruption at the end of an epoch."""
-
-
 def test_interrupted_run_resumes_to_the_same_metrics(run_training: Train, tmp_path: Path) -> None:
     settings = (*SMALL, "augment=light", "trainer.epochs=2")
     whole = run_training(*settings)
 
-    def stop(progress: Progress) -> None:
-        if progress.done == 1:
-            raise _StopError
-
-    with pytest.raises(_StopError):
-        run_training(*settings, f"paths.runs={tmp_path / 'stopped'}", report=stop)
+    with pytest.raises(TrainingStoppedError):
+        run_training(*settings, f"paths.runs={tmp_path / 'stopped'}", report=stop_after_an_epoch)
     (folder,) = (tmp_path / "stopped").iterdir()
     resumed = resume(folder)
     assert resumed.metadata["status"] == "done"
