@@ -28,6 +28,7 @@ from bench import (
     preparing,
     reading,
     retrain_latency,
+    reviewing,
     serving,
     soundscapes,
     speech,
@@ -67,6 +68,7 @@ MEASUREMENTS = {
     "preparing": preparing.measure,
     "reading": reading.measure,
     "pages": pages.measure,
+    "reviewing": reviewing.measure,
 }
 
 

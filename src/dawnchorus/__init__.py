@@ -21,8 +21,15 @@ _NAMES = {
     "data.recordings": ("RecordingRow",),
     "errors": (
         *("AudioDecodeError", "AudioError", "AudioNotFoundError", "AudioTooLargeError", "BusyError", "DawnChorusError"),
-        *("DecoderCrashError", "DownloadError", "FormatError", "InputError", "InvalidBundleError", "LongWaitError"),
-        *("JournalDamagedError", "MissingExtraError", "ModelError", "ModelNotFoundError", "NotFoundError"),
+        *("ConflictError", "DecoderCrashError", "DownloadError", "FormatError", "InputError", "InvalidBundleError"),
+        *(
+            "JournalDamagedError",
+            "LongWaitError",
+            "MissingExtraError",
+            "ModelError",
+            "ModelNotFoundError",
+            "NotFoundError",
+        ),
         *("OutputError", "OutputExistsError", "OverloadedError", "TrainingError", "UnknownClassError"),
         *("UploadTooLargeError", "UploadTooSlowError"),
     ),

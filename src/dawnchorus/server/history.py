@@ -6,13 +6,13 @@ import hashlib
 import logging
 import threading
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
@@ -22,21 +22,14 @@ from dawnchorus.formats.columns import detection_values
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.result import build_provenance, has_range
 from dawnchorus.limits import Limits
-from dawnchorus.server.detection_reviews import copy_reviews
+from dawnchorus.server.detection_reviews import copy_reviews, count_species
 from dawnchorus.server.listing import DetectionRecord, read_detections
 from dawnchorus.server.recording_values import RecordingValues
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.clock import now
 from dawnchorus.server.state.database import Database, lock
 from dawnchorus.server.state.file_names import find_site
-from dawnchorus.server.state.tables import (
-    DetectionRow,
-    Identification,
-    LabeledRecording,
-    Recording,
-    RecordingSpecies,
-    Species,
-)
+from dawnchorus.server.state.tables import DetectionRow, Identification, LabeledRecording, Recording
 from dawnchorus.server.work import IdentifyResult
 from dawnchorus.types import ChannelSource, Detection
 
@@ -156,10 +149,10 @@ class DetectionStore:
             inserted = [detection_values(row) | owners for row in rows]
             for k in range(0, len(inserted), INSERT_ROWS):
                 session.execute(insert(DetectionRow), inserted[k : k + INSERT_ROWS])
-            _count_species(session, recording, rows)
             recording.latest_identification = identification.id
             recording.n_detections, recording.best_score = len(rows), None if best is None else best.score
             copy_reviews(session, sha256, identification.id)
+            count_species(session, recording)
         return StoredResult(sha256, warnings)
 
     def store_failure(self, path: Path, *, name: str, reason: str, site: str | None = None) -> None:
@@ -250,6 +243,12 @@ class DetectionStore:
             raise NotFoundError(f"there is no recording {sha256[:64]}.")
         return identification
 
+    def is_reviewed(self, identification: int) -> bool:
+        """Return True if people reviewed some of its detections."""
+        is_reviewed = exists().where(DetectionRow.identification == identification, DetectionRow.verdict.is_not(None))
+        with self._database.read() as session:
+            return bool(session.scalar(select(is_reviewed)))
+
     def iterate_pages(self, sha256: str, *, limit: int) -> Iterator[list[DetectionRecord]]:
         """Yield the detections of a recording's latest identification by start, a page at a time."""
         latest = select(Recording.latest_identification).where(Recording.sha256 == sha256).scalar_subquery()
@@ -327,32 +326,3 @@ def _identification_values(result: IdentifyResult, best: Detection | None, *, re
         "species": None if best is None else best.common_name,
         "score": None if best is None else best.score,
     }
-
-
-def _count_species(session: Session, recording: Recording, rows: Sequence[Detection]) -> None:
-    """Write the species of a recording's latest identification in place of those of the one before."""
-    session.execute(delete(RecordingSpecies).where(RecordingSpecies.recording == recording.sha256))
-    counts: dict[str, RecordingSpecies] = {}
-    for row in rows:
-        species = counts.setdefault(
-            row.scientific_name,
-            RecordingSpecies(
-                recording=recording.sha256,
-                scientific_name=row.scientific_name,
-                common_name=row.common_name,
-                n_detections=0,
-                best_score=row.score,
-                added_at=recording.added_at,
-            ),
-        )
-        species.n_detections += 1
-        species.best_score = max(species.best_score, row.score)
-    session.add_all(counts.values())
-    names = {(row.scientific_name, row.common_name) for row in counts.values()}
-    is_named = Species.scientific_name.in_([name for name, _ in names])
-    known = {(row.scientific_name, row.common_name) for row in session.scalars(select(Species).where(is_named))}
-    if names <= known:
-        return
-    lock(session, "species")  # other servers may be adding the same ones
-    known = {(row.scientific_name, row.common_name) for row in session.scalars(select(Species).where(is_named))}
-    session.add_all(Species(scientific_name=one, common_name=other) for one, other in sorted(names - known))

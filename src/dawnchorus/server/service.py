@@ -36,6 +36,7 @@ from dawnchorus.server.state.database import FILE_NAME, Database
 from dawnchorus.server.state.job_queue import JobQueue
 from dawnchorus.server.timeline import Timeline
 from dawnchorus.server.training.data import TrainingData
+from dawnchorus.server.training.reviews import Reviews
 from dawnchorus.server.training.runner import RetrainingRunner
 from dawnchorus.server.work import IdentifyResult
 from dawnchorus.server.workers import Workers
@@ -69,6 +70,7 @@ class Service:
     timeline: Timeline
     jobs: JobQueue
     training_data: TrainingData
+    reviews: Reviews
     retraining: RetrainingRunner
     catalog: ModelCatalog
     switcher: ModelSwitcher
@@ -229,6 +231,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
             timeline=Timeline(database),
             jobs=jobs,
             training_data=training_data,
+            reviews=Reviews(database, files, training_data, decoders=pool.engine.decoders),
             retraining=retraining,
             catalog=catalog,
             switcher=switcher,

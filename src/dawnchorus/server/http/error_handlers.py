@@ -20,6 +20,7 @@ from dawnchorus.errors import (
     AudioError,
     AudioTooLargeError,
     BusyError,
+    ConflictError,
     DawnChorusError,
     FormatError,
     InputError,
@@ -46,6 +47,7 @@ _STATUS: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (UploadTooSlowError, HTTPStatus.REQUEST_TIMEOUT),
     (UploadTooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (NotFoundError, HTTPStatus.NOT_FOUND),
+    (ConflictError, HTTPStatus.CONFLICT),
     (BusyError, HTTPStatus.CONFLICT),
     (ModelError, HTTPStatus.CONFLICT),
     (AudioTooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
@@ -108,8 +110,14 @@ async def handle_known_error(request: Request, error: Exception) -> Response:
     detail = error_message(request, error)
     if _is_page(request):
         return await _render_error_page(request, status, detail)
-    more = {"suggestions": error.suggestions} if isinstance(error, UnknownClassError) else None
-    return problem_response(status, detail, headers=headers, more=more)
+    return problem_response(status, detail, headers=headers, more=_more_fields(error))
+
+
+def _more_fields(error: DawnChorusError) -> dict[str, Any] | None:
+    """Return the additional fields of an error's response."""
+    if isinstance(error, ConflictError):
+        return {"current": error.current}
+    return {"suggestions": error.suggestions} if isinstance(error, UnknownClassError) else None
 
 
 def error_message(request: Request, error: DawnChorusError) -> str:

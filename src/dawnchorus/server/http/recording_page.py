@@ -11,7 +11,7 @@ from pydantic import Field
 
 from dawnchorus.formats.registry import FORMATS
 from dawnchorus.server.http.parameters import RequestParameters
-from dawnchorus.server.listing import DetectionRecord
+from dawnchorus.server.listing import DetectionRecord, Reviewed
 from dawnchorus.server.service import Service
 from dawnchorus.server.state.tables import Recording
 from dawnchorus.server.timeline import Order, TimelineQuery
@@ -39,7 +39,7 @@ class RecordingPageParameters(RequestParameters):
     """Id of the selected detection."""
     species: str = Field("", max_length=200)
     min_score: float | None = Field(None, ge=0, le=1)
-    reviewed: bool | None = None
+    reviewed: Reviewed | None = None
     order: Order = "start"
     after: int | None = Field(None, ge=1, le=2**63 - 1)
     before: int | None = Field(None, ge=1, le=2**63 - 1)
@@ -88,7 +88,7 @@ def read_recording_page(service: Service, row: Recording, parameters: RecordingP
         "row": row,
         "run": service.detections.latest_identification(row.sha256),
         "parameters": parameters,
-        "n_detections": sum(each.n_detections for each in counts),
+        "n_detections": sum(each.n_detections + each.n_rejected for each in counts),
         "counts": counts,
         "n_species": N_SPECIES,
         "tracked": [each.scientific_name for each in counts[:MAX_TRACKED]],

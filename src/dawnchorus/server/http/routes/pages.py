@@ -1,4 +1,4 @@
-"""HTML pages: a recording, review, training, models, system."""
+"""HTML pages: a recording, training, models, system."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import shutil
 from http import HTTPStatus
 from typing import Annotated, Any
-from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -14,21 +13,13 @@ from fastapi.responses import JSONResponse
 from dawnchorus.errors import NotFoundError
 from dawnchorus.server.http.auth import COOKIE, CSRF_FIELD, check_form, require_role
 from dawnchorus.server.http.dependencies import ServiceDependency
+from dawnchorus.server.http.forms import read_form
 from dawnchorus.server.http.page_templates import redirect, render_page
-from dawnchorus.server.http.parameters import refuse_repeated
 from dawnchorus.server.http.recording_page import RecordingPageParameters, read_recording_page
+from dawnchorus.server.http.reviewers import COOKIE as REVIEWER_COOKIE
+from dawnchorus.server.http.reviewers import Reviewer, remember_reviewer
 from dawnchorus.server.http.routes.replies import Sha256
-from dawnchorus.server.http.uploads import read_body
-from dawnchorus.server.listing import (
-    DetectionQuery,
-    find_best,
-    find_detections,
-)
 from dawnchorus.server.settings import Role
-
-N_QUEUE = 24
-
-MAX_FORM_BYTES = 4096
 
 ENOUGH = 10
 """Recordings of a species below which the page recommends more."""
@@ -49,12 +40,16 @@ def recording(
     service: ServiceDependency,
     sha256: Sha256,
     parameters: Annotated[RecordingPageParameters, Query()],
+    reviewer: Reviewer,
 ) -> Response:
     """Show a recording with its spectrogram, audio and detections."""
     row = service.detections.get_recording(sha256)
     if row.error is not None:
         raise NotFoundError(f"{row.name}: {row.error} It was not stored.")
-    return render_page("recording.html", request, **read_recording_page(service, row, parameters))
+    values = read_recording_page(service, row, parameters)
+    undoable = service.reviews.last_answer(reviewer)
+    response = render_page("recording.html", request, undoable=undoable, **values)
+    return remember_reviewer(request, response, reviewer)
 
 
 @router.get("/jobs/{job_id}", dependencies=[require_role(Role.IDENTIFY)])
@@ -63,20 +58,6 @@ def job(request: Request, service: ServiceDependency, job_id: str) -> Response:
     row = service.jobs.get(job_id)
     then = f"/recordings/{row.parameters['sha256']}" if row.kind == "identify" else "/training"
     return render_page("job.html", request, job=row, then=then)
-
-
-# ---------------------------------------------------------------------- review
-
-
-@router.get("/review", dependencies=[require_role(Role.IDENTIFY)])
-def review(request: Request, service: ServiceDependency) -> Response:
-    """Show unreviewed detections, the highest scores first."""
-    query = DetectionQuery(reviewed=False)
-    records, unreviewed = (
-        find_best(service.database, query, limit=N_QUEUE),
-        find_detections(service.database, query, limit=1),
-    )
-    return render_page("review.html", request, unreviewed=unreviewed, records=records)
 
 
 # ---------------------------------------------------------------------- training
@@ -150,22 +131,10 @@ def login(request: Request) -> Response:
     return render_page("login.html", request)
 
 
-async def _form(request: Request) -> dict[str, str]:
-    """Read a small form.
-
-    Raises:
-        InputError: a field comes twice.
-    """
-    body = await read_body(request, max_bytes=MAX_FORM_BYTES)
-    fields = parse_qsl(body.decode("utf-8", "replace"))
-    refuse_repeated([(name, "not shown") for name, _ in fields], "field")  # a token is no text for messages
-    return dict(fields)
-
-
 @router.post("/login", dependencies=[require_role(Role.PUBLIC, is_form=True)])
 async def log_in(request: Request) -> Response:
     """Log in with a token."""
-    fields = await _form(request)
+    fields = await read_form(request)
     cookie = request.app.state.authorizer.log_in(request, fields.get("token", ""))
     if cookie is None:
         return render_page("login.html", request, error="The token is not valid.", status=401)
@@ -179,11 +148,12 @@ async def log_in(request: Request) -> Response:
 @router.post("/logout", dependencies=[require_role(Role.PUBLIC, is_form=True)])
 async def log_out(request: Request) -> Response:
     """Log out: the session ends on the server."""
-    fields = await _form(request)
+    fields = await read_form(request)
     check_form(request, fields.get(CSRF_FIELD, ""))
     await request.app.state.authorizer.log_out(request)
     reply = redirect(request, "/login")
     reply.delete_cookie(COOKIE)
+    reply.delete_cookie(REVIEWER_COOKIE)  # who comes next is another person
     return reply
 
 

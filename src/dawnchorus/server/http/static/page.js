@@ -20,7 +20,7 @@ export async function request(method, path, body) {
   offline.hidden = true;
   if (reply.status === 204) return null;
   const content = await reply.json().catch(() => ({}));
-  if (!reply.ok) throw Object.assign(new Error(content.detail || `The server returned ${reply.status}.`), { status: reply.status, suggestions: content.suggestions });
+  if (!reply.ok) throw Object.assign(new Error(content.detail || `The server returned ${reply.status}.`), { status: reply.status, suggestions: content.suggestions, current: content.current });
   return content;
 }
 
