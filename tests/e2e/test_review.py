@@ -12,6 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 from tests.fixtures.long_recordings import store_long_recording, write_long_recording
 from tests.fixtures.server import running_service
+from tests.fixtures.waiting import wait_for
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.settings import Settings
@@ -89,10 +90,9 @@ def test_every_answer_has_a_key_and_a_button_and_undo_works_over_reloads(page: P
     expect(page.get_by_role("button", name="Unsure", exact=True)).to_have_attribute("aria-pressed", "true")
     page.get_by_role("button", name="Skip").click()
     expect_clip(page, ids[9])
-    expect(page.locator("[data-status]")).to_contain_text(", saved")
     given = ("correct", "incorrect", "unsure", "several", "none", "correct", "incorrect", "unsure")
     numbers = [*ids[:5], *ids[6:9]]
-    assert verdicts(client) == dict(zip(numbers, given, strict=True))
+    wait_for(lambda: verdicts(client) == dict(zip(numbers, given, strict=True)))
     expect(page.locator("[data-left]")).to_have_text("4")
 
     page.reload()
@@ -151,14 +151,15 @@ def _warns_when_left(page: Page) -> bool:
     return not page.evaluate("dispatchEvent(new Event('beforeunload', { cancelable: true }))")
 
 
-def lose_reply(route: Route) -> None:
-    """Send a request to the server, and withhold the reply."""
-    route.fetch()
-    route.abort()
-
-
 def test_an_answer_whose_reply_is_lost_is_taken_back(page: Page, client: httpx.Client) -> None:
     ids = queue_of(client)
+    lost: list[str] = []
+
+    def lose_reply(route: Route) -> None:
+        route.fetch()
+        route.abort()
+        lost.append(route.request.method)
+
     page.route(REVIEW, lose_reply)
     page.keyboard.press("y")
     expect(page.get_by_text("1 answer not saved")).to_be_visible()
@@ -166,6 +167,8 @@ def test_an_answer_whose_reply_is_lost_is_taken_back(page: Page, client: httpx.C
     page.keyboard.press("z")
     expect_clip(page, ids[0])
     expect(page.get_by_role("button", name="Correct", exact=True)).to_have_attribute("aria-pressed", "false")
+    while lost != ["PUT", "DELETE"]:
+        page.wait_for_timeout(10)
     page.unroute(REVIEW)
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_text("1 answer not saved")).to_be_hidden()
@@ -190,11 +193,13 @@ def test_another_species_is_typed_and_an_unknown_name_is_asked_about(page: Page,
     expect(page.locator("[data-status]")).to_contain_text("Avis invented, saved")
     page.keyboard.press("y")  # keys work again
     expect_clip(page, ids[2])
+    wait_for(lambda: len(verdicts(client)) == 2)
     page.goto("/detections?species=invented")
     row = page.get_by_role("row").filter(has_text="Avis invented")
     expect(row).to_contain_text("(model: Bird Number")
     row.get_by_role("link").click()
     expect(page.locator("[data-selected]")).to_contain_text("Avis invented (model: Bird Number")
+    expect(page.locator("[data-selected]")).to_contain_text(", another species")  # the scripts run
     page.keyboard.press("z")
     page.keyboard.press("z")
     expect(page.locator("[data-selected]")).not_to_contain_text("model:")

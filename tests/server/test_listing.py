@@ -224,7 +224,8 @@ def test_recordings_are_listed_with_all_names_failures_and_sites_and_deleted_tog
     assert page.count('<bdi class="name">') == 2
     assert '<bdi class="faint">' not in page, "the names have the sites"
     first = client.get("/api/v1/detections").json()["detections"][0]
-    assert f'/recordings/{first["recording"]}?t={first["start_s"]:.3f}"' in client.get("/detections").text
+    link = f'/recordings/{first["recording"]}?d={first["id"]}&amp;t={first["start_s"]:.3f}"'
+    assert link in client.get("/detections").text
     assert client.get("/api/v1/species?name=bird").json()["species"], "names while one is typed"
     plain = {"audio": ("20260614_060000.wav", body), "site": (None, "SITE <A>")}
     assert client.post(f"/api/v1/identify{query}", files=plain).status_code == 200
