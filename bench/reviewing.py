@@ -85,11 +85,11 @@ def measure() -> dict[str, Any] | None:
 def _press_keys(page: Page) -> list[float]:
     """Answer and skip clips, and return the seconds from each key to the next clip."""
     page.evaluate(WATCH)
-    page.wait_for_function("isClipShown()")
+    page.wait_for_function("() => isClipShown()")
     seconds: list[float] = []
     for k in range(N_CLIPS):
         page.wait_for_timeout(LISTEN_MS)
         page.keyboard.press(KEYS[k % len(KEYS)])
-        page.wait_for_function("window.clipSeconds !== null")
+        page.wait_for_function("() => window.clipSeconds !== null")
         seconds.append(page.evaluate("clipSeconds"))
     return seconds

@@ -68,7 +68,7 @@ def verdicts(client: httpx.Client) -> dict[int, str]:
 
 def expect_clip(page: Page, number: int) -> None:
     expect(page.locator("[data-review]")).to_have_attribute("data-review", str(number))
-    page.wait_for_function("document.querySelector('[data-picture] img').complete")
+    page.wait_for_function("() => document.querySelector('[data-picture] img').complete")
     assert page.evaluate("document.querySelector('[data-picture] img').naturalWidth") > 0
 
 

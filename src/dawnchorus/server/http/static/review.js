@@ -181,7 +181,7 @@ function notify(text, actions = {}) {
 
 function askAboutConflict(answer, error) {
   const again = () => enqueue({ ...answer, before: error.current, replaces: error.current?.answer ?? 0, problem: "" });
-  notify(`${describe(answer)}. ${error.message}`, { "Replace with mine": again });
+  notify(`${describe(answer)}; ${error.message}`, { "Replace with mine": again });
 }
 
 // ---------------------------------------------------------------- undo
