@@ -28,6 +28,7 @@ from dawnchorus.server.model_catalog import ModelCatalog
 from dawnchorus.server.model_switcher import ModelSwitcher
 from dawnchorus.server.monitoring import ServerMetrics
 from dawnchorus.server.quarantine import DecoderQuarantine
+from dawnchorus.server.recent_clips import RecentClips
 from dawnchorus.server.rendering import Renderer
 from dawnchorus.server.scheduling import InferencePool
 from dawnchorus.server.settings import Settings
@@ -79,6 +80,7 @@ class Service:
     """Folder of uploads that are being processed."""
     memory: Path
     """Folder of small uploads: in memory, if the system has such a folder."""
+    recent_clips: RecentClips = field(default_factory=RecentClips)
     quarantine: DecoderQuarantine = field(default_factory=DecoderQuarantine)
     blocking_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_BLOCKING))
     """Slots for operations that block a thread of the event loop's pool for long."""

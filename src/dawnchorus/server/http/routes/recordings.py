@@ -269,7 +269,8 @@ def _read_clip(service: Service, row: DetectionRow, channel: ChannelSource) -> t
     """Return the samples of a detection with its margins, and their start in seconds."""
     start_s = max(row.start_s - CLIP_MARGIN_S, 0.0)
     end_s = min(row.end_s, row.start_s + MAX_CLIP_S) + CLIP_MARGIN_S
-    return _read_samples(service, row.recording, start_s, end_s, channel), start_s
+    decode = partial(_read_samples, service, row.recording, start_s, end_s, channel)
+    return service.recent_clips.read((row.recording, start_s, end_s, channel), decode), start_s
 
 
 def _read_samples(

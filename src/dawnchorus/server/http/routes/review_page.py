@@ -43,24 +43,24 @@ router = APIRouter(include_in_schema=False)
 class ReviewPageParameters(RequestParameters):
     """State of the page, as its URL has it."""
 
-    d: int | None = Field(None, ge=1, le=MAX_ID)
+    d: int | None = Field(default=None, ge=1, le=MAX_ID)
     """Id of the detection to show."""
-    after: str | None = Field(None, max_length=60)
+    after: str | None = Field(default=None, max_length=60)
     """Position of the detection whose successor is shown, if there is none with the id `d`."""
 
 
 class _AnswerForm(RequestParameters):
     detection: int = Field(ge=1, le=MAX_ID)
     verdict: Verdict | Literal["skip"]
-    species: str | None = Field(None, max_length=200)
+    species: str | None = Field(default=None, max_length=200)
     new_class: bool = False
-    replaces: int | None = Field(None, ge=0, le=MAX_ANSWER)
-    after: str | None = Field(None, max_length=60)
+    replaces: int | None = Field(default=None, ge=0, le=MAX_ANSWER)
+    after: str | None = Field(default=None, max_length=60)
     page: PageName = "review"
 
 
 class _UndoForm(RequestParameters):
-    answer: int | None = Field(None, ge=1, le=MAX_ANSWER)
+    answer: int | None = Field(default=None, ge=1, le=MAX_ANSWER)
     page: PageName = "review"
 
 

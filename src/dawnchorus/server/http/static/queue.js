@@ -4,12 +4,12 @@ import { at, request } from "./page.js";
 import { answers, applyReview, focusSpecies, modelName, relabel, setReview, showReview, undo, watchButtons } from "./review.js";
 import { formatTime } from "./viewer/view.js";
 
-const AHEAD = 6, BEHIND = 3, MAX_KEPT = 200, STORED = "review-autoplay", RETRY_MS = 2000;
+const AHEAD = 10, BEHIND = 3, MAX_KEPT = 200, STORED = "review-autoplay", RETRY_MS = 2000;
 
 // A detection with its spectrogram and audio, which exist while it is near the one that is shown.
 class Clip {
   constructor(detection, image = null, audio = null) {
-    Object.assign(this, { detection, image, audio });
+    Object.assign(this, { detection, image, audio, isBroken: false });
     image?.addEventListener("error", () => this.#check());
   }
 
@@ -20,6 +20,7 @@ class Clip {
     this.audio = Object.assign(document.createElement("audio"), { controls: true, preload: "auto", src: at(audio) });
     this.audio.setAttribute("aria-label", name);
     this.image.addEventListener("error", () => this.#check());
+    this.audio.addEventListener("error", () => this.#loadAgain(this.audio, at(audio)));
   }
 
   unload() {
@@ -36,8 +37,13 @@ class Clip {
     if (!image?.getAttribute("src")) return;
     const reply = await fetch(at(this.detection.spectrogram)).catch(() => null);
     if (reply?.status === 404) removeDeleted(this);
-    else if (reply?.status === 422) image.alt = "No spectrogram: the file cannot be decoded";
-    else setTimeout(() => { if (image === this.image) image.src = at(this.detection.spectrogram); }, RETRY_MS);
+    else if (reply?.status === 422) { this.isBroken = true; image.alt = "No spectrogram: the file cannot be decoded"; }
+    else this.#loadAgain(image, at(this.detection.spectrogram));
+  }
+
+  // The server may have been busy.
+  #loadAgain(media, address) {
+    setTimeout(() => { if (media && !this.isBroken && [this.image, this.audio].includes(media)) media.src = address; }, RETRY_MS);
   }
 }
 
