@@ -70,11 +70,11 @@ class ListedFile:
 
     name: str
     path: bytes
-    n_bytes: int |    version: str | None
+    n_bytes: int | None
     version: str | None
 
     @property
-    def mark(self) -> tuple[int | None, str | None]|tuple[int | None, str | None]|tuple[int | None, str | None]:
+    def mark(self) -> tuple[int | None, str | None]:
         """Size and version, by which changes are detected."""
         return self.n_bytes, self.version
 
@@ -236,7 +236,7 @@ def read_entries(table: Table, manifests: Iterable[Manifest], units: Iterable[st
     return entries
 
 
-def latest_marks(table: Table, run: str) -> dict[bytes, tuple[int | None, str | None]|tuple[int | None, str | None]|tuple[int | None, str | None]]:
+def latest_marks(table: Table, run: str) -> dict[bytes, tuple[int | None, str | None]]:
     """Return size and version of each file in the latest listing of a run that has it, by path."""
     rows = table.read(["path", "n_bytes", "version", "recording_id"], pa_dataset.field("run") == run)
     rows = rows.sort_by("recording_id")
