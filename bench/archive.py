@@ -94,10 +94,14 @@ def _add_unit(archive: Archive, unit: int) -> None:
     ids = (1 << 32) + unit * n_recordings + np.arange(n_recordings)
     days = np.arange(n_recordings) * 28 // n_recordings + 1
     starts = [f"{month}-{day:02d}T{k % 24:02d}:{k % 60:02d}:00.000" for k, day in enumerate(days.tolist())]
-    paths = [f"/data/{site}/{site}_{start.replace('-', '').replace(':', '')[:15]}_{k}.wav" for k, start in enumerate(starts)]
+    paths = [
+        f"/data/{site}/{site}_{start.replace('-', '').replace(':', '')[:15]}_{k}.wav" for k, start in enumerate(starts)
+    ]
     species = random.choice(N_SPECIES, n, p=_species_shares())
     start_s = random.integers(0, 200, n) * 3.0
-    labels = {key: np.array([getattr(label, key) for label in LABELS], object) for key in ("scientific_name", "common_name")}
+    labels = {
+        key: np.array([getattr(label, key) for label in LABELS], object) for key in ("scientific_name", "common_name")
+    }
     fixed = {
         "run": RUN.id,
         "unit": name,

@@ -60,9 +60,7 @@ def test_every_recording_is_a_row_also_without_birds_and_failed(kept: Path, rows
         ({"min_score": 1.0}, []),
     ],
 )
-def test_detections_are_selected(
-    kept: Path, rows: Rows, selection: dict[str, Any], expected: list[str]
-) -> None:
+def test_detections_are_selected(kept: Path, rows: Rows, selection: dict[str, Any], expected: list[str]) -> None:
     assert names(rows(open_archive(kept).detections(**selection), "recording", "start_s")) == expected
 
 
@@ -86,7 +84,12 @@ def test_wrong_requests_name_what_there_is(kept: Path) -> None:
 
 def test_embeddings_are_those_of_the_model(kept: Path, sounds: Path, band_bundle: Bundle) -> None:
     name = "A_20260430_040000.wav"
-    read = open_archive(kept).embeddings(sites="A").read_all().sort_by([("recording", "ascending"), ("start_s", "ascending")])
+    read = (
+        open_archive(kept)
+        .embeddings(sites="A")
+        .read_all()
+        .sort_by([("recording", "ascending"), ("start_s", "ascending")])
+    )
     assert read["start_s"].to_pylist() == [0, 1, 2, 0, 1, 2]
     expected = load_model(band_bundle.folder).embed(sounds / name)
     np.testing.assert_allclose(np.array(read["embedding"].to_pylist()[:3]), expected.astype(np.float16), atol=0)
@@ -98,7 +101,9 @@ def test_rows_of_an_analysis_have_their_recording(kept: Path, rows: Rows) -> Non
     assert {row[1] for row in read} == {1}
 
 
-def test_another_run_replaces_no_row_and_doubles_no_count(copied: Archive, sounds: Path, band_bundle: Bundle, rows: Rows) -> None:
+def test_another_run_replaces_no_row_and_doubles_no_count(
+    copied: Archive, sounds: Path, band_bundle: Bundle, rows: Rows
+) -> None:
     """A later run counts where it has a result; runs that are named give their own."""
     (first,) = copied.runs()
     path = sounds / "A_20260430_040000.wav"
@@ -145,7 +150,7 @@ def test_duckdb_reads_the_documented_sql(copied: Archive, sounds: Path, band_bun
     expected: dict[str, int] = {}
     for (species,) in rows(copied.detections(min_score=0.25), "scientific_name"):
         expected[species] = expected.get(species, 0) + 1
-    assert dict((species, n) for species, n, *_ in counted) == expected
+    assert {species: n for species, n, *_ in counted} == expected
     assert len(expected) == 2
 
 

@@ -23,7 +23,9 @@ from dawnchorus.errors import InputError
 
 
 def files(*sizes: int | None) -> list[ListedFile]:
-    return [ListedFile(f"{k}.wav", b"/%d.wav" % k, size, None if size is None else str(k)) for k, size in enumerate(sizes)]
+    return [
+        ListedFile(f"{k}.wav", b"/%d.wav" % k, size, None if size is None else str(k)) for k, size in enumerate(sizes)
+    ]
 
 
 def test_units_end_at_bytes_or_recordings() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from dawnchorus.archive.archive import create_archive
+from dawnchorus.archive.delta import Table
 from dawnchorus.archive.rows import recording_rows
 from dawnchorus.archive.selection import committed_attempts, select_results
-from dawnchorus.archive.delta import Table
 
 
 def table_of(folder: Path, *rows: tuple[str, str, str, int, str]) -> Table:

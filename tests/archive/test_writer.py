@@ -18,9 +18,17 @@ from dawnchorus.archive.writer import UnitWriter
 
 def unit_rows(unit: str, attempt: str, *, n: int = 3) -> tuple[pa.Table, dict[str, pa.Table]]:
     """Return a recording with n detections."""
-    origin = {"recording_id": 1, "run": "r", "unit": unit, "attempt": attempt, "site": "A", "month": "2026-05"}
-    recording = {"recording": "a.wav", "path": b"/a.wav", "status": "done", "n_detections": n, **origin}
-    detection = {"recording": "a.wav", "scientific_name": "Avis gravis", "score": 0.5, **origin}
+    path = f"/{unit}.wav"
+    origin = {
+        "recording_id": int(unit[2:]),
+        "run": "r",
+        "unit": unit,
+        "attempt": attempt,
+        "site": "A",
+        "month": "2026-05",
+    }
+    recording = {"recording": path, "path": path.encode(), "status": "done", "n_detections": n, **origin}
+    detection = {"recording": path, "scientific_name": "Avis gravis", "score": 0.5, **origin}
     rows = [{**detection, "start_s": float(k)} for k in range(n)]
     return recording_rows([recording]), {DETECTIONS: pa.Table.from_pylist(rows, schema=SCHEMAS[DETECTIONS])}
 

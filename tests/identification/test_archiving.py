@@ -60,7 +60,7 @@ def test_rows_equal_those_of_a_table(
 
     done = 0
 
-    def stop(progress: object) -> None:
+    def stop(_progress: object) -> None:
         nonlocal done
         done += 1
         if done == 2:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as pa_dataset
 
 from dawnchorus.archive.delta import Table, check_columns, require_deltalake
 from dawnchorus.archive.location import ArchiveLocation
+from dawnchorus.archive.manifest import list_manifests
 from dawnchorus.archive.rows import EMBEDDING_TYPE
 from dawnchorus.archive.runs import ArchiveRun, StoredRun
 from dawnchorus.archive.schemas import (
@@ -60,8 +61,10 @@ class Archive:
     # ------------------------------------------------------------------ contents
 
     def runs(self) -> list[StoredRun]:
-        """List the runs."""
-        return [StoredRun.from_row(row) for row in self.table(RUNS).read().to_pylist()]
+        """List the runs in the order of their first recordings."""
+        first = {each.run: each.number for each in reversed(list_manifests(self.table(MANIFEST)))}
+        runs = [StoredRun.from_row(row) for row in self.table(RUNS).read().to_pylist()]
+        return sorted(runs, key=lambda each: (first.get(each.id, math.inf), each.id))
 
     def analyses(self) -> list[str]:
         """List the names of the analyses that have a table."""
@@ -151,7 +154,9 @@ class Archive:
         """
         dims = {each.run.embedding_dim for each in self._find_runs(runs)} - {None}
         if not dims:
-            raise NotFoundError("embeddings: none are kept. Identify with --keep embeddings.", subject=self.location.root)
+            raise NotFoundError(
+                "embeddings: none are kept. Identify with --keep embeddings.", subject=self.location.root
+            )
         if len(dims) > 1:
             lengths = ", ".join(map(str, sorted(map(int, filter(None, dims)))))
             raise InputError(f"embeddings: expected runs with embeddings of one length, got {lengths}. Name the runs.")
@@ -343,7 +348,9 @@ def _time_text(name: str, value: Time) -> str:
     try:
         time = datetime.fromisoformat(value) if isinstance(value, str) else value
     except ValueError:
-        raise InputError(f"{name}: expected a day or time like 2026-05-01 or 2026-05-01T04:00, got {value!r}.") from None
+        raise InputError(
+            f"{name}: expected a day or time like 2026-05-01 or 2026-05-01T04:00, got {value!r}."
+        ) from None
     if isinstance(time, datetime) and time.tzinfo is not None:
         raise InputError(f"{name}: expected a time of the recorders' clocks, without a zone, got {value!r}.")
     return time.isoformat(timespec="milliseconds") if isinstance(time, datetime) else f"{time:%Y-%m-%d}"
@@ -357,4 +364,3 @@ def _with_vectors(batch: pa.RecordBatch, index: int, schema: pa.Schema) -> pa.Re
     columns = list(batch.columns)
     columns[index] = pa.FixedSizeListArray.from_arrays(values, dim)
     return pa.RecordBatch.from_arrays(columns, schema=schema)
-

@@ -48,7 +48,7 @@ def require_deltalake() -> None:
         MissingExtraError: it is not.
     """
     try:
-        import deltalake  # noqa: F401, PLC0415
+        import deltalake  # noqa: F401
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "deltalake", extra="archive", purpose="An archive") from None
 
@@ -103,9 +103,7 @@ class Table:
         dataset: pa_dataset.Dataset = self._delta.to_pyarrow_dataset(filesystem=self.location.filesystem(self.name))
         return dataset
 
-    def read(
-        self, columns: Sequence[str] | None = None, condition: pa_dataset.Expression | None = None
-    ) -> pa.Table:
+    def read(self, columns: Sequence[str] | None = None, condition: pa_dataset.Expression | None = None) -> pa.Table:
         """Read rows; no rows where there is no table."""
         if not self.exists:
             schema = SCHEMAS[self.name]

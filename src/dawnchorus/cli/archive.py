@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, console, print_table
+from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console, print_table
 from dawnchorus.cli.progress import show_progress
 from dawnchorus.errors import InputError
 from dawnchorus.identification.options import Keep, Options
@@ -25,7 +25,7 @@ from dawnchorus.types import RecordingMetadata
 if TYPE_CHECKING:
     from dawnchorus.archive.archive import Archive
     from dawnchorus.identification.archiving import ArchiveResult
-    from dawnchorus.inference.model import Model
+    from dawnchorus.models.store import ModelStore
 
 JSON_SCHEMA = 1
 
@@ -38,7 +38,8 @@ class ArchiveJob:
 
     folder: str
     options: Options
-    model: Model
+    model: str
+    store: ModelStore
     keep: Sequence[Keep]
     metadata: dict[Path, RecordingMetadata] | None
     analyses: Sequence[str]
@@ -53,7 +54,10 @@ def identify_into_archive(job: ArchiveJob, paths: Sequence[str], screen: Console
     """Identify recordings into an archive, print the result, and exit with the code of `identify`."""
     from dawnchorus.archive.manifest import UnitSize
     from dawnchorus.identification.archiving import archive_recordings
+    from dawnchorus.inference.model import Model
 
+    announce_model(job.store, job.model)
+    model = Model(job.store.open(job.model), job.store)
     start_s = time.monotonic()
     n_bytes = None if job.unit_mb is None else job.unit_mb * 1e6
     with _report_kept_units(), show_progress(screen, duration_s=None) as report:
@@ -61,7 +65,7 @@ def identify_into_archive(job: ArchiveJob, paths: Sequence[str], screen: Console
             paths,
             job.folder,
             job.options,
-            model=job.model,
+            model=model,
             keep=job.keep,
             metadata=job.metadata,
             analyses=job.analyses,
@@ -192,8 +196,8 @@ def status(*, folder: str, as_json: bool) -> None:
     for worker in workers:
         word = "lost" if worker.is_lost else "running"
         click.echo(
-            f"{word}: process {worker.pid} on {worker.host}, shard {worker.shard}, {counted(len(worker.units), 'unit')}, "
-            f"last seen {worker.age_s:.0f} s ago"
+            f"{word}: process {worker.pid} on {worker.host}, shard {worker.shard}, "
+            f"{counted(len(worker.units), 'unit')}, last seen {worker.age_s:.0f} s ago"
         )
     if any(state.lost for state in states):
         click.echo("Units that were lost are done by the same command: start their shards again.")

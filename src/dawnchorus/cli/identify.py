@@ -137,8 +137,7 @@ def command(
     Exit codes: 0 all done, 2 wrong request, 3 some files failed, 4 cannot write, 5 missing model or package, 6 output
     in use, 130 stopped.
     """
-    if out is not None and str(out) == "-":
-        out = None
+    out = None if str(out) == "-" else out
     _check_archive_options(archive)
     if out is None and archive is None:
         _check_standard_output(formats, analyses)
@@ -147,21 +146,25 @@ def command(
     options = Options(species=species, **fields, **location)
     metadata_by_path = _print_notes(read_recordings(recordings)) if recordings else None
     if archive is not None and not dry_run:
-        announce_model(store, model)
-        job = ArchiveJob(
-            folder=archive,
-            options=options,
-            model=Model(store.open(model), store),
-            keep=() if keep is None else (keep,),
-            metadata=metadata_by_path,
-            analyses=analyses,
-            floor=_given_floor(fields),
-            shard=shard,
-            unit_mb=unit_mb,
-            workers=workers,
-            resume=resume,
+        identify_into_archive(
+            ArchiveJob(
+                folder=archive,
+                options=options,
+                model=model,
+                store=store,
+                keep=() if keep is None else (keep,),
+                metadata=metadata_by_path,
+                analyses=analyses,
+                floor=_given_floor(fields),
+                shard=shard,
+                unit_mb=unit_mb,
+                workers=workers,
+                resume=resume,
+            ),
+            files_from(paths),
+            screen,
+            as_json=as_json,
         )
-        identify_into_archive(job, files_from(paths), screen, as_json=as_json)
         return
     files = _find_recordings(paths)
     if metadata_by_path is not None:
@@ -231,7 +234,8 @@ def command(
 
 _TABLE_OPTIONS = {
     **{name: f"--{name}" for name in ("out", "combined", "report", "overwrite", "thresholds")},
-    **{"formats": "--format", "species_list": "--species-list"},
+    "formats": "--format",
+    "species_list": "--species-list",
 }
 """Options that describe tables, by the name of their parameter; an archive has none."""
 

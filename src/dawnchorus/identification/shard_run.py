@@ -162,6 +162,6 @@ def _describe_change(entry: Entry) -> str | None:
     if (n_bytes, version) == entry.file.mark:
         return None
     return (
-        f"the file was changed since it was listed (expected {entry.file.n_bytes} bytes, got {n_bytes}, or another time "
-        f"of modification). Use --resume to list it again."
+        f"the file was changed since it was listed (expected {entry.file.n_bytes} bytes, got {n_bytes}, or another "
+        f"time of modification). Use --resume to list it again."
     )
