@@ -1,4 +1,4 @@
-"""What an archive gives: results that count, selected, lazily, and to other readers."""
+"""Queries of an archive: results that count, selected, lazily, and to other readers."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ def _group_species(n_rows: Counter[str]) -> Iterator[list[str]]:
 
 @dataclass(frozen=True)
 class VacuumReport:
-    """What a vacuum has removed.
+    """Result of a vacuum.
 
     Attributes:
         n_rows: rows that did not count.

@@ -26,7 +26,7 @@ EMBEDDING_TYPE = np.dtype("<f2")
 
 @dataclass(frozen=True)
 class RowOrigin:
-    """What all rows of a recording's result have in common.
+    """Values that all rows of a recording's result have in common.
 
     Attributes:
         entry: the recording in its manifest.

@@ -29,7 +29,7 @@ SpeechUse = Literal["flag", "blank", "drop"]
 """Mark what has a human voice; also silence the voice in clips, pictures and pages; also drop what it is in."""
 
 Keep = Literal["embeddings"]
-"""What an archive keeps besides detections."""
+"""A kind of rows that an archive keeps besides detections."""
 
 
 @dataclass(frozen=True)
