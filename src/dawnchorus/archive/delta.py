@@ -38,6 +38,9 @@ ROW_GROUP_ROWS = 16_384
 FILE_ROWS = 8_000_000
 """Rows of a file of compacted detections: some 100 MB."""
 
+SELECTIVE = ("scientific_name", "site", "score", "start_time", "recording_id", "run", "attempt")
+"""Columns by whose smallest and largest values parts of files are passed over."""
+
 NO_TRANSACTIONS: Mapping[str, int] = MappingProxyType({})
 
 
@@ -272,7 +275,7 @@ class Table:
             schema = piece.drop_columns(["month"]).schema
             with (
                 files.open_output_stream(path) as stream,
-                pq.ParquetWriter(stream, schema, compression="zstd", compression_level=3) as writer,
+                _open_writer(stream, schema) as writer,
             ):
                 n_rows = 0
                 while piece is not None and n_rows < FILE_ROWS:
@@ -312,6 +315,12 @@ class Table:
             f"committed is kept: run the same command again to resume.",
             subject=self.location.table_uri(self.name),
         )
+
+
+def _open_writer(stream: Any, schema: pa.Schema) -> pq.ParquetWriter:
+    """Open a file of compacted rows; statistics of other columns would only make its footer longer."""
+    selective = [name for name in SELECTIVE if name in schema.names]
+    return pq.ParquetWriter(stream, schema, compression="zstd", compression_level=3, write_statistics=selective)
 
 
 def _read_statistics(metadata: pq.FileMetaData) -> dict[str, Any]:

@@ -102,15 +102,14 @@ def read_workers(location: ArchiveLocation) -> list[WorkerState]:
         if not fields:  # it has ended meanwhile
             continue
         worker_id = name.rpartition("/")[2].removesuffix(".json")
-        texts = (str(fields.get(key, "")) for key in ("run", "shard"))
-        states.append(
-            WorkerState(
-                worker_id,
-                str(fields.get("host", "")),
-                int(fields.get("pid", 0)),
-                *texts,
-                tuple(fields.get("units", ())),
-                now_s - written_s,
-            )
+        state = WorkerState(
+            id=worker_id,
+            host=str(fields.get("host", "")),
+            pid=int(fields.get("pid", 0)),
+            run=str(fields.get("run", "")),
+            shard=str(fields.get("shard", "")),
+            units=tuple(fields.get("units", ())),
+            age_s=now_s - written_s,
         )
+        states.append(state)
     return states
