@@ -126,6 +126,11 @@ def test_a_models_own_thresholds_apply_when_it_is_read(
     archive = archive_recordings(paths, tmp_path / "archive", model=bundle, workers=1).archive
     assert len(rows(archive.detections(), "start_s")) == 6
     assert names(rows(archive.detections(min_score=0.25), "recording")) == ["B_20260501_040000.wav"] * 3
+    assert archive.detections(min_score=0.25, columns=["start_s"]).schema.names == ["start_s"]
+    other = archive_recordings(paths, tmp_path / "archive", model=band_bundle.folder, workers=1)
+    assert len(rows(archive.detections(min_score=0.25, runs=other.run), "start_s")) == 6
+    named = [each.id for each in archive.runs()]
+    assert len(rows(archive.detections(min_score=0.25, runs=named), "start_s")) == 9
 
 
 def test_duckdb_reads_the_documented_sql(copied: Archive, sounds: Path, band_bundle: Bundle, rows: Rows) -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +29,8 @@ from dawnchorus.archive.schemas import (
     SCHEMAS,
 )
 from dawnchorus.archive.selection import Selection, select_results
+from dawnchorus.archive.thresholds import COLUMNS as THRESHOLD_COLUMNS
+from dawnchorus.archive.thresholds import lowest_score, select_rows
 from dawnchorus.errors import InputError, NotFoundError
 from dawnchorus.suggestions import suggestion
 from dawnchorus.taxonomy.labels import Label
@@ -98,12 +101,16 @@ class Archive:
             InputError: an unknown species or column, or a time in another format.
         """
         known = self._find_runs(runs)
-        condition = _score_condition(known, min_score)
+        special = [each for each in known if each.run.thresholds] if min_score is not None else []
+        condition = None if min_score is None else _score_condition(lowest_score(special, min_score))
         if species is not None:
             condition = _and(condition, _is_in("scientific_name", self._find_species(species, known)))
-        return self._read(
-            DETECTIONS, runs=runs, since=since, until=until, sites=sites, columns=columns, condition=condition
-        )
+        where: dict[str, Any] = {"runs": runs, "since": since, "until": until, "sites": sites, "condition": condition}
+        if min_score is None or not special:
+            return self._read(DETECTIONS, columns=columns, **where)
+        wanted = check_columns(self.table(DETECTIONS), columns)
+        rows = self._read(DETECTIONS, columns=list(dict.fromkeys([*wanted, *THRESHOLD_COLUMNS])), **where)
+        return select_rows(rows, special, min_score, columns=wanted)
 
     def recordings(
         self,
@@ -301,30 +308,15 @@ def _and(first: pa_dataset.Expression | None, second: pa_dataset.Expression | No
     return first & second
 
 
-def _score_condition(runs: Sequence[StoredRun], min_score: float | None) -> pa_dataset.Expression | None:
-    """Return the condition on scores, for each run with its model's own thresholds."""
-    if min_score is None:
-        return None
+def _score_condition(min_score: float) -> pa_dataset.Expression:
+    """Return the condition on scores, which are float32, as those that `identify` compares.
+
+    Raises:
+        InputError: the score is out of range.
+    """
     if not 0 <= min_score <= 1:
         raise InputError(f"min_score: expected 0 to 1, got {min_score!r}.")
-    # Scores are stored as float32, and compared as such by `identify`.
-    smallest = _score(min_score)
-    condition = _field("score") >= smallest
-    special = [each for each in runs if each.run.thresholds]
-    if not special:
-        return condition
-    for each in special:
-        own = each.run.thresholds
-        is_other = ~_field("scientific_name").isin(pa.array(list(own), pa.string()))
-        of_run = is_other & (_field("score") >= smallest)
-        for name, threshold in own.items():
-            of_run |= (_field("scientific_name") == name) & (_field("score") >= _score(threshold))
-        condition = ((_field("run") != each.id) & condition) | ((_field("run") == each.id) & of_run)
-    return condition
-
-
-def _score(value: float) -> pa.Scalar:
-    return pa.scalar(np.float32(value), pa.float32())
+    return _field("score") >= pa.scalar(np.float32(min_score), pa.float32())
 
 
 def _time_condition(since: Time | None, until: Time | None) -> pa_dataset.Expression | None:

@@ -28,7 +28,7 @@ class ArchiveRun:
         window_s: length of a window in seconds.
         overlap_s: seconds that neighboring windows share.
         min_score: smallest score that is kept.
-        top: largest number of detections that are kept of a window.
+        top: largest number of detections that are kept of a window; None: all.
         embedding_dim: length of the embeddings; None where none are kept.
         analyses: names of the analyses of the recordings' own samples.
         thresholds: the model's own smallest scores, by scientific name; they apply when detections are read.
@@ -43,7 +43,7 @@ class ArchiveRun:
     window_s: float
     overlap_s: float
     min_score: float
-    top: int
+    top: int | None
     embedding_dim: int | None = None
     analyses: tuple[str, ...] = ()
     thresholds: Mapping[str, float] = field(default_factory=dict)

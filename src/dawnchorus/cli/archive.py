@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,6 @@ class ArchiveJob:
     keep: Sequence[Keep]
     metadata: dict[Path, RecordingMetadata] | None
     analyses: Sequence[str]
-    floor: Mapping[str, Any] = field(default_factory=dict)
     shard: str | None
     unit_mb: float | None
     workers: int
@@ -74,7 +73,6 @@ def identify_into_archive(job: ArchiveJob, paths: Sequence[str], screen: Console
             workers=job.workers,
             resume=job.resume,
             report=report,
-            **job.floor,
         )
     elapsed_s = time.monotonic() - start_s
     if as_json:
@@ -160,7 +158,7 @@ def info(*, folder: str) -> None:
             run.bundle_id,
             run.software,
             f"{run.window_s:g} s, {run.overlap_s:g} s overlap",
-            f"score {run.min_score:.3g}, best {run.top}" + (", embeddings" if run.embedding_dim else ""),
+            f"score {run.min_score:.3g}, best {run.top or 'all'}" + (", embeddings" if run.embedding_dim else ""),
             ", ".join(run.analyses),
         )
     print_table(runs)
@@ -235,7 +233,7 @@ def query(
 
     archive = _open(folder)
     chosen = None if columns is None else [name.strip() for name in columns.split(",")]
-    where = {"since": since, "until": until, "sites": sites or None}
+    where: dict[str, Any] = {"since": since, "until": until, "sites": sites or None}
     if table == DETECTIONS:
         rows = archive.detections(
             species=species or None, min_score=min_score, runs=runs or None, columns=chosen, **where

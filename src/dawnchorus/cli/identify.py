@@ -39,7 +39,7 @@ from dawnchorus.identification import Options, RecordingFailure, Run, identify
 from dawnchorus.identification.estimate import Estimate, estimate_run
 from dawnchorus.identification.input_tables import InputTable, read_recordings, read_species_list, read_thresholds
 from dawnchorus.identification.notes import describe_unknown_names
-from dawnchorus.identification.options import Keep
+from dawnchorus.identification.options import KEPT_MIN_SCORE, KEPT_TOP, Keep
 from dawnchorus.inference.analyses.health.faults import OK
 from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.model import Model
@@ -149,13 +149,12 @@ def command(
         identify_into_archive(
             ArchiveJob(
                 folder=archive,
-                options=options,
+                options=_with_kept_floor(options),
                 model=model,
                 store=store,
                 keep=() if keep is None else (keep,),
                 metadata=metadata_by_path,
                 analyses=analyses,
-                floor=_given_floor(fields),
                 shard=shard,
                 unit_mb=unit_mb,
                 workers=workers,
@@ -259,9 +258,11 @@ def _check_archive_options(archive: str | None) -> None:
         )
 
 
-def _given_floor(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return --min-score and --top, where they are given: for an archive they say what is kept."""
-    return {name: fields[name] for name in ("min_score", "top") if _is_given(name)}
+def _with_kept_floor(options: Options) -> Options:
+    """Return the options of an archive, where --min-score and --top say what is kept and have other defaults."""
+    floor = {"min_score": KEPT_MIN_SCORE, "top": KEPT_TOP}
+    defaults: dict[str, Any] = {name: value for name, value in floor.items() if not _is_given(name)}
+    return replace(options, **defaults)
 
 
 def _is_given(name: str) -> bool:

@@ -32,7 +32,7 @@ from dawnchorus.audio.discovery import find_recordings
 from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError, ModelError
 from dawnchorus.identification.detection_table import TableBuilder
-from dawnchorus.identification.options import Keep, OptionFields, Options
+from dawnchorus.identification.options import KEPT_MIN_SCORE, KEPT_TOP, Keep, OptionFields, Options
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.result import RecordingFailure, RunCounts
 from dawnchorus.identification.run import build_run_plan, load_sessions, open_range_filter
@@ -44,10 +44,6 @@ from dawnchorus.inference.model import Model, load_model
 from dawnchorus.models.store import DEFAULT_MODEL
 from dawnchorus.types import RecordingMetadata, Report, ignore_progress
 from dawnchorus.version import __version__
-
-KEPT_MIN_SCORE = 0.05
-KEPT_TOP = 10
-"""Detections below this score, and those behind the ten best of a window, are not kept."""
 
 _READ_OPTIONS = ("species", "thresholds", "merge", "drop_out_of_range")
 """Options that select or describe rows: in an archive, that is done when it is read."""
@@ -85,8 +81,6 @@ def archive_recordings(
     keep: Iterable[Keep] = (),
     metadata: dict[Path, RecordingMetadata] | None = None,
     analyses: Iterable[str] = (),
-    min_score: float = KEPT_MIN_SCORE,
-    top: int = KEPT_TOP,
     shard: Shard | str | None = None,
     unit_size: UnitSize | None = None,
     workers: int | None = None,
@@ -102,13 +96,12 @@ def archive_recordings(
     Args:
         recordings: files, folders (searched to any depth) and globs.
         archive: folder of the archive; created if it is not there.
-        options: overlap, location and others that decide results; those that select results do not apply here.
+        options: overlap, location and others that decide results; `min_score` and `top` say what is kept, and are 0.05
+            and 10 where no options are given. Others that select results do not apply here.
         model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
         keep: "embeddings" keeps those of all windows.
         metadata: location and time by absolute path, stronger than the files' own metadata.
         analyses: names of analyses of the recordings' own samples.
-        min_score: smallest score that is kept.
-        top: largest number of detections that are kept of a window.
         shard: part of the units, like "2/8"; by default all.
         unit_size: limits of a unit, when the recordings are listed.
         workers: cores to use; default: all that this process may use.
@@ -122,8 +115,8 @@ def archive_recordings(
         OutputError: the archive cannot be written.
         MissingExtraError: deltalake is not installed.
     """
-    options = (options or Options()).with_changes(changes)
-    _check_options(options, min_score=min_score, top=top)
+    options = (options or Options(min_score=KEPT_MIN_SCORE, top=KEPT_TOP)).with_changes(changes)
+    _check_options(options)
     if resume and shard is not None:
         raise InputError(
             "resume: it lists the recordings again, which one process has to do. Start it once without a shard; "
@@ -133,14 +126,12 @@ def archive_recordings(
     analyses = tuple(dict.fromkeys(ANALYSES.lookup(name).name for name in analyses))
     model = load_model(model)
     keeps_embeddings = "embeddings" in _check_kept(keep, model)
-    floor = ScoreFilter(np.full(len(model.labels), min_score, np.float32), top)
+    floor = ScoreFilter(np.full(len(model.labels), options.min_score, np.float32), options.top)
     kept = {"embeddings": Embeddings()} if keeps_embeddings else {}
     plan = replace(build_run_plan(model, options, analyses), analyses={"hits": floor, **kept})
     range_filter = open_range_filter(model, options, metadata)
     builder = TableBuilder(model.bundle, plan.windows, options, range_filter, metadata or {})
-    run = _describe_run(
-        builder, analyses, min_score=min_score, top=top, embedding_dim=model.embedding_dim if keeps_embeddings else None
-    )
+    run = _describe_run(builder, analyses, embedding_dim=model.embedding_dim if keeps_embeddings else None)
     opened = create_archive(archive)
     opened.add_run(run, model.labels)
     given = [recordings] if isinstance(recordings, str | os.PathLike) else list(recordings)
@@ -158,11 +149,11 @@ def archive_recordings(
     )
 
 
-def _check_options(options: Options, *, min_score: float, top: int) -> None:
+def _check_options(options: Options) -> None:
     """Refuse options that would be without effect.
 
     Raises:
-        InputError: one of them is set, or the floor is out of range.
+        InputError: one of them is set.
     """
     defaults = Options()
     for name in _READ_OPTIONS:
@@ -170,7 +161,6 @@ def _check_options(options: Options, *, min_score: float, top: int) -> None:
             raise InputError(f"{name}: an archive keeps what the model gives; select when it is read. Leave it out.")
     if options.speech not in (None, "flag"):
         raise InputError(f"speech: expected 'flag' for an archive, got {options.speech!r}.")
-    Options(min_score=min_score, top=top)
 
 
 def _check_kept(keep: Iterable[Keep], model: Model) -> tuple[Keep, ...]:
@@ -183,9 +173,7 @@ def _check_kept(keep: Iterable[Keep], model: Model) -> tuple[Keep, ...]:
     return kept
 
 
-def _describe_run(
-    builder: TableBuilder, analyses: tuple[str, ...], *, min_score: float, top: int, embedding_dim: int | None
-) -> ArchiveRun:
+def _describe_run(builder: TableBuilder, analyses: tuple[str, ...], *, embedding_dim: int | None) -> ArchiveRun:
     info, options = builder.bundle.info, builder.options
     unused = {*_READ_OPTIONS, "min_score", "top"}
     parameters: dict[str, Any] = {name: value for name, value in asdict(options).items() if name not in unused}
@@ -202,8 +190,8 @@ def _describe_run(
         sample_rate_hz=info.sample_rate_hz,
         window_s=info.window_s,
         overlap_s=options.overlap_s,
-        min_score=float(min_score),
-        top=top,
+        min_score=options.min_score,
+        top=options.top,
         embedding_dim=embedding_dim,
         analyses=analyses,
         thresholds=info.thresholds,

@@ -28,6 +28,10 @@ DEFAULT_RANGE_THRESHOLD = 0.03
 SpeechUse = Literal["flag", "blank", "drop"]
 """Mark what has a human voice; also silence the voice in clips, pictures and pages; also drop what it is in."""
 
+KEPT_MIN_SCORE = 0.05
+KEPT_TOP = 10
+"""Default floor of an archive: no detections below this score, and none behind the ten best of a window."""
+
 Keep = Literal["embeddings"]
 """A kind of rows that an archive keeps besides detections."""
 
