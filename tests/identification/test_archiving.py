@@ -125,6 +125,8 @@ def test_options_that_have_no_effect_are_refused(sounds: Path, band_bundle: Bund
             keep(sounds, tmp_path / "archive", band_bundle, **changes)
     with pytest.raises(InputError, match="keep: expected any of embeddings, got 'sound'"):
         keep(sounds, tmp_path / "archive", band_bundle, keep=["sound"])
+    with pytest.raises(InputError, match="No recordings found"):
+        keep(tmp_path / "none", tmp_path / "archive", band_bundle)
     assert not (tmp_path / "archive").exists()
 
 

@@ -14,6 +14,7 @@ from typing import Any, Unpack, get_args
 import numpy as np
 
 from dawnchorus.archive.archive import Archive, create_archive
+from dawnchorus.archive.location import ArchiveLocation
 from dawnchorus.archive.manifest import (
     ListedFile,
     Manifest,
@@ -132,10 +133,12 @@ def archive_recordings(
     range_filter = open_range_filter(model, options, metadata)
     builder = TableBuilder(model.bundle, plan.windows, options, range_filter, metadata or {})
     run = _describe_run(builder, analyses, embedding_dim=model.embedding_dim if keeps_embeddings else None)
+    given = [recordings] if isinstance(recordings, str | os.PathLike) else list(recordings)
+    # A path with a spelling mistake should leave no archive behind.
+    files = None if ArchiveLocation.parse(archive).exists else _list_files(given)
     opened = create_archive(archive)
     opened.add_run(run, model.labels)
-    given = [recordings] if isinstance(recordings, str | os.PathLike) else list(recordings)
-    manifests = _pin(opened, run.id, given, unit_size or UnitSize(), resume=resume)
+    manifests = _pin(opened, run.id, given, files, size=unit_size or UnitSize(), resume=resume)
     with Worker(opened.location, run.id, str(shard)) as worker:
         shard_run = ShardRun(builder, plan, UnitWriter(opened, worker))
         loaded = load_sessions(model, options)
@@ -207,16 +210,21 @@ def _digest(value: Any) -> str:
 
 
 def _pin(
-    archive: Archive, run: str, given: Sequence[str | os.PathLike[str]], size: UnitSize, *, resume: bool
+    archive: Archive,
+    run: str,
+    given: Sequence[str | os.PathLike[str]],
+    files: list[ListedFile] | None,
+    *,
+    size: UnitSize,
+    resume: bool,
 ) -> list[Manifest]:
-    """Return the manifests of the given paths; list the recordings if there are none, or again to resume.
+    """Return the manifests of the given paths; pin the files that they name if there are none, or again to resume.
 
     Raises:
         InputError: there are no recordings.
     """
     source = _digest(sorted(os.path.abspath(path) for path in map(os.fsdecode, given)))
     table = archive.table(MANIFEST)
-    files: list[ListedFile] | None = None
     while True:
         known = list_manifests(table)
         own = [manifest for manifest in known if (manifest.run, manifest.source) == (run, source)]
