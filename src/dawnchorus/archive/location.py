@@ -63,7 +63,7 @@ class ArchiveLocation:
     def filesystem(self, table: str) -> pa_fs.FileSystem:
         """Return the file system in which the paths of a table's files are valid.
 
-        It is Arrow's own: one that calls Python from Arrow's threads can end the process while the interpreter exits.
+        It is Arrow's own, so that Arrow's threads never call Python, which may be about to exit.
         """
         return pa_fs.SubTreeFileSystem(self.table_uri(table), pa_fs.LocalFileSystem())
 

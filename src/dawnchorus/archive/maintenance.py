@@ -15,9 +15,9 @@ from dawnchorus.archive.manifest import list_manifests, unit_sizes
 from dawnchorus.archive.schemas import (
     ANALYSIS_PREFIX,
     DETECTIONS,
-    EMBEDDINGS,
     MANIFEST,
     RECORDINGS,
+    RESULTS,
     SCHEMAS,
 )
 from dawnchorus.archive.selection import DONE, FAILED, committed_attempts
@@ -296,4 +296,4 @@ def _unit_of(attempt: str) -> str:
 
 def _result_tables(archive: Archive) -> list[str]:
     tables = archive.location.list_tables()
-    return [name for name in tables if name in (DETECTIONS, EMBEDDINGS) or name.startswith(ANALYSIS_PREFIX)]
+    return [name for name in tables if name in RESULTS or name.startswith(ANALYSIS_PREFIX)]

@@ -127,7 +127,7 @@ PARTITIONS: dict[str, tuple[str, ...]] = {RUNS: (), CLASSES: (), MANIFEST: ("run
 """Columns by which a table is divided into folders, where that is not the month."""
 
 RESULTS = (DETECTIONS, EMBEDDINGS)
-"""Tables that hold rows of units, besides those of analyses; that of recordings tells which of the rows count."""
+"""Tables of results, besides those of analyses; that of recordings tells which of their rows count."""
 
 
 def partition_columns(table: str) -> tuple[str, ...]:
