@@ -27,6 +27,7 @@ from dawnchorus.errors import (
     NotFoundError,
     OutputError,
     OverloadedError,
+    PlugInError,
     UnknownClassError,
     UploadTooLargeError,
     UploadTooSlowError,
@@ -103,7 +104,9 @@ async def handle_known_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, DawnChorusError)  # noqa: S101 - it is installed for no other
     status = http_status(error)
     headers = {"Retry-After": f"{error.retry_after_s:.0f}"} if isinstance(error, OverloadedError) else {}
-    if status is HTTPStatus.INTERNAL_SERVER_ERROR:
+    if isinstance(error, PlugInError):
+        LOG.error("plug-in", exc_info=error)
+    elif status is HTTPStatus.INTERNAL_SERVER_ERROR:
         return await unknown(request, error)
     detail = error_message(request, error)
     if _is_page(request):

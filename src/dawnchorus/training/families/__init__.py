@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from dawnchorus.plug_ins import PlugIn
 from dawnchorus.registry import Registry
 from dawnchorus.training.families.acoustic_mlp import ACOUSTIC_MLP
 from dawnchorus.training.families.base import Context, Family, FamilyConfig, Network
@@ -14,9 +17,21 @@ from dawnchorus.training.families.wav2vec2 import WAV2VEC2
 
 __all__ = ["FAMILIES", "Context", "Family", "FamilyConfig", "Network"]
 
+def guard_family(entry: Family[Any], plug_in: PlugIn) -> Family[Any]:
+    """Return another package's family, with guards around its functions, but not in its networks; see `PlugIn.guard`."""
+    return replace(
+        entry,
+        build=partial(plug_in.call, entry.build),
+        complete=partial(plug_in.call, entry.complete),
+        base_bundle=partial(plug_in.call, entry.base_bundle),
+        pretrained=partial(plug_in.call, entry.pretrained),
+    )
+
+
 FAMILIES: Registry[Family[Any]] = Registry(
     Family,
     (ACOUSTIC_MLP, EMBEDDING_HEAD, WAV2VEC2, EFFICIENTNET, MEL_CNN),
     noun="model",
     group="dawnchorus.families",
+    guard=guard_family,
 )
