@@ -127,7 +127,7 @@ def command(
     """
     _refuse_unused(is_submission=submission is not None, has_thresholds=thresholds is not None)
     from dawnchorus.evaluation.evaluation import compare, evaluate
-    from dawnchorus.evaluation.scoring import score_data_set
+    from dawnchorus.evaluation.scoring import group_by_windows, score_together
     from dawnchorus.evaluation.submission import write_submission
     from dawnchorus.workflows import choose_secondary
 
@@ -153,12 +153,14 @@ def command(
     bundles = [_open(name, store) for name in models]
     _refuse_doubled(models, bundles)
     secondary = secondary or choose_secondary(bundles[0])
-    results: list[tuple[Evaluation, Scores]] = []
-    for name, bundle in zip(models, bundles, strict=True):
-        duration_s = sum(row.duration_s or 0 for row in rows)
+    duration_s = sum(row.duration_s or 0 for row in rows)
+    options = {"data_set": str(data_set.resolve()), "part": split, "overlap_s": overlap_s, "tta_shifts": tta_shifts}
+    names = {bundle.folder: name for name, bundle in zip(models, bundles, strict=True)}
+    result_by_folder: dict[Path, tuple[Evaluation, Scores]] = {}
+    for group in group_by_windows(bundles):
         with show_progress(screen, duration_s=duration_s) as report:
-            scores = score_data_set(
-                bundle,
+            measured = score_together(
+                group,
                 table,
                 rows,
                 store=store,
@@ -168,9 +170,11 @@ def command(
                 secondary=secondary,
                 report=report,
             )
-        results.append((evaluate(bundle, scores, pool=pool), scores))
-        options = {"data_set": str(data_set.resolve()), "part": split, "overlap_s": overlap_s, "tta_shifts": tta_shifts}
-        _save_result(name, results[-1][0], options)
+        for bundle, scores in zip(group, measured, strict=True):
+            evaluation = evaluate(bundle, scores, pool=pool)
+            result_by_folder[bundle.folder] = evaluation, scores
+            _save_result(names[bundle.folder], evaluation, options)
+    results = [result_by_folder[bundle.folder] for bundle in bundles]
     differences = [compare(results[0][1], other, pool=pool) for _, other in results[1:]]
     fields: dict[str, Any] = {
         "data_set": str(data_set),
