@@ -42,8 +42,10 @@ def test_plug_ins_are_listed_with_their_packages_and_what_is_wrong(
     install(tmp_path, "bad-birds", "0.3", {"dawnchorus.formats": {"absent": "no_such_module:X"}})
     for folder in (tmp_path, installed_examples):
         monkeypatch.syspath_prepend(folder)
-    entries, options = tuple(registry.FORMATS.values()), {"noun": "format", "group": "dawnchorus.formats"}
-    monkeypatch.setattr(registry, "FORMATS", Registry(registry.TableFormat, entries, **options))
+    formats = Registry(
+        registry.TableFormat, tuple(registry.FORMATS.values()), noun="format", group="dawnchorus.formats"
+    )
+    monkeypatch.setattr(registry, "FORMATS", formats)
     lines = command("doctor", "--check-dir", tmp_path).stdout.decode().splitlines()
     (good,) = (line for line in lines if "dawnchorus-ctm" in line)
     assert good.split() == ["ok", "format", "ctm", "of", "the", "package", "dawnchorus-ctm", "1.0", "(dawnchorus_ctm:CTM)"]

@@ -85,7 +85,7 @@ def test_a_format_that_fails_costs_its_own_tables(level_bundle: Bundle, sounds: 
     assert sorted(path.name for path in out.glob("*.wav.*")) == ["A.wav.csv", "B.wav.csv"]
     again = identify(sounds, model=level_bundle.folder, out=out, formats=["csv"])
     assert (again.counts.n_resumed, again.counts.n_done, again.written.paths) == (2, 0, ())
-    assert (out / "A.wav.csv").read_text().count("\n") == 3
+    assert (out / "A.wav.csv").read_text().count("\n") == 5
 
 
 @pytest.mark.usefixtures("bad_birds")
@@ -130,7 +130,7 @@ def test_analyses_that_fail_are_named_and_cost_their_own_tables(
     out, names = tmp_path / "out.csv", ("failing-at-end", "failing-summary", "health")
     with pytest.raises(PlugInError, match=rf"'failing-summary' {PACKAGE}.*Cause: LookupError: no recorder of A.wav"):
         identify(sounds, model=level_bundle.folder, out=out, analyses=names)
-    assert out.read_text().count("\n") == 5
+    assert out.read_text().count("\n") == 9
     assert (tmp_path / "out.health.csv").is_file()
     made = identify(sounds, model=level_bundle.folder, analyses=("failing-at-end",))
     assert [warning.reason for warning in made.warnings] == [
@@ -182,8 +182,8 @@ def test_broken_packages_stop_no_command(
     assert "any of health, indices, crossings" in text
     assert "[onnxruntime|litert|onnx-reference]" in text
     assert "xeno-canto, voices, audiofolder, annotations" in text
-    assert (tmp_path / "all.ctm").read_text().count("\n") == 4
-    assert (tmp_path / "all.csv").read_text().count("\n") == 5
+    assert (tmp_path / "all.ctm").read_text().count("\n") == 8
+    assert (tmp_path / "all.csv").read_text().count("\n") == 9
     for noun in ("format", "source", "analysis", "engine"):
         assert f"5 {noun} 'absent' {PACKAGE} (no_such_module:X) cannot be used. Update or uninstall" in text
     assert "Cause: ModuleNotFoundError: No module named 'no_such_module'" in text
