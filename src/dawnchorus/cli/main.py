@@ -146,7 +146,7 @@ def _exit_at_once(_number: int, _frame: FrameType | None) -> None:
 
 def _explain(error: Exception) -> str:
     if isinstance(error, PlugInError):
-        return f"{error} {DEBUG} shows where it failed."
+        return f"{error} ({DEBUG} shows where.)"
     if isinstance(error, DawnChorusError):
         return str(error)
     if isinstance(error, OSError):
