@@ -90,8 +90,8 @@ def test_a_plug_in_that_cannot_be_used_is_named_and_touches_no_other(package: Pa
         with pytest.raises(PlugInError) as error:
             registry.lookup("More")
         assert str(error.value) == (
-            f"color 'more' of the package more-colors 1 ({target}) cannot be used. Update or uninstall that package, or "
-            f"tell its authors. Cause: {cause}"
+            f"color 'more' of the package more-colors 1 ({target}) cannot be used. Update or uninstall that package, "
+            f"or tell its authors. Cause: {cause}"
         )
         assert error.value.__cause__ is not None
     with pytest.raises(InputError, match="expected one of red, green, got 'most'"):
@@ -106,8 +106,8 @@ def test_of_two_with_one_name_the_first_is_used_and_the_other_is_logged_once(
     for name in ("blue", "red", "red"):
         assert registry.lookup(name) in (RED, BLUE)
     assert [record.getMessage() for record in caplog.records] == [
-        "color 'red' of the package more-colors 1 (more_colors:RED) cannot be used. Update or uninstall that package, or "
-        "tell its authors. Cause: color 'red': there is one of this name already. Rename one."
+        "color 'red' of the package more-colors 1 (more_colors:RED) cannot be used. Update or uninstall that package, "
+        "or tell its authors. Cause: color 'red': there is one of this name already. Rename one."
     ]
 
 

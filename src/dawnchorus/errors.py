@@ -169,8 +169,8 @@ class MissingExtraError(DawnChorusError):
 class PlugInError(DawnChorusError):
     """A plug-in of another package cannot be loaded, or failed.
 
-    `plug_in` names it with its package, `problem` is what happened, and `detail` is the text of its own exception, which
-    is the cause; only `str()` has it, since it may name folders.
+    `plug_in` names it with its package, `problem` is what happened, and `detail` is the text of its own exception, the
+    cause; only `str()` has it, since it may name folders.
     """
 
     exit_code = 5

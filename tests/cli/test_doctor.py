@@ -40,19 +40,38 @@ def test_plug_ins_are_listed_with_their_packages_and_what_is_wrong(
     command: Command, installed_examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(tmp_path, "bad-birds", "0.3", {"dawnchorus.formats": {"absent": "no_such_module:X"}})
+    entries = tuple(registry.FORMATS.values())  # without these
     for folder in (tmp_path, installed_examples):
         monkeypatch.syspath_prepend(folder)
-    formats = Registry(
-        registry.TableFormat, tuple(registry.FORMATS.values()), noun="format", group="dawnchorus.formats"
-    )
+    formats = Registry(registry.TableFormat, entries, noun="format", group="dawnchorus.formats")
     monkeypatch.setattr(registry, "FORMATS", formats)
     lines = command("doctor", "--check-dir", tmp_path).stdout.decode().splitlines()
     (good,) = (line for line in lines if "dawnchorus-ctm" in line)
-    assert good.split() == ["ok", "format", "ctm", "of", "the", "package", "dawnchorus-ctm", "1.0", "(dawnchorus_ctm:CTM)"]
+    assert good.split() == [
+        "ok",
+        "format",
+        "ctm",
+        "of",
+        "the",
+        "package",
+        "dawnchorus-ctm",
+        "1.0",
+        "(dawnchorus_ctm:CTM)",
+    ]
     (number,) = (k for k, line in enumerate(lines) if "bad-birds" in line)
     assert lines[number].startswith("-- format absent")
     assert lines[number].endswith(
-        "format 'absent' of the package bad-birds 0.3 (no_such_module:X) cannot be used: ModuleNotFoundError: No module "
-        "named 'no_such_module'"
+        "format 'absent' of the package bad-birds 0.3 (no_such_module:X) cannot be used: ModuleNotFoundError: No "
+        "module named 'no_such_module'"
     )
-    assert lines[number + 1].split() == "Update or uninstall that package, or tell its authors.".split()
+    assert lines[number + 1].split() == [
+        "Update",
+        "or",
+        "uninstall",
+        "that",
+        "package,",
+        "or",
+        "tell",
+        "its",
+        "authors.",
+    ]

@@ -106,9 +106,7 @@ def test_a_run_of_an_earlier_version_is_resumed(
     out, journal = tmp_path / "out.csv", tmp_path / ".out.csv.journal"
     analyses = ["health"] if ANALYSES in version.schema else []
     with pytest.raises(KeyboardInterrupt):
-        identify(
-            sounds, model=level_bundle.folder, out=out, tta_shifts=2, analyses=analyses, workers=1, report=stop
-        )
+        identify(sounds, model=level_bundle.folder, out=out, tta_shifts=2, analyses=analyses, workers=1, report=stop)
     rewrite(journal, version)
     run = identify(sounds, model=level_bundle.folder, out=out, tta_shifts=2, analyses=analyses)
     assert (run.counts.n_resumed, run.counts.n_done) == (2, 1)

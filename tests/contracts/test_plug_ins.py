@@ -55,11 +55,12 @@ def bad_birds(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     """A package whose plug-ins fail, installed."""
     folder = tmp_path_factory.mktemp("bad-birds")
     install(folder, "bad-birds", "0.3", ENTRY_POINTS)
+    entries = {name: tuple(getattr(modules[0], name).values()) for name, modules in USERS.items()}  # without these
     monkeypatch.syspath_prepend(folder)
     for name, modules in USERS.items():
         own = getattr(modules[0], name)
-        entries, options = tuple(own.values()), {"noun": own.noun, "group": own.group, "guard": own._guard}
-        renewed = Registry(type(entries[0]), entries, **options)
+        options = {"noun": own.noun, "group": own.group, "guard": own._guard}
+        renewed = Registry(own._kind, entries[name], **options)
         for module in modules:
             monkeypatch.setattr(module, name, renewed)
 
@@ -106,9 +107,8 @@ def test_a_source_that_fails_stops_no_import_of_others(tmp_path: Path) -> None:
     with logged() as sentences:
         table = import_recordings(folder, tmp_path, n_workers=1)
     assert [row.scientific_name for row in table.rows] == ["Parus major"]
-    named = [line for line in sentences if "bad-birds" in line]
-    assert len(named) == 1
-    assert named[0].startswith(f"warning: source 'failing' {PACKAGE} ({MODULE}:SOURCE) failed.")
+    (named,) = (line for line in sentences if "bad-birds" in line)
+    assert named.startswith(f"warning: source 'failing' {PACKAGE} ({MODULE}:SOURCE) failed.")
     description = tmp_path / "set.failing"
     description.touch()
     with pytest.raises(PlugInError, match=rf"source 'failing' {PACKAGE}.*expected a RecordingRow .* got dict"):
@@ -160,7 +160,8 @@ for name in ("absent", "ending", "number"):
     run("identify", sounds, "--format", name)
 run("data", "import", sounds, out, "--layout", "absent")
 run("identify", sounds, "--analyses", "absent")
-run("models", "wrap", "x.onnx", out, *"--labels l --sample-rate 1 --window 1 --activation sigmoid --engine absent".split())
+options = "--labels l --sample-rate 1 --window 1 --activation sigmoid --engine absent"
+run("models", "wrap", "x.onnx", out, *options.split())
 """
 
 

@@ -17,8 +17,8 @@ from dawnchorus.audio.write import write_recording
 from dawnchorus.data import importing, layout_detection
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.layout_detection import detect_layout
-from dawnchorus.data.layouts.base import Source
 from dawnchorus.data.layouts import registry as layouts_registry
+from dawnchorus.data.layouts.base import Source
 from dawnchorus.data.layouts.registry import SOURCES
 from dawnchorus.data.layouts.search_results import XENO_CANTO
 from dawnchorus.data.layouts.voices import VOICES

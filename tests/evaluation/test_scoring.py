@@ -52,7 +52,11 @@ def contents(scores: Scores) -> dict[str, Any]:
 
 
 def test_models_share_one_decoding_and_have_the_same_scores(
-    table: RecordingsTable, level_bundle: Bundle, band_bundle: Bundle, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+    table: RecordingsTable,
+    level_bundle: Bundle,
+    band_bundle: Bundle,
+    store: ModelStore,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bundles = [level_bundle, band_bundle]
     assert group_by_windows(bundles) == [bundles]
@@ -104,7 +108,11 @@ class NanSession:
 
 
 def test_scores_that_are_not_finite_name_the_model_that_has_them(
-    table: RecordingsTable, level_bundle: Bundle, band_bundle: Bundle, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+    table: RecordingsTable,
+    level_bundle: Bundle,
+    band_bundle: Bundle,
+    store: ModelStore,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     open_session = sessions.open_session
 

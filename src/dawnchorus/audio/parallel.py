@@ -40,8 +40,6 @@ def map_recordings(
                 future.cancel()
 
 
-def _run(
-    decoders: DecoderPool, work: Callable[[DecoderProcess, Recording], Result], recording: Recording
-) -> Result:
+def _run(decoders: DecoderPool, work: Callable[[DecoderProcess, Recording], Result], recording: Recording) -> Result:
     with decoders.decoder() as decoder:
         return work(decoder, recording)

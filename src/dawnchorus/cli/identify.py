@@ -118,8 +118,8 @@ def command(
 
     Without --out the table goes to standard output. A run that was interrupted is continued by the same command.
 
-    Exit codes: 0 all done, 2 wrong request, 3 some files failed, 4 cannot write, 5 missing or broken model or package, 6 output
-    in use, 130 stopped.
+    Exit codes: 0 all done, 2 wrong request, 3 some files failed, 4 cannot write, 5 missing or broken model or
+    package, 6 output in use, 130 stopped.
     """
     if out is not None and str(out) == "-":
         out = None

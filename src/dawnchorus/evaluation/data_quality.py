@@ -61,9 +61,7 @@ def _iter_overlaps(trained: Sequence[RecordingRow], rows: Sequence[RecordingRow]
         elif similar is not None and row.duplicate_of != similar.duplicate_of:
             yield TrainingOverlap(row.recording_id, similar.recording_id, "nearly the same sound")
         elif similar is not None and row.duplicate_of is not None:
-            yield TrainingOverlap(
-                row.recording_id, similar.recording_id, "nearly the same sound as a third recording"
-            )
+            yield TrainingOverlap(row.recording_id, similar.recording_id, "nearly the same sound as a third recording")
         elif row.recording_id in relatives:
             yield relatives[row.recording_id]
 

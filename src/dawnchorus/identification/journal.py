@@ -258,7 +258,9 @@ class Journal:
 
     def read_summary(self, path: Path) -> RecordingSummary | None:
         """Read a recording's summary without its hits, which is fast."""
-        row = self._read_row("SELECT duration_s, summary FROM recordings WHERE path = ? AND status = 'done'", _key(path))
+        row = self._read_row(
+            "SELECT duration_s, summary FROM recordings WHERE path = ? AND status = 'done'", _key(path)
+        )
         return None if row is None else decode_summary(path, *row)
 
     def close(self) -> None:

@@ -76,7 +76,9 @@ def _encode_channels(channels: Sequence[ScoredChannel]) -> dict[str, Any]:
     if len(channels) == 1 and channels[0].channel is None:
         return _encode_kept(channels[0].kept)
     return {
-        "channels": [{"channel": each.channel, "n_hits": len(each.hits), **_encode_kept(each.kept)} for each in channels]
+        "channels": [
+            {"channel": each.channel, "n_hits": len(each.hits), **_encode_kept(each.kept)} for each in channels
+        ]
     }
 
 

@@ -163,7 +163,9 @@ def write_outputs(run: Run, location: OutputLocation) -> WrittenOutputs:
             failures.append(error)
     if failures:  # the run stays unfinished, so that the same command writes what is missing
         first = failures[0]
-        problem = f"{first.problem}; all other tables are written, and no results were lost: the same command tries again"
+        problem = (
+            f"{first.problem}; all other tables are written, and no results were lost: the same command tries again"
+        )
         raise PlugInError(first.plug_in, problem, detail=first.detail) from first.__cause__
     with atomic_file(files.parameters) as stream:
         text = json.dumps(asdict(run.provenance), indent=2, ensure_ascii=False)

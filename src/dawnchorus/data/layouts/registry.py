@@ -44,9 +44,7 @@ def _read_guarded(
             yield row
 
 
-SOURCES = Registry(
-    Source, (XENO_CANTO, VOICES), noun="source", group="dawnchorus.sources", guard=guard_source
-)
+SOURCES = Registry(Source, (XENO_CANTO, VOICES), noun="source", group="dawnchorus.sources", guard=guard_source)
 
 
 def find_descriptions(path: Path) -> Iterator[tuple[Source, Path]]:

@@ -38,6 +38,4 @@ def _summarize_guarded(
         return tables
 
 
-ANALYSES = Registry(
-    Analysis, (HEALTH, INDICES), noun="analysis", group="dawnchorus.analyses", guard=guard_analysis
-)
+ANALYSES = Registry(Analysis, (HEALTH, INDICES), noun="analysis", group="dawnchorus.analyses", guard=guard_analysis)

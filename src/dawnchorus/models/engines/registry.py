@@ -16,6 +16,7 @@ from dawnchorus.models.graphs.onnx_files import check_self_contained
 from dawnchorus.plug_ins import PlugIn
 from dawnchorus.registry import Registry
 
+
 class GuardedGraph:
     """Graph in another package's engine, whose failures name the package; implements `LoadedGraph`."""
 
@@ -46,7 +47,9 @@ class GuardedGraph:
 
 def guard_engine(entry: Engine, plug_in: PlugIn) -> Engine:
     """Return another package's engine, with guards around its functions; see `PlugIn.guard`."""
-    return replace(entry, open=partial(_open_guarded, plug_in, entry.open), suffixes=tuple(map(str.lower, entry.suffixes)))
+    return replace(
+        entry, open=partial(_open_guarded, plug_in, entry.open), suffixes=tuple(map(str.lower, entry.suffixes))
+    )
 
 
 def _open_guarded(plug_in: PlugIn, open_graph: OpenGraph, path: Path, *, n_threads: int) -> GuardedGraph:

@@ -17,8 +17,9 @@ from dawnchorus.training.families.wav2vec2 import WAV2VEC2
 
 __all__ = ["FAMILIES", "Context", "Family", "FamilyConfig", "Network"]
 
+
 def guard_family(entry: Family[Any], plug_in: PlugIn) -> Family[Any]:
-    """Return another package's family, with guards around its functions, but not in its networks; see `PlugIn.guard`."""
+    """Return another package's family, with guards around its functions, not its networks; see `PlugIn.guard`."""
     return replace(
         entry,
         build=partial(plug_in.call, entry.build),
