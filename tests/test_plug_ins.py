@@ -24,7 +24,7 @@ PLUG_IN = PlugIn("format", "ctm", "ctm-tables 2.1", "ctm_tables:CTM")
 )
 def test_a_failure_names_the_plug_in_and_keeps_its_cause(error: BaseException, cause: str) -> None:
     with pytest.raises(PlugInError) as raised:
-        PLUG_IN.call(fail, error)
+        PLUG_IN.guard()(fail)(error)
     assert raised.value.__cause__ is error
     assert raised.value.reason == (
         "format 'ctm' of the package ctm-tables 2.1 (ctm_tables:CTM) failed. Update or uninstall that package, or tell "
@@ -38,12 +38,12 @@ def test_a_failure_names_the_plug_in_and_keeps_its_cause(error: BaseException, c
 )
 def test_errors_that_say_what_they_are_pass(error: BaseException) -> None:
     with pytest.raises(type(error)) as raised:
-        PLUG_IN.call(fail, error)
+        PLUG_IN.guard()(fail)(error)
     assert raised.value is error
 
 
 def test_what_works_is_returned() -> None:
-    assert PLUG_IN.call(max, 1, 2) == 2
+    assert PLUG_IN.guard()(max)(1, 2) == 2
 
 
 def fail(error: BaseException) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
 
 from dawnchorus.errors import DawnChorusError, PlugInError
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 PLUG_IN_FAILURES = (Exception, SystemExit)
 """Failures of another package's code: all but an interrupt from the keyboard."""
@@ -37,7 +33,7 @@ class PlugIn:
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """Name the plug-in in errors of its code.
+        """Name the plug-in in errors of its code, in a `with` block or, as `guard()(function)`, of a function.
 
         Errors of Dawn Chorus pass, and those of the system, such as a full disk: they say what they are.
 
@@ -50,11 +46,6 @@ class PlugIn:
             if isinstance(error, DawnChorusError) or (isinstance(error, OSError) and error.errno is not None):
                 raise
             raise PlugInError(str(self), "failed", detail=describe_failure(error)) from error
-
-    def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call a function of the plug-in; see `guard`."""
-        with self.guard():
-            return function(*args, **kwargs)
 
 
 def describe_failure(error: BaseException) -> str:

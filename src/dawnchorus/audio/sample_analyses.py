@@ -40,7 +40,8 @@ class GuardedAnalysis:
 
     def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
         """Add samples; see `SampleAnalysis`."""
-        self._plug_in.call(self._state.on_samples, block, sample_rate_hz)
+        with self._plug_in.guard():
+            self._state.on_samples(block, sample_rate_hz)
 
     def finish(self) -> Table:
         """Return the table of the recording.

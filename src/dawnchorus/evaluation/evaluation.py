@@ -327,7 +327,7 @@ def _with_unknown(
     present = np.array([[name in each for name in names] for each in scores.unknown_species], bool)
     all_truth = np.concatenate([truth, present], axis=1)
     values = np.concatenate([by_recording, np.zeros(present.shape)], axis=1)
-    with_all = {
+    with_all: dict[str, Metric] = {
         "accuracy": RowShare(partial(_hits_with_unknown, n_known, 1)),
         "top_5": RowShare(partial(_hits_with_unknown, n_known, 5)),
         "cmap": partial(_mean_with_unknown, n_known, METRICS["cmap"]),

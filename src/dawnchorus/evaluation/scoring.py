@@ -217,7 +217,7 @@ def score_together(
 
 @dataclass(frozen=True)
 class _Task:
-    """What is looked for with one bundle: classes, in recordings."""
+    """Recordings and classes that one bundle is asked for."""
 
     bundle: Bundle
     by_path: Mapping[Path, RecordingRow]

@@ -71,7 +71,7 @@ def guard_format(entry: TableFormat, plug_in: PlugIn) -> TableFormat:
     if not entry.suffix.startswith("."):
         raise InputError(f"expected a suffix with its dot, got {entry.suffix!r}.")
     read = None if entry.read is None else partial(_read_guarded, plug_in, entry.read)
-    return replace(entry, write=partial(plug_in.call, entry.write), read=read)
+    return replace(entry, write=plug_in.guard()(entry.write), read=read)
 
 
 def _read_guarded(plug_in: PlugIn, read: Read, path: Path) -> Iterator[tuple[str | None, Detection]]:

@@ -21,7 +21,8 @@ def guard_analysis(entry: Analysis, plug_in: PlugIn) -> Analysis:
 
 
 def _create_guarded(plug_in: PlugIn, create: Callable[[], SampleAnalysis]) -> GuardedAnalysis:
-    return GuardedAnalysis(plug_in, plug_in.call(create))
+    with plug_in.guard():
+        return GuardedAnalysis(plug_in, create())
 
 
 def _summarize_guarded(

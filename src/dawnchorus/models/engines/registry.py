@@ -42,7 +42,8 @@ class GuardedGraph:
             ModelError: the engine says that it cannot.
             PlugInError: the engine failed.
         """
-        return self._plug_in.call(self._graph.run, inputs, outputs)
+        with self._plug_in.guard():
+            return self._graph.run(inputs, outputs)
 
 
 def guard_engine(entry: Engine, plug_in: PlugIn) -> Engine:
@@ -53,7 +54,8 @@ def guard_engine(entry: Engine, plug_in: PlugIn) -> Engine:
 
 
 def _open_guarded(plug_in: PlugIn, open_graph: OpenGraph, path: Path, *, n_threads: int) -> GuardedGraph:
-    return GuardedGraph(plug_in, plug_in.call(open_graph, path, n_threads=n_threads))
+    with plug_in.guard():
+        return GuardedGraph(plug_in, open_graph(path, n_threads=n_threads))
 
 
 ENGINES = Registry(Engine, (ONNXRUNTIME, LITERT), noun="engine", group="dawnchorus.engines", guard=guard_engine)

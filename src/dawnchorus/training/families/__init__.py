@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from dawnchorus.plug_ins import PlugIn
@@ -22,10 +21,10 @@ def guard_family(entry: Family[Any], plug_in: PlugIn) -> Family[Any]:
     """Return another package's family, with guards around its functions, not its networks; see `PlugIn.guard`."""
     return replace(
         entry,
-        build=partial(plug_in.call, entry.build),
-        complete=partial(plug_in.call, entry.complete),
-        base_bundle=partial(plug_in.call, entry.base_bundle),
-        pretrained=partial(plug_in.call, entry.pretrained),
+        build=plug_in.guard()(entry.build),
+        complete=plug_in.guard()(entry.complete),
+        base_bundle=plug_in.guard()(entry.base_bundle),
+        pretrained=plug_in.guard()(entry.pretrained),
     )
 
 
