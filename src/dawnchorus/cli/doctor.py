@@ -30,6 +30,7 @@ EXTRAS = {
     "train": ("torch", "lightning", "timm", "transformers", "hydra", "optuna"),
     "serve": ("fastapi", "uvicorn", "sqlalchemy", "alembic", "fsspec"),
     "postgresql": ("psycopg",),
+    "archive": ("deltalake",),
     "litert": ("ai_edge_litert",),
 }
 MIN_FREE_BYTES = 2e9

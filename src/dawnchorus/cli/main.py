@@ -27,6 +27,7 @@ from dawnchorus.version import __version__
 VERBS = {
     "demo": "Synthesize a dawn chorus, identify it, and compare with the truth.",
     "identify": "Detect birds in recordings, and write a table of detections.",
+    "archive": "Query, check and compact an archive of results.",
     "spectrogram": "Draw a recording's spectrogram with its detections.",
     "models": "List, make, check and wrap models.",
     "fetch": "Download recordings from archives.",
