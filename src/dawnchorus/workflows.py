@@ -21,8 +21,8 @@ from dawnchorus.data.layout_detection import parse_layout
 from dawnchorus.data.model_check import call_times
 from dawnchorus.data.prepare import PrepareSummary
 from dawnchorus.data.recipes import Recipe
-from dawnchorus.data.recordings import SPLITS, RecordingsTable, read_table, select_split, write_table
-from dawnchorus.data.split import split_table
+from dawnchorus.data.recordings import RecordingsTable, read_table, select_split, write_table
+from dawnchorus.data.split import DEFAULT_RATIOS, split_table
 from dawnchorus.errors import InputError, MissingExtraError
 from dawnchorus.evaluation.evaluation import Evaluation
 from dawnchorus.evaluation.evaluation import evaluate as evaluate_scores
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from dawnchorus.training.runs import TrainingRun
 
 StrPath = str | os.PathLike[str]
-
-DEFAULT_RATIOS: dict[str, float] = dict(zip(SPLITS, (0.7, 0.15, 0.15), strict=True))
 
 
 def import_recordings(
@@ -102,11 +100,11 @@ def split(data_set: StrPath, *, ratios: Mapping[str, float] = DEFAULT_RATIOS, se
 
     Args:
         data_set: folder of the data set.
-        ratios: shares by the name of the split.
+        ratios: shares of train, validation and test, or of fold0, fold1, ...
         seed: seed of the random choice.
 
     Raises:
-        InputError: no data set, no usable recordings, or ratios that are not positive.
+        InputError: no data set, no usable recordings, ratios that are not positive, or names that are no splits.
     """
     table = split_table(read_table(Path(data_set)), ratios, seed=seed)
     write_table(table)

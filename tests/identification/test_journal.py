@@ -243,7 +243,7 @@ def test_journal_with_a_broken_page_is_damaged(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[5 * 4096 : 6 * 4096] = bytes(4096)
     path.write_bytes(content)
-    with pytest.raises(JournalDamagedError, match=r"--overwrite to start again; the damaged file is kept"):
+    with pytest.raises(JournalDamagedError, match=r"Start again with --overwrite \(in Python: .*; the damaged file is"):
         Journal(path)
 
 

@@ -173,7 +173,7 @@ def test_a_finished_run_is_kept_added_to_or_replaced(tmp_path: Path, level_bundl
     model = level_bundle.folder
     identify(audio_folder, model=model, out=out)
     before = out.read_bytes()
-    with pytest.raises(OutputExistsError, match="holds a finished run. Use --resume"):
+    with pytest.raises(OutputExistsError, match="holds a finished run. Add new recordings to it with --resume"):
         identify(audio_folder, model=model, out=out)
     soundfile.write(audio_folder / "b.wav", tone(), 16_000)
     run = identify(audio_folder, model=model, out=out, resume=True)

@@ -228,3 +228,15 @@ def test_scores_that_are_not_finite_are_no_result(model: Model, monkeypatch: pyt
         ModelError, match=r"^level: expected finite scores, got NaN or infinity for the window at 1 s of "
     ):
         model.predict(LEVELS, RATE_HZ)
+
+
+def test_embeddings_that_are_not_finite_are_no_result(band_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(_pool: SessionPool, windows: FloatArray, *, embeddings: bool) -> Output:
+        assert embeddings
+        return Output(windows[:, :2], np.where(windows[:, :3] > 0.4, np.float32("inf"), windows[:, :3]))
+
+    monkeypatch.setattr(SessionPool, "run", run)
+    with pytest.raises(
+        ModelError, match=r"^bands: expected finite embeddings, got NaN or infinity for the window at 1 s of samples\."
+    ):
+        load_model(band_bundle.folder).embed(LEVELS, RATE_HZ)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dawnchorus.data.combine import combine
 from dawnchorus.data.recordings import RecordingRow
+from dawnchorus.suggestions import option
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import parse_folder_label
 from dawnchorus.taxonomy.labels import Label, is_scientific, name_key
@@ -36,7 +37,7 @@ class Joined:
             yield (
                 f"files of the same bytes under contradicting labels: {n} ({listed}{more}). Each is one recording "
                 f"without a species, which is neither trained on nor evaluated. Keep the file under the right label, "
-                f"or in a folder of both (`Parus major,Turdus merula`), and import with --overwrite."
+                f"or in a folder of both (`Parus major,Turdus merula`), and import with {option('overwrite')}."
             )
 
 

@@ -17,6 +17,7 @@ from dawnchorus.data.name_lists import open_name_lists
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path, write_table
 from dawnchorus.errors import OutputExistsError
 from dawnchorus.models.store import ModelStore
+from dawnchorus.suggestions import option
 
 LOG = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ def import_data_set(
     has_table = table_path(folder).exists()
     if has_table and not (append or overwrite):
         raise OutputExistsError(
-            "it exists already. Append to it, overwrite it (--append, --overwrite), or choose another folder.",
+            f"it exists already. Append to it, overwrite it ({option('append')}, {option('overwrite')}), or choose "
+            f"another folder.",
             subject=table_path(folder),
         )
     before = read_table(folder) if append and has_table else None

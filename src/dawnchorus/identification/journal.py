@@ -24,6 +24,7 @@ from dawnchorus.identification.output_paths import printable, shared_folder
 from dawnchorus.inference.analyses.hits import HIT
 from dawnchorus.inference.preparation import Kept
 from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
+from dawnchorus.suggestions import option
 from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
 
 _SCHEMA = """
@@ -122,8 +123,8 @@ class Journal:
             ) from error
         except sqlite3.Error as error:
             raise JournalDamagedError(
-                f"{name}: the journal of this run is damaged ({error}). Use --overwrite to start again; the damaged "
-                f"file is kept under another name."
+                f"{name}: the journal of this run is damaged ({error}). Start again with "
+                f"{option('overwrite')}; the damaged file is kept under another name."
             ) from error
 
     @contextmanager

@@ -193,16 +193,17 @@ class RecordingWork:
         """Pass outputs of windows to the analyses in temporal order; early outputs are buffered.
 
         Raises:
-            ModelError: a score is not finite.
+            ModelError: a score or an embedding is not finite.
         """
         with self._lock:
             self._outputs[first_window] = output
             while (following := self._outputs.pop(self._n_scored, None)) is not None:
                 signal, windows = self._pulled.pop(self._n_scored)
                 batch = WindowBatch(self._n_scored - signal.first_window, windows, following)
-                if (number := batch.invalid_window) is not None:
+                if (invalid := batch.find_invalid()) is not None:
+                    number, kind = invalid
                     start_s = signal.recording.kept.start_s(self.plan.windows.start_s(number))
-                    raise self.model.invalid_scores(self.path, at_s=start_s)
+                    raise self.model.invalid_output(kind, self.path, at_s=start_s)
                 for analysis in signal.analyses.values():
                     analysis.on_windows(batch)
                 self._n_scored += len(windows)
