@@ -1,4 +1,4 @@
-"""Suggestions in messages: known names for unknown ones, and options."""
+"""Suggestions of known names for unknown ones."""
 
 from __future__ import annotations
 
@@ -26,9 +26,3 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """Return ` Did you mean 'x'?` for the most similar known name, or ""."""
     near = nearest(name, known)
     return f" Did you mean '{near[0]}'?" if near else ""
-
-
-def option(name: str, value: str | None = None) -> str:
-    """Return how an option is given on the command line and in Python: `--overwrite (in Python: overwrite=True)`."""
-    typed = f"--{name.replace('_', '-')}" if value is None else f"--{name.replace('_', '-')} {value}"
-    return f"{typed} (in Python: {name}={'True' if value is None else repr(value)})"

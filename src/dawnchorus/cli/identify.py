@@ -31,7 +31,8 @@ from dawnchorus.cli.present import (
 )
 from dawnchorus.cli.progress import show_progress
 from dawnchorus.errors import InputError
-from dawnchorus.formats.columns import detection_values, has_channels, round_values
+from dawnchorus.formats.columns import has_channels, round_values
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.registry import FORMATS, channel_note
 from dawnchorus.identification import Options, RecordingFailure, Run, identify
 from dawnchorus.identification.estimate import Estimate, estimate_run
@@ -296,9 +297,9 @@ class _Result:
         }
         if self.out is None:
             fields["detections"] = [
-                {"recording": table.recording, **round_values(detection_values(detection))}
+                {"recording": table.recording, **round_values(row)}
                 for table in run.tables()
-                for detection in table.detections
+                for row in DetectionColumns.from_detections(table.detections).to_dicts()
             ]
         return fields
 

@@ -17,7 +17,7 @@ from dawnchorus.data.name_lists import open_name_lists
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path, write_table
 from dawnchorus.errors import OutputExistsError
 from dawnchorus.models.store import ModelStore
-from dawnchorus.suggestions import option
+from dawnchorus.arguments import option
 
 LOG = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.layouts.voices import SOURCE as VOICES
 from dawnchorus.data.licenses import allows_derivatives
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.suggestions import option
+from dawnchorus.arguments import option
 from dawnchorus.taxonomy.labels import Label, is_scientific, label_text
 
 _MAX_NAMED = 5

@@ -14,7 +14,7 @@ from dawnchorus.data.layouts.registry import SOURCES
 from dawnchorus.errors import InputError
 from dawnchorus.formats.mark_lists import has_times
 from dawnchorus.formats.registry import MARK_SUFFIXES, marks_format, read_annotations
-from dawnchorus.suggestions import option
+from dawnchorus.arguments import option
 from dawnchorus.tables.notes import counted_rows
 from dawnchorus.taxonomy.classes import KnownClasses
 

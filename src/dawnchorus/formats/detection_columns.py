@@ -92,6 +92,10 @@ class DetectionColumns(Sequence[Detection]):
                 plain[k] = None
         return plain
 
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Return the values of each detection by column, with None for unknown ones."""
+        return [dict(zip(_BY_NAME, values, strict=True)) for values in self.rows(*_BY_NAME)]
+
     def rows(self, *names: str) -> Iterator[tuple[Any, ...]]:
         """Yield the values of some columns for each detection, with None for unknown ones."""
         return zip(*map(self.to_list, names), strict=True)

@@ -24,7 +24,7 @@ from dawnchorus.identification.output_paths import printable, shared_folder
 from dawnchorus.inference.analyses.hits import HIT
 from dawnchorus.inference.preparation import Kept
 from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
-from dawnchorus.suggestions import option
+from dawnchorus.arguments import option
 from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
 
 _SCHEMA = """

@@ -16,7 +16,7 @@ from dawnchorus.identification.journal import Journal
 from dawnchorus.identification.output import OutputLocation, as_json, is_finished, list_files_beside, list_outputs
 from dawnchorus.identification.output_paths import shared_folder, unused_path
 from dawnchorus.storage.files import cannot_write
-from dawnchorus.suggestions import option
+from dawnchorus.arguments import option
 
 MAX_NAMED = 5
 """Existing files that a refusal names besides the first."""

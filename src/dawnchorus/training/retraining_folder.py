@@ -14,7 +14,7 @@ from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path
 from dawnchorus.errors import OutputExistsError
 from dawnchorus.storage.files import atomic_file, cannot_write
-from dawnchorus.suggestions import option
+from dawnchorus.arguments import option
 from dawnchorus.taxonomy.labels import Label
 
 LOG = logging.getLogger(__name__)
