@@ -60,9 +60,9 @@ class Registry(Mapping[str, EntryT], Generic[EntryT]):
         Raises:
             InputError: there is none; the message names all, and the nearest one.
         """
-        entry = self.get(name.lower())
+        entry = self.get(str(name).lower())
         if entry is None:
-            raise InputError(f"{self.noun}: expected one of {', '.join(self)}, got {name!r}.{suggestion(name, self)}")
+            raise InputError(f"{self.noun}: expected one of {', '.join(self)}, got {name!r}.{suggestion(str(name), self)}")
         return entry
 
     def register(self, entry: EntryT) -> None:

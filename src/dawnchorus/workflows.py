@@ -161,8 +161,7 @@ def _find_recipe(name: str) -> Recipe:
     from dawnchorus.training.clip_recipes import known_recipes
 
     recipes = known_recipes()
-    if name not in recipes:
-        raise InputError(f"recipe: expected one of {', '.join(recipes)}, got {name!r}.{suggestion(name, recipes)}")
+    check_choice("recipe", name, recipes)
     return recipes[name][1]
 
 

@@ -485,3 +485,17 @@ def test_a_run_says_what_to_give_another_process_instead(levels: Path, level_bun
         pickle.dumps(run)
     instead = pickle.loads(pickle.dumps(Detections(run.tables(), run.provenance)))  # noqa: S301 - our own
     assert instead.to_arrow().equals(run.to_arrow())
+
+
+def test_a_run_keeps_its_recordings_when_the_current_folder_changes(
+    levels: Path, level_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(levels.parent)
+    locations = {Path("levels.wav"): RecordingMetadata(latitude=62, longitude=15)}
+    run = identify("levels.wav", model=level_bundle.folder, recordings=locations)
+    before = run.to_arrow()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert before.num_rows > 0
+    assert run.to_arrow().equals(before)
+    assert run.table(Path("levels.wav")) is not None

@@ -145,7 +145,7 @@ def test_other_wrong_requests_are_refused_with_a_sentence(model: Model, recordin
             identify(audio, model=model)
     with pytest.raises(InputError, match=r"expected \(samples, sample_rate_hz\), got a tuple of 3"):
         model.predict((LEVELS, RATE_HZ, 1))
-    with recording.with_suffix(".txt").open("w+") as text, pytest.raises(InputError, match="opened for bytes"):
+    with recording.with_suffix(".txt").open("w+") as text, pytest.raises(InputError, match="open for bytes"):
         text.write("no sound")
         text.seek(0)
         model.predict(text)

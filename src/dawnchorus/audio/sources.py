@@ -86,8 +86,8 @@ def _copy(source: bytes | BinaryIO, path: Path) -> None:
                 stream.write(source)
             else:
                 shutil.copyfileobj(source, stream)
-    except (TypeError, UnicodeError) as error:  # text in place of bytes
-        raise InputError(f"audio: expected a file that is opened for bytes, as by open(path, 'rb') ({error}).") from error
+    except (TypeError, ValueError) as error:  # text in place of bytes, or a closed file
+        raise InputError(f"audio: expected a file that is open for bytes, as by open(path, 'rb') ({error}).") from error
     except OSError as error:
         raise _no_space(path, error) from error
 

@@ -40,7 +40,7 @@ def parse_layout(text: str) -> Layout:
     Raises:
         InputError: it is none.
     """
-    levels = text.split("/")
+    levels = str(text).split("/")
     if text not in list_layouts() and (len(levels) < 2 or levels.count(SPECIES) != 1):
         raise InputError(
             f"layout: expected one of {', '.join(list_layouts())}, or the folders from the outer to the inner with "

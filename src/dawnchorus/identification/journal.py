@@ -20,7 +20,7 @@ import numpy as np
 from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json
 from dawnchorus.audio.sample_analyses import Table, table_from_json, table_to_json
 from dawnchorus.errors import JournalDamagedError, OutputError
-from dawnchorus.identification.output_paths import printable, shared_folder
+from dawnchorus.identification.output_paths import current_folder, printable, shared_folder
 from dawnchorus.inference.analyses.hits import HIT
 from dawnchorus.inference.preparation import Kept
 from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
@@ -72,10 +72,6 @@ _RENAMED_PARAMETERS = {"turns": "tta_shifts"}
 """Names of parameters in journals written before 2026-12, and their names today."""
 
 
-def _key(path: Path) -> bytes:
-    return os.fsencode(os.path.abspath(path))
-
-
 class Journal:
     """Journal of a run in an SQLite file, created if missing; temporary if `path` is None.
 
@@ -89,6 +85,7 @@ class Journal:
     def __init__(self, path: Path | None, *, replaced: Path | None = None) -> None:
         self.path = path
         self.replaced = replaced
+        self._folder = current_folder()
         with self._explain():
             self._db = sqlite3.connect(path or "", isolation_level=None, check_same_thread=False)
             try:
@@ -96,6 +93,10 @@ class Journal:
             except sqlite3.Error:
                 self._db.close()
                 raise
+
+    def _key(self, path: Path) -> bytes:
+        """Return the absolute path, as it was when the journal was opened."""
+        return os.fsencode(os.path.abspath(os.path.join(self._folder, path)))
 
     def _prepare(self) -> None:
         (state,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
@@ -161,7 +162,7 @@ class Journal:
         with self._explain():
             rows = self._db.execute("SELECT path, given FROM recordings ORDER BY rowid").fetchall()
         # A relative path means the same file only while the current folder is the same.
-        return [Path(os.fsdecode(given if _key(Path(os.fsdecode(given))) == path else path)) for path, given in rows]
+        return [Path(os.fsdecode(given if self._key(Path(os.fsdecode(given))) == path else path)) for path, given in rows]
 
     def start(self, parameters: dict[str, Any], *, root: str | None = None) -> None:
         """Clear the journal and start a run with `parameters`."""
@@ -175,7 +176,7 @@ class Journal:
         """Return the mark that a scored recording's file had; None for one that was not scored."""
         with self._explain():
             mark: FileMark | None = self._db.execute(
-                "SELECT size, mtime_ns FROM recordings WHERE path = ? AND status = 'done'", [_key(path)]
+                "SELECT size, mtime_ns FROM recordings WHERE path = ? AND status = 'done'", [self._key(path)]
             ).fetchone()
         return mark
 
@@ -206,7 +207,7 @@ class Journal:
         self._replace(failed.path, mark, ("failed", printable(failed.reason), None, None, None), {})
 
     def _replace(self, path: Path, mark: FileMark, values: tuple[Any, ...], tables: Mapping[str, Table]) -> None:
-        key = _key(path)
+        key = self._key(path)
         with self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO recordings"
@@ -263,7 +264,7 @@ class Journal:
         """Return the reason why a recording failed; None for others."""
         with self._explain():
             row = self._db.execute(
-                "SELECT reason FROM recordings WHERE path = ? AND status = 'failed'", [_key(path)]
+                "SELECT reason FROM recordings WHERE path = ? AND status = 'failed'", [self._key(path)]
             ).fetchone()
         return None if row is None else row[0]
 
@@ -271,7 +272,7 @@ class Journal:
         """Read the result of a recording; None if it has not been scored."""
         with self._explain():
             row = self._db.execute(
-                "SELECT duration_s, summary, hits FROM recordings WHERE path = ? AND status = 'done'", [_key(path)]
+                "SELECT duration_s, summary, hits FROM recordings WHERE path = ? AND status = 'done'", [self._key(path)]
             ).fetchone()
         if row is None:
             return None
@@ -291,7 +292,7 @@ class Journal:
         """Read the rows of an analysis of a recording; None if it has none."""
         with self._explain():
             row = self._db.execute(
-                "SELECT rows FROM analyses WHERE path = ? AND name = ?", [_key(path), name]
+                "SELECT rows FROM analyses WHERE path = ? AND name = ?", [self._key(path), name]
             ).fetchone()
         return None if row is None else table_from_json(json.loads(row[0]))
 
@@ -299,7 +300,7 @@ class Journal:
         """Read a recording's summary without its hits, which is fast."""
         with self._explain():
             row = self._db.execute(
-                "SELECT duration_s, summary FROM recordings WHERE path = ? AND status = 'done'", [_key(path)]
+                "SELECT duration_s, summary FROM recordings WHERE path = ? AND status = 'done'", [self._key(path)]
             ).fetchone()
         if row is None:
             return None
