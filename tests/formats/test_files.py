@@ -145,6 +145,6 @@ def test_data_frames_are_written(tmp_path: Path) -> None:
 
 def test_locations_are_read_from_columns_in_any_order(tmp_path: Path) -> None:
     frame = MADE.to_polars()
-    frame.select(reversed(frame.columns)).drop("week").write_parquet(tmp_path / "x.parquet")
+    frame.select(list(reversed(frame.columns))).drop("week").write_parquet(tmp_path / "x.parquet")
     first, _ = read_detections(tmp_path / "x.parquet")
     assert (first.metadata, first.week) == (METADATA, None)

@@ -110,7 +110,7 @@ def _check_tables(recordings: object) -> tuple[RecordingTable, ...]:
     Raises:
         InputError: something else.
     """
-    tables = tuple(recordings) if isinstance(recordings, Iterable) else (recordings,)
+    tables: tuple[Any, ...] = tuple(recordings) if isinstance(recordings, Iterable) else (recordings,)
     for table in tables:
         if not isinstance(table, RecordingTable):
             raise InputError(

@@ -74,16 +74,16 @@ def _number_or_none(value: float) -> float | None:
 
 
 _FRAME_COLUMNS = {
-    "recording": ("recording", "file", "input", "audio_file", "filename", "notated_path"),
-    "start_s": ("start_s", "start_time", "min_t", "onset_s", "Start (s)"),
-    "end_s": ("end_s", "end_time", "max_t", "offset_s", "End (s)"),
-    "scientific_name": ("scientific_name", "species_name", "label", "annotation", "Scientific name"),
+    "recording": ("recording", "file", "input", "audio_file", "filename", "file_name", "path", "notated_path"),
+    "start_s": ("start_s", "start_time", "min_t", "onset_s", "Start (s)", "start", "onset"),
+    "end_s": ("end_s", "end_time", "max_t", "offset_s", "End (s)", "end", "offset"),
+    "scientific_name": ("scientific_name", "species_name", "label", "annotation", "Scientific name", "species", "class"),
     "common_name": ("common_name", "Common name"),
     "score": ("score", "confidence", "Confidence"),
     "low_hz": ("low_hz", "min_f", "low_f"),
     "high_hz": ("high_hz", "max_f", "high_f"),
 }
-"""Columns of data frames: ours, and those of birdnet, OpenSoundscape, scikit-maad and crowsetta's generic sequences."""
+"""Columns of data frames: ours, those of birdnet, OpenSoundscape, scikit-maad and crowsetta, and of people."""
 
 _OWN_COLUMNS = tuple(column.name for column in DETECTION_COLUMNS if column.name not in _FRAME_COLUMNS)
 """Further columns of our own frames, which others have with other contents."""
@@ -140,7 +140,7 @@ def read_frame_metadata(frame: pd.DataFrame) -> Metadata:
         raise FormatError(f"data frame: expected times and locations as in our frames ({error}).") from error
 
 
-def read_frame_run(frame: pd.DataFrame) -> dict[str, str]:
+def read_frame_run(frame: pd.DataFrame) -> dict[str, Any]:
     """Return model and software of one of our frames; empty for others, and where several made its rows."""
     if not set(_RUN_COLUMNS) <= set(frame.columns):
         return {}
@@ -174,9 +174,9 @@ class _Frame:
             doubled = ", ".join(map(str, frame.columns[frame.columns.duplicated()].unique()))
             raise FormatError(f"data frame: expected each column once, got {doubled} twice. Rename or drop one.")
         columns = {
-            field: name
+            field: column
             for field, names in _FRAME_COLUMNS.items()
-            if (name := next((name for name in names if name in frame.columns), None)) is not None
+            if (column := next((name for name in names if name in frame.columns), None)) is not None
         }
         if columns.get("start_s") == "start_s" and columns.get("scientific_name") == "scientific_name":
             columns |= {name: name for name in _OWN_COLUMNS if name in frame.columns}
@@ -281,11 +281,12 @@ class _Frame:
         Raises:
             FormatError: one is no number from 0 to 1.
         """
-        scores = self._read_numbers(name)
+        hint = " If it is no column of a class, drop it; one of labels is called label."
+        scores = self._read_numbers(name, hint)
         is_wrong = (scores < -ROUNDING) | (scores > 1 + ROUNDING)  # not so of NaN
         if is_wrong.any():
             row = int(is_wrong.argmax())
-            raise self._error(row, name, f"{find_score_problem(scores[row])} If it is no column of a class, drop it.")
+            raise self._error(row, name, f"{find_score_problem(scores[row])}{hint}")
         return np.where(scores == 0, np.nan, scores) if self.frame[name].dtype.kind in "biu" else scores
 
     def _check(self, row: int, detection: Detection) -> Detection:
@@ -299,17 +300,18 @@ class _Frame:
         numbers: list[float] = self._read_numbers(self.columns[field]).tolist()
         return numbers
 
-    def _read_numbers(self, name: Hashable) -> Values:
+    def _read_numbers(self, name: Hashable, hint: str = "") -> Values:
         import pandas as pd
 
         values = self.frame[name]
         if values.dtype.kind in _NUMBER_KINDS:
-            return values.to_numpy(float, na_value=np.nan)
+            numbers: Values = values.to_numpy(float, na_value=np.nan)
+            return numbers
         numbers = pd.to_numeric(values.astype(object), errors="coerce").to_numpy(float, na_value=np.nan)
         is_wrong = np.isnan(numbers) & values.notna().to_numpy()
         if is_wrong.any():
             row = int(is_wrong.argmax())
-            raise self._error(row, name, f"expected a number, got {values.iloc[row]!r}.")
+            raise self._error(row, name, f"expected a number, got {values.iloc[row]!r}.{hint}")
         return numbers
 
     def _texts(self, field: str) -> list[str | None]:

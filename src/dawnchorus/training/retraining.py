@@ -252,7 +252,7 @@ def _tell_other_settings(run: TrainingRun, overrides: Sequence[str]) -> None:
     """Tell the log if a run that is resumed began with other settings."""
     before, now = (
         [each for each in given if split_override(each)[0] not in OWN_KEYS]
-        for given in (run.metadata["overrides"], overrides)
+        for given in (run.metadata.get("overrides", overrides), overrides)
     )
     if before != now:
         LOG.warning(
