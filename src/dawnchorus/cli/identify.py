@@ -168,7 +168,7 @@ def command(
             options,
             model=Model(bundle, store),
             out=out,
-            formats=formats or None,
+            formats=None if out is None else formats,
             combined=combined,
             recordings=metadata_by_path,
             analyses=analyses,

@@ -142,10 +142,10 @@ def _by_absolute_path(recordings: object) -> dict[Path, RecordingMetadata]:
     Raises:
         InputError: something else than metadata by path.
     """
-    values = tuple(recordings.values()) if isinstance(recordings, Mapping) else (recordings,)
-    wrong = next((each for each in values if not isinstance(each, RecordingMetadata)), None)
-    if wrong is not None or not isinstance(recordings, Mapping):
-        kind = type(recordings if wrong is None else wrong).__name__
+    got = list(recordings.values()) if isinstance(recordings, Mapping) else [recordings]
+    wrong = [type(each).__name__ for each in got if not isinstance(each, RecordingMetadata)]
+    if wrong or not isinstance(recordings, Mapping):
+        kind = wrong[0] if wrong else type(recordings).__name__
         raise InputError(f"recordings: expected a RecordingMetadata by path, in a dictionary, got {kind}.")
     return {Path(os.path.abspath(path)): metadata for path, metadata in recordings.items()}
 
