@@ -84,7 +84,9 @@ def test_a_spectrogram_has_the_detections_of_one_recording(level_bundle: Bundle)
     samples = np.sin(np.arange(RATE_HZ) / 3), RATE_HZ
     run = identify(samples, model=level_bundle.folder, min_score=0.0)
     assert plot_spectrogram(samples, next(run.tables())).png.startswith(b"\x89PNG")
-    with pytest.raises(InputError, match=r"expected the table of one recording, such as next\(run.tables\(\)\), got Run"):
+    with pytest.raises(
+        InputError, match=r"expected the table of one recording, such as next\(run.tables\(\)\), got Run"
+    ):
         plot_spectrogram(samples, run)  # type: ignore[arg-type]
 
 

@@ -67,8 +67,8 @@ def _as_array(samples: npt.ArrayLike) -> npt.NDArray[Any]:
         return np.asarray(samples)
     except (RuntimeError, TypeError, ValueError) as error:  # a tensor with a gradient or on a GPU, a ragged list
         raise InputError(
-            f"samples: expected an array, got {type(samples).__name__}, which NumPy cannot read ({error}). Give a NumPy "
-            f"array, as of a tensor by samples.detach().cpu().numpy()."
+            f"samples: expected an array, got {type(samples).__name__}, which NumPy cannot read ({error}). Give a "
+            f"NumPy array, as of a tensor by samples.detach().cpu().numpy()."
         ) from error
 
 

@@ -62,7 +62,9 @@ class Registry(Mapping[str, EntryT], Generic[EntryT]):
         """
         entry = self.get(str(name).lower())
         if entry is None:
-            raise InputError(f"{self.noun}: expected one of {', '.join(self)}, got {name!r}.{suggestion(str(name), self)}")
+            raise InputError(
+                f"{self.noun}: expected one of {', '.join(self)}, got {name!r}.{suggestion(str(name), self)}"
+            )
         return entry
 
     def register(self, entry: EntryT) -> None:

@@ -10,9 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from dawnchorus.arguments import check_choice, check_count, count_workers
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.sources import AudioSource, open_audio
-from dawnchorus.arguments import check_choice, check_count, count_workers
 from dawnchorus.data import prepare as preparing
 from dawnchorus.data.attribution import write_attribution
 from dawnchorus.data.clips import write_prepared_table

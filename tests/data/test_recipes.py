@@ -11,7 +11,14 @@ from dawnchorus.errors import InputError
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *(("window_s", 0.0), ("window_s", "3"), ("rate_hz", 1), ("rate_hz", 16_000.5), ("overlap_s", 5.0), ("overlap_s", -1)),
+        *(
+            ("window_s", 0.0),
+            ("window_s", "3"),
+            ("rate_hz", 1),
+            ("rate_hz", 16_000.5),
+            ("overlap_s", 5.0),
+            ("overlap_s", -1),
+        ),
         *(("n_clips", 0), ("n_clips", True), ("clip_selection", "loudst"), ("pad_mode", None), ("denoise", "all")),
         *(("trim_db", 0), ("trim_db", "much"), ("cut_speech", "perhaps")),
     ],

@@ -97,7 +97,10 @@ WIDE = {"file": ["a.wav", "a.wav"], "start_time": [0.0, 3.0], "end_time": [3.0, 
         (FRAME | {"confidence": [None, 0.5]}, "row 0 .*, column 'confidence': expected a score .*, found none"),
         (WIDE | {"Cuculus canorus": [-4.5, 2.0]}, "row 0 .*, column 'Cuculus canorus': .*, got -4.5. Convert logits"),
         (WIDE | {"temperature": [15, 16]}, "row 0 .*, column 'temperature': .*, got 15. .* no column of a class, drop"),
-        (WIDE | {"note": ["ok", ""]}, "row 0 .*, column 'note': expected a number, got 'ok'. If it is no column of a class"),
+        (
+            WIDE | {"note": ["ok", ""]},
+            "row 0 .*, column 'note': expected a number, got 'ok'. If it is no column of a class",
+        ),
         (WIDE | {"channel": [1, 1], "score": [0.5, 0.5]}, "names of classes for all columns .*; got channel, score"),
         (WIDE | {0: [0.5, 0.5]}, "names of classes for all columns next to recording, start and end; got 0"),
     ],
@@ -154,6 +157,6 @@ def test_our_own_frames_come_back_whole() -> None:
 
 
 def test_annotations_of_crowsetta_have_possible_times() -> None:
-    box = crowsetta.BBox(label="Parus major", onset=0.5, offset=np.nan, low_freq=1.0, high_freq=2.0)
-    with pytest.raises(InputError, match=r"a\.txt: 'Parus major' from 0.5 to nan s: expected an end"):
+    box = crowsetta.BBox(label="Parus major", onset=0.5, offset=np.inf, low_freq=1.0, high_freq=2.0)
+    with pytest.raises(InputError, match=r"a\.txt: 'Parus major' from 0.5 to inf s: expected an end"):
         Detections.from_crowsetta([crowsetta.Annotation(annot_path="a.txt", notated_path="a.wav", bboxes=[box])])

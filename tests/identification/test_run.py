@@ -456,7 +456,10 @@ def test_run_without_output_leaves_no_file(
         *(({"workers": n}, "workers: expected a whole number, 1 or more, got") for n in (-1, 0, 1.5, "2", True)),
         ({"formats": "raven"}, "out: expected a file or a folder, since formats, combined or resume is given"),
         ({"analyses": "helth"}, "Did you mean 'health'"),
-        ({"recordings": {"levels.wav": (52.5, 13.4)}}, "recordings: expected a RecordingMetadata by path, .* got tuple"),
+        (
+            {"recordings": {"levels.wav": (52.5, 13.4)}},
+            "recordings: expected a RecordingMetadata by path, .* got tuple",
+        ),
         ({"recordings": [RecordingMetadata()]}, "recordings: expected a RecordingMetadata by path, .* got list"),
         ({"thresholds": {0: 0.5}}, "thresholds: expected 0 to 1, got"),
     ],

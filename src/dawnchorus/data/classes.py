@@ -12,7 +12,6 @@ from dawnchorus.errors import UnknownClassError
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label, is_unnamed, label_text, name_key, parse_label
 
-
 LOG = logging.getLogger(__name__)
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dawnchorus.arguments import option
 from dawnchorus.data.combine import combine
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.arguments import option
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import parse_folder_label
 from dawnchorus.taxonomy.labels import Label, is_scientific, name_key

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dawnchorus.arguments import option
 from dawnchorus.data.audio_notes import list_audio_notes
 from dawnchorus.data.identity import merge
 from dawnchorus.data.import_notes import list_import_notes, list_label_notes, list_name_notes
@@ -17,7 +18,6 @@ from dawnchorus.data.name_lists import open_name_lists
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path, write_table
 from dawnchorus.errors import OutputExistsError
 from dawnchorus.models.store import ModelStore
-from dawnchorus.arguments import option
 
 LOG = logging.getLogger(__name__)
 

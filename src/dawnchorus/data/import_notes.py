@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
+from dawnchorus.arguments import option
 from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.layouts.voices import SOURCE as VOICES
 from dawnchorus.data.licenses import allows_derivatives
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.arguments import option
 from dawnchorus.taxonomy.labels import Label, is_scientific, label_text
 
 _MAX_NAMED = 5

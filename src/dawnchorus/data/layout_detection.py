@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from dawnchorus.arguments import option
 from dawnchorus.audio.discovery import find_recordings
 from dawnchorus.data.layouts.annotations import NO_MARKS, MarkTables, ReadAnnotations, find_marks
 from dawnchorus.data.layouts.folders import SPECIES, FolderReading, read_folders
@@ -14,7 +15,6 @@ from dawnchorus.data.layouts.registry import SOURCES
 from dawnchorus.errors import InputError
 from dawnchorus.formats.mark_lists import has_times
 from dawnchorus.formats.registry import MARK_SUFFIXES, marks_format, read_annotations
-from dawnchorus.arguments import option
 from dawnchorus.tables.notes import counted_rows
 from dawnchorus.taxonomy.classes import KnownClasses
 

@@ -15,7 +15,10 @@ def find_problem(detection: Detection) -> tuple[str, str] | None:
     if not 0 <= detection.start_s < math.inf:
         return "start_s", f"expected a start in seconds, 0 or more, got {detection.start_s:g}."
     if not detection.start_s <= detection.end_s < math.inf:
-        return "end_s", f"expected an end in seconds, {detection.start_s:g} (the start) or more, got {detection.end_s:g}."
+        return (
+            "end_s",
+            f"expected an end in seconds, {detection.start_s:g} (the start) or more, got {detection.end_s:g}.",
+        )
     if (problem := find_score_problem(detection.score)) is not None:
         return "score", problem
     return None

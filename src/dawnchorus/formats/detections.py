@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from dawnchorus.errors import InputError
 from dawnchorus.formats.detection_columns import DetectionColumns, Metadata
 from dawnchorus.formats.exports import DetectionExports
 from dawnchorus.formats.foreign import read_crowsetta, read_frame_metadata, read_frame_run, read_pandas

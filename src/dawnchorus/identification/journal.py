@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from dawnchorus.arguments import option
 from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json
 from dawnchorus.audio.sample_analyses import Table, table_from_json, table_to_json
 from dawnchorus.errors import JournalDamagedError, OutputError
@@ -24,7 +25,6 @@ from dawnchorus.identification.output_paths import current_folder, printable, sh
 from dawnchorus.inference.analyses.hits import HIT
 from dawnchorus.inference.preparation import Kept
 from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
-from dawnchorus.arguments import option
 from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
 
 _SCHEMA = """
@@ -162,7 +162,9 @@ class Journal:
         with self._explain():
             rows = self._db.execute("SELECT path, given FROM recordings ORDER BY rowid").fetchall()
         # A relative path means the same file only while the current folder is the same.
-        return [Path(os.fsdecode(given if self._key(Path(os.fsdecode(given))) == path else path)) for path, given in rows]
+        return [
+            Path(os.fsdecode(given if self._key(Path(os.fsdecode(given))) == path else path)) for path, given in rows
+        ]
 
     def start(self, parameters: dict[str, Any], *, root: str | None = None) -> None:
         """Clear the journal and start a run with `parameters`."""

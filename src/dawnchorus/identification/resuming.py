@@ -11,12 +11,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from dawnchorus.arguments import option
 from dawnchorus.errors import BusyError, InputError, JournalDamagedError, OutputExistsError
 from dawnchorus.identification.journal import Journal
 from dawnchorus.identification.output import OutputLocation, as_json, is_finished, list_files_beside, list_outputs
 from dawnchorus.identification.output_paths import shared_folder, unused_path
 from dawnchorus.storage.files import cannot_write
-from dawnchorus.arguments import option
 
 MAX_NAMED = 5
 """Existing files that a refusal names besides the first."""

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
+from dawnchorus.arguments import count_workers
 from dawnchorus.audio.discovery import find_recordings
 from dawnchorus.audio.sources import AudioSource, is_in_memory, open_audio
 from dawnchorus.audio.windows import WindowPlan
-from dawnchorus.arguments import count_workers
 from dawnchorus.errors import InputError
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import NO_FILE, FileMark, Journal, file_mark

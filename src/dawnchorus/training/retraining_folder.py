@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dawnchorus.arguments import option
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path
 from dawnchorus.errors import OutputExistsError
 from dawnchorus.storage.files import atomic_file, cannot_write
-from dawnchorus.arguments import option
 from dawnchorus.taxonomy.labels import Label
 
 LOG = logging.getLogger(__name__)
