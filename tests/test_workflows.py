@@ -33,10 +33,14 @@ def data_set(tmp_path: Path) -> Path:
 def test_a_data_set_is_imported_once_and_replaced_on_request(data_set: Path) -> None:
     birds = data_set.with_name("birds")
     assert len(read_table(data_set).rows) == 8
-    with pytest.raises(OutputExistsError, match="Append to it, overwrite it"):
+    with pytest.raises(OutputExistsError, match=r"Add to it with --append \(in Python: append=True\), replace"):
         import_recordings(birds, data_set)
     (birds / "Avis magna" / "Avis magna 3.wav").unlink()
     models = data_set.with_name("models")
+    with pytest.raises(InputError, match="append and overwrite: expected one of them"):
+        import_recordings(birds, data_set, append=True, overwrite=True, models_folder=models)
+    with pytest.raises(InputError, match="columns: expected the layout csv, .*, got folders"):
+        import_recordings(birds, data_set, overwrite=True, columns={"path": "x"}, models_folder=models)
     assert len(import_recordings(birds, data_set, overwrite=True, models_folder=models, workers=1).rows) == 7
     assert len(import_recordings(birds, data_set, append=True, models_folder=models, workers=1).rows) == 7
 

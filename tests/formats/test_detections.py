@@ -160,3 +160,5 @@ def test_annotations_of_crowsetta_have_possible_times() -> None:
     box = crowsetta.BBox(label="Parus major", onset=0.5, offset=np.inf, low_freq=1.0, high_freq=2.0)
     with pytest.raises(InputError, match=r"a\.txt: 'Parus major' from 0.5 to inf s: expected an end"):
         Detections.from_crowsetta([crowsetta.Annotation(annot_path="a.txt", notated_path="a.wav", bboxes=[box])])
+    with pytest.raises(InputError, match="expected crowsetta's Annotation objects in a list, got str"):
+        Detections.from_crowsetta(["a.txt"])

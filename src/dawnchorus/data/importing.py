@@ -92,6 +92,7 @@ def import_recordings(
         layout = detect_layout(source, labels.known, read_annotations)
     elif layout == "folders" or "/" in layout:
         _log_unread_tables(source, layout)
+    _check_columns(columns, layout)
     if layout not in ("csv", "detections"):
         for note in describe_skipped([find_audio_folder(source, audio)], companions=_files_read(source)):
             LOG.info(note)
@@ -134,6 +135,14 @@ def import_recordings(
             f"them."
         )
     return table
+
+
+def _check_columns(columns: Mapping[str, str] | None, layout: Layout) -> None:
+    if columns and layout != "csv":
+        raise InputError(
+            f"columns: expected the layout csv, whose columns they name, got {layout}. Leave them out, or choose the "
+            f"layout with {option('layout', 'csv')}."
+        )
 
 
 def _files_read(source: Path) -> frozenset[str]:

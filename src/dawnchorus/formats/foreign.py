@@ -28,6 +28,9 @@ def read_crowsetta(annotations: Iterable[Any]) -> Iterator[tuple[str, Detection]
         InputError: an annotation does not name its recording, or has an impossible time.
     """
     for annotation in annotations:
+        if not hasattr(annotation, "notated_path"):
+            kind = type(annotation).__name__
+            raise InputError(f"annotations: expected crowsetta's Annotation objects in a list, got {kind}.")
         if annotation.notated_path is None:
             raise InputError("expected annotations with a `notated_path`, got None.", subject=annotation.annot_path)
         recording = str(annotation.notated_path)

@@ -48,7 +48,7 @@ def identify(
     formats: Sequence[str] | str | None = None,
     combined: bool = False,
     recordings: Mapping[Path, RecordingMetadata] | None = None,
-    analyses: Iterable[str] | str = (),
+    analyses: Iterable[str] | str | None = None,
     workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -88,7 +88,7 @@ def identify(
     """
     options = as_options(options).with_changes(changes)
     n_workers = count_workers(workers)
-    analyses = tuple(dict.fromkeys(ANALYSES.lookup(name).name for name in _as_names(analyses)))
+    analyses = tuple(dict.fromkeys(ANALYSES.lookup(name).name for name in _as_names(analyses or ())))
     recordings = {} if recordings is None else _by_absolute_path(recordings)
     if out is None and (formats or combined or resume):
         raise InputError("out: expected a file or a folder, since formats, combined or resume is given.")
