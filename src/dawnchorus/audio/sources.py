@@ -110,8 +110,9 @@ def _write_samples(path: Path, source: tuple[Any, ...]) -> None:
 
 
 def _is_rate(value: object) -> bool:
-    is_number = isinstance(value, int | float | np.integer | np.floating)
-    return is_number and MIN_RATE_HZ <= float(value) <= MAX_RATE_HZ and float(value).is_integer()
+    if not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    return MIN_RATE_HZ <= float(value) <= MAX_RATE_HZ and float(value).is_integer()
 
 
 def _no_space(path: Path, error: Exception) -> OutputError:

@@ -39,7 +39,7 @@ class WindowPlan:
             InputError: the overlap is negative, not shorter than the window, or no finite number.
         """
         window_samples = round(window_s * rate_hz)
-        is_number = isinstance(overlap_s, Real) and math.isfinite(overlap_s)
+        is_number = _is_finite(overlap_s)
         hop_samples = window_samples - round(overlap_s * rate_hz) if is_number else 0
         if not is_number or overlap_s < 0 or hop_samples < 1:
             got = f"{overlap_s:g} s" if is_number else repr(overlap_s)
@@ -153,3 +153,7 @@ class Windower:
             return samples[: n * plan.window_samples].reshape(n, plan.window_samples)
         views = np.lib.stride_tricks.sliding_window_view(samples, plan.window_samples)
         return np.ascontiguousarray(views[: (n - 1) * plan.hop_samples + 1 : plan.hop_samples])
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)

@@ -55,7 +55,8 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, kind, low, high in _RANGES:
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+            is_number = not isinstance(value, bool) and isinstance(value, kind)
+            if not is_number or not low <= float(value) <= high:
                 expected = f"{low} to {high}" if kind is Real else f"a whole number, {low} to {high}"
                 raise InputError(f"{name}: expected {expected}, got {value!r}.")
             object.__setattr__(self, name, float(value) if kind is Real else int(value))  # also NumPy's numbers

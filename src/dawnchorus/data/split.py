@@ -84,7 +84,7 @@ def _check_ratios(ratios: object) -> None:
 
 
 def _is_positive(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and 0 < float(value) < math.inf
+    return not isinstance(value, bool) and isinstance(value, Real) and 0 < float(value) < math.inf
 
 
 def assign_splits(table: RecordingsTable, split_of: Mapping[str, str | None]) -> RecordingsTable:

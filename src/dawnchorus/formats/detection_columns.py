@@ -175,6 +175,6 @@ def first_metadata(rows: Iterable[Sequence[Any]]) -> Metadata:
     for recording, start_s, time, latitude, longitude, week in rows:
         if recording not in metadata:
             start = None if time is None else datetime.fromisoformat(str(time)) - timedelta(seconds=start_s)
-            location = (None if degrees is None else float(degrees) for degrees in (latitude, longitude))
-            metadata[recording] = RecordingMetadata(start, *location), None if week is None else int(week)
+            north, east = (None if degrees is None else float(degrees) for degrees in (latitude, longitude))
+            metadata[recording] = RecordingMetadata(start, north, east), None if week is None else int(week)
     return metadata
