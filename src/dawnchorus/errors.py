@@ -68,7 +68,7 @@ class AudioError(DawnChorusError):
 
     exit_code = 3
 
-    def __init__(self, subject: str | os.PathLike[str], reason: str) -> None:
+    def __init__(self, reason: str, *, subject: str | os.PathLike[str]) -> None:
         super().__init__(reason, subject=subject)
 
 

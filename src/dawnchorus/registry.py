@@ -93,11 +93,13 @@ class Registry(Mapping[str, EntryT], Generic[EntryT]):
             InputError: there is none; the message names all, and the nearest one.
             PlugInError: it is a plug-in that cannot be used.
         """
-        entry = self.get(name.lower())
+        entry = self.get(str(name).lower())
         if entry is None:
-            self.raise_broken(name)
-            raise InputError(f"{self.noun}: expected one of {', '.join(self)}, got {name!r}.{suggestion(name, self)}")
-        self.log_broken(name)  # another package's of the same name may have been meant
+            self.raise_broken(str(name))
+            raise InputError(
+                f"{self.noun}: expected one of {', '.join(self)}, got {name!r}.{suggestion(str(name), self)}"
+            )
+        self.log_broken(str(name))  # another package's of the same name may have been meant
         return entry
 
     def raise_broken(self, name: str) -> None:

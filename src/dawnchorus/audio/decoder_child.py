@@ -117,12 +117,13 @@ class DecoderChild:
     def _describe_end(self, path: Path) -> errors.DecoderCrashError:
         if self.is_stalled:
             return errors.DecoderCrashError(
-                path,
                 f"the decoder gave nothing for {self.stall_s:g} s and was ended. "
                 f"The file, or the drive that it is on, is probably damaged.",
+                subject=path,
             )
         return errors.DecoderCrashError(
-            path, f"the decoder crashed on this file (exit status {self.process.wait()}). The file is probably damaged."
+            f"the decoder crashed on this file (exit status {self.process.wait()}). The file is probably damaged.",
+            subject=path,
         )
 
 

@@ -33,7 +33,8 @@ from dawnchorus.cli.present import (
 )
 from dawnchorus.cli.progress import show_progress
 from dawnchorus.errors import InputError
-from dawnchorus.formats.columns import detection_values, has_channels, round_values
+from dawnchorus.formats.columns import has_channels, round_values
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.registry import FORMATS, channel_note
 from dawnchorus.identification import Options, RecordingFailure, Run, identify
 from dawnchorus.identification.estimate import Estimate, estimate_run
@@ -204,7 +205,7 @@ def command(
             options,
             model=Model(bundle, store),
             out=out,
-            formats=formats or None,
+            formats=None if out is None else formats,
             combined=combined,
             recordings=metadata_by_path,
             analyses=analyses,
@@ -370,9 +371,9 @@ class _Result:
         }
         if self.out is None:
             fields["detections"] = [
-                {"recording": table.recording, **round_values(detection_values(detection))}
+                {"recording": table.recording, **round_values(row)}
                 for table in run.tables()
-                for detection in table.detections
+                for row in DetectionColumns.from_detections(table.detections).to_dicts()
             ]
         return fields
 

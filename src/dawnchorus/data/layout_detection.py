@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from dawnchorus.arguments import option
 from dawnchorus.audio.discovery import find_recordings
 from dawnchorus.data.layouts.annotations import NO_MARKS, MarkTables, ReadAnnotations, find_marks
 from dawnchorus.data.layouts.folders import SPECIES, FolderReading, read_folders
@@ -40,11 +41,11 @@ def parse_layout(text: str) -> Layout:
         InputError: it is none.
         PlugInError: it is of another package, and cannot be used.
     """
-    levels = text.split("/")
+    levels = str(text).split("/")
     if text not in list_layouts() and (len(levels) < 2 or levels.count(SPECIES) != 1):
         SOURCES.raise_broken(text)
         raise InputError(
-            f"--layout: expected one of {', '.join(list_layouts())}, or the folders from the outer to the inner with "
+            f"layout: expected one of {', '.join(list_layouts())}, or the folders from the outer to the inner with "
             f"the word '{SPECIES}' for one of them, as species/site or site/species/year; got {text!r}."
         )
     SOURCES.log_broken(text)  # another package's of the same name may have been meant
@@ -88,8 +89,8 @@ def detect_layout(
         raise InputError(
             f"the layout is ambiguous. Tables of marks are of {len(marked)} of {len(files)} recordings (as "
             f"{min(marked).name}), and {len(named)} others are in folders of a species (as "
-            f"'{reading.labels[first]}'). Repeat the command with --layout annotations, which leaves recordings "
-            f"without a table unlabelled, or with --layout folders, which reads no table.",
+            f"'{reading.labels[first]}'). Repeat it with {option('layout', 'annotations')}, which leaves recordings "
+            f"without a table unlabelled, or with {option('layout', 'folders')}, which reads no table.",
             subject=source,
         )
     LOG.info(
@@ -112,7 +113,7 @@ def _consider_naming_tables(source: Path, files: Sequence[Path], reading: Folder
             raise InputError(
                 f"the layout is ambiguous. {table.evidence()}{_columns_clause(table)}, and "
                 f"'{reading.labels[doubtful[0]]}', a folder of {doubtful[0].name}, may be a species. Import the table "
-                f"(`{table.command()}`), or repeat the command with --layout folders, which does not read it.",
+                f"(`{table.command()}`), or repeat it with {option('layout', 'folders')}, which does not read it.",
                 subject=source,
             )
     readable = [table for table in tables if table.has_known_columns]
@@ -182,8 +183,8 @@ def describe_unread_tables(marks: MarkTables) -> Iterator[str]:
         rows = counted_rows(sum(marks.model_output.values()))
         yield (
             f"tables of model output, which are no annotations: {len(marks.model_output)} with {rows} "
-            f"({list_some(file_names(marks.model_output))}). If a person checked all of it, --layout annotations "
-            f"reads them too."
+            f"({list_some(file_names(marks.model_output))}). If a person checked all of it, "
+            f"{option('layout', 'annotations')} reads them too."
         )
 
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dawnchorus.arguments import option
 from dawnchorus.audio.sample_analyses import Table, table_from_json, table_to_json
 from dawnchorus.errors import JournalDamagedError, OutputError
 from dawnchorus.identification.journal_records import (
@@ -22,7 +23,7 @@ from dawnchorus.identification.journal_records import (
     decode_summary,
     encode_recording,
 )
-from dawnchorus.identification.output_paths import printable, shared_folder
+from dawnchorus.identification.output_paths import current_folder, printable, shared_folder
 from dawnchorus.inference.results import FailedRecording, ScoredRecording
 
 _SCHEMA = """
@@ -56,10 +57,6 @@ _RENAMED_PARAMETERS = {"turns": "tta_shifts"}
 """Names of parameters in journals written before 2026-12, and their names today."""
 
 
-def _key(path: Path) -> bytes:
-    return os.fsencode(os.path.abspath(path))
-
-
 class Journal:
     """Journal of a run in an SQLite file, created if missing; temporary if `path` is None.
 
@@ -73,6 +70,7 @@ class Journal:
     def __init__(self, path: Path | None, *, replaced: Path | None = None) -> None:
         self.path = path
         self.replaced = replaced
+        self._folder = current_folder()
         with self._explain():
             self._db = sqlite3.connect(path or "", isolation_level=None, check_same_thread=False)
             try:
@@ -80,6 +78,10 @@ class Journal:
             except sqlite3.Error:
                 self._db.close()
                 raise
+
+    def _key(self, path: Path) -> bytes:
+        """Return the absolute path, as it was when the journal was opened."""
+        return os.fsencode(os.path.abspath(os.path.join(self._folder, path)))
 
     def _prepare(self) -> None:
         (state,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
@@ -112,8 +114,8 @@ class Journal:
             ) from error
         except sqlite3.Error as error:
             raise JournalDamagedError(
-                f"{name}: the journal of this run is damaged ({error}). Use --overwrite to start again; the damaged "
-                f"file is kept under another name."
+                f"{name}: the journal of this run is damaged ({error}). Start again with "
+                f"{option('overwrite')}; the damaged file is kept under another name."
             ) from error
 
     def _read_row(self, query: str, *values: Any) -> tuple[Any, ...] | None:
@@ -154,7 +156,9 @@ class Journal:
         with self._explain():
             rows = self._db.execute("SELECT path, given FROM recordings ORDER BY rowid").fetchall()
         # A relative path means the same file only while the current folder is the same.
-        return [Path(os.fsdecode(given if _key(Path(os.fsdecode(given))) == path else path)) for path, given in rows]
+        return [
+            Path(os.fsdecode(given if self._key(Path(os.fsdecode(given))) == path else path)) for path, given in rows
+        ]
 
     def start(self, parameters: dict[str, Any], *, root: str | None = None) -> None:
         """Clear the journal and start a run with `parameters`."""
@@ -166,7 +170,9 @@ class Journal:
 
     def scored_mark(self, path: Path) -> FileMark | None:
         """Return the mark that a scored recording's file had; None for one that was not scored."""
-        row = self._read_row("SELECT size, mtime_ns FROM recordings WHERE path = ? AND status = 'done'", _key(path))
+        row = self._read_row(
+            "SELECT size, mtime_ns FROM recordings WHERE path = ? AND status = 'done'", self._key(path)
+        )
         return None if row is None else (row[0], row[1])
 
     def is_done(self, path: Path, mark: FileMark, *, analyses: Collection[str] = ()) -> bool:
@@ -189,7 +195,7 @@ class Journal:
         self._replace(failed.path, mark, ("failed", printable(failed.reason), None, None, None), {})
 
     def _replace(self, path: Path, mark: FileMark, values: tuple[Any, ...], tables: Mapping[str, Table]) -> None:
-        key = _key(path)
+        key = self._key(path)
         with self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO recordings"
@@ -241,25 +247,25 @@ class Journal:
 
     def read_failure(self, path: Path) -> str | None:
         """Return the reason why a recording failed; None for others."""
-        row = self._read_row("SELECT reason FROM recordings WHERE path = ? AND status = 'failed'", _key(path))
+        row = self._read_row("SELECT reason FROM recordings WHERE path = ? AND status = 'failed'", self._key(path))
         return None if row is None else row[0]
 
     def read(self, path: Path) -> ScoredRecording | None:
         """Read the result of a recording; None if it has not been scored."""
         row = self._read_row(
-            "SELECT duration_s, summary, hits FROM recordings WHERE path = ? AND status = 'done'", _key(path)
+            "SELECT duration_s, summary, hits FROM recordings WHERE path = ? AND status = 'done'", self._key(path)
         )
         return None if row is None else decode_recording(path, *row)
 
     def read_analysis(self, path: Path, name: str) -> Table | None:
         """Read the rows of an analysis of a recording; None if it has none."""
-        row = self._read_row("SELECT rows FROM analyses WHERE path = ? AND name = ?", _key(path), name)
+        row = self._read_row("SELECT rows FROM analyses WHERE path = ? AND name = ?", self._key(path), name)
         return None if row is None else table_from_json(json.loads(row[0]))
 
     def read_summary(self, path: Path) -> RecordingSummary | None:
         """Read a recording's summary without its hits, which is fast."""
         row = self._read_row(
-            "SELECT duration_s, summary FROM recordings WHERE path = ? AND status = 'done'", _key(path)
+            "SELECT duration_s, summary FROM recordings WHERE path = ? AND status = 'done'", self._key(path)
         )
         return None if row is None else decode_summary(path, *row)
 

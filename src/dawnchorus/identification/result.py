@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -124,6 +125,17 @@ class Run(DetectionExports):
     formats: tuple[TableFormat, ...] = ()
     gone: tuple[Path, ...] = ()
     written: WrittenOutputs = field(default_factory=WrittenOutputs)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied.
+
+        Raises:
+            TypeError: always; the message says what to give instead.
+        """
+        raise TypeError(
+            "a Run cannot be pickled: it reads from its journal, a database that this process has open. Give another "
+            "process dawnchorus.Detections(run.tables(), run.provenance), run.to_arrow(), or the path of a table."
+        )
 
     def tables(self) -> Iterator[RecordingTable]:
         """Yield the table of every scored recording, in the order of `paths`."""
@@ -268,9 +280,9 @@ class Run(DetectionExports):
         return build_provenance(self.bundle, self.builder.options, range_filter=self.has_location)
 
 
-def has_range(detections: Iterable[Detection]) -> bool:
+def has_range(detections: Sequence[Detection]) -> bool:
     """Return True if the range filter was used for detections."""
-    return any(detection.in_range is not None for detection in detections)
+    return not DetectionColumns.from_detections(detections).is_null("in_range").all()
 
 
 def build_provenance(bundle: Bundle, options: Options, *, range_filter: bool) -> Provenance:

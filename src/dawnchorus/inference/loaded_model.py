@@ -44,10 +44,10 @@ class LoadedModel:
         for each in (self, *self.others):
             each.sessions.load(n_threads)
 
-    def invalid_scores(self, path: Path, *, at_s: float) -> ModelError:
-        """Return the error for a recording's window whose scores are not finite."""
+    def invalid_output(self, kind: str, path: Path, *, at_s: float) -> ModelError:
+        """Return the error for a recording's window whose "scores" or "embeddings" (`kind`) are not finite."""
         return ModelError(
-            f"expected finite scores, got NaN or infinity for the window at {at_s:g} s of {path.name}. Export the "
+            f"expected finite {kind}, got NaN or infinity for the window at {at_s:g} s of {path.name}. Export the "
             f"model again, as in 32 bits, or use another.",
             subject=self.bundle.info.name,
         )

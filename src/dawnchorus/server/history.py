@@ -6,7 +6,7 @@ import hashlib
 import logging
 import threading
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from dawnchorus.errors import NotFoundError
-from dawnchorus.formats.columns import detection_values
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.result import build_provenance, has_range
 from dawnchorus.limits import Limits
@@ -123,7 +123,8 @@ class DetectionStore:
         Raises:
             OutputError: no space.
         """
-        table, rows, warnings = result.table, result.table.detections, result.warnings
+        table, warnings = result.table, result.warnings
+        detections = DetectionColumns.from_detections(table.detections)
         values = RecordingValues(name, table.metadata, site)
         with self._files.keep(path) as (session, sha256):
             recording = session.get(Recording, sha256, with_for_update=True)
@@ -141,10 +142,10 @@ class DetectionStore:
                 session.flush()
             elif (replaced := values.update(recording)) is not None:
                 warnings = (*warnings, replaced)
-            best = max(rows, key=lambda d: d.score, default=None)
+            best = detections[int(detections.column("score").argmax())] if detections else None
             identification = Identification(
                 **_identification_values(result, best, recording=sha256),
-                provenance=asdict(build_provenance(result.bundle, options, range_filter=has_range(rows))),
+                provenance=asdict(build_provenance(result.bundle, options, range_filter=has_range(detections))),
                 latitude=table.metadata.latitude,
                 longitude=table.metadata.longitude,
                 week=table.week,
@@ -153,12 +154,12 @@ class DetectionStore:
             session.add(identification)
             session.flush()
             owners = {"identification": identification.id, "recording": sha256, "bundle_id": result.bundle.id}
-            inserted = [detection_values(row) | owners for row in rows]
+            inserted = [row | owners for row in detections.to_dicts()]
             for k in range(0, len(inserted), INSERT_ROWS):
                 session.execute(insert(DetectionRow), inserted[k : k + INSERT_ROWS])
-            _count_species(session, recording, rows)
+            _count_species(session, recording, detections)
             recording.latest_identification = identification.id
-            recording.n_detections, recording.best_score = len(rows), None if best is None else best.score
+            recording.n_detections, recording.best_score = len(detections), None if best is None else best.score
             copy_reviews(session, sha256, identification.id)
         return StoredResult(sha256, warnings)
 
@@ -329,24 +330,24 @@ def _identification_values(result: IdentifyResult, best: Detection | None, *, re
     }
 
 
-def _count_species(session: Session, recording: Recording, rows: Sequence[Detection]) -> None:
+def _count_species(session: Session, recording: Recording, detections: DetectionColumns) -> None:
     """Write the species of a recording's latest identification in place of those of the one before."""
     session.execute(delete(RecordingSpecies).where(RecordingSpecies.recording == recording.sha256))
     counts: dict[str, RecordingSpecies] = {}
-    for row in rows:
+    for scientific_name, common_name, score in detections.rows("scientific_name", "common_name", "score"):
         species = counts.setdefault(
-            row.scientific_name,
+            scientific_name,
             RecordingSpecies(
                 recording=recording.sha256,
-                scientific_name=row.scientific_name,
-                common_name=row.common_name,
+                scientific_name=scientific_name,
+                common_name=common_name,
                 n_detections=0,
-                best_score=row.score,
+                best_score=score,
                 added_at=recording.added_at,
             ),
         )
         species.n_detections += 1
-        species.best_score = max(species.best_score, row.score)
+        species.best_score = max(species.best_score, score)
     session.add_all(counts.values())
     names = {(row.scientific_name, row.common_name) for row in counts.values()}
     is_named = Species.scientific_name.in_([name for name, _ in names])

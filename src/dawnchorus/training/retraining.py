@@ -29,7 +29,7 @@ from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.graphs.class_extension import can_extend, extend_classes
 from dawnchorus.models.store import ModelStore
 from dawnchorus.training import trainer
-from dawnchorus.training.compose import compose_config, family_config, recipe_overrides
+from dawnchorus.training.compose import compose_config, family_config, recipe_overrides, split_override
 from dawnchorus.training.config import TrainConfig
 from dawnchorus.training.dataset import WAIT_S, clip_recipe, recipe_folder
 from dawnchorus.training.renamed_keys import with_current_keys
@@ -39,6 +39,10 @@ from dawnchorus.types import Progress, Report, ignore_progress
 LOG = logging.getLogger(__name__)
 
 RECIPE = ("experiment=retrain",)
+
+OWN_KEYS = ("data.path", "paths.runs", "paths.models")
+"""Settings that a retraining sets itself."""
+
 PARTS = {"train": 0.75, "test": 0.25}
 """Shares of the split. Held-out recordings are never trained on: this and all later models are compared on them."""
 
@@ -158,8 +162,18 @@ def training_settings(active: Bundle, overrides: Sequence[str], *, backbone: str
     A model that was trained here is trained again by its own recipe, which its bundle carries. Of others, such as
     BirdNET, and of heads that were trained before, a head on the embeddings of `backbone` is trained. Overrides that
     choose an experiment or a family (`experiment=`, `model=`) win over both.
+
+    Raises:
+        InputError: an override sets the data set or a folder, which the retraining sets itself.
     """
-    is_chosen = any(override.split("=")[0].lstrip("+") in ("experiment", "model") for override in overrides)
+    keys = [split_override(override)[0] for override in overrides]
+    for key, override in zip(keys, overrides, strict=True):
+        if key in OWN_KEYS:
+            raise InputError(
+                f"{override}: expected no {key}, since a retraining sets it itself. Leave it out; the recordings are "
+                f"those of --dataset (in Python: dataset), and the folder is that of --out (folder)."
+            )
+    is_chosen = not {"experiment", "model"}.isdisjoint(keys)
     recipe = _own_recipe(active)
     if is_chosen:
         base: tuple[str, ...] = ()
@@ -227,12 +241,25 @@ def _train(config: TrainConfig, overrides: list[str], started: datetime, report:
     """Train, or resume the run that is there."""
     report(Progress("training", 0, config.trainer.epochs, "epochs"))
     for run in find_runs(Path(config.paths.runs)):
-        if run.metadata["status"] == "done":
-            return run
-        if (run.folder / "checkpoints").is_dir():
-            LOG.info("resuming from the last checkpoint")
-            return trainer.resume(run.folder, report=report)
+        is_done = run.metadata["status"] == "done"
+        if is_done or (run.folder / "checkpoints").is_dir():
+            _tell_other_settings(run, overrides)
+            LOG.info("the training is done already" if is_done else "resuming from the last checkpoint")
+            return run if is_done else trainer.resume(run.folder, report=report)
     return trainer.train(config, started=started, overrides=overrides, report=report)
+
+
+def _tell_other_settings(run: TrainingRun, overrides: Sequence[str]) -> None:
+    """Tell the log if a run that is resumed began with other settings."""
+    before, now = (
+        [each for each in given if split_override(each)[0] not in OWN_KEYS]
+        for given in (run.metadata.get("overrides", overrides), overrides)
+    )
+    if before != now:
+        LOG.warning(
+            f"{run.folder}: this training is resumed with the settings that it began with ({' '.join(before)}), not "
+            f"with {' '.join(now)}. For these, choose another folder"
+        )
 
 
 def _merge_with_backbone(run: TrainingRun, config: TrainConfig, folder: Path, store: ModelStore) -> Bundle:

@@ -214,7 +214,7 @@ def test_a_file_of_the_machine_is_not_named() -> None:
     assert error_message(request, full).startswith("cannot be written (No space left on device).")
     damaged = InvalidBundleError("it is not complete: labels.csv is missing.", subject=Path("/models/x"))
     assert error_message(request, damaged) == "it is not complete: labels.csv is missing."
-    broken = AudioDecodeError(Path("/spool/upload-1"), "the file is empty (0 bytes).")
+    broken = AudioDecodeError("the file is empty (0 bytes).", subject=Path("/spool/upload-1"))
     assert error_message(request, broken) == "night.wav: the file is empty (0 bytes)."
 
 

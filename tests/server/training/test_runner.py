@@ -23,6 +23,7 @@ from tests.fixtures.server import Serve
 from tests.fixtures.waiting import wait_for
 
 from dawnchorus.data.synthesis.negatives import make_negatives
+from dawnchorus.errors import OutputExistsError
 from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.graphs.class_extension import can_extend
 from dawnchorus.models.runner import open_session
@@ -377,6 +378,10 @@ def test_the_command_does_the_same_without_a_server(
     report = json.loads((tmp_path / "out" / "retraining.json").read_text())
     assert report["meets_promotion_rule"]
     assert not can_extend(read_bundle(new.folder), replace(new, info=new.info.model_copy(update={"window_s": 3.0})))
+    again = command("retrain", *options)
+    assert again.returncode == OutputExistsError.exit_code
+    assert b"it holds a finished retraining. Replace it with --overwrite" in again.stderr
+    assert new.folder.is_dir()
     unknown = command("retrain", *options, "model.nonsense=1")
     assert unknown.returncode == 2
     assert b"there is no such key" in unknown.stderr

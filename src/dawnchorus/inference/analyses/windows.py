@@ -36,12 +36,12 @@ class WindowBatch:
     """[n, samples]"""
     output: WindowOutput
 
-    @property
-    def invalid_window(self) -> int | None:
-        """Return the number of the first window with a score that is not finite; None if all are."""
-        if np.isfinite(self.output.scores).all():
-            return None
-        return self.first + int(np.isfinite(self.output.scores).all(axis=1).argmin())
+    def find_invalid(self) -> tuple[int, str] | None:
+        """Find the first window with a number that is not finite, and whether it is in "scores" or "embeddings"."""
+        for kind, values in (("scores", self.output.scores), ("embeddings", self.output.embeddings)):
+            if values is not None and not np.isfinite(values).all():
+                return self.first + int(np.isfinite(values).all(axis=1).argmin()), kind
+        return None
 
 
 class SignalAnalysis(Protocol):
