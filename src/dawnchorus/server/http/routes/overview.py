@@ -125,7 +125,10 @@ async def events(
     version: Annotated[str, Query(max_length=40, description="`version` of the overview that the client has.")] = "",
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> AsyncIterator[ServerSentEvent]:
-    """Stream an event when the overview has changed, with its version; the stream ends after a minute."""
+    """Stream an event when the overview has changed, with its version; the stream ends after a minute.
+
+    To a client that has no version, it is sent at once, and the stream ends.
+    """
     known = last_event_id or version
     yield ServerSentEvent(retry=RETRY_MS)
     for _ in range(round(MAX_STREAM_S / POLL_S)):
@@ -133,8 +136,10 @@ async def events(
             return
         current = await run_in_threadpool(_read_version, service)
         if current != known:
-            known = current
             yield ServerSentEvent(event="change", id=current, data={})
+            if not known:
+                return
+            known = current
         await asyncio.sleep(POLL_S)
 
 
