@@ -132,7 +132,7 @@ def test_the_overview_fits_is_accessible_and_keeps_its_state_in_the_address(
 def test_the_overview_works_without_scripts(browser: Browser, client: httpx.Client) -> None:
     with open_page(browser, client.base_url, scripts=False) as page:
         page.goto("/overview")
-        page.get_by_label("Species").fill("quiet")
+        page.get_by_role("textbox", name="Species").fill("quiet")
         page.get_by_label("Minimum score").select_option("0.5")
         page.get_by_role("button", name="Apply").click()
         expect(page).to_have_url(re.compile("species=quiet"))
@@ -183,9 +183,11 @@ def test_charts_keep_current_and_can_be_read_by_pointer_and_keys(
         link.focus()
         page.wait_for_function("scrollY > 100")
         scroll_y = page.evaluate("scrollY")
-        before = page.locator("#latest [data-value]").last.get_attribute("data-at")
+        before = page.locator("#latest [data-value]").last.get_attribute("data-value")
         client.post("/api/predict", content=tone(0.25)).raise_for_status()
-        expect(page.locator("#latest [data-value]").last).not_to_have_attribute("data-at", before or "", timeout=20_000)
+        expect(page.locator("#latest [data-value]").last).not_to_have_attribute(
+            "data-value", before or "", timeout=20_000
+        )
         assert page.evaluate("scrollY") == scroll_y
         assert str(page.evaluate("document.activeElement.getAttribute('href')")).endswith(sha256)
         # a paused page waits
@@ -252,7 +254,7 @@ def test_a_request_that_hangs_ends_with_words(browser: Browser, client: httpx.Cl
     with open_page(browser, client.base_url, allowed=GONE) as page:
         page.clock.install()
         page.goto("/models")
-        page.route("**/api/v1/models/rollback", held.append)
+        page.route("**/api/v1/models/rollback", lambda route: held.append(route))  # noqa: PLW0108 - playwright marks it
         page.evaluate(
             """async () => {
                 const { request } = await import("/static/page.js");

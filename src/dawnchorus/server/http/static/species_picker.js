@@ -15,6 +15,6 @@ function drawOption({ text, scientific }, escape) {
 for (const input of document.querySelectorAll("[data-species-picker]")) {
   new TomSelect(input, {
     maxItems: 1, create: true, createOnBlur: true, persist: false, selectOnTab: false, maxOptions: N_OFFERED, load, loadThrottle: 200,
-    searchField: ["text", "scientific"], render: { option: drawOption, option_create: ({ input: text }, escape) => `<div class="create">all with “${escape(text)}”</div>` },
+    searchField: ["text", "scientific"], render: { option: drawOption, option_create: ({ input: text }, escape) => `<div class="create" role="option">all with “${escape(text)}”</div>` },
   });
 }
