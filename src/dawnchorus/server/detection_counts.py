@@ -56,7 +56,7 @@ class CountKey(NamedTuple):
 
 
 class CountedDetection(NamedTuple):
-    """What is counted of a detection."""
+    """Values of a detection that its counts depend on."""
 
     scientific_name: str
     common_name: str
@@ -104,7 +104,7 @@ def find_level(score: float) -> int:
 
 
 def is_by_hour(name: str) -> bool:
-    """Tell whether a number is in `DetectionCount.hours`."""
+    """Return True if a number is in `DetectionCount.hours`."""
     return name.startswith(("detections:", "recorded_ms:"))
 
 

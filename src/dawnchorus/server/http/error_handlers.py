@@ -167,7 +167,9 @@ async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - it is installed for no other
     detail = "; ".join(invalid_line(each) for each in error.errors())
     if is_page(request) and any(each["loc"][0] == "path" for each in error.errors()):
-        return await show(request, problem_response(HTTPStatus.NOT_FOUND, detail))  # such as a cut link
+        path = request.scope["path"][:MAX_VALUE_CHARS]
+        detail = f"expected an address as a page has it, got {path!r}, which may be cut or misspelled."
+        return await show(request, problem_response(HTTPStatus.NOT_FOUND, detail))
     return await show(request, problem_response(HTTPStatus.UNPROCESSABLE_ENTITY, detail))
 
 
