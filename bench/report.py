@@ -187,13 +187,18 @@ def _lists(result: dict[str, Any]) -> str:
         f"| {row['list']} | {row['total']:,} | {cell(row['0'])} | {cell(row['half'])} | {cell(row['end'])} |"
         for row in result["rows"]
     )
+    pages = "\n".join(
+        f"| `{row['page']}` | {row['cpu_ms']:.0f} ({row['ms']:.0f}) | {row['kb']:.0f} |" for row in result["pages"]
+    )
     return (
         "## Lists\n\n"
         f"A page of 50 rows, read with its count, out of {result['n_recordings']:,} recordings and "
         f"{result['n_detections']:,} detections in SQLite: milliseconds of processor time (and by the clock, at a "
         f"load average of {result['load_average']:.0f}), medians of {result['n_runs']} runs, at the start, in the "
         "middle and at the end of the list. Totals count to 10,000.\n\n"
-        "| list | rows | start | middle | end |\n| --- | --- | --- | --- | --- |\n" + rows + "\n"
+        "| list | rows | start | middle | end |\n| --- | --- | --- | --- | --- |\n" + rows + "\n\n"
+        "The overview of the same collection as a page, from a server in the process that measures:\n\n"
+        "| page | ms of processor time (by the clock) | kB |\n| --- | --- | --- |\n" + pages + "\n"
     )
 
 

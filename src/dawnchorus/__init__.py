@@ -26,7 +26,7 @@ _NAMES = {
         *("AudioDecodeError", "AudioError", "AudioNotFoundError", "AudioTooLargeError", "BusyError", "DawnChorusError"),
         *("DecoderCrashError", "DownloadError", "FormatError", "InputError", "InvalidBundleError", "LongWaitError"),
         *("JournalDamagedError", "MissingExtraError", "ModelError", "ModelNotFoundError", "NotFoundError"),
-        *("OutputError", "OutputExistsError", "OverloadedError", "TrainingError", "UnknownClassError"),
+        *("OutputError", "OutputExistsError", "OverloadedError", "PlugInError", "TrainingError", "UnknownClassError"),
         *("UploadTooLargeError", "UploadTooSlowError"),
     ),
     "formats.detections": ("Detections",),

@@ -33,7 +33,8 @@ from dawnchorus.cli.present import (
 )
 from dawnchorus.cli.progress import show_progress
 from dawnchorus.errors import InputError
-from dawnchorus.formats.columns import detection_values, has_channels, round_values
+from dawnchorus.formats.columns import has_channels, round_values
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.registry import FORMATS, channel_note
 from dawnchorus.identification import Options, RecordingFailure, Run, identify
 from dawnchorus.identification.estimate import Estimate, estimate_run
@@ -134,8 +135,8 @@ def command(
     Without --out the table goes to standard output; with --archive, results are kept in an archive instead. A run that
     was interrupted is continued by the same command.
 
-    Exit codes: 0 all done, 2 wrong request, 3 some files failed, 4 cannot write, 5 missing model or package, 6 output
-    in use, 130 stopped.
+    Exit codes: 0 all done, 2 wrong request, 3 some files failed, 4 cannot write, 5 missing or broken model or
+    package, 6 output in use, 130 stopped.
     """
     out = None if str(out) == "-" else out
     _check_archive_options(archive)
@@ -203,7 +204,7 @@ def command(
             options,
             model=Model(bundle, store),
             out=out,
-            formats=formats or None,
+            formats=None if out is None else formats,
             combined=combined,
             recordings=metadata_by_path,
             analyses=analyses,
@@ -371,9 +372,9 @@ class _Result:
         }
         if self.out is None:
             fields["detections"] = [
-                {"recording": table.recording, **round_values(detection_values(detection))}
+                {"recording": table.recording, **round_values(row)}
                 for table in run.tables()
-                for detection in table.detections
+                for row in DetectionColumns.from_detections(table.detections).to_dicts()
             ]
         return fields
 

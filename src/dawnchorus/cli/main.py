@@ -21,7 +21,7 @@ os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 import click
 
-from dawnchorus.errors import DawnChorusError, OutputError
+from dawnchorus.errors import DawnChorusError, OutputError, PlugInError
 from dawnchorus.version import __version__
 
 VERBS = {
@@ -146,6 +146,8 @@ def _exit_at_once(_number: int, _frame: FrameType | None) -> None:
 
 
 def _explain(error: Exception) -> str:
+    if isinstance(error, PlugInError):
+        return f"{error} ({DEBUG} shows where.)"
     if isinstance(error, DawnChorusError):
         return str(error)
     if isinstance(error, OSError):
