@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import html as html_module
 import re
 from importlib import resources
 from pathlib import Path
 
 import httpx2 as httpx
+from sqlalchemy import update
 from tests.fixtures.long_recordings import store_long_recording
 from tests.fixtures.server import Serve, running_service
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.server.settings import Role, Settings
+from dawnchorus.server.state.tables import DetectionRow, Identification
 
 PAGES = ("/", "/recordings", "/detections", "/review", "/training", "/models", "/system", "/docs")
 
@@ -198,3 +201,40 @@ def test_recording_page_has_as_many_elements_for_any_length(level_bundle: Bundle
         assert client.get(f"{page}?t=later").status_code == 422
         assert "Clear filters" in client.get(f"{page}?species=nobody").text
         assert client.get(f"{page}?order=score&after={seen[-1]}").status_code == 200, "there is no page behind the last"
+
+
+NOT_FOR_READERS = re.compile(
+    r"\b\w+_(s|hz|db)\b|\+json|/api/|sha256|=true|\b[0-9a-f]{12,}\b"
+    r"|\b(Retrain|Activate|Roll back|Card|lanes|serves|heard)\b"
+)
+"""Words of the API, ids, and words of earlier pages."""
+
+
+def test_pages_are_in_plain_words_and_say_zone_place_and_what_is_unexpected(
+    level_bundle: Bundle, tmp_path: Path, tone: Path
+) -> None:
+    with running_service(Settings(model=level_bundle.folder, data=tmp_path / "server")) as (client, service):
+        audio = {"audio": ("SITE7_20260512T040000+0200.wav", tone.read_bytes())}
+        client.post("/api/v1/identify?store=true&min_score=0.05&merge=true", files=audio).raise_for_status()
+        client.post("/api/v1/identify?store=true", files={"audio": ("failed.wav", b"no sound")})
+        with service.database.write() as session:
+            session.execute(update(DetectionRow).where(DetectionRow.common_name == "Loud Bird").values(in_range=False))
+            session.execute(update(Identification).values(latitude=60.169856, longitude=24.938379))
+        recording = f"/recordings/{client.get('/api/v1/detections').json()['detections'][0]['recording']}"
+        text = client.get(recording).text
+        assert "12 May 2026, 04:00 UTC+2" in text
+        assert "60.17° N, 24.94° E · week 18 · level 1" in text
+        assert '<a href="#species-table">1 species unexpected here</a>' in text
+        assert text.count('Avis magna</i> <span class="badge">unexpected here</span>') == 2, "in both tables"
+        assert "Delete “SITE7_20260512T040000+0200.wav”, 2 detections and 0 answers? This cannot be undone." in text
+        for path in ("/", "/recordings", "/detections", "/review"):
+            assert client.get(path).text.count("unexpected here") == 1, path
+        for path in (recording, *PAGES):
+            html = client.get(path).text
+            assert "<meter" not in html
+            if path not in ("/docs", "/models"):  # the API's own page, and models whose ids are in tables
+                words = html_module.unescape(re.sub(r"<(noscript|script).*?</\1>|<[^>]+>", " ", html, flags=re.DOTALL))
+                assert not NOT_FOR_READERS.search(words), f"{path}: {NOT_FOR_READERS.search(words)}"
+        job = client.post(f"/api/v1{recording}/identify").json()["id"]
+        assert "SITE7_20260512T040000+0200.wav" in client.get(f"/jobs/{job}").text
+        assert job[:8] not in re.sub("<[^>]+>", "", client.get("/system").text)
