@@ -16,7 +16,7 @@ from tests.fixtures.server import Serve, running_service
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.server.settings import Role, Settings
-from dawnchorus.server.state.tables import DetectionRow, Identification
+from dawnchorus.server.state.tables import DetectionRow, Identification, Job, Model, ModelActivation
 
 PAGES = ("/", "/recordings", "/detections", "/review", "/training", "/models", "/system", "/docs")
 
@@ -238,3 +238,34 @@ def test_pages_are_in_plain_words_and_say_zone_place_and_what_is_unexpected(
         job = client.post(f"/api/v1{recording}/identify").json()["id"]
         assert "SITE7_20260512T040000+0200.wav" in client.get(f"/jobs/{job}").text
         assert job[:8] not in re.sub("<[^>]+>", "", client.get("/system").text)
+
+
+def test_a_new_model_is_compared_and_chosen_in_plain_words(level_bundle: Bundle, tmp_path: Path) -> None:
+    precision = {"common_name": "New Bird", "active_average_precision": None, "new_average_precision": 0.9}
+    predictions = {"active_prediction": None, "new_prediction": {"species": "New Bird", "score": 0.9}}
+    recording = {"name": "a.wav", "scientific_name": "Avis nova", "active_is_correct": False, "new_is_correct": True}
+    report = {
+        "n_held_out": 8,
+        "n_training_overlap": 0,
+        "average_precision": {"new": 0.9, "active": 0.8},
+        "species": [precision | {"n_train_recordings": 6, "n_held_out": 2}],
+        "recordings": [recording | predictions],
+    }
+    result = {"report": report, "is_promoted": False, "meets_promotion_rule": False, "reasons": ["too few recordings"]}
+    new = {"bundle_id": "0" * 12, "name": "level with New Bird", "family": "head", "n_classes": 4, "report": result}
+    with running_service(Settings(model=level_bundle.folder, data=tmp_path / "server")) as (client, service):
+        with service.database.write() as session:
+            session.add(Model(**new, storage_key="x", source="retrained"))
+            session.flush()
+            session.add_all(ModelActivation(bundle_id=each, reason="by hand") for each in ("0" * 12, level_bundle.id))
+            job = {"id": "1" * 32, "kind": "retrain", "status": "done", "parameters": {}}
+            session.add(Job(**job, result=result | {"bundle_id": "0" * 12}))
+        training, models = client.get("/training").text, client.get("/models").text
+    assert "<strong>The new model is not in use:</strong> too few recordings." in training
+    assert "<td>not in this model</td><td>0.900</td>" in training
+    for text in (training, models):
+        assert "Use this model" in text
+        assert "Go back to level with New Bird (previous model)" in text
+    assert "Average precision on 8 recordings held out for testing: 0.900; of the model before it: 0.800." in models
+    for words in ('<strong class="badge">in use</strong>', "· installed ", "· trained here ", "Model card"):
+        assert words in models, words
