@@ -25,6 +25,8 @@ def every_error() -> Iterator[DawnChorusError]:
             yield kind("no such class", suggestions=("Parus major_Great Tit",))
         elif kind is errors.MissingExtraError:
             yield kind("torch", extra="train", purpose="Training")
+        elif kind is errors.PlugInError:
+            yield kind("format 'x' of the package y 1 (y:X)", "failed", detail="ValueError: no luck")
         else:
             yield kind("it is wrong", subject=Path("/a.csv"))
 

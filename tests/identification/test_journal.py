@@ -26,7 +26,8 @@ from dawnchorus.audio.sample_analyses import build_table
 from dawnchorus.audio.write import write_recording
 from dawnchorus.errors import JournalDamagedError, OutputError
 from dawnchorus.identification import Options, identify
-from dawnchorus.identification.journal import NO_FILE, Journal, RecordingSummary, file_mark
+from dawnchorus.identification.journal import NO_FILE, Journal, file_mark
+from dawnchorus.identification.journal_records import RecordingSummary
 from dawnchorus.inference.analyses.hits import HIT
 from dawnchorus.inference.preparation import Kept
 from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording

@@ -39,7 +39,7 @@ from dawnchorus.data.layouts.folders import (
     parse_file_facts,
     read_folders,
 )
-from dawnchorus.data.layouts.registry import SOURCES
+from dawnchorus.data.layouts.registry import SOURCES, find_descriptions
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.marks import match_marks
 from dawnchorus.data.recordings import (
@@ -147,8 +147,7 @@ def _check_columns(columns: Mapping[str, str] | None, layout: Layout) -> None:
 
 def _files_read(source: Path) -> frozenset[str]:
     """Return endings and names of files next to recordings that imports read or write themselves."""
-    descriptions = [kind.find(source) for kind in SOURCES.values()]
-    names = [path.name for path in descriptions if path is not None]
+    names = [description.name for _, description in find_descriptions(source)]
     return frozenset((*MARK_SUFFIXES, TABLE_NAME, SEARCHES_NAME, source.name, *names))
 
 

@@ -11,7 +11,7 @@ from dawnchorus.audio.discovery import find_recordings
 from dawnchorus.data.layouts.annotations import NO_MARKS, MarkTables, ReadAnnotations, find_marks
 from dawnchorus.data.layouts.folders import SPECIES, FolderReading, read_folders
 from dawnchorus.data.layouts.naming_tables import NamingTable, find_naming_tables
-from dawnchorus.data.layouts.registry import SOURCES
+from dawnchorus.data.layouts.registry import SOURCES, find_descriptions
 from dawnchorus.errors import InputError
 from dawnchorus.formats.mark_lists import has_times
 from dawnchorus.formats.registry import MARK_SUFFIXES, marks_format, read_annotations
@@ -39,13 +39,16 @@ def parse_layout(text: str) -> Layout:
 
     Raises:
         InputError: it is none.
+        PlugInError: it is of another package, and cannot be used.
     """
     levels = str(text).split("/")
     if text not in list_layouts() and (len(levels) < 2 or levels.count(SPECIES) != 1):
+        SOURCES.raise_broken(text)
         raise InputError(
             f"layout: expected one of {', '.join(list_layouts())}, or the folders from the outer to the inner with "
             f"the word '{SPECIES}' for one of them, as species/site or site/species/year; got {text!r}."
         )
+    SOURCES.log_broken(text)  # another package's of the same name may have been meant
     return text
 
 
@@ -140,9 +143,10 @@ def described_layout(source: Path) -> tuple[Layout, str] | None:
         if has_times(table):
             return "annotations", f"the columns of {table.name}: times within recordings"
         return "csv", table.name
-    for kind in SOURCES.values():
-        if (description := kind.find(source)) is not None:
-            return kind.name, description.name
+    described = next(find_descriptions(source), None)
+    if described is not None:
+        return described[0].name, described[1].name
+    SOURCES.log_broken()  # one of them may know it
     return _detect_file_layout(source) if source.is_file() else None
 
 

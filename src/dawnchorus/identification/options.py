@@ -28,6 +28,9 @@ DEFAULT_RANGE_THRESHOLD = 0.03
 SpeechUse = Literal["flag", "blank", "drop"]
 """Mark what has a human voice; also silence the voice in clips, pictures and pages; also drop what it is in."""
 
+Keep = Literal["embeddings"]
+"""A kind of rows that an archive keeps besides detections."""
+
 
 @dataclass(frozen=True)
 class DecidesScores:

@@ -19,7 +19,8 @@ from dawnchorus.formats.exports import DetectionExports, DetectionsSummary
 from dawnchorus.formats.registry import TableFormat, channel_note
 from dawnchorus.identification.analysis_tables import Columns, build_tables, describe_misfit, find_columns, fit_rows
 from dawnchorus.identification.detection_table import TableBuilder
-from dawnchorus.identification.journal import Journal, RecordingSummary
+from dawnchorus.identification.journal import Journal
+from dawnchorus.identification.journal_records import RecordingSummary
 from dawnchorus.identification.notes import (
     describe_dropped,
     describe_range_check,

@@ -94,8 +94,8 @@ def identify(
         raise InputError("out: expected a file or a folder, since formats, combined or resume is given.")
     model = load_model(model)
     with _list_recordings(audio) as (listed, names):
-        loaded = _load_sessions(model, options)
-        plan = _build_plan(model, options, analyses)
+        loaded = load_sessions(model, options)
+        plan = build_run_plan(model, options, analyses)
         range_filter = open_range_filter(model, options, recordings)
         builder = TableBuilder(model.bundle, plan.windows, options, range_filter, recordings, names)
         location = (
@@ -208,7 +208,8 @@ def _build_key(bundle: Bundle, options: Options, analyses: Sequence[str]) -> dic
     return key
 
 
-def _build_plan(model: Model, options: Options, analyses: Sequence[str]) -> ScoringPlan:
+def build_run_plan(model: Model, options: Options, analyses: Sequence[str]) -> ScoringPlan:
+    """Return the scoring plan of a run, with its speech detector and the analyses of the given names."""
     detector = VoiceActivityDetector(speech_graph(model.store.folder)) if options.speech is not None else None
     sample_analyses = [ANALYSES[name] for name in analyses]
     for analysis in sample_analyses:
@@ -216,7 +217,8 @@ def _build_plan(model: Model, options: Options, analyses: Sequence[str]) -> Scor
     return build_scoring_plan(model.bundle, options, speech_detector=detector, sample_analyses=sample_analyses)
 
 
-def _load_sessions(model: Model, options: Options) -> LoadedModel:
+def load_sessions(model: Model, options: Options) -> LoadedModel:
+    """Return the loaded model, with sessions of its own for test-time augmentation."""
     if options.tta_shifts == 1:
         return model.loaded
     return replace(model.loaded, sessions=SessionPool(model.bundle, options.tta_shifts))

@@ -22,6 +22,7 @@ from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.result import build_provenance, has_range
 from dawnchorus.limits import Limits
+from dawnchorus.server.detection_counts import CountChange, Counts, add_counts, count_unstored
 from dawnchorus.server.detection_reviews import copy_reviews
 from dawnchorus.server.listing import DetectionRecord, read_detections
 from dawnchorus.server.recording_values import RecordingValues
@@ -92,6 +93,7 @@ class DetectionStore:
             try:
                 with self._database.write() as session:
                     session.execute(insert(Identification), rows)
+                    add_counts(session, _count_unstored(rows))
             except UNAVAILABLE:
                 del self._pending[:-MAX_PENDING]
                 raise
@@ -127,6 +129,7 @@ class DetectionStore:
         detections = DetectionColumns.from_detections(table.detections)
         values = RecordingValues(name, table.metadata, site)
         with self._files.keep(path) as (session, sha256):
+            change = CountChange(session, [sha256])
             recording = session.get(Recording, sha256, with_for_update=True)
             if recording is None or recording.error is not None:
                 recording = session.merge(
@@ -161,6 +164,7 @@ class DetectionStore:
             recording.latest_identification = identification.id
             recording.n_detections, recording.best_score = len(detections), None if best is None else best.score
             copy_reviews(session, sha256, identification.id)
+            change.write()
         return StoredResult(sha256, warnings)
 
     def store_failure(self, path: Path, *, name: str, reason: str, site: str | None = None) -> None:
@@ -169,6 +173,7 @@ class DetectionStore:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         with self._database.write() as session:
             lock(session, sha256)
+            change = CountChange(session, [sha256])
             known = session.get(Recording, sha256)
             if known is None:
                 n_bytes = path.stat().st_size
@@ -177,6 +182,7 @@ class DetectionStore:
                 )
             elif known.error is not None:
                 known.name, known.site, known.error = name, site or find_site(name), reason
+            change.write()
 
     def delete(self, sha256: str) -> None:
         """Delete a recording; see `delete_all`.
@@ -195,9 +201,11 @@ class DetectionStore:
         with self._database.write() as session:
             listed = select(Recording.sha256).where(Recording.sha256.in_(sha256s)).order_by(Recording.sha256)
             known = list(session.scalars(listed.with_for_update()))
+            change = CountChange(session, known)
             ids = select(DetectionRow.id).where(DetectionRow.recording.in_(known))
             session.execute(update(LabeledRecording).where(LabeledRecording.detection.in_(ids)).values(detection=None))
             session.execute(delete(Recording).where(Recording.sha256.in_(known)))
+            change.write()
         for sha256 in known:  # after the commit, so that no row lacks its file
             self._files.delete_unused(sha256)
         return known
@@ -327,7 +335,14 @@ def _identification_values(result: IdentifyResult, best: Detection | None, *, re
         "duration_s": result.table.duration_s,
         "species": None if best is None else best.common_name,
         "score": None if best is None else best.score,
+        "scientific_name": None if best is None else best.scientific_name,
     }
+
+
+def _count_unstored(rows: Sequence[dict[str, Any]]) -> Counts:
+    """Return the counts of new rows of `Identification`."""
+    detected = (row for row in rows if row["scientific_name"] is not None)
+    return count_unstored((row["scientific_name"], row["species"], row["score"]) for row in detected)
 
 
 def _count_species(session: Session, recording: Recording, detections: DetectionColumns) -> None:

@@ -6,6 +6,7 @@ import logging
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from dawnchorus.data.split import split_table
 from dawnchorus.data.synthesis.negatives import SOURCE, make_negatives
 from dawnchorus.errors import InputError
 from dawnchorus.evaluation.data_quality import find_training_overlap
-from dawnchorus.evaluation.scoring import score_data_set
+from dawnchorus.evaluation.scoring import Scores, group_by_windows, score_data_set, score_together
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE
 from dawnchorus.inference.preparation import open_cleaner
 from dawnchorus.metrics import classification
@@ -277,7 +278,8 @@ def compare(
     """Compare both bundles on held-out recordings, by species and by recording."""
     rows = [row for row in table.rows if row.split == "test" and not row.is_unlabelled]
     each = {"active": active, "new": new}
-    results = {name: _score_model(bundle, table, rows, store, n_workers) for name, bundle in each.items()}
+    scores = _score_models([active, new], table, rows, store, n_workers)
+    results = {name: _judge(bundle, own, rows) for (name, bundle), own in zip(each.items(), scores, strict=True)}
     species = species_of(rows)
     return {
         "n_train_recordings": sum(row.split == "train" and row.source != SOURCE for row in table.rows),
@@ -404,19 +406,48 @@ class _ModelScores:
     """True if that is the recording's species, with a score that `identify` shows; by recording."""
 
 
+def _knows_any(bundle: Bundle, rows: Sequence[RecordingRow]) -> bool:
+    return any(row.scientific_name in bundle.class_by_scientific_name for row in rows)
+
+
+def _score_models(
+    bundles: Sequence[Bundle], table: RecordingsTable, rows: Sequence[RecordingRow], store: ModelStore, n_workers: int
+) -> list[Scores | None]:
+    """Return the scores of both models, in one decoding where that is possible; see `_score_model`."""
+    classes = [_choose_classes(bundle, rows) for bundle in bundles]
+    if len(group_by_windows(bundles)) == 1:
+        with suppress(InputError):  # of which model, each by itself shows
+            return [*score_together(bundles, table, rows, store=store, n_workers=n_workers, classes=classes)]
+    return [_score_model(bundle, table, rows, store, n_workers) for bundle in bundles]
+
+
 def _score_model(
     bundle: Bundle, table: RecordingsTable, rows: Sequence[RecordingRow], store: ModelStore, n_workers: int
-) -> _ModelScores:
-    known = bundle.class_by_scientific_name
-    is_known = any(row.scientific_name in known for row in rows)
-    # Of a model that knows none of the species, only the best class is looked at; one must be named.
-    classes = None if is_known else [bundle.labels[0].scientific_name]
+) -> Scores | None:
+    """Return the scores of a model; None if it knows none of the species and can score none of the recordings.
+
+    Raises:
+        InputError: it knows some, and can score none.
+    """
+    classes = _choose_classes(bundle, rows)
     try:
-        scores = score_data_set(bundle, table, rows, store=store, n_workers=n_workers, classes=classes)
+        return score_data_set(bundle, table, rows, store=store, n_workers=n_workers, classes=classes)
     except InputError:
-        if is_known:
+        if classes is None:
             raise
+        return None
+
+
+def _choose_classes(bundle: Bundle, rows: Sequence[RecordingRow]) -> list[str] | None:
+    """Return None for the species of the rows; of a model that knows none of them only the best class is looked at."""
+    return None if _knows_any(bundle, rows) else [bundle.labels[0].scientific_name]  # one must be named
+
+
+def _judge(bundle: Bundle, scores: Scores | None, rows: Sequence[RecordingRow]) -> _ModelScores:
+    """Compare scores with the truth."""
+    if scores is None:
         return _ModelScores({}, 0.0, 0, 0.0, {}, {row.recording_id: False for row in rows if row.scientific_name})
+    is_known = _knows_any(bundle, rows)
     precision: dict[str, float] = {}
     false_alarms, n_scored, scored_h = 0.0, 0, 0.0
     if is_known:

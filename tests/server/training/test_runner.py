@@ -178,11 +178,16 @@ def test_killed_trainer_keeps_the_active_model_and_its_log(
     upload_files(client, songs)
     job = client.post("/api/v1/retrain").json()
     reaches(client, job["id"], stage)
+    with (tmp_path / "server" / "retraining" / job["id"] / "log.txt").open("a") as log:
+        log.write("as the trainer wrote it\n")
     for pid in trainers(tmp_path):
         os.kill(pid, signal.SIGKILL)
     done = ended(client, job["id"])
     assert done["status"] == "failed"
     assert "training ended with status -9. The active model is unchanged" in str(done["error"])
+    address = f"/api/v1/jobs/{job['id']}/log"
+    assert address in str(done["error"])
+    assert client.get(address).json()["lines"][-1] == "as the trainer wrote it"
     assert client.get("/api/v1/models/active").json()["bundle_id"] == band_bundle.id
     assert predicted_name(client, songs[0]) == "Deep Bird"
     assert ended(client, client.post("/api/v1/retrain").json()["id"])["status"] == "done"

@@ -17,11 +17,14 @@ class WindowOutput:
 
     scores: FloatArray
     embeddings: FloatArray | None = None
+    others: tuple[WindowOutput, ...] = ()
+    """Output of other models for the same windows; see `LoadedModel.others`."""
 
     def rows(self, start: int, stop: int) -> WindowOutput:
         """Return the output for a slice of the windows."""
         embeddings = None if self.embeddings is None else self.embeddings[start:stop]
-        return WindowOutput(self.scores[start:stop], embeddings)
+        others = tuple(each.rows(start, stop) for each in self.others)
+        return WindowOutput(self.scores[start:stop], embeddings, others)
 
 
 @dataclass(frozen=True)

@@ -7,32 +7,64 @@ const all = (selector, inside = document) => [...inside.querySelectorAll(selecto
 
 const offline = document.getElementById("offline");
 
-export async function request(method, path, body) {
-  const headers = { "X-CSRF-Token": root.csrf };
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  let reply;
+const TIMEOUT_MS = 30_000, LOAD_MS = 300_000, STALL_MS = 60_000, ANSWER_MS = 900_000;
+
+// Fetches a text with a limit of time for the whole of it: a server that hangs is as bad as one that is gone.
+async function fetchWithin(timeoutMs, url, options) {
+  const abort = new AbortController(), timer = setTimeout(() => abort.abort(), timeoutMs);
   try {
-    reply = await fetch(at(path), { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+    const reply = await fetch(url, { ...options, signal: abort.signal });
+    const content = await reply.text();
+    offline.hidden = true;
+    return { reply, content };
   } catch {
     offline.hidden = false;
-    throw new Error("Cannot reach the server. Try again later.");
-  }
-  offline.hidden = true;
-  if (reply.status === 204) return null;
-  const content = await reply.json().catch(() => ({}));
-  if (!reply.ok) throw Object.assign(new Error(content.detail || `The server returned ${reply.status}.`), { status: reply.status, suggestions: content.suggestions });
-  return content;
+    throw new Error(abort.signal.aborted ? `The server did not answer within ${timeoutMs / 1000} s. Try again later.` : "Cannot reach the server. Try again later.");
+  } finally { clearTimeout(timer); }
 }
 
-// Sends a form and reports the upload progress; resolves with the finished request.
+export async function request(method, path, body, { timeoutMs = TIMEOUT_MS } = {}) {
+  const headers = { "X-CSRF-Token": root.csrf };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const options = { method, headers, body: body === undefined ? undefined : JSON.stringify(body) };
+  const { reply, content } = await fetchWithin(timeoutMs, at(path), options);
+  if (reply.status === 204) return null;
+  const fields = parse(content);
+  if (!reply.ok) throw Object.assign(new Error(describe(reply, fields)), { status: reply.status, suggestions: fields.suggestions });
+  return fields;
+}
+
+function parse(text) { try { return JSON.parse(text) ?? {}; } catch { return {}; } } // of a proxy
+
+function describe(reply, fields) {
+  const later = reply.headers.get("Retry-After"), cause = fields.detail || `The server returned ${reply.status}.`;
+  return later && !/again/.test(cause) ? `${cause} Try again in ${later} s.` : cause;
+}
+
+// Returns a page of this server as it is now; null where it cannot be read or shows an error, which a banner says.
+export async function fetchPage(url) {
+  try {
+    const { reply, content } = await fetchWithin(TIMEOUT_MS, url, { headers: { Accept: "text/html" } });
+    offline.hidden = reply.ok;
+    if (reply.redirected) location.reload(); // logged out
+    return reply.ok && !reply.redirected ? new DOMParser().parseFromString(content, "text/html") : null;
+  } catch { return null; }
+}
+
+// Sends a form and reports the upload progress; resolves with the finished request. It may take as long as it goes on.
 export function send(url, form, onProgress) {
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();
+    let timer = 0;
+    const wait = (milliseconds, text) => { clearTimeout(timer); timer = setTimeout(() => { xhr.abort(); fail(text); }, milliseconds); };
+    const fail = text => { clearTimeout(timer); offline.hidden = false; reject(new Error(text)); };
     xhr.open("POST", url);
     xhr.setRequestHeader("X-CSRF-Token", root.csrf);
-    xhr.upload.onprogress = event => event.lengthComputable && onProgress(event.loaded / event.total);
-    xhr.onload = () => { offline.hidden = true; resolve(xhr); };
-    xhr.onerror = () => { offline.hidden = false; reject(new Error("Cannot reach the server, or it ended the transfer.")); };
+    xhr.upload.onprogress = event => { wait(STALL_MS, "The transfer has stopped. Try again later."); if (event.lengthComputable) onProgress(event.loaded / event.total); };
+    xhr.upload.onload = () => wait(ANSWER_MS, "The server did not answer. Try again later.");
+    xhr.onload = () => { clearTimeout(timer); offline.hidden = true; resolve(xhr); };
+    xhr.onerror = () => fail("Cannot reach the server, or it ended the transfer.");
+    wait(STALL_MS, "The transfer has stopped. Try again later.");
     xhr.send(form);
   });
 }
@@ -58,7 +90,7 @@ for (const button of all("[data-post], [data-delete]")) {
     const status = button.closest("section, article, main").querySelector("[data-status]") || button.parentElement;
     button.disabled = true;
     try {
-      await (post ? request("POST", post) : request("DELETE", button.dataset.delete));
+      await (post ? request("POST", post, undefined, { timeoutMs: LOAD_MS }) : request("DELETE", button.dataset.delete));
       location.href = at(then);
     } catch (error) { button.disabled = false; status.append(` ${error.message}`); }
   });
