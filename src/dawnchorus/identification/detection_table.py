@@ -18,7 +18,7 @@ from dawnchorus.audio.metadata import describe_other_location
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.formats.columns import DETECTION_COLUMNS
 from dawnchorus.formats.detection_columns import DetectionColumns
-from dawnchorus.identification.options import Options
+from dawnchorus.identification.options import ALL_YEAR, Options
 from dawnchorus.identification.output_paths import current_folder, printable
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.weeks import week_of
@@ -86,9 +86,11 @@ class TableBuilder:
         return Counter(self.bundle.labels[index].scientific_name for index in indices if expected[index] is False)
 
     def _week(self, path: Path, metadata: RecordingMetadata) -> int | None:
-        """Return the week that is given, else that of the recording's day."""
+        """Return the week that is given, else that of the recording's day; None for all year."""
         day = self._given_day(path) or metadata.start_time
-        return self.options.week or (week_of(day) if day is not None else None)
+        if self.options.week is not None:
+            return self.options.week or None
+        return week_of(day) if day is not None else None
 
     @cached_property
     def _classes(self) -> dict[str, npt.NDArray[np.object_]]:
@@ -157,7 +159,7 @@ class TableBuilder:
     def _describe_other_week(self, metadata: RecordingMetadata, day: date | None) -> str | None:
         """Return a sentence if the week that is given is not that of the recording's day."""
         week = self.options.week
-        if week is None or day is None or week_of(day) == week:
+        if week in (None, ALL_YEAR) or day is None or week_of(day) == week:
             return None
         return f"week {week} is given, {metadata.source or 'the file'} says {day:%Y-%m-%d} (week {week_of(day)})"
 

@@ -25,6 +25,9 @@ from dawnchorus.types import ChannelOption
 DEFAULT_MIN_SCORE = 0.25
 DEFAULT_RANGE_THRESHOLD = 0.03
 
+ALL_YEAR = 0
+"""Option `week` for all year, whatever the recording's date."""
+
 SpeechUse = Literal["flag", "blank", "drop"]
 """Mark what has a human voice; also silence the voice in clips, pictures and pages; also drop what it is in."""
 
@@ -60,7 +63,11 @@ Latitude = Annotated[float | None, Field(ge=-90, le=90, description="Degrees nor
 Longitude = Annotated[float | None, Field(ge=-180, le=180, description="Degrees east.")]
 Week = Annotated[
     int | None,
-    Field(ge=1, le=48, description="Week of the 48-week year (four in a month); by default of the recording's date."),
+    Field(
+        ge=0,
+        le=48,
+        description="Week of the 48-week year (four in a month), 0 for all year; by default of the recording's date.",
+    ),
 ]
 RangeThreshold = Annotated[float, Field(ge=0, le=1, description="Minimum probability of occurrence to be in range.")]
 DropOutOfRange = Annotated[bool, Field(description="Leave out what is not in range, instead of flagging it.")]

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import threading
 from array import array
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from dawnchorus.errors import NotFoundError
 from dawnchorus.formats.detection_columns import DetectionColumns
-from dawnchorus.identification.options import Options
+from dawnchorus.identification.options import Options, option_specs
 from dawnchorus.identification.result import build_provenance, has_range
 from dawnchorus.limits import Limits
 from dawnchorus.server.detection_counts import CountChange, Counts, add_counts, count_unstored
@@ -258,6 +258,18 @@ class DetectionStore:
         if identification is None:
             raise NotFoundError(f"there is no recording {sha256[:64]}.")
         return identification
+
+    def latest_options(self, sha256: str) -> Options:
+        """Return the options of the latest identification of a recording, as far as they are known.
+
+        Raises:
+            NotFoundError: there is no such recording.
+        """
+        run = self.latest_identification(sha256)
+        if run.provenance is None:
+            return Options(merge=True, latitude=run.latitude, longitude=run.longitude, week=run.week)
+        stored = run.provenance["parameters"]
+        return Options.from_fields({name: stored[name] for name in option_specs() if name in stored})
 
     def iterate_pages(self, sha256: str, *, limit: int) -> Iterator[list[DetectionRecord]]:
         """Yield the detections of a recording's latest identification by start, a page at a time."""

@@ -144,7 +144,7 @@ class Workers:
         if not self._shutting_down.is_set() and self._jobs.is_cancel_requested(job.id):
             self._jobs.finish(job.id, "cancelled")
             self._retraining.clear(job.id)
-        if "sha256" in job.parameters:
+        elif "sha256" in job.parameters:  # a cancelled job can be started again, until the next sweep
             self._files.delete_unused(job.parameters["sha256"])
 
     def _list_failure(self, parameters: dict[str, Any], reason: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from fastapi import Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -71,9 +71,40 @@ def heat_step(n: int, most: int) -> int:
 
 
 def format_moment(text: str) -> str:
-    """Return a time in ISO 8601 for readers: 12 May 2026, 04:00."""
+    """Return a time in ISO 8601 for readers, with its zone if it has one: 12 May 2026, 04:00 UTC+2."""
     moment = datetime.fromisoformat(text)
-    return f"{moment.day} {moment:%b %Y, %H:%M}"
+    return f"{moment.day} {moment:%b %Y, %H:%M}{_format_zone(moment)}"
+
+
+def format_span(text: str, duration_s: float | None) -> str:
+    """Return the times between which a recording was made: 12 May 2026, 04:00 to 06:00 UTC+2."""
+    start = datetime.fromisoformat(text)
+    try:
+        end = start + timedelta(seconds=duration_s or 0.0)
+    except OverflowError:  # a clock at the end of the calendar
+        return format_moment(text)
+    if end.replace(second=0, microsecond=0) == start.replace(second=0, microsecond=0):
+        return format_moment(text)
+    day = "" if end.date() == start.date() else f"{end.day} {end:%b %Y}, "
+    return f"{start.day} {start:%b %Y, %H:%M} to {day}{end:%H:%M}{_format_zone(start)}"
+
+
+def _format_zone(moment: datetime) -> str:
+    """Return the zone behind a time, " UTC+2"; nothing if it is not known."""
+    offset = moment.utcoffset()
+    if offset is None:
+        return ""
+    minutes = round(offset.total_seconds() / 60)
+    if not minutes:
+        return " UTC"
+    hours, rest = divmod(abs(minutes), 60)
+    return f" UTC{'-' if minutes < 0 else '+'}{hours}{f':{rest:02d}' if rest else ''}"
+
+
+def format_location(latitude: float, longitude: float) -> str:
+    """Return coordinates for readers, to about a kilometer: 60.17° N, 24.94° E."""
+    north, east = "S" if latitude < 0 else "N", "W" if longitude < 0 else "E"
+    return f"{abs(latitude):.2f}° {north}, {abs(longitude):.2f}° {east}"
 
 
 _PAGES = Environment(
@@ -82,7 +113,9 @@ _PAGES = Environment(
 _PAGES.filters |= {
     "duration": format_duration,
     "moment": format_moment,
+    "span": format_span,
     "day": format_day,
     "month": format_month,
     "heat_step": heat_step,
 }
+_PAGES.globals.update(location=format_location)

@@ -10,8 +10,9 @@ from pydantic import Field
 
 from dawnchorus.errors import NotFoundError
 from dawnchorus.formats.registry import FORMATS
+from dawnchorus.identification.options import DEFAULT_MIN_SCORE
 from dawnchorus.server.http.parameters import RequestParameters, to_text
-from dawnchorus.server.listing import DetectionRecord
+from dawnchorus.server.listing import DetectionRecord, count_reviews
 from dawnchorus.server.service import Service
 from dawnchorus.server.state.tables import Recording
 from dawnchorus.server.timeline import Order, TimelineQuery
@@ -68,8 +69,8 @@ def drop_missing(
     return parameters, problems
 
 
-_DOWNLOADS = {"csv": "CSV", "raven": "Raven table", "audacity": "Audacity labels"}
-"""Links to tables of a recording, by format."""
+DOWNLOADS = {"csv": "CSV", "raven": "Raven table", "audacity": "Audacity labels"}
+"""Formats of tables that pages offer, with their names there."""
 
 
 def read_recording_page(service: Service, row: Recording, parameters: RecordingPageParameters) -> dict[str, Any]:
@@ -87,9 +88,16 @@ def read_recording_page(service: Service, row: Recording, parameters: RecordingP
     if time_s is None:
         time_s = VIEW_S / 2 if selected is None else (selected.detection.start_s + selected.detection.end_s) / 2
     plain_s = PLAIN_S * (min(parameters.t or 0.0, max(duration_s - 0.01, 0.0)) // PLAIN_S)
+    run = service.detections.latest_identification(row.sha256)
+    settings = run.provenance or {"parameters": {}}
     return {
         "row": row,
-        "run": service.detections.latest_identification(row.sha256),
+        "run": run,
+        "model": " ".join(filter(None, (settings.get("model"), settings.get("model_version")))),
+        "has_location_filter": settings["parameters"].get("range_filter", False),
+        "min_score": settings["parameters"].get("min_score", DEFAULT_MIN_SCORE),
+        "n_reviewed": count_reviews(service.database, row.sha256),
+        "n_unexpected": sum(each.is_unexpected for each in counts),
         "parameters": parameters,
         "n_detections": sum(each.n_detections for each in counts),
         "counts": counts,
@@ -101,7 +109,7 @@ def read_recording_page(service: Service, row: Recording, parameters: RecordingP
         "plain_end_s": min(plain_s + PLAIN_S, duration_s),
         "clock_s": _seconds_of_day(row),
         "label": partial(_format_time, row),
-        "downloads": [(name, f"{row.name}{FORMATS.lookup(name).suffix}", text) for name, text in _DOWNLOADS.items()],
+        "downloads": [(name, f"{row.name}{FORMATS.lookup(name).suffix}", text) for name, text in DOWNLOADS.items()],
         **_read_rows(service, query, parameters),
     }
 

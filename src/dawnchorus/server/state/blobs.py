@@ -87,6 +87,19 @@ class BlobStore:
                 self.delete_unused(sha256)
             raise
 
+    @contextmanager
+    def hold(self, sha256: str) -> Iterator[Session]:
+        """Yield a transaction for rows that refer to a stored file, which nothing deletes before its end.
+
+        Raises:
+            NotFoundError: the file is absent.
+        """
+        with self._database.write() as session:
+            lock(session, sha256)
+            if self.size(sha256) is None:
+                raise _absent(sha256)
+            yield session
+
     def sweep(self) -> None:
         """Delete the files that nothing refers to and that were kept before the grace period, and abandoned parts."""
         is_unused = StoredFile.sha256.not_in(select(FILE_REFERENCES.c.sha256))
@@ -127,7 +140,7 @@ class BlobStore:
             NotFoundError: the file is absent.
         """
         if self.size(sha256) is None:
-            raise NotFoundError(f"the file {sha256[:12]} is not in the store any more.")
+            raise _absent(sha256)
         if self._is_local:
             return Path(self._path(sha256))
         copy = self._cache / sha256
@@ -191,3 +204,7 @@ def _record(session: Session, sha256: str) -> None:
     """Write that a file is kept now; no other transaction records or deletes it until the end of this one."""
     lock(session, sha256)
     session.merge(StoredFile(sha256=sha256, kept_at=now()))
+
+
+def _absent(sha256: str) -> NotFoundError:
+    return NotFoundError(f"the file {sha256[:12]} is not in the store any more.")

@@ -12,6 +12,7 @@ from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency
 from dawnchorus.server.http.page_templates import redirect, render_page
 from dawnchorus.server.http.parameters import PageQuery, note
+from dawnchorus.server.http.recording_page import DOWNLOADS
 from dawnchorus.server.http.routes.lists import MAX_SITES, DetectionPageFilter, RecordingFilter, RecordingPageFilter
 from dawnchorus.server.http.routes.replies import recording_state
 from dawnchorus.server.listing import Page, Row, find_detections, find_recordings, list_sites, list_species_names
@@ -33,7 +34,8 @@ def recordings(
     """Show the recordings, the latest upload first."""
     page = _find(find_recordings, request, service, query)
     states = {record.recording.sha256: recording_state(record.recording) for record in page.rows}
-    return render_page("recordings.html", request, states=states, **_list_values(service, query, page))
+    values = _list_values(service, query, page)
+    return render_page("recordings.html", request, states=states, formats=DOWNLOADS, **values)
 
 
 @router.get("/detections", dependencies=[require_role(Role.IDENTIFY, is_page=True)])

@@ -26,7 +26,9 @@ from dawnchorus.server.listing import (
     find_best,
     find_detections,
 )
+from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
+from dawnchorus.server.state.tables import Model
 
 N_QUEUE = 24
 
@@ -76,7 +78,7 @@ def job(request: Request, service: ServiceDependency, job_id: str) -> Response:
     """Show the progress of a job."""
     row = service.jobs.get(job_id)
     then = f"/recordings/{row.parameters['sha256']}" if row.kind == "identify" else "/training"
-    return render_page("job.html", request, job=row, then=then)
+    return render_page("job.html", request, job=row, then=then, can_restart=service.can_restart(row))
 
 
 # ---------------------------------------------------------------------- review
@@ -111,7 +113,7 @@ def training(request: Request, service: ServiceDependency) -> Response:
         thin=[row.common_name for row in counts if row.scientific_name and row.n_recordings < ENOUGH][:8],
         job=job,
         result=job.result if job is not None else None,
-        can_roll_back=service.catalog.previous_id() is not None,
+        previous=_find_previous_model(service),
     )
 
 
@@ -132,8 +134,14 @@ def models(request: Request, service: ServiceDependency) -> Response:
         request,
         models=service.catalog.list_models(),
         activations=service.catalog.list_activations(),
-        can_roll_back=service.catalog.previous_id() is not None,
+        previous=_find_previous_model(service),
     )
+
+
+def _find_previous_model(service: Service) -> Model | None:
+    """Return the model that was in use before the current one; None if there was none."""
+    previous = service.catalog.previous_id()
+    return None if previous is None else service.catalog.get(previous)
 
 
 @router.get("/system", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
@@ -188,7 +196,7 @@ async def log_in(request: Request) -> Response:
     fields = await _form(request)
     cookie = request.app.state.authorizer.log_in(request, fields.get("token", ""))
     if cookie is None:
-        return render_page("login.html", request, error="The token is not valid.", status=401)
+        return render_page("login.html", request, error="Unknown token.", status=401)
     reply = redirect(request, "/")
     is_secure = request.url.scheme == "https"
     max_age_s = request.app.state.service.settings.limits.session_max_age_s

@@ -1,4 +1,6 @@
 // What the pages do beyond showing: each part looks for its own elements, and does nothing where there are none.
+import { confirmDeletion } from "./dialog.js";
+
 const root = document.documentElement.dataset;
 export const at = path => root.base + path;
 const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
@@ -36,8 +38,11 @@ export async function request(method, path, body, { timeoutMs = TIMEOUT_MS } = {
 
 function parse(text) { try { return JSON.parse(text) ?? {}; } catch { return {}; } } // of a proxy
 
+// Returns a message without what it tells programs.
+const forReaders = text => text.replace(" (new_class=yes)", "");
+
 function describe(reply, fields) {
-  const later = reply.headers.get("Retry-After"), cause = fields.detail || `The server returned ${reply.status}.`;
+  const later = reply.headers.get("Retry-After"), cause = forReaders(fields.detail || "") || `The server returned ${reply.status}.`;
   return later && !/again/.test(cause) ? `${cause} Try again in ${later} s.` : cause;
 }
 
@@ -86,13 +91,14 @@ function droppable(form, receive) {
 for (const button of all("[data-post], [data-delete]")) {
   button.addEventListener("click", async () => {
     const { post, ask: question, then } = button.dataset;
-    if (question && !confirm(question)) return;
-    const status = button.closest("section, article, main").querySelector("[data-status]") || button.parentElement;
+    if (question && !await confirmDeletion(question)) return;
+    const status = button.closest("section, article, main").querySelector("[data-status]") || document.querySelector("[data-status]");
     button.disabled = true;
     try {
-      await (post ? request("POST", post, undefined, { timeoutMs: LOAD_MS }) : request("DELETE", button.dataset.delete));
-      location.href = at(then);
-    } catch (error) { button.disabled = false; status.append(` ${error.message}`); }
+      const wait = post ? { timeoutMs: LOAD_MS } : {};
+      const reply = await request(post ? "POST" : "DELETE", post || button.dataset.delete, undefined, wait);
+      location.href = at(then.replace("{id}", reply?.id)); // of the job that was started
+    } catch (error) { button.disabled = false; status.textContent = error.message; }
   });
 }
 
@@ -107,6 +113,12 @@ document.addEventListener("focusin", async event => {
 });
 
 // ---------------------------------------------------------------- training data
+
+const OUTCOMES = { accepted: "added", duplicate: "already here", rejected: "rejected" };
+
+function describeOutcome({ status, species, reason }) {
+  return [OUTCOMES[status], species].filter(Boolean).join(", ") + (reason ? `: ${forReaders(reason)}` : "");
+}
 
 for (const form of all("[data-training-data]")) {
   const list = form.querySelector("[data-files]"), status = form.querySelector("[data-status]");
@@ -137,9 +149,9 @@ for (const form of all("[data-training-data]")) {
         nAccepted += result.n_accepted; nRejected += result.files.filter(each => each.status === "rejected").length;
         const asked = new Set(result.files.filter(each => each.suggestions).map(each => each.reason));
         if (asked.size) open.push({ files: batch, species, asked });
-        word.textContent = result.files.length > 3 ? `${result.n_accepted} of ${result.files.length} accepted` : result.files.map(each => [each.status, each.species, each.reason].filter(Boolean).join(", ")).join("; ");
+        word.textContent = result.files.length > 3 ? `${result.n_accepted} of ${result.files.length} added` : result.files.map(describeOutcome).join("; ");
       } catch (error) { word.textContent = error.message; nRejected += 1; }
-      status.textContent = `${nAccepted} accepted, ${nRejected} rejected`;
+      status.textContent = `${nAccepted} added, ${nRejected} rejected`;
     }
     askAboutClasses(questions, open, (chosen, others) => sendBatches(chosen, "yes", others));
     if (nAccepted && !nRejected && !open.length) location.reload();
@@ -157,7 +169,7 @@ function askAboutClasses(box, batches, sendAgain) {
   box.querySelector("ul").replaceChildren(...boxes.map(consent => {
     const line = document.createElement("li"), label = document.createElement("label");
     label.append(consent, " This is a new class");
-    line.append(`${consent.value} `, label);
+    line.append(`${forReaders(consent.value)} `, label);
     return line;
   }));
   box.querySelector("button").onclick = () => {
@@ -210,7 +222,8 @@ function follow(box, id, isOver = false) {
     if (isOver) return;
     const job = await request("GET", `/api/v1/jobs/${id}`);
     if (job.status === "done") location.href = box.dataset.then ? at(job.kind === "identify" ? `/recordings/${job.result.recording}` : "/training") : location.pathname;
-    else { const button = document.querySelector("[data-retrain] button"); if (button) button.disabled = false; }
+    else if (box.dataset.then) location.reload(); // the page says how to start again
+    else document.querySelector("[data-retrain] button").disabled = false;
   });
 }
 
