@@ -55,7 +55,7 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, kind, low, high in _RANGES:
             value = getattr(self, name)
-            is_number = not isinstance(value, bool) and isinstance(value, kind)
+            is_number = _is_number(value, kind)
             if not is_number or not low <= float(value) <= high:
                 expected = f"{low} to {high}" if kind is Real else f"a whole number, {low} to {high}"
                 raise InputError(f"{name}: expected {expected}, got {value!r}.")
@@ -88,6 +88,10 @@ class Recipe:
     def as_json(self) -> dict[str, Any]:
         """Return all fields by their stored names."""
         return {_STORED_NAMES.get(name, name): value for name, value in asdict(self).items()}
+
+
+def _is_number(value: object, kind: type) -> bool:
+    return not isinstance(value, bool) and isinstance(value, kind)
 
 
 _STORED_NAMES = {"clip_selection": "take", "pad_mode": "fill", "normalize": "normalise"}

@@ -169,7 +169,7 @@ class _Frame:
     """Name of the recording, where the frame has none."""
 
     @classmethod
-    def of(cls, frame: object, recording: str | None) -> _Frame:
+    def of(cls, frame: Any, recording: str | None) -> _Frame:
         """Find the columns.
 
         Raises:

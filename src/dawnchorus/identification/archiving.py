@@ -29,11 +29,11 @@ from dawnchorus.archive.schemas import MANIFEST
 from dawnchorus.archive.selection import FAILED
 from dawnchorus.archive.workers import Worker
 from dawnchorus.archive.writer import UnitWriter
+from dawnchorus.arguments import count_workers
 from dawnchorus.audio.discovery import find_recordings
-from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError, ModelError
 from dawnchorus.identification.detection_table import TableBuilder
-from dawnchorus.identification.options import KEPT_MIN_SCORE, KEPT_TOP, Keep, OptionFields, Options
+from dawnchorus.identification.options import KEPT_MIN_SCORE, KEPT_TOP, Keep, OptionFields, Options, as_options
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.result import RecordingFailure, RunCounts
 from dawnchorus.identification.run import build_run_plan, load_sessions, open_range_filter
@@ -116,7 +116,9 @@ def archive_recordings(
         OutputError: the archive cannot be written.
         MissingExtraError: deltalake is not installed.
     """
-    options = (options or Options(min_score=KEPT_MIN_SCORE, top=KEPT_TOP)).with_changes(changes)
+    floor = Options(min_score=KEPT_MIN_SCORE, top=KEPT_TOP)
+    options = (floor if options is None else as_options(options)).with_changes(changes)
+    n_workers = count_workers(workers)
     _check_options(options)
     if resume and shard is not None:
         raise InputError(
@@ -142,7 +144,7 @@ def archive_recordings(
     with Worker(opened.location, run.id, str(shard)) as worker:
         shard_run = ShardRun(builder, plan, UnitWriter(opened, worker))
         loaded = load_sessions(model, options)
-        steps = shard_run.score(manifests, shard, loaded, n_workers=workers or usable_cores())
+        steps = shard_run.score(manifests, shard, loaded, n_workers=n_workers)
         # Also where `report` raises: threads and decoders end now, not with the exception.
         with closing(steps):
             for counts in steps:
