@@ -339,4 +339,5 @@ def _read_latest(session: Session, query: OverviewQuery, known: Sequence[Species
         rows = rows.where(Identification.species.in_([each.common_name for each in known]))
     if query.site is not None:
         rows = rows.join(Recording, Recording.sha256 == Identification.recording).where(Recording.site == query.site)
-    return tuple(Prediction(*row) for row in session.execute(rows.order_by(Identification.id.desc()).limit(N_LATEST)))
+    latest = session.execute(rows.order_by(Identification.id.desc()).limit(N_LATEST))
+    return tuple(Prediction(species or "", score or 0.0, at, recording) for species, score, at, recording in latest)
