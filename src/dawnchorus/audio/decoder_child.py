@@ -17,6 +17,7 @@ from weakref import WeakSet
 
 from dawnchorus import errors
 from dawnchorus.audio.ring_buffer import SharedRingBuffer
+from dawnchorus.storage.paths import is_remote
 
 _READ_BYTES = 1 << 16
 
@@ -109,10 +110,13 @@ class DecoderChild:
 
     def _describe_end(self, path: Path) -> errors.DecoderCrashError:
         if self.is_stalled:
+            cause = (
+                "The store does not answer, or the file is damaged."
+                if is_remote(path)
+                else "The file, or the drive that it is on, is probably damaged."
+            )
             return errors.DecoderCrashError(
-                path,
-                f"the decoder gave nothing for {self.stall_s:g} s and was ended. "
-                f"The file, or the drive that it is on, is probably damaged.",
+                path, f"the decoder gave nothing for {self.stall_s:g} s and was ended. {cause}"
             )
         return errors.DecoderCrashError(
             path, f"the decoder crashed on this file (exit status {self.process.wait()}). The file is probably damaged."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from dawnchorus.identification.weeks import week_of
 from dawnchorus.inference.results import ScoredChannel, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import apply_calibration
+from dawnchorus.storage.paths import absolute_path
 from dawnchorus.types import RecordingMetadata, RecordingTable, Segment
 
 Seconds = npt.NDArray[np.float64]
@@ -126,7 +126,7 @@ class TableBuilder:
 
     def metadata(self, path: Path, own: RecordingMetadata) -> RecordingMetadata:
         """Return time and location of a recording, merged from `--recordings`, the file and the options."""
-        given = self.metadata_by_path.get(Path(os.path.abspath(path)), RecordingMetadata())
+        given = self.metadata_by_path.get(absolute_path(path), RecordingMetadata())
         day = self._given_day(path)
         is_same_day = day is None or own.start_time is None or own.start_time.date() == day
         metadata = RecordingMetadata(
@@ -157,7 +157,7 @@ class TableBuilder:
 
     def _given_day(self, path: Path) -> date | None:
         """Return the day of a recording of which a table tells no time."""
-        given = self.metadata_by_path.get(Path(os.path.abspath(path)))
+        given = self.metadata_by_path.get(absolute_path(path))
         return None if given is None else given.day
 
     def _expected(self, metadata: RecordingMetadata, week: int | None) -> list[bool | None] | None:

@@ -24,13 +24,14 @@ from dawnchorus.identification.output_paths import printable, shared_folder
 from dawnchorus.inference.analyses.hits import HIT
 from dawnchorus.inference.preparation import Kept
 from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
+from dawnchorus.storage.paths import as_path, full_name, listed_version
 from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS recordings (
     path BLOB PRIMARY KEY, given BLOB NOT NULL, size INTEGER, mtime_ns INTEGER, status TEXT NOT NULL, reason TEXT,
-    duration_s REAL, summary TEXT, hits BLOB
+    duration_s REAL, summary TEXT, hits BLOB, version TEXT
 ) STRICT;
 CREATE TABLE IF NOT EXISTS outputs (path BLOB PRIMARY KEY, signature TEXT NOT NULL, digest TEXT) STRICT;
 CREATE TABLE IF NOT EXISTS analyses (
@@ -38,8 +39,8 @@ CREATE TABLE IF NOT EXISTS analyses (
 ) STRICT;
 """
 
-FileMark = tuple[int | None, int | None]
-"""Size and modification time in nanoseconds."""
+FileMark = tuple[int | None, int | str | None]
+"""Size, and modification time in nanoseconds; of an object in a store, the version that the store gives."""
 
 NO_FILE: FileMark = (None, None)
 
@@ -59,8 +60,10 @@ class RecordingSummary:
 
 
 def file_mark(path: Path) -> FileMark:
-    """Return the file's size and modification time, by which changes are detected."""
+    """Return the file's size and modification time, or an object's size and version, by which changes are detected."""
     try:
+        if (version := listed_version(path)) is not None:
+            return version
         status = path.stat()
     except OSError:
         return NO_FILE
@@ -72,7 +75,13 @@ _RENAMED_PARAMETERS = {"turns": "tta_shifts"}
 
 
 def _key(path: Path) -> bytes:
-    return os.fsencode(os.path.abspath(path))
+    return os.fsencode(full_name(path))
+
+
+def _as_given(path: bytes, given: bytes) -> Path:
+    """Return a path as it was given; a relative one means the same file only while the current folder is the same."""
+    named = as_path(os.fsdecode(given))
+    return named if _key(named) == path else as_path(os.fsdecode(path))
 
 
 class Journal:
@@ -109,6 +118,8 @@ class Journal:
             "SELECT name FROM pragma_table_info('outputs')"
         ).fetchall():  # to 2026-12
             self._db.execute("ALTER TABLE outputs ADD COLUMN digest TEXT")
+        if ("version",) not in self._db.execute("SELECT name FROM pragma_table_info('recordings')").fetchall():
+            self._db.execute("ALTER TABLE recordings ADD COLUMN version TEXT")  # to 2026-12
 
     @contextmanager
     def _explain(self) -> Iterator[None]:
@@ -159,8 +170,7 @@ class Journal:
         """Return the paths of all scored and failed recordings, as given by the user, in order of completion."""
         with self._explain():
             rows = self._db.execute("SELECT path, given FROM recordings ORDER BY rowid").fetchall()
-        # A relative path means the same file only while the current folder is the same.
-        return [Path(os.fsdecode(given if _key(Path(os.fsdecode(given))) == path else path)) for path, given in rows]
+        return [_as_given(path, given) for path, given in rows]
 
     def start(self, parameters: dict[str, Any], *, root: str | None = None) -> None:
         """Clear the journal and start a run with `parameters`."""
@@ -173,10 +183,13 @@ class Journal:
     def scored_mark(self, path: Path) -> FileMark | None:
         """Return the mark that a scored recording's file had; None for one that was not scored."""
         with self._explain():
-            mark: FileMark | None = self._db.execute(
-                "SELECT size, mtime_ns FROM recordings WHERE path = ? AND status = 'done'", [_key(path)]
+            row = self._db.execute(
+                "SELECT size, mtime_ns, version FROM recordings WHERE path = ? AND status = 'done'", [_key(path)]
             ).fetchone()
-        return mark
+        if row is None:
+            return None
+        size, mtime_ns, version = row
+        return size, mtime_ns if version is None else version
 
     def is_done(self, path: Path, mark: FileMark, *, analyses: Collection[str] = ()) -> bool:
         """Return True if the recording was scored, and its file has not changed since.
@@ -206,12 +219,14 @@ class Journal:
 
     def _replace(self, path: Path, mark: FileMark, values: tuple[Any, ...], tables: Mapping[str, Table]) -> None:
         key = _key(path)
+        size, changed = mark
+        mtime_ns, version = (None, changed) if isinstance(changed, str) else (changed, None)
         with self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO recordings"
-                " (path, given, size, mtime_ns, status, reason, duration_s, summary, hits)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [key, os.fsencode(path), *mark, *values],
+                " (path, given, size, mtime_ns, version, status, reason, duration_s, summary, hits)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [key, os.fsencode(path), size, mtime_ns, version, *values],
             )
             self._db.execute("DELETE FROM analyses WHERE path = ?", [key])
             self._db.executemany(

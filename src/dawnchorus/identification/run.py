@@ -36,6 +36,7 @@ from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import DEFAULT_MODEL
+from dawnchorus.storage.paths import as_path, full_name
 from dawnchorus.types import RecordingMetadata, Report, ignore_progress
 
 
@@ -94,7 +95,7 @@ def identify(
         plan = _build_plan(model, options, analyses)
         range_filter = open_range_filter(model, options, recordings)
         builder = TableBuilder(model.bundle, plan.windows, options, range_filter, recordings or {}, names)
-        location = None if out is None else choose_location(Path(out), formats, combined=combined, analyses=analyses)
+        location = None if out is None else choose_location(as_path(out), formats, combined=combined, analyses=analyses)
         key = _build_key(model.bundle, options, analyses)
         with _open_journal(location, key, listed, resume=resume, overwrite=overwrite) as journal:
             paths = _with_earlier(listed, journal) if resume else listed
@@ -198,8 +199,8 @@ def _load_sessions(model: Model, options: Options) -> LoadedModel:
 
 def _with_earlier(paths: list[Path], journal: Journal) -> list[Path]:
     """Return the recordings that earlier runs scored and `paths` does not have, and then these."""
-    given = {os.path.abspath(path) for path in paths}
-    return [path for path in journal.paths() if os.path.abspath(path) not in given] + paths
+    given = {full_name(path) for path in paths}
+    return [path for path in journal.paths() if full_name(path) not in given] + paths
 
 
 def _score(
