@@ -33,6 +33,7 @@ from bench import (
     speech,
     startup,
     stereo,
+    storage,
     swaps,
     training,
     uploads,
@@ -67,6 +68,7 @@ MEASUREMENTS = {
     "preparing": preparing.measure,
     "reading": reading.measure,
     "pages": pages.measure,
+    "storage": storage.measure,
 }
 
 

@@ -11,6 +11,8 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,15 @@ import pyarrow.parquet
 import pytest
 import soundfile
 from obstore.store import S3Store
+from tests.fixtures.databases import database
 from tests.fixtures.http_server import QuietHandler, serving_http
 from tests.fixtures.moto_server import VARIABLES, serving_s3
 from tests.fixtures.sounds import tone
 from tests.fixtures.waiting import wait_for
 
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.server.state.blobs import BlobStore
+from dawnchorus.workflows import import_recordings
 
 pytestmark = pytest.mark.ops
 
@@ -289,3 +294,37 @@ def test_a_result_that_another_machine_wrote_meanwhile_is_kept(
     assert (code, "kept as raced.parquet.changed-1" in output) == (0, True), output
     assert read(endpoint, "out/raced.parquet.changed-1") == b"theirs"
     assert rows(read(endpoint, "out/raced.parquet"), f"s3://{BUCKET}/")
+
+
+def test_a_bucket_with_a_folder_for_each_species_is_imported(
+    endpoint: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**VARIABLES, "AWS_ENDPOINT_URL": endpoint}.items():
+        monkeypatch.setenv(name, value)
+    for species, name in (("Parus major", NAMES[0]), ("Cuculus canorus", NAMES[1])):
+        key = f"labeled/{species}/{Path(name).name}"
+        store(endpoint).put(key, folder / name)
+        (tmp_path / key).parent.mkdir(parents=True)
+        (tmp_path / key).write_bytes((folder / name).read_bytes())
+    local = import_recordings(tmp_path / "labeled", tmp_path / "local", layout="folders")
+    remote = import_recordings(f"s3://{BUCKET}/labeled", tmp_path / "remote")
+    assert [replace(row, path="") for row in remote.rows] == [replace(row, path="") for row in local.rows]
+    assert remote.rows[0].path == f"s3://{BUCKET}/labeled/Cuculus canorus/two.flac"
+
+
+def test_a_server_keeps_its_files_in_a_bucket(
+    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**VARIABLES, "AWS_ENDPOINT_URL": endpoint}.items():
+        monkeypatch.setenv(name, value)
+    with closing(database(tmp_path)) as state:
+        files = BlobStore(state, f"s3://{BUCKET}/server", cache=tmp_path / "cache", scratch=tmp_path)
+        (tmp_path / "x.bin").write_bytes(bytes(range(256)) * 40_000)
+        for _ in range(2):
+            with files.keep(tmp_path / "x.bin") as (_session, sha256):
+                assert files.size(sha256) == 10_240_000
+        assert files.local(sha256).read_bytes() == (tmp_path / "x.bin").read_bytes()
+        files.sweep()
+        assert files.size(sha256) is not None
+        files.delete_unused(sha256)
+        assert files.size(sha256) is None

@@ -14,6 +14,10 @@ from tests.fixtures.commands import Command
 from tests.fixtures.object_servers import Objects, busy, forbidden, half, serving_objects
 from tests.fixtures.sounds import tone
 
+from dawnchorus.data.clips import Clips
+from dawnchorus.data.prepare import prepare
+from dawnchorus.data.recipes import Recipe
+from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import InputError, OutputExistsError
 from dawnchorus.formats.columns import detection_values
 from dawnchorus.identification import Run, identify
@@ -21,6 +25,7 @@ from dawnchorus.identification.output_paths import RUNS_VARIABLE
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.storage.paths import as_path
 from dawnchorus.storage.stores import RETRY_VARIABLE
+from dawnchorus.workflows import import_recordings
 
 RATE_HZ = 16_000
 
@@ -219,3 +224,26 @@ def test_the_command_line_takes_urls(objects: Objects, level_bundle: Bundle, com
 def test_a_folder_of_a_web_server_is_refused(objects: Objects, level_bundle: Bundle) -> None:
     with pytest.raises(InputError, match="No recordings found"):
         identify(f"{objects.url}/My%20Birds/", model=level_bundle.folder)
+
+
+def test_a_table_of_urls_is_imported_and_prepared_as_one_of_files(
+    objects: Objects, files: Path, tmp_path: Path
+) -> None:
+    names = ("b.flac", "d.ogg", "none.wav")
+    clips, rows_ = [], []
+    for kind, paths in (("remote", urls(objects, *names)), ("local", [str(files / name) for name in names])):
+        table = tmp_path / f"{kind}.csv"
+        lines = (f"{path},Parus major\n" for path in paths)
+        table.write_text("path,scientific_name\n" + "".join(lines))
+        data_set = tmp_path / kind
+        imported = import_recordings(table, data_set, layout="csv")
+        rows_.append([(row.duration_s, row.content_hash, row.problems) for row in imported.rows])
+        assert [row.path.rpartition("/")[2] for row in imported.rows] == list(names)
+        recipe = Recipe(rate_hz=RATE_HZ, window_s=2.0)
+        prepare(read_table(data_set), data_set / "clips", recipe, seed=1, n_workers=1)
+        prepared = Clips(data_set / "clips")
+        clips.append(np.stack([prepared.samples(k) for k in range(len(prepared))]))
+    assert rows_[0] == rows_[1]
+    assert rows_[0][-1] == (None, None, ("missing",))
+    assert len(clips[0])
+    np.testing.assert_array_equal(*clips)

@@ -36,8 +36,11 @@ from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import DEFAULT_MODEL
-from dawnchorus.storage.paths import as_path, full_name
+from dawnchorus.storage.paths import as_path, full_name, is_remote
 from dawnchorus.types import RecordingMetadata, Report, ignore_progress
+
+ACTIVE_REMOTE = 2
+"""Recordings of a store that are decoded at the same time, for each worker: their first bytes take a while."""
 
 
 def identify(
@@ -216,7 +219,9 @@ def _score(
     yield counts
     if not waiting:
         return
-    with closing(score_recordings(waiting, model, plan, n_workers=n_workers)) as steps:
+    # While some are read from a store, others are decoded.
+    max_active = n_workers * ACTIVE_REMOTE if any(map(is_remote, waiting)) else n_workers
+    with closing(score_recordings(waiting, model, plan, n_workers=n_workers, max_active=max_active)) as steps:
         for step in steps:
             if step.scored is not None:
                 journal.add(step.scored, waiting[step.scored.path])

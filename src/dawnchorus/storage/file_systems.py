@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from dawnchorus.errors import InputError, MissingExtraError
@@ -21,21 +22,17 @@ except ImportError as error:
 
 
 class FileSystemStore:
-    """A file system of fsspec; implements `stores.Store`."""
+    """A file system of fsspec; implements `stores.Store`.
 
-    def __init__(self, url: ObjectUrl) -> None:
-        """Connect.
+    Args:
+        system: the file system.
+        root: path in it that keys are below.
+    """
 
-        Raises:
-            InputError: fsspec does not know the scheme, a package is missing, or the server cannot be reached.
-        """
-        self._root = url.root
-        try:
-            self._system, self._path_of_root = fsspec.core.url_to_fs(self._root.secret_text, use_listings_cache=False)
-        except (ValueError, ImportError) as error:
-            raise InputError(f"{hide_secrets(str(error))}.", subject=str(self._root)) from None
-        except Exception as error:  # noqa: BLE001 - those of a server are of any library's kinds
-            raise InputError(f"it cannot be reached ({hide_secrets(str(error))}).", subject=str(self._root)) from None
+    leaves_parts = True
+
+    def __init__(self, system: Any, root: str) -> None:
+        self._system, self._root = system, root
 
     def head(self, key: str) -> ObjectInfo:
         """Return size and version of a file."""
@@ -99,6 +96,27 @@ class FileSystemStore:
 
     def _path(self, key: str) -> str:
         return f"{self._path_of_root.rstrip('/')}/{key}" if key else self._path_of_root
+
+
+def open_file_system(url: ObjectUrl) -> FileSystemStore:
+    """Connect to the file system of a URL.
+
+    Raises:
+        InputError: fsspec does not know the scheme, a package is missing, or the server cannot be reached.
+    """
+    try:
+        # Without the cache, changes by other programs are visible at once.
+        system, root = fsspec.core.url_to_fs(url.root.secret_text, use_listings_cache=False)
+    except (ValueError, ImportError) as error:
+        raise InputError(f"{hide_secrets(str(error))}.", subject=str(url.root)) from None
+    except Exception as error:  # noqa: BLE001 - those of a server are of any library's kinds
+        raise InputError(f"it cannot be reached ({hide_secrets(str(error))}).", subject=str(url.root)) from None
+    return FileSystemStore(system, root)
+
+
+def open_folder(folder: Path) -> FileSystemStore:
+    """Return a folder of this machine as a store."""
+    return FileSystemStore(fsspec.filesystem("file"), folder.absolute().as_posix())
 
 
 @contextmanager

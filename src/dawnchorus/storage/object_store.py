@@ -59,6 +59,8 @@ class ObjectStore:
         is_one_object: True if the store's own URL is that of the only object.
     """
 
+    leaves_parts = False
+
     def __init__(self, store: Any, *, is_http: bool = False, is_one_object: bool = False) -> None:
         self._store, self._is_http, self._is_one_object = store, is_http, is_one_object
 

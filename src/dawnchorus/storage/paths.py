@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePath, PurePosixPath
@@ -91,6 +91,14 @@ class RemotePath(_LocalPath):
     def parent(self) -> RemotePath:
         """Return the folder of the object."""
         return RemotePath(self.url.at(self.url.key.rstrip("/").rpartition("/")[0]))
+
+    @property
+    def parents(self) -> Sequence[RemotePath]:  # type: ignore[override]
+        """Return the folders of the object, the innermost first, and the store."""
+        folders = [self.parent]
+        while folders[-1].url.key:
+            folders.append(folders[-1].parent)
+        return folders if self.url.key.strip("/") else []
 
     def with_name(self, name: str) -> RemotePath:
         """Return the object of another name in the same folder."""
@@ -382,3 +390,13 @@ def listed_version(path: Path) -> tuple[int, str] | None:
     """
     info = path.head() if isinstance(path, RemotePath) else None
     return None if info is None or info.version is None else (info.size, info.version)
+
+
+def is_missing(path: Path) -> bool:
+    """Return True if there is no such file or object; False where that cannot be told."""
+    if not isinstance(path, RemotePath):
+        return not os.path.exists(path)  # not `Path.exists`, which raises for names that are too long
+    try:
+        return not path.exists()
+    except StoreError:
+        return False

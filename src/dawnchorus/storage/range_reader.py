@@ -19,7 +19,10 @@ FIRST_BYTES = 1 << 16
 """Size of the first range, and of each that does not follow another: enough for most headers."""
 
 MAX_RANGE_BYTES = 1 << 21
-"""Size of a range of a reader that goes on; each is four times as large as the one before, up to this."""
+"""Size of a range of a reader that goes on, at most."""
+
+GROWTH = 8
+"""How much larger each range of a reader that goes on is than the one before."""
 
 N_AHEAD = 2
 """Ranges of full size that are requested before they are read."""
@@ -34,7 +37,7 @@ BUFFER_BYTES = 1 << 18
 Result = TypeVar("Result")
 
 
-@dataclass
+@dataclass(eq=False)
 class _Range:
     start: int
     stop: int
@@ -121,7 +124,7 @@ class RemoteObject:
         found = next((each for each in self._ranges if each.start <= start < each.stop), None)
         if found is None:
             before = next((each for each in self._ranges if each.stop == start), None)
-            size = FIRST_BYTES if before is None else min(4 * (before.stop - before.start), MAX_RANGE_BYTES)
+            size = FIRST_BYTES if before is None else min(GROWTH * (before.stop - before.start), MAX_RANGE_BYTES)
             found = self._request(start, size)
         else:
             self._keep(found)

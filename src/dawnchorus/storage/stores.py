@@ -58,6 +58,9 @@ class Store(Protocol):
     `strerror` is a sentence without secrets.
     """
 
+    leaves_parts: bool
+    """True if a write that is cut off leaves a file `KEY.32 digits.part`."""
+
     def head(self, key: str) -> ObjectInfo:
         """Return size and version of an object."""
         ...
@@ -110,9 +113,9 @@ def _open(url: ObjectUrl, _key: tuple[object, ...]) -> Store:
         from dawnchorus.storage.object_store import open_object_store
 
         return open_object_store(url, retry_s=retry_s())
-    from dawnchorus.storage.file_systems import FileSystemStore
+    from dawnchorus.storage.file_systems import open_file_system
 
-    return FileSystemStore(url)
+    return open_file_system(url)
 
 
 def retry_s() -> float:
