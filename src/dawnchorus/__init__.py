@@ -20,10 +20,11 @@ _NAMES = {
     "data.layouts.registry": ("SOURCES",),
     "data.recordings": ("RecordingRow",),
     "errors": (
-        *("AudioDecodeError", "AudioError", "AudioNotFoundError", "AudioTooLargeError", "BusyError", "DawnChorusError"),
+        *("AudioDecodeError", "AudioError", "AudioNotFoundError", "AudioReadError", "AudioTooLargeError"),
+        *("BusyError", "DawnChorusError"),
         *("DecoderCrashError", "DownloadError", "FormatError", "InputError", "InvalidBundleError", "LongWaitError"),
         *("JournalDamagedError", "MissingExtraError", "ModelError", "ModelNotFoundError", "NotFoundError"),
-        *("OutputError", "OutputExistsError", "OverloadedError", "TrainingError", "UnknownClassError"),
+        *("OutputError", "OutputExistsError", "OverloadedError", "StoreError", "TrainingError", "UnknownClassError"),
         *("UploadTooLargeError", "UploadTooSlowError"),
     ),
     "formats.detections": ("Detections",),

@@ -88,7 +88,9 @@ def list_outputs(location: OutputLocation, recordings: Sequence[Path], root: str
         return [Output(location.path, location.formats[0], tuple(recordings))]
     if location.combined:
         stem = location.files.stem
-        return [Output(Path(f"{stem}{each.suffix}"), each, tuple(recordings)) for each in location.formats]
+        return [
+            Output(stem.with_name(f"{stem.name}{each.suffix}"), each, tuple(recordings)) for each in location.formats
+        ]
     if root is not None:
         _check_below(root, recordings, out=location.path)
     return [

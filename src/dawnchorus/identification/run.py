@@ -62,12 +62,12 @@ def identify(
     """Detect birds in recordings.
 
     Args:
-        audio: files, folders (searched to any depth) and globs; or one sound: an open file, a file's bytes, or
-            `(samples, sample_rate_hz)` with samples [frames] or [frames, channels].
+        audio: files, folders (searched to any depth) and globs, also by URL (docs/STORES.md); or one sound: an open
+            file, a file's bytes, or `(samples, sample_rate_hz)` with samples [frames] or [frames, channels].
         options: thresholds, overlap, location, merging; default: those of `Options`.
         model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
-        out: a file for one table of all recordings, or a folder for one table per recording; None keeps the
-            detections in the returned `Run` only.
+        out: a file for one table of all recordings, or a folder for one table per recording, also by URL; None keeps
+            the detections in the returned `Run` only.
         formats: names of table formats; default: by the suffix of `out`, else csv.
         combined: with a folder as `out`, one table of all recordings in each format, instead of one per recording.
         recordings: location and time by absolute path, stronger than the files' own metadata.
@@ -86,6 +86,8 @@ def identify(
     Raises:
         InputError: no recordings, or an option out of range, or another model or options than the run to continue.
         ModelError: the model cannot be loaded or run, or gives scores that are not finite.
+        StoreError: a store by URL refused, or cannot be reached.
+        MissingExtraError: the extra [cloud] is not installed, and there are URLs.
         OutputExistsError: `out` is there already, and neither `resume` nor `overwrite` was given.
         OutputError: results cannot be written.
         BusyError: another process is writing to `out`.

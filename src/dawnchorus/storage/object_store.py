@@ -8,11 +8,11 @@ import os
 import random
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from dawnchorus.errors import InputError, MissingExtraError
 from dawnchorus.storage.credentials import store_options
@@ -35,8 +35,8 @@ CONNECT_TIMEOUT = timedelta(seconds=10)
 MAX_RETRIES = 1000
 """The time decides, not the number."""
 
-MAX_BODIES = 4
-"""Number of times that the content of a reply is asked for when it breaks off; obstore repeats the request itself."""
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 15.0
+"""Pauses before a request is repeated."""
 
 MAX_CONDITIONAL_BYTES = 64 << 20
 """A larger object is sent in parts, which no store puts on a condition: what is there is looked at just before."""
@@ -49,6 +49,14 @@ _MACHINE_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "169.254.
 
 _MAX_DETAIL = 300
 
+_PASSING = ("status code: 408", "status code: 429")
+
+Result = TypeVar("Result")
+
+
+class _BrokenReplyError(Exception):
+    """The content of a reply broke off."""
+
 
 class ObjectStore:
     """A store of obstore; implements `stores.Store`.
@@ -57,48 +65,63 @@ class ObjectStore:
         store: the store of obstore.
         is_http: True for a web server, which lists nothing.
         is_one_object: True if the store's own URL is that of the only object.
+        retry_s: time for which what obstore does not repeat itself is repeated: replies that break off, and 408 and 429.
     """
 
     leaves_parts = False
 
-    def __init__(self, store: Any, *, is_http: bool = False, is_one_object: bool = False) -> None:
-        self._store, self._is_http, self._is_one_object = store, is_http, is_one_object
+    def __init__(
+        self, store: Any, *, is_http: bool = False, is_one_object: bool = False, retry_s: float = 0.0
+    ) -> None:
+        self._store, self._is_http, self._is_one_object, self._retry_s = store, is_http, is_one_object, retry_s
 
     def head(self, key: str) -> ObjectInfo:
         """Return size and version of an object; of a web server, by a range, since a signed URL allows only that."""
-        with _explained():
-            if self._is_http:
-                try:
-                    return _info(obstore.get(self._store, self._path(key), options={"range": (0, 1)}).meta)
-                except exceptions.BaseError:  # no ranges, or an empty file
-                    pass
-            return _info(obstore.head(self._store, self._path(key)))
+        return self._repeat(lambda: self._head_once(self._path(key)))
+
+    def _head_once(self, path: str) -> ObjectInfo:
+        if self._is_http:
+            try:
+                return _info(obstore.get(self._store, path, options={"range": (0, 1)}).meta)
+            except exceptions.BaseError:  # no ranges, or an empty file
+                pass
+        return _info(obstore.head(self._store, path))
 
     def read(self, key: str, start: int, stop: int, *, expected: ObjectInfo | None = None) -> memoryview:
         """Read bytes of an object that is still the `expected` one; fewer at its end."""
         options: GetOptions = {"range": (start, stop)}
         if expected is not None and (expected.etag or "").startswith('"'):  # a strong one, as a header has it
             options["if_match"] = expected.etag
-        number = 1
+        return self._repeat(lambda: self._read_once(self._path(key), options, expected))
+
+    def _read_once(self, path: str, options: GetOptions, expected: ObjectInfo | None) -> memoryview:
+        try:
+            result = obstore.get(self._store, path, options=options)
+        except exceptions.NotSupportedError:
+            raise NoRangesError(errno.ENOTSUP, "the server gives no ranges") from None
+        if expected is not None and not _info(result.meta).is_same(expected):
+            raise changed()
+        try:
+            content = memoryview(result.bytes())
+        except exceptions.BaseError as error:
+            raise _BrokenReplyError(_detail(error)) from None
+        start, stop = result.range
+        if len(content) != stop - start:
+            raise _BrokenReplyError(f"the reply ended after {len(content)} of {stop - start} bytes")
+        return content
+
+    def _repeat(self, work: Callable[[], Result]) -> Result:
+        """Return the result of a request, which is repeated with growing pauses where the failure may pass."""
+        until, pause_s = time.monotonic() + self._retry_s, FIRST_PAUSE_S
         while True:
             with _explained():
                 try:
-                    result = obstore.get(self._store, self._path(key), options=options)
-                except exceptions.NotSupportedError:
-                    raise NoRangesError(errno.ENOTSUP, "the server gives no ranges") from None
-                if expected is not None and not _info(result.meta).is_same(expected):
-                    raise changed()
-                try:
-                    content = memoryview(result.bytes())
-                    if len(content) == result.range[1] - result.range[0]:
-                        return content
-                    fault: Exception = OSError(errno.EIO, f"the reply ended after {len(content)} bytes")
-                except exceptions.BaseError as error:
-                    fault = error
-                if number == MAX_BODIES:
-                    raise fault
-            time.sleep(2.0 ** (number - 3) * random.uniform(0.5, 1.5))  # noqa: S311 - so that clients do not go in step
-            number += 1
+                    return work()
+                except (exceptions.BaseError, _BrokenReplyError) as error:
+                    if not _may_pass(error) or time.monotonic() + pause_s > until:
+                        raise
+            time.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - so that clients do not go in step
+            pause_s = min(2 * pause_s, MAX_PAUSE_S)
 
     def copy_to(self, key: str, file: BinaryIO) -> None:
         """Copy a whole object to a file."""
@@ -123,15 +146,26 @@ class ObjectStore:
         if file.seek(0, os.SEEK_END) > MAX_CONDITIONAL_BYTES:
             self._check_replaced(key, replaces)
             mode = "overwrite"
-        file.seek(0)
-        with _explained():
-            try:
-                obstore.put(self._store, self._path(key), file, mode=mode)
-            except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
+        self._repeat(lambda: self._write_once(self._path(key), file, mode))
+
+    def _write_once(self, path: str, file: BinaryIO, mode: PutMode) -> None:
+        try:
+            file.seek(0)
+            obstore.put(self._store, path, file, mode=mode)
+        except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
+            if not self._has_content(path, file):
                 raise exists_already() from None
-            except exceptions.NotSupportedError:  # a store without conditions
-                file.seek(0)
-                obstore.put(self._store, self._path(key), file)
+        except (exceptions.NotSupportedError, NotImplementedError):  # a store without conditions
+            file.seek(0)
+            obstore.put(self._store, path, file)
+
+    def _has_content(self, path: str, file: BinaryIO) -> bool:
+        """Return True if an object is what we have sent: obstore repeats a request whose reply was lost."""
+        file.seek(0)
+        try:
+            return bytes(obstore.get(self._store, path).bytes()) == file.read()
+        except FileNotFoundError:
+            return False
 
     def _check_replaced(self, key: str, replaces: ObjectInfo | None) -> None:
         try:
@@ -170,28 +204,32 @@ def open_object_store(url: ObjectUrl, *, retry_s: float) -> ObjectStore:
         "timeout": TIMEOUT,
         "connect_timeout": CONNECT_TIMEOUT,
     }
-    retries: dict[str, Any] = {"max_retries": MAX_RETRIES if retry_s else 0, "retry_timeout": timedelta(seconds=retry_s)}
     try:
         if url.is_http:
-            return _open_http(url, client, retries)
+            return _open_http(url, client, retry_s)
         options = store_options(url.scheme, os.environ, Path.home())
         client |= {name: True for name in CLIENT_OPTIONS & options.keys()}
         config: Any = {name: value for name, value in options.items() if name not in CLIENT_OPTIONS}
         root = f"{url.scheme}://{url.host}"
-        return ObjectStore(from_url(root, config=config, client_options=cast(Any, client), retry_config=cast(Any, retries)))
+        store = from_url(root, config=config, client_options=cast(Any, client), retry_config=_retry_config(retry_s))
     except (exceptions.BaseError, ValueError) as error:
         raise InputError(f"the store cannot be opened ({_detail(error)}).", subject=str(url.root)) from None
+    return ObjectStore(store, retry_s=retry_s)
 
 
-def _open_http(url: ObjectUrl, client: dict[str, Any], retries: dict[str, Any]) -> ObjectStore:
+def _open_http(url: ObjectUrl, client: dict[str, Any], retry_s: float) -> ObjectStore:
     client = {**client, "allow_http": url.scheme == "http"}
     if url.login:
         token = base64.b64encode(urllib.parse.unquote(url.login).encode()).decode()
         client["default_headers"] = {"authorization": f"Basic {token}"}
     query = f"?{url.query}" if url.query else ""
     base = f"{url.scheme}://{url.host}/{urllib.parse.quote(url.key)}{query}"
-    store = HTTPStore(base, client_options=cast(Any, client), retry_config=cast(Any, retries))
-    return ObjectStore(store, is_http=True, is_one_object=bool(url.query))
+    store = HTTPStore(base, client_options=cast(Any, client), retry_config=_retry_config(retry_s))
+    return ObjectStore(store, is_http=True, is_one_object=bool(url.query), retry_s=retry_s)
+
+
+def _retry_config(retry_s: float) -> Any:
+    return {"max_retries": MAX_RETRIES if retry_s else 0, "retry_timeout": timedelta(seconds=retry_s)}
 
 
 @contextmanager
@@ -209,7 +247,7 @@ def _explained() -> Iterator[None]:
         raise changed() from None
     except exceptions.AlreadyExistsError:
         raise exists_already() from None
-    except (exceptions.BaseError, ValueError) as error:
+    except (exceptions.BaseError, _BrokenReplyError, ValueError) as error:
         if any(host in str(error) for host in _MACHINE_CREDENTIALS):
             raise PermissionError(
                 errno.EACCES,
@@ -217,6 +255,11 @@ def _explained() -> Iterator[None]:
                 "bucket of S3, AWS_SKIP_SIGNATURE=true",
             ) from None
         raise OSError(errno.EIO, f"the store failed ({_detail(error)})") from None
+
+
+def _may_pass(error: Exception) -> bool:
+    """Return True for failures that obstore does not repeat: replies that break off, 408 and 429."""
+    return isinstance(error, _BrokenReplyError) or any(status in str(error) for status in _PASSING)
 
 
 def _detail(error: Exception) -> str:
