@@ -245,11 +245,11 @@ def _storage(result: dict[str, Any]) -> str:
     ]
     return (
         "## Reading from a store\n\n"
-        f"{result['hours']:.1f} hours of WAV (48 kHz, 16 bit, mono) by URL from nginx on the same machine against the same "
-        f"files on the disk: seconds of CPU of our processes per hour of sound, medians of {result['n_rounds']} rounds in "
-        f"turn (load of the machine at the start: {result['load']:.1f}). A reader by ranges, as decoders have it, takes "
-        f"{result['ranges_mb_s']:,.0f} MB/s from nginx with one thread; one request for each whole file, by requests, "
-        f"{result['whole_mb_s']:,.0f} MB/s.\n\n"
+        f"{result['hours']:.1f} hours of WAV (48 kHz, 16 bit, mono) by URL from nginx on the same machine against "
+        "the same files on the disk: seconds of CPU of our processes per hour of sound, medians of "
+        f"{result['n_rounds']} rounds in turn (load of the machine at the start: {result['load']:.1f}). A reader by "
+        f"ranges, as decoders have it, takes {result['ranges_mb_s']:,.0f} MB/s from nginx with one thread; one request "
+        f"for each whole file, by requests, {result['whole_mb_s']:,.0f} MB/s.\n\n"
         "| | disk | store | difference (rounds) | disk, x | store, x |\n| --- | ---: | ---: | ---: | ---: | ---: |\n"
         + "\n".join(rows)
         + "\n"

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import requests
-
-from bench.recordings import make_recordings
-from dawnchorus.storage.paths import RemotePath, as_path
 from tests.fixtures.machines import free_port
 from tests.fixtures.waiting import wait_for
+
+from bench.recordings import make_recordings
+from dawnchorus.storage.paths import as_path, closing_content
 
 N_ROUNDS, N_FILES = 5, 12
 CHUNK_BYTES = 1 << 20
@@ -111,11 +111,8 @@ def _compare(code: str, local: list[str], remote: list[str], n_workers: int) -> 
 
 def _read_own(url: str) -> int:
     path = as_path(url)
-    assert isinstance(path, RemotePath)
-    with path.open("rb") as file:
-        n_bytes = sum(len(chunk) for chunk in iter(lambda: file.read(CHUNK_BYTES), b""))
-    path.content.close()
-    return n_bytes
+    with closing_content(path), path.open("rb") as file:
+        return sum(len(chunk) for chunk in iter(lambda: file.read(CHUNK_BYTES), b""))
 
 
 def _read_whole(url: str) -> int:

@@ -31,8 +31,8 @@ from dawnchorus.inference.model import Model, load_model
 from dawnchorus.inference.preparation import open_cleaner
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
-from dawnchorus.storage.paths import as_path
 from dawnchorus.storage.files import atomic_file
+from dawnchorus.storage.paths import as_path
 from dawnchorus.suggestions import suggestion
 from dawnchorus.types import RecordingTable
 

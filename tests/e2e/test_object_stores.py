@@ -185,7 +185,7 @@ def read(endpoint: str, key: str) -> bytes:
 
 
 def test_a_bucket_gives_the_rows_of_the_folder(
-    endpoint: str, folder: Path, level_bundle: Bundle, tmp_path: Path, expected: list[dict[str, Any]]
+    endpoint: str, level_bundle: Bundle, tmp_path: Path, expected: list[dict[str, Any]]
 ) -> None:
     program = Program(endpoint, level_bundle, tmp_path)
     code, output = program.run(f"s3://{BUCKET}/2026", "--out", f"s3://{BUCKET}/out/folder.parquet")
@@ -201,7 +201,7 @@ def test_a_bucket_gives_the_rows_of_the_folder(
 
 
 def test_faults_of_the_store_change_nothing(
-    endpoint: str, proxy: Any, level_bundle: Bundle, tmp_path: Path, expected: list[dict[str, Any]], folder: Path
+    endpoint: str, proxy: Any, level_bundle: Bundle, tmp_path: Path, expected: list[dict[str, Any]]
 ) -> None:
     proxy.faults.extend([slow_down, half, slow_down, slow_down, half, half, slow_down])
     code, output = Program(proxy.url, level_bundle, tmp_path).run(
@@ -213,7 +213,7 @@ def test_faults_of_the_store_change_nothing(
 
 
 def test_a_refusal_is_a_failure_of_each_recording_and_the_next_run_reads_them(
-    endpoint: str, proxy: Any, level_bundle: Bundle, tmp_path: Path, expected: list[dict[str, Any]], folder: Path
+    endpoint: str, proxy: Any, level_bundle: Bundle, tmp_path: Path, expected: list[dict[str, Any]]
 ) -> None:
     proxy.always = forbidden
     program = Program(proxy.url, level_bundle, tmp_path)
@@ -246,7 +246,7 @@ def test_a_recording_replaced_during_the_run_is_one_failure(
 
 
 def test_a_killed_run_continues_on_this_machine(
-    endpoint: str, proxy: Any, level_bundle: Bundle, tmp_path: Path, expected: list[dict[str, Any]], folder: Path
+    endpoint: str, proxy: Any, level_bundle: Bundle, tmp_path: Path, expected: list[dict[str, Any]]
 ) -> None:
     gate = threading.Event()
     program = Program(proxy.url, level_bundle, tmp_path)
@@ -278,8 +278,9 @@ def test_a_killed_run_continues_on_this_machine(
     assert rows(read(endpoint, "out/killed.parquet"), f"s3://{BUCKET}/") == expected
 
 
+@pytest.mark.usefixtures("folder")
 def test_a_result_that_another_machine_wrote_meanwhile_is_kept(
-    endpoint: str, proxy: Any, level_bundle: Bundle, tmp_path: Path, folder: Path
+    endpoint: str, proxy: Any, level_bundle: Bundle, tmp_path: Path
 ) -> None:
     """The journal and its lock are on one machine: between two, the store decides."""
 
@@ -312,9 +313,7 @@ def test_a_bucket_with_a_folder_for_each_species_is_imported(
     assert remote.rows[0].path == f"s3://{BUCKET}/labeled/Cuculus canorus/two.flac"
 
 
-def test_a_server_keeps_its_files_in_a_bucket(
-    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_keeps_its_files_in_a_bucket(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {**VARIABLES, "AWS_ENDPOINT_URL": endpoint}.items():
         monkeypatch.setenv(name, value)
     with closing(database(tmp_path)) as state:

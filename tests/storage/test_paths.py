@@ -103,7 +103,7 @@ def test_a_file_is_put_whole_or_not_at_all(folder: RemotePath) -> None:
     assert folder.is_dir()
     assert path.read_bytes() == b"whole"
     assert path.stat().st_size == 5
-    assert [name for name in fsspec.filesystem("memory").ls(f"/{folder.url.host}/results", detail=False)] == [
+    assert list(fsspec.filesystem("memory").ls(f"/{folder.url.host}/results", detail=False)) == [
         f"/{folder.url.host}/results/x.csv"
     ]
 

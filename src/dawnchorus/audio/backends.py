@@ -17,6 +17,7 @@ from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.header_lengths import UnwrittenAudio, find_unwritten, open_unwritten
 from dawnchorus.errors import AudioDecodeError, AudioError, AudioNotFoundError, AudioReadError
 from dawnchorus.storage.paths import is_remote, read_failure
+from dawnchorus.storage.stores import describe
 from dawnchorus.types import AudioInfo
 
 BLOCK_FRAMES = 1 << 16
@@ -151,7 +152,7 @@ def _require_object(path: Path) -> None:
     except FileNotFoundError:
         raise AudioNotFoundError(path, "there is no such object. Was it moved or deleted?") from None
     except OSError as error:
-        raise AudioReadError(path, f"{error.strerror or error}.") from None
+        raise AudioReadError(path, describe(error)) from None
     if size == 0:
         raise AudioDecodeError(path, "the object is empty (0 bytes).")
 

@@ -35,6 +35,8 @@ class DecoderChild:
         """The recording whose replies have not been read to the end."""
         self.waiting_since: float | None = None
         """Time since which a caller waits for a reply."""
+        self.repeated_s = 0.0
+        """Time for which requests to a store may be repeated, besides `stall_s`."""
         self.is_stalled = False
         self._received = bytearray()
         _WATCHDOG.watch(self)
@@ -116,7 +118,7 @@ class DecoderChild:
                 else "The file, or the drive that it is on, is probably damaged."
             )
             return errors.DecoderCrashError(
-                path, f"the decoder gave nothing for {self.stall_s:g} s and was ended. {cause}"
+                path, f"the decoder gave nothing for {self.stall_s + self.repeated_s:g} s and was ended. {cause}"
             )
         return errors.DecoderCrashError(
             path, f"the decoder crashed on this file (exit status {self.process.wait()}). The file is probably damaged."
@@ -162,7 +164,7 @@ class Watchdog:
         now = time.monotonic()
         for child in self._children:
             since = child.waiting_since
-            if since is not None and now - since > child.stall_s:
+            if since is not None and now - since > child.stall_s + child.repeated_s:
                 child.is_stalled = True
                 child.process.kill()
 

@@ -47,7 +47,8 @@ _MAX_NAMED = 5
 def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """Return the unique recordings in files, folders (recursively) and globs, also by URL, in a stable order.
 
-    A named file that is not there, and a glob that matches nothing, stays in the list, so that the run reports it.
+    A named file that is not there, and a glob that matches nothing, stays in the list, so that the run reports it; so
+    does an object that its store refuses.
 
     Raises:
         InputError: nothing of all that is there.
@@ -55,12 +56,15 @@ def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     """
     given = [_as_given(path) for path in paths]
     recordings: dict[str, Path] = {}
-    listed = iter(list_objects([path for path in given if isinstance(path, RemotePath)]))
+    listed = list_objects([path for path in given if isinstance(path, RemotePath)])
+    remote = iter(listed)
     for path in given:
-        found = _expand(path) if isinstance(path, str) else map(_own_path, filter(_is_recording, next(listed)))
+        found = _expand(path) if isinstance(path, str) else map(_own_path, filter(_is_recording, next(remote)))
         for recording in found:
             recordings.setdefault(full_name(recording), recording)
     if not any(map(_is_there, recordings.values())):
+        for failure in (each.failure for each in chain.from_iterable(listed) if each.failure is not None):
+            raise failure
         raise InputError(
             f"No recordings found in {', '.join(map(str, given)) or 'an empty list'}: expected sound files, folders "
             f"with sound files ({' '.join(sorted(SUFFIXES))}), or globs."

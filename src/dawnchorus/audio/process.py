@@ -32,11 +32,6 @@ STALL_S = 60.0
 """A decoder process without output for this long is killed."""
 
 
-def stall_s(path: Path, own_s: float) -> float:
-    """Return how long a decoder may be silent; one that reads from a store repeats requests for a while."""
-    return own_s + 2 * retry_s() if is_remote(path) else own_s
-
-
 @dataclass(frozen=True)
 class RecordingHeader:
     """Properties and metadata in a file's header."""
@@ -129,7 +124,7 @@ class DecoderProcess:
     def _request(self, path: Path, **decoding: Any) -> IsolatedRecording:
         self.abandon()
         child = self._start()
-        child.stall_s = stall_s(path, self._stall_s)
+        child.repeated_s = 2 * retry_s() if is_remote(path) else 0.0
         child.recording = recording = IsolatedRecording(child, path)
         try:
             child.send(path, {**path_to_json(path), **decoding})

@@ -102,8 +102,9 @@ def import_(
 ) -> None:
     """Create the recordings table of DATA_SET from SOURCE; the recordings stay where they are.
 
-    SOURCE is a folder, also in a store, with a folder per species, a Kaggle or BirdCLEF folder, a csv, results of xeno-canto's API
-    (xc.json), a folder of annotated soundscapes (Raven or Audacity next to each), or a table of detections.
+    SOURCE is a folder with a folder per species, also by URL, a Kaggle or BirdCLEF folder, a csv, results of
+    xeno-canto's API (xc.json), a folder of annotated soundscapes (Raven or Audacity next to each), or a table of
+    detections.
 
     English names and codes are looked up in --checklist, in the labels of birdnet, if that model is on this machine, in
     a taxonomy.csv or eBird taxonomy in SOURCE or above it, and in AviList, if the extra [taxonomy] is installed.

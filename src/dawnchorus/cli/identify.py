@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import time
@@ -80,9 +79,7 @@ def _analyses(_context: click.Context, _option: click.Parameter, value: str | No
 )
 @click.option("--format", "formats", multiple=True, callback=_formats, help=f"Any of {', '.join(FORMATS)}.")
 @click.option("--combined", is_flag=True, help="In an --out folder, one table of all recordings.")
-@click.option(
-    "--report", type=PATH_OR_URL, help="Folder for a spectrogram of each recording and an HTML report."
-)
+@click.option("--report", type=PATH_OR_URL, help="Folder for a spectrogram of each recording and an HTML report.")
 @workers_option
 @click.option(
     "--resume", is_flag=True, help="Add recordings to a finished run: new and changed ones, and those that failed."

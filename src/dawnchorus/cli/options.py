@@ -26,6 +26,7 @@ models_folder_option = click.option(
     help="Where built-in models are kept.  [default: $DAWNCHORUS_MODELS, or the user's cache]",
 )
 
+
 class PathOrUrl(click.ParamType[Path]):
     """A path, or the URL of an object or folder in a store."""
 

@@ -88,12 +88,7 @@ def import_recordings(
     """
     labels = labels or LabelReader(KnownClasses(known))
     is_given = layout != "auto"
-    if is_remote(source):
-        layout = _choose_remote_layout(source, layout)
-    elif not is_given:
-        layout = detect_layout(source, labels.known, read_annotations)
-    elif layout == "folders" or "/" in layout:
-        _log_unread_tables(source, layout)
+    layout = _choose_layout(source, layout, labels.known, read_annotations)
     if layout not in ("csv", "detections"):
         for note in describe_skipped([find_audio_folder(source, audio)], companions=_files_read(source)):
             LOG.info(note)
@@ -138,16 +133,27 @@ def import_recordings(
     return table
 
 
+def _choose_layout(source: Path, layout: Layout, known: KnownClasses, read_annotations: ReadAnnotations) -> Layout:
+    """Return the layout that is given, or detected, and log what tells it or what it leaves out."""
+    if is_remote(source):
+        return _choose_remote_layout(source, layout)
+    if layout == "auto":
+        return detect_layout(source, known, read_annotations)
+    if layout == "folders" or "/" in layout:
+        _log_unread_tables(source, layout)
+    return layout
+
+
 def _choose_remote_layout(source: Path, layout: Layout) -> Layout:
     """Return the layout of a folder in a store, where no tables are read.
 
     Raises:
         InputError: it is not of folders.
     """
-    if layout != "auto" and layout != "folders" and "/" not in layout:
+    if layout not in ("auto", "folders") and "/" not in layout:
         raise InputError(
-            f"expected --layout folders, or what the folders are, as site/species, since tables in a store are not read; "
-            f"got {layout}. Copy the table here, with the URLs of the recordings in it, and import that.",
+            f"expected --layout folders, or what the folders are, as site/species, since tables in a store are not "
+            f"read; got {layout}. Copy the table here, with the URLs of the recordings in it, and import that.",
             subject=source,
         )
     LOG.info("layout: folders, because tables in a store are not read.")

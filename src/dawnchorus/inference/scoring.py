@@ -51,7 +51,9 @@ def score_recordings(
         ModelError: the bundle cannot be run, or gives scores that are not finite.
     """
     n_reported = 0
-    with InferenceEngine(n_threads=n_workers, max_active=max_active or n_workers, max_batch_delay_s=MAX_BATCH_DELAY_S) as engine:
+    with InferenceEngine(
+        n_threads=n_workers, max_active=max_active or n_workers, max_batch_delay_s=MAX_BATCH_DELAY_S
+    ) as engine:
         recordings = (RecordingWork(path, model, plan, decoders=engine.decoders) for path in paths)
         for future in engine.complete(recordings, interval_s=PROGRESS_S):
             n_new = engine.n_windows - n_reported

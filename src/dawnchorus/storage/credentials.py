@@ -24,7 +24,10 @@ _AWS_OWN = (
 
 _AWS_KEYS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 _AWS_OTHER_KINDS = ("sso_session", "sso_start_url", "credential_process", "role_arn", "login_session")
-_AZURE_VARIABLES = {"AZURE_STORAGE_ACCOUNT": "azure_storage_account_name", "AZURE_STORAGE_KEY": "azure_storage_account_key"}
+_AZURE_VARIABLES = {
+    "AZURE_STORAGE_ACCOUNT": "azure_storage_account_name",
+    "AZURE_STORAGE_KEY": "azure_storage_account_key",
+}
 _AZURE_OWN = ("AZURE_STORAGE_", "AZURE_CLIENT_", "AZURE_FEDERATED_", "AZURE_MSI_", "IDENTITY_")
 
 
@@ -52,8 +55,8 @@ def _aws_options(environment: Mapping[str, str], home: Path) -> dict[str, str]:
         options = {key: profile[key] for key in _AWS_KEYS if key in profile}
         if not options and (kind := next((each for each in _AWS_OTHER_KINDS if each in profile), None)):
             raise InputError(
-                f"AWS_PROFILE: the profile {name or 'default'!r} takes its credentials from {kind}. Export them before: "
-                f'eval "$(aws configure export-credentials --format env)".'
+                f"AWS_PROFILE: the profile {name or 'default'!r} takes its credentials from {kind}. Export them "
+                f'before: eval "$(aws configure export-credentials --format env)".'
             )
     if "region" in profile and not (environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")):
         options["aws_region"] = profile["region"]

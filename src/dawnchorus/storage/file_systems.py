@@ -20,6 +20,9 @@ try:
 except ImportError as error:
     raise MissingExtraError("fsspec", extra="cloud", purpose="Reading from stores") from error
 
+_TIMES = ("mtime", "modified", "LastModified", "created")
+"""Fields of a file's last change, by file system."""
+
 
 class FileSystemStore:
     """A file system of fsspec; implements `stores.Store`.
@@ -95,7 +98,7 @@ class FileSystemStore:
             self._system.mv(self._path(key), self._path(new_key))
 
     def _path(self, key: str) -> str:
-        return f"{self._path_of_root.rstrip('/')}/{key}" if key else self._path_of_root
+        return f"{self._root.rstrip('/')}/{key}" if key else self._root
 
 
 def open_file_system(url: ObjectUrl) -> FileSystemStore:
@@ -132,13 +135,13 @@ def _explained() -> Iterator[None]:
         if error.errno is not None:
             raise
         raise OSError(errno.EIO, f"the server failed ({hide_secrets(str(error))})") from None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - those of a server are of any library's kinds
         text = hide_secrets(str(error)) or type(error).__name__
         raise OSError(errno.EIO, f"the server failed ({text})") from None
 
 
 def _info(info: dict[str, Any]) -> ObjectInfo:
-    modified = info.get("mtime") or info.get("modified") or info.get("LastModified") or info.get("created")
+    modified = next((info[name] for name in _TIMES if info.get(name) is not None), None)
     if isinstance(modified, int | float):
         modified = datetime.fromtimestamp(modified, UTC)
     etag = info.get("ETag") or info.get("etag")

@@ -12,7 +12,7 @@ from typing import cast
 
 from dawnchorus.errors import StoreError
 from dawnchorus.storage.paths import RemotePath, is_remote
-from dawnchorus.storage.stores import ObjectInfo
+from dawnchorus.storage.stores import ObjectInfo, describe
 from dawnchorus.storage.urls import ObjectUrl
 
 N_REQUESTS = 16
@@ -31,6 +31,8 @@ class ListedObject:
     """True for the object of the URL itself, or one that the whole pattern fits; False for those in a folder."""
     folder: str = ""
     """Key of the folder that the URL or its pattern names, with a slash at its end; empty for the whole store."""
+    failure: StoreError | None = None
+    """What happened when the size of a named object was asked for, other than that it is not there."""
 
     @property
     def key_in_folder(self) -> str:
@@ -41,10 +43,11 @@ class ListedObject:
 def list_objects(paths: Sequence[RemotePath]) -> list[list[ListedObject]]:
     """Return the objects that each URL names, with their sizes, in the order that files of a folder would have.
 
-    One that is not there is listed as it is, without a size, if there is no folder of this name either.
+    One that is not there is listed as it is, without a size, if there is no folder of this name either; so is one whose
+    size cannot be told, with the failure.
 
     Raises:
-        StoreError: a store refused, or cannot be reached.
+        StoreError: a store refused to list a folder, or cannot be reached.
     """
     if not paths:
         return []
@@ -81,14 +84,19 @@ def _list(path: RemotePath) -> list[ListedObject]:
         return [ListedObject(path, is_named=True)]
     try:
         named = _find_named(path)
-        if named is not None:
-            return [named]
-        if path.url.is_http:
-            return [ListedObject(path, is_named=True)]
+    except OSError as error:
+        return [ListedObject(path, is_named=True, failure=_explain(path, error))]
+    if named is not None or path.url.is_http:
+        return [named or ListedObject(path, is_named=True)]
+    try:
         listed = list(_match(path.url) if path.url.is_pattern else _walk(path.url))
     except OSError as error:
-        raise StoreError(f"{error.strerror or error}.", subject=path) from None
+        raise _explain(path, error) from None
     return listed or [ListedObject(path, is_named=True)]
+
+
+def _explain(path: RemotePath, error: OSError) -> StoreError:
+    return StoreError(describe(error), subject=path)
 
 
 def _find_named(path: RemotePath) -> ListedObject | None:

@@ -65,14 +65,12 @@ class ObjectStore:
         store: the store of obstore.
         is_http: True for a web server, which lists nothing.
         is_one_object: True if the store's own URL is that of the only object.
-        retry_s: time for which what obstore does not repeat itself is repeated: replies that break off, and 408 and 429.
+        retry_s: time for which what obstore does not repeat itself is repeated: replies that break off, 408 and 429.
     """
 
     leaves_parts = False
 
-    def __init__(
-        self, store: Any, *, is_http: bool = False, is_one_object: bool = False, retry_s: float = 0.0
-    ) -> None:
+    def __init__(self, store: Any, *, is_http: bool = False, is_one_object: bool = False, retry_s: float = 0.0) -> None:
         self._store, self._is_http, self._is_one_object, self._retry_s = store, is_http, is_one_object, retry_s
 
     def head(self, key: str) -> ObjectInfo:
@@ -208,7 +206,7 @@ def open_object_store(url: ObjectUrl, *, retry_s: float) -> ObjectStore:
         if url.is_http:
             return _open_http(url, client, retry_s)
         options = store_options(url.scheme, os.environ, Path.home())
-        client |= {name: True for name in CLIENT_OPTIONS & options.keys()}
+        client |= dict.fromkeys(CLIENT_OPTIONS & options.keys(), True)
         config: Any = {name: value for name, value in options.items() if name not in CLIENT_OPTIONS}
         root = f"{url.scheme}://{url.host}"
         store = from_url(root, config=config, client_options=cast(Any, client), retry_config=_retry_config(retry_s))

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from dawnchorus.errors import InputError, StoreError
 from dawnchorus.storage.range_reader import RemoteObject
-from dawnchorus.storage.stores import ObjectInfo, Store, open_store
+from dawnchorus.storage.stores import ObjectInfo, Store, describe, open_store
 from dawnchorus.storage.urls import ObjectUrl, is_url, parse_url
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class RemotePath(_LocalPath):
         try:
             yield
         except OSError as error:
-            raise StoreError(f"{error.strerror or error}.", subject=self) from None
+            raise StoreError(describe(error), subject=self) from None
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:  # noqa: ARG002 - as in `Path`
         """Return size and time of the object.
@@ -187,9 +187,7 @@ class RemotePath(_LocalPath):
         info = self.head()
         mtime_ns = 0 if info.modified is None else round((info.modified - _EPOCH).total_seconds() * 1e9)
         times = (mtime_ns // 10**9,) * 3
-        return os.stat_result(
-            (stat.S_IFREG | 0o444, 0, 0, 1, 0, 0, info.size, *times), {"st_mtime_ns": mtime_ns}
-        )
+        return os.stat_result((stat.S_IFREG | 0o444, 0, 0, 1, 0, 0, info.size, *times), {"st_mtime_ns": mtime_ns})
 
     def exists(self, *, follow_symlinks: bool = True) -> bool:  # noqa: ARG002 - as in `Path`
         """Return True if there is such an object now.
@@ -293,7 +291,7 @@ class RemotePath(_LocalPath):
         self.store.move(self.url.key, renamed.url.key)
         return renamed
 
-    def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+    def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:  # noqa: FBT001, FBT002
         """Do nothing: stores have no folders."""
 
 
@@ -347,7 +345,7 @@ def content_version(path: Path) -> str | None:
 def read_failure(path: Path) -> str | None:
     """Return a sentence if the reading of an object has failed, whoever read it; None for files."""
     failure = path.content.failure if isinstance(path, RemotePath) else None
-    return None if failure is None else f"{failure.strerror or failure}."
+    return None if failure is None else describe(failure)
 
 
 def path_to_json(path: Path) -> dict[str, Any]:

@@ -133,9 +133,9 @@ class RemoteObject:
             for _ in range(N_AHEAD):
                 if last.stop >= self.info.size:
                     break
-                last = next(
-                    (each for each in self._ranges if each.start == last.stop), None
-                ) or self._request(last.stop, MAX_RANGE_BYTES)
+                last = next((each for each in self._ranges if each.start == last.stop), None) or self._request(
+                    last.stop, MAX_RANGE_BYTES
+                )
         return found
 
     def _request(self, start: int, size: int) -> _Range:

@@ -144,3 +144,9 @@ def ends_early() -> NoReturn:
 def exists_already() -> FileExistsError:
     """Return the error for an object that another program has written."""
     return FileExistsError(errno.EEXIST, "another program has written it in the meantime")
+
+
+def describe(error: OSError) -> str:
+    """Return the sentence of a store's error."""
+    text = f"{error.strerror or error}"
+    return text if text.endswith(("?", ".")) else f"{text}."
