@@ -234,6 +234,7 @@ def test_two_runs_cannot_write_to_one_path(tmp_path: Path, level_bundle: Bundle)
     assert "another dawnchorus process is writing here" in str(errors[0])
 
 
+@pytest.mark.usefixtures("own_decoders")
 def test_no_thread_or_process_stays(tmp_path: Path, level_bundle: Bundle) -> None:
     soundfile.write(tmp_path / "a.wav", tone(), 16_000)
 

@@ -58,14 +58,16 @@ class DecoderChild:
         """Read a line.
 
         Raises:
-            DecoderCrashError: the process ended instead, or kept its caller waiting for too long.
+            DecoderCrashError: the process ended instead, kept its caller waiting for too long, or was closed.
         """
+        self._refuse_closed(path)
         while (end := self._received.find(b"\n")) < 0:
             self._read(path)
         return self._cut(end + 1)
 
     def receive_bytes(self, path: Path, n: int) -> bytes:
         """Read `n` bytes; see `receive_line`."""
+        self._refuse_closed(path)
         while len(self._received) < n:
             self._read(path)
         return self._cut(n)
@@ -90,6 +92,11 @@ class DecoderChild:
                 with suppress(BrokenPipeError):  # a request that the ended process never read
                     pipe.close()
         self.process.wait()
+
+    def _refuse_closed(self, path: Path) -> None:
+        """Raise a DecoderCrashError after `close`, also where replies were received ahead."""
+        if cast(IO[bytes], self.process.stdout).closed:
+            raise self._describe_end(path)
 
     def _read(self, path: Path) -> None:
         # BufferedReader: its lock keeps `close` from closing the file in the midst of a read.

@@ -297,8 +297,9 @@ def test_long_recordings_are_not_stored_against_the_request(level_bundle: Bundle
 
 def test_other_multipart_bodies_and_cut_forms_are_refused(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
-    first = b'--x\r\nContent-Disposition: form-data; name="%s"; filename="%s"\r\n\r\n' + tone.read_bytes()
-    body = first % (b"audio", b"a.wav") + b"\r\n" + first % (b"audio", b"b.wav")
+    head = '--x\r\nContent-Disposition: form-data; name="audio"; filename="{}"\r\n\r\n'
+    first, second = (head.format(name).encode() + tone.read_bytes() for name in ("a.wav", "b.wav"))
+    body = first + b"\r\n" + second
     mixed = client.post(IDENTIFY, content=body, headers={"content-type": "Multipart/Mixed; boundary=x"})
     assert mixed.status_code == 415
     assert mixed.json()["detail"].endswith("multipart/form-data with the field 'audio', got multipart/mixed.")
