@@ -1,4 +1,4 @@
-"""What other libraries need to open our folders."""
+"""Access to our folders for other libraries."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def _shared_url(folders: Collection[Path]) -> str | None:
     while len(above[-1].parts) > _STORE_PARTS:
         above.append(above[-1].parent)
     shared = next((each for each in above if all(folder.is_relative_to(each) for folder in folders)), None)
-    return shared and str(shared)
+    return None if shared is None else str(shared)
 
 
 def relative_paths(paths: Sequence[Path], root: str | None = None) -> dict[Path, Path]:

@@ -1,4 +1,4 @@
-"""What libraries that open stores themselves, such as deltalake, need to open ours."""
+"""Access to stores for libraries that open them themselves, such as deltalake."""
 
 from __future__ import annotations
 

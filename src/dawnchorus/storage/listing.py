@@ -32,7 +32,7 @@ class ListedObject:
     folder: str = ""
     """Key of the folder that the URL or its pattern names, with a slash at its end; empty for the whole store."""
     failure: StoreError | None = None
-    """What happened when the size of a named object was asked for, other than that it is not there."""
+    """Failure of the request for the size of a named object, other than that it is not there."""
 
     @property
     def key_in_folder(self) -> str:

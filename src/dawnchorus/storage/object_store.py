@@ -45,7 +45,7 @@ CLIENT_OPTIONS = frozenset({"allow_http"})
 """Options of the HTTP client, which obstore takes apart from those of the store."""
 
 _MACHINE_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "169.254.170.2")
-"""Where libraries ask last for credentials; a failure there means that there are none."""
+"""Addresses that libraries ask last for credentials; a failure there means that there are none."""
 
 _MAX_DETAIL = 300
 

@@ -38,7 +38,7 @@ class RemotePath(_LocalPath):
 
     def __new__(cls, url: ObjectUrl, info: ObjectInfo | None = None) -> RemotePath:  # noqa: ARG004 - as `__init__`
         """Create the path; its segments give `name`, `suffix` and `parts`."""
-        return cast(RemotePath, super().__new__(cls, *_segments(url)))
+        return super().__new__(cls, *_segments(url))
 
     def __init__(self, url: ObjectUrl, info: ObjectInfo | None = None) -> None:
         if sys.version_info >= (3, 12):
@@ -47,7 +47,7 @@ class RemotePath(_LocalPath):
         self._info = info
         self._content: RemoteObject | None = None
         self.listing: list[Any] | None = None
-        """What `storage.listing` has found for this URL."""
+        """Objects that `storage.listing` has found for this URL."""
 
     def __str__(self) -> str:
         return str(self.url)
@@ -93,7 +93,7 @@ class RemotePath(_LocalPath):
         return RemotePath(self.url.at(self.url.key.rstrip("/").rpartition("/")[0]))
 
     @property
-    def parents(self) -> Sequence[RemotePath]:  # type: ignore[override]
+    def parents(self) -> Sequence[RemotePath]:
         """Return the folders of the object, the innermost first, and the store."""
         folders = [self.parent]
         while folders[-1].url.key:
@@ -120,7 +120,7 @@ class RemotePath(_LocalPath):
             raise ValueError(f"{self} is not below {root}")
         return PurePosixPath(*self.parts[n:])
 
-    def is_relative_to(self, other: str | os.PathLike[str], *_: Any) -> bool:  # type: ignore[override]
+    def is_relative_to(self, other: str | os.PathLike[str], *_: Any) -> bool:
         """Return True for a folder, of the same store, that this object is in."""
         root = as_path(other)
         return isinstance(root, RemotePath) and self.parts[: len(root.parts)] == root.parts
@@ -141,7 +141,7 @@ class RemotePath(_LocalPath):
 
     @property
     def content(self) -> RemoteObject:
-        """What is read of the object, which all open files of this path share."""
+        """Content of the object, which all open files of this path share."""
         if self._content is None:
             self._content = RemoteObject(self.url, self._info)
         return self._content

@@ -22,7 +22,7 @@ MAX_RANGE_BYTES = 1 << 21
 """Size of a range of a reader that goes on, at most."""
 
 GROWTH = 8
-"""How much larger each range of a reader that goes on is than the one before."""
+"""Ratio of the sizes of a range and the one before, of a reader that goes on."""
 
 N_AHEAD = 2
 """Ranges of full size that are requested before they are read."""
@@ -96,7 +96,7 @@ class RemoteObject:
                 return self._read_copy(start, n)
             found = self._find(start)
         content = self._guard(found.content.result)
-        if self._copy is not None:
+        if self._is_copied:  # meanwhile
             return self.read(start, n)
         part = content[start - found.start : start - found.start + n]
         if not part:
@@ -114,6 +114,10 @@ class RemoteObject:
             threads.shutdown(wait=False, cancel_futures=True)
         if copy is not None:
             copy.close()
+
+    @property
+    def _is_copied(self) -> bool:
+        return self._copy is not None
 
     @property
     def _store(self) -> Store:
