@@ -1,5 +1,8 @@
 """Public names and their types; `__init__.py` imports each when it is first used."""
 
+from dawnchorus.archive.archive import Archive, open_archive
+from dawnchorus.archive.manifest import UnitSize
+from dawnchorus.archive.runs import ArchiveRun, StoredRun
 from dawnchorus.audio.sample_analyses import build_table
 from dawnchorus.data.layouts.base import Source
 from dawnchorus.data.layouts.registry import SOURCES
@@ -26,6 +29,7 @@ from dawnchorus.errors import (
     OutputError,
     OutputExistsError,
     OverloadedError,
+    PlugInError,
     StoreError,
     TrainingError,
     UnknownClassError,
@@ -35,6 +39,7 @@ from dawnchorus.errors import (
 from dawnchorus.formats.detections import Detections
 from dawnchorus.formats.files import read_detections, write_detections
 from dawnchorus.formats.registry import FORMATS, TableFormat
+from dawnchorus.identification.archiving import ArchiveResult, archive_recordings
 from dawnchorus.identification.notebook import NotebookProgress
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.result import RecordingFailure, Run
@@ -55,6 +60,9 @@ __all__ = [
     "FORMATS",
     "SOURCES",
     "Analysis",
+    "Archive",
+    "ArchiveResult",
+    "ArchiveRun",
     "AudioDecodeError",
     "AudioError",
     "AudioNotFoundError",
@@ -84,6 +92,7 @@ __all__ = [
     "OutputExistsError",
     "OverloadedError",
     "Plot",
+    "PlugInError",
     "Port",
     "Progress",
     "Provenance",
@@ -94,18 +103,22 @@ __all__ = [
     "Run",
     "Source",
     "StoreError",
+    "StoredRun",
     "TableFormat",
     "TrainingError",
+    "UnitSize",
     "UnknownClassError",
     "UploadTooLargeError",
     "UploadTooSlowError",
     "__version__",
+    "archive_recordings",
     "build_table",
     "check_inputs",
     "evaluate",
     "identify",
     "import_recordings",
     "load_model",
+    "open_archive",
     "plot_spectrogram",
     "prepare",
     "read_detections",

@@ -125,10 +125,12 @@ class DecoderChild:
                 else "The file, or the drive that it is on, is probably damaged."
             )
             return errors.DecoderCrashError(
-                path, f"the decoder gave nothing for {self.stall_s + self.repeated_s:g} s and was ended. {cause}"
+                f"the decoder gave nothing for {self.stall_s + self.repeated_s:g} s and was ended. {cause}",
+                subject=path,
             )
         return errors.DecoderCrashError(
-            path, f"the decoder crashed on this file (exit status {self.process.wait()}). The file is probably damaged."
+            f"the decoder crashed on this file (exit status {self.process.wait()}). The file is probably damaged.",
+            subject=path,
         )
 
 

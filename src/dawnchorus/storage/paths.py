@@ -318,14 +318,14 @@ def as_path(path: str | os.PathLike[str]) -> Path:
         raise InputError(f"{error}.") from None
 
 
-def absolute_path(path: Path) -> Path:
-    """Return the absolute path; a URL is one."""
-    return path if isinstance(path, RemotePath) else Path(os.path.abspath(path))
+def absolute_path(path: Path, folder: str | None = None) -> Path:
+    """Return the absolute path, from a folder or the current one; a URL is one."""
+    return path if isinstance(path, RemotePath) else Path(os.path.abspath(os.path.join(folder or "", path)))
 
 
-def full_name(path: Path) -> str:
-    """Return the absolute path, or the URL, as text."""
-    return os.fspath(path) if isinstance(path, RemotePath) else os.path.abspath(path)
+def full_name(path: Path, folder: str | None = None) -> str:
+    """Return the absolute path, from a folder or the current one, or the URL, as text."""
+    return os.fspath(absolute_path(path, folder))
 
 
 def is_remote(path: Path) -> bool:

@@ -28,7 +28,7 @@ from dawnchorus.storage.stores import Store, open_store
 LOG = logging.getLogger(__name__)
 
 GRACE = timedelta(hours=1)
-"""Time for which a file without references stays, so that the next use of it needs no new copy."""
+"""Default time for which a file without references stays, so that the next use of it needs no new copy."""
 
 PART_AGE = timedelta(days=1)
 """Age from which a partly written file counts as abandoned."""
@@ -39,7 +39,9 @@ _PART = re.compile(r"/([0-9a-f]{2})/([0-9a-f]{64})\.[0-9a-f]{32}\.part$")
 class BlobStore:
     """Files by their sha256, each complete or absent; they stay while `tables.FILE_REFERENCES` has them."""
 
-    def __init__(self, database: Database, root: str | Path, *, cache: Path, scratch: Path) -> None:
+    def __init__(
+        self, database: Database, root: str | Path, *, cache: Path, scratch: Path, grace: timedelta = GRACE
+    ) -> None:
         """Open the store.
 
         Args:
@@ -47,6 +49,7 @@ class BlobStore:
             root: A folder, or a URL of a store.
             cache: Folder of local copies, if `root` is not on this machine.
             scratch: Folder of incomplete files, on the same drive as `cache`.
+            grace: Time for which a file without references stays.
 
         Raises:
             InputError: there is no such kind of store.
@@ -58,6 +61,7 @@ class BlobStore:
         except InputError as error:
             raise InputError(f"--files: {error}") from error
         self._database, self._cache, self._scratch = database, cache, scratch
+        self._grace = grace
 
     @contextmanager
     def keep(self, path: Path) -> Iterator[tuple[Session, str]]:
@@ -85,13 +89,26 @@ class BlobStore:
                 self.delete_unused(sha256)
             raise
 
+    @contextmanager
+    def hold(self, sha256: str) -> Iterator[Session]:
+        """Yield a transaction for rows that refer to a stored file, which nothing deletes before its end.
+
+        Raises:
+            NotFoundError: the file is absent.
+        """
+        with self._database.write() as session:
+            lock(session, sha256)
+            if self.size(sha256) is None:
+                raise _absent(sha256)
+            yield session
+
     def sweep(self) -> None:
         """Delete the files that nothing refers to and that were kept before the grace period, and abandoned parts."""
         is_unused = StoredFile.sha256.not_in(select(FILE_REFERENCES.c.sha256))
         with self._database.write() as session:
             ended = select(Job.id).where(Job.status.not_in(ACTIVE_STATUSES))
             session.execute(delete(JobFile).where(JobFile.job.in_(ended)))
-            old = select(StoredFile.sha256).where(StoredFile.kept_at < now() - GRACE, is_unused)
+            old = select(StoredFile.sha256).where(StoredFile.kept_at < now() - self._grace, is_unused)
             unused = list(session.scalars(old))
         for sha256 in unused:
             try:
@@ -125,7 +142,7 @@ class BlobStore:
             NotFoundError: the file is absent.
         """
         if self.size(sha256) is None:
-            raise NotFoundError(f"the file {sha256[:12]} is not in the store any more.")
+            raise _absent(sha256)
         if not is_remote(self._root):
             return self._root.absolute() / self._key(sha256)
         copy = self._cache / sha256
@@ -200,3 +217,7 @@ def _record(session: Session, sha256: str) -> None:
     """Write that a file is kept now; no other transaction records or deletes it until the end of this one."""
     lock(session, sha256)
     session.merge(StoredFile(sha256=sha256, kept_at=now()))
+
+
+def _absent(sha256: str) -> NotFoundError:
+    return NotFoundError(f"the file {sha256[:12]} is not in the store any more.")

@@ -59,7 +59,10 @@ def activity(
     reviewed: bool | None = None,  # noqa: FBT001 - a query's
     columns: Annotated[int, Query(ge=1, le=2000, description="Number of columns of equal length.")] = 600,
 ) -> dict[str, Any]:
-    """Count the detections in a range by column: of the ten most frequent species, then of all others."""
+    """Count the detections in a range by column: of the ten most frequent species, then of all others.
+
+    A detection is counted in each column from its start to its end.
+    """
     row = service.detections.get_recording(sha256)
     end_s = end_s or row.duration_s or 0.0
     if end_s <= start_s:

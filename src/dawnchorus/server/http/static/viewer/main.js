@@ -81,7 +81,8 @@ function drawLines() {
 function describe(detection) {
   const answer = { correct: "correct", incorrect: "incorrect", relabeled: `not this species: ${detection.review?.common_name ?? "another"}` };
   const reviewed = detection.review ? answer[detection.review.verdict] : "unreviewed";
-  return `${detection.common_name}, ${view.label(detection.start_s)} to ${view.label(detection.end_s)}, score ${detection.score.toFixed(2)}, ${reviewed}`;
+  const unexpected = detection.in_range === false ? ", unexpected here" : "";
+  return `${detection.common_name}${unexpected}, ${view.label(detection.start_s)} to ${view.label(detection.end_s)}, score ${detection.score.toFixed(2)}, ${reviewed}`;
 }
 
 function showSelected() {
