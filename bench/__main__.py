@@ -34,6 +34,7 @@ from bench import (
     speech,
     startup,
     stereo,
+    storage,
     swaps,
     training,
     uploads,
@@ -69,6 +70,7 @@ MEASUREMENTS = {
     "preparing": preparing.measure,
     "reading": reading.measure,
     "pages": pages.measure,
+    "storage": storage.measure,
 }
 
 

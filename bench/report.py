@@ -263,6 +263,26 @@ def _reading(result: dict[str, Any]) -> str:
     )
 
 
+def _storage(result: dict[str, Any]) -> str:
+    rows = [
+        f"| {title} | {r['local_cpu_s']:.2f} | {r['remote_cpu_s']:.2f} | **{100 * r['excess']:+.1f} %** "
+        f"({', '.join(f'{100 * each:+.1f}' for each in r['excess_each'])}) "
+        f"| {r['local_x']:,.0f} | {r['remote_x']:,.0f} |"
+        for title, r in (("decoding alone", result["decode"]), ("`identify` with BirdNET", result["identify"]))
+    ]
+    return (
+        "## Reading from a store\n\n"
+        f"{result['hours']:.1f} hours of WAV (48 kHz, 16 bit, mono) by URL from nginx on the same machine against "
+        "the same files on the disk: seconds of CPU of our processes per hour of sound, medians of "
+        f"{result['n_rounds']} rounds in turn (load of the machine at the start: {result['load']:.1f}). A reader by "
+        f"ranges, as decoders have it, takes {result['ranges_mb_s']:,.0f} MB/s from nginx with one thread; one request "
+        f"for each whole file, by requests, {result['whole_mb_s']:,.0f} MB/s.\n\n"
+        "| | disk | store | difference (rounds) | disk, x | store, x |\n| --- | ---: | ---: | ---: | ---: | ---: |\n"
+        + "\n".join(rows)
+        + "\n"
+    )
+
+
 def _pages(result: dict[str, Any]) -> str:
     columns = (
         *("recording", "first view s", "server CPU s", "requests", "kB", "elements"),
@@ -508,6 +528,7 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "memory": _memory,
     "preparing": _preparing,
     "reading": _reading,
+    "storage": _storage,
     "pages": _pages,
     "speech": _speech,
     "heads": _heads,

@@ -10,6 +10,7 @@ DawnChorusError
 │   ├── AudioNotFoundError      no such file, or it is not a regular file
 │   ├── AudioDecodeError        the bytes are not a sound file that we can decode
 │   │   └── DecoderCrashError   a decoder ended, or hung, on it
+│   ├── AudioReadError          a store failed while it was read, or it was replaced there
 │   └── AudioTooLargeError      more samples than the caller allowed
 ├── ModelError                  a model or bundle cannot be used
 │   ├── ModelNotFoundError      unknown name, or the weights are not on this machine
@@ -19,6 +20,7 @@ DawnChorusError
 ├── OverloadedError             a server has too much to do; ask again later
 ├── DownloadError               a server refused, or cannot be reached
 │   └── LongWaitError           it asks to wait for longer than a request waits
+├── StoreError                  a store refused, or cannot be reached
 ├── MissingExtraError           an optional package is not installed
 ├── PlugInError                 a plug-in of another package cannot be used, or failed
 ├── OutputError                 results cannot be written
@@ -82,6 +84,10 @@ class AudioDecodeError(AudioError):
 
 class DecoderCrashError(AudioDecodeError):
     """The decoder process crashed or stalled."""
+
+
+class AudioReadError(AudioError):
+    """A store failed while the recording was read, or the recording was replaced there."""
 
 
 class AudioTooLargeError(AudioError):
@@ -152,6 +158,12 @@ class DownloadError(DawnChorusError):
 
 class LongWaitError(DownloadError):
     """A server asks to wait longer than the maximum, so no further requests should be sent."""
+
+
+class StoreError(DawnChorusError):
+    """An object store refused, or could not be reached after several tries."""
+
+    exit_code = 3
 
 
 class MissingExtraError(DawnChorusError):

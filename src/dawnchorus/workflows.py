@@ -32,6 +32,7 @@ from dawnchorus.inference.preparation import open_cleaner
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 from dawnchorus.storage.files import atomic_file
+from dawnchorus.storage.paths import as_path
 from dawnchorus.suggestions import suggestion
 from dawnchorus.types import RecordingTable
 
@@ -82,7 +83,7 @@ def import_recordings(
     if per_species is not None:
         check_count("per_species", per_species)
     imported = import_data_set(
-        Path(source),
+        as_path(source),
         Path(data_set),
         store=_store(models_folder),
         layout=parse_layout(layout),

@@ -15,7 +15,9 @@ import soundfile
 
 from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.header_lengths import UnwrittenAudio, find_unwritten, open_unwritten
-from dawnchorus.errors import AudioDecodeError, AudioNotFoundError
+from dawnchorus.errors import AudioDecodeError, AudioError, AudioNotFoundError, AudioReadError
+from dawnchorus.storage.paths import is_remote, read_failure
+from dawnchorus.storage.stores import describe
 from dawnchorus.types import AudioInfo
 
 BLOCK_FRAMES = 1 << 16
@@ -53,12 +55,18 @@ def open_backend(path: Path) -> Backend:
     Raises:
         AudioNotFoundError: no such file, a folder, a dangling link, or no permission to read it.
         AudioDecodeError: neither decoder knows the file, or its rate or channel count is out of bounds.
+        AudioReadError: the store of the file failed.
     """
     _require_file(path)
-    backend = _open_decoder(path)
     try:
+        backend = _open_decoder(path)
+    except (AudioDecodeError, OSError):
+        check_reading(path)
+        raise
+    try:
+        check_reading(path)
         _check_bounds(path, backend.info)
-    except AudioDecodeError:
+    except AudioError:
         backend.close()
         raise
     return backend
@@ -89,6 +97,8 @@ def _open_decoder(path: Path) -> Backend:
 
 
 def _open_soundfile(path: Path) -> soundfile.SoundFile:
+    if is_remote(path):
+        return soundfile.SoundFile(path.open("rb"))
     # Bytes reach libsndfile unchanged, also where the name is not UTF-8.
     return soundfile.SoundFile(str(path) if sys.platform == "win32" else os.fsencode(path))
 
@@ -121,6 +131,9 @@ def _is_web_page(path: Path) -> bool:
 
 
 def _require_file(path: Path) -> None:
+    if is_remote(path):
+        _require_object(path)
+        return
     if path.is_symlink() and not path.exists():
         raise AudioNotFoundError("the link points to a file that is not there.", subject=path)
     if not path.exists():
@@ -131,6 +144,28 @@ def _require_file(path: Path) -> None:
         raise AudioDecodeError("the file is empty (0 bytes).", subject=path)
     if not os.access(path, os.R_OK):
         raise AudioNotFoundError("no permission to read this file. Change its access rights.", subject=path)
+
+
+def _require_object(path: Path) -> None:
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise AudioNotFoundError("there is no such object. Was it moved or deleted?", subject=path) from None
+    except OSError as error:
+        raise AudioReadError(describe(error), subject=path) from None
+    if size == 0:
+        raise AudioDecodeError("the object is empty (0 bytes).", subject=path)
+
+
+def check_reading(path: Path) -> None:
+    """Raise what has failed in the store of a recording: decoders take it for the end of the file.
+
+    Raises:
+        AudioReadError: the store failed, or the recording was replaced there.
+    """
+    failure = read_failure(path)
+    if failure is not None:
+        raise AudioReadError(failure, subject=path)
 
 
 def _check_bounds(path: Path, info: AudioInfo) -> None:
@@ -172,7 +207,9 @@ class _SoundfileBackend:
             try:
                 block = self._file.read(n_frames, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
+                check_reading(self._path)
                 raise AudioDecodeError(_reason(error), subject=self._path) from error
+            check_reading(self._path)
             if not len(block):
                 return
             yield block
@@ -262,7 +299,11 @@ class _AvBackend:
                     if skipped < len(samples):
                         yield samples[skipped:]
         except self._av.error.FFmpegError as error:
+            check_reading(self._path)
             raise AudioDecodeError(f"{error.strerror or error}", subject=self._path) from error
+        except OSError:
+            check_reading(self._path)
+            raise
 
     def close(self) -> None:
         self._opened.close()

@@ -17,6 +17,7 @@ from weakref import WeakSet
 
 from dawnchorus import errors
 from dawnchorus.audio.ring_buffer import SharedRingBuffer
+from dawnchorus.storage.paths import is_remote
 
 _READ_BYTES = 1 << 16
 
@@ -34,6 +35,8 @@ class DecoderChild:
         """The recording whose replies have not been read to the end."""
         self.waiting_since: float | None = None
         """Time since which a caller waits for a reply."""
+        self.repeated_s = 0.0
+        """Time for which requests to a store may be repeated, besides `stall_s`."""
         self.is_stalled = False
         self._received = bytearray()
         _WATCHDOG.watch(self)
@@ -116,9 +119,13 @@ class DecoderChild:
 
     def _describe_end(self, path: Path) -> errors.DecoderCrashError:
         if self.is_stalled:
+            cause = (
+                "The store does not answer, or the file is damaged."
+                if is_remote(path)
+                else "The file, or the drive that it is on, is probably damaged."
+            )
             return errors.DecoderCrashError(
-                f"the decoder gave nothing for {self.stall_s:g} s and was ended. "
-                f"The file, or the drive that it is on, is probably damaged.",
+                f"the decoder gave nothing for {self.stall_s + self.repeated_s:g} s and was ended. {cause}",
                 subject=path,
             )
         return errors.DecoderCrashError(
@@ -166,7 +173,7 @@ class Watchdog:
         now = time.monotonic()
         for child in self._children:
             since = child.waiting_since
-            if since is not None and now - since > child.stall_s:
+            if since is not None and now - since > child.stall_s + child.repeated_s:
                 child.is_stalled = True
                 child.process.kill()
 

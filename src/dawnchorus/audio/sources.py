@@ -18,6 +18,7 @@ import soundfile
 from dawnchorus.arrays import as_frames
 from dawnchorus.audio.backends import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
 from dawnchorus.errors import AudioError, InputError, OutputError
+from dawnchorus.storage.paths import as_path
 
 AudioSource = str | os.PathLike[str] | bytes | BinaryIO | tuple[npt.ArrayLike, int]
 """A path, a sound file's bytes, an open sound file, or samples [frames] or [frames, channels] with their rate in Hz."""
@@ -52,7 +53,7 @@ def open_audio(source: AudioSource) -> Iterator[AudioFile]:
         OutputError: no space for the temporary file.
     """
     if isinstance(source, str | os.PathLike):
-        yield AudioFile(Path(source), os.fspath(source))
+        yield AudioFile(as_path(source), os.fspath(source))
         return
     with tempfile.TemporaryDirectory(prefix="dawnchorus-") as folder:
         if isinstance(source, tuple):

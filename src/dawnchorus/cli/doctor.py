@@ -27,6 +27,7 @@ from dawnchorus.version import __version__
 
 EXTRAS = {
     "data": ("kagglehub", "noisereduce"),
+    "cloud": ("obstore", "fsspec"),
     "train": ("torch", "lightning", "timm", "transformers", "hydra", "optuna"),
     "serve": ("fastapi", "uvicorn", "sqlalchemy", "alembic", "fsspec"),
     "postgresql": ("psycopg",),

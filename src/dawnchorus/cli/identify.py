@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sys
 import time
@@ -21,7 +20,7 @@ from rich.table import Table
 from dawnchorus.audio.discovery import describe_skipped, find_recordings
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.cli.archive import ArchiveJob, identify_into_archive
-from dawnchorus.cli.options import location_options, model_options, schema_options, workers_option
+from dawnchorus.cli.options import PATH_OR_URL, location_options, model_options, schema_options, workers_option
 from dawnchorus.cli.present import (
     MAX_LISTED,
     SOME_FAILED,
@@ -45,6 +44,7 @@ from dawnchorus.inference.analyses.health.faults import OK
 from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.model import Model
 from dawnchorus.models.store import ModelStore
+from dawnchorus.storage.paths import RemotePath, absolute_path, as_path, is_remote
 from dawnchorus.tables.notes import counted
 from dawnchorus.types import RecordingMetadata
 
@@ -78,14 +78,12 @@ def _analyses(_context: click.Context, _option: click.Parameter, value: str | No
 @click.option("--recordings", type=click.Path(path_type=Path), help="csv: path, latitude, longitude, start_time.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
-    help="A file for one table, or a folder for one per recording.  [default: -]",
+    type=PATH_OR_URL,
+    help="A file for one table, or a folder for one per recording, also by URL.  [default: -]",
 )
 @click.option("--format", "formats", multiple=True, callback=_formats, help=f"Any of {', '.join(FORMATS)}.")
 @click.option("--combined", is_flag=True, help="In an --out folder, one table of all recordings.")
-@click.option(
-    "--report", type=click.Path(path_type=Path), help="Folder for a spectrogram of each recording and an HTML report."
-)
+@click.option("--report", type=PATH_OR_URL, help="Folder for a spectrogram of each recording and an HTML report.")
 @click.option("--archive", metavar="FOLDER", help="Keep results in an archive, into which many processes can write.")
 @click.option("--keep", type=click.Choice(get_args(Keep)), help="In an archive, keep this too.")
 @click.option("--shard", metavar="I/N", help="In an archive, do part I of N of the recordings.")
@@ -130,7 +128,7 @@ def command(
     quiet: bool,
     no_color: bool,
 ) -> None:
-    """Detect birds in recordings: files, folders, globs, or - for a list of files on standard input.
+    """Detect birds in recordings: files, folders, globs and URLs, or - for a list of them on standard input.
 
     Without --out the table goes to standard output; with --archive, results are kept in an archive instead. A run that
     was interrupted is continued by the same command.
@@ -280,11 +278,17 @@ def _check_standard_output(formats: Sequence[str], analyses: Sequence[str]) -> N
 
 def _find_recordings(paths: Sequence[str]) -> list[Path]:
     """Return the recordings that the paths name, and print what was passed over."""
-    named = files_from(paths)
+    named = list(map(_as_given, files_from(paths)))
     recordings = find_recordings(named)
     for note in describe_skipped(named):
         click.echo(f"note: {note}", err=True)
     return recordings
+
+
+def _as_given(path: str) -> str | RemotePath:
+    """Return a URL as a path of its own, so that it is listed once; others as text, which may be a glob."""
+    known = as_path(path)
+    return known if isinstance(known, RemotePath) else path
 
 
 def _print_notes(table: InputTable[T]) -> T:
@@ -298,7 +302,7 @@ def _print_unmatched(
     table: Path | None, metadata_by_path: Mapping[Path, RecordingMetadata], files: Sequence[Path]
 ) -> None:
     """Count the rows without a recording, and the recordings without a row."""
-    full = {Path(os.path.abspath(path)) for path in files}
+    full = {absolute_path(path) for path in files}
     unused, unnamed = set(metadata_by_path) - full, full - set(metadata_by_path)
     if unused:
         click.echo(
@@ -386,7 +390,7 @@ def _print_estimate(screen: Console, estimate: Estimate, options: Options, n_wor
         f"{counted(estimate.n_files, 'recording')}, {_length(estimate.duration_s)} of sound{each}; about "
         f"{_length(estimate.estimated_s)} on {n_workers} cores; a csv table of at most about {size_mb:.1f} MB."
     )
-    if out is None:
+    if out is None or is_remote(out):
         return
     folder = next((p for p in (out, *out.absolute().parents) if p.exists()), None)
     if folder is not None and shutil.disk_usage(folder).free < estimate.output_bytes:

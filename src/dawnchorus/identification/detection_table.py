@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from dawnchorus.identification.weeks import week_of
 from dawnchorus.inference.results import ScoredChannel, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import apply_calibration
+from dawnchorus.storage.paths import absolute_path
 from dawnchorus.types import RecordingMetadata, RecordingTable, Segment
 
 Seconds = npt.NDArray[np.float64]
@@ -154,7 +154,7 @@ class TableBuilder:
         return replace(metadata, conflict="; ".join(filter(None, conflicts)) or None)
 
     def _absolute(self, path: Path) -> Path:
-        return Path(os.path.abspath(os.path.join(self.folder, path)))
+        return absolute_path(path, self.folder)
 
     def _describe_other_week(self, metadata: RecordingMetadata, day: date | None) -> str | None:
         """Return a sentence if the week that is given is not that of the recording's day."""

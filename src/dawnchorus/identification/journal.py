@@ -25,12 +25,13 @@ from dawnchorus.identification.journal_records import (
 )
 from dawnchorus.identification.output_paths import current_folder, printable, shared_folder
 from dawnchorus.inference.results import FailedRecording, ScoredRecording
+from dawnchorus.storage.paths import as_path, full_name, listed_version
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS recordings (
     path BLOB PRIMARY KEY, given BLOB NOT NULL, size INTEGER, mtime_ns INTEGER, status TEXT NOT NULL, reason TEXT,
-    duration_s REAL, summary TEXT, hits BLOB
+    duration_s REAL, summary TEXT, hits BLOB, version TEXT
 ) STRICT;
 CREATE TABLE IF NOT EXISTS outputs (path BLOB PRIMARY KEY, signature TEXT NOT NULL, digest TEXT) STRICT;
 CREATE TABLE IF NOT EXISTS analyses (
@@ -38,15 +39,17 @@ CREATE TABLE IF NOT EXISTS analyses (
 ) STRICT;
 """
 
-FileMark = tuple[int | None, int | None]
-"""Size and modification time in nanoseconds."""
+FileMark = tuple[int | None, int | str | None]
+"""Size, and modification time in nanoseconds; of an object in a store, the version that the store gives."""
 
 NO_FILE: FileMark = (None, None)
 
 
 def file_mark(path: Path) -> FileMark:
-    """Return the file's size and modification time, by which changes are detected."""
+    """Return the file's size and modification time, or an object's size and version, by which changes are detected."""
     try:
+        if (version := listed_version(path)) is not None:
+            return version
         status = path.stat()
     except OSError:
         return NO_FILE
@@ -81,7 +84,11 @@ class Journal:
 
     def _key(self, path: Path) -> bytes:
         """Return the absolute path, as it was when the journal was opened."""
-        return os.fsencode(os.path.abspath(os.path.join(self._folder, path)))
+        return os.fsencode(full_name(path, self._folder))
+
+    def _as_given(self, path: bytes, given: bytes) -> Path:
+        named = as_path(os.fsdecode(given))
+        return named if self._key(named) == path else as_path(os.fsdecode(path))
 
     def _prepare(self) -> None:
         (state,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
@@ -98,6 +105,8 @@ class Journal:
             self._db.execute("ALTER TABLE recordings RENAME COLUMN about TO summary")
         if "digest" not in self._columns("outputs"):
             self._db.execute("ALTER TABLE outputs ADD COLUMN digest TEXT")
+        if "version" not in self._columns("recordings"):
+            self._db.execute("ALTER TABLE recordings ADD COLUMN version TEXT")
 
     def _columns(self, table: str) -> set[str]:
         return {name for (name,) in self._db.execute("SELECT name FROM pragma_table_info(?)", [table])}
@@ -156,9 +165,7 @@ class Journal:
         with self._explain():
             rows = self._db.execute("SELECT path, given FROM recordings ORDER BY rowid").fetchall()
         # A relative path means the same file only while the current folder is the same.
-        return [
-            Path(os.fsdecode(given if self._key(Path(os.fsdecode(given))) == path else path)) for path, given in rows
-        ]
+        return [self._as_given(path, given) for path, given in rows]
 
     def start(self, parameters: dict[str, Any], *, root: str | None = None) -> None:
         """Clear the journal and start a run with `parameters`."""
@@ -171,9 +178,12 @@ class Journal:
     def scored_mark(self, path: Path) -> FileMark | None:
         """Return the mark that a scored recording's file had; None for one that was not scored."""
         row = self._read_row(
-            "SELECT size, mtime_ns FROM recordings WHERE path = ? AND status = 'done'", self._key(path)
+            "SELECT size, mtime_ns, version FROM recordings WHERE path = ? AND status = 'done'", self._key(path)
         )
-        return None if row is None else (row[0], row[1])
+        if row is None:
+            return None
+        size, mtime_ns, version = row
+        return size, mtime_ns if version is None else version
 
     def is_done(self, path: Path, mark: FileMark, *, analyses: Collection[str] = ()) -> bool:
         """Return True if the recording was scored, and its file has not changed since.
@@ -196,12 +206,14 @@ class Journal:
 
     def _replace(self, path: Path, mark: FileMark, values: tuple[Any, ...], tables: Mapping[str, Table]) -> None:
         key = self._key(path)
+        size, changed = mark
+        mtime_ns, version = (None, changed) if isinstance(changed, str) else (changed, None)
         with self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO recordings"
-                " (path, given, size, mtime_ns, status, reason, duration_s, summary, hits)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [key, os.fsencode(path), *mark, *values],
+                " (path, given, size, mtime_ns, version, status, reason, duration_s, summary, hits)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [key, os.fsencode(path), size, mtime_ns, version, *values],
             )
             self._db.execute("DELETE FROM analyses WHERE path = ?", [key])
             self._db.executemany(

@@ -36,7 +36,11 @@ from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import DEFAULT_MODEL
+from dawnchorus.storage.paths import absolute_path, as_path, full_name, is_remote
 from dawnchorus.types import RecordingMetadata, Report, ignore_progress
+
+ACTIVE_REMOTE = 2
+"""Recordings of a store that are decoded at the same time, for each worker: their first bytes take a while."""
 
 
 def identify(
@@ -58,12 +62,12 @@ def identify(
     """Detect birds in recordings.
 
     Args:
-        audio: files, folders (searched to any depth) and globs; or one sound: an open file, a file's bytes, or
-            `(samples, sample_rate_hz)` with samples [frames] or [frames, channels].
+        audio: files, folders (searched to any depth) and globs, also by URL (docs/STORES.md); or one sound: an open
+            file, a file's bytes, or `(samples, sample_rate_hz)` with samples [frames] or [frames, channels].
         options: thresholds, overlap, location, merging; default: those of `Options`.
         model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
-        out: a file for one table of all recordings, or a folder for one table per recording; None keeps the
-            detections in the returned `Run` only.
+        out: a file for one table of all recordings, or a folder for one table per recording, also by URL; None keeps
+            the detections in the returned `Run` only.
         formats: name or names of table formats; default: by the suffix of `out`, else csv.
         combined: with a folder as `out`, one table of all recordings in each format, instead of one per recording.
         recordings: location and time by path, stronger than the files' own metadata.
@@ -82,6 +86,8 @@ def identify(
     Raises:
         InputError: no recordings, or an argument out of range, or another model or options than the run to continue.
         ModelError: the model cannot be loaded or run, or gives scores that are not finite.
+        StoreError: a store by URL refused, or cannot be reached.
+        MissingExtraError: the extra [cloud] is not installed, and there are URLs.
         OutputExistsError: `out` is there already, and neither `resume` nor `overwrite` was given.
         OutputError: results cannot be written.
         BusyError: another process is writing to `out`.
@@ -101,7 +107,7 @@ def identify(
         location = (
             None
             if out is None
-            else choose_location(Path(out), _as_names(formats or ()), combined=combined, analyses=analyses)
+            else choose_location(as_path(out), _as_names(formats or ()), combined=combined, analyses=analyses)
         )
         key = _build_key(model.bundle, options, analyses)
         with _open_journal(location, key, listed, resume=resume, overwrite=overwrite) as journal:
@@ -147,7 +153,7 @@ def _by_absolute_path(recordings: object) -> dict[Path, RecordingMetadata]:
     if wrong or not isinstance(recordings, Mapping):
         kind = wrong[0] if wrong else type(recordings).__name__
         raise InputError(f"recordings: expected a RecordingMetadata by path, in a dictionary, got {kind}.")
-    return {Path(os.path.abspath(path)): metadata for path, metadata in recordings.items()}
+    return {absolute_path(as_path(path)): metadata for path, metadata in recordings.items()}
 
 
 @contextmanager
@@ -226,8 +232,8 @@ def load_sessions(model: Model, options: Options) -> LoadedModel:
 
 def _with_earlier(paths: list[Path], journal: Journal) -> list[Path]:
     """Return the recordings that earlier runs scored and `paths` does not have, and then these."""
-    given = {os.path.abspath(path) for path in paths}
-    return [path for path in journal.paths() if os.path.abspath(path) not in given] + paths
+    given = {full_name(path) for path in paths}
+    return [path for path in journal.paths() if full_name(path) not in given] + paths
 
 
 def _score(
@@ -243,7 +249,9 @@ def _score(
     yield counts
     if not waiting:
         return
-    with closing(score_recordings(waiting, model, plan, n_workers=n_workers)) as steps:
+    # While some are read from a store, others are decoded.
+    max_active = n_workers * ACTIVE_REMOTE if any(map(is_remote, waiting)) else n_workers
+    with closing(score_recordings(waiting, model, plan, n_workers=n_workers, max_active=max_active)) as steps:
         for step in steps:
             if step.scored is not None:
                 journal.add(step.scored, waiting[step.scored.path])

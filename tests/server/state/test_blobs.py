@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from sqlalchemy import UpdateBase, delete, update
@@ -130,11 +130,11 @@ def test_a_store_that_is_full_keeps_nothing_that_looks_whole(
     path = tmp_path / "x.bin"
     path.write_bytes(bytes(1000))
 
-    def full(_self: object, source: str, target: str, **_: object) -> None:
-        Path(target).write_bytes(Path(source).read_bytes()[:100])
+    def full(source: BinaryIO, target: BinaryIO) -> None:
+        target.write(source.read(100))
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fsspec.implementations.local.LocalFileSystem.put_file", full)
+    monkeypatch.setattr("dawnchorus.storage.file_systems.shutil.copyfileobj", full)
     with pytest.raises(OutputError, match="No space left"), files.keep(path):
         pass
     assert not [stored for stored in (tmp_path / "files").rglob("*") if stored.is_file()]
