@@ -116,8 +116,8 @@ def archive_recordings(
         OutputError: the archive cannot be written.
         MissingExtraError: deltalake is not installed.
     """
-    floor = Options(min_score=KEPT_MIN_SCORE, top=KEPT_TOP)
-    options = (floor if options is None else as_options(options)).with_changes(changes)
+    all_kept = Options(min_score=KEPT_MIN_SCORE, top=KEPT_TOP)
+    options = (all_kept if options is None else as_options(options)).with_changes(changes)
     n_workers = count_workers(workers)
     _check_options(options)
     if resume and shard is not None:
