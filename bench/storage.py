@@ -22,7 +22,7 @@ from tests.fixtures.waiting import wait_for
 from bench.recordings import make_recordings
 from dawnchorus.storage.paths import as_path, closing_content
 
-N_ROUNDS, N_FILES = 3, 2
+N_ROUNDS, N_FILES = 5, 6
 CHUNK_BYTES = 1 << 20
 
 RUN = """

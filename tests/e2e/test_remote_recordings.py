@@ -244,3 +244,11 @@ def test_a_table_of_urls_is_imported_and_prepared_as_one_of_files(
     assert rows_[0][-1] == (None, None, ("missing",))
     assert len(clips[0])
     np.testing.assert_array_equal(*clips)
+
+
+def test_an_archive_keeps_recordings_by_url(objects: Objects, level_bundle: Bundle, tmp_path: Path) -> None:
+    pytest.importorskip("deltalake")
+    from dawnchorus.identification.archiving import archive_recordings
+
+    run = archive_recordings(urls(objects, "b.flac", "none.wav"), tmp_path / "kept", model=level_bundle.folder)
+    assert (run.counts.n_done, run.counts.n_failed) == (1, 1)

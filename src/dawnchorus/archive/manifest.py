@@ -18,6 +18,7 @@ import pyarrow.dataset as pa_dataset
 from dawnchorus.archive.delta import Table
 from dawnchorus.archive.schemas import MANIFEST, SCHEMAS
 from dawnchorus.errors import InputError
+from dawnchorus.storage.paths import as_path
 
 POSITION_BITS = 32
 """A recording's id is the number of its manifest, followed by this many bits of its position in it."""
@@ -96,7 +97,7 @@ class Entry:
     @property
     def path(self) -> Path:
         """Absolute path of the file."""
-        return Path(os.fsdecode(self.file.path))
+        return as_path(os.fsdecode(self.file.path))
 
 
 @dataclass(frozen=True)

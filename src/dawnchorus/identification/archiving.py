@@ -43,6 +43,7 @@ from dawnchorus.inference.analyses.hits import ScoreFilter
 from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.model import Model, load_model
 from dawnchorus.models.store import DEFAULT_MODEL
+from dawnchorus.storage.paths import absolute_path, as_path, full_name
 from dawnchorus.types import RecordingMetadata, Report, ignore_progress
 from dawnchorus.version import __version__
 
@@ -225,7 +226,7 @@ def _pin(
     Raises:
         InputError: there are no recordings.
     """
-    source = _digest(sorted(os.path.abspath(path) for path in map(os.fsdecode, given)))
+    source = _digest(sorted(full_name(as_path(os.fsdecode(path))) for path in given))
     table = archive.table(MANIFEST)
     while True:
         known = list_manifests(table)
@@ -245,8 +246,8 @@ def _pin(
 def _list_files(given: Sequence[str | os.PathLike[str]]) -> list[ListedFile]:
     files = []
     for path in find_recordings(given):
-        full = os.path.abspath(path)
-        files.append(ListedFile(printable(path), os.fsencode(full), *read_mark(Path(full))))
+        full = absolute_path(path)
+        files.append(ListedFile(printable(path), os.fsencode(full), *read_mark(full)))
     return files
 
 
