@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-ops test-often test-lowest check mutants fuzz bench load wheel clean
+.PHONY: demo test test-ops test-often test-lowest check mutants fuzz bench load screenshots wheel clean
 
 # On Linux, PyPI's torch brings gigabytes of CUDA, which tests do not need. PyTorch's own index has the CPU build; it is
 # asked where pip is told of no other place for packages. TORCH_INDEX= takes what PyPI has.
@@ -79,6 +79,11 @@ $(VENV)/ready: $(VENV)/installed
 load: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group ops
 	$(BIN)/python -m bench load
+
+# Pictures of the pages for the documents, in docs/images/pages.
+screenshots: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group ops
+	$(BIN)/python -m bench.screenshots
 
 # Builds the wheel and tries it in a fresh environment, away from the sources.
 wheel: $(VENV)/installed

@@ -13,6 +13,7 @@ from bench import (
     acoustic,
     agreement,
     analyses,
+    archive,
     engine,
     few_shot,
     gpu,
@@ -34,6 +35,7 @@ from bench import (
     speech,
     startup,
     stereo,
+    storage,
     swaps,
     training,
     uploads,
@@ -45,6 +47,7 @@ MEASUREMENTS = {
     "startup": startup.measure,
     "overhead": overhead.measure,
     "analyses": analyses.measure,
+    "archive": archive.measure,
     "stereo": stereo.measure,
     "peers": peers.measure,
     "agreement": agreement.measure,
@@ -69,6 +72,7 @@ MEASUREMENTS = {
     "reading": reading.measure,
     "pages": pages.measure,
     "reviewing": reviewing.measure,
+    "storage": storage.measure,
 }
 
 

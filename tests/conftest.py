@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -42,7 +43,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when it is imported; nothing here asks a hub but one test with a local one
 
-collect_ignore = [] if find_spec("playwright") else ["e2e/test_browser.py", "e2e/test_list_pages.py"]
+IN_BROWSERS = ("browser", "list_pages", "pages")
+collect_ignore = [] if find_spec("playwright") else [f"e2e/test_{name}.py" for name in IN_BROWSERS]
 """`make test-ops` installs what a real browser needs; the quick tests do without."""
 
 NEEDS_TORCH = (
@@ -72,6 +74,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         elif "installed_examples" in fixtures:
             group = "examples"
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of the garbage collector's rounds: it stays to the end."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_configure() -> None:

@@ -1,5 +1,8 @@
 """Public names and their types; `__init__.py` imports each when it is first used."""
 
+from dawnchorus.archive.archive import Archive, open_archive
+from dawnchorus.archive.manifest import UnitSize
+from dawnchorus.archive.runs import ArchiveRun, StoredRun
 from dawnchorus.audio.sample_analyses import build_table
 from dawnchorus.data.layouts.base import Source
 from dawnchorus.data.layouts.registry import SOURCES
@@ -8,6 +11,7 @@ from dawnchorus.errors import (
     AudioDecodeError,
     AudioError,
     AudioNotFoundError,
+    AudioReadError,
     AudioTooLargeError,
     BusyError,
     ConflictError,
@@ -26,6 +30,8 @@ from dawnchorus.errors import (
     OutputError,
     OutputExistsError,
     OverloadedError,
+    PlugInError,
+    StoreError,
     TrainingError,
     UnknownClassError,
     UploadTooLargeError,
@@ -34,6 +40,7 @@ from dawnchorus.errors import (
 from dawnchorus.formats.detections import Detections
 from dawnchorus.formats.files import read_detections, write_detections
 from dawnchorus.formats.registry import FORMATS, TableFormat
+from dawnchorus.identification.archiving import ArchiveResult, archive_recordings
 from dawnchorus.identification.notebook import NotebookProgress
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.result import RecordingFailure, Run
@@ -54,9 +61,13 @@ __all__ = [
     "FORMATS",
     "SOURCES",
     "Analysis",
+    "Archive",
+    "ArchiveResult",
+    "ArchiveRun",
     "AudioDecodeError",
     "AudioError",
     "AudioNotFoundError",
+    "AudioReadError",
     "AudioTooLargeError",
     "BusyError",
     "ConflictError",
@@ -83,6 +94,7 @@ __all__ = [
     "OutputExistsError",
     "OverloadedError",
     "Plot",
+    "PlugInError",
     "Port",
     "Progress",
     "Provenance",
@@ -92,18 +104,23 @@ __all__ = [
     "RecordingTable",
     "Run",
     "Source",
+    "StoreError",
+    "StoredRun",
     "TableFormat",
     "TrainingError",
+    "UnitSize",
     "UnknownClassError",
     "UploadTooLargeError",
     "UploadTooSlowError",
     "__version__",
+    "archive_recordings",
     "build_table",
     "check_inputs",
     "evaluate",
     "identify",
     "import_recordings",
     "load_model",
+    "open_archive",
     "plot_spectrogram",
     "prepare",
     "read_detections",

@@ -11,6 +11,7 @@ DawnChorusError
 │   ├── AudioNotFoundError      no such file, or it is not a regular file
 │   ├── AudioDecodeError        the bytes are not a sound file that we can decode
 │   │   └── DecoderCrashError   a decoder ended, or hung, on it
+│   ├── AudioReadError          a store failed while it was read, or it was replaced there
 │   └── AudioTooLargeError      more samples than the caller allowed
 ├── ModelError                  a model or bundle cannot be used
 │   ├── ModelNotFoundError      unknown name, or the weights are not on this machine
@@ -20,7 +21,9 @@ DawnChorusError
 ├── OverloadedError             a server has too much to do; ask again later
 ├── DownloadError               a server refused, or cannot be reached
 │   └── LongWaitError           it asks to wait for longer than a request waits
+├── StoreError                  a store refused, or cannot be reached
 ├── MissingExtraError           an optional package is not installed
+├── PlugInError                 a plug-in of another package cannot be used, or failed
 ├── OutputError                 results cannot be written
 │   ├── OutputExistsError       something is there already and may not be replaced
 │   └── JournalDamagedError     the journal of a run cannot be read
@@ -69,7 +72,7 @@ class AudioError(DawnChorusError):
 
     exit_code = 3
 
-    def __init__(self, subject: str | os.PathLike[str], reason: str) -> None:
+    def __init__(self, reason: str, *, subject: str | os.PathLike[str]) -> None:
         super().__init__(reason, subject=subject)
 
 
@@ -83,6 +86,10 @@ class AudioDecodeError(AudioError):
 
 class DecoderCrashError(AudioDecodeError):
     """The decoder process crashed or stalled."""
+
+
+class AudioReadError(AudioError):
+    """A store failed while the recording was read, or the recording was replaced there."""
 
 
 class AudioTooLargeError(AudioError):
@@ -163,6 +170,12 @@ class LongWaitError(DownloadError):
     """A server asks to wait longer than the maximum, so no further requests should be sent."""
 
 
+class StoreError(DawnChorusError):
+    """An object store refused, or could not be reached after several tries."""
+
+    exit_code = 3
+
+
 class MissingExtraError(DawnChorusError):
     """An optional package is required but not installed."""
 
@@ -173,6 +186,23 @@ class MissingExtraError(DawnChorusError):
             f"{purpose} needs the package '{package}', which is not installed. "
             f"Install it with: pip install 'dawnchorus[{extra}]'"
         )
+
+
+class PlugInError(DawnChorusError):
+    """A plug-in of another package cannot be loaded, or failed.
+
+    `plug_in` names it with its package, `problem` is what happened, and `detail` is the text of its own exception, the
+    cause; only `str()` has it, since it may name folders.
+    """
+
+    exit_code = 5
+
+    def __init__(self, plug_in: str, problem: str, *, detail: str) -> None:
+        super().__init__(f"{plug_in} {problem}. Update or uninstall that package, or tell its authors.")
+        self.plug_in, self.problem, self.detail = plug_in, problem, detail
+
+    def __str__(self) -> str:
+        return f"{self.reason} Cause: {self.detail}"
 
 
 class OutputError(DawnChorusError):

@@ -94,6 +94,17 @@ def test_a_watchdog_bites_after_its_time_and_only_while_someone_waits(
     assert child.process.calls == (["kill"] if is_ended else [])  # type: ignore[attr-defined]
 
 
+def test_a_watchdog_waits_for_a_store_that_requests_are_repeated_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    watchdog, child = Watchdog(), child_of()
+    child.stall_s, child.repeated_s, child.waiting_since = 8.0, 20.0, 100.0
+    watchdog._children.add(child)
+    for now, is_ended in ((128, False), (129, True)):
+        monkeypatch.setattr(decoder_child, "time", SimpleNamespace(monotonic=lambda now=now: now))
+        watchdog._end_stalled()
+        assert child.is_stalled is is_ended
+    assert "nothing for 28 s" in str(child._describe_end(Path("x.wav")))
+
+
 def test_one_watchdog_looks_after_all_decoders_and_ends_with_them() -> None:
     """It wakes for decoders that come and go; there is none without decoders, and none in a fork."""
     watchdog, children = Watchdog(), [child_of() for _ in range(3)]

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 from tests.fixtures.long_recordings import store_long_recording, write_long_recording
 from tests.fixtures.server import running, running_service
 
@@ -21,8 +20,6 @@ from dawnchorus.models.store import ModelStore
 from dawnchorus.server.settings import Settings
 
 pytestmark = pytest.mark.ops
-
-PAGES = ("/", "/recordings", "/detections", "/review", "/training", "/models", "/system", "/docs", "/login")
 
 REFUSED = "the server responded with a status of 422"
 """Chromium's word for an upload that is refused, which pages show in their own words."""
@@ -44,7 +41,9 @@ def server(birdnet: Bundle, store: ModelStore, tmp_path_factory: pytest.TempPath
 @pytest.fixture
 def page(browser: Browser, server: str) -> Iterator[Page]:
     """A page on which no script fails and nothing is blocked."""
-    context = browser.new_context(base_url=server, viewport={"width": 1280, "height": 900}, color_scheme="dark")
+    context = browser.new_context(
+        base_url=server, viewport={"width": 1280, "height": 900}, color_scheme="dark", timezone_id="Asia/Kolkata"
+    )
     new_page = context.new_page()
     new_page.set_default_timeout(60_000)
     wrong: list[str] = []
@@ -57,7 +56,7 @@ def page(browser: Browser, server: str) -> Iterator[Page]:
 
 
 def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way, step by step
-    page: Page, dawn: Path, labeled_files: list[Path], browser: Browser, server: str
+    page: Page, dawn: Path, labeled_files: list[Path]
 ) -> None:
     page.goto("/")
     page.set_input_files("#audio", dawn)
@@ -104,36 +103,34 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     # teach, species by species
     page.goto("/training")
     for folder in sorted({path.parent for path in labeled_files}):
-        page.get_by_label("Species (empty").fill(folder.name)
+        page.get_by_label("Species", exact=True).fill(folder.name)
         page.set_input_files("#recordings", sorted(folder.iterdir()))
         if folder.name == "noise":
             with page.expect_navigation():
-                page.get_by_role("button", name="Send", exact=True).click()
+                page.get_by_role("button", name="Upload", exact=True).click()
             continue
-        page.get_by_role("button", name="Send", exact=True).click()
+        page.get_by_role("button", name="Upload", exact=True).click()
         questions = page.get_by_role("group", name="Unknown names")
         expect(questions.get_by_role("listitem")).to_have_count(1, timeout=60_000)
         questions.get_by_label("This is a new class").check()
         with page.expect_navigation():
-            questions.get_by_role("button", name="Send these again").click()
+            questions.get_by_role("button", name="Upload these again").click()
         expect(page.get_by_role("heading", name="Training data")).to_be_visible()
     expect(page.get_by_role("row").filter(has_text="Synthetic Bird 001")).to_contain_text("8")
 
     # retrain, and see it go on
     page.get_by_label("Minimum epochs").fill("40")
     page.get_by_label("Require my approval").check()
-    page.get_by_role("button", name="Retrain").click()
+    page.get_by_role("button", name="Train new model").click()
     expect(page.locator("[data-stage]")).to_contain_text(re.compile(r"epoch \d+ of \d+"), timeout=400_000)
-    expect(page.get_by_role("img", name="Loss by epoch")).to_be_visible()
-    expect(page.get_by_role("heading", name="New and previous model")).to_be_visible(timeout=400_000)
-    expect(page.get_by_text("The new model requires your approval: too few held-out recordings")).to_be_visible()
-    expect(page.get_by_role("row").filter(has_text="Synthetic Bird 001").nth(1)).to_contain_text("no class")
-    if SCREENSHOTS:
-        _take_screenshots(browser, server, Path(SCREENSHOTS))
+    expect(page.get_by_role("img", name="Training loss by epoch")).to_be_visible()
+    expect(page.get_by_role("heading", name="New model and current model")).to_be_visible(timeout=400_000)
+    expect(page.get_by_text("The new model is not in use: too few held-out recordings")).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text="Synthetic Bird 001").nth(1)).to_contain_text("not in this model")
 
     # promote it, and identify again
-    page.get_by_role("button", name="Activate", exact=True).click()
-    expect(page.get_by_role("button", name="Roll back")).to_be_visible()
+    page.get_by_role("button", name="Use this model", exact=True).click()
+    expect(page.get_by_role("button", name="Go back to")).to_be_visible()
     page.goto("/")
     page.set_input_files("#audio", next(path for path in labeled_files if "ficta001" in path.name))
     page.get_by_role("button", name="Identify", exact=True).click()
@@ -142,8 +139,7 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
 
     # and back
     page.goto("/models")
-    page.on("dialog", lambda dialog: dialog.accept())
-    page.get_by_role("button", name="Roll back").click()
+    page.get_by_role("button", name="Go back to").click()
     expect(page.get_by_role("row").nth(1)).to_contain_text("rolled back")
     expect(page.locator("footer")).to_contain_text("birdnet 2.4")
     page.goto("/")
@@ -154,45 +150,15 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
 
     # remove it, when all of it is there: pictures of what is gone are not found
     page.wait_for_load_state("networkidle")
-    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("button", name="Delete recording").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text(re.compile(r"Delete “.+”, \d+ detections? and 0 answers\? This cannot"))
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("button", name="Delete recording")).to_be_focused()
+    page.keyboard.press("Enter")
+    dialog.get_by_role("button", name="Delete").click()
     page.wait_for_url("**/recordings")
     expect(page.locator("main")).not_to_contain_text("Avis_ficta")
-
-
-def _take_screenshots(browser: Browser, server: str, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for scheme in ("light", "dark"):
-        for name, width in (("desktop", 1280), ("phone", 390)):
-            context = browser.new_context(
-                base_url=server, viewport={"width": width, "height": 844}, color_scheme=scheme
-            )  # type: ignore[arg-type]
-            page = context.new_page()
-            for path in (*PAGES[:-2], "recording"):
-                page.goto("/" if path == "recording" else path)
-                if path == "recording":
-                    page.locator(".tiles a").last.click()
-                page.wait_for_load_state("networkidle")
-                stem = path.strip("/") or "identify"
-                page.screenshot(path=folder / f"{stem}-{name}-{scheme}.png", full_page=stem != "review")
-            context.close()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
-def test_every_page_is_accessible_and_fits(browser: Browser, server: str, dawn: Path, scheme: str, width: int) -> None:
-    context = browser.new_context(base_url=server, viewport={"width": width, "height": 844}, color_scheme=scheme)  # type: ignore[arg-type]
-    page = context.new_page()
-    page.goto("/")
-    page.set_input_files("#audio", dawn)
-    page.get_by_role("button", name="Identify", exact=True).click()
-    page.wait_for_url("**/recordings/*")
-    for path in ("", *PAGES):
-        if path:
-            page.goto(path)
-        result = Axe().run(page)
-        assert result.violations_count == 0, f"{path}: {result.generate_report()}"
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{path} is wider than the screen"
-    context.close()
 
 
 def test_microphone_recording_is_identified(page: Page) -> None:
@@ -203,7 +169,9 @@ def test_microphone_recording_is_identified(page: Page) -> None:
     page.wait_for_timeout(2_500)
     page.get_by_role("button", name="Stop and identify").click()
     page.wait_for_url("**/recordings/*")
-    expect(page.locator("main")).to_contain_text("microphone 20")
+    named = re.compile(r"microphone \d{4}(-\d\d){2}T\d\d(-\d\d){2}\+0530\.webm")
+    expect(page.get_by_role("heading", level=1)).to_have_text(named)
+    expect(page.locator("main")).to_contain_text("UTC+5:30")
 
 
 def test_names_run_no_scripts(page: Page, dawn: Path) -> None:
@@ -279,7 +247,7 @@ def test_viewer_follows_keys_pointer_and_address(page: Page, long_recording: str
     ):
         page.keyboard.press(key)
         page.wait_for_url(f"**{address}**")
-    expect(page.get_by_text("1,000 detections in view: zoom in for single ones")).to_be_visible()
+    expect(page.get_by_text("1,000 detections in view: zoom in to see single detections")).to_be_visible()
     page.wait_for_function(IS_DRAWN)
     page.goto(f"{long_recording}?t=3600&zoom=40")
     selected = page.get_by_role("region", name="Selected detection")
@@ -344,68 +312,21 @@ IS_DRAWN = """() => {
 """The spectrogram in view is complete."""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
-def test_the_charts_of_the_system_keep_current_and_can_be_read_by_pointer_and_keys(
-    browser: Browser, level_bundle: Bundle, tmp_path: Path, scheme: str, width: int
+def test_the_page_system_keeps_current_unless_it_is_paused(
+    browser: Browser, level_bundle: Bundle, tmp_path: Path
 ) -> None:
     with running(Settings(model=level_bundle.folder, data=tmp_path / "server")) as client:
-        context = browser.new_context(
-            base_url=str(client.base_url),
-            viewport={"width": width, "height": 700},
-            color_scheme=scheme,  # type: ignore[arg-type]
-        )
-        page = context.new_page()
-        wrong: list[str] = []
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page = browser.new_page(base_url=str(client.base_url))
         page.goto("/system")
-        expect(page.get_by_text("No identifications yet.")).to_be_visible()
-        charts = page.locator(".chart")
-        expect(charts.first).to_be_hidden()
-        for k in range(25):
-            level = 0.05 + 0.035 * k
-            client.post("/api/predict", content=_steady_tone(level)).raise_for_status()
-        # the numbers come by themselves
-        expect(charts.first).to_be_visible(timeout=20_000)
-        expect(page.locator("#facts")).to_contain_text("25")
-        expect(page.locator("#latest [data-value]")).to_have_count(20)
-        scores = page.get_by_role("group", name="Scores of the last 20 predictions")
-        scores.focus()
-        page.keyboard.press("ArrowRight")
-        oldest, newest = page.locator("#latest [data-value]").last, page.locator("#latest [data-value]").first
-        expect(scores.get_by_role("status")).to_contain_text(_reported(oldest))
-        page.keyboard.press("ArrowLeft")
-        expect(scores.get_by_role("status")).to_contain_text(_reported(oldest))
-        canvas = scores.locator(".u-over")
-        box = canvas.bounding_box()
-        assert box is not None
-        canvas.hover(position={"x": box["width"] - 3, "y": box["height"] / 2})
-        expect(scores.get_by_role("status")).to_contain_text(_reported(newest))
-        species = page.get_by_role("group", name="Most frequent species")
-        species.locator(".u-over").hover(position={"x": 5, "y": 3})
-        expect(species.get_by_role("status")).to_contain_text(re.compile(r"(Loud|Quiet) Bird: \d+ times"))
-        # what comes later changes neither the position on the page nor an opened table
-        page.locator("summary").last.click()
-        page.mouse.wheel(0, 300)
-        page.wait_for_function("scrollY > 100")
-        scroll_y = page.evaluate("scrollY")
         client.post("/api/predict", content=_steady_tone(0.25)).raise_for_status()
-        expect(page.locator("#facts")).to_contain_text("26", timeout=20_000)
-        assert page.evaluate("scrollY") == scroll_y
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        result = Axe().run(page)
-        assert result.violations_count == 0, result.generate_report()
-        if SCREENSHOTS:
-            Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
-            page.screenshot(path=Path(SCREENSHOTS, f"charts-{width}-{scheme}.png"), full_page=True)
+        n_identified = page.locator("#facts dd").nth(2)
+        expect(n_identified).to_have_text("1", timeout=20_000)
         page.get_by_role("button", name="Pause").click()
-        client.post("/api/predict", content=_steady_tone(0.25)).raise_for_status()
+        client.post("/api/predict", content=_steady_tone(0.75)).raise_for_status()
         with page.expect_response("**/system"):
             page.get_by_role("button", name="Pause").click()
-        expect(page.locator("#facts")).to_contain_text("27")
-        context.close()
-        assert not wrong
+        expect(n_identified).to_have_text("2")
+        page.context.close()
 
 
 def test_flat_files_are_labeled_by_their_names(browser: Browser, level_bundle: Bundle, tmp_path: Path) -> None:
@@ -418,14 +339,14 @@ def test_flat_files_are_labeled_by_their_names(browser: Browser, level_bundle: B
             for k, name in enumerate(names)
         ]
         page.set_input_files("#recordings", audio_folder)  # type: ignore[arg-type]
-        page.get_by_role("button", name="Send", exact=True).click()
-        expect(page.get_by_text("1 accepted, 1 rejected")).to_be_visible()
-        expect(page.get_by_role("listitem").filter(has_text="Loud Bird1.wav")).to_contain_text("accepted, Loud Bird")
+        page.get_by_role("button", name="Upload", exact=True).click()
+        expect(page.get_by_text("1 added, 1 rejected")).to_be_visible()
+        expect(page.get_by_role("listitem").filter(has_text="Loud Bird1.wav")).to_contain_text("added, Loud Bird")
         expect(page.get_by_role("listitem").filter(has_text="New Recording")).to_contain_text("names its species")
         # a name that no class has is asked about, although nothing was taken
-        page.get_by_label("Species (empty").fill("Lod Bird")
+        page.get_by_label("Species", exact=True).fill("Lod Bird")
         page.set_input_files("#recordings", audio_folder[1:])  # type: ignore[arg-type]
-        page.get_by_role("button", name="Send", exact=True).click()
+        page.get_by_role("button", name="Upload", exact=True).click()
         questions = page.get_by_role("group", name="Unknown names")
         expect(questions.get_by_role("listitem")).to_contain_text("Did you mean")
         page.context.close()
@@ -438,11 +359,6 @@ def _steady_tone(level: float) -> bytes:
     return out.getvalue()
 
 
-def _reported(row: Locator) -> str:
-    """Return the words of a chart for a row of its table."""
-    return f"{row.get_attribute('data-name')}, score {float(row.get_attribute('data-value') or 0):.2f}"
-
-
 def test_what_fails_is_said_and_nothing_is_lost(browser: Browser, server: str) -> None:
     page = browser.new_page(base_url=server)
     page.goto("/")
@@ -450,10 +366,10 @@ def test_what_fails_is_said_and_nothing_is_lost(browser: Browser, server: str) -
     page.get_by_role("button", name="Identify", exact=True).click()
     expect(page.get_by_role("status").filter(has_text="not a sound file")).to_be_visible()
     page.goto("/training")
-    page.get_by_label("Species (empty").fill("Parus major")
+    page.get_by_label("Species", exact=True).fill("Parus major")
     page.set_input_files("#recordings", {"name": "y.wav", "mimeType": "audio/wav", "buffer": b"no sound"})
-    page.get_by_role("button", name="Send").click()
-    expect(page.get_by_text("0 accepted, 1 rejected")).to_be_visible()
+    page.get_by_role("button", name="Upload", exact=True).click()
+    expect(page.get_by_text("0 added, 1 rejected")).to_be_visible()
     page.context.set_offline(True)
     alert = page.get_by_role("alert").filter(has_text="Cannot reach the server")
     expect(alert).to_be_visible()

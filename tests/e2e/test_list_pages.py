@@ -68,6 +68,7 @@ def test_twenty_files_of_which_one_is_broken_are_identified_and_can_be_retried(
     with open_page(browser, client) as page:
         page.goto("/")
         page.get_by_label("Minimum score").fill("0.05")
+        page.get_by_label("Week").select_option("all year")
         page.set_input_files("#audio", files(N_FILES))  # type: ignore[arg-type]
         expect(page.get_by_text(f"{N_FILES} files: 0 done")).to_be_visible()
         page.context.set_offline(True)
@@ -93,6 +94,7 @@ def test_twenty_files_of_which_one_is_broken_are_identified_and_can_be_retried(
         expect(finished).to_be_visible()
         page.reload()
         expect(page.get_by_label("Minimum score")).to_have_value("0.05")
+        expect(page.get_by_label("Week")).to_have_value("0")
         listed = client.get("/api/v1/recordings").json()
         assert listed["total"] == N_FILES
         assert [row["state"] for row in listed["recordings"]].count("failed") == 1
@@ -136,16 +138,24 @@ def test_three_thousand_files_at_once_stay_usable(browser: Browser, client: http
         page.evaluate(
             """() => {
                 const transfer = new DataTransfer();
-                for (let k = 0; k < 3000; k += 1) transfer.items.add(new File(["x"], `${k}.wav`));
+                for (let k = 2999; k >= 0; k -= 1) transfer.items.add(new File(["x"], `${k}.wav`));
                 const input = document.getElementById("audio");
                 input.files = transfer.files;
                 input.dispatchEvent(new Event("change"));
             }"""
         )
         expect(page.get_by_text("3,000 files: 0 done")).to_be_visible(timeout=5_000)
-        expect(page.get_by_role("list", name="Files").get_by_role("listitem")).to_have_count(200)
+        rows = page.get_by_role("list", name="Files").get_by_role("listitem")
+        expect(rows).to_have_count(200)
+        names = rows.locator(".name")
+        assert names.all_inner_texts() == [f"{k}.wav" for k in range(200)], "in the order of their names"
         expect(page.get_by_text("2,800 more files are not shown.")).to_be_visible()
         assert page.evaluate("document.querySelectorAll('*').length") < 1500
+        page.get_by_role("button", name="Remove 0.wav").click()
+        expect(page.get_by_text("2,999 files: 0 done, 2,999 waiting")).to_be_visible()
+        expect(names.first).to_have_text("1.wav")
+        page.get_by_role("button", name="Show more").click()
+        expect(rows).to_have_count(400)
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (1280, "dark")])

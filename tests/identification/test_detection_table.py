@@ -15,6 +15,7 @@ from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.identification import Options
 from dawnchorus.identification.detection_table import TableBuilder, merge_events
 from dawnchorus.identification.input_tables import DatedMetadata
+from dawnchorus.identification.options import ALL_YEAR
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.inference.analyses.hits import HIT
 from dawnchorus.inference.results import ScoredChannel, ScoredRecording
@@ -118,6 +119,8 @@ def test_week_is_the_options_or_else_the_recordings(level_bundle: Bundle) -> Non
     assert conflict.startswith("week 3 is given, ")
     assert conflict.endswith("(week 17)")
     assert builder(level_bundle, week=17).build(scored(metadata=BERLIN)).metadata.conflict is None
+    assert builder(level_bundle, week=ALL_YEAR).build(scored(metadata=BERLIN)).week is None
+    assert builder(level_bundle, week=ALL_YEAR).build(scored(metadata=BERLIN)).metadata.conflict is None
     assert builder(level_bundle).build(scored()).week is None
 
 
@@ -168,11 +171,14 @@ def test_location_without_a_range_model_flags_nothing(level_bundle: Bundle) -> N
 
 
 def test_range_filter_uses_the_week(northern: Bundle) -> None:
-    """Class 2 has minus the week as its probability: expected where no week is known, which is asked for as -1."""
+    """Class 2 has minus the week as its probability: expected without a week and all year, both asked for as -1."""
     filtered = replace(builder(northern), range_filter=range_filter(northern))
     for metadata, expected in ((replace(BERLIN, start_time=None), True), (BERLIN, False)):
         (detection,) = filtered.build(scored((0, 2, 0.5), metadata=metadata)).detections
         assert detection.in_range is expected
+    filtered = replace(builder(northern, week=ALL_YEAR), range_filter=range_filter(northern))
+    (detection,) = filtered.build(scored((0, 2, 0.5), metadata=BERLIN)).detections
+    assert detection.in_range is True
 
 
 def test_only_what_is_out_of_range_is_dropped(northern: Bundle) -> None:

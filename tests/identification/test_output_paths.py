@@ -8,8 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from dawnchorus.identification import output_paths
-from dawnchorus.identification.output_paths import named_after, printable, relative_paths, shared_folder
+from dawnchorus.identification.output_paths import (
+    RUNS_VARIABLE,
+    RunFiles,
+    named_after,
+    printable,
+    relative_paths,
+    shared_folder,
+)
+from dawnchorus.storage.paths import as_path
 
 NAME_BYTES = 240
 
@@ -59,10 +66,32 @@ def test_paths_are_below_the_root_or_the_shared_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="paths there begin with a drive")
-def test_paths_keep_the_whole_path_without_a_shared_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_keep_the_whole_path_without_a_shared_folder() -> None:
     """As on Windows, with recordings on two drives."""
-    monkeypatch.setattr(output_paths, "shared_folder", lambda _paths: None)
-    assert relative_paths([Path("/a/b/x.wav")]) == {Path("/a/b/x.wav"): Path("/a/b/x.wav")}
+    here, there, elsewhere = Path("/a/b/x.wav"), as_path("s3://bucket/b/x.wav"), as_path("s3://other/../x.wav")
+    assert shared_folder([here, there]) is None
+    assert relative_paths([here, there, elsewhere]) == {
+        here: Path("a/b/x.wav"),
+        there: Path("s3/bucket/b/x.wav"),
+        elsewhere: Path("s3/other/__/x.wav"),
+    }
+
+
+def test_urls_share_a_folder_of_one_store() -> None:
+    paths = [as_path(f"s3://bucket/2026/{name}") for name in ("a/x.wav", "a/b/y.wav", "a-b/z.wav")]
+    assert shared_folder(paths) == "s3://bucket/2026"
+    assert list(relative_paths(paths).values()) == [Path("a/x.wav"), Path("a/b/y.wav"), Path("a-b/z.wav")]
+    assert shared_folder(paths[:2]) == "s3://bucket/2026/a"
+
+
+def test_the_journal_of_a_run_in_a_store_is_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(RUNS_VARIABLE, str(tmp_path))
+    one, other = (RunFiles.next_to(as_path(f"memory://{bucket}/2026/x.csv"), ".csv") for bucket in ("a", "b"))
+    assert one.journal.parent == one.lock.parent == tmp_path
+    assert one.journal != other.journal
+    assert one.journal.name.startswith("x.csv-")
+    assert str(one.parameters) == "memory://a/2026/x.csv.params.json"
+    assert one.name(one.failures) == "x.csv.failures.csv"
 
 
 def test_bytes_that_are_no_text_are_written_as_escapes() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, text
+from sqlalchemy import delete, text, update
 from tests.fixtures.databases import new_database
 from tests.fixtures.machines import Postgres
 from tests.fixtures.server import Serve
@@ -243,6 +243,16 @@ def test_recordings_are_listed_with_all_names_failures_and_sites_and_deleted_tog
     assert client.get("/api/v1/detections").json()["total"] == 0
 
 
+def test_species_that_are_out_of_range_are_marked_in_lists(database: Database) -> None:
+    first, second = add(database, 1, "wren", "owl"), add(database, 2, "owl", "wren")
+    with database.write() as session:
+        out = update(DetectionRow).where(DetectionRow.recording == first, DetectionRow.common_name == "owl")
+        session.execute(out.values(in_range=False))
+        session.execute(update(DetectionRow).where(DetectionRow.recording == second).values(in_range=True))
+    records = find_recordings(database, RecordingQuery(), limit=9).rows
+    assert {each.recording.sha256: each.unexpected for each in records} == {first: {"Avis owl"}, second: set()}
+
+
 @pytest.mark.ops
 def test_lists_are_the_same_on_postgresql(tmp_path: Path) -> None:
     with Postgres(tmp_path / "postgres") as postgres:
@@ -251,6 +261,7 @@ def test_lists_are_the_same_on_postgresql(tmp_path: Path) -> None:
             test_pages_go_on_where_they_were_when_rows_come_and_go,
             test_filters_of_recordings,
             test_filters_of_detections,
+            test_species_that_are_out_of_range_are_marked_in_lists,
         ):
             database = Database(postgres.url)
             check(database)

@@ -15,7 +15,9 @@ import soundfile
 
 from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.header_lengths import UnwrittenAudio, find_unwritten, open_unwritten
-from dawnchorus.errors import AudioDecodeError, AudioNotFoundError
+from dawnchorus.errors import AudioDecodeError, AudioError, AudioNotFoundError, AudioReadError
+from dawnchorus.storage.paths import is_remote, read_failure
+from dawnchorus.storage.stores import describe
 from dawnchorus.types import AudioInfo
 
 BLOCK_FRAMES = 1 << 16
@@ -53,12 +55,18 @@ def open_backend(path: Path) -> Backend:
     Raises:
         AudioNotFoundError: no such file, a folder, a dangling link, or no permission to read it.
         AudioDecodeError: neither decoder knows the file, or its rate or channel count is out of bounds.
+        AudioReadError: the store of the file failed.
     """
     _require_file(path)
-    backend = _open_decoder(path)
     try:
+        backend = _open_decoder(path)
+    except (AudioDecodeError, OSError):
+        check_reading(path)
+        raise
+    try:
+        check_reading(path)
         _check_bounds(path, backend.info)
-    except AudioDecodeError:
+    except AudioError:
         backend.close()
         raise
     return backend
@@ -77,18 +85,20 @@ def _open_decoder(path: Path) -> Backend:
         except AudioDecodeError as second:
             if _is_web_page(path):
                 raise AudioDecodeError(
-                    path,
                     "not a sound file that we can decode, but a page in HTML, as a failed download leaves. "
                     "Fetch the recording again.",
+                    subject=path,
                 ) from second
             raise AudioDecodeError(
-                path,
                 f"not a sound file that we can decode (libsndfile: {_reason(first)}; "
                 f"FFmpeg: {second.reason}). Check that the copy is complete.",
+                subject=path,
             ) from second
 
 
 def _open_soundfile(path: Path) -> soundfile.SoundFile:
+    if is_remote(path):
+        return soundfile.SoundFile(path.open("rb"))
     # Bytes reach libsndfile unchanged, also where the name is not UTF-8.
     return soundfile.SoundFile(str(path) if sys.platform == "win32" else os.fsencode(path))
 
@@ -121,30 +131,55 @@ def _is_web_page(path: Path) -> bool:
 
 
 def _require_file(path: Path) -> None:
+    if is_remote(path):
+        _require_object(path)
+        return
     if path.is_symlink() and not path.exists():
-        raise AudioNotFoundError(path, "the link points to a file that is not there.")
+        raise AudioNotFoundError("the link points to a file that is not there.", subject=path)
     if not path.exists():
-        raise AudioNotFoundError(path, "no such file. Was it moved or is a drive missing?")
+        raise AudioNotFoundError("no such file. Was it moved or is a drive missing?", subject=path)
     if not path.is_file():
-        raise AudioNotFoundError(path, "expected a sound file, found a folder or a device.")
+        raise AudioNotFoundError("expected a sound file, found a folder or a device.", subject=path)
     if path.stat().st_size == 0:
-        raise AudioDecodeError(path, "the file is empty (0 bytes).")
+        raise AudioDecodeError("the file is empty (0 bytes).", subject=path)
     if not os.access(path, os.R_OK):
-        raise AudioNotFoundError(path, "no permission to read this file. Change its access rights.")
+        raise AudioNotFoundError("no permission to read this file. Change its access rights.", subject=path)
+
+
+def _require_object(path: Path) -> None:
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise AudioNotFoundError("there is no such object. Was it moved or deleted?", subject=path) from None
+    except OSError as error:
+        raise AudioReadError(describe(error), subject=path) from None
+    if size == 0:
+        raise AudioDecodeError("the object is empty (0 bytes).", subject=path)
+
+
+def check_reading(path: Path) -> None:
+    """Raise what has failed in the store of a recording: decoders take it for the end of the file.
+
+    Raises:
+        AudioReadError: the store failed, or the recording was replaced there.
+    """
+    failure = read_failure(path)
+    if failure is not None:
+        raise AudioReadError(failure, subject=path)
 
 
 def _check_bounds(path: Path, info: AudioInfo) -> None:
     if not MIN_RATE_HZ <= info.rate_hz <= MAX_RATE_HZ:
         raise AudioDecodeError(
-            path,
             f"the header says {info.rate_hz} Hz; expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz. "
             f"The header is probably damaged.",
+            subject=path,
         )
     if not 1 <= info.n_channels <= MAX_CHANNELS:
         raise AudioDecodeError(
-            path,
             f"the header says {info.n_channels} channels; expected 1 to {MAX_CHANNELS}. "
             f"Split the file by channel, or repair its header.",
+            subject=path,
         )
 
 
@@ -166,13 +201,15 @@ class _SoundfileBackend:
             try:
                 self._file.seek(first_frame)
             except soundfile.LibsndfileError as error:
-                raise AudioDecodeError(self._path, f"{_reason(error)}") from error
+                raise AudioDecodeError(_reason(error), subject=self._path) from error
         n_frames = min(BLOCK_FRAMES, BLOCK_SAMPLES // self.info.n_channels)
         while True:
             try:
                 block = self._file.read(n_frames, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
-                raise AudioDecodeError(self._path, f"{_reason(error)}") from error
+                check_reading(self._path)
+                raise AudioDecodeError(_reason(error), subject=self._path) from error
+            check_reading(self._path)
             if not len(block):
                 return
             yield block
@@ -225,9 +262,9 @@ class _AvBackend:
                 streams = self._container.streams.audio
             except (av.error.FFmpegError, OSError, ValueError) as error:
                 # FFmpeg's own message names the file.
-                raise AudioDecodeError(path, str(getattr(error, "strerror", None) or error)) from error
+                raise AudioDecodeError(str(getattr(error, "strerror", None) or error), subject=path) from error
             if not streams:
-                raise AudioDecodeError(path, "there is no sound in the file")
+                raise AudioDecodeError("there is no sound in the file", subject=path)
             self._stream = streams[0]
             self.info = self._read_info()
             self._opened = opened.pop_all()
@@ -235,9 +272,9 @@ class _AvBackend:
     def _read_info(self) -> AudioInfo:
         context = self._stream.codec_context
         if context is None:
-            raise AudioDecodeError(self._path, "there is no decoder for the codec that the header names")
+            raise AudioDecodeError("there is no decoder for the codec that the header names", subject=self._path)
         if not context.sample_rate:
-            raise AudioDecodeError(self._path, "there is no sound in the file")
+            raise AudioDecodeError("there is no sound in the file", subject=self._path)
         seconds = None
         if self._stream.duration is not None and self._stream.time_base is not None:
             seconds = float(self._stream.duration * self._stream.time_base)
@@ -262,7 +299,11 @@ class _AvBackend:
                     if skipped < len(samples):
                         yield samples[skipped:]
         except self._av.error.FFmpegError as error:
-            raise AudioDecodeError(self._path, f"{error.strerror or error}") from error
+            check_reading(self._path)
+            raise AudioDecodeError(f"{error.strerror or error}", subject=self._path) from error
+        except OSError:
+            check_reading(self._path)
+            raise
 
     def close(self) -> None:
         self._opened.close()

@@ -17,6 +17,7 @@ from weakref import WeakSet
 
 from dawnchorus import errors
 from dawnchorus.audio.ring_buffer import SharedRingBuffer
+from dawnchorus.storage.paths import is_remote
 
 _READ_BYTES = 1 << 16
 
@@ -34,6 +35,8 @@ class DecoderChild:
         """The recording whose replies have not been read to the end."""
         self.waiting_since: float | None = None
         """Time since which a caller waits for a reply."""
+        self.repeated_s = 0.0
+        """Time for which requests to a store may be repeated, besides `stall_s`."""
         self.is_stalled = False
         self._received = bytearray()
         _WATCHDOG.watch(self)
@@ -55,14 +58,16 @@ class DecoderChild:
         """Read a line.
 
         Raises:
-            DecoderCrashError: the process ended instead, or kept its caller waiting for too long.
+            DecoderCrashError: the process ended instead, kept its caller waiting for too long, or was closed.
         """
+        self._refuse_closed(path)
         while (end := self._received.find(b"\n")) < 0:
             self._read(path)
         return self._cut(end + 1)
 
     def receive_bytes(self, path: Path, n: int) -> bytes:
         """Read `n` bytes; see `receive_line`."""
+        self._refuse_closed(path)
         while len(self._received) < n:
             self._read(path)
         return self._cut(n)
@@ -88,6 +93,11 @@ class DecoderChild:
                     pipe.close()
         self.process.wait()
 
+    def _refuse_closed(self, path: Path) -> None:
+        """Raise a DecoderCrashError after `close`, also where replies were received ahead."""
+        if cast(IO[bytes], self.process.stdout).closed:
+            raise self._describe_end(path)
+
     def _read(self, path: Path) -> None:
         # BufferedReader: its lock keeps `close` from closing the file in the midst of a read.
         stdout = cast("io.BufferedReader", self.process.stdout)
@@ -109,13 +119,18 @@ class DecoderChild:
 
     def _describe_end(self, path: Path) -> errors.DecoderCrashError:
         if self.is_stalled:
+            cause = (
+                "The store does not answer, or the file is damaged."
+                if is_remote(path)
+                else "The file, or the drive that it is on, is probably damaged."
+            )
             return errors.DecoderCrashError(
-                path,
-                f"the decoder gave nothing for {self.stall_s:g} s and was ended. "
-                f"The file, or the drive that it is on, is probably damaged.",
+                f"the decoder gave nothing for {self.stall_s + self.repeated_s:g} s and was ended. {cause}",
+                subject=path,
             )
         return errors.DecoderCrashError(
-            path, f"the decoder crashed on this file (exit status {self.process.wait()}). The file is probably damaged."
+            f"the decoder crashed on this file (exit status {self.process.wait()}). The file is probably damaged.",
+            subject=path,
         )
 
 
@@ -158,7 +173,7 @@ class Watchdog:
         now = time.monotonic()
         for child in self._children:
             since = child.waiting_since
-            if since is not None and now - since > child.stall_s:
+            if since is not None and now - since > child.stall_s + child.repeated_s:
                 child.is_stalled = True
                 child.process.kill()
 

@@ -13,10 +13,12 @@ from typing import IO, Any
 
 from dawnchorus import errors
 from dawnchorus.arrays import FloatArray
+from dawnchorus.audio.backends import check_reading
 from dawnchorus.audio.decode import clip_blocks, open_recording
 from dawnchorus.audio.metadata import metadata_to_json
 from dawnchorus.audio.ring_buffer import N_SLOTS, SLOT_SAMPLES, SharedRingBuffer
 from dawnchorus.audio.sample_analyses import SampleAnalyses
+from dawnchorus.storage.paths import closing_content, path_from_json
 
 
 class DecoderServer:
@@ -48,7 +50,15 @@ class DecoderServer:
         self._replies.flush()
 
     def _answer(self, request: dict[str, Any]) -> None:
-        path = Path(os.fsdecode(bytes.fromhex(request["path"])))
+        path = path_from_json(request)
+        with closing_content(path):
+            try:
+                self._decode(path, request)
+            except OSError:
+                check_reading(path)
+                raise
+
+    def _decode(self, path: Path, request: dict[str, Any]) -> None:
         with open_recording(path) as recording:
             self._reply(
                 "opened",
@@ -70,6 +80,7 @@ class DecoderServer:
                         analyses=analyses if pickled else None,
                     )
                 )
+            check_reading(path)
             tables = analyses.finish()
             warnings = [*recording.warnings, *analyses.warnings]
             self._reply("ended", duration_s=recording.duration_s, warnings=warnings, tables=tables)

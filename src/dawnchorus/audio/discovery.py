@@ -5,9 +5,12 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from itertools import chain
+from pathlib import Path, PurePosixPath
 
 from dawnchorus.errors import InputError
+from dawnchorus.storage.listing import ListedObject, list_objects
+from dawnchorus.storage.paths import RemotePath, as_path, full_name
 
 SUFFIXES = frozenset(
     (
@@ -42,22 +45,29 @@ _MAX_NAMED = 5
 
 
 def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Return the unique recordings in files, folders (recursively) and globs, in a stable order.
+    """Return the unique recordings in files, folders (recursively) and globs, also by URL, in a stable order.
 
-    A named file that is not there, and a glob that matches nothing, stays in the list, so that the run reports it.
+    A named file that is not there, and a glob that matches nothing, stays in the list, so that the run reports it; so
+    does an object that its store refuses.
 
     Raises:
         InputError: nothing of all that is there.
+        StoreError: a store refused, or cannot be reached.
     """
-    given = [os.fspath(path) for path in paths]
+    given = [_as_given(path) for path in paths]
     recordings: dict[str, Path] = {}
+    listed = list_objects([path for path in given if isinstance(path, RemotePath)])
+    remote = iter(listed)
     for path in given:
-        for recording in _expand(path):
-            recordings.setdefault(os.path.abspath(recording), recording)
-    if not any(os.path.lexists(path) for path in recordings):
+        found = _expand(path) if isinstance(path, str) else map(_own_path, filter(_is_recording, next(remote)))
+        for recording in found:
+            recordings.setdefault(full_name(recording), recording)
+    if not any(map(_is_there, recordings.values())):
+        for failure in (each.failure for each in chain.from_iterable(listed) if each.failure is not None):
+            raise failure
         raise InputError(
-            f"No recordings found in {', '.join(given) or 'an empty list'}: expected sound files, folders with "
-            f"sound files ({' '.join(sorted(SUFFIXES))}), or globs."
+            f"No recordings found in {', '.join(map(str, given)) or 'an empty list'}: expected sound files, folders "
+            f"with sound files ({' '.join(sorted(SUFFIXES))}), or globs."
             + "".join(f" Passed over: {note}" for note in describe_skipped(given))
         )
     return list(recordings.values())
@@ -73,7 +83,16 @@ def describe_skipped(
     linked: list[str] = []
     hidden: list[str] = []
     others: dict[str, list[str]] = {}
-    for folder in (os.fspath(path) for path in paths):
+    given = [_as_given(path) for path in paths]
+    for listed in chain.from_iterable(list_objects([path for path in given if isinstance(path, RemotePath)])):
+        name, suffix = listed.path.name, listed.path.suffix.lower()
+        if _is_recording(listed):
+            continue
+        if suffix in SUFFIXES:
+            hidden.append(str(listed.path))
+        elif companions.isdisjoint((suffix, name)) and not name.startswith("."):
+            others.setdefault(suffix or "no suffix", []).append(str(listed.path))
+    for folder in (path for path in given if isinstance(path, str)):
         for parent, folders, files in os.walk(folder):
             linked += [
                 os.path.join(parent, name) for name in sorted(folders) if os.path.islink(os.path.join(parent, name))
@@ -92,11 +111,35 @@ def describe_skipped(
         yield f"hidden files and folders, left out: {len(hidden)} (as {hidden[0]})."
     if others:
         kinds = sorted(others.items(), key=lambda kind: -len(kind[1]))
-        listed = ", ".join(
+        named = ", ".join(
             f"{suffix} {len(names)} (as {os.path.basename(names[0])})" for suffix, names in kinds[:_MAX_NAMED]
         )
         more = f" and {len(kinds) - _MAX_NAMED} other endings" if len(kinds) > _MAX_NAMED else ""
-        yield f"files whose names do not end like a recording's, not read as sound or tables: {listed}{more}."
+        yield f"files whose names do not end like a recording's, not read as sound or tables: {named}{more}."
+
+
+def _as_given(path: str | os.PathLike[str]) -> str | RemotePath:
+    """Return a URL as such, and other paths as text, since only a text can be a glob of any characters."""
+    known = as_path(path)
+    if isinstance(known, RemotePath):
+        return known
+    text = os.fspath(path)
+    return os.fspath(known) if text.lower().startswith("file://") else text
+
+
+def _own_path(listed: ListedObject) -> Path:
+    return listed.path
+
+
+def _is_recording(listed: ListedObject) -> bool:
+    """Return True for an object that was named itself, or that a folder on a disk would be searched for."""
+    *folders, name = listed.key_in_folder.split("/")
+    is_shown = not _is_hidden(name) and not any(folder.startswith(".") for folder in folders)
+    return listed.is_named or (is_shown and PurePosixPath(name).suffix.lower() in SUFFIXES)
+
+
+def _is_there(recording: Path) -> bool:
+    return recording.is_listed if isinstance(recording, RemotePath) else os.path.lexists(recording)
 
 
 def _expand(path: str) -> Iterator[Path]:

@@ -8,7 +8,6 @@ number; where a process cannot inherit one (Windows), they follow their line thr
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ from dawnchorus.audio.decoder_child import DecoderChild, can_share_memory, start
 from dawnchorus.audio.metadata import metadata_from_json
 from dawnchorus.audio.ring_buffer import SharedRingBuffer, reserve_file
 from dawnchorus.audio.sample_analyses import SampleAnalysis, Table, table_from_json
+from dawnchorus.storage.paths import is_remote, path_to_json
+from dawnchorus.storage.stores import retry_s
 from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata
 
 STALL_S = 60.0
@@ -123,9 +124,10 @@ class DecoderProcess:
     def _request(self, path: Path, **decoding: Any) -> IsolatedRecording:
         self.abandon()
         child = self._start()
+        child.repeated_s = 2 * retry_s() if is_remote(path) else 0.0
         child.recording = recording = IsolatedRecording(child, path)
         try:
-            child.send(path, {"path": os.fsencode(path).hex(), **decoding})
+            child.send(path, {**path_to_json(path), **decoding})
         except errors.AudioError:
             recording.close()
             raise
@@ -230,5 +232,5 @@ class IsolatedRecording:
         reply: dict[str, Any] = json.loads(self._child.receive_line(self.path))
         if reply["kind"] not in ("opened", "samples", "ended"):
             self._child.recording = None
-            raise getattr(errors, reply["kind"])(self.path, reply["reason"])
+            raise getattr(errors, reply["kind"])(reply["reason"], subject=self.path)
         return reply

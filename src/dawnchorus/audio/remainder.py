@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from dawnchorus.audio.ogg import find_last_page, iter_pages
 from dawnchorus.audio.riff import is_placeholder, iter_chunks
+from dawnchorus.storage.paths import RemotePath
 
 MIN_UNKNOWN_BYTES = 1 << 17
 """Fewer bytes of no known kind are tags, or what is left of a card's cluster."""
@@ -18,6 +19,13 @@ MIN_UNKNOWN_BYTES = 1 << 17
 _WAV, _AIFF, _AU, _CAF = (b"RIFF", b"RF64", b"BW64"), b"FORM", b".snd", b"caff"
 _NAMES = {**dict.fromkeys(_WAV, "WAV"), _AIFF: "AIFF", _AU: "AU", _CAF: "CAF", b"fLaC": "FLAC", b"OggS": "Ogg"}
 _FLAC_START = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
+_FLAC_START_BYTES = 7
+"""One less than the pattern is long."""
+
+_SEARCH_BYTES = 1 << 20
+_READ_AHEAD_BYTES = 1 << 19
+"""More than an open object, and the decoder, read ahead of what is decoded."""
+
 _MP4_TYPE = b"ftyp"
 _TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN")
 """Starts of tags behind an MP3."""
@@ -81,9 +89,30 @@ def find_remainder(path: Path) -> Remainder | None:
 def find_second_flac(path: Path) -> Remainder | None:
     """Return the offset of a second FLAC stream in the file; None if there is none. Reads the whole file."""
     size = path.stat().st_size
+    if isinstance(path, RemotePath):
+        return _find_second_remote_flac(path, size)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         match = _FLAC_START.search(content, 4) if content[:4] == b"fLaC" else None
         return None if match is None else Remainder(match.start(), size - match.start(), "FLAC")
+
+
+def _find_second_remote_flac(path: RemotePath, size: int) -> Remainder | None:
+    """Search behind the end of what was decoded: the decoder stops where the first stream does."""
+    start = max(path.content.n_read - _READ_AHEAD_BYTES, 4)
+    with path.open("rb") as file:
+        if file.read(4) != b"fLaC":
+            return None
+        file.seek(start)
+        before = b""
+        while block := file.read(_SEARCH_BYTES):
+            content = before + block
+            match = _FLAC_START.search(content)
+            if match is not None:
+                at = start - len(before) + match.start()
+                return Remainder(at, size - at, "FLAC")
+            start += len(block)
+            before = content[-_FLAC_START_BYTES:]
+    return None
 
 
 def _behind(file: BinaryIO, end: int, size: int) -> Remainder | None:

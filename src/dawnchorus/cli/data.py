@@ -13,7 +13,7 @@ from rich.console import Console
 
 from dawnchorus.cli.log import collect_log
 from dawnchorus.cli.names import checklists_option, open_name_lists
-from dawnchorus.cli.options import model_options, models_folder_option, workers_option
+from dawnchorus.cli.options import PATH_OR_URL, model_options, models_folder_option, workers_option
 from dawnchorus.cli.present import MAX_LISTED, console
 from dawnchorus.cli.progress import progress_bar
 from dawnchorus.data.attribution import write_attribution
@@ -61,7 +61,7 @@ def _columns(_context: click.Context, _option: click.Parameter, values: tuple[st
 
 
 @command.command("import")
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", type=PATH_OR_URL)
 @click.argument("data_set", type=click.Path(path_type=Path))
 @click.option(
     "--layout",
@@ -102,8 +102,9 @@ def import_(
 ) -> None:
     """Create the recordings table of DATA_SET from SOURCE; the recordings stay where they are.
 
-    SOURCE is a folder with a folder per species, a Kaggle or BirdCLEF folder, a csv, results of xeno-canto's API
-    (xc.json), a folder of annotated soundscapes (Raven or Audacity next to each), or a table of detections.
+    SOURCE is a folder with a folder per species, also by URL, a Kaggle or BirdCLEF folder, a csv, results of
+    xeno-canto's API (xc.json), a folder of annotated soundscapes (Raven or Audacity next to each), or a table of
+    detections.
 
     English names and codes are looked up in --checklist, in the labels of birdnet, if that model is on this machine, in
     a taxonomy.csv or eBird taxonomy in SOURCE or above it, and in AviList, if the extra [taxonomy] is installed.

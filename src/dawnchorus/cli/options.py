@@ -15,6 +15,7 @@ from dawnchorus.errors import InputError
 from dawnchorus.identification.options import OptionSpec, option_specs
 from dawnchorus.identification.weeks import week_of
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
+from dawnchorus.storage.paths import as_path
 from dawnchorus.tables import parse_latitude, parse_location, parse_longitude, parse_number
 
 Function = Callable[..., Any]
@@ -24,6 +25,19 @@ models_folder_option = click.option(
     type=click.Path(path_type=Path),
     help="Where built-in models are kept.  [default: $DAWNCHORUS_MODELS, or the user's cache]",
 )
+
+
+class PathOrUrl(click.ParamType[Path]):
+    """A path, or the URL of an object or folder in a store."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:  # noqa: ARG002
+        """Return the path."""
+        return as_path(value)
+
+
+PATH_OR_URL = PathOrUrl()
 
 TRIM_DB = click.FloatRange(0, 120, min_open=True)
 

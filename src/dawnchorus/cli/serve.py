@@ -38,7 +38,9 @@ DEFAULT_RATE_LIMIT = 50.0
     help="Folder of the server's state.",
 )
 @click.option("--database", envvar="DAWNCHORUS_DATABASE", help="URL of a shared database.  [default: SQLite]")
-@click.option("--files", envvar="DAWNCHORUS_FILES", help="A folder, or s3://... (fsspec).  [default: in --data-dir]")
+@click.option(
+    "--files", envvar="DAWNCHORUS_FILES", help="A folder, or a URL such as s3://bucket/files.  [default: in --data-dir]"
+)
 @click.option("--root-path", default="", help="Path at which a reverse proxy mounts the server, such as /birds.")
 @click.option("--access-log", is_flag=True, help="Log every request.")
 @click.option("--trusted-proxy", help="Address of a trusted reverse proxy; its X-Forwarded-For header is used.")

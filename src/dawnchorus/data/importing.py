@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from dawnchorus.arguments import option
 from dawnchorus.audio.discovery import describe_skipped, find_recordings
 from dawnchorus.audio.parallel import map_recordings
 from dawnchorus.audio.process import DecoderProcess
@@ -38,7 +39,7 @@ from dawnchorus.data.layouts.folders import (
     parse_file_facts,
     read_folders,
 )
-from dawnchorus.data.layouts.registry import SOURCES
+from dawnchorus.data.layouts.registry import SOURCES, find_descriptions
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.marks import match_marks
 from dawnchorus.data.recordings import (
@@ -53,6 +54,7 @@ from dawnchorus.data.sources.archive_changes import SEARCHES_NAME, differ
 from dawnchorus.errors import AudioError, InputError
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.registry import MARK_SUFFIXES, detect_format, marks_format, read_annotations
+from dawnchorus.storage.paths import absolute_path, as_path, closing_content, full_name, is_missing, is_remote
 from dawnchorus.tables.notes import counted
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label, is_binomial
@@ -87,10 +89,8 @@ def import_recordings(
     """
     labels = labels or LabelReader(KnownClasses(known))
     is_given = layout != "auto"
-    if not is_given:
-        layout = detect_layout(source, labels.known, read_annotations)
-    elif layout == "folders" or "/" in layout:
-        _log_unread_tables(source, layout)
+    layout = _choose_layout(source, layout, labels.known, read_annotations)
+    _check_columns(columns, layout)
     if layout not in ("csv", "detections"):
         for note in describe_skipped([find_audio_folder(source, audio)], companions=_files_read(source)):
             LOG.info(note)
@@ -135,10 +135,44 @@ def import_recordings(
     return table
 
 
+def _choose_layout(source: Path, layout: Layout, known: KnownClasses, read_annotations: ReadAnnotations) -> Layout:
+    """Return the layout that is given, or detected, and log what tells it or what it leaves out."""
+    if is_remote(source):
+        return _choose_remote_layout(source, layout)
+    if layout == "auto":
+        return detect_layout(source, known, read_annotations)
+    if layout == "folders" or "/" in layout:
+        _log_unread_tables(source, layout)
+    return layout
+
+
+def _choose_remote_layout(source: Path, layout: Layout) -> Layout:
+    """Return the layout of a folder in a store, where no tables are read.
+
+    Raises:
+        InputError: it is not of folders.
+    """
+    if layout not in ("auto", "folders") and "/" not in layout:
+        raise InputError(
+            f"expected --layout folders, or what the folders are, as site/species, since tables in a store are not "
+            f"read; got {layout}. Copy the table here, with the URLs of the recordings in it, and import that.",
+            subject=source,
+        )
+    LOG.info("layout: folders, because tables in a store are not read.")
+    return "folders" if layout == "auto" else layout
+
+
+def _check_columns(columns: Mapping[str, str] | None, layout: Layout) -> None:
+    if columns and layout != "csv":
+        raise InputError(
+            f"columns: expected the layout csv, whose columns they name, got {layout}. Leave them out, or choose the "
+            f"layout with {option('layout', 'csv')}."
+        )
+
+
 def _files_read(source: Path) -> frozenset[str]:
     """Return endings and names of files next to recordings that imports read or write themselves."""
-    descriptions = [kind.find(source) for kind in SOURCES.values()]
-    names = [path.name for path in descriptions if path is not None]
+    names = [] if is_remote(source) else [description.name for _, description in find_descriptions(source)]
     return frozenset((*MARK_SUFFIXES, TABLE_NAME, SEARCHES_NAME, source.name, *names))
 
 
@@ -152,7 +186,7 @@ def _read_labels(labels: LabelReader, rows: Sequence[RecordingRow], per_species:
         counts = [f"{name} {len(of)} (as {named[of[0]].recording_id})" for name, of in left_out.items()]
         n_left_out = sum(map(len, left_out.values()))
         recordings = counted(n_left_out, "recording")
-        LOG.info(f"left out, because of --per-species {per_species}: {recordings}: {list_some(counts)}.")
+        LOG.info(f"left out, as the first {per_species} of each species are enough: {recordings}: {list_some(counts)}.")
     return labels.count([rows[k] for k in selected])
 
 
@@ -223,13 +257,13 @@ def _rows(
         description = kind.find(source)
         if description is None:
             raise InputError(
-                f"expected {kind.expected}, found none. Name the file itself, with --audio if the recordings are "
-                f"elsewhere; or import the folders alone with --layout folders.",
+                f"expected {kind.expected}, found none. Name the file itself, with {option('audio', 'FOLDER')} if the "
+                f"recordings are elsewhere; or import the folders alone with {option('layout', 'folders')}.",
                 subject=source,
             )
         return kind.read(description, root, _described_recordings(root))
     if audio is not None:
-        raise InputError(f"--audio: expected a table that describes the recordings in it, got {source}.")
+        raise InputError(f"audio: expected a table that describes the recordings in it, got {source}.")
     files = find_recordings([source])
     reading = read_folders(source, files, known, levels=layout.split("/") if "/" in layout else ())
     if reading.ties:
@@ -259,7 +293,7 @@ def _question(source: Path, reading: FolderReading) -> str:
     return (
         f"{source}: expected to see which folders are species, but for {len(reading.ties)} recordings two are as "
         f"likely. The species of {path.relative_to(source).as_posix()} may be {readings}. Repeat the command with "
-        f"one of these."
+        f"one of these (in Python: layout=...)."
     )
 
 
@@ -273,7 +307,8 @@ def _described_recordings(root: Path) -> list[Path]:
         return find_recordings([root])
     except InputError as error:
         raise InputError(
-            "there are no recordings in it. Name the folder that has them with --audio.", subject=root
+            f"there are no recordings in it. Name the folder that has them with {option('audio', 'FOLDER')}.",
+            subject=root,
         ) from error
 
 
@@ -288,7 +323,7 @@ def _check_names(source: Path, rows: Sequence[RecordingRow]) -> None:
         raise InputError(
             f"expected a name for each species, but all {len(species)} species are called "
             f"'{next(iter(species.values()))}' (as {min(map(str, species))}). Folders are named "
-            f"'Parus major_Great Tit' or 'Great Tit'; for another layout use --layout, or a csv.",
+            f"'Parus major_Great Tit' or 'Great Tit'; name another layout (--layout, in Python: layout), or use a csv.",
             subject=source,
         )
 
@@ -296,7 +331,7 @@ def _check_names(source: Path, rows: Sequence[RecordingRow]) -> None:
 def build_table(rows: Iterable[RecordingRow], folder: Path, *, n_workers: int) -> RecordingsTable:
     """Return the rows as a table of the data set `folder`, with facts from the recordings' headers and metadata."""
     complete = map_recordings(read_facts, rows, n_workers=n_workers)
-    relative = (replace(row, path=_relative(Path(row.path), folder)) for row in complete)
+    relative = (replace(row, path=_relative(as_path(row.path), folder)) for row in complete)
     return RecordingsTable(folder, tuple(with_unique_ids(relative)))
 
 
@@ -360,12 +395,13 @@ def _locate_recording(name: str, folder: Path) -> Path:
 
 def read_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
     """Complete the row from the file's header and metadata; the recorder's time and location fill empty fields."""
-    path = Path(row.path)
+    path = as_path(row.path)
     try:
         opened = decoder.probe(path)
-        n_bytes, content = path.stat().st_size, hash_content(path)
+        with closing_content(path):
+            n_bytes, content = path.stat().st_size, hash_content(path)
     except (AudioError, OSError):
-        return replace(row, duration_s=None, problems=(UNREADABLE if os.path.exists(path) else MISSING,))
+        return replace(row, duration_s=None, problems=(MISSING if is_missing(path) else UNREADABLE,))
     metadata, info, moment = opened.metadata, opened.info, opened.metadata.start_time
     return replace(
         row,
@@ -385,8 +421,7 @@ def read_facts(decoder: DecoderProcess, row: RecordingRow) -> RecordingRow:
 
 def _relative(path: Path, folder: Path) -> str:
     """Return the path relative to the data set's folder if it is inside, so that it can be moved; else absolute."""
-    full = Path(os.path.abspath(path))
-    root = Path(os.path.abspath(folder))
+    full, root = absolute_path(path), absolute_path(folder)
     return (full.relative_to(root) if full.is_relative_to(root) else full).as_posix()
 
 
@@ -426,7 +461,7 @@ def _log_unread_tables(source: Path, layout: Layout) -> None:
     tables = [path.name for path in text_files(source) if marks_format(path) not in (None, "empty")]
     tables += [table[1] for table in [described_layout(source)] if table is not None and source.is_dir()]
     if tables:
-        LOG.info(f"tables that are not read, because of --layout {layout}: {len(tables)} ({list_some(tables)}).")
+        LOG.info(f"tables that are not read, because of the layout {layout}: {len(tables)} ({list_some(tables)}).")
 
 
 def _log_other_lengths(listed: Iterable[RecordingRow], rows: Iterable[RecordingRow]) -> None:
@@ -445,9 +480,9 @@ def _log_other_lengths(listed: Iterable[RecordingRow], rows: Iterable[RecordingR
 
 def _log_undescribed(folder: Path, rows: Iterable[RecordingRow]) -> None:
     """Count the recordings in a folder that the table which describes it does not name."""
-    described = {os.path.abspath(row.path) for row in rows}
+    described = {full_name(as_path(row.path)) for row in rows}
     with suppress(InputError):  # there are none
-        left_out = [path for path in find_recordings([folder]) if os.path.abspath(path) not in described]
+        left_out = [path for path in find_recordings([folder]) if full_name(path) not in described]
         if left_out:
             names = [path.relative_to(folder).as_posix() for path in left_out]
             LOG.info(f"recordings that the table does not name, left out: {len(names)} ({list_some(names)}).")

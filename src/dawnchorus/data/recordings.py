@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.storage.files import atomic_file
 from dawnchorus.storage.parquet_files import reading_parquet
+from dawnchorus.storage.paths import as_path
+from dawnchorus.storage.urls import is_url
 
 TABLE_NAME = "recordings.parquet"
 SCHEMA_VERSION = 1
@@ -179,7 +181,7 @@ class RecordingsTable:
 
     def file(self, row: RecordingRow) -> Path:
         """Return the path of a recording."""
-        return self.folder / row.path
+        return as_path(row.path) if is_url(row.path) else self.folder / row.path
 
     def with_rows(self, rows: Iterable[RecordingRow]) -> RecordingsTable:
         """Return the data set with other rows."""

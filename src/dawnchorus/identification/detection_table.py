@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,13 +17,14 @@ from dawnchorus.audio.metadata import describe_other_location
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.formats.columns import DETECTION_COLUMNS
 from dawnchorus.formats.detection_columns import DetectionColumns
-from dawnchorus.identification.options import Options
-from dawnchorus.identification.output_paths import printable
+from dawnchorus.identification.options import ALL_YEAR, Options
+from dawnchorus.identification.output_paths import current_folder, printable
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.weeks import week_of
 from dawnchorus.inference.results import ScoredChannel, ScoredRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import apply_calibration
+from dawnchorus.storage.paths import absolute_path
 from dawnchorus.types import RecordingMetadata, RecordingTable, Segment
 
 Seconds = npt.NDArray[np.float64]
@@ -43,6 +43,9 @@ class TableBuilder:
 
     names: Mapping[Path, str] = field(default_factory=dict)
     """Names of recordings that are not called by their path."""
+
+    folder: str = field(default_factory=current_folder)
+    """Folder of relative paths, also if the current one is another later."""
 
     def name(self, path: Path) -> str:
         """Return the name of a recording in tables and messages."""
@@ -83,9 +86,11 @@ class TableBuilder:
         return Counter(self.bundle.labels[index].scientific_name for index in indices if expected[index] is False)
 
     def _week(self, path: Path, metadata: RecordingMetadata) -> int | None:
-        """Return the week that is given, else that of the recording's day."""
+        """Return the week that is given, else that of the recording's day; None for all year."""
         day = self._given_day(path) or metadata.start_time
-        return self.options.week or (week_of(day) if day is not None else None)
+        if self.options.week is not None:
+            return self.options.week or None
+        return week_of(day) if day is not None else None
 
     @cached_property
     def _classes(self) -> dict[str, npt.NDArray[np.object_]]:
@@ -126,7 +131,7 @@ class TableBuilder:
 
     def metadata(self, path: Path, own: RecordingMetadata) -> RecordingMetadata:
         """Return time and location of a recording, merged from `--recordings`, the file and the options."""
-        given = self.metadata_by_path.get(Path(os.path.abspath(path)), RecordingMetadata())
+        given = self.metadata_by_path.get(self._absolute(path), RecordingMetadata())
         day = self._given_day(path)
         is_same_day = day is None or own.start_time is None or own.start_time.date() == day
         metadata = RecordingMetadata(
@@ -148,16 +153,19 @@ class TableBuilder:
         )
         return replace(metadata, conflict="; ".join(filter(None, conflicts)) or None)
 
+    def _absolute(self, path: Path) -> Path:
+        return absolute_path(path, self.folder)
+
     def _describe_other_week(self, metadata: RecordingMetadata, day: date | None) -> str | None:
         """Return a sentence if the week that is given is not that of the recording's day."""
         week = self.options.week
-        if week is None or day is None or week_of(day) == week:
+        if week in (None, ALL_YEAR) or day is None or week_of(day) == week:
             return None
         return f"week {week} is given, {metadata.source or 'the file'} says {day:%Y-%m-%d} (week {week_of(day)})"
 
     def _given_day(self, path: Path) -> date | None:
         """Return the day of a recording of which a table tells no time."""
-        given = self.metadata_by_path.get(Path(os.path.abspath(path)))
+        given = self.metadata_by_path.get(self._absolute(path))
         return None if given is None else given.day
 
     def _expected(self, metadata: RecordingMetadata, week: int | None) -> list[bool | None] | None:

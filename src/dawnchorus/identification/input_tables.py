@@ -13,6 +13,8 @@ from typing import Generic, TypeVar
 from dawnchorus.audio.metadata import LAST_YEAR
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats.text import NamedColumns, near_column
+from dawnchorus.storage.paths import as_path
+from dawnchorus.storage.urls import is_url
 from dawnchorus.tables import (
     NO_FIX,
     LocationColumn,
@@ -221,7 +223,12 @@ def _sentences(path: Path, notes: Notes) -> tuple[str, ...]:
 
 
 def _resolve(table: Path, name: str) -> Path:
-    """Return the absolute path of the file that a table names; of a path of Windows, with slashes forward."""
+    """Return the absolute path of the file that a table names; of a path of Windows, with slashes forward.
+
+    A URL is that of the recording.
+    """
+    if is_url(name):
+        return as_path(name)
     for text in dict.fromkeys((name, posix_path(name))):
         for folder in (table.parent, Path()):
             full = Path(os.path.abspath(folder / text))

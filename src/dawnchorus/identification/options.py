@@ -25,8 +25,18 @@ from dawnchorus.types import ChannelOption
 DEFAULT_MIN_SCORE = 0.25
 DEFAULT_RANGE_THRESHOLD = 0.03
 
+ALL_YEAR = 0
+"""Option `week` for all year, whatever the recording's date."""
+
 SpeechUse = Literal["flag", "blank", "drop"]
 """Mark what has a human voice; also silence the voice in clips, pictures and pages; also drop what it is in."""
+
+KEPT_MIN_SCORE = 0.05
+KEPT_TOP = 10
+"""Default floor of an archive: no detections below this score, and none behind the ten best of a window."""
+
+Keep = Literal["embeddings"]
+"""A kind of rows that an archive keeps besides detections."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,11 @@ Latitude = Annotated[float | None, Field(ge=-90, le=90, description="Degrees nor
 Longitude = Annotated[float | None, Field(ge=-180, le=180, description="Degrees east.")]
 Week = Annotated[
     int | None,
-    Field(ge=1, le=48, description="Week of the 48-week year (four in a month); by default of the recording's date."),
+    Field(
+        ge=0,
+        le=48,
+        description="Week of the 48-week year (four in a month), 0 for all year; by default of the recording's date.",
+    ),
 ]
 RangeThreshold = Annotated[float, Field(ge=0, le=1, description="Minimum probability of occurrence to be in range.")]
 DropOutOfRange = Annotated[bool, Field(description="Leave out what is not in range, instead of flagging it.")]
@@ -140,6 +154,22 @@ class Options:
         return written if self.speech is None else {**written, "find_speech": True}
 
 
+def as_options(options: object) -> Options:
+    """Return options that a caller gives, or those by default for None.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if options is None:
+        return Options()
+    if not isinstance(options, Options):
+        raise InputError(
+            f"options: expected Options, got {type(options).__name__}. Give options by name, as in "
+            f"identify(audio, min_score=0.5)."
+        )
+    return options
+
+
 class OptionFields(TypedDict, total=False):
     """Keyword arguments of `identify` for the fields of `Options`, which documents them."""
 
@@ -208,7 +238,11 @@ class OptionSpec:
         if self.holds_names:
             return isinstance(value, tuple | list) and all(isinstance(each, str) for each in value)
         if get_origin(self.type) is dict:
-            return isinstance(value, Mapping) and all(map(self._is_in_range, value.values()))
+            return (
+                isinstance(value, Mapping)
+                and all(isinstance(name, str) for name in value)
+                and all(map(self._is_in_range, value.values()))
+            )
         return isinstance(value, bool | np.bool_) if self.type is bool else self._is_in_range(value)
 
     def _is_in_range(self, value: Any) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dawnchorus.errors import InputError, OutputError
+from dawnchorus.errors import InputError, OutputError, PlugInError
 from dawnchorus.formats.registry import FORMATS, TableFormat, detect_format
 from dawnchorus.formats.structured import WRITERS
 from dawnchorus.formats.text import text_stream
@@ -26,6 +26,7 @@ from dawnchorus.identification.output_paths import (
 )
 from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.storage.files import atomic_file, cannot_write
+from dawnchorus.storage.paths import absolute_path, as_path, content_version, is_remote
 
 if TYPE_CHECKING:
     from dawnchorus.identification.journal import Journal
@@ -87,7 +88,9 @@ def list_outputs(location: OutputLocation, recordings: Sequence[Path], root: str
         return [Output(location.path, location.formats[0], tuple(recordings))]
     if location.combined:
         stem = location.files.stem
-        return [Output(Path(f"{stem}{each.suffix}"), each, tuple(recordings)) for each in location.formats]
+        return [
+            Output(stem.with_name(f"{stem.name}{each.suffix}"), each, tuple(recordings)) for each in location.formats
+        ]
     if root is not None:
         _check_below(root, recordings, out=location.path)
     return [
@@ -114,7 +117,7 @@ def _analysis_path(location: OutputLocation, name: str, end: str, kind: str) -> 
 
 
 def _check_below(root: str, recordings: Sequence[Path], *, out: Path) -> None:
-    outside = next((path for path in recordings if not Path(os.path.abspath(path)).is_relative_to(root)), None)
+    outside = next((path for path in recordings if not absolute_path(path).is_relative_to(as_path(root))), None)
     if outside is not None:
         raise InputError(
             f"it was started with recordings below {root}, and {outside} is elsewhere, so that their "
@@ -131,6 +134,7 @@ def write_outputs(run: Run, location: OutputLocation) -> WrittenOutputs:
 
     Raises:
         OutputError: no space, or no permission.
+        PlugInError: a format or an analysis of another package failed; all other tables are written.
     """
     journal, files = run.journal, location.files
     scored = [path for path in run.paths if journal.scored_mark(path) is not None]
@@ -139,6 +143,7 @@ def write_outputs(run: Run, location: OutputLocation) -> WrittenOutputs:
     _note_earlier_outputs(run, location, outputs, settings)
     journal.forget_output(files.name(files.parameters))
     written, changed = [], {}
+    failures: list[PlugInError] = []
     for output in outputs:
         name, signature = files.name(output.path), _sign(output, settings, run)
         if _is_changed(output.path, journal.output_digest(name)):
@@ -146,21 +151,40 @@ def write_outputs(run: Run, location: OutputLocation) -> WrittenOutputs:
         if output.path.exists() and journal.output_signature(name) == signature:
             continue
         journal.forget_output(name)
-        _write_table(output, run)
-        journal.note_output(name, signature, digest=_hash_file(output.path))
+        try:
+            _write_table(output, run)
+        except PlugInError as error:
+            failures.append(error)
+            continue
+        journal.note_output(name, signature, digest=hash_file(output.path))
         written.append(output.path)
     _write_failures(run, files.failures)
-    written += _write_analyses(run, location)
+    for name in location.analyses:
+        try:
+            written += _write_analysis(run, location, name)
+        except PlugInError as error:
+            failures.append(error)
+    if failures:  # the run stays unfinished, so that the same command writes what is missing
+        first = failures[0]
+        problem = (
+            f"{first.problem}; all other tables are written, and no results were lost: the same command tries again"
+        )
+        raise PlugInError(first.plug_in, problem, detail=first.detail) from first.__cause__
     with atomic_file(files.parameters) as stream:
         text = json.dumps(asdict(run.provenance), indent=2, ensure_ascii=False)
         stream.write(text.encode() + b"\n")
-    journal.note_output(files.name(files.parameters), settings, digest=_hash_file(files.parameters))
+    journal.note_output(files.name(files.parameters), settings, digest=hash_file(files.parameters))
     return WrittenOutputs(tuple(written), changed)
 
 
 def _is_changed(path: Path, digest: str | None) -> bool:
-    """Return True for a file with other bytes than it was written with; a missing one is written anyway."""
-    return digest is not None and path.exists() and _hash_file(path) != digest
+    """Return True for a file with other bytes than it was written with; a missing one is written anyway.
+
+    Of a store, that is also an object that the run knows nothing of: none was there when it began.
+    """
+    if digest is None:
+        return is_remote(path) and path.exists()
+    return path.exists() and hash_file(path) != digest
 
 
 def _set_aside(path: Path) -> Path:
@@ -170,8 +194,15 @@ def _set_aside(path: Path) -> Path:
         raise cannot_write(path, error) from error
 
 
-def _hash_file(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """Return a digest of the bytes; of an object, the version that its store gives to them, where it has some.
+
+    Raises:
+        OutputError: it cannot be read.
+    """
     try:
+        if (version := content_version(path)) is not None:
+            return f"version {version}"
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
@@ -198,9 +229,9 @@ def _sign(output: Output, settings: str, run: Run) -> str:
     """Return a hash of what an output is made of: format, settings, recordings, and what a table says of these."""
     digest = hashlib.sha256(f"{output.format.name} {settings}".encode())
     for path in output.recordings:
-        full = os.path.abspath(path)
+        full = absolute_path(path)
         digest.update(os.fsencode(full))
-        digest.update(repr((run.journal.scored_mark(path), run.builder.metadata_by_path.get(Path(full)))).encode())
+        digest.update(repr((run.journal.scored_mark(path), run.builder.metadata_by_path.get(full))).encode())
     return digest.hexdigest()
 
 
@@ -221,10 +252,10 @@ def _note_earlier_outputs(run: Run, location: OutputLocation, outputs: Sequence[
     if earlier is not None and earlier == as_json(wanted):
         written = run.journal.earlier_tables()
         for output in outputs:
-            is_written = written.issuperset(map(Path, map(os.path.abspath, output.recordings)))
+            is_written = written.issuperset(map(absolute_path, output.recordings))
             if is_written and output.path.exists():
                 name, signature = location.files.name(output.path), _sign(output, settings, run)
-                run.journal.note_output(name, signature, digest=_hash_file(output.path))
+                run.journal.note_output(name, signature, digest=hash_file(output.path))
     run.journal.forget_earlier_layout()
 
 
@@ -243,14 +274,13 @@ def _write_failures(run: Run, path: Path) -> None:
         rows.writerows([failure.recording, failure.reason] for failure in run.failures)
 
 
-def _write_analyses(run: Run, location: OutputLocation) -> list[Path]:
-    """Write the tables of the run's analyses, and return their paths."""
+def _write_analysis(run: Run, location: OutputLocation, name: str) -> list[Path]:
+    """Write the tables of an analysis of the run, and return their paths."""
     written = []
-    for name in location.analyses:
-        for kind in location.analysis_formats:
-            for end, pieces in run.iter_analysis(name):
-                path = _analysis_path(location, name, end, kind)
-                with atomic_file(path) as stream:
-                    WRITERS[kind](stream, pieces)
-                written.append(path)
+    for kind in location.analysis_formats:
+        for end, pieces in run.iter_analysis(name):
+            path = _analysis_path(location, name, end, kind)
+            with atomic_file(path) as stream:
+                WRITERS[kind](stream, pieces)
+            written.append(path)
     return written

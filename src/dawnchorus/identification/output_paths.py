@@ -4,10 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+
+import platformdirs
+
+from dawnchorus.storage.paths import absolute_path, is_remote
+from dawnchorus.storage.safe_names import safe_name
+
+RUNS_VARIABLE = "DAWNCHORUS_RUNS"
+
+_UPWARDS = {".": "_", "..": "__"}
+"""Names of folders that lead elsewhere on a disk, and not in a store."""
+
+_STORE_PARTS = 2
+"""Parts of the path of a whole store: its scheme and its bucket."""
+
+_MAX_STATE_BYTES = 100
 
 PARAMETERS_SUFFIX = ".params.json"
 FAILURES_SUFFIX = ".failures.csv"
@@ -16,6 +31,14 @@ FAILURES_SUFFIX = ".failures.csv"
 def printable(text: str | Path) -> str:
     r"""Return a path or text as valid UTF-8, with other bytes escaped as `\udcXX`."""
     return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def current_folder() -> str:
+    """Return the current folder; the root if it was removed, where only absolute paths mean anything."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return os.sep
 
 
 def is_folder(out: Path) -> bool:
@@ -28,7 +51,7 @@ class RunFiles:
     """Paths of the files of a run that are next to its tables."""
 
     folder: Path
-    """The folder of all files of the run."""
+    """The folder of all files of the run; journal and lock of a run in a store are in `runs_folder()`."""
     journal: Path
     lock: Path
     parameters: Path
@@ -44,10 +67,11 @@ class RunFiles:
             if is_folder(out)
             else (out.parent, f".{out.name}", out.name, out.name.removesuffix(suffix) or out.stem)
         )
+        beside, state = (runs_folder(), remote_state(out)) if is_remote(out) else (folder, state)
         return cls(
             folder=folder,
-            journal=folder / f"{state}.journal",
-            lock=folder / f"{state}.lock",
+            journal=beside / f"{state}.journal",
+            lock=beside / f"{state}.lock",
             parameters=folder / f"{name}{PARAMETERS_SUFFIX}",
             failures=folder / f"{name}{FAILURES_SUFFIX}",
             stem=folder / stem,
@@ -56,6 +80,18 @@ class RunFiles:
     def name(self, path: Path) -> str:
         """Return the name of a file in the run's journal, which stays valid if the folder is moved."""
         return path.relative_to(self.folder).as_posix()
+
+
+def runs_folder() -> Path:
+    """Return the folder of this machine's journals of runs in stores: $DAWNCHORUS_RUNS, or one of the user's."""
+    given = os.environ.get(RUNS_VARIABLE)
+    return Path(given) if given else platformdirs.user_state_path("dawnchorus") / "runs"
+
+
+def remote_state(out: Path) -> str:
+    """Return the name of the journal of a run in a store: that of its output, and a digest of the URL."""
+    digest = hashlib.sha256(str(out).rstrip("/").encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    return f"{safe_name(out.name, max_bytes=_MAX_STATE_BYTES)}-{digest}"
 
 
 @dataclass(frozen=True)
@@ -89,10 +125,23 @@ def named_after(path: Path, suffix: str) -> Path:
 
 def shared_folder(paths: Iterable[Path]) -> str | None:
     """Return the deepest common folder of all recordings; None if they are on several drives."""
+    folders = {absolute_path(path).parent for path in paths}
+    if any(map(is_remote, folders)):
+        return _shared_url(folders)
     try:
-        return os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
+        return os.path.commonpath(folders)
     except ValueError:
         return None
+
+
+def _shared_url(folders: Collection[Path]) -> str | None:
+    """Return the deepest common folder of URLs; None if they are in several stores."""
+    shortest = min(folders, key=lambda folder: len(folder.parts))
+    above = [shortest]
+    while len(above[-1].parts) > _STORE_PARTS:
+        above.append(above[-1].parent)
+    shared = next((each for each in above if all(folder.is_relative_to(each) for folder in folders)), None)
+    return None if shared is None else str(shared)
 
 
 def relative_paths(paths: Sequence[Path], root: str | None = None) -> dict[Path, Path]:
@@ -101,7 +150,13 @@ def relative_paths(paths: Sequence[Path], root: str | None = None) -> dict[Path,
     Without a root, that is the folder that all share.
     """
     root = root or shared_folder(paths)
-    absolute = {path: os.path.abspath(path) for path in paths}
+    return {path: _relative(absolute_path(path), root) for path in paths}
+
+
+def _relative(path: Path, root: str | None) -> Path:
+    if is_remote(path):
+        parts = path.parts if root is None else path.relative_to(root).parts
+        return Path(*(_UPWARDS.get(part, part.strip(":")) for part in parts))
     if root is None:
-        return {path: Path(full[0], *Path(full).parts[1:]) for path, full in absolute.items()}
-    return {path: Path(os.path.relpath(full, root)) for path, full in absolute.items()}
+        return Path(path.drive[:1], *path.parts[1:])
+    return Path(os.path.relpath(path, root))

@@ -11,17 +11,31 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from dawnchorus.arguments import option
 from dawnchorus.errors import BusyError, InputError, JournalDamagedError, OutputExistsError
 from dawnchorus.identification.journal import Journal
-from dawnchorus.identification.output import OutputLocation, as_json, is_finished, list_files_beside, list_outputs
+from dawnchorus.identification.output import (
+    OutputLocation,
+    as_json,
+    hash_file,
+    is_finished,
+    list_files_beside,
+    list_outputs,
+)
 from dawnchorus.identification.output_paths import shared_folder, unused_path
 from dawnchorus.storage.files import cannot_write
+from dawnchorus.storage.listing import existing_paths
+from dawnchorus.storage.paths import is_remote
 
 MAX_NAMED = 5
 """Existing files that a refusal names besides the first."""
 
 LATER_SETTINGS = ("activation",)
 """Settings that journals of earlier versions do not have."""
+
+
+_TO_REPLACE = "to be replaced"
+"""Signature of no table."""
 
 
 @contextmanager
@@ -34,7 +48,8 @@ def lock_output(location: OutputLocation) -> Iterator[None]:
     """
     lock = FileLock(location.files.lock, timeout=0)
     try:
-        location.files.folder.mkdir(parents=True, exist_ok=True)
+        for folder in (location.files.folder, location.files.lock.parent):
+            folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise BusyError(
@@ -79,6 +94,8 @@ def open_journal(
         known = journal.parameters()
         if overwrite or known is None:
             journal.start(key, root=shared_folder(recordings))
+            if overwrite and is_remote(location.path):
+                _note_replaced(journal, location, recordings)
         else:
             _check_settings(location, known, as_json(key))
             if not resume:
@@ -90,13 +107,19 @@ def open_journal(
     return journal
 
 
+def _note_replaced(journal: Journal, location: OutputLocation, recordings: Sequence[Path]) -> None:
+    """Note the objects that may be replaced, so that none is that another machine writes during the run."""
+    for path in existing_paths(output.path for output in list_outputs(location, recordings)):
+        journal.note_output(location.files.name(path), _TO_REPLACE, digest=hash_file(path))
+
+
 def _refuse_existing(paths: Iterable[Path]) -> None:
-    existing = [path for path in paths if path.exists()]
+    existing = existing_paths(paths)
     if existing:
         first, *others = existing
         more = f", as do {', '.join(path.name for path in others[:MAX_NAMED])}" if others else ""
         raise OutputExistsError(
-            f"it exists already{more}. Use --overwrite to replace what is there, or choose another output.",
+            f"it exists already{more}. Choose another output, or replace what is there with {option('overwrite')}.",
             subject=first,
         )
 
@@ -107,16 +130,16 @@ def _check_settings(location: OutputLocation, known: Mapping[str, Any], wanted: 
         changed = sorted(name for name in known.keys() | wanted if known.get(name) != wanted.get(name))
         raise InputError(
             f"it was started with other settings ({', '.join(changed)} changed). Use the same ones to "
-            f"continue it, --overwrite to begin again, or choose another output.",
+            f"continue it, choose another output, or begin again with {option('overwrite')}.",
             subject=location.path,
         )
 
 
 def _refuse_finished(location: OutputLocation, journal: Journal) -> None:
-    if location.path.exists() and is_finished(journal, location.files):
+    if (location.path.exists() or location.path.is_dir()) and is_finished(journal, location.files):
         raise OutputExistsError(
-            "it holds a finished run. Use --resume to add new recordings to it, --overwrite to replace "
-            "it, or choose another output.",
+            f"it holds a finished run. Add new recordings to it with {option('resume')}, replace it with "
+            f"{option('overwrite')}, or choose another output.",
             subject=location.path,
         )
 

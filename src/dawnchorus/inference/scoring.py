@@ -39,17 +39,21 @@ def score_recordings(
     plan: ScoringPlan,
     *,
     n_workers: int,
+    max_active: int | None = None,
 ) -> Generator[ScoringStep, None, None]:
     """Score recordings and yield a step whenever one finishes, and several times per second.
 
     A recording that cannot be decoded gives a `FailedRecording` and touches no other. Memory is bounded by the number
-    of workers, not by the length or number of recordings.
+    of workers, not by the length or number of recordings. At most `max_active` recordings are decoded at the same time,
+    by default as many as there are workers.
 
     Raises:
         ModelError: the bundle cannot be run, or gives scores that are not finite.
     """
     n_reported = 0
-    with InferenceEngine(n_threads=n_workers, max_active=n_workers, max_batch_delay_s=MAX_BATCH_DELAY_S) as engine:
+    with InferenceEngine(
+        n_threads=n_workers, max_active=max_active or n_workers, max_batch_delay_s=MAX_BATCH_DELAY_S
+    ) as engine:
         recordings = (RecordingWork(path, model, plan, decoders=engine.decoders) for path in paths)
         for future in engine.complete(recordings, interval_s=PROGRESS_S):
             n_new = engine.n_windows - n_reported

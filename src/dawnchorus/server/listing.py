@@ -82,12 +82,14 @@ class DetectionQuery(RecordingQuery):
 
 @dataclass(frozen=True)
 class RecordingRecord:
-    """A recording with its best species, and the numbers of its species and reviews."""
+    """A recording with its best species, those of them that are unexpected, and the numbers of species and reviews."""
 
     recording: Recording
     species: list[RecordingSpecies]
     n_species: int
     n_reviewed: int
+    unexpected: frozenset[str] = frozenset()
+    """Scientific names of the listed species that the range model does not expect there in that week."""
 
 
 @dataclass(frozen=True)
@@ -274,6 +276,12 @@ def list_sites(database: Database, *, limit: int) -> list[str]:
         return [site for site in session.scalars(query.limit(limit)) if site is not None]
 
 
+def count_reviews(database: Database, recording: str) -> int:
+    """Return the number of reviews of a recording's detections."""
+    with database.read() as session:
+        return session.scalar(select(func.count()).select_from(Review).where(Review.recording == recording)) or 0
+
+
 # ---------------------------------------------------------------------- reading
 
 
@@ -336,10 +344,17 @@ def _read_recordings(session: Session, sha256s: Sequence[str]) -> list[Recording
     for species, n in session.execute(query.order_by(ranked.c.recording, ranked.c.rank)):
         best.setdefault(species.recording, []).append(species)
         n_species[species.recording] = n
+    unexpected = _find_unexpected(session, [each for listed in best.values() for each in listed])
     counts = select(Review.recording, func.count()).where(Review.recording.in_(sha256s)).group_by(Review.recording)
     n_reviewed = {row[0]: row[1] for row in session.execute(counts)}
     return [
-        RecordingRecord(recordings[key], best.get(key, []), n_species.get(key, 0), n_reviewed.get(key, 0))
+        RecordingRecord(
+            recordings[key],
+            best.get(key, []),
+            n_species.get(key, 0),
+            n_reviewed.get(key, 0),
+            frozenset(unexpected.get(key, ())),
+        )
         for key in sha256s
         if key in recordings
     ]
@@ -349,6 +364,33 @@ def find_detection(database: Database, detection_id: int) -> DetectionRecord | N
     """Return a detection, None if there is none."""
     with database.read() as session:
         return next(iter(read_detections(session, [detection_id])), None)
+
+
+def _find_unexpected(session: Session, listed: Sequence[RecordingSpecies]) -> dict[str, set[str]]:
+    """Return the scientific names of the species that are out of range, by recording.
+
+    All detections of a species in an identification are in range, or none is: one of them tells, by the index. Those
+    that people gave the species do not.
+    """
+    in_range = (
+        select(DetectionRow.in_range)
+        .where(DetectionRow.identification == Recording.latest_identification)
+        .where(DetectionRow.scientific_name == RecordingSpecies.scientific_name)
+        .where(DetectionRow.model_scientific_name.is_(None))
+        .limit(1)
+        .scalar_subquery()
+    )
+    query = (
+        select(RecordingSpecies.recording, RecordingSpecies.scientific_name)
+        .join(Recording, Recording.sha256 == RecordingSpecies.recording)
+        .where(RecordingSpecies.recording.in_([each.recording for each in listed]))
+        .where(RecordingSpecies.scientific_name.in_([each.scientific_name for each in listed]))
+        .where(in_range.is_(False))
+    )
+    names_by_recording: dict[str, set[str]] = {}
+    for recording, name in session.execute(query):
+        names_by_recording.setdefault(recording, set()).add(name)
+    return names_by_recording
 
 
 def read_detections(session: Session, ids: Sequence[int]) -> list[DetectionRecord]:

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -19,7 +19,7 @@ from sqlalchemy import URL
 
 from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.process import RecordingHeader
-from dawnchorus.errors import BusyError, DecoderCrashError, OverloadedError
+from dawnchorus.errors import BusyError, DecoderCrashError, InputError, NotFoundError, OverloadedError
 from dawnchorus.identification.options import Options
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore, default_folder
@@ -35,6 +35,7 @@ from dawnchorus.server.settings import Settings
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import FILE_NAME, Database
 from dawnchorus.server.state.job_queue import JobQueue
+from dawnchorus.server.state.tables import ACTIVE_STATUSES, Job
 from dawnchorus.server.timeline import Timeline
 from dawnchorus.server.training.data import TrainingData
 from dawnchorus.server.training.reviews import Reviews
@@ -143,6 +144,44 @@ class Service:
         for stage, seconds in result.stage_s.items():
             self.metrics.observe_stage(stage, seconds)
         return result
+
+    def identify_again(self, sha256: str) -> Job:
+        """Queue the identification of a stored recording by the active model, with its latest options.
+
+        Raises:
+            NotFoundError: there is no such recording, or no audio of it.
+            BusyError: the queue is full.
+        """
+        row = self.detections.get_recording(sha256)
+        if row.error is not None:
+            raise NotFoundError(f"{row.name}: it could not be identified, so its audio was not stored.")
+        options = self.detections.latest_options(sha256)
+        parameters = {"sha256": sha256, "name": row.name, "options": asdict(options), "site": row.site}
+        with self.files.hold(sha256) as session:
+            return self.jobs.insert(session, "identify", parameters, files=[sha256])
+
+    def restart(self, job_id: str) -> Job:
+        """Queue a copy of a job that was cancelled or failed.
+
+        Raises:
+            NotFoundError: there is no such job, or its file was deleted.
+            BusyError: it has not ended, or the queue is full.
+            InputError: it is done, or there is no training data.
+        """
+        job = self.jobs.get(job_id)
+        if job.status in ACTIVE_STATUSES:
+            raise BusyError("the job has not ended. Cancel it first.")
+        if job.status == "done":
+            raise InputError("expected a job that was cancelled or failed, got one that is done.")
+        if job.kind == "retrain":
+            return self.retraining.start(**job.parameters)
+        with self.files.hold(job.parameters["sha256"]) as session:
+            return self.jobs.insert(session, "identify", job.parameters, files=[job.parameters["sha256"]])
+
+    def can_restart(self, job: Job) -> bool:
+        """Return True if a job was cancelled or failed, and what it needs is still there."""
+        has_file = job.kind == "retrain" or self.files.size(job.parameters["sha256"]) is not None
+        return job.status in ("cancelled", "failed") and has_file
 
     def check_ready(self) -> None:
         """Raise if the server does not accept requests.

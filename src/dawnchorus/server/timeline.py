@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, UnaryExpression, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, UnaryExpression, and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from dawnchorus.errors import NotFoundError
@@ -50,6 +50,8 @@ class SpeciesCount:
     first_s: float | None
     last_s: float | None
     """None if all are rejected."""
+    is_unexpected: bool
+    """True if the range model does not expect the species at the recording's location and week."""
 
 
 @dataclass
@@ -63,10 +65,9 @@ class SpeciesActivity:
     """Number of detections and best score of the columns that have any."""
 
     def add(self, column: int, n: int, score: float) -> None:
-        """Count detections."""
+        """Count detections in a column."""
         n_before, best = self.columns.get(column, (0, 0.0))
         self.columns[column] = n_before + n, max(best, score)
-        self.n_detections += n
 
 
 class Timeline:
@@ -119,6 +120,7 @@ class Timeline:
     def count_by_species(self, query: TimelineQuery) -> list[SpeciesCount]:
         """Return the species of matching detections, the most frequent first."""
         n = func.count().filter(~IS_REJECTED)
+        is_unexpected = DetectionRow.in_range.is_(False) & DetectionRow.model_scientific_name.is_(None)
         columns = (
             DetectionRow.scientific_name,
             func.min(DetectionRow.common_name),
@@ -127,27 +129,33 @@ class Timeline:
             func.max(DetectionRow.score).filter(~IS_REJECTED),
             func.min(DetectionRow.start_s).filter(~IS_REJECTED),
             func.max(DetectionRow.start_s).filter(~IS_REJECTED),
+            func.max(case((is_unexpected, 1), else_=0)) == 1,
         )
         rows = _select(query, select(*columns)).group_by(DetectionRow.scientific_name)
         with self._database.read() as session:
             return [SpeciesCount(*row) for row in session.execute(rows.order_by(n.desc(), columns[0]))]
 
     def count_by_column(self, query: TimelineQuery, *, n_columns: int) -> list[SpeciesActivity]:
-        """Return the activity of the most frequent species, and of all others, by the column of a detection's start.
+        """Return the activity of the most frequent species, and of all others; a detection is in all of its columns.
 
         Rejected detections are counted only where the query asks for their verdict.
         """
         column_s = (query.end_s - query.start_s) / n_columns
-        columns = DetectionRow.scientific_name, DetectionRow.common_name, DetectionRow.start_s, DetectionRow.score
+        times = DetectionRow.start_s, DetectionRow.end_s
+        columns = DetectionRow.scientific_name, DetectionRow.common_name, *times, DetectionRow.score
         by_name: dict[str, SpeciesActivity] = {}
         with self._database.read() as session:
             selected = _select(query, select(*columns))
             if query.reviewed not in REJECTED:
                 selected = selected.where(~IS_REJECTED)
             rows = session.execute(selected.execution_options(yield_per=PAGE_ROWS))
-            for scientific, common, start_s, score in rows:
-                column = min(max(int((start_s - query.start_s) / column_s), 0), n_columns - 1)
-                by_name.setdefault(scientific, SpeciesActivity(scientific, common)).add(column, 1, score)
+            for scientific, common, start_s, end_s, score in rows:
+                first = min(max(int((start_s - query.start_s) / column_s), 0), n_columns - 1)
+                last = min(max(math.ceil((end_s - query.start_s) / column_s) - 1, first), n_columns - 1)
+                activity = by_name.setdefault(scientific, SpeciesActivity(scientific, common))
+                activity.n_detections += 1
+                for column in range(first, last + 1):
+                    activity.add(column, 1, score)
         ordered = sorted(by_name.values(), key=lambda each: (-each.n_detections, each.scientific_name))
         return [*ordered[:N_NAMED], *_sum(ordered[N_NAMED:])]
 
@@ -156,7 +164,7 @@ def _sum(activities: Sequence[SpeciesActivity]) -> list[SpeciesActivity]:
     """Return one activity without a name that is the sum of all; none if there are none."""
     if not activities:
         return []
-    total = SpeciesActivity(None, None)
+    total = SpeciesActivity(None, None, sum(activity.n_detections for activity in activities))
     for activity in activities:
         for column, (n, score) in activity.columns.items():
             total.add(column, n, score)

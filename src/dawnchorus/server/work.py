@@ -14,7 +14,7 @@ from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.metadata import with_name
 from dawnchorus.audio.windows import RestReport, WindowPlan
 from dawnchorus.identification.detection_table import TableBuilder
-from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, Options
+from dawnchorus.identification.options import ALL_YEAR, DEFAULT_RANGE_THRESHOLD, Options
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.inference.analyses.windows import WindowOutput
 from dawnchorus.inference.loaded_model import LoadedModel
@@ -150,12 +150,12 @@ def _unused_options(options: Options, table: RecordingTable, range_filter: Range
     """Yield a warning for each option without effect."""
     if options.latitude is not None and range_filter is not None and (note := range_filter.note()) is not None:
         yield note
-    if options.week is not None and table.metadata.latitude is None:
-        yield f"week {options.week} has no effect: the recording has no location. Give lat and lon."
+    if options.week not in (None, ALL_YEAR) and table.metadata.latitude is None:
+        yield f"week {options.week} has no effect: the recording has no location. Give latitude and longitude."
     if options.range_threshold != DEFAULT_RANGE_THRESHOLD and table.metadata.latitude is None:
         yield (
-            f"range_threshold {options.range_threshold:g} has no effect: the recording has no location. Give lat and "
-            f"lon."
+            f"the range threshold {options.range_threshold:g} has no effect: the recording has no location. Give "
+            f"latitude and longitude."
         )
 
 

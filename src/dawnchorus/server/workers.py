@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from dawnchorus.errors import AudioError, DawnChorusError, NotFoundError
+from dawnchorus.errors import AudioError, DawnChorusError, NotFoundError, PlugInError
 from dawnchorus.identification.options import Options
 from dawnchorus.server.history import DetectionStore
 from dawnchorus.server.model_switcher import ModelSwitcher
@@ -128,6 +128,8 @@ class Workers:
             else:
                 self._identify(job, should_continue)
         except DawnChorusError as error:
+            if isinstance(error, PlugInError):
+                LOG.exception("job %s", job.id)
             name = f"{job.parameters['name']}: " if isinstance(error, AudioError) else ""
             self._jobs.finish(job.id, "failed", error=f"{name}{error.reason}")
             if job.kind == "identify":
@@ -142,7 +144,7 @@ class Workers:
         if not self._shutting_down.is_set() and self._jobs.is_cancel_requested(job.id):
             self._jobs.finish(job.id, "cancelled")
             self._retraining.clear(job.id)
-        if "sha256" in job.parameters:
+        elif "sha256" in job.parameters:  # a cancelled job can be started again, until the next sweep
             self._files.delete_unused(job.parameters["sha256"])
 
     def _list_failure(self, parameters: dict[str, Any], reason: str) -> None:

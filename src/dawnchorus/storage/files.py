@@ -8,16 +8,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from dawnchorus.errors import OutputError
+from dawnchorus.errors import OutputError, OutputExistsError
+from dawnchorus.storage.paths import RemotePath
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a binary file that replaces `path` if the block succeeds, and leaves it unchanged otherwise.
 
+    An object of a store is put there whole, and not if another program has written it in the meantime.
+
     Raises:
-        OutputError: no space, no permission, or the folder is not there.
+        OutputError: no space, no permission, or the folder is not there; or the store failed.
+        OutputExistsError: another program has written the object.
     """
+    if isinstance(path, RemotePath):
+        with _remote_file(path) as stream:
+            yield stream
+        return
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("wb") as stream:
@@ -31,6 +39,20 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def _remote_file(path: RemotePath) -> Iterator[BinaryIO]:
+    try:
+        with path.replacing() as stream:
+            yield stream
+    except FileExistsError:
+        raise OutputExistsError(
+            "another program has written it since this run began to. Choose another output, or use --overwrite.",
+            subject=path,
+        ) from None
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def cannot_write(path: Path, error: OSError) -> OutputError:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dawnchorus.errors import FormatError, InputError
+from dawnchorus.storage.paths import is_remote
 from dawnchorus.tables import Notes, read_text
 from dawnchorus.tables.text_files import csv_records
 from dawnchorus.taxonomy.labels import Label
@@ -77,7 +78,12 @@ def read_checklist(path: Path, *, edition: str | None = None) -> Checklist:
 
 
 def find_checklists(source: Path) -> list[Path]:
-    """Return the checklists in a folder (or next to a file), and in its parent folder."""
+    """Return the checklists in a folder (or next to a file), and in its parent folder.
+
+    Those in stores are not looked for.
+    """
+    if is_remote(source):
+        return []
     folder = source.absolute() if source.is_dir() else source.absolute().parent
     return [
         path for directory in (folder, folder.parent) for pattern in _FILES for path in sorted(directory.glob(pattern))

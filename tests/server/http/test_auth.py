@@ -95,6 +95,7 @@ ROLES = {
         *("GET /", "POST /", "GET /docs", "GET /history", "GET /jobs/{job_id}", "GET /models", "GET /review"),
         "GET /api/v1/reviews/queue",
         *("GET /recordings", "GET /detections", "GET /api/v1/species", "GET /api/v1/sites"),
+        *("GET /overview", "GET /teach", "GET /api/v1/overview", "GET /api/v1/overview/events"),
         *("GET /recordings/{sha256}", "GET /system", "GET /training", "GET /metrics", "GET /api/openapi.json"),
         *("GET /api/classes", "GET /api/health", "GET /api/metrics", "GET /api/retrain_status", "POST /api/predict"),
         *("GET /api/model_performance", "GET /api/system_stats"),
@@ -119,13 +120,16 @@ ROLES = {
             "GET /api/v1/recordings/{sha256}/activity",
             "GET /api/v1/recordings/{sha256}/audio",
             "POST /api/v1/identify",
+            "POST /api/v1/recordings/download",
+            "POST /api/v1/recordings/{sha256}/identify",
         ),
         *("GET /v2", "GET /v2/models/{name}", "GET /v2/models/{name}/ready", "POST /v2/models/{name}/infer"),
         *("GET /v2/models/{name}/versions/{version}", "GET /v2/models/{name}/versions/{version}/ready"),
         "POST /v2/models/{name}/versions/{version}/infer",
     },
     Role.TRAIN: {
-        *("GET /api/v1/jobs/{job_id}/log", "POST /api/v1/jobs/{job_id}/cancel", "POST /api/v1/training-data"),
+        *("GET /api/v1/jobs/{job_id}/log", "POST /api/v1/jobs/{job_id}/cancel", "POST /api/v1/jobs/{job_id}/restart"),
+        "POST /api/v1/training-data",
         *("POST /api/v1/retrain", "POST /api/trigger_retrain", "POST /api/upload_bulk", "POST /api/v1/models/compare"),
         *("PUT /api/v1/detections/{number}/review", "DELETE /api/v1/detections/{number}/review"),
         *("POST /api/v1/reviews/undo", "POST /review", "POST /review/undo"),
@@ -282,7 +286,17 @@ def test_secrets_appear_in_no_reply_or_log(
     token = "a-secret-nobody-may-see"  # noqa: S105 - of this test
     client = serve(model=level_bundle.folder, tokens={token: Role.ADMIN})
     client.headers["Authorization"] = f"Bearer {token}"
-    pages = ("/", "/system", "/metrics", "/api/metrics", "/api/health", "/api/openapi.json", "/docs", "/models")
+    pages = (
+        "/",
+        "/overview",
+        "/system",
+        "/metrics",
+        "/api/metrics",
+        "/api/health",
+        "/api/openapi.json",
+        "/docs",
+        "/models",
+    )
     for page in pages:
         assert token not in client.get(page).text
     client.get("/api/v1/jobs/x")

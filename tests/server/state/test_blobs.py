@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from sqlalchemy import UpdateBase, delete, update
@@ -16,7 +16,7 @@ from tests.fixtures.databases import database
 from tests.fixtures.server import Serve
 from tests.fixtures.stored_files import race_keep_against_sweep
 
-from dawnchorus.errors import BusyError, InputError, OutputError
+from dawnchorus.errors import BusyError, InputError, NotFoundError, OutputError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
@@ -130,21 +130,21 @@ def test_a_store_that_is_full_keeps_nothing_that_looks_whole(
     path = tmp_path / "x.bin"
     path.write_bytes(bytes(1000))
 
-    def full(_self: object, source: str, target: str, **_: object) -> None:
-        Path(target).write_bytes(Path(source).read_bytes()[:100])
+    def full(source: BinaryIO, target: BinaryIO) -> None:
+        target.write(source.read(100))
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fsspec.implementations.local.LocalFileSystem.put_file", full)
+    monkeypatch.setattr("dawnchorus.storage.file_systems.shutil.copyfileobj", full)
     with pytest.raises(OutputError, match="No space left"), files.keep(path):
         pass
     assert not [stored for stored in (tmp_path / "files").rglob("*") if stored.is_file()]
 
 
 def test_files_that_are_kept_and_swept_at_once_are_there_while_something_refers_to_them(
-    tmp_path: Path, state: Database, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, state: Database
 ) -> None:
     """Servers upload, delete and sweep the same two files; the grace period is over at once."""
-    race_keep_against_sweep(state, tmp_path, monkeypatch)
+    race_keep_against_sweep(state, tmp_path)
 
 
 def test_an_unknown_store_is_refused(tmp_path: Path, state: Database) -> None:
@@ -208,3 +208,16 @@ def test_a_sweep_leaves_files_of_others(tmp_path: Path, state: Database) -> None
     files.sweep()
     assert all(path.exists() for path in others)
     assert not part.exists()
+
+
+def test_what_is_held_is_there(tmp_path: Path) -> None:
+    files = BlobStore(database(tmp_path), tmp_path / "files", cache=tmp_path, scratch=tmp_path)
+    (tmp_path / "x.bin").write_bytes(b"x")
+    with files.keep(tmp_path / "x.bin") as (_, sha256):
+        pass
+    with files.hold(sha256) as session:
+        session.add(Recording(sha256=sha256, name="x", n_bytes=1))
+    files.delete_unused(sha256)
+    assert files.size(sha256) == 1, "a row refers to it"
+    with pytest.raises(NotFoundError, match="not in the store"), files.hold("f" * 64):
+        raise AssertionError("the block is not run")

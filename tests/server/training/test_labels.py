@@ -42,7 +42,7 @@ def test_names_that_people_write(name: str, expected: Label) -> None:
 def test_unknown_species_error_suggests_near_names(name: str, suggestions: tuple[str, ...], hint: str) -> None:
     with pytest.raises(UnknownClassError) as error:
         resolve_class(parse_species(name), KnownClasses(LABELS), is_new=False)
-    assert str(error.value).startswith(f"'{name}': no such class.{hint} Send it with the right name, or with new_class")
+    assert str(error.value).startswith(f"'{name}': no such class.{hint} Correct the name, or confirm that it is a new")
     assert error.value.suggestions == suggestions
 
 

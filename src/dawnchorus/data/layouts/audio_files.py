@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from dawnchorus.audio.discovery import SUFFIXES
+from dawnchorus.storage.paths import as_path
+from dawnchorus.storage.urls import is_url
 
 _FOLDERS = ("", "train_audio", "train_short_audio", "audio")
 """Folders below the audio folder in which the paths of a table may start."""
@@ -29,9 +31,11 @@ def find_audio(folders: Sequence[Path], paths: Sequence[str], code: str | None) 
     """Return the first existing file under one of `paths`, relative to one of `folders`; None if there is none.
 
     A file can also lie in a folder named by the species' `code`. Case and Unicode form are ignored where no file is
-    spelt as the path is, and only one is otherwise.
+    spelt as the path is, and only one is otherwise. A URL is that of the file.
     """
     for path in paths:
+        if is_url(path):
+            return as_path(path)
         for relative in _possible_paths(path, code or ""):
             for folder in folders:
                 for base in _FOLDERS:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 
 from pydantic import Field
 
+from dawnchorus.errors import NotFoundError
 from dawnchorus.formats.registry import FORMATS
-from dawnchorus.server.http.parameters import RequestParameters
-from dawnchorus.server.listing import DetectionRecord, Reviewed
+from dawnchorus.identification.options import DEFAULT_MIN_SCORE
+from dawnchorus.server.http.parameters import RequestParameters, to_text
+from dawnchorus.server.listing import DetectionRecord, Reviewed, count_reviews
 from dawnchorus.server.service import Service
 from dawnchorus.server.state.tables import Recording
 from dawnchorus.server.timeline import Order, TimelineQuery
@@ -45,32 +46,35 @@ class RecordingPageParameters(RequestParameters):
     before: int | None = Field(None, ge=1, le=2**63 - 1)
     """Ids of the detections next to the page of the table."""
 
-    def query_string(self, **changes: object) -> str:
-        """Return the query of the page with some parameters changed."""
-        values = {**self.model_dump(mode="json", exclude_unset=True), **changes}
-        return urlencode({name: _text(value) for name, value in values.items() if value not in (None, "")})
-
     @property
     def filter(self) -> dict[str, str]:
         """Parameters that select detections, as the API has them."""
         values = {"species": self.species or None, "min_score": self.min_score, "reviewed": self.reviewed}
-        return {name: _text(value) for name, value in values.items() if value is not None}
+        return {name: to_text(value) for name, value in values.items() if value is not None}
 
 
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def drop_missing(
+    service: Service, sha256: str, parameters: RecordingPageParameters
+) -> tuple[RecordingPageParameters, list[str]]:
+    """Return the parameters without the detections that are not in the recording, and a sentence on each."""
+    problems = []
+    for name in ("d", "after", "before"):
+        number = getattr(parameters, name)
+        try:
+            if number is not None:
+                service.timeline.get(sha256, number)
+        except NotFoundError as error:
+            problems.append(f"{name}: {error.reason}")
+            parameters = parameters.model_copy(update={name: None})
+    return parameters, problems
 
 
-_DOWNLOADS = {"csv": "CSV", "raven": "Raven table", "audacity": "Audacity labels"}
-"""Links to tables of a recording, by format."""
+DOWNLOADS = {"csv": "CSV", "raven": "Raven table", "audacity": "Audacity labels"}
+"""Formats of tables that pages offer, with their names there."""
 
 
 def read_recording_page(service: Service, row: Recording, parameters: RecordingPageParameters) -> dict[str, Any]:
-    """Return the values of the template.
-
-    Raises:
-        NotFoundError: there is no such detection in the recording.
-    """
+    """Return the values of the template; `drop_missing` was called."""
     query = TimelineQuery(
         row.sha256,
         species=parameters.species or None,
@@ -84,9 +88,16 @@ def read_recording_page(service: Service, row: Recording, parameters: RecordingP
     if time_s is None:
         time_s = VIEW_S / 2 if selected is None else (selected.detection.start_s + selected.detection.end_s) / 2
     plain_s = PLAIN_S * (min(parameters.t or 0.0, max(duration_s - 0.01, 0.0)) // PLAIN_S)
+    run = service.detections.latest_identification(row.sha256)
+    settings = run.provenance or {"parameters": {}}
     return {
         "row": row,
-        "run": service.detections.latest_identification(row.sha256),
+        "run": run,
+        "model": " ".join(filter(None, (settings.get("model"), settings.get("model_version")))),
+        "has_location_filter": settings["parameters"].get("range_filter", False),
+        "min_score": settings["parameters"].get("min_score", DEFAULT_MIN_SCORE),
+        "n_reviewed": count_reviews(service.database, row.sha256),
+        "n_unexpected": sum(each.is_unexpected for each in counts),
         "parameters": parameters,
         "n_detections": sum(each.n_detections + each.n_rejected for each in counts),
         "counts": counts,
@@ -98,7 +109,7 @@ def read_recording_page(service: Service, row: Recording, parameters: RecordingP
         "plain_end_s": min(plain_s + PLAIN_S, duration_s),
         "clock_s": _seconds_of_day(row),
         "label": partial(_format_time, row),
-        "downloads": [(name, f"{row.name}{FORMATS.lookup(name).suffix}", text) for name, text in _DOWNLOADS.items()],
+        "downloads": [(name, f"{row.name}{FORMATS.lookup(name).suffix}", text) for name, text in DOWNLOADS.items()],
         **_read_rows(service, query, parameters),
     }
 

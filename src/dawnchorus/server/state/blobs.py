@@ -1,8 +1,9 @@
-"""Content-addressed file store, in a folder or in any file system of fsspec: equal files are stored once."""
+"""Content-addressed file store, in a folder or in a store by URL: equal files are stored once."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import re
 import uuid
@@ -11,8 +12,6 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
 from sqlalchemy import delete, exists, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -21,12 +20,15 @@ from dawnchorus.errors import InputError, NotFoundError
 from dawnchorus.server.state.clock import now
 from dawnchorus.server.state.database import Database, lock
 from dawnchorus.server.state.tables import ACTIVE_STATUSES, FILE_REFERENCES, Job, JobFile, StoredFile
+from dawnchorus.storage.file_systems import open_folder
 from dawnchorus.storage.files import cannot_write
+from dawnchorus.storage.paths import RemotePath, as_path, is_remote
+from dawnchorus.storage.stores import Store, open_store
 
 LOG = logging.getLogger(__name__)
 
 GRACE = timedelta(hours=1)
-"""Time for which a file without references stays, so that the next use of it needs no new copy."""
+"""Default time for which a file without references stays, so that the next use of it needs no new copy."""
 
 PART_AGE = timedelta(days=1)
 """Age from which a partly written file counts as abandoned."""
@@ -37,25 +39,29 @@ _PART = re.compile(r"/([0-9a-f]{2})/([0-9a-f]{64})\.[0-9a-f]{32}\.part$")
 class BlobStore:
     """Files by their sha256, each complete or absent; they stay while `tables.FILE_REFERENCES` has them."""
 
-    def __init__(self, database: Database, root: str | Path, *, cache: Path, scratch: Path) -> None:
+    def __init__(
+        self, database: Database, root: str | Path, *, cache: Path, scratch: Path, grace: timedelta = GRACE
+    ) -> None:
         """Open the store.
 
         Args:
             database: The rows that refer to its files.
-            root: A folder or a URL of fsspec.
+            root: A folder, or a URL of a store.
             cache: Folder of local copies, if `root` is not on this machine.
             scratch: Folder of incomplete files, on the same drive as `cache`.
+            grace: Time for which a file without references stays.
 
         Raises:
-            InputError: fsspec does not know the URL.
+            InputError: there is no such kind of store.
+            MissingExtraError: the package that reads it is not installed.
         """
+        self._root = as_path(root)
         try:
-            # Without the cache, changes by other servers are visible at once.
-            self._system, self._root = fsspec.core.url_to_fs(str(root), use_listings_cache=False)
-        except (ValueError, ImportError) as error:
-            raise InputError(f"--files: {root}: {error}") from error
-        self._is_local = isinstance(self._system, LocalFileSystem)
+            self._store, self._prefix = _open(self._root)
+        except InputError as error:
+            raise InputError(f"--files: {error}") from error
         self._database, self._cache, self._scratch = database, cache, scratch
+        self._grace = grace
 
     @contextmanager
     def keep(self, path: Path) -> Iterator[tuple[Session, str]]:
@@ -83,13 +89,26 @@ class BlobStore:
                 self.delete_unused(sha256)
             raise
 
+    @contextmanager
+    def hold(self, sha256: str) -> Iterator[Session]:
+        """Yield a transaction for rows that refer to a stored file, which nothing deletes before its end.
+
+        Raises:
+            NotFoundError: the file is absent.
+        """
+        with self._database.write() as session:
+            lock(session, sha256)
+            if self.size(sha256) is None:
+                raise _absent(sha256)
+            yield session
+
     def sweep(self) -> None:
         """Delete the files that nothing refers to and that were kept before the grace period, and abandoned parts."""
         is_unused = StoredFile.sha256.not_in(select(FILE_REFERENCES.c.sha256))
         with self._database.write() as session:
             ended = select(Job.id).where(Job.status.not_in(ACTIVE_STATUSES))
             session.execute(delete(JobFile).where(JobFile.job.in_(ended)))
-            old = select(StoredFile.sha256).where(StoredFile.kept_at < now() - GRACE, is_unused)
+            old = select(StoredFile.sha256).where(StoredFile.kept_at < now() - self._grace, is_unused)
             unused = list(session.scalars(old))
         for sha256 in unused:
             try:
@@ -106,13 +125,13 @@ class BlobStore:
                 return
             (self._cache / sha256).unlink(missing_ok=True)
             with suppress(FileNotFoundError):
-                self._system.rm_file(self._path(sha256))
+                self._store.delete(self._key(sha256))
             session.execute(delete(StoredFile).where(StoredFile.sha256 == sha256))
 
     def size(self, sha256: str) -> int | None:
         """Return the size of a file in bytes, or None if it is absent."""
         try:
-            return int(self._system.size(self._path(sha256)))
+            return self._store.head(self._key(sha256)).size
         except FileNotFoundError:
             return None
 
@@ -123,45 +142,43 @@ class BlobStore:
             NotFoundError: the file is absent.
         """
         if self.size(sha256) is None:
-            raise NotFoundError(f"the file {sha256[:12]} is not in the store any more.")
-        if self._is_local:
-            return Path(self._path(sha256))
+            raise _absent(sha256)
+        if not is_remote(self._root):
+            return self._root.absolute() / self._key(sha256)
         copy = self._cache / sha256
         if not copy.is_file():
             self._cache.mkdir(parents=True, exist_ok=True)
             partial_path = self._scratch / f"{sha256}.{uuid.uuid4().hex}.part"
-            self._system.get_file(self._path(sha256), str(partial_path))
+            with partial_path.open("wb") as file:
+                self._store.copy_to(self._key(sha256), file)
             partial_path.replace(copy)
         return copy
 
     def _put(self, path: Path, sha256: str) -> None:
-        stored_path = self._path(sha256)
-        if self._system.exists(stored_path):
+        if self.size(sha256) is not None:
             return
-        # Written under another name first, so that an interrupted write leaves no incomplete file.
-        partial_path = f"{stored_path}.{uuid.uuid4().hex}.part"
         try:
-            self._system.makedirs(stored_path.rsplit("/", 1)[0], exist_ok=True)
-            self._system.put_file(str(path), partial_path)
-            self._system.mv(partial_path, stored_path)
+            with path.open("rb") as file:
+                self._store.write(self._key(sha256), file, replaces=None)
+        except FileExistsError:  # by another server, in the meantime: the same bytes
+            return
         except OSError as error:
-            with suppress(OSError):
-                self._system.rm_file(partial_path)
-            raise cannot_write(Path(self._root), error) from error
+            raise cannot_write(self._root, error) from error
 
     def _delete_abandoned_parts(self) -> None:
         """Delete parts of files by age; other servers may be writing some."""
+        if not self._store.leaves_parts:
+            return
         try:
             before = self.store_now() - PART_AGE
         except NotImplementedError:  # a store without modification times
             return
-        for path in self._system.find(self._root):
-            match = _PART.search(path)
-            if match is not None and match[1] == match[2][:2]:
-                # Deleted by another server, or a store without modification times.
-                with suppress(OSError, NotImplementedError):
-                    if self._system.modified(path) < before:
-                        self._system.rm_file(path)
+        for key, info in list(self._store.list(self._prefix)):
+            match = _PART.search(f"/{key}")
+            is_part = match is not None and match[1] == match[2][:2]
+            if is_part and info.modified is not None and info.modified < before:
+                with suppress(OSError):  # deleted by another server
+                    self._store.delete(key)
 
     def store_now(self) -> datetime:
         """Return the time by the clock that dates the store's files, which may differ from this machine's.
@@ -170,20 +187,37 @@ class BlobStore:
             OSError: the store cannot be written.
             NotImplementedError: the store has no modification times.
         """
-        probe = f"{self._root}/.clock.{uuid.uuid4().hex}"
-        self._system.makedirs(self._root, exist_ok=True)
-        self._system.pipe_file(probe, b"now")
+        probe = f"{self._prefix}.clock.{uuid.uuid4().hex}"
+        self._store.write(probe, io.BytesIO(b"now"), replaces=None)
         try:
-            moment: datetime = self._system.modified(probe)
+            moment = self._store.head(probe).modified
         finally:
-            self._system.rm_file(probe)
+            self._store.delete(probe)
+        if moment is None:
+            raise NotImplementedError
         return moment
 
-    def _path(self, sha256: str) -> str:
-        return f"{self._root}/{sha256[:2]}/{sha256}"
+    def _key(self, sha256: str) -> str:
+        return f"{self._prefix}{sha256[:2]}/{sha256}"
+
+
+def _open(root: Path) -> tuple[Store, str]:
+    """Return the store of a folder or URL, and what its keys begin with.
+
+    Raises:
+        InputError: there is no such kind of store.
+    """
+    if isinstance(root, RemotePath):
+        folder = root.url.key.strip("/")
+        return open_store(root.url), f"{folder}/" if folder else ""
+    return open_folder(root), ""
 
 
 def _record(session: Session, sha256: str) -> None:
     """Write that a file is kept now; no other transaction records or deletes it until the end of this one."""
     lock(session, sha256)
     session.merge(StoredFile(sha256=sha256, kept_at=now()))
+
+
+def _absent(sha256: str) -> NotFoundError:
+    return NotFoundError(f"the file {sha256[:12]} is not in the store any more.")

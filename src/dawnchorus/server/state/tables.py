@@ -129,6 +129,8 @@ class Identification(Base):
     week: Mapped[int | None]
     warnings: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     """Sentences on the audio and on parameters without effect; empty if a version before 0010 wrote the row."""
+    scientific_name: Mapped[str | None] = mapped_column(String(255))
+    """Of the best detection; before 0012 None, or the common name if nothing is stored and no other is known."""
 
 
 class RecordingSpecies(Base):
@@ -155,6 +157,25 @@ class Species(Base):
 
     scientific_name: Mapped[str] = mapped_column(String(255), primary_key=True)
     common_name: Mapped[str] = mapped_column(String(255), primary_key=True)
+
+
+class DetectionCount(Base):
+    """Counts of recordings and detections at a site, in a time and of a species; see `server.detection_counts`."""
+
+    __tablename__ = "detection_counts"
+
+    site: Mapped[str] = mapped_column(String(255), primary_key=True)
+    """"" for all sites, also recordings without one."""
+    unit: Mapped[str] = mapped_column(String(8), primary_key=True)
+    """"day", "month", "year" or, for recordings without a start time, "undated"."""
+    start: Mapped[str] = mapped_column(String(10), primary_key=True)
+    """First day by the recorder's clock, ISO 8601; "" if undated."""
+    scientific_name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    """"" for all species."""
+    common_name: Mapped[str] = mapped_column(String(255))
+    totals: Mapped[dict[str, Any]]
+    hours: Mapped[dict[str, Any]]
+    """Numbers by name; those by hour of the day are apart, since most readers need only the others."""
 
 
 class DetectionRow(Base):
@@ -190,6 +211,11 @@ class DetectionRow(Base):
     model_scientific_name: Mapped[str | None] = mapped_column(String(255))
     model_common_name: Mapped[str | None] = mapped_column(String(255))
     """The model's species, if people gave it another one."""
+
+    @property
+    def is_unexpected(self) -> bool:
+        """True if the range model does not expect the species there in that week; it knows only the model's."""
+        return self.in_range is False and self.model_scientific_name is None
 
 
 class Review(Base):

@@ -59,8 +59,7 @@ def resolve_class(given: Label, known: KnownClasses, *, is_new: bool) -> Label:
         raise InputError(f"species: expected the name of one species, got several: {given.scientific_name[:80]!r}.")
     if not is_new:
         raise UnknownClassError(
-            f"{known.question(given)} Send it with the right name, or with new_class=yes to train a class of this "
-            f"name.",
+            f"{known.question(given)} Correct the name, or confirm that it is a new class (new_class=yes).",
             suggestions=tuple(map(label_text, known.near(given))),
         )
     if is_indeterminate(given.scientific_name):

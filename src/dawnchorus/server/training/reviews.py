@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, aliased
 from dawnchorus.audio.decoder_pool import DecoderPool
 from dawnchorus.audio.write import write_recording
 from dawnchorus.errors import ConflictError, InputError, NotFoundError
+from dawnchorus.server.detection_counts import CountChange
 from dawnchorus.server.detection_reviews import count_species, model_label, set_verdict
 from dawnchorus.server.history import scored_channel
 from dawnchorus.server.listing import DetectionRecord, read_detections
@@ -248,11 +249,13 @@ def _replace(
     answer_id: int | None,
 ) -> Review | None:
     """Write the review of a detection in place of the one before, with all that follows from it."""
+    change = CountChange(session, [recording.sha256])
     session.execute(delete(Review).where(Review.detection == row.id))
     session.execute(delete(LabeledRecording).where(LabeledRecording.detection == row.id))
     names = {row.scientific_name}
     set_verdict(row, answer.verdict, answer.species)
     count_species(session, recording, names | {row.scientific_name})
+    change.write()
     if clip is not None:
         session.add(_label_clip(recording, row, answer, clip))
     if answer.verdict is None:

@@ -130,6 +130,7 @@ class RetrainingRunner:
             new_classes=() if folder is None else tuple(label_names(read_table(folder).rows)),
             overrides=tuple(overrides),
             folder=folder,
+            overwrite=True,  # a job that is repeated begins again
             negatives_folder=self._folder,
             models_folder=self._models,
             n_workers=1,
@@ -137,7 +138,7 @@ class RetrainingRunner:
 
     def _register(self, job: Job, outcome: RetrainOutcome) -> None:
         """Add the new bundle to the catalog, and activate it if the promotion rule is met and no approval required."""
-        self._jobs.update_progress(job.id, "promoting", 0.98)
+        self._jobs.update_progress(job.id, "finishing", 0.98)
         bundle = read_bundle(Path(outcome.bundle))
         self._training_data.save_splits(outcome.splits)
         report = outcome.model_dump(mode="json", include={"meets_promotion_rule", "reasons", "report"})

@@ -82,5 +82,24 @@ def test_a_job_is_cancelled_within_seconds(level_bundle: Bundle, serve: Serve, t
     wait_for(lambda: client.get(f"/api/v1/jobs/{job['id']}").json()["status"] == "running")
     client.post(f"/api/v1/jobs/{job['id']}/cancel")
     wait_for(lambda: client.get(f"/api/v1/jobs/{job['id']}").json()["status"] == "cancelled", within_s=30)
+    page = client.get(f"/jobs/{job['id']}").text
+    assert "<strong>Identification was cancelled.</strong>" in page
+    assert f'data-post="/api/v1/jobs/{job["id"]}/restart"' in page
+    again = client.post(f"/api/v1/jobs/{job['id']}/restart")
+    assert again.status_code == 202
+    assert again.json()["parameters"] == job["parameters"]
+    assert client.post(f"/api/v1/jobs/{again.json()['id']}/restart").status_code == 409, "it has not ended"
+    client.post(f"/api/v1/jobs/{again.json()['id']}/cancel")
+    wait_for(lambda: client.get(f"/api/v1/jobs/{again.json()['id']}").json()["status"] == "cancelled", within_s=30)
     assert client.delete(f"/api/v1/jobs/{job['id']}").status_code == 204
     assert client.get(f"/api/v1/jobs/{job['id']}").status_code == 404
+
+
+def test_a_job_whose_file_is_gone_says_so(level_bundle: Bundle, serve: Serve) -> None:
+    client = serve(model=level_bundle.folder)
+    job = client.post("/api/v1/identify?background=true", files={"audio": ("x.wav", b"no sound")}).json()
+    wait_for(lambda: client.get(f"/api/v1/jobs/{job['id']}").json()["status"] == "failed")
+    wait_for(lambda: client.post(f"/api/v1/jobs/{job['id']}/restart").status_code == 404)
+    page = client.get(f"/jobs/{job['id']}").text
+    assert "The file is no longer on the server." in page
+    assert "Start again" not in page

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from tests.fixtures.server import Serve
+from tests.fixtures.waiting import wait_for
 
 from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
@@ -45,3 +48,45 @@ def test_spectrogram_is_drawn_once_and_deleted_with_its_recording(
     assert client.delete(f"/api/v1/recordings/{recording['sha256']}").status_code == 204
     assert not list((tmp_path / "server").glob("spool-*/response-*"))
     assert client.get(recording["spectrogram"]).status_code == 404
+
+
+def test_a_recording_is_identified_again_with_its_own_options(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    files = {"audio": ("SITE7_20260512_040000.wav", tone.read_bytes())}
+    client.post("/api/v1/identify?store=true&min_score=0.5&merge=true&site=pond", files=files).raise_for_status()
+    (detection,) = client.get("/api/v1/detections").json()["detections"]
+    client.put(f"/api/v1/detections/{detection['id']}/review", json={"verdict": "correct"}).raise_for_status()
+    (before,) = client.get("/api/v1/recordings").json()["recordings"]
+    reply = client.post(f"/api/v1/recordings/{before['sha256']}/identify")
+    assert reply.status_code == 202
+    job = reply.json()
+    assert (job["parameters"]["options"]["min_score"], job["parameters"]["site"]) == (0.5, "pond")
+    wait_for(lambda: client.get(f"/api/v1/jobs/{job['id']}").json()["status"] == "done")
+    (after,) = client.get("/api/v1/recordings").json()["recordings"]
+    assert after == before
+    (again,) = client.get("/api/v1/detections").json()["detections"]
+    assert (again["end_s"], again["review"]["verdict"]) == (detection["end_s"], "correct"), "answers are kept"
+    assert again["identification"] != detection["identification"]
+    assert client.post(f"/api/v1/recordings/{'f' * 64}/identify").status_code == 404
+
+
+def test_selected_recordings_are_downloaded_as_a_table_each(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+    client = serve(model=level_bundle.folder)
+    for k, name in enumerate(("a.wav", "A.wav", "b.wav")):
+        sound = {"audio": (name, tone.read_bytes() + bytes(4 * k))}
+        client.post("/api/v1/identify?store=true&min_score=0.5", files=sound).raise_for_status()
+    client.post("/api/v1/identify?store=true", files={"audio": ("c.wav", b"no sound")})
+    rows = {row["name"]: row["sha256"] for row in client.get("/api/v1/recordings").json()["recordings"]}
+    chosen = [rows["a.wav"], rows["A.wav"], rows["a.wav"]]
+    url = "/api/v1/recordings/download"
+    for output, suffix in (("csv", ".csv"), ("raven", ".selections.txt"), ("audacity", ".labels.txt")):
+        reply = client.post(url, json={"recordings": chosen, "format": output})
+        assert reply.headers["content-type"] == "application/zip"
+        with zipfile.ZipFile(io.BytesIO(reply.content)) as archive:
+            assert archive.namelist() == [f"a.wav{suffix}", f"A.wav (2){suffix}"]
+            table = client.get(f"/api/v1/recordings/{rows['a.wav']}/detections?format={output}")
+            assert archive.read(f"a.wav{suffix}") == table.content
+    refused = client.post(url, json={"recordings": [rows["c.wav"]]})
+    assert (refused.status_code, "c.wav: expected an identified recording" in refused.json()["detail"]) == (400, True)
+    assert client.post(url, json={"recordings": ["f" * 64]}).status_code == 404
+    assert client.post(url, json={"recordings": chosen, "format": "word"}).status_code == 400

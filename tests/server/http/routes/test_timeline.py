@@ -52,6 +52,11 @@ def test_every_detection_is_in_one_page_of_either_order_and_counted(level_bundle
         mine = [each for each in every if each["scientific_name"] == species["scientific_name"]]
         assert species["n_detections"] == len(mine)
         for column, n, best in species["columns"]:
-            scores = [each["score"] for each in mine if each["start_s"] // 6 == column]
+            start_s = 6 * column
+            scores = [each["score"] for each in mine if each["start_s"] < start_s + 6 and each["end_s"] > start_s]
             assert (n, best) == (len(scores), pytest.approx(max(scores), abs=1e-3))
     assert client.get(f"{base}/activity?start_s=40").status_code == 400
+    # from its start to its end, also where columns are shorter than a detection, which is counted once
+    (species,) = client.get(f"{base}/activity?end_s=1&columns=4&species=loud").json()["species"]
+    assert [(column, n) for column, n, _ in species["columns"]] == [(0, 1), (1, 1), (2, 1), (3, 1)]
+    assert species["n_detections"] == 1

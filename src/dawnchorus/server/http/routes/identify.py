@@ -22,6 +22,7 @@ from dawnchorus.formats.columns import build_json_schema, round_values
 from dawnchorus.formats.detection_columns import iterate_rows
 from dawnchorus.formats.registry import FORMATS, TableFormat
 from dawnchorus.identification.options import (
+    ALL_YEAR,
     Latitude,
     Longitude,
     Merge,
@@ -221,10 +222,11 @@ async def identify_upload(service: Service, query: IdentifyRequest, path: Path, 
 
 
 def _give_way(options: Options, own: RecordingMetadata) -> Options:
-    """Return the options without the location and the week that the recording has itself."""
+    """Return the options without the location and the week that the recording has itself; all year stays."""
     if own.latitude is not None:
         options = replace(options, latitude=None, longitude=None)
-    return options if own.start_time is None else replace(options, week=None)
+    has_own_week = own.start_time is not None and options.week != ALL_YEAR
+    return replace(options, week=None) if has_own_week else options
 
 
 def _refuse_without_effect(query: IdentifyRequest, limits: Limits) -> None:

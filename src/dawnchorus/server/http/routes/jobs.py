@@ -52,6 +52,17 @@ def cancel(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
     return job_fields(service.jobs.cancel(job_id))
 
 
+@router.post(
+    "/{job_id}/restart", dependencies=[require_role(Role.TRAIN)], status_code=202, responses=error_responses(404, 409)
+)
+def restart(service: ServiceDependency, job_id: JobId) -> dict[str, Any]:
+    """Start a job that was cancelled or failed again, as a new job.
+
+    The file of a cancelled identification stays until a later hourly clean-up.
+    """
+    return job_fields(service.restart(job_id))
+
+
 @router.delete(
     "/{job_id}", dependencies=[require_role(Role.ADMIN)], status_code=204, responses=error_responses(404, 409)
 )

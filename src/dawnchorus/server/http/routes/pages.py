@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from dawnchorus.errors import NotFoundError
-from dawnchorus.server.http.auth import COOKIE, CSRF_FIELD, check_form, require_role
+from dawnchorus.server.http.auth import COOKIE, CSRF_FIELD, check_form, own_path, require_role
 from dawnchorus.server.http.dependencies import ServiceDependency
+from dawnchorus.server.http.error_pages import describe_error
 from dawnchorus.server.http.forms import read_form
 from dawnchorus.server.http.page_templates import redirect, render_page
-from dawnchorus.server.http.recording_page import RecordingPageParameters, read_recording_page
+from dawnchorus.server.http.parameters import PageQuery, note
+from dawnchorus.server.http.recording_page import RecordingPageParameters, drop_missing, read_recording_page
 from dawnchorus.server.http.reviewers import COOKIE as REVIEWER_COOKIE
 from dawnchorus.server.http.reviewers import Reviewer, remember_reviewer
 from dawnchorus.server.http.routes.replies import Sha256
+from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
+from dawnchorus.server.state.tables import Model
 
 ENOUGH = 10
 """Recordings of a species below which the page recommends more."""
@@ -27,43 +32,55 @@ ENOUGH = 10
 router = APIRouter(include_in_schema=False)
 
 
-async def error_page(request: Request, status: int, detail: str) -> Response:
-    """Render an error page."""
+async def error_page(request: Request, problem: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
+    """Render the page of an error, from the fields and headers of its problem response."""
+    status = problem["status"]
     return await asyncio.to_thread(
-        render_page, "error.html", request, status=status, error=detail, phrase=HTTPStatus(status).phrase
+        render_page,
+        "error.html",
+        request,
+        status=status,
+        headers=headers,
+        text=describe_error(status, own_path(request)),
+        problem=problem,
+        retry_after_s=headers.get("retry-after"),
+        is_servers_fault=status >= HTTPStatus.INTERNAL_SERVER_ERROR,
     )
 
 
-@router.get("/recordings/{sha256}", dependencies=[require_role(Role.IDENTIFY)])
+@router.get("/recordings/{sha256}", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def recording(
     request: Request,
     service: ServiceDependency,
     sha256: Sha256,
-    parameters: Annotated[RecordingPageParameters, Query()],
+    parameters: Annotated[RecordingPageParameters, Depends(PageQuery(RecordingPageParameters))],
     reviewer: Reviewer,
 ) -> Response:
     """Show a recording with its spectrogram, audio and detections."""
     row = service.detections.get_recording(sha256)
     if row.error is not None:
         raise NotFoundError(f"{row.name}: {row.error} It was not stored.")
+    parameters, problems = drop_missing(service, sha256, parameters)
+    for problem in problems:
+        note(request, problem)
     values = read_recording_page(service, row, parameters)
     undoable = service.reviews.last_answer(reviewer)
     response = render_page("recording.html", request, undoable=undoable, **values)
     return remember_reviewer(request, response, reviewer)
 
 
-@router.get("/jobs/{job_id}", dependencies=[require_role(Role.IDENTIFY)])
+@router.get("/jobs/{job_id}", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def job(request: Request, service: ServiceDependency, job_id: str) -> Response:
     """Show the progress of a job."""
     row = service.jobs.get(job_id)
     then = f"/recordings/{row.parameters['sha256']}" if row.kind == "identify" else "/training"
-    return render_page("job.html", request, job=row, then=then)
+    return render_page("job.html", request, job=row, then=then, can_restart=service.can_restart(row))
 
 
 # ---------------------------------------------------------------------- training
 
 
-@router.get("/training", dependencies=[require_role(Role.IDENTIFY)])
+@router.get("/training", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def training(request: Request, service: ServiceDependency) -> Response:
     """Show the training data and the progress of a retraining."""
     counts = service.training_data.count_by_species()
@@ -78,14 +95,20 @@ def training(request: Request, service: ServiceDependency) -> Response:
         thin=[row.common_name for row in counts if row.scientific_name and row.n_recordings < ENOUGH][:8],
         job=job,
         result=job.result if job is not None else None,
-        can_roll_back=service.catalog.previous_id() is not None,
+        previous=_find_previous_model(service),
     )
+
+
+@router.get("/teach", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
+def teach(request: Request) -> Response:
+    """Redirect from the address that the page for training had before."""
+    return redirect(request, "/training")
 
 
 # ---------------------------------------------------------------------- models, system
 
 
-@router.get("/models", dependencies=[require_role(Role.IDENTIFY)])
+@router.get("/models", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def models(request: Request, service: ServiceDependency) -> Response:
     """Show the models, and the active one."""
     return render_page(
@@ -93,11 +116,17 @@ def models(request: Request, service: ServiceDependency) -> Response:
         request,
         models=service.catalog.list_models(),
         activations=service.catalog.list_activations(),
-        can_roll_back=service.catalog.previous_id() is not None,
+        previous=_find_previous_model(service),
     )
 
 
-@router.get("/system", dependencies=[require_role(Role.IDENTIFY)])
+def _find_previous_model(service: Service) -> Model | None:
+    """Return the model that was in use before the current one; None if there was none."""
+    previous = service.catalog.previous_id()
+    return None if previous is None else service.catalog.get(previous)
+
+
+@router.get("/system", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def system(request: Request, service: ServiceDependency) -> Response:
     """Show totals of all detections and the state of the server."""
     totals = service.detections.totals()
@@ -125,7 +154,7 @@ def _format_duration(seconds: float) -> str:
 # ---------------------------------------------------------------------- log in, documentation
 
 
-@router.get("/login", dependencies=[require_role(Role.PUBLIC)])
+@router.get("/login", dependencies=[require_role(Role.PUBLIC, is_page=True)])
 def login(request: Request) -> Response:
     """Show the login page."""
     return render_page("login.html", request)
@@ -137,7 +166,7 @@ async def log_in(request: Request) -> Response:
     fields = await read_form(request)
     cookie = request.app.state.authorizer.log_in(request, fields.get("token", ""))
     if cookie is None:
-        return render_page("login.html", request, error="The token is not valid.", status=401)
+        return render_page("login.html", request, error="Unknown token.", status=401)
     reply = redirect(request, "/")
     is_secure = request.url.scheme == "https"
     max_age_s = request.app.state.service.settings.limits.session_max_age_s
@@ -163,7 +192,7 @@ def openapi(request: Request) -> Response:
     return JSONResponse(request.app.openapi())
 
 
-@router.get("/docs", dependencies=[require_role(Role.IDENTIFY)])
+@router.get("/docs", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def docs(request: Request) -> Response:
     """Show the OpenAPI description as a page."""
     groups: dict[str, list[tuple[str, str, Any]]] = {}

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from itertools import chain
+from itertools import chain, count
 from typing import Annotated, Any, BinaryIO
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from dawnchorus.arrays import FloatArray
@@ -26,11 +30,13 @@ from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency
 from dawnchorus.server.http.responses import RenderedResponse, while_connected
 from dawnchorus.server.http.routes.replies import (
+    MAX_PAGE,
     JsonRoute,
     Number,
     Sha256,
     detection_fields,
     error_responses,
+    job_fields,
     recording_fields,
 )
 from dawnchorus.server.listing import DetectionRecord
@@ -64,6 +70,17 @@ def recording(service: ServiceDependency, sha256: Sha256) -> dict[str, Any]:
     row = service.detections.get_recording(sha256)
     warnings = [] if row.error is not None else service.detections.latest_identification(sha256).warnings
     return {**recording_fields(row), "warnings": warnings}
+
+
+@router.post(
+    "/recordings/{sha256}/identify",
+    dependencies=[require_role(Role.IDENTIFY)],
+    status_code=202,
+    responses=error_responses(404, 409),
+)
+def identify_again(service: ServiceDependency, sha256: Sha256) -> dict[str, Any]:
+    """Identify a stored recording again, by the active model and with its latest options; return the job."""
+    return job_fields(service.identify_again(sha256))
 
 
 @router.delete(
@@ -222,6 +239,61 @@ def _read_provenance(service: Service, run: Identification, records: list[Detect
     is_each = bool(records) and records[0].detection.channel is not None
     parameters = {"channel": "each"} if is_each else {}
     return Provenance(service.catalog.get(run.bundle_id).name, "", run.bundle_id, "", parameters)
+
+
+class DownloadRequest(BaseModel):
+    """Recordings whose detections are downloaded, and the format of their tables."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"recordings": ["0" * 64]}]})
+
+    recordings: Annotated[list[Sha256], Field(min_length=1, max_length=MAX_PAGE)]
+    format: Annotated[str, Field(max_length=40)] = "csv"
+
+
+@router.post(
+    "/recordings/download",
+    dependencies=[require_role(Role.IDENTIFY)],
+    response_class=Response,
+    responses={200: {"content": {"application/zip": {}}}, **error_responses(404, 408, 413, 503)},
+)
+async def download(service: ServiceDependency, body: DownloadRequest) -> Response:
+    """Return a zip with a table of the detections of each recording, as people corrected them."""
+    output_format = FORMATS.lookup(body.format)
+    unique = dict.fromkeys(body.recordings)
+    rows = [await run_in_threadpool(service.detections.get_recording, sha256) for sha256 in unique]
+    for row in rows:
+        if row.error is not None:
+            raise InputError(f"{row.name}: expected an identified recording, got one that failed: {row.error}")
+    write = partial(_write_tables, service, rows, output_format)
+    return RenderedResponse(
+        await service.renderer.render_once(write),
+        media_type="application/zip",
+        headers={"Content-Disposition": 'attachment; filename="detections.zip"'},
+    )
+
+
+def _write_tables(service: Service, rows: list[Recording], output_format: TableFormat, file: BinaryIO) -> None:
+    """Write a zip with a table of each recording."""
+    names = _number_names([row.name for row in rows])
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for row, name in zip(rows, names, strict=True):
+            with tempfile.TemporaryFile(dir=service.spool) as table:  # some formats move within their file
+                _write_table(service, row, output_format, table)
+                table.seek(0)
+                with archive.open(f"{name}{output_format.suffix}", "w") as member:
+                    shutil.copyfileobj(table, member)
+
+
+def _number_names(names: Sequence[str]) -> list[str]:
+    """Return names that differ also where case does not count: a.wav, a.wav (2)."""
+    used: set[str] = set()
+    numbered = []
+    for name in names:
+        choices = chain([name], (f"{name} ({k})" for k in count(2)))
+        free = next(each for each in choices if each.casefold() not in used)
+        used.add(free.casefold())
+        numbered.append(free)
+    return numbered
 
 
 @router.get(

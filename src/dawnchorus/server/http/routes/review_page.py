@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeVar
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from dawnchorus.errors import DawnChorusError, NotFoundError, UnknownClassError
+from dawnchorus.errors import DawnChorusError, InputError, NotFoundError, UnknownClassError
 from dawnchorus.server.http.auth import CSRF_FIELD, check_form, require_role
 from dawnchorus.server.http.dependencies import ServiceDependency
 from dawnchorus.server.http.error_handlers import http_status
 from dawnchorus.server.http.forms import read_form
 from dawnchorus.server.http.page_templates import redirect, render_page
-from dawnchorus.server.http.parameters import RequestParameters, refuse_unknown
+from dawnchorus.server.http.parameters import PageQuery, RequestParameters, note, refuse_unknown
 from dawnchorus.server.http.reviewers import Reviewer, remember_reviewer
 from dawnchorus.server.http.routes.replies import clip_fields
 from dawnchorus.server.http.routes.reviews import MAX_ANSWER
@@ -67,14 +67,20 @@ class _UndoForm(RequestParameters):
 _Form = TypeVar("_Form", bound=RequestParameters)
 
 
-@router.get("/review", dependencies=[require_role(Role.IDENTIFY)])
+@router.get("/review", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def review(
     request: Request,
     service: ServiceDependency,
     reviewer: Reviewer,
-    parameters: Annotated[ReviewPageParameters, Query()],
+    parameters: Annotated[ReviewPageParameters, Depends(PageQuery(ReviewPageParameters))],
 ) -> Response:
     """Show a detection to review: of those without a review, the one with the highest score."""
+    if parameters.after is not None:
+        try:
+            Position.decode(parameters.after)
+        except InputError as problem:
+            note(request, problem.reason)
+            parameters = parameters.model_copy(update={"after": None})
     return _show(request, service, reviewer, parameters)
 
 

@@ -78,7 +78,8 @@ def timeline(service: ServiceDependency, sha256: Sha256, query: Annotated[Timeli
 def activity(service: ServiceDependency, sha256: Sha256, query: Annotated[ActivityFilter, Query()]) -> dict[str, Any]:
     """Count the detections in a range by column: of the ten most frequent species, then of all others.
 
-    Detections that people found to be incorrect or of nothing are not counted.
+    A detection is counted in each column from its start to its end; one that people found to be incorrect, or of
+    nothing, only if `reviewed` asks for it.
     """
     row = service.detections.get_recording(sha256)
     end_s = query.end_s or row.duration_s or 0.0

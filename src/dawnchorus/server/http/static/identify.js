@@ -13,6 +13,8 @@ const input = form.elements.audio, folder = form.querySelector("[data-folder] in
 const uploads = []; // of all states; files that are done are let go
 const waiting = [];
 let isStarted = false, isPaused = false, isServerBusy = false, nSending = 0, nSkipped = 0, startedAt = 0, nFinishedAtStart = 0, drawing = 0, polling = 0;
+let nChoices = 0, nShown = N_ROWS;
+const collator = new Intl.Collator("en", { numeric: true });
 
 const count = state => uploads.reduce((n, upload) => n + (upload.state === state), 0);
 const show = n => n.toLocaleString("en");
@@ -41,22 +43,35 @@ function checkLocation() {
 
 // ---------------------------------------------------------------- files in
 
-function add(files) {
-  for (const { file, directory } of files) {
-    const upload = { file, name: file.name, folder: directory, site: /^\d{8}[_T-]?\d{6}/.test(file.name) ? directory : "", state: "waiting", share: 0, attempts: 0, text: "", job: null, recording: null, warnings: [], row: null };
+// Files of one choice, such as a folder, are in the order of their names, in whatever order the browser reads them.
+const inOrder = (one, other) => one.choice - other.choice || collator.compare(one.path, other.path);
+
+function add(files, choice) {
+  for (const { file, directory, path } of files) {
+    const upload = { file, name: file.name, folder: directory, path, choice, site: /^\d{8}[_T-]?\d{6}/.test(file.name) ? directory : "", state: "waiting", share: 0, attempts: 0, text: "", job: null, recording: null, warnings: [], row: null };
     uploads.push(upload);
     if (file.size > Number(form.dataset.maxBytes)) finish(upload, "failed", `The file is larger than ${Number(form.dataset.maxBytes) >> 20} MB.`);
     else waiting.push(upload);
   }
-  input.required = !uploads.length;
-  box.hidden = !uploads.length;
+  uploads.sort(inOrder); waiting.sort(inOrder);
+  showBox();
   draw(); pump();
 }
 
-function addAll(files, isFolder) {
+function showBox() {
+  input.required = !uploads.length;
+  box.hidden = !uploads.length;
+}
+
+function remove(upload) {
+  for (const list of [uploads, waiting]) if (list.includes(upload)) list.splice(list.indexOf(upload), 1);
+  showBox(); draw();
+}
+
+function addAll(files, isFolder, choice = ++nChoices) {
   const wanted = isFolder || files.length > 1 ? files.filter(file => isAudio(file)) : files;
   nSkipped += files.length - wanted.length;
-  add(wanted.map(file => ({ file, directory: file.webkitRelativePath.split("/").at(-2) || "" })));
+  add(wanted.map(file => ({ file, directory: file.webkitRelativePath.split("/").at(-2) || "", path: file.webkitRelativePath || file.name })), choice);
 }
 
 const isAudio = file => !file.name.startsWith(".") && (file.type.startsWith("audio/") || AUDIO.test(file.name));
@@ -64,27 +79,27 @@ const isAudio = file => !file.name.startsWith(".") && (file.type.startsWith("aud
 // A dropped folder is read piece by piece, so that its first files are there at once.
 async function addDropped(dropped) {
   if (dropped.length === 1 && dropped[0].isFile) { addAll([await readFile(dropped[0])], false); return; }
-  const open = [...dropped];
+  const open = [...dropped], choice = ++nChoices;
   while (open.length) {
     const entry = open.shift();
-    if (entry.isFile) { await addEntries([entry], ""); continue; }
+    if (entry.isFile) { await addEntries([entry], "", choice); continue; }
     const reader = entry.createReader();
     for (;;) {
       const children = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)).catch(() => []);
       if (!children.length) break;
       open.push(...children.filter(each => each.isDirectory && !each.name.startsWith(".")));
-      await addEntries(children.filter(each => each.isFile), entry.name);
+      await addEntries(children.filter(each => each.isFile), entry.name, choice);
     }
   }
 }
 
 const readFile = entry => new Promise((resolve, reject) => entry.file(resolve, reject));
 
-async function addEntries(entries, directory) {
-  const files = (await Promise.all(entries.map(entry => readFile(entry).catch(() => null)))).filter(Boolean);
-  const wanted = files.filter(isAudio);
+async function addEntries(entries, directory, choice) {
+  const read = await Promise.all(entries.map(async entry => ({ file: await readFile(entry).catch(() => null), directory, path: entry.fullPath })));
+  const files = read.filter(each => each.file), wanted = files.filter(each => isAudio(each.file));
   nSkipped += files.length - wanted.length;
-  add(wanted.map(file => ({ file, directory })));
+  add(wanted, choice);
 }
 
 // ---------------------------------------------------------------- files out
@@ -124,7 +139,13 @@ function receive(upload, reply) {
   if (reply.status === 200) { upload.recording = content.sha256; finish(upload, "done", "", { species: summarize(content.detections), warnings: content.warnings }); }
   else if (reply.status === 202) { upload.job = content.id; upload.state = "analyzing"; upload.recording = content.parameters.sha256; follow(); }
   else if ([503, 429].includes(reply.status)) { upload.attempts = 0; wait(upload, Number(reply.getResponseHeader("Retry-After")) || 5); }
-  else finish(upload, "failed", (content.detail || `The server answered ${reply.status}.`).replace(`${upload.name}: `, ""));
+  else finish(upload, "failed", nameFields(content.detail || `The server answered ${reply.status}.`).replace(`${upload.name}: `, ""));
+}
+
+// Returns a message with the labels of fields in place of the names that requests have: "lat: expected …" is about Latitude.
+function nameFields(message) {
+  const field = settings.find(each => message.startsWith(`${each.name}: `));
+  return field ? message.replace(field.name, field.labels[0].firstChild.textContent.trim()) : message;
 }
 
 // The server is busy or gone: the file is the next one again, after a while.
@@ -168,6 +189,8 @@ function follow() {
   }, POLL_MS);
 }
 
+const degrees = (value, positive, negative) => `${Math.abs(value).toFixed(2)}° ${value < 0 ? negative : positive}`;
+
 // The best score of each species, those apart that are not expected at the location.
 function summarize(detections) {
   const best = new Map();
@@ -177,7 +200,7 @@ function summarize(detections) {
   }
   const species = [...best.values()].sort((one, other) => other.score - one.score);
   const { latitude, longitude, week } = detections[0] || {};
-  const locationText = latitude == null ? "" : `Location ${latitude.toFixed(2)}, ${longitude.toFixed(2)}${week ? `, week ${week}` : ""}`;
+  const locationText = latitude == null ? "" : `${degrees(latitude, "N", "S")}, ${degrees(longitude, "E", "W")}, ${week ? `week ${week}` : "all year"}`;
   return { expected: species.filter(each => !each.isUnexpected), unexpected: species.filter(each => each.isUnexpected), locationText };
 }
 
@@ -204,17 +227,18 @@ function drawSums() {
   part("retry-failed").textContent = `Retry failed (${show(nFailed)})`;
 }
 
-// At most 200 rows, failed ones first, then those under way and the latest results.
+// Failed ones first, then those under way, each in the order of the names; of more than 200, the rest on request.
 function drawRows() {
   const focused = document.activeElement, groups = Object.fromEntries(STATES.map(state => [state, []]));
   for (const upload of uploads) groups[upload.state].push(upload);
-  groups.done.reverse();
   const states = part("only-failed").checked ? ["failed"] : STATES;
-  const listed = states.flatMap(state => groups[state]), shown = listed.slice(0, N_ROWS);
+  const listed = states.flatMap(state => groups[state]), shown = listed.slice(0, nShown);
   const elements = shown.map(drawRow);
   if (elements.length !== rows.children.length || elements.some((element, k) => rows.children[k] !== element)) rows.replaceChildren(...elements);
   if (focused !== document.activeElement && focused.isConnected) focused.focus();
-  part("not-shown").textContent = listed.length > shown.length ? `${show(listed.length - shown.length)} more files are not shown.` : "";
+  const nHidden = listed.length - shown.length;
+  part("not-shown").textContent = nHidden ? `${show(nHidden)} more files are not shown.` : "";
+  part("show-more").hidden = !nHidden;
 }
 
 const label = state => state === "waiting" && isPaused ? "paused" : state;
@@ -243,17 +267,14 @@ function fillRow(upload) {
     const link = make("a", "Open"); link.href = at(`/recordings/${upload.recording}`); link.setAttribute("aria-label", `Open ${upload.name}`);
     cells.push(link);
   }
-  if (upload.state === "failed" && upload.file) {
-    const button = make("button", "Retry", "quiet"); button.type = "button"; button.setAttribute("aria-label", `Retry ${upload.name}`);
-    button.addEventListener("click", () => { retry([upload]); rows.focus(); });
-    cells.push(button);
-  }
+  if (upload.state === "failed" && upload.file) cells.push(makeButton("Retry", upload, () => retry([upload])));
+  if (["failed", "waiting"].includes(upload.state)) cells.push(makeButton("Remove", upload, () => remove(upload)));
   return cells;
 }
 
 function speciesCells({ expected, unexpected, locationText }) {
   const list = species => species.map(each => `${each.name} ${each.score.toFixed(2)}`).join(", ");
-  const none = unexpected.length ? "no species that is expected here" : "no detections";
+  const none = unexpected.length ? "only unexpected species" : "no detections";
   const cells = [make("span", expected.length ? `${expected.length} species: ${list(expected.slice(0, 5))}${expected.length > 5 ? ", …" : ""}` : none)];
   if (unexpected.length) {
     const folded = document.createElement("details");
@@ -266,6 +287,13 @@ function speciesCells({ expected, unexpected, locationText }) {
 
 function make(tag, text, className = "") {
   return Object.assign(document.createElement(tag), { textContent: text, className });
+}
+
+function makeButton(text, upload, act) {
+  const button = Object.assign(make("button", text, "quiet"), { type: "button" });
+  button.setAttribute("aria-label", `${text} ${upload.name}`);
+  button.addEventListener("click", () => { act(); rows.focus(); });
+  return button;
 }
 
 function retry(failed) {
@@ -282,7 +310,7 @@ form.querySelector("[data-folder]").hidden = !("webkitdirectory" in folder);
 input.addEventListener("change", () => { addAll([...input.files], false); input.value = ""; });
 folder.addEventListener("change", () => { addAll([...folder.files], true); folder.value = ""; });
 form.addEventListener("input", checkLocation);
-form.addEventListener("submit", event => { event.preventDefault(); isPaused = false; start(); draw(); });
+form.addEventListener("submit", event => { event.preventDefault(); isPaused = false; status.textContent = ""; start(); draw(); });
 
 const over = isOver => event => { event.preventDefault(); form.classList.toggle("over", isOver); };
 form.addEventListener("dragover", over(true));
@@ -297,9 +325,17 @@ form.addEventListener("drop", event => {
 part("pause").addEventListener("click", () => { isPaused = !isPaused; draw(); pump(); });
 part("retry-failed").addEventListener("click", () => retry(uploads.filter(upload => upload.state === "failed" && upload.file)));
 part("only-failed").addEventListener("change", draw);
+part("show-more").addEventListener("click", () => { nShown += N_ROWS; draw(); });
 window.addEventListener("beforeunload", event => { if (isStarted && uploads.some(upload => isActive(upload) && !upload.job)) event.preventDefault(); });
 
 // ---------------------------------------------------------------- the microphone
+
+// The time of this machine with its zone, as the server reads it from names: 2026-05-12T04-00-00+0200.
+function localTime(now) {
+  const minutes = -now.getTimezoneOffset(), two = number => String(number).padStart(2, "0");
+  const clock = new Date(now.getTime() + 60_000 * minutes).toISOString().slice(0, 19).replaceAll(":", "-");
+  return `${clock}${minutes < 0 ? "-" : "+"}${two(Math.floor(Math.abs(minutes) / 60))}${two(Math.abs(minutes) % 60)}`;
+}
 
 const microphone = form.querySelector("[data-microphone]");
 let recorder = null;
@@ -315,10 +351,10 @@ microphone.addEventListener("click", async () => {
     recorder.onstop = () => {
       stream.getTracks().forEach(track => track.stop());
       const suffix = recorder.mimeType.includes("mp4") ? "m4a" : recorder.mimeType.includes("ogg") ? "ogg" : "webm";
-      const name = `microphone ${new Date().toISOString().slice(0, 19).replaceAll(":", "-")}.${suffix}`;
+      const name = `microphone ${localTime(new Date())}.${suffix}`;
       const file = new File(chunks, name, { type: recorder.mimeType });
       recorder = null; microphone.textContent = "Record from the microphone"; status.textContent = "";
-      add([{ file, directory: "" }]); start();
+      add([{ file, directory: "", path: name }], ++nChoices); start(); status.textContent = "Analyzing…";
     };
     recorder.start();
     microphone.textContent = "Stop and identify"; status.textContent = "Recording…";

@@ -1,4 +1,6 @@
 // What the pages do beyond showing: each part looks for its own elements, and does nothing where there are none.
+import { confirmDeletion } from "./dialog.js";
+
 const root = document.documentElement.dataset;
 export const at = path => root.base + path;
 const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
@@ -7,32 +9,67 @@ const all = (selector, inside = document) => [...inside.querySelectorAll(selecto
 
 const offline = document.getElementById("offline");
 
-export async function request(method, path, body) {
-  const headers = { "X-CSRF-Token": root.csrf };
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  let reply;
+const TIMEOUT_MS = 30_000, LOAD_MS = 300_000, STALL_MS = 60_000, ANSWER_MS = 900_000;
+
+// Fetches a text with a limit of time for the whole of it: a server that hangs is as bad as one that is gone.
+async function fetchWithin(timeoutMs, url, options) {
+  const abort = new AbortController(), timer = setTimeout(() => abort.abort(), timeoutMs);
   try {
-    reply = await fetch(at(path), { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+    const reply = await fetch(url, { ...options, signal: abort.signal });
+    const content = await reply.text();
+    offline.hidden = true;
+    return { reply, content };
   } catch {
     offline.hidden = false;
-    throw new Error("Cannot reach the server. Try again later.");
-  }
-  offline.hidden = true;
-  if (reply.status === 204) return null;
-  const content = await reply.json().catch(() => ({}));
-  if (!reply.ok) throw Object.assign(new Error(content.detail || `The server returned ${reply.status}.`), { status: reply.status, suggestions: content.suggestions, current: content.current });
-  return content;
+    throw new Error(abort.signal.aborted ? `The server did not answer within ${timeoutMs / 1000} s. Try again later.` : "Cannot reach the server. Try again later.");
+  } finally { clearTimeout(timer); }
 }
 
-// Sends a form and reports the upload progress; resolves with the finished request.
+export async function request(method, path, body, { timeoutMs = TIMEOUT_MS } = {}) {
+  const headers = { "X-CSRF-Token": root.csrf };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const options = { method, headers, body: body === undefined ? undefined : JSON.stringify(body) };
+  const { reply, content } = await fetchWithin(timeoutMs, at(path), options);
+  if (reply.status === 204) return null;
+  const fields = parse(content);
+  if (!reply.ok) throw Object.assign(new Error(describe(reply, fields)), { status: reply.status, suggestions: fields.suggestions, current: fields.current });
+  return fields;
+}
+
+function parse(text) { try { return JSON.parse(text) ?? {}; } catch { return {}; } } // of a proxy
+
+// Returns a message without what it tells programs.
+const forReaders = text => text.replace(" (new_class=yes)", "");
+
+function describe(reply, fields) {
+  const later = reply.headers.get("Retry-After"), cause = forReaders(fields.detail || "") || `The server returned ${reply.status}.`;
+  return later && !/again/.test(cause) ? `${cause} Try again in ${later} s.` : cause;
+}
+
+// Returns a page of this server as it is now; null where it cannot be read or shows an error, which a banner says.
+export async function fetchPage(url) {
+  try {
+    const { reply, content } = await fetchWithin(TIMEOUT_MS, url, { headers: { Accept: "text/html" } });
+    offline.hidden = reply.ok;
+    if (reply.redirected) location.reload(); // logged out
+    return reply.ok && !reply.redirected ? new DOMParser().parseFromString(content, "text/html") : null;
+  } catch { return null; }
+}
+
+// Sends a form and reports the upload progress; resolves with the finished request. It may take as long as it goes on.
 export function send(url, form, onProgress) {
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();
+    let timer = 0;
+    const wait = (milliseconds, text) => { clearTimeout(timer); timer = setTimeout(() => { xhr.abort(); fail(text); }, milliseconds); };
+    const fail = text => { clearTimeout(timer); offline.hidden = false; reject(new Error(text)); };
     xhr.open("POST", url);
     xhr.setRequestHeader("X-CSRF-Token", root.csrf);
-    xhr.upload.onprogress = event => event.lengthComputable && onProgress(event.loaded / event.total);
-    xhr.onload = () => { offline.hidden = true; resolve(xhr); };
-    xhr.onerror = () => { offline.hidden = false; reject(new Error("Cannot reach the server, or it ended the transfer.")); };
+    xhr.upload.onprogress = event => { wait(STALL_MS, "The transfer has stopped. Try again later."); if (event.lengthComputable) onProgress(event.loaded / event.total); };
+    xhr.upload.onload = () => wait(ANSWER_MS, "The server did not answer. Try again later.");
+    xhr.onload = () => { clearTimeout(timer); offline.hidden = true; resolve(xhr); };
+    xhr.onerror = () => fail("Cannot reach the server, or it ended the transfer.");
+    wait(STALL_MS, "The transfer has stopped. Try again later.");
     xhr.send(form);
   });
 }
@@ -54,13 +91,14 @@ function droppable(form, receive) {
 for (const button of all("[data-post], [data-delete]")) {
   button.addEventListener("click", async () => {
     const { post, ask: question, then } = button.dataset;
-    if (question && !confirm(question)) return;
-    const status = button.closest("section, article, main").querySelector("[data-status]") || button.parentElement;
+    if (question && !await confirmDeletion(question)) return;
+    const status = button.closest("section, article, main").querySelector("[data-status]") || document.querySelector("[data-status]");
     button.disabled = true;
     try {
-      await (post ? request("POST", post) : request("DELETE", button.dataset.delete));
-      location.href = at(then);
-    } catch (error) { button.disabled = false; status.append(` ${error.message}`); }
+      const wait = post ? { timeoutMs: LOAD_MS } : {};
+      const reply = await request(post ? "POST" : "DELETE", post || button.dataset.delete, undefined, wait);
+      location.href = at(then.replace("{id}", reply?.id)); // of the job that was started
+    } catch (error) { button.disabled = false; status.textContent = error.message; }
   });
 }
 
@@ -75,6 +113,12 @@ document.addEventListener("focusin", async event => {
 });
 
 // ---------------------------------------------------------------- training data
+
+const OUTCOMES = { accepted: "added", duplicate: "already here", rejected: "rejected" };
+
+function describeOutcome({ status, species, reason }) {
+  return [OUTCOMES[status], species].filter(Boolean).join(", ") + (reason ? `: ${forReaders(reason)}` : "");
+}
 
 for (const form of all("[data-training-data]")) {
   const list = form.querySelector("[data-files]"), status = form.querySelector("[data-status]");
@@ -105,9 +149,9 @@ for (const form of all("[data-training-data]")) {
         nAccepted += result.n_accepted; nRejected += result.files.filter(each => each.status === "rejected").length;
         const asked = new Set(result.files.filter(each => each.suggestions).map(each => each.reason));
         if (asked.size) open.push({ files: batch, species, asked });
-        word.textContent = result.files.length > 3 ? `${result.n_accepted} of ${result.files.length} accepted` : result.files.map(each => [each.status, each.species, each.reason].filter(Boolean).join(", ")).join("; ");
+        word.textContent = result.files.length > 3 ? `${result.n_accepted} of ${result.files.length} added` : result.files.map(describeOutcome).join("; ");
       } catch (error) { word.textContent = error.message; nRejected += 1; }
-      status.textContent = `${nAccepted} accepted, ${nRejected} rejected`;
+      status.textContent = `${nAccepted} added, ${nRejected} rejected`;
     }
     askAboutClasses(questions, open, (chosen, others) => sendBatches(chosen, "yes", others));
     if (nAccepted && !nRejected && !open.length) location.reload();
@@ -125,7 +169,7 @@ function askAboutClasses(box, batches, sendAgain) {
   box.querySelector("ul").replaceChildren(...boxes.map(consent => {
     const line = document.createElement("li"), label = document.createElement("label");
     label.append(consent, " This is a new class");
-    line.append(`${consent.value} `, label);
+    line.append(`${forReaders(consent.value)} `, label);
     return line;
   }));
   box.querySelector("button").onclick = () => {
@@ -178,7 +222,8 @@ function follow(box, id, isOver = false) {
     if (isOver) return;
     const job = await request("GET", `/api/v1/jobs/${id}`);
     if (job.status === "done") location.href = box.dataset.then ? at(job.kind === "identify" ? `/recordings/${job.result.recording}` : "/training") : location.pathname;
-    else { const button = document.querySelector("[data-retrain] button"); if (button) button.disabled = false; }
+    else if (box.dataset.then) location.reload(); // the page says how to start again
+    else document.querySelector("[data-retrain] button").disabled = false;
   });
 }
 

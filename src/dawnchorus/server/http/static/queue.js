@@ -108,6 +108,7 @@ function describeSource(detection) {
   link.querySelector("bdi").textContent = name;
   link.lastChild.data = ` at ${formatTime(start)}`;
   const facts = [`score ${detection.score.toFixed(2)}`, channel && `channel ${channel}`, time && new Date(time.slice(0, 19)).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }), site]; // as the recorder's clock has it
+  part("unexpected").hidden = detection.in_range !== false;
   part("about").textContent = ` · ${facts.filter(Boolean).join(" · ")}`;
 }
 

@@ -84,7 +84,8 @@ function describeSpecies(detection) {
 
 function describe(detection) {
   const reviewed = detection.review ? VERDICTS[detection.review.verdict] : "unreviewed";
-  return `${describeSpecies(detection)}, ${view.label(detection.start_s)} to ${view.label(detection.end_s)}, score ${detection.score.toFixed(2)}, ${reviewed}`;
+  const unexpected = detection.in_range === false && !detection.model_common_name ? ", unexpected here" : "";
+  return `${describeSpecies(detection)}${unexpected}, ${view.label(detection.start_s)} to ${view.label(detection.end_s)}, score ${detection.score.toFixed(2)}, ${reviewed}`;
 }
 
 function showSelected() {

@@ -33,7 +33,8 @@ export class Strip {
     species.forEach((each, k) => {
       for (const [column, , best] of each.columns) {
         context.fillStyle = color(best);
-        context.fillRect(column * width / columns, k * LINE, Math.max(width / columns, 1), LINE - 1);
+        const left = Math.floor(column * width / columns); // whole pixels, so that columns of one detection touch
+        context.fillRect(left, k * LINE, Math.max(Math.ceil((column + 1) * width / columns) - left, 1), LINE - 1);
       }
     });
     this.#place();

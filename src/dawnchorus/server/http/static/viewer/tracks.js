@@ -32,7 +32,7 @@ export class Tracks {
     const shown = this.isShown ? (this.#isWhole ? species : species.slice(0, MAX_TRACKS)) : [];
     this.#more.hidden = !this.isShown || shown.length === species.length;
     this.#more.textContent = `${species.length - shown.length} more species`;
-    this.note.textContent = activity ? `${activity.n_detections.toLocaleString()} detections in view: zoom in for single ones` : "";
+    this.note.textContent = activity ? `${activity.n_detections.toLocaleString()} detections in view: zoom in to see single detections` : "";
     this.#nameRows(shown);
     const ratio = devicePixelRatio, width = this.#canvas.clientWidth;
     this.#canvas.style.height = `${height * shown.length}px`;

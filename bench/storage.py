@@ -1,0 +1,155 @@
+"""Cost of reading recordings from a web server over reading them from a disk: CPU time, and throughput."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+from tests.fixtures.machines import free_port
+from tests.fixtures.waiting import wait_for
+
+from bench.recordings import make_recordings
+from dawnchorus.storage.paths import as_path, closing_content
+
+N_ROUNDS, N_FILES = 5, 6
+CHUNK_BYTES = 1 << 20
+
+RUN = """
+import json, resource, sys, time
+from dawnchorus.identification import identify
+begin = time.perf_counter()
+run = identify(sys.argv[2:], workers=int(sys.argv[1]))
+took_s = time.perf_counter() - begin
+run.journal.close()
+used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+print(json.dumps({"n_done": run.counts.n_done, "scored_s": run.counts.scored_s, "took_s": took_s,
+                  "cpu_s": sum(each.ru_utime + each.ru_stime for each in used)}))
+"""
+
+DECODE = """
+import json, resource, sys, time
+from dawnchorus.audio.process import DecoderProcess
+from dawnchorus.storage.paths import as_path
+begin = time.perf_counter()
+decoder, seconds = DecoderProcess(), 0.0
+for path in sys.argv[2:]:
+    with decoder.open(as_path(path)) as recording:
+        for _ in recording.blocks():
+            pass
+    seconds += recording.duration_s
+took_s = time.perf_counter() - begin
+decoder.close()
+used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+print(json.dumps({"n_done": len(sys.argv) - 2, "scored_s": seconds, "took_s": took_s,
+                  "cpu_s": sum(each.ru_utime + each.ru_stime for each in used)}))
+"""
+
+
+@contextmanager
+def serving_folder(program: str, folder: Path, scratch: Path) -> Iterator[str]:
+    """Serve a folder by nginx, and yield its URL."""
+    port = free_port()
+    config = scratch / "nginx.conf"
+    user = "user root;\n" if os.getuid() == 0 else ""
+    temporary = "".join(
+        f"{kind}_temp_path {scratch}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    config.write_text(
+        f"{user}worker_processes 1;\npid {scratch}/nginx.pid;\nerror_log {scratch}/error.log;\nevents {{}}\n"
+        f"http {{ access_log off; sendfile on;\n{temporary}server {{ listen 127.0.0.1:{port}; root {folder}; }} }}\n"
+    )
+    with subprocess.Popen([program, "-c", str(config), "-g", "daemon off;"], stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for(lambda: _is_up(port))
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def _is_up(port: int) -> bool:
+    try:
+        return requests.head(f"http://127.0.0.1:{port}/", timeout=5).status_code > 0
+    except requests.ConnectionError:
+        return False
+
+
+def _run(code: str, sources: list[str], n_workers: int) -> dict[str, float]:
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(n_workers), *sources], capture_output=True, text=True, check=True
+    )
+    result: dict[str, float] = json.loads(done.stdout)
+    if result["n_done"] != len(sources):
+        raise AssertionError(done.stdout)
+    return result
+
+
+def _compare(code: str, local: list[str], remote: list[str], n_workers: int) -> dict[str, Any]:
+    """Return CPU-seconds per hour of sound, in turn, and the median ratio of the rounds."""
+    rounds = [(_run(code, local, n_workers), _run(code, remote, n_workers)) for _ in range(N_ROUNDS)]
+    per_hour = [[3600 * each["cpu_s"] / each["scored_s"] for each in pair] for pair in rounds]
+    speeds = [[each["scored_s"] / each["took_s"] for each in pair] for pair in rounds]
+    return {
+        "local_cpu_s": statistics.median(local for local, _ in per_hour),
+        "remote_cpu_s": statistics.median(remote for _, remote in per_hour),
+        "excess": statistics.median(remote / local for local, remote in per_hour) - 1,
+        "excess_each": [remote / local - 1 for local, remote in per_hour],
+        "local_x": statistics.median(local for local, _ in speeds),
+        "remote_x": statistics.median(remote for _, remote in speeds),
+    }
+
+
+def _read_own(url: str) -> int:
+    path = as_path(url)
+    with closing_content(path), path.open("rb") as file:
+        return sum(len(chunk) for chunk in iter(lambda: file.read(CHUNK_BYTES), b""))
+
+
+def _read_whole(url: str) -> int:
+    with requests.get(url, stream=True, timeout=60) as reply:
+        return sum(map(len, reply.iter_content(CHUNK_BYTES)))
+
+
+def _throughput(urls: list[str]) -> dict[str, float]:
+    """Return MB/s of our reader by ranges, and of one request for each whole file, by one thread."""
+    speeds: dict[str, list[float]] = {"ranges_mb_s": [], "whole_mb_s": []}
+    for _ in range(N_ROUNDS):
+        for name, read in (("ranges_mb_s", _read_own), ("whole_mb_s", _read_whole)):
+            begin = time.perf_counter()
+            n_bytes = sum(map(read, urls))
+            speeds[name].append(n_bytes / 1e6 / (time.perf_counter() - begin))
+    return {name: statistics.median(values) for name, values in speeds.items()}
+
+
+def measure() -> dict[str, Any] | None:
+    """Return both costs for decoding alone and for `identify` with BirdNET; None without nginx."""
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if program is None:
+        print("  nginx is not on this machine: left out")
+        return None
+    with tempfile.TemporaryDirectory() as temporary:
+        scratch = Path(temporary)
+        scratch.chmod(0o755)
+        folder = scratch / "sounds"
+        hours = make_recordings(folder, n_files=N_FILES) / 3600
+        local = [str(path) for path in sorted(folder.iterdir())]
+        with serving_folder(program, folder, scratch) as url:
+            remote = [f"{url}/{Path(path).name}" for path in local]
+            return {
+                "hours": hours,
+                "n_rounds": N_ROUNDS,
+                "load": os.getloadavg()[0],
+                "decode": _compare(DECODE, local, remote, 1),
+                "identify": _compare(RUN, local, remote, 2),
+                **_throughput(remote),
+            }

@@ -1,0 +1,46 @@
+"""Smallest scores of species, of which a model may have one for each of thousands of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dawnchorus.archive.runs import StoredRun
+
+COLUMNS = ("run", "scientific_name", "score")
+"""Columns that `select_rows` needs."""
+
+
+def lowest_score(runs: Sequence[StoredRun], min_score: float) -> float:
+    """Return the smallest score that any row may have."""
+    return min([min_score, *(value for each in runs for value in each.run.thresholds.values())])
+
+
+def select_rows(
+    batches: pa.RecordBatchReader, runs: Sequence[StoredRun], min_score: float, *, columns: Sequence[str]
+) -> pa.RecordBatchReader:
+    """Return the rows with the score that their run's model wants of their species, or else `min_score`."""
+    schema = pa.schema([batches.schema.field(name) for name in columns])
+    return pa.RecordBatchReader.from_batches(schema, _select(batches, runs, min_score, schema.names))
+
+
+def _select(
+    batches: pa.RecordBatchReader, runs: Sequence[StoredRun], min_score: float, columns: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    values = {
+        each.id: (
+            pa.array(list(each.run.thresholds), pa.string()),
+            np.array([*each.run.thresholds.values(), min_score], np.float32),
+        )
+        for each in runs
+    }
+    for batch in batches:
+        smallest = np.full(len(batch), min_score, np.float32)
+        for run, (names, scores) in values.items():
+            # A name that is not in the set has no index: it takes the last score.
+            index = pc.fill_null(pc.index_in(batch["scientific_name"], value_set=names), len(names))
+            smallest = np.where(pc.equal(batch["run"], run).to_numpy(zero_copy_only=False), scores[index], smallest)
+        yield batch.filter(pa.array(batch["score"].to_numpy() >= smallest)).select(columns)

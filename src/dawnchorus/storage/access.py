@@ -1,0 +1,33 @@
+"""Access to stores for libraries that open them themselves, such as deltalake."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dawnchorus.storage.credentials import store_options
+from dawnchorus.storage.paths import RemotePath, absolute_path, as_path
+
+
+@dataclass(frozen=True)
+class StoreAccess:
+    """The place of a folder, and how to get there."""
+
+    url: str
+    """An absolute path, or a URL without a slash at its end."""
+    options: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """`storage_options` of deltalake, which are secret. What the environment says, the library reads itself."""
+
+
+def store_access(path: str | os.PathLike[str]) -> StoreAccess:
+    """Return what a library needs to open a folder or URL itself, with the credentials that we would use.
+
+    Raises:
+        InputError: the profile of the credentials is not there, or of a kind that we cannot read.
+    """
+    known = absolute_path(as_path(path))
+    if not isinstance(known, RemotePath):
+        return StoreAccess(os.fspath(known))
+    return StoreAccess(str(known.url).rstrip("/"), store_options(known.url.scheme, os.environ, Path.home()))

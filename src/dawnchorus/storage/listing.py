@@ -1,0 +1,188 @@
+"""Search for objects in stores by URL: one object, a folder, or a pattern with wildcards."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import cast
+
+from dawnchorus.errors import StoreError
+from dawnchorus.storage.paths import RemotePath, is_remote
+from dawnchorus.storage.stores import ObjectInfo, describe
+from dawnchorus.storage.urls import ObjectUrl
+
+N_REQUESTS = 16
+"""Named objects whose sizes are requested at the same time."""
+
+_WILDCARD = re.compile(r"[*?\[]")
+_TOKEN = re.compile(r"\*+|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class ListedObject:
+    """An object that a URL names."""
+
+    path: RemotePath
+    is_named: bool
+    """True for the object of the URL itself, or one that the whole pattern fits; False for those in a folder."""
+    folder: str = ""
+    """Key of the folder that the URL or its pattern names, with a slash at its end; empty for the whole store."""
+    failure: StoreError | None = None
+    """Failure of the request for the size of a named object, other than that it is not there."""
+
+    @property
+    def key_in_folder(self) -> str:
+        """Key below the folder."""
+        return self.path.url.key.removeprefix(self.folder)
+
+
+def list_objects(paths: Sequence[RemotePath]) -> list[list[ListedObject]]:
+    """Return the objects that each URL names, with their sizes, in the order that files of a folder would have.
+
+    One that is not there is listed as it is, without a size, if there is no folder of this name either; so is one whose
+    size cannot be told, with the failure.
+
+    Raises:
+        StoreError: a store refused to list a folder, or cannot be reached.
+    """
+    if not paths:
+        return []
+    with ThreadPoolExecutor(N_REQUESTS, thread_name_prefix="dawnchorus-list") as threads:
+        return list(threads.map(_list_once, paths))
+
+
+def existing_paths(paths: Iterable[Path]) -> list[Path]:
+    """Return the paths of files and objects that are there, in their order.
+
+    Raises:
+        StoreError: a store refused, or cannot be reached.
+    """
+    asked = list(paths)
+    if not any(map(is_remote, asked)):
+        return [path for path in asked if path.exists()]
+    with ThreadPoolExecutor(N_REQUESTS, thread_name_prefix="dawnchorus-list") as threads:
+        return [path for path, is_there in zip(asked, threads.map(_exists, asked), strict=True) if is_there]
+
+
+def _exists(path: Path) -> bool:
+    return path.exists()
+
+
+def _list_once(path: RemotePath) -> list[ListedObject]:
+    """Return what the path names, listed when it is asked for first: a bucket may have millions of objects."""
+    if path.listing is None:
+        path.listing = _list(path)
+    return cast("list[ListedObject]", path.listing)
+
+
+def _list(path: RemotePath) -> list[ListedObject]:
+    if path.is_listed:
+        return [ListedObject(path, is_named=True)]
+    try:
+        named = _find_named(path)
+    except OSError as error:
+        return [ListedObject(path, is_named=True, failure=_explain(path, error))]
+    if named is not None or path.url.is_http:
+        return [named or ListedObject(path, is_named=True)]
+    try:
+        listed = list(_match(path.url) if path.url.is_pattern else _walk(path.url))
+    except OSError as error:
+        raise _explain(path, error) from None
+    return listed or [ListedObject(path, is_named=True)]
+
+
+def _explain(path: RemotePath, error: OSError) -> StoreError:
+    return StoreError(describe(error), subject=path)
+
+
+def _find_named(path: RemotePath) -> ListedObject | None:
+    """Return the object of exactly this key, which may have wildcards in it; None if there is none."""
+    if not path.url.key.rstrip("/") or (path.url.key.endswith("/") and not path.url.is_http):
+        return None
+    try:
+        return ListedObject(path.with_info(path.store.head(path.url.key)), is_named=True)
+    except FileNotFoundError:
+        return None
+
+
+def _walk(url: ObjectUrl) -> Iterator[ListedObject]:
+    """Yield the objects of a folder: those in it first, then those of its folders."""
+    folder = f"{url.key.rstrip('/')}/" if url.key.strip("/") else ""
+    yield from _in_order(url, folder, _objects(url, folder))
+
+
+def _match(url: ObjectUrl) -> Iterator[ListedObject]:
+    """Yield the objects that a pattern fits, and those in folders that it fits."""
+    pattern = url.key.rstrip("/")
+    regex = re.compile(translate(pattern))
+    prefix = "".join(_literal_folders(pattern))
+    matches: dict[str, list[tuple[str, ObjectInfo]]] = {}
+    for key, info in _objects(url, prefix):
+        starts = [key, *accumulate(key.split("/"), "{}/{}".format)]
+        match = next(filter(regex.fullmatch, starts), None)
+        if match is not None:
+            matches.setdefault(match, []).append((key, info))
+    for match in sorted(matches):
+        objects = matches[match]
+        if [match] == [key for key, _ in objects]:
+            ((key, info),) = objects
+            yield ListedObject(RemotePath(url.at(key), info), is_named=True)
+        else:
+            yield from _in_order(url, f"{match}/", objects)
+
+
+def _objects(url: ObjectUrl, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
+    """Yield the objects below a prefix, without those that stand for folders."""
+    for key, info in RemotePath(url).store.list(prefix):
+        if not key.endswith("/") and (key.startswith(prefix) and key != prefix):
+            yield key, info
+
+
+def _in_order(url: ObjectUrl, folder: str, objects: Iterable[tuple[str, ObjectInfo]]) -> Iterator[ListedObject]:
+    for key, info in sorted(objects, key=_walk_order):
+        yield ListedObject(RemotePath(url.at(key), info), is_named=key == folder[:-1], folder=folder)
+
+
+def _walk_order(listed: tuple[str, ObjectInfo]) -> list[tuple[bool, str]]:
+    """Return the key that sorts a folder's own files before those of its folders, as walking a disk does."""
+    *folders, name = listed[0].split("/")
+    return [*((True, folder) for folder in folders), (False, name)]
+
+
+def _literal_folders(pattern: str) -> Iterator[str]:
+    for part in pattern.split("/")[:-1]:
+        if _WILDCARD.search(part):
+            return
+        yield f"{part}/"
+
+
+def translate(pattern: str) -> str:
+    """Return a regular expression for a glob: `**` any folders, `*`, `?` and `[...]` in a name, none of them hidden."""
+    parts = pattern.split("/")
+    regex = ""
+    for k, part in enumerate(parts):
+        is_last = k == len(parts) - 1
+        if part == "**":
+            regex += r"[^/.][^/]*(?:/[^/.][^/]*)*" if is_last else r"(?:[^/.][^/]*/)*"
+            continue
+        hidden = "" if part.startswith(".") or not _WILDCARD.search(part) else r"(?!\.)"
+        regex += hidden + _TOKEN.sub(_translate_token, part) + ("" if is_last else "/")
+    return regex
+
+
+def _translate_token(match: re.Match[str]) -> str:
+    """Return the regular expression of a wildcard, or of a character as it is."""
+    text = match[0]
+    if text[0] == "*":
+        return "[^/]*"
+    if text == "?":
+        return "[^/]"
+    if text[0] == "[" and len(text) > 1:
+        is_negative = text[1] == "!"
+        listed = re.sub(r"([\\^\[\]])", r"\\\1", text[1 + is_negative : -1])
+        return f"[{'^/' if is_negative else ''}{listed}]"
+    return re.escape(text)

@@ -1,0 +1,270 @@
+"""Stores through obstore: S3, Google Cloud Storage, Azure and web servers."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import os
+import random
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
+
+from dawnchorus.errors import InputError, MissingExtraError
+from dawnchorus.storage.credentials import store_options
+from dawnchorus.storage.stores import NoRangesError, ObjectInfo, changed, exists_already, not_found
+from dawnchorus.storage.urls import ObjectUrl, hide_secrets
+from dawnchorus.version import __version__
+
+try:
+    import obstore
+    from obstore import exceptions
+    from obstore.store import HTTPStore, from_url
+except ImportError as error:
+    raise MissingExtraError("obstore", extra="cloud", purpose="Reading from stores and web servers") from error
+
+if TYPE_CHECKING:
+    from obstore import GetOptions, ObjectMeta, PutMode
+
+TIMEOUT = timedelta(seconds=60)
+CONNECT_TIMEOUT = timedelta(seconds=10)
+MAX_RETRIES = 1000
+"""The time decides, not the number."""
+
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 15.0
+"""Pauses before a request is repeated."""
+
+MAX_CONDITIONAL_BYTES = 64 << 20
+"""A larger object is sent in parts, which no store puts on a condition: what is there is looked at just before."""
+
+CLIENT_OPTIONS = frozenset({"allow_http"})
+"""Options of the HTTP client, which obstore takes apart from those of the store."""
+
+_MACHINE_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "169.254.170.2")
+"""Addresses that libraries ask last for credentials; a failure there means that there are none."""
+
+_MAX_DETAIL = 300
+
+_PASSING = ("status code: 408", "status code: 429")
+
+Result = TypeVar("Result")
+
+
+class _BrokenReplyError(Exception):
+    """The content of a reply broke off."""
+
+
+class ObjectStore:
+    """A store of obstore; implements `stores.Store`.
+
+    Args:
+        store: the store of obstore.
+        is_http: True for a web server, which lists nothing.
+        is_one_object: True if the store's own URL is that of the only object.
+        retry_s: time for which what obstore does not repeat itself is repeated: replies that break off, 408 and 429.
+    """
+
+    leaves_parts = False
+
+    def __init__(self, store: Any, *, is_http: bool = False, is_one_object: bool = False, retry_s: float = 0.0) -> None:
+        self._store, self._is_http, self._is_one_object, self._retry_s = store, is_http, is_one_object, retry_s
+
+    def head(self, key: str) -> ObjectInfo:
+        """Return size and version of an object; of a web server, by a range, since a signed URL allows only that."""
+        return self._repeat(lambda: self._head_once(self._path(key)))
+
+    def _head_once(self, path: str) -> ObjectInfo:
+        if self._is_http:
+            try:
+                return _info(obstore.get(self._store, path, options={"range": (0, 1)}).meta)
+            except exceptions.BaseError:  # no ranges, or an empty file
+                pass
+        return _info(obstore.head(self._store, path))
+
+    def read(self, key: str, start: int, stop: int, *, expected: ObjectInfo | None = None) -> memoryview:
+        """Read bytes of an object that is still the `expected` one; fewer at its end."""
+        options: GetOptions = {"range": (start, stop)}
+        if expected is not None and (expected.etag or "").startswith('"'):  # a strong one, as a header has it
+            options["if_match"] = expected.etag
+        return self._repeat(lambda: self._read_once(self._path(key), options, expected))
+
+    def _read_once(self, path: str, options: GetOptions, expected: ObjectInfo | None) -> memoryview:
+        try:
+            result = obstore.get(self._store, path, options=options)
+        except exceptions.NotSupportedError:
+            raise NoRangesError(errno.ENOTSUP, "the server gives no ranges") from None
+        if expected is not None and not _info(result.meta).is_same(expected):
+            raise changed()
+        try:
+            content = memoryview(result.bytes())
+        except exceptions.BaseError as error:
+            raise _BrokenReplyError(_detail(error)) from None
+        start, stop = result.range
+        if len(content) != stop - start:
+            raise _BrokenReplyError(f"the reply ended after {len(content)} of {stop - start} bytes")
+        return content
+
+    def _repeat(self, work: Callable[[], Result]) -> Result:
+        """Return the result of a request, which is repeated with growing pauses where the failure may pass."""
+        until, pause_s = time.monotonic() + self._retry_s, FIRST_PAUSE_S
+        while True:
+            with _explained():
+                try:
+                    return work()
+                except (exceptions.BaseError, _BrokenReplyError) as error:
+                    if not _may_pass(error) or time.monotonic() + pause_s > until:
+                        raise
+            time.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311 - so that clients do not go in step
+            pause_s = min(2 * pause_s, MAX_PAUSE_S)
+
+    def copy_to(self, key: str, file: BinaryIO) -> None:
+        """Copy a whole object to a file."""
+        with _explained():
+            for chunk in obstore.get(self._store, self._path(key)):
+                file.write(chunk)
+
+    def list(self, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
+        """Yield the objects whose keys begin with a prefix that is empty or ends with a slash."""
+        if self._is_http:
+            raise OSError(errno.ENOTSUP, "a web server lists no folders. Name its files, or give a list of them as -")
+        with _explained():
+            for chunk in obstore.list(self._store, prefix or None, chunk_size=1000):
+                for meta in chunk:
+                    yield meta["path"], _info(meta)
+
+    def write(self, key: str, file: BinaryIO, *, replaces: ObjectInfo | None) -> None:
+        """Write a whole object: a new one, or instead of the version `replaces`."""
+        mode: PutMode = "create"
+        if replaces is not None:
+            mode = "overwrite" if replaces.etag is None else {"e_tag": replaces.etag}
+        if file.seek(0, os.SEEK_END) > MAX_CONDITIONAL_BYTES:
+            self._check_replaced(key, replaces)
+            mode = "overwrite"
+        self._repeat(lambda: self._write_once(self._path(key), file, mode))
+
+    def _write_once(self, path: str, file: BinaryIO, mode: PutMode) -> None:
+        try:
+            file.seek(0)
+            obstore.put(self._store, path, file, mode=mode)
+        except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
+            if not self._has_content(path, file):
+                raise exists_already() from None
+        except (exceptions.NotSupportedError, NotImplementedError):  # a store without conditions
+            file.seek(0)
+            obstore.put(self._store, path, file)
+
+    def _has_content(self, path: str, file: BinaryIO) -> bool:
+        """Return True if an object is what we have sent: obstore repeats a request whose reply was lost."""
+        file.seek(0)
+        try:
+            return bytes(obstore.get(self._store, path).bytes()) == file.read()
+        except FileNotFoundError:
+            return False
+
+    def _check_replaced(self, key: str, replaces: ObjectInfo | None) -> None:
+        try:
+            found = self.head(key)
+        except FileNotFoundError:
+            return
+        if replaces is None or not found.is_same(replaces):
+            raise exists_already()
+
+    def delete(self, key: str) -> None:
+        """Delete an object; one that is not there is no error."""
+        with _explained():
+            try:
+                obstore.delete(self._store, self._path(key))
+            except FileNotFoundError:
+                return
+
+    def move(self, key: str, new_key: str) -> None:
+        """Rename an object; there is none at the new key."""
+        with _explained():
+            obstore.copy(self._store, self._path(key), self._path(new_key), overwrite=True)
+            obstore.delete(self._store, self._path(key))
+
+    def _path(self, key: str) -> str:
+        return "" if self._is_one_object else key
+
+
+def open_object_store(url: ObjectUrl, *, retry_s: float) -> ObjectStore:
+    """Set up the store of a URL; nothing is sent.
+
+    Raises:
+        InputError: the configuration of the store is wrong, or a profile that we cannot read.
+    """
+    client: dict[str, Any] = {
+        "user_agent": f"dawnchorus/{__version__}",
+        "timeout": TIMEOUT,
+        "connect_timeout": CONNECT_TIMEOUT,
+    }
+    try:
+        if url.is_http:
+            return _open_http(url, client, retry_s)
+        options = store_options(url.scheme, os.environ, Path.home())
+        client |= dict.fromkeys(CLIENT_OPTIONS & options.keys(), True)
+        config: Any = {name: value for name, value in options.items() if name not in CLIENT_OPTIONS}
+        root = f"{url.scheme}://{url.host}"
+        store = from_url(root, config=config, client_options=cast(Any, client), retry_config=_retry_config(retry_s))
+    except (exceptions.BaseError, ValueError) as error:
+        raise InputError(f"the store cannot be opened ({_detail(error)}).", subject=str(url.root)) from None
+    return ObjectStore(store, retry_s=retry_s)
+
+
+def _open_http(url: ObjectUrl, client: dict[str, Any], retry_s: float) -> ObjectStore:
+    client = {**client, "allow_http": url.scheme == "http"}
+    if url.login:
+        token = base64.b64encode(urllib.parse.unquote(url.login).encode()).decode()
+        client["default_headers"] = {"authorization": f"Basic {token}"}
+    query = f"?{url.query}" if url.query else ""
+    base = f"{url.scheme}://{url.host}/{urllib.parse.quote(url.key)}{query}"
+    store = HTTPStore(base, client_options=cast(Any, client), retry_config=_retry_config(retry_s))
+    return ObjectStore(store, is_http=True, is_one_object=bool(url.query), retry_s=retry_s)
+
+
+def _retry_config(retry_s: float) -> Any:
+    return {"max_retries": MAX_RETRIES if retry_s else 0, "retry_timeout": timedelta(seconds=retry_s)}
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Convert the errors of obstore to OSErrors; without a cause, since its messages have URLs with signatures."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise not_found() from None
+    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError):
+        raise PermissionError(
+            errno.EACCES, "the store refused access. Check the credentials, and what they may read and write"
+        ) from None
+    except (exceptions.PreconditionError, exceptions.NotModifiedError):
+        raise changed() from None
+    except exceptions.AlreadyExistsError:
+        raise exists_already() from None
+    except (exceptions.BaseError, _BrokenReplyError, ValueError) as error:
+        if any(host in str(error) for host in _MACHINE_CREDENTIALS):
+            raise PermissionError(
+                errno.EACCES,
+                "there are no credentials for the store. Set them as for the cloud's own tools, or, for a public "
+                "bucket of S3, AWS_SKIP_SIGNATURE=true",
+            ) from None
+        raise OSError(errno.EIO, f"the store failed ({_detail(error)})") from None
+
+
+def _may_pass(error: Exception) -> bool:
+    """Return True for failures that obstore does not repeat: replies that break off, 408 and 429."""
+    return isinstance(error, _BrokenReplyError) or any(status in str(error) for status in _PASSING)
+
+
+def _detail(error: Exception) -> str:
+    """Return the first sentence of a message, without replies, which may quote keys, and without secrets in URLs."""
+    text = str(error).split("\n", 1)[0].split("<", 1)[0]
+    return hide_secrets(text).strip(" :.")[:_MAX_DETAIL]
+
+
+def _info(meta: ObjectMeta) -> ObjectInfo:
+    return ObjectInfo(meta["size"], meta["e_tag"], meta["last_modified"])

@@ -1,0 +1,400 @@
+"""Paths and URLs as one type: what takes a `Path` takes an object of a store as well."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path, PurePath, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from urllib.parse import unquote, urlsplit
+
+from dawnchorus.errors import InputError, StoreError
+from dawnchorus.storage.range_reader import RemoteObject
+from dawnchorus.storage.stores import ObjectInfo, Store, describe, open_store
+from dawnchorus.storage.urls import ObjectUrl, is_url, parse_url
+
+if TYPE_CHECKING:
+    _LocalPath = Path
+else:
+    _LocalPath = type(Path())
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class RemotePath(_LocalPath):
+    """The URL of an object, a folder or a pattern in a store, as a path.
+
+    It reads, lists, writes and deletes in the store; `str()` is the URL without secrets. Other methods of `Path` that
+    reach the disk find nothing there.
+    """
+
+    url: ObjectUrl
+
+    def __new__(cls, url: ObjectUrl, info: ObjectInfo | None = None) -> RemotePath:  # noqa: ARG004 - as `__init__`
+        """Create the path; its segments give `name`, `suffix` and `parts`."""
+        return super().__new__(cls, *_segments(url))
+
+    def __init__(self, url: ObjectUrl, info: ObjectInfo | None = None) -> None:
+        if sys.version_info >= (3, 12):
+            super().__init__(*_segments(url))
+        self.url = url
+        self._info = info
+        self._content: RemoteObject | None = None
+        self.listing: list[Any] | None = None
+        """Objects that `storage.listing` has found for this URL."""
+
+    def __str__(self) -> str:
+        return str(self.url)
+
+    def __fspath__(self) -> str:
+        return str(self.url)
+
+    def __repr__(self) -> str:
+        return f"RemotePath({str(self.url)!r})"
+
+    def __bytes__(self) -> bytes:
+        return os.fsencode(str(self.url))
+
+    def __hash__(self) -> int:
+        return hash(self.url)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemotePath) and self.url == other.url
+
+    def __lt__(self, other: PurePath) -> bool:
+        return str(self) < str(other)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RemotePath, (self.url, self._info)
+
+    def as_posix(self) -> str:
+        """Return the URL."""
+        return str(self.url)
+
+    # ------------------------------------------------------------------ other paths
+
+    def __truediv__(self, key: str | os.PathLike[str]) -> RemotePath:
+        return self.joinpath(key)
+
+    def joinpath(self, *others: str | os.PathLike[str]) -> RemotePath:
+        """Return an object below this one."""
+        parts = [self.url.key.rstrip("/"), *(PurePath(other).as_posix() for other in others)]
+        return RemotePath(self.url.at("/".join(part for part in parts if part)))
+
+    @property
+    def parent(self) -> RemotePath:
+        """Return the folder of the object."""
+        return RemotePath(self.url.at(self.url.key.rstrip("/").rpartition("/")[0]))
+
+    @property
+    def parents(self) -> Sequence[RemotePath]:
+        """Return the folders of the object, the innermost first, and the store."""
+        folders = [self.parent]
+        while folders[-1].url.key:
+            folders.append(folders[-1].parent)
+        return folders if self.url.key.strip("/") else []
+
+    def with_name(self, name: str) -> RemotePath:
+        """Return the object of another name in the same folder."""
+        return self.parent / name
+
+    def with_suffix(self, suffix: str) -> RemotePath:
+        """Return the object whose name ends otherwise."""
+        return self.with_name(f"{self.stem}{suffix}")
+
+    def relative_to(self, other: str | os.PathLike[str], *_: Any, **_options: Any) -> PurePosixPath:  # type: ignore[override]
+        """Return the path from a folder of the same store to this object.
+
+        Raises:
+            ValueError: it is not below the folder.
+        """
+        root = as_path(other)
+        n = len(root.parts)
+        if not isinstance(root, RemotePath) or self.parts[:n] != root.parts:
+            raise ValueError(f"{self} is not below {root}")
+        return PurePosixPath(*self.parts[n:])
+
+    def is_relative_to(self, other: str | os.PathLike[str], *_: Any) -> bool:
+        """Return True for a folder, of the same store, that this object is in."""
+        root = as_path(other)
+        return isinstance(root, RemotePath) and self.parts[: len(root.parts)] == root.parts
+
+    def is_absolute(self) -> bool:
+        """Return True."""
+        return True
+
+    def absolute(self) -> RemotePath:
+        """Return the path itself."""
+        return self
+
+    def resolve(self, strict: bool = False) -> RemotePath:  # noqa: ARG002, FBT001, FBT002 - as in `Path`
+        """Return the path itself."""
+        return self
+
+    # ------------------------------------------------------------------ what is there
+
+    @property
+    def content(self) -> RemoteObject:
+        """Content of the object, which all open files of this path share."""
+        if self._content is None:
+            self._content = RemoteObject(self.url, self._info)
+        return self._content
+
+    @property
+    def store(self) -> Store:
+        """The store of the object."""
+        return open_store(self.url)
+
+    def head(self) -> ObjectInfo:
+        """Return size and version of the object, requested once.
+
+        Raises:
+            OSError: there is no such object, or the store failed.
+        """
+        if self._info is None:
+            self._info = self.store.head(self.url.key)
+        return self._info
+
+    def with_info(self, info: ObjectInfo) -> RemotePath:
+        """Return the path with size and version that a listing gave."""
+        return RemotePath(self.url, info)
+
+    @property
+    def is_listed(self) -> bool:
+        """True if size and version are known, so that the object was there."""
+        return self._info is not None
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Convert the errors of the store, which say what to do, to StoreErrors that name the URL."""
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(describe(error), subject=self) from None
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:  # noqa: ARG002 - as in `Path`
+        """Return size and time of the object.
+
+        Raises:
+            OSError: there is no such object, or the store failed.
+        """
+        info = self.head()
+        mtime_ns = 0 if info.modified is None else round((info.modified - _EPOCH).total_seconds() * 1e9)
+        times = (mtime_ns // 10**9,) * 3
+        return os.stat_result((stat.S_IFREG | 0o444, 0, 0, 1, 0, 0, info.size, *times), {"st_mtime_ns": mtime_ns})
+
+    def exists(self, *, follow_symlinks: bool = True) -> bool:  # noqa: ARG002 - as in `Path`
+        """Return True if there is such an object now.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        with self._explained():
+            try:
+                self.store.head(self.url.key)
+            except FileNotFoundError:
+                return False
+        return True
+
+    def is_file(self, *, follow_symlinks: bool = True) -> bool:  # noqa: ARG002 - as in `Path`
+        """Return True if there is such an object."""
+        return self.is_listed or self.exists()
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:  # noqa: ARG002 - as in `Path`
+        """Return True if there are objects below it, or it ends with a slash.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        if self.url.is_http:
+            return False
+        key = self.url.key
+        if not key or key.endswith("/"):
+            return True
+        with self._explained():
+            return next(self.store.list(f"{key}/"), None) is not None
+
+    def is_symlink(self) -> bool:
+        """Return False."""
+        return False
+
+    # ------------------------------------------------------------------ reading and writing
+
+    def open(self, mode: str = "r", *_: Any, **_options: Any) -> Any:
+        """Open the object for reading bytes; it is read by ranges, ahead of its reader.
+
+        Raises:
+            OSError: there is no such object, or the store failed.
+        """
+        if mode != "rb":
+            raise ValueError(f"{self}: expected the mode 'rb', got {mode!r}; atomic_file writes")
+        return self.content.open()
+
+    def read_bytes(self) -> bytes:
+        """Read the whole object.
+
+        Raises:
+            OSError: there is no such object, or the store failed.
+        """
+        try:
+            with self.open("rb") as file:
+                return cast(bytes, file.read())
+        finally:
+            self.content.close()
+
+    @contextmanager
+    def replacing(self) -> Iterator[BinaryIO]:
+        """Open a temporary file that is written as the object, whole, if the block succeeds.
+
+        An object that another program writes in the meantime stays.
+
+        Raises:
+            FileExistsError: it did.
+            OSError: the store failed, or there is no space for the temporary file.
+        """
+        try:
+            before = self.store.head(self.url.key)
+        except FileNotFoundError:
+            before = None
+        with tempfile.TemporaryFile(prefix="dawnchorus-") as file:
+            yield cast(BinaryIO, file)
+            file.seek(0)
+            self.store.write(self.url.key, cast(BinaryIO, file), replaces=before)
+        self._info = self._content = None
+
+    def unlink(self, missing_ok: bool = False) -> None:  # noqa: FBT001, FBT002 - as in `Path`
+        """Delete the object.
+
+        Raises:
+            FileNotFoundError: there is no such object, and that is not `missing_ok`.
+            StoreError: the store failed.
+        """
+        if not missing_ok and not self.exists():
+            raise FileNotFoundError(errno.ENOENT, "there is no such object")
+        with self._explained():
+            self.store.delete(self.url.key)
+
+    def rename(self, target: str | os.PathLike[str]) -> RemotePath:
+        """Rename the object within its store.
+
+        Raises:
+            OSError: the store failed.
+        """
+        renamed = as_path(target)
+        assert isinstance(renamed, RemotePath)  # noqa: S101 - no caller renames into another place
+        self.store.move(self.url.key, renamed.url.key)
+        return renamed
+
+    def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Do nothing: stores have no folders."""
+
+
+def _segments(url: ObjectUrl) -> tuple[str, ...]:
+    return (f"{url.scheme}:", url.host, *(part for part in url.key.split("/") if part))
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """Return a `Path` for a path, and a `RemotePath` for a URL.
+
+    Raises:
+        InputError: it begins like a URL and is none.
+    """
+    if isinstance(path, RemotePath):
+        return path
+    text = os.fspath(path)
+    if text[:7].lower() == "file://":
+        return Path(unquote(urlsplit(text).path))
+    if not is_url(text):
+        return Path(path)
+    try:
+        return RemotePath(parse_url(text))
+    except ValueError as error:
+        raise InputError(f"{error}.") from None
+
+
+def absolute_path(path: Path, folder: str | None = None) -> Path:
+    """Return the absolute path, from a folder or the current one; a URL is one."""
+    return path if isinstance(path, RemotePath) else Path(os.path.abspath(os.path.join(folder or "", path)))
+
+
+def full_name(path: Path, folder: str | None = None) -> str:
+    """Return the absolute path, from a folder or the current one, or the URL, as text."""
+    return os.fspath(absolute_path(path, folder))
+
+
+def is_remote(path: Path) -> bool:
+    """Return True for a URL."""
+    return isinstance(path, RemotePath)
+
+
+def content_version(path: Path) -> str | None:
+    """Return the version that a store gives to an object now; None for files, and stores without versions.
+
+    Raises:
+        OSError: the store failed.
+    """
+    return path.store.head(path.url.key).version if isinstance(path, RemotePath) else None
+
+
+def read_failure(path: Path) -> str | None:
+    """Return a sentence if the reading of an object has failed, whoever read it; None for files."""
+    failure = path.content.failure if isinstance(path, RemotePath) else None
+    return None if failure is None else describe(failure)
+
+
+def path_to_json(path: Path) -> dict[str, Any]:
+    """Return a path for another process of ours: of a URL, with its secrets, and the version that is expected."""
+    if not isinstance(path, RemotePath):
+        return {"path": os.fsencode(path).hex()}
+    url, info = path.url, path._info  # noqa: SLF001 - it is of this module
+    fields: dict[str, Any] = {"url": [url.scheme, url.host, url.key, url.label, url.login, url.query]}
+    if info is not None:
+        fields["info"] = [info.size, info.etag, info.modified and info.modified.isoformat()]
+    return fields
+
+
+def path_from_json(fields: dict[str, Any]) -> Path:
+    """Read the result of `path_to_json`."""
+    if "path" in fields:
+        return Path(os.fsdecode(bytes.fromhex(fields["path"])))
+    info = None
+    if "info" in fields:
+        size, etag, modified = fields["info"]
+        info = ObjectInfo(size, etag, modified and datetime.fromisoformat(modified))
+    return RemotePath(ObjectUrl(*fields["url"]), info)
+
+
+@contextmanager
+def closing_content(path: Path) -> Iterator[None]:
+    """Drop what was read of an object when the block ends."""
+    try:
+        yield
+    finally:
+        if isinstance(path, RemotePath):
+            path.content.close()
+
+
+def listed_version(path: Path) -> tuple[int, str] | None:
+    """Return size and version of an object, requested once; None for files, and stores without versions.
+
+    Raises:
+        OSError: there is no such object, or the store failed.
+    """
+    info = path.head() if isinstance(path, RemotePath) else None
+    return None if info is None or info.version is None else (info.size, info.version)
+
+
+def is_missing(path: Path) -> bool:
+    """Return True if there is no such file or object; False where that cannot be told."""
+    if not isinstance(path, RemotePath):
+        return not os.path.exists(path)  # not `Path.exists`, which raises for names that are too long
+    try:
+        return not path.exists()
+    except StoreError:
+        return False

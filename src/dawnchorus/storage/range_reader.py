@@ -1,0 +1,229 @@
+"""Reading of an object by ranges, ahead of its reader."""
+
+from __future__ import annotations
+
+import errno
+import io
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import BinaryIO, TypeVar
+
+from dawnchorus.storage.stores import NoRangesError, ObjectInfo, Store, ends_early, open_store
+from dawnchorus.storage.urls import ObjectUrl
+
+FIRST_BYTES = 1 << 16
+"""Size of the first range, and of each that does not follow another: enough for most headers."""
+
+MAX_RANGE_BYTES = 1 << 21
+"""Size of a range of a reader that goes on, at most."""
+
+GROWTH = 8
+"""Ratio of the sizes of a range and the one before, of a reader that goes on."""
+
+N_AHEAD = 2
+"""Ranges of full size that are requested before they are read."""
+
+N_KEPT = 4
+"""Ranges that are kept besides the first, those ahead included. So memory is at most 8 MB an object."""
+
+BUFFER_BYTES = 1 << 18
+"""Buffer of an open file: decoders read a few kilobytes at a time."""
+
+
+Result = TypeVar("Result")
+
+
+@dataclass(eq=False)
+class _Range:
+    start: int
+    stop: int
+    content: Future[memoryview]
+
+
+class RemoteObject:
+    """An object of a store that is read by ranges; all open files of it share what was read.
+
+    The first failure is kept in `failure`, since decoders, and readers of metadata, take an error for an end.
+    """
+
+    def __init__(self, url: ObjectUrl, info: ObjectInfo | None = None, *, store: Store | None = None) -> None:
+        """Set up the object; nothing is read. `store` is by default that of the URL, opened when it is needed."""
+        self.url = url
+        self._opened = store
+        self.failure: OSError | None = None
+        self.n_read = 0
+        """Number of bytes from the start up to the last one that was read."""
+        self._info = info
+        self._lock = threading.RLock()
+        self._ranges: list[_Range] = []
+        """Kept ranges, the first one of the object first, then in the order of their last use."""
+        self._threads: ThreadPoolExecutor | None = None
+        self._copy: BinaryIO | None = None
+
+    @property
+    def info(self) -> ObjectInfo:
+        """Size and version, requested where they are not known.
+
+        Raises:
+            OSError: there is no such object, or the store failed.
+        """
+        if self._info is None:
+            self._info = self._guard(lambda: self._store.head(self.url.key))
+        return self._info
+
+    def open(self) -> io.BufferedReader:
+        """Open the object as a binary file that can seek.
+
+        Raises:
+            OSError: there is no such object, or the store failed.
+        """
+        return io.BufferedReader(_RangeFile(self, self.info.size), BUFFER_BYTES)
+
+    def read(self, start: int, n: int) -> memoryview:
+        """Return 1 to `n` bytes at an offset; none at the end.
+
+        Raises:
+            OSError: the store failed, or the object was replaced.
+        """
+        if start >= self.info.size or n <= 0:
+            return memoryview(b"")
+        with self._lock:
+            if self._copy is not None:
+                return self._read_copy(start, n)
+            found = self._find(start)
+        content = self._guard(found.content.result)
+        if self._is_copied:  # meanwhile
+            return self.read(start, n)
+        part = content[start - found.start : start - found.start + n]
+        if not part:
+            self._guard(ends_early)
+        self.n_read = max(self.n_read, start + len(part))
+        return part
+
+    def close(self) -> None:
+        """Drop what was read, and wait for nothing."""
+        with self._lock:
+            threads, self._threads = self._threads, None
+            copy, self._copy = self._copy, None
+            self._ranges.clear()
+        if threads is not None:
+            threads.shutdown(wait=False, cancel_futures=True)
+        if copy is not None:
+            copy.close()
+
+    @property
+    def _is_copied(self) -> bool:
+        return self._copy is not None
+
+    @property
+    def _store(self) -> Store:
+        return self._opened or open_store(self.url)
+
+    def _find(self, start: int) -> _Range:
+        """Return the range with a byte, requested now or before; of a reader that goes on, request the next ones."""
+        found = next((each for each in self._ranges if each.start <= start < each.stop), None)
+        if found is None:
+            before = next((each for each in self._ranges if each.stop == start), None)
+            size = FIRST_BYTES if before is None else min(GROWTH * (before.stop - before.start), MAX_RANGE_BYTES)
+            found = self._request(start, size)
+        else:
+            self._keep(found)
+        if found.stop - found.start >= MAX_RANGE_BYTES:
+            last = found
+            for _ in range(N_AHEAD):
+                if last.stop >= self.info.size:
+                    break
+                last = next((each for each in self._ranges if each.start == last.stop), None) or self._request(
+                    last.stop, MAX_RANGE_BYTES
+                )
+        return found
+
+    def _request(self, start: int, size: int) -> _Range:
+        stop = min(start + size, self.info.size)
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(1 + N_AHEAD, thread_name_prefix="dawnchorus-store")
+        new = _Range(start, stop, self._threads.submit(self._fetch, start, stop))
+        self._keep(new)
+        return new
+
+    def _keep(self, used: _Range) -> None:
+        """Make a range the last one to be dropped, and drop the others that are too many."""
+        if used in self._ranges:
+            self._ranges.remove(used)
+        self._ranges.insert(0 if used.start == 0 else len(self._ranges), used)
+        while len(self._ranges) > 1 + N_KEPT:
+            self._ranges.pop(1 if self._ranges[0].start == 0 else 0)
+
+    def _fetch(self, start: int, stop: int) -> memoryview:
+        try:
+            return self._store.read(self.url.key, start, stop, expected=self.info)
+        except NoRangesError:
+            with self._lock:
+                if self._copy is None:
+                    self._copy = self._copy_whole()
+            return memoryview(b"")
+
+    def _copy_whole(self) -> BinaryIO:
+        """Copy an object of a server that gives no ranges to a file without a name, which a kill removes as well."""
+        copy = tempfile.TemporaryFile(prefix="dawnchorus-")  # noqa: SIM115 - it is closed with the object
+        try:
+            free = shutil.disk_usage(tempfile.gettempdir()).free
+            if free < self.info.size:
+                raise OSError(
+                    errno.ENOSPC,
+                    f"the server gives no ranges, and there is no space for a copy of {self.info.size} bytes in "
+                    f"{tempfile.gettempdir()}. Set TMPDIR to another folder",
+                )
+            self._store.copy_to(self.url.key, copy)
+            if copy.tell() != self.info.size:
+                ends_early()
+        except BaseException:
+            copy.close()
+            raise
+        return copy
+
+    def _read_copy(self, start: int, n: int) -> memoryview:
+        assert self._copy is not None  # noqa: S101 - for the type checkers
+        self._copy.seek(start)
+        content = self._copy.read(n)
+        self.n_read = max(self.n_read, start + len(content))
+        return memoryview(content)
+
+    def _guard(self, work: Callable[[], Result]) -> Result:
+        try:
+            return work()
+        except OSError as error:
+            self.failure = self.failure or error
+            raise
+
+
+class _RangeFile(io.RawIOBase):
+    """A file over a `RemoteObject`, with a position of its own."""
+
+    def __init__(self, content: RemoteObject, size: int) -> None:
+        super().__init__()
+        self._content, self._size, self._position = content, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(base + offset, 0)
+        return self._position
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
+        content = self._content.read(self._position, len(buffer))
+        buffer[: len(content)] = content
+        self._position += len(content)
+        return len(content)

@@ -1,0 +1,126 @@
+"""URLs of objects in stores: which part names the object, and which part is secret."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import urllib.parse
+from dataclasses import dataclass, field, replace
+
+HTTP_SCHEMES = frozenset(("http", "https"))
+AZURE_SCHEMES = frozenset(("az", "azure", "adl", "abfs", "abfss"))
+CLOUD_SCHEMES = frozenset(("s3", "s3a", "gs")) | AZURE_SCHEMES
+OBJECT_STORE_SCHEMES = CLOUD_SCHEMES | HTTP_SCHEMES
+"""Schemes that obstore opens; others are left to fsspec."""
+
+_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://(?P<host>[^/]*)(?:/(?P<rest>.*))?", re.DOTALL)
+_DIGEST = re.compile(r"[0-9a-f]{8}")
+_WILDCARDS = re.compile(r"[*?\[]")
+
+_SIGNATURE_PREFIXES = ("x-amz-", "x-goog-")
+_SIGNATURE_NAMES = frozenset(
+    {
+        *("signature", "expires", "awsaccesskeyid", "googleaccessid", "policy", "key-pair-id", "token", "access_token"),
+        *("sv", "ss", "srt", "sr", "sp", "se", "st", "spr", "sig", "sip", "skoid", "sktid", "skt", "ske", "sks", "skv"),
+    }
+)
+"""Parameters with which clouds sign a URL; they change with each signing, the object does not."""
+
+_UNQUOTED = "/~!$&'()*+,;=:@"
+_QUERIES = re.compile(r"(https?://[^\s\"'<>?]*)\?[^\s\"'<>]*")
+_LOGINS = re.compile(r"(?<=://)[^/?#\s]*@")
+
+
+@dataclass(frozen=True)
+class ObjectUrl:
+    """The URL of an object, a folder or a pattern in a store; `str()` has no password, key or signature in it."""
+
+    scheme: str
+    host: str
+    """Bucket, container or server."""
+    key: str
+    """Path in the store, without a slash at its start."""
+    label: str = ""
+    """Digest of the parameters that tell objects apart, empty without some."""
+    login: str = field(default="", repr=False, compare=False)
+    """`user:password`, which is secret."""
+    query: str = field(default="", repr=False, compare=False)
+    """Parameters of a web server, which may be secret."""
+
+    def __str__(self) -> str:
+        label = f"?{self.label}" if self.label else ""
+        return f"{self.scheme}://{self.host}/{self._shown_key}{label}"
+
+    @property
+    def _shown_key(self) -> str:
+        return urllib.parse.quote(self.key, safe=_UNQUOTED) if self.is_http else self.key
+
+    @property
+    def is_http(self) -> bool:
+        """True for a web server, which lists nothing."""
+        return self.scheme in HTTP_SCHEMES
+
+    @property
+    def is_pattern(self) -> bool:
+        """True if there are wildcards in the key."""
+        return not self.is_http and _WILDCARDS.search(self.key) is not None
+
+    @property
+    def root(self) -> ObjectUrl:
+        """The store."""
+        return replace(self, key="", label="", query="")
+
+    @property
+    def secret_text(self) -> str:
+        """The whole URL with its login and parameters, for the libraries that open it."""
+        login = f"{self.login}@" if self.login else ""
+        query = f"?{self.query}" if self.query else ""
+        return f"{self.scheme}://{login}{self.host}/{self._shown_key}{query}"
+
+    def at(self, key: str) -> ObjectUrl:
+        """Return the URL of another object in the same store."""
+        return replace(self, key=key, label="", query="")
+
+
+def is_url(text: str) -> bool:
+    """Return True for `scheme://...`, other than `file://`."""
+    match = _URL.fullmatch(text)
+    return match is not None and match["scheme"].lower() != "file"
+
+
+def parse_url(text: str) -> ObjectUrl:
+    """Parse a URL.
+
+    Raises:
+        ValueError: it has no scheme, or no bucket or server.
+    """
+    match = _URL.fullmatch(text)
+    if match is None or not match["host"]:
+        raise ValueError(f"expected a URL such as s3://bucket/folder, got {hide_secrets(text)!r}")
+    scheme, host, key = match["scheme"].lower(), match["host"], match["rest"] or ""
+    login = query = ""
+    if scheme not in CLOUD_SCHEMES:
+        login, _, host = host.rpartition("@")
+    if scheme in HTTP_SCHEMES:
+        path, _, query = f"{host}/{key}".partition("#")[0].partition("?")
+        host, _, key = path.partition("/")
+        key = urllib.parse.unquote(key)
+    label = _label(query)
+    return ObjectUrl(scheme, host, key, label, login, "" if query == label else query)
+
+
+def _label(query: str) -> str:
+    """Return a digest of the parameters that are no signature; it is its own."""
+    if _DIGEST.fullmatch(query):
+        return query
+    kept = [
+        (name, value)
+        for name, value in urllib.parse.parse_qsl(query, keep_blank_values=True)
+        if name.lower() not in _SIGNATURE_NAMES and not name.lower().startswith(_SIGNATURE_PREFIXES)
+    ]
+    return hashlib.sha256(urllib.parse.urlencode(kept).encode()).hexdigest()[:8] if kept else ""
+
+
+def hide_secrets(text: str) -> str:
+    """Return a text without the parameters and logins of URLs in it."""
+    return _LOGINS.sub("***@", _QUERIES.sub(r"\1", text))
