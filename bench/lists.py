@@ -1,4 +1,4 @@
-"""Time of a page of the lists of recordings and detections, in a database with 100,000 and 1,000,000 rows."""
+"""Time of a page of the lists, and of the overview, in a database with 100,000 recordings and 1,000,000 detections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import insert
+from tests.fixtures.models import LEVEL, LEVEL_LABELS, level_graph
+from tests.fixtures.server import running
 
+from dawnchorus.models.graphs.wrapping import wrap_model
+from dawnchorus.server.detection_counts import CountedDetection, Counts, add_counts, count_failed, count_recording
 from dawnchorus.server.listing import (
     Cursor,
     DetectionQuery,
@@ -22,7 +26,8 @@ from dawnchorus.server.listing import (
     find_detections,
     find_recordings,
 )
-from dawnchorus.server.state.database import Database
+from dawnchorus.server.settings import Settings
+from dawnchorus.server.state.database import FILE_NAME, Database
 from dawnchorus.server.state.tables import DetectionRow, Identification, Recording, RecordingSpecies, Species
 
 N_RECORDINGS = int(os.environ.get("BENCH_RECORDINGS", "100000"))
@@ -54,21 +59,57 @@ DETECTION_QUERIES = {
 }
 
 
+PAGES = (
+    "/overview",
+    "/overview?period=year",
+    "/overview?period=month",
+    "/overview?period=month&site=SITE7&min_score=0.5",
+    "/overview?species=Bird+199",
+    "/overview?species=Bird",
+    "/overview?period=month&all_species=true",
+)
+
+
 def measure() -> dict[str, Any]:
     """Medians of milliseconds at the beginning, in the middle and at the end of each list."""
-    with tempfile.TemporaryDirectory() as folder:
-        database = Database(os.environ.get("BENCH_DATABASE") or f"sqlite:///{Path(folder, 'state.db')}")
+    with tempfile.TemporaryDirectory() as scratch:
+        data = Path(scratch, "server")
+        data.mkdir()
+        database = Database(os.environ.get("BENCH_DATABASE") or f"sqlite:///{data / FILE_NAME}")
         fill(database, N_RECORDINGS)
         rows = [_time(name, database, find_recordings, query, 2) for name, query in RECORDING_QUERIES.items()]
         rows += [_time(name, database, find_detections, query, 3) for name, query in DETECTION_QUERIES.items()]
         database.close()
+        pages = _measure_pages(Path(scratch))
     return {
         "n_recordings": N_RECORDINGS,
         "n_detections": N_RECORDINGS * PER_RECORDING,
         "n_runs": N_RUNS,
         "load_average": os.getloadavg()[0],
         "rows": rows,
+        "pages": pages,
     }
+
+
+def _measure_pages(scratch: Path) -> list[dict[str, Any]]:
+    """Return milliseconds of the overview as a page of a server with this database."""
+    graph = level_graph(scratch / "level.onnx", window_samples=16_000)
+    bundle = wrap_model(graph, scratch / "bundle", labels=LEVEL_LABELS, description=LEVEL)
+    settings = Settings(model=bundle.folder, data=scratch / "server", database=os.environ.get("BENCH_DATABASE"))
+    rows = []
+    with running(settings) as client:
+        for path in PAGES:
+            client.get(path).raise_for_status()
+            wall_s, cpu_s = [], []
+            for _ in range(N_RUNS):
+                start_s, start_cpu_s = time.perf_counter(), time.process_time()
+                reply = client.get(path)
+                wall_s.append(time.perf_counter() - start_s)
+                cpu_s.append(time.process_time() - start_cpu_s)
+            ms, cpu_ms = 1000 * statistics.median(wall_s), 1000 * statistics.median(cpu_s)
+            rows.append({"page": path, "ms": ms, "cpu_ms": cpu_ms, "kb": len(reply.content) / 1000})
+            print(rows[-1], flush=True)
+    return rows
 
 
 def _time(name: str, database: Database, find: Callable[..., Page[Any]], query: Any, n_keys: int) -> Any:
@@ -98,6 +139,7 @@ def fill(database: Database, n_recordings: int) -> None:
         session.execute(insert(Species), [{"scientific_name": s, "common_name": c} for s, c in names])
     for first in range(0, n_recordings, CHUNK):
         recordings, identifications, detections, species = [], [], [], []
+        counts = Counts()
         for k in range(first, min(first + CHUNK, n_recordings)):
             sha256, added_at = f"{random.integers(1 << 62):016x}{k:048x}", FIRST + timedelta(seconds=k)
             start_time = FIRST.replace(tzinfo=None) + timedelta(minutes=3 * k)
@@ -140,6 +182,7 @@ def fill(database: Database, n_recordings: int) -> None:
                         "bundle_id": "0" * 12,
                     }
                 )
+            counts.update(_count(recordings[-1], detections[len(detections) - len(drawn) :]))
             species += [
                 {
                     "recording": sha256,
@@ -152,7 +195,20 @@ def fill(database: Database, n_recordings: int) -> None:
                 for each, scores in best.items()
             ]
         with database.write() as session:
+            add_counts(session, counts)
             session.execute(insert(Recording), recordings)
             session.execute(insert(Identification), identifications)
             session.execute(insert(DetectionRow), detections)
             session.execute(insert(RecordingSpecies), species)
+
+
+def _count(recording: dict[str, Any], detections: list[dict[str, Any]]) -> Counts:
+    if recording["error"] is not None:
+        return count_failed(recording["site"])
+    names = "scientific_name", "common_name", "start_s", "score"
+    return count_recording(
+        site=recording["site"],
+        recorded_at=recording["recorded_at"],
+        duration_s=recording["duration_s"],
+        detections=[CountedDetection(*(each[name] for name in names)) for each in detections],
+    )

@@ -157,6 +157,28 @@ def _memory(result: dict[str, Any]) -> str:
     )
 
 
+def _archive(result: dict[str, Any]) -> str:
+    sizes = result["sizes"]
+    before, after = sizes["before"], sizes["after"]
+
+    def cell(row: dict[str, Any], when: str) -> str:
+        return f"{100 * row[when]['n_bytes'] / sizes[when]['n_bytes']:.2f} % ({row[when]['s']:.2f} s)"
+
+    rows = "\n".join(
+        f"| {name} | {row['after']['n_rows']:,} | {cell(row, 'before')} | {cell(row, 'after')} |"
+        for name, row in result["rows"].items()
+    )
+    return (
+        "## Queries of an archive\n\n"
+        f"{result['n_rows']:,} synthetic detections of 300 species at 10 sites in 12 months, written in "
+        f"{result['n_units']} units ({before['n_files']} files, {before['n_bytes'] / 1e6:.0f} MB, in "
+        f"{result['written_s']:.0f} s) and then compacted ({after['n_files']} files, {after['n_bytes'] / 1e6:.0f} MB, "
+        f"in {result['compacted_s']:.0f} s): bytes that a query reads, with the log and the recordings, as a share of "
+        f"the table of detections, and seconds by the clock, at a load average of {result['load_average']:.0f}.\n\n"
+        "| query | rows | before | compacted |\n| --- | ---: | ---: | ---: |\n" + rows + "\n"
+    )
+
+
 def _lists(result: dict[str, Any]) -> str:
     def cell(value: dict[str, float]) -> str:
         return f"{value['cpu_ms']:.0f} ({value['ms']:.0f})"
@@ -165,13 +187,18 @@ def _lists(result: dict[str, Any]) -> str:
         f"| {row['list']} | {row['total']:,} | {cell(row['0'])} | {cell(row['half'])} | {cell(row['end'])} |"
         for row in result["rows"]
     )
+    pages = "\n".join(
+        f"| `{row['page']}` | {row['cpu_ms']:.0f} ({row['ms']:.0f}) | {row['kb']:.0f} |" for row in result["pages"]
+    )
     return (
         "## Lists\n\n"
         f"A page of 50 rows, read with its count, out of {result['n_recordings']:,} recordings and "
         f"{result['n_detections']:,} detections in SQLite: milliseconds of processor time (and by the clock, at a "
         f"load average of {result['load_average']:.0f}), medians of {result['n_runs']} runs, at the start, in the "
         "middle and at the end of the list. Totals count to 10,000.\n\n"
-        "| list | rows | start | middle | end |\n| --- | --- | --- | --- | --- |\n" + rows + "\n"
+        "| list | rows | start | middle | end |\n| --- | --- | --- | --- | --- |\n" + rows + "\n\n"
+        "The overview of the same collection as a page, from a server in the process that measures:\n\n"
+        "| page | ms of processor time (by the clock) | kB |\n| --- | --- | --- |\n" + pages + "\n"
     )
 
 
@@ -475,6 +502,7 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "overhead": _overhead,
     "engine": _engine,
     "analyses": _analyses,
+    "archive": _archive,
     "stereo": _stereo,
     "agreement": _agreement,
     "memory": _memory,

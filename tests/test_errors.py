@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dawnchorus import errors
-from dawnchorus.errors import AudioDecodeError, AudioError, DawnChorusError, DownloadError, InputError
+from dawnchorus.errors import AudioDecodeError, DawnChorusError, DownloadError, InputError
 
 
 def every_error() -> Iterator[DawnChorusError]:
@@ -17,9 +17,7 @@ def every_error() -> Iterator[DawnChorusError]:
     for kind in vars(errors).values():
         if not (isinstance(kind, type) and issubclass(kind, DawnChorusError)):
             continue
-        if issubclass(kind, AudioError):
-            yield kind(Path("/a.wav"), "it is broken")
-        elif issubclass(kind, DownloadError):
+        if issubclass(kind, DownloadError):
             yield kind("it is gone", 404)
         elif kind is errors.OverloadedError:
             yield kind("the queue is full", retry_after_s=2.5)
@@ -27,6 +25,8 @@ def every_error() -> Iterator[DawnChorusError]:
             yield kind("no such class", suggestions=("Parus major_Great Tit",))
         elif kind is errors.MissingExtraError:
             yield kind("torch", extra="train", purpose="Training")
+        elif kind is errors.PlugInError:
+            yield kind("format 'x' of the package y 1 (y:X)", "failed", detail="ValueError: no luck")
         else:
             yield kind("it is wrong", subject=Path("/a.csv"))
 
@@ -40,7 +40,7 @@ def test_every_error_is_whole_after_pickling(error: DawnChorusError) -> None:
 
 
 def test_text_joins_subject_and_reason() -> None:
-    error = AudioDecodeError(Path("/data/a.wav"), "the file is empty (0 bytes).")
+    error = AudioDecodeError("the file is empty (0 bytes).", subject=Path("/data/a.wav"))
     assert str(error) == "/data/a.wav: the file is empty (0 bytes)."
     assert (error.subject, error.reason) == (Path("/data/a.wav"), "the file is empty (0 bytes).")
     plain = InputError("threshold: expected 0 to 1, got 2.")

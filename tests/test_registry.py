@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dawnchorus.errors import InputError
+from dawnchorus.errors import InputError, PlugInError
+from dawnchorus.plug_ins import PlugIn
 from dawnchorus.registry import Registry
 from dawnchorus.suggestions import nearest, suggestion
 
@@ -45,7 +46,7 @@ def test_duplicates_and_foreign_objects_are_refused() -> None:
         registry.register(Color("blue"))
     with pytest.raises(InputError, match="lower case"):
         registry.register(Color("Green"))
-    with pytest.raises(InputError, match="an object of type int, expected Color"):
+    with pytest.raises(InputError, match="expected an object of type Color, got one of int"):
         registry.register(3)  # type: ignore[arg-type]
 
 
@@ -56,6 +57,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "more_colors.py").write_text(
         "from tests.test_registry import BLUE, Color\nGREEN = Color('green')\nRED = Color('red')\nNUMBER = 3\n"
     )
+    (tmp_path / "ending.py").write_text("import sys\nsys.exit('enough')\n")
     info = tmp_path / "more_colors-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Name: more-colors\nVersion: 1\n")
@@ -70,20 +72,63 @@ def test_an_installed_package_adds_an_entry(package: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "message"),
+    ("target", "cause"),
     [
-        ("more_colors:RED", r"color 'red' of the package more-colors \(more_colors:RED\): there is one of this name"),
-        ("more_colors:NUMBER", "the package more-colors .* gives an object of type int"),
-        ("more_colors:NOTHING", "the package more-colors .* cannot be loaded: AttributeError"),
-        ("no_such_module:RED", "the package more-colors .* cannot be loaded: ModuleNotFoundError"),
+        ("more_colors:RED", "color 'red': there is one of this name already. Rename one."),
+        ("more_colors:NUMBER", "color: expected an object of type Color, got one of int."),
+        ("more_colors:NOTHING", "AttributeError: module 'more_colors' has no attribute 'NOTHING'"),
+        ("no_such_module:RED", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("ending:RED", "SystemExit: enough"),
     ],
 )
-def test_a_package_that_adds_something_else_is_named(package: Path, target: str, message: str) -> None:
-    package.write_text(f"[test.colors]\nmore = {target}\n")
+def test_a_plug_in_that_cannot_be_used_is_named_and_touches_no_other(package: Path, target: str, cause: str) -> None:
+    package.write_text(f"[test.colors]\ngreen = more_colors:GREEN\nmore = {target}\n")
     registry = colors(RED, group="test.colors")
+    assert list(registry) == ["red", "green"]
+    assert registry.lookup("red") is RED
     for _ in range(2):
-        with pytest.raises(InputError, match=message):
-            registry.lookup("red")
+        with pytest.raises(PlugInError) as error:
+            registry.lookup("More")
+        assert str(error.value) == (
+            f"color 'more' of the package more-colors 1 ({target}) cannot be used. Update or uninstall that package, "
+            f"or tell its authors. Cause: {cause}"
+        )
+        assert error.value.__cause__ is not None
+    with pytest.raises(InputError, match="expected one of red, green, got 'most'"):
+        registry.lookup("most")
+
+
+def test_of_two_with_one_name_the_first_is_used_and_the_other_is_logged_once(
+    package: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    package.write_text("[test.colors]\nred = more_colors:RED\n")
+    registry = colors(RED, BLUE, group="test.colors")
+    for name in ("blue", "red", "red"):
+        assert registry.lookup(name) in (RED, BLUE)
+    assert [record.getMessage() for record in caplog.records] == [
+        "color 'red' of the package more-colors 1 (more_colors:RED) cannot be used. Update or uninstall that package, "
+        "or tell its authors. Cause: color 'red': there is one of this name already. Rename one."
+    ]
+
+
+def test_entries_of_packages_get_guards_and_others_do_not(package: Path) -> None:
+    package.write_text("[test.colors]\ngreen = more_colors:GREEN\n")
+    registry = Registry(Color, (RED,), noun="color", group="test.colors", guard=lambda _, plug_in: Color(str(plug_in)))
+    assert registry["red"] is RED
+    assert registry["green"].name == "color 'green' of the package more-colors 1 (more_colors:GREEN)"
+    assert {name: plug_in.package for name, plug_in in registry.plug_ins.items()} == {"green": "more-colors 1"}
+
+
+def refuse(entry: Color, _plug_in: PlugIn) -> Color:
+    raise InputError(f"{entry.name} is refused.")
+
+
+def test_an_entry_that_its_guard_refuses_is_broken(package: Path) -> None:
+    package.write_text("[test.colors]\ngreen = more_colors:GREEN\n")
+    registry = Registry(Color, (RED,), noun="color", group="test.colors", guard=refuse)
+    assert list(registry) == ["red"]
+    with pytest.raises(PlugInError, match="Cause: green is refused"):
+        registry.lookup("green")
 
 
 def test_nearest_names_regardless_of_case() -> None:

@@ -10,6 +10,7 @@ import soundfile
 
 from dawnchorus.data.recordings import read_table
 from dawnchorus.errors import InputError, OutputExistsError
+from dawnchorus.identification import identify
 from dawnchorus.inference.model import load_model
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.workflows import evaluate, import_recordings, plot_spectrogram, prepare, split
@@ -32,10 +33,14 @@ def data_set(tmp_path: Path) -> Path:
 def test_a_data_set_is_imported_once_and_replaced_on_request(data_set: Path) -> None:
     birds = data_set.with_name("birds")
     assert len(read_table(data_set).rows) == 8
-    with pytest.raises(OutputExistsError, match="Append to it, overwrite it"):
+    with pytest.raises(OutputExistsError, match=r"Add to it with --append \(in Python: append=True\), replace"):
         import_recordings(birds, data_set)
     (birds / "Avis magna" / "Avis magna 3.wav").unlink()
     models = data_set.with_name("models")
+    with pytest.raises(InputError, match="append and overwrite: expected one of them"):
+        import_recordings(birds, data_set, append=True, overwrite=True, models_folder=models)
+    with pytest.raises(InputError, match="columns: expected the layout csv, .*, got folders"):
+        import_recordings(birds, data_set, overwrite=True, columns={"path": "x"}, models_folder=models)
     assert len(import_recordings(birds, data_set, overwrite=True, models_folder=models, workers=1).rows) == 7
     assert len(import_recordings(birds, data_set, append=True, models_folder=models, workers=1).rows) == 7
 
@@ -46,6 +51,13 @@ def test_a_model_is_measured_on_a_split(data_set: Path, level_bundle: Bundle) ->
     evaluation = evaluate(model, data_set, workers=1)
     assert evaluation.n_recordings == 4
     assert evaluation.by_recording["accuracy"].value == 1
+    for arguments, message in (
+        ({"pool": "median"}, "pool: expected one of mean, max, got 'median'"),
+        ({"secondary": "ignore"}, "secondary: expected one of count, mask, got 'ignore'"),
+        ({"workers": -1}, "workers: expected a whole number"),
+    ):
+        with pytest.raises(InputError, match=message):
+            evaluate(model, data_set, **arguments)
     with pytest.raises(InputError, match="split: expected one of test, train or all, got 'valid'"):
         evaluate(model, data_set, split="valid")
 
@@ -67,3 +79,26 @@ def test_a_spectrogram_is_drawn_of_samples_too(tmp_path: Path) -> None:
     assert plot._repr_png_().startswith(b"\x89PNG")
     plot.write(tmp_path / "x.png")
     assert (tmp_path / "x.png").read_bytes() == plot.png
+    with pytest.raises(InputError, match=r"x\.jpg: expected a name that ends in \.png"):
+        plot.write(tmp_path / "x.jpg")
+    assert not (tmp_path / "x.jpg").exists()
+
+
+def test_a_spectrogram_has_the_detections_of_one_recording(level_bundle: Bundle) -> None:
+    samples = np.sin(np.arange(RATE_HZ) / 3), RATE_HZ
+    run = identify(samples, model=level_bundle.folder, min_score=0.0)
+    assert plot_spectrogram(samples, next(run.tables())).png.startswith(b"\x89PNG")
+    with pytest.raises(
+        InputError, match=r"expected the table of one recording, such as next\(run.tables\(\)\), got Run"
+    ):
+        plot_spectrogram(samples, run)  # type: ignore[arg-type]
+
+
+def test_wrong_arguments_of_an_import_are_refused_by_name(tmp_path: Path) -> None:
+    for arguments, message in (
+        ({"per_species": 0}, "per_species: expected a whole number, 1 or more, got 0"),
+        ({"workers": "all"}, "workers: expected a whole number, 1 or more, got 'all'"),
+        ({"layout": "folder"}, "^layout: expected one of .*got 'folder'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            import_recordings(tmp_path, tmp_path / "set", **arguments)

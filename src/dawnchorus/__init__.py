@@ -15,6 +15,9 @@ from importlib import import_module
 from dawnchorus.privacy import opt_out
 
 _NAMES = {
+    "archive.archive": ("Archive", "open_archive"),
+    "archive.manifest": ("UnitSize",),
+    "archive.runs": ("ArchiveRun", "StoredRun"),
     "audio.sample_analyses": ("build_table",),
     "data.layouts.base": ("Source",),
     "data.layouts.registry": ("SOURCES",),
@@ -23,12 +26,13 @@ _NAMES = {
         *("AudioDecodeError", "AudioError", "AudioNotFoundError", "AudioTooLargeError", "BusyError", "DawnChorusError"),
         *("DecoderCrashError", "DownloadError", "FormatError", "InputError", "InvalidBundleError", "LongWaitError"),
         *("JournalDamagedError", "MissingExtraError", "ModelError", "ModelNotFoundError", "NotFoundError"),
-        *("OutputError", "OutputExistsError", "OverloadedError", "TrainingError", "UnknownClassError"),
+        *("OutputError", "OutputExistsError", "OverloadedError", "PlugInError", "TrainingError", "UnknownClassError"),
         *("UploadTooLargeError", "UploadTooSlowError"),
     ),
     "formats.detections": ("Detections",),
     "formats.files": ("read_detections", "write_detections"),
     "formats.registry": ("FORMATS", "TableFormat"),
+    "identification.archiving": ("ArchiveResult", "archive_recordings"),
     "identification.notebook": ("NotebookProgress",),
     "identification.options": ("Options",),
     "identification.result": ("RecordingFailure", "Run"),

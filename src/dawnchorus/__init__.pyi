@@ -1,5 +1,8 @@
 """Public names and their types; `__init__.py` imports each when it is first used."""
 
+from dawnchorus.archive.archive import Archive, open_archive
+from dawnchorus.archive.manifest import UnitSize
+from dawnchorus.archive.runs import ArchiveRun, StoredRun
 from dawnchorus.audio.sample_analyses import build_table
 from dawnchorus.data.layouts.base import Source
 from dawnchorus.data.layouts.registry import SOURCES
@@ -25,6 +28,7 @@ from dawnchorus.errors import (
     OutputError,
     OutputExistsError,
     OverloadedError,
+    PlugInError,
     TrainingError,
     UnknownClassError,
     UploadTooLargeError,
@@ -33,6 +37,7 @@ from dawnchorus.errors import (
 from dawnchorus.formats.detections import Detections
 from dawnchorus.formats.files import read_detections, write_detections
 from dawnchorus.formats.registry import FORMATS, TableFormat
+from dawnchorus.identification.archiving import ArchiveResult, archive_recordings
 from dawnchorus.identification.notebook import NotebookProgress
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.result import RecordingFailure, Run
@@ -53,6 +58,9 @@ __all__ = [
     "FORMATS",
     "SOURCES",
     "Analysis",
+    "Archive",
+    "ArchiveResult",
+    "ArchiveRun",
     "AudioDecodeError",
     "AudioError",
     "AudioNotFoundError",
@@ -81,6 +89,7 @@ __all__ = [
     "OutputExistsError",
     "OverloadedError",
     "Plot",
+    "PlugInError",
     "Port",
     "Progress",
     "Provenance",
@@ -90,18 +99,22 @@ __all__ = [
     "RecordingTable",
     "Run",
     "Source",
+    "StoredRun",
     "TableFormat",
     "TrainingError",
+    "UnitSize",
     "UnknownClassError",
     "UploadTooLargeError",
     "UploadTooSlowError",
     "__version__",
+    "archive_recordings",
     "build_table",
     "check_inputs",
     "evaluate",
     "identify",
     "import_recordings",
     "load_model",
+    "open_archive",
     "plot_spectrogram",
     "prepare",
     "read_detections",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -32,9 +34,9 @@ def as_frames(samples: npt.ArrayLike) -> Frames:
     """Convert samples [frames] or [frames, channels] to float32; integers are divided by their full scale.
 
     Raises:
-        InputError: another shape or type, no samples, or some that are not finite.
+        InputError: no array, another shape or type, no samples, or some that are not finite.
     """
-    given = np.asarray(samples)
+    given = _as_array(samples)
     if given.ndim not in (1, 2) or given.size == 0:
         raise InputError(f"samples: expected an array [frames] or [frames, channels], got the shape {given.shape}.")
     if given.ndim == 2 and given.shape[0] < given.shape[1]:
@@ -58,6 +60,16 @@ def as_frames(samples: npt.ArrayLike) -> Frames:
     if not np.isfinite(frames).all():
         raise InputError("samples: expected finite numbers, got NaN or infinity. Replace them, as by numpy.nan_to_num.")
     return frames.astype(np.float32, copy=False)
+
+
+def _as_array(samples: npt.ArrayLike) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(samples)
+    except (RuntimeError, TypeError, ValueError) as error:  # a tensor with a gradient or on a GPU, a ragged list
+        raise InputError(
+            f"samples: expected an array, got {type(samples).__name__}, which NumPy cannot read ({error}). Give a "
+            f"NumPy array, as of a tensor by samples.detach().cpu().numpy()."
+        ) from error
 
 
 def check_windows(windows: Windows, *, window_samples: int) -> None:

@@ -20,6 +20,7 @@ DawnChorusError
 ├── DownloadError               a server refused, or cannot be reached
 │   └── LongWaitError           it asks to wait for longer than a request waits
 ├── MissingExtraError           an optional package is not installed
+├── PlugInError                 a plug-in of another package cannot be used, or failed
 ├── OutputError                 results cannot be written
 │   ├── OutputExistsError       something is there already and may not be replaced
 │   └── JournalDamagedError     the journal of a run cannot be read
@@ -67,7 +68,7 @@ class AudioError(DawnChorusError):
 
     exit_code = 3
 
-    def __init__(self, subject: str | os.PathLike[str], reason: str) -> None:
+    def __init__(self, reason: str, *, subject: str | os.PathLike[str]) -> None:
         super().__init__(reason, subject=subject)
 
 
@@ -163,6 +164,23 @@ class MissingExtraError(DawnChorusError):
             f"{purpose} needs the package '{package}', which is not installed. "
             f"Install it with: pip install 'dawnchorus[{extra}]'"
         )
+
+
+class PlugInError(DawnChorusError):
+    """A plug-in of another package cannot be loaded, or failed.
+
+    `plug_in` names it with its package, `problem` is what happened, and `detail` is the text of its own exception, the
+    cause; only `str()` has it, since it may name folders.
+    """
+
+    exit_code = 5
+
+    def __init__(self, plug_in: str, problem: str, *, detail: str) -> None:
+        super().__init__(f"{plug_in} {problem}. Update or uninstall that package, or tell its authors.")
+        self.plug_in, self.problem, self.detail = plug_in, problem, detail
+
+    def __str__(self) -> str:
+        return f"{self.reason} Cause: {self.detail}"
 
 
 class OutputError(DawnChorusError):

@@ -63,11 +63,12 @@ class Limits:
         """
         if n_channels > self.max_channels or not self.min_rate_hz <= rate_hz <= self.max_rate_hz:
             raise AudioTooLargeError(
-                subject,
                 f"expected at most {self.max_channels} channels at {self.min_rate_hz} to {self.max_rate_hz} Hz, "
                 f"got {n_channels} at {rate_hz} Hz.",
+                subject=subject,
             )
         if duration_s is not None and duration_s > self.max_duration_s:
             raise AudioTooLargeError(
-                subject, f"expected at most {self.max_duration_s:g} s of audio, its header promises {duration_s:.0f} s."
+                f"expected at most {self.max_duration_s:g} s of audio, its header promises {duration_s:.0f} s.",
+                subject=subject,
             )

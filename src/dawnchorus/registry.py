@@ -1,14 +1,18 @@
-"""Registries (formats, analyses, families...) to which other packages add entries by entry points."""
+"""Registries (formats, analyses, families...) to which other packages add entries by entry points: plug-ins."""
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, Protocol, TypeVar
 
-from dawnchorus.errors import InputError
+from dawnchorus.errors import DawnChorusError, InputError, PlugInError
+from dawnchorus.plug_ins import PLUG_IN_FAILURES, PlugIn, describe_failure
 from dawnchorus.suggestions import suggestion
+
+LOG = logging.getLogger(__name__)
 
 
 class Named(Protocol):
@@ -27,17 +31,33 @@ class Registry(Mapping[str, EntryT], Generic[EntryT]):
     """Built-in entries by name, followed by those of installed packages.
 
     A package adds an entry by an entry point of `group` (`dawnchorus.formats`) that names an object of the type `kind`;
-    it is loaded when the registry is first used. A name can be used once.
+    it is loaded when the registry is first used. A name can be used once, and built-in entries come first. A plug-in
+    that cannot be used is in `broken`, and touches no other.
+
+    `guard` puts `PlugIn.guard` around the functions of another package's entry.
     """
 
-    def __init__(self, kind: type[EntryT], builtin: Iterable[EntryT], *, noun: str, group: str) -> None:
+    def __init__(
+        self,
+        kind: type[EntryT],
+        builtin: Iterable[EntryT],
+        *,
+        noun: str,
+        group: str,
+        guard: Callable[[EntryT, PlugIn], EntryT] | None = None,
+    ) -> None:
         self.noun, self.group = noun, group
-        self._kind = kind
+        self._kind, self._guard = kind, guard
         self._entries: dict[str, EntryT] = {}
+        self._given: dict[str, EntryT] = {}
+        """The entries as their packages have them, without guards."""
+        self._plug_ins: dict[str, PlugIn] = {}
+        self._broken: dict[PlugIn, PlugInError] = {}
+        self._logged: set[str] = set()
         self._lock = threading.RLock()
         self._is_loaded = False
         for entry in builtin:
-            self._add(entry, source="dawnchorus")
+            self._add(entry)
 
     def __getitem__(self, name: str) -> EntryT:
         self._load()
@@ -54,16 +74,56 @@ class Registry(Mapping[str, EntryT], Generic[EntryT]):
     def __repr__(self) -> str:
         return f"<{self.group}: {', '.join(self)}>"
 
+    @property
+    def plug_ins(self) -> Mapping[str, PlugIn]:
+        """Plug-ins by the names of their entries."""
+        self._load()
+        return self._plug_ins
+
+    @property
+    def broken(self) -> Mapping[PlugIn, PlugInError]:
+        """Errors of the plug-ins that cannot be used."""
+        self._load()
+        return self._broken
+
     def lookup(self, name: str) -> EntryT:
         """Return the entry of a name, ignoring case.
 
         Raises:
             InputError: there is none; the message names all, and the nearest one.
+            PlugInError: it is a plug-in that cannot be used.
         """
-        entry = self.get(name.lower())
+        entry = self.get(str(name).lower())
         if entry is None:
-            raise InputError(f"{self.noun}: expected one of {', '.join(self)}, got {name!r}.{suggestion(name, self)}")
+            self.raise_broken(str(name))
+            raise InputError(
+                f"{self.noun}: expected one of {', '.join(self)}, got {name!r}.{suggestion(str(name), self)}"
+            )
+        self.log_broken(str(name))  # another package's of the same name may have been meant
         return entry
+
+    def raise_broken(self, name: str) -> None:
+        """Raise the error of a plug-in that cannot be used; do nothing for other names.
+
+        Raises:
+            PlugInError: it cannot be used.
+        """
+        for plug_in, error in self.broken.items():
+            if plug_in.name.lower() == name.lower():
+                raise PlugInError(error.plug_in, error.problem, detail=error.detail) from error.__cause__
+
+    def log_broken(self, name: str | None = None) -> None:
+        """Log each plug-in, of this name or of all, that cannot be used; once."""
+        for plug_in, error in self.broken.items():
+            if name is None or plug_in.name.lower() == name.lower():
+                self.log_once(error)
+
+    def log_once(self, error: PlugInError) -> None:
+        """Log the error of a plug-in that is passed over, unless it was logged already."""
+        with self._lock:
+            if str(error) not in self._logged:
+                self._logged.add(str(error))
+                LOG.warning(str(error))
 
     def register(self, entry: EntryT) -> None:
         """Add an entry in this process.
@@ -73,7 +133,7 @@ class Registry(Mapping[str, EntryT], Generic[EntryT]):
         """
         self._load()
         with self._lock:
-            self._add(entry, source=f"{type(entry).__module__}.{type(entry).__qualname__}")
+            self._add(entry)
 
     def _load(self) -> None:
         """Add the entries of installed packages, once."""
@@ -81,36 +141,42 @@ class Registry(Mapping[str, EntryT], Generic[EntryT]):
             if self._is_loaded:
                 return
             self._is_loaded = True  # before the packages are imported, which may use the registry themselves
+            plug_ins = [(_describe(self.noun, point), point) for point in entry_points(group=self.group)]
             try:
-                for point in sorted(entry_points(group=self.group), key=lambda point: point.name):
-                    self._add(self._load_point(point), source=_describe(point))
-            except BaseException:
+                for plug_in, point in sorted(plug_ins, key=lambda each: (each[0].name, each[0].package)):
+                    self._load_plug_in(plug_in, point)
+            except BaseException:  # an interrupt from the keyboard
                 self._is_loaded = False
                 raise
 
-    def _load_point(self, point: EntryPoint) -> EntryT:
+    def _load_plug_in(self, plug_in: PlugIn, point: EntryPoint) -> None:
         try:
-            entry: EntryT = point.load()
-        except Exception as error:  # another package can fail in any way
-            raise InputError(
-                f"{self.noun} '{point.name}': {_describe(point)} cannot be loaded: {error!r}. Repair or uninstall it."
-            ) from error
-        return entry
+            self._add(point.load(), plug_in)
+        except PLUG_IN_FAILURES as error:  # another package can fail in any way
+            detail = error.reason if isinstance(error, DawnChorusError) else describe_failure(error)
+            self._broken[plug_in] = PlugInError(str(plug_in), "cannot be used", detail=detail)
+            self._broken[plug_in].__cause__ = error
 
-    def _add(self, entry: EntryT, *, source: str) -> None:
+    def _add(self, entry: EntryT, plug_in: PlugIn | None = None) -> None:
         if not isinstance(entry, self._kind):
             raise InputError(
-                f"{self.noun}: {source} gives an object of type {type(entry).__name__}, expected {self._kind.__name__}."
+                f"{self.noun}: expected an object of type {self._kind.__name__}, got one of {type(entry).__name__}."
             )
         if entry.name != entry.name.lower():
-            raise InputError(f"{self.noun} '{entry.name}' of {source}: expected a name in lower case.")
-        if entry.name in self._entries and self._entries[entry.name] is not entry:
-            raise InputError(
-                f"{self.noun} '{entry.name}' of {source}: there is one of this name already. Rename or uninstall one."
-            )
-        self._entries[entry.name] = entry
+            raise InputError(f"{self.noun} '{entry.name}': expected a name in lower case.")
+        if self._given.get(entry.name, entry) is not entry:
+            raise InputError(f"{self.noun} '{entry.name}': there is one of this name already. Rename one.")
+        if plug_in is None:
+            self._entries[entry.name] = entry
+        else:
+            self._entries[entry.name] = entry if self._guard is None else self._guard(entry, plug_in)
+            self._plug_ins[entry.name] = plug_in
+        self._given[entry.name] = entry
 
 
-def _describe(point: EntryPoint) -> str:
-    package = f"the package {point.dist.name}" if point.dist is not None else "a package"
-    return f"{package} ({point.value})"
+def _describe(noun: str, point: EntryPoint) -> PlugIn:
+    package = ""
+    if point.dist is not None:
+        metadata = point.dist.metadata  # damaged ones have neither
+        package = " ".join(metadata[name] for name in ("Name", "Version") if name in metadata)
+    return PlugIn(noun, point.name, package or "of an unknown name", point.value)

@@ -29,6 +29,8 @@ class RetrainRequest(_Message):
     """Check the settings, and the labels of the data set; train nothing."""
     folder: Path | None = None
     """Folder of the retraining; None for the folder `retrained` of the data set."""
+    overwrite: bool = False
+    """Replace a finished retraining in the folder."""
     negatives_folder: Path | None = None
     """Folder of the generated negative examples; None for that of the models."""
     models_folder: Path

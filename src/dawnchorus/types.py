@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import Any, Literal
 
 Channel = Literal["mean", "left", "right", "best"]
@@ -205,49 +204,6 @@ class Provenance:
     bundle_id: str
     software: str
     parameters: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class SpeciesShare:
-    """Share of one species in a data set."""
-
-    scientific_name: str
-    common_name: str
-    n_recordings: int
-    duration_s: float
-
-
-@dataclass(frozen=True)
-class DataSetSummary:
-    """Summary of a data set; counts are (value, number of recordings), most frequent first."""
-
-    n_recordings: int
-    duration_s: float
-    species: tuple[SpeciesShare, ...]
-    counts: dict[str, tuple[tuple[str, int], ...]]
-    """By property: licence, quality, sample rate..."""
-    recordists: tuple[tuple[str, int], ...]
-    lengths_s: tuple[float, ...]
-    locations: tuple[tuple[float, float], ...]
-    """Latitude and longitude."""
-    month_hour: tuple[tuple[int, ...], ...]
-    """Recordings in each hour of the day, for January to December."""
-    problems: tuple[tuple[str, int], ...]
-
-
-@dataclass(frozen=True)
-class Example:
-    """A segment of a recording that shows a species."""
-
-    path: Path
-    start_s: float
-    end_s: float
-    scientific_name: str
-    common_name: str
-    caption: str
-    """Origin and licence."""
-    silent: tuple[Segment, ...] = ()
-    """Segments that must not be audible, in the recording's seconds."""
 
 
 @dataclass(frozen=True)

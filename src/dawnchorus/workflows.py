@@ -8,11 +8,11 @@ from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from dawnchorus.arguments import check_choice, check_count, count_workers
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.sources import AudioSource, open_audio
-from dawnchorus.cores import usable_cores
 from dawnchorus.data import prepare as preparing
 from dawnchorus.data.attribution import write_attribution
 from dawnchorus.data.clips import write_prepared_table
@@ -21,8 +21,8 @@ from dawnchorus.data.layout_detection import parse_layout
 from dawnchorus.data.model_check import call_times
 from dawnchorus.data.prepare import PrepareSummary
 from dawnchorus.data.recipes import Recipe
-from dawnchorus.data.recordings import SPLITS, RecordingsTable, read_table, select_split, write_table
-from dawnchorus.data.split import split_table
+from dawnchorus.data.recordings import RecordingsTable, read_table, select_split, write_table
+from dawnchorus.data.split import DEFAULT_RATIOS, split_table
 from dawnchorus.errors import InputError, MissingExtraError
 from dawnchorus.evaluation.evaluation import Evaluation
 from dawnchorus.evaluation.evaluation import evaluate as evaluate_scores
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 StrPath = str | os.PathLike[str]
 
-DEFAULT_RATIOS: dict[str, float] = dict(zip(SPLITS, (0.7, 0.15, 0.15), strict=True))
-
 
 def import_recordings(
     source: StrPath,
@@ -52,7 +50,7 @@ def import_recordings(
     columns: Mapping[str, str] | None = None,
     audio: StrPath | None = None,
     per_species: int | None = None,
-    checklists: Iterable[StrPath] = (),
+    checklists: Iterable[StrPath] | StrPath = (),
     append: bool = False,
     overwrite: bool = False,
     models_folder: StrPath | None = None,
@@ -70,7 +68,7 @@ def import_recordings(
         columns: columns of a csv by field, such as `{"scientific_name": "Art"}`.
         audio: folder of the recordings that a table describes; default: the table's folder.
         per_species: largest number of recordings of a species, the first ones.
-        checklists: csv files in which names are looked up, besides those that are on this machine.
+        checklists: csv file or files in which names are looked up, besides those that are on this machine.
         append: add to the table that is there.
         overwrite: replace the table that is there.
         models_folder: folder of the built-in models, whose labels are looked up.
@@ -81,6 +79,8 @@ def import_recordings(
         InputError: no such source, or no recordings in it, or an ambiguous layout.
         FormatError: a table is invalid.
     """
+    if per_species is not None:
+        check_count("per_species", per_species)
     imported = import_data_set(
         Path(source),
         Path(data_set),
@@ -89,10 +89,10 @@ def import_recordings(
         columns=columns,
         audio=None if audio is None else Path(audio),
         per_species=per_species,
-        checklists=[Path(path) for path in checklists],
+        checklists=[Path(path) for path in _as_paths(checklists)],
         append=append,
         overwrite=overwrite,
-        n_workers=workers or usable_cores(),
+        n_workers=count_workers(workers),
     )
     return imported.table
 
@@ -102,11 +102,11 @@ def split(data_set: StrPath, *, ratios: Mapping[str, float] = DEFAULT_RATIOS, se
 
     Args:
         data_set: folder of the data set.
-        ratios: shares by the name of the split.
+        ratios: shares of train, validation and test, or of fold0, fold1, ...
         seed: seed of the random choice.
 
     Raises:
-        InputError: no data set, no usable recordings, or ratios that are not positive.
+        InputError: no data set, no usable recordings, ratios that are not positive, or names that are no splits.
     """
     table = split_table(read_table(Path(data_set)), ratios, seed=seed)
     write_table(table)
@@ -145,7 +145,7 @@ def prepare(
     if out.resolve() == table.folder.resolve():
         raise InputError("expected another folder than the data set's own, for the clips.", subject=out)
     chosen = _change_recipe(_find_recipe(recipe), changes)
-    n_workers = workers or usable_cores()
+    n_workers = count_workers(workers)
     calls = {}
     if chosen.clip_selection == "scored":
         loaded = load_model(model, models_folder=models_folder)
@@ -161,8 +161,7 @@ def _find_recipe(name: str) -> Recipe:
     from dawnchorus.training.clip_recipes import known_recipes
 
     recipes = known_recipes()
-    if name not in recipes:
-        raise InputError(f"recipe: expected one of {', '.join(recipes)}, got {name!r}.{suggestion(name, recipes)}")
+    check_choice("recipe", name, recipes)
     return recipes[name][1]
 
 
@@ -223,16 +222,19 @@ def evaluate(
         workers: cores to use; default: all that this process may use.
 
     Raises:
-        InputError: no recordings in this split, or the model knows none of the species.
+        InputError: an argument out of range, no recordings in this split, or the model knows none of the species.
         ModelError: the model cannot be loaded or run.
     """
+    check_choice("pool", pool, get_args(Pool))
+    if secondary is not None:
+        check_choice("secondary", secondary, ("count", "mask"))
     loaded, table = load_model(model), read_table(Path(data_set))
     scores = score_data_set(
         loaded.bundle,
         table,
         select_split(table, split),
         store=loaded.store,
-        n_workers=workers,
+        n_workers=count_workers(workers),
         overlap_s=overlap_s,
         secondary=secondary or choose_secondary(loaded.bundle),
     )
@@ -265,9 +267,13 @@ class Plot:
         """Write the plot as a PNG file.
 
         Raises:
+            InputError: the name ends in something else than `.png`.
             OutputError: no space, or no permission.
         """
-        with atomic_file(Path(path)) as stream:
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            raise InputError("expected a name that ends in .png, as the plot is written in this format.", subject=path)
+        with atomic_file(path) as stream:
             stream.write(self.png)
 
 
@@ -280,13 +286,21 @@ def plot_spectrogram(audio: AudioSource, detections: RecordingTable | None = Non
         waveform: draw the waveform above the spectrogram.
 
     Raises:
+        InputError: `detections` is something else, such as a whole run.
         AudioError: the recording cannot be decoded.
     """
     from dawnchorus.plotting.recording import draw_recording, draw_recording_with_waveform
 
+    _check_recording_table(detections)
     draw = draw_recording_with_waveform if waveform else draw_recording
     with open_audio(audio) as file, closing(DecoderProcess()) as decoder:
         return Plot(draw(file.path, detections or _empty_table(file.path, decoder), decoder=decoder))
+
+
+def _check_recording_table(detections: object) -> None:
+    if not isinstance(detections, RecordingTable | None):
+        kind = type(detections).__name__
+        raise InputError(f"detections: expected the table of one recording, such as next(run.tables()), got {kind}.")
 
 
 def _empty_table(path: Path, decoder: DecoderProcess) -> RecordingTable:
@@ -297,6 +311,10 @@ def _empty_table(path: Path, decoder: DecoderProcess) -> RecordingTable:
         return RecordingTable(
             str(path), recording.duration_s, recording.info.rate_hz, recording.metadata, None, detections=()
         )
+
+
+def _as_paths(paths: Iterable[StrPath] | StrPath) -> tuple[StrPath, ...]:
+    return (paths,) if isinstance(paths, str | os.PathLike) else tuple(paths)
 
 
 def _store(models_folder: StrPath | None) -> ModelStore:

@@ -244,7 +244,7 @@ def test_half_a_second_may_be_missing_at_the_end(tmp_path: Path, n_promised: int
 
 
 def test_damage_ends_the_audio_with_one_warning(tmp_path: Path) -> None:
-    damage = AudioDecodeError("x.wav", "lost")
+    damage = AudioDecodeError("lost", subject="x.wav")
     recording = recording_of(tmp_path / "x", frames(*[0.5] * 1600), error=damage, n_frames=64_000)
     assert len(np.concatenate(list(recording.blocks()))) == 1600
     assert recording.warnings == ["damaged: decoding stopped at 0.100 s (lost)"]
@@ -317,7 +317,7 @@ def test_a_clip_begins_and_ends_at_its_samples(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_clip_of_several_blocks_stops_where_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    damage = AudioDecodeError("x.wav", "lost")
+    damage = AudioDecodeError("lost", subject="x.wav")
     fake = Fake(frames(1, 2), frames(3, 4), frames(5, 6), info=info(rate_hz=4_000), error=damage)
     assert clip(fake, monkeypatch, 0.0, 0.00075) == [1, 2, 3]
     assert clip(fake, monkeypatch, 0.0, 0.001) == [1, 2, 3, 4]

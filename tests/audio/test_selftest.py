@@ -43,7 +43,7 @@ def test_every_format_is_tried_and_named_if_it_fails(monkeypatch: pytest.MonkeyP
         assert path.stat().st_size > 0
         if path.suffix == ".mp3":
             raise RuntimeError
-        raise AudioDecodeError("x.wav", "no")
+        raise AudioDecodeError("no", subject="x.wav")
 
     monkeypatch.setattr(decode, "read_mono", fail)
     expected = ["wav (AudioDecodeError)", "flac (AudioDecodeError)", "mp3 (RuntimeError)", "ogg (AudioDecodeError)"]

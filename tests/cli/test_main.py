@@ -93,7 +93,7 @@ def test_the_documents_name_only_commands_and_options_that_exist(command: Comman
             if verb not in VERBS:
                 continue
             text = helps[verb]
-            if verb in ("models", "data", "fetch") and rest and re.fullmatch("[a-z-]+", rest[0]):
+            if verb in ("archive", "models", "data", "fetch") and rest and re.fullmatch("[a-z-]+", rest[0]):
                 assert rest[0] in text, f"{document.name}: dawnchorus {line}"
                 text = command(verb, rest[0], "--help").stdout.decode()
             for option in re.findall(r"(?<!\S)--[a-z-]+", line):

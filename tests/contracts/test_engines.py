@@ -157,7 +157,9 @@ def test_a_package_adds_an_engine_without_a_change_here(
     assert "[onnxruntime|litert|onnx-reference]" in done.stdout
     assert read_bundle(tmp_path / "bundle").info.engine == "onnx-reference"
     monkeypatch.syspath_prepend(installed_examples)
-    engines = Registry(Engine, (ONNXRUNTIME, LITERT), noun="engine", group="dawnchorus.engines")
+    engines = Registry(
+        Engine, (ONNXRUNTIME, LITERT), noun="engine", group="dawnchorus.engines", guard=registry.guard_engine
+    )
     monkeypatch.setattr(registry, "ENGINES", engines)
     check(engines["onnx-reference"], tmp_path)
 

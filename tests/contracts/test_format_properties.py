@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from tests.fixtures.examples import MAX_LINES, count_lines
 
 from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json, read_metadata, with_name
-from dawnchorus.formats.registry import FORMATS, TableFormat
+from dawnchorus.formats.registry import FORMATS, TableFormat, guard_format
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.registry import Registry
 from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
@@ -138,7 +138,7 @@ def test_a_package_adds_a_format_without_a_change_here(
     first, _ = out.read_text().splitlines()
     assert first == f"{quote(str(recording))} 1 0.000 1.000 Avis%20magna,Loud%20Bird 0.5000"
     monkeypatch.syspath_prepend(installed_examples)
-    entry = Registry(TableFormat, (), noun="format", group="dawnchorus.formats")["ctm"]
+    entry = Registry(TableFormat, (), noun="format", group="dawnchorus.formats", guard=guard_format)["ctm"]
     given(made=tables())(lambda made: check_format(entry, made))()
 
 

@@ -12,7 +12,9 @@ CHANGING = {"Recording", "Run", "Progress", "_Entry", "ClockReport", "RestReport
 """Classes that collect what comes while they are used."""
 
 
-@pytest.mark.parametrize("package", ["audio", "formats", "identification", "inference", "models.bundle", "types"])
+@pytest.mark.parametrize(
+    "package", ["archive", "audio", "formats", "identification", "inference", "models.bundle", "types"]
+)
 def test_dataclasses_are_frozen(package: str) -> None:
     module = importlib.import_module(f"dawnchorus.{package}")
     names = [info.name for info in pkgutil.iter_modules(getattr(module, "__path__", ()))]

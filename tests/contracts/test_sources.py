@@ -17,6 +17,7 @@ from dawnchorus.audio.write import write_recording
 from dawnchorus.data import importing, layout_detection
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.layout_detection import detect_layout
+from dawnchorus.data.layouts import registry as layouts_registry
 from dawnchorus.data.layouts.base import Source
 from dawnchorus.data.layouts.registry import SOURCES
 from dawnchorus.data.layouts.search_results import XENO_CANTO
@@ -111,7 +112,9 @@ def test_a_package_adds_a_source_without_a_change_here(
     assert "xeno-canto, voices, audiofolder" in " ".join(done.stdout.split())
     assert "layout: audiofolder, by metadata.jsonl." in " ".join(done.stderr.split())
     monkeypatch.syspath_prepend(installed_examples)
-    sources = Registry(Source, (XENO_CANTO, VOICES), noun="source", group="dawnchorus.sources")
-    for module in (importing, layout_detection):
+    sources = Registry(
+        Source, (XENO_CANTO, VOICES), noun="source", group="dawnchorus.sources", guard=layouts_registry.guard_source
+    )
+    for module in (importing, layout_detection, layouts_registry):
         monkeypatch.setattr(module, "SOURCES", sources)
     check(sources["audiofolder"], make_audiofolder, tmp_path / "check")

@@ -53,3 +53,12 @@ def test_confirmed_labels_are_one_class_in_any_case_and_two_by_two_scientific_na
     assert [each.scientific_name for each in labeled] == ["Nova avis"] * 3
     two = (row("b", "Nova avis", "New Bird"), row("d", "Alia avis", "New Bird"))
     assert with_known_classes(two, LABELS, label_names(two)) == two
+
+
+def test_a_new_class_that_no_recording_has_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    rows = (row("a", "Nova avis", "New Bird"), row("b", "Great Tit"))
+    with_known_classes(rows, LABELS, ["new bird", "Great Tit", "Nova avsi"])
+    assert [record.getMessage() for record in caplog.records] == [
+        "new class 'Nova avsi': no recording has this label, so no class is made of it. "
+        "Did you mean 'Nova avis_New Bird'?"
+    ]

@@ -205,7 +205,7 @@ def test_paths_of_another_machine(tmp_path: Path) -> None:
     assert [row.problems for row in imported(moved, tmp_path).values()] == [("missing",), ("missing",)]
     rows = imported(moved, tmp_path, audio=tmp_path / "set")
     assert [row.path for row in rows.values()] == ["set/train_audio/asbfly/XC1.wav", "set/train_audio/asbfly/iNat2.wav"]
-    with pytest.raises(InputError, match="--audio: expected a table"):
+    with pytest.raises(InputError, match="^audio: expected a table"):
         imported(tmp_path / "set", tmp_path, layout="folders", audio=tmp_path)
 
 
@@ -250,7 +250,7 @@ def test_only_species_are_limited_and_the_labels_that_are_left_are_counted(tmp_p
     with logged() as notes:
         table = import_recordings(tmp_path, tmp_path, per_species=1, labels=labels, n_workers=1)
     assert Counter(Path(row.path).parent.name for row in table.rows) == {**dict.fromkeys(folders, 3), "Avis una": 1}
-    assert "left out, because of --per-species 1: 2 recordings: Avis una 2 (as Avis una/1.wav)." in notes
+    assert "left out, as the first 1 of each species are enough: 2 recordings: Avis una 2 (as Avis una/1.wav)." in notes
     assert [(use.given, use.n_recordings) for use in labels.uses] == [("Avis una", 1)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -171,9 +172,21 @@ def test_kept_parts_pull_their_group_into_the_smallest() -> None:
     assert [r.split for r in done.rows] == ["train", "test", "test"]
 
 
-@pytest.mark.parametrize("parts", [{}, {"train": 0.0}, {"train": 0.5, "test": -0.5}])
-def test_parts_that_are_not_positive_are_refused(parts: dict[str, float]) -> None:
-    with pytest.raises(InputError, match="expected positive ratios"):
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({}, "expected positive ratios"),
+        ({"train": 0.0}, "expected positive ratios"),
+        ({"train": 0.5, "test": -0.5}, "expected positive ratios"),
+        ({"train": 0.5, "test": float("nan")}, "expected positive ratios"),
+        ({"train": "most"}, "expected positive ratios"),
+        ([0.7, 0.3], r"by name, such as \{'train': 0.7, .*got \[0.7, 0.3\]"),
+        ({"trian": 0.7, "test": 0.3}, "expected ratios of train, .*, got 'trian'. Did you mean 'train'"),
+        ({"fold 1": 1}, "or of fold0, fold1, ..., got 'fold 1'"),
+    ],
+)
+def test_ratios_are_positive_numbers_of_known_splits(parts: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         split_table(build_table(row("a")), parts, seed=1)
 
 

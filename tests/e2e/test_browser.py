@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from tests.fixtures.long_recordings import store_long_recording, write_long_recording
 from tests.fixtures.server import running, running_service
 
@@ -421,68 +420,21 @@ IS_DRAWN = """() => {
 """The spectrogram in view is complete."""
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
-def test_the_charts_of_the_system_keep_current_and_can_be_read_by_pointer_and_keys(
-    browser: Browser, level_bundle: Bundle, tmp_path: Path, scheme: str, width: int
+def test_the_page_system_keeps_current_unless_it_is_paused(
+    browser: Browser, level_bundle: Bundle, tmp_path: Path
 ) -> None:
     with running(Settings(model=level_bundle.folder, data=tmp_path / "server")) as client:
-        context = browser.new_context(
-            base_url=str(client.base_url),
-            viewport={"width": width, "height": 700},
-            color_scheme=scheme,  # type: ignore[arg-type]
-        )
-        page = context.new_page()
-        wrong: list[str] = []
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page = browser.new_page(base_url=str(client.base_url))
         page.goto("/system")
-        expect(page.get_by_text("No identifications yet.")).to_be_visible()
-        charts = page.locator(".chart")
-        expect(charts.first).to_be_hidden()
-        for k in range(25):
-            level = 0.05 + 0.035 * k
-            client.post("/api/predict", content=_steady_tone(level)).raise_for_status()
-        # the numbers come by themselves
-        expect(charts.first).to_be_visible(timeout=20_000)
-        expect(page.locator("#facts")).to_contain_text("25")
-        expect(page.locator("#latest [data-value]")).to_have_count(20)
-        scores = page.get_by_role("group", name="Scores of the last 20 predictions")
-        scores.focus()
-        page.keyboard.press("ArrowRight")
-        oldest, newest = page.locator("#latest [data-value]").last, page.locator("#latest [data-value]").first
-        expect(scores.get_by_role("status")).to_contain_text(_reported(oldest))
-        page.keyboard.press("ArrowLeft")
-        expect(scores.get_by_role("status")).to_contain_text(_reported(oldest))
-        canvas = scores.locator(".u-over")
-        box = canvas.bounding_box()
-        assert box is not None
-        canvas.hover(position={"x": box["width"] - 3, "y": box["height"] / 2})
-        expect(scores.get_by_role("status")).to_contain_text(_reported(newest))
-        species = page.get_by_role("group", name="Most frequent species")
-        species.locator(".u-over").hover(position={"x": 5, "y": 3})
-        expect(species.get_by_role("status")).to_contain_text(re.compile(r"(Loud|Quiet) Bird: \d+ times"))
-        # what comes later changes neither the position on the page nor an opened table
-        page.locator("summary").last.click()
-        page.mouse.wheel(0, 300)
-        page.wait_for_function("scrollY > 100")
-        scroll_y = page.evaluate("scrollY")
         client.post("/api/predict", content=_steady_tone(0.25)).raise_for_status()
-        expect(page.locator("#facts")).to_contain_text("26", timeout=20_000)
-        assert page.evaluate("scrollY") == scroll_y
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        result = Axe().run(page)
-        assert result.violations_count == 0, result.generate_report()
-        if SCREENSHOTS:
-            Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
-            page.screenshot(path=Path(SCREENSHOTS, f"charts-{width}-{scheme}.png"), full_page=True)
+        n_identified = page.locator("#facts dd").nth(2)
+        expect(n_identified).to_have_text("1", timeout=20_000)
         page.get_by_role("button", name="Pause").click()
-        client.post("/api/predict", content=_steady_tone(0.25)).raise_for_status()
+        client.post("/api/predict", content=_steady_tone(0.75)).raise_for_status()
         with page.expect_response("**/system"):
             page.get_by_role("button", name="Pause").click()
-        expect(page.locator("#facts")).to_contain_text("27")
-        context.close()
-        assert not wrong
+        expect(n_identified).to_have_text("2")
+        page.context.close()
 
 
 def test_flat_files_are_labeled_by_their_names(browser: Browser, level_bundle: Bundle, tmp_path: Path) -> None:
@@ -513,11 +465,6 @@ def _steady_tone(level: float) -> bytes:
     out = io.BytesIO()
     soundfile.write(out, np.full(16_000, level, np.float32), 16_000, format="WAV")
     return out.getvalue()
-
-
-def _reported(row: Locator) -> str:
-    """Return the words of a chart for a row of its table."""
-    return f"{row.get_attribute('data-name')}, score {float(row.get_attribute('data-value') or 0):.2f}"
 
 
 def test_what_fails_is_said_and_nothing_is_lost(browser: Browser, server: str) -> None:

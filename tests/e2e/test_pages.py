@@ -21,7 +21,19 @@ from dawnchorus.server.state.tables import DetectionRow, Identification
 
 pytestmark = pytest.mark.ops
 
-PAGES = ("/", "/recordings", "/detections", "/review", "/training", "/models", "/system", "/docs", "/login", "/nowhere")
+PAGES = (
+    "/",
+    "/recordings",
+    "/detections",
+    "/review",
+    "/training",
+    "/models",
+    "/overview",
+    "/system",
+    "/docs",
+    "/login",
+    "/nowhere",
+)
 
 MISSING = "the server responded with a status of 404"
 """Chromium's word for a page that is not there, which is one of those that are looked at."""

@@ -111,7 +111,7 @@ def test_all_is_there_behind_a_proxy(kind: str, level_bundle: Bundle, tmp_path: 
         logged_in = client.post("/login", data={"token": TOKEN})
         assert logged_in.status_code == 303
         assert "Secure" in logged_in.headers["set-cookie"]
-        for path in ("/", "/recordings", "/review", "/training", "/models", "/system", "/docs"):
+        for path in ("/", "/recordings", "/review", "/training", "/models", "/overview", "/system", "/docs"):
             response = client.get(path, headers=page)
             assert response.status_code == 200, path
             assert 'src="/static' not in response.text

@@ -51,7 +51,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, band_bundle: Bund
     return tmp_path
 
 
-PATHS = re.compile(r'"(?=(?:recordings|detections|birds|my-set|my-clips|dawn)[./"-])')
+PATHS = re.compile(r'"(?=(?:recordings|results|detections|birds|my-set|my-clips|dawn)[./"-])')
 """Paths of the examples, which a current folder of their own would make as they are, but no decoder could be shared."""
 
 

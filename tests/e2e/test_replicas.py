@@ -211,8 +211,8 @@ def tone(tmp_path: Path) -> Path:
     return path
 
 
-def test_servers_that_keep_and_sweep_at_once_lose_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_servers_that_keep_and_sweep_at_once_lose_no_file(tmp_path: Path) -> None:
     with Postgres(tmp_path / "postgres") as cluster:
         database = Database(cluster.url)
-        race_keep_against_sweep(database, tmp_path, monkeypatch)
+        race_keep_against_sweep(database, tmp_path)
         database.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import crowsetta
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ from tests.fixtures.detections import MADE, METADATA
 from dawnchorus.errors import FormatError, InputError, MissingExtraError
 from dawnchorus.formats import exports
 from dawnchorus.formats.detections import Detections
-from dawnchorus.types import Detection, RecordingTable
+from dawnchorus.types import Detection, RecordingMetadata, RecordingTable
 
 
 def test_frames_of_arrow_pandas_and_polars_have_a_row_for_each_detection() -> None:
@@ -76,3 +78,87 @@ def test_a_summary_counts_detections_and_recordings_also_in_notebooks() -> None:
     odd = Detections([RecordingTable("a", 3.0, 1, METADATA, None, (Detection(0, 3, "A b", "<b>", "species", 1.0),))])
     assert "&lt;b&gt;" in odd._repr_html_()
     assert repr(odd) == "<Detections: 1 recordings, 1 detections, 1 classes>"
+
+
+FRAME = {"file": ["a.wav", "a.wav"], "start_time": [0.0, 3.0], "end_time": [3.0, 6.0], "label": ["Parus major"] * 2}
+WIDE = {"file": ["a.wav", "a.wav"], "start_time": [0.0, 3.0], "end_time": [3.0, 6.0], "Parus major": [0.5, np.nan]}
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (FRAME | {"end_time": [3.0, 1.0]}, "row 1 .*, column 'end_time': expected an end in seconds, 3 .*, got 1"),
+        (FRAME | {"start_time": [0.0, np.nan]}, "row 1 .*, column 'start_time': expected a start .*, got nan"),
+        (FRAME | {"start_time": ["0", "late"]}, "row 1 .*, column 'start_time': expected a number, got 'late'"),
+        (FRAME | {"label": ["Parus major", None]}, "row 1 .*, column 'label': expected a name, found none"),
+        (FRAME | {"file": [None, "a.wav"]}, "row 0 .*, column 'file': expected a name, found none"),
+        (FRAME | {"score": [0.5, 5.0]}, "row 1 .*, column 'score': expected a score from 0 to 1, got 5. Convert log"),
+        (FRAME | {"score": [np.nan, 0.5]}, "row 0 .*, column 'score': .*, found none. Fill it in; without a column"),
+        (FRAME | {"confidence": [None, 0.5]}, "row 0 .*, column 'confidence': expected a score .*, found none"),
+        (WIDE | {"Cuculus canorus": [-4.5, 2.0]}, "row 0 .*, column 'Cuculus canorus': .*, got -4.5. Convert logits"),
+        (WIDE | {"temperature": [15, 16]}, "row 0 .*, column 'temperature': .*, got 15. .* no column of a class, drop"),
+        (
+            WIDE | {"note": ["ok", ""]},
+            "row 0 .*, column 'note': expected a number, got 'ok'. If it is no column of a class",
+        ),
+        (WIDE | {"channel": [1, 1], "score": [0.5, 0.5]}, "names of classes for all columns .*; got channel, score"),
+        (WIDE | {0: [0.5, 0.5]}, "names of classes for all columns next to recording, start and end; got 0"),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else value[:40],
+)
+def test_what_no_detection_can_be_is_refused_by_row_and_column(columns: dict[str, list[object]], message: str) -> None:
+    with pytest.raises(FormatError, match=message):
+        Detections.from_pandas(pd.DataFrame(columns))
+
+
+def test_frames_that_cannot_be_read_are_named() -> None:
+    with pytest.raises(InputError, match=r"expected a pandas data frame, got polars.DataFrame. .*to_pandas\(\)"):
+        Detections.from_pandas(MADE.to_polars())  # type: ignore[arg-type]
+    twice = pd.DataFrame([["a.wav", 0.0, 3.0, "Parus major", "Parus major"]])
+    twice.columns = pd.Index(["file", "start_time", "end_time", "label", "label"])
+    with pytest.raises(FormatError, match="expected each column once, got label twice"):
+        Detections.from_pandas(twice)
+    with pytest.raises(InputError, match="expected a Run, Detections, .*, got str"):
+        Detections(["a.wav"])  # type: ignore[list-item]
+
+
+def test_frames_may_have_gaps_where_nothing_is_missing() -> None:
+    labels = pd.DataFrame(WIDE | {"Parus major": [1, 0], "Cuculus canorus": [True, True]})
+    (table,) = Detections.from_pandas(labels)
+    assert [(d.start_s, d.scientific_name, d.score) for d in table.detections] == [
+        (0.0, "Parus major", 1.0),
+        (0.0, "Cuculus canorus", 1.0),
+        (3.0, "Cuculus canorus", 1.0),
+    ]
+    frame = pd.DataFrame(FRAME | {"file": ["a.wav", None], "common_name": [None, "Tit"], "score": ["0.5", "1"]})
+    first, second = Detections.from_pandas(frame, recording="b.wav")
+    (tit,) = first.detections
+    assert (first.recording, tit.common_name, tit.score) == ("a.wav", "Parus major", 0.5)
+    assert (second.recording, second.detections[0].common_name) == ("b.wav", "Tit")
+    assert len(Detections.from_pandas(frame[:0])) == 0
+
+
+def test_our_own_frames_come_back_whole() -> None:
+    owl = Detection(
+        *(1.0, 4.0, "Strix aluco (song)", "Owl", "sound", 0.5),
+        in_range=False,
+        low_hz=500.0,
+        probability=0.75,
+        human_voice=True,
+        channel=2,
+    )
+    metadata = RecordingMetadata(datetime(2026, 5, 1, 4, 30, tzinfo=UTC), 52.5, 13.4)
+    made = Detections([*MADE, RecordingTable("c.wav", 4.0, 1, metadata, 17, (owl,))], MADE.provenance)
+    again = Detections.from_pandas(made.to_pandas())
+    assert [table.detections for table in again] == [table.detections for table in made]
+    assert [(t.recording, t.metadata, t.week) for t in again] == [(t.recording, t.metadata, t.week) for t in made]
+    assert (again.provenance.model, again.provenance.bundle_id) == ("birdnet", "0123456789ab")
+    assert again.to_arrow().equals(made.to_arrow())
+
+
+def test_annotations_of_crowsetta_have_possible_times() -> None:
+    box = crowsetta.BBox(label="Parus major", onset=0.5, offset=np.inf, low_freq=1.0, high_freq=2.0)
+    with pytest.raises(InputError, match=r"a\.txt: 'Parus major' from 0.5 to inf s: expected an end"):
+        Detections.from_crowsetta([crowsetta.Annotation(annot_path="a.txt", notated_path="a.wav", bboxes=[box])])
+    with pytest.raises(InputError, match="expected crowsetta's Annotation objects in a list, got str"):
+        Detections.from_crowsetta(["a.txt"])

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from tests.fixtures.detections import MADE, METADATA
+from tests.fixtures.detections import CUCKOO, LATER, MADE, METADATA, TIT
 
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats.detections import Detections
 from dawnchorus.formats.files import read_detections, write_detections
-from dawnchorus.types import RecordingMetadata
+from dawnchorus.types import RecordingMetadata, RecordingTable
 
 
 def test_table_round_trip_keeps_rows_times_locations_and_provenance(tmp_path: Path) -> None:
@@ -77,3 +78,73 @@ def test_wide_scores_of_opensoundscape_come_and_go(tmp_path: Path) -> None:
     write_detections(MADE, tmp_path / "x.opensoundscape.csv")
     frame = pd.read_csv(tmp_path / "x.opensoundscape.csv", index_col=[0, 1, 2])
     pd.testing.assert_frame_equal(frame[wide.columns].sort_index(), wide.sort_index(), check_dtype=False)
+
+
+LIST = "file,start_time,end_time,label,score\na.wav,0,3,Parus major,0.5\na.wav,{},Parus major,{}\n"
+RAVEN = (
+    "Selection\tBegin Time (s)\tEnd Time (s)\tSpecies\tConfidence\n1\t0\t3\tParus major\t0.5\n2\t{}\tParus major\t{}\n"
+)
+IMPOSSIBLE = {
+    "list.csv": (LIST, "3,1", "0.5", "line 3: end_s: expected an end in seconds, 3 "),
+    "scores.csv": (LIST, "3,6", "5.5", "line 3: score: expected a score from 0 to 1, got 5.5. Convert logits"),
+    "x.selections.txt": (RAVEN, "-2\t1", "0.5", "line 3: start_s: expected a start in seconds, 0 or more, got -2"),
+    "x.table.txt": (RAVEN, "3\t6", "-1.5", "line 3: score: expected a score from 0 to 1, got -1.5"),
+    "x.labels.txt": ("0\t3\tTit;0.5\n{}\tTit;{}\n", "3\t1", "0.5", "line 2: end_s: expected an end"),
+    "x.birdnet.csv": (
+        "input,start_time,end_time,species_name,confidence\na.wav,{},Parus major_Great Tit,{}\n",
+        *("3,1", "0.5", "line 2: end_s: expected an end"),
+    ),
+    "x.kaleidoscope.csv": (
+        "INDIR,FOLDER,IN FILE,OFFSET,DURATION,TOP1MATCH,TOP1DIST\nx,y,a.wav,{},Tit,{}\n",
+        *("3,-1", "0.5", "line 2: end_s: expected an end"),
+    ),
+    "x.opensoundscape.csv": (
+        "file,start_time,end_time,Parus major,snr\na.wav,{},0.5,{}\n",
+        *("0,3", "12.5", "line 2: column 'snr': expected a score .* got 12.5.* no column of a class, drop it"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_impossible_times_and_scores_are_refused_by_line(tmp_path: Path, name: str) -> None:
+    text, times, score, message = IMPOSSIBLE[name]
+    (tmp_path / name).write_text(text.format(times, score))
+    with pytest.raises(FormatError, match=message):
+        read_detections(tmp_path / name)
+
+
+@pytest.mark.parametrize(("name", "where"), [("x.parquet", "row 1 .*, column 'score'"), ("x.jsonl", "line 2: score")])
+def test_our_own_tables_may_have_been_changed(tmp_path: Path, name: str, where: str) -> None:
+    detections = (TIT, replace(LATER, score=2.0))
+    write_detections(RecordingTable("a.wav", 6.0, 1, METADATA, None, detections), tmp_path / name)
+    with pytest.raises(FormatError, match=f"{where}: expected a score from 0 to 1, got 2"):
+        read_detections(tmp_path / name)
+
+
+def test_rows_without_a_score_are_annotations_and_a_warning_tells(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "x.csv").write_text(LIST.format("3,6", ""))
+    (table,) = read_detections(tmp_path / "x.csv")
+    assert [detection.score for detection in table.detections] == [0.5, 1.0]
+    assert "1 of 2 rows have no score, such as line 3" in caplog.text
+    caplog.clear()
+    (tmp_path / "y.csv").write_text("file,start_time,end_time,label\na.wav,0,3,Parus major\n")
+    assert read_detections(tmp_path / "y.csv")[0].detections[0].score == 1.0
+    assert not caplog.text, "a table without scores is one of annotations"
+
+
+def test_data_frames_are_written(tmp_path: Path) -> None:
+    frame = MADE.to_pandas()
+    write_detections(frame[frame["score"] >= 0.5], tmp_path / "x.parquet")
+    (table,) = read_detections(tmp_path / "x.parquet")
+    assert (table.detections, table.metadata) == ((TIT, CUCKOO), METADATA)
+    with pytest.raises(InputError, match="expected a Run, Detections, a data frame of pandas, .*, got int"):
+        write_detections(5, tmp_path / "x.csv")  # type: ignore[arg-type]
+
+
+def test_locations_are_read_from_columns_in_any_order(tmp_path: Path) -> None:
+    frame = MADE.to_polars()
+    frame.select(list(reversed(frame.columns))).drop("week").write_parquet(tmp_path / "x.parquet")
+    first, _ = read_detections(tmp_path / "x.parquet")
+    assert (first.metadata, first.week) == (METADATA, None)

@@ -28,7 +28,7 @@ class Headers:
     def probe(self, path: Path) -> SimpleNamespace:
         self.probed.append(path.name)
         if path.name == "broken":
-            raise AudioError("x.wav", "broken")
+            raise AudioError("broken", subject="x.wav")
         return SimpleNamespace(info=SimpleNamespace(duration_s=None if path.name == "unknown" else float(path.name)))
 
     def close(self) -> None:

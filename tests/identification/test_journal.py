@@ -26,7 +26,8 @@ from dawnchorus.audio.sample_analyses import build_table
 from dawnchorus.audio.write import write_recording
 from dawnchorus.errors import JournalDamagedError, OutputError
 from dawnchorus.identification import Options, identify
-from dawnchorus.identification.journal import NO_FILE, Journal, RecordingSummary, file_mark
+from dawnchorus.identification.journal import NO_FILE, Journal, file_mark
+from dawnchorus.identification.journal_records import RecordingSummary
 from dawnchorus.inference.analyses.hits import HIT
 from dawnchorus.inference.preparation import Kept
 from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
@@ -192,10 +193,12 @@ def test_relative_paths_are_kept_where_they_mean_the_same(
     for name in ("m", elsewhere):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "m")
-    with closing(new_journal()) as journal:
+    with closing(new_journal(tmp_path / "journal")) as journal:
         journal.add(scored(Path("x.wav")), MARK)
         assert journal.paths() == [Path("x.wav")]
         monkeypatch.chdir(tmp_path / elsewhere)
+        assert journal.read(Path("x.wav")) is not None, "a run is not lost with its folder"
+    with closing(Journal(tmp_path / "journal")) as journal:
         assert journal.paths() == [tmp_path / "m" / "x.wav"]
 
 
@@ -243,7 +246,7 @@ def test_journal_with_a_broken_page_is_damaged(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[5 * 4096 : 6 * 4096] = bytes(4096)
     path.write_bytes(content)
-    with pytest.raises(JournalDamagedError, match=r"--overwrite to start again; the damaged file is kept"):
+    with pytest.raises(JournalDamagedError, match=r"Start again with --overwrite \(in Python: .*; the damaged file is"):
         Journal(path)
 
 

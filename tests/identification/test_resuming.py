@@ -130,7 +130,7 @@ def test_run_with_other_settings_is_refused_and_left_as_it_is(out: Path, paths: 
 def test_finished_run_is_kept_unless_it_is_to_be_added_to(out: Path, paths: list[Path]) -> None:
     at = location(out / "x.csv")
     finished(at, paths)
-    with pytest.raises(OutputExistsError, match=r"holds a finished run. Use --resume to add"):
+    with pytest.raises(OutputExistsError, match=r"holds a finished run. Add new recordings to it with --resume"):
         opened(at, paths)
     with closing(opened(at, paths, resume=True)) as journal:
         assert journal.paths() == paths[:1]
@@ -158,7 +158,7 @@ def test_tables_of_someone_else_are_in_the_way(
         (out / name).touch()
         with pytest.raises(OutputExistsError) as refused:
             opened(at, paths)
-        assert str(refused.value).startswith(f"{out / name}: it exists already. Use --overwrite")
+        assert str(refused.value).startswith(f"{out / name}: it exists already. Choose another output, or")
         assert not at.files.journal.exists()
         (out / name).unlink()
     (out / "other.csv").touch()
@@ -175,7 +175,7 @@ def test_files_beside_the_tables_are_in_the_way(out: Path, paths: list[Path], ta
     names += [f"{run}.params.json", f"{run}.failures.csv"]
     for name in names:
         (out / name).touch()
-        with pytest.raises(OutputExistsError, match=rf"{name}: it exists already\. Use --overwrite"):
+        with pytest.raises(OutputExistsError, match=rf"{name}: it exists already\. Choose .* with --overwrite"):
             opened(at, paths)
         (out / name).unlink()
     for name in names[:2]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import pickle
 import shutil
 import threading
 from pathlib import Path
@@ -19,11 +20,12 @@ from tests.fixtures.waiting import wait_for
 
 from dawnchorus.audio.decode import read_mono
 from dawnchorus.errors import BusyError, FormatError, InputError, JournalDamagedError, OutputExistsError
+from dawnchorus.formats.detections import Detections
 from dawnchorus.identification import Options, identify
 from dawnchorus.identification.input_tables import read_recordings
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.runner import apply_activation, open_session
-from dawnchorus.types import Progress
+from dawnchorus.types import Progress, RecordingMetadata
 
 
 @pytest.fixture
@@ -173,7 +175,7 @@ def test_a_finished_run_is_kept_added_to_or_replaced(tmp_path: Path, level_bundl
     model = level_bundle.folder
     identify(audio_folder, model=model, out=out)
     before = out.read_bytes()
-    with pytest.raises(OutputExistsError, match="holds a finished run. Use --resume"):
+    with pytest.raises(OutputExistsError, match="holds a finished run. Add new recordings to it with --resume"):
         identify(audio_folder, model=model, out=out)
     soundfile.write(audio_folder / "b.wav", tone(), 16_000)
     run = identify(audio_folder, model=model, out=out, resume=True)
@@ -234,6 +236,7 @@ def test_two_runs_cannot_write_to_one_path(tmp_path: Path, level_bundle: Bundle)
     assert "another dawnchorus process is writing here" in str(errors[0])
 
 
+@pytest.mark.usefixtures("own_decoders")
 def test_no_thread_or_process_stays(tmp_path: Path, level_bundle: Bundle) -> None:
     soundfile.write(tmp_path / "a.wav", tone(), 16_000)
 
@@ -445,3 +448,58 @@ def test_run_without_output_leaves_no_file(
     run = identify(levels, model=level_bundle.folder)
     assert not list(scratch.iterdir())
     assert len(list(run.tables())) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"options": {"min_score": 0.5}}, "options: expected Options, got dict. Give options by name"),
+        *(({"workers": n}, "workers: expected a whole number, 1 or more, got") for n in (-1, 0, 1.5, "2", True)),
+        ({"formats": "raven"}, "out: expected a file or a folder, since formats, combined or resume is given"),
+        ({"analyses": "helth"}, "Did you mean 'health'"),
+        (
+            {"recordings": {"levels.wav": (52.5, 13.4)}},
+            "recordings: expected a RecordingMetadata by path, .* got tuple",
+        ),
+        ({"recordings": [RecordingMetadata()]}, "recordings: expected a RecordingMetadata by path, .* got list"),
+        ({"thresholds": {0: 0.5}}, "thresholds: expected 0 to 1, got"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_are_refused_by_name(
+    levels: Path, level_bundle: Bundle, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        identify(levels, model=level_bundle.folder, **arguments)
+
+
+def test_one_name_may_stand_for_several_and_paths_may_be_relative(
+    levels: Path, level_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(levels.parent)
+    locations = {"levels.wav": RecordingMetadata(latitude=62, longitude=15)}
+    run = identify("levels.wav", model=level_bundle.folder, out="out", formats="raven", recordings=locations)  # type: ignore[arg-type]
+    assert next(run.tables()).metadata.latitude == 62
+    assert Path("out/levels.wav.selections.txt").is_file()
+
+
+def test_a_run_says_what_to_give_another_process_instead(levels: Path, level_bundle: Bundle) -> None:
+    run = identify(levels, model=level_bundle.folder)
+    with pytest.raises(TypeError, match=r"a Run cannot be pickled: .*Detections\(run\.tables\(\), run\.provenance\)"):
+        pickle.dumps(run)
+    instead = pickle.loads(pickle.dumps(Detections(run.tables(), run.provenance)))  # noqa: S301 - our own
+    assert instead.to_arrow().equals(run.to_arrow())
+
+
+def test_a_run_keeps_its_recordings_when_the_current_folder_changes(
+    levels: Path, level_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(levels.parent)
+    locations = {Path("levels.wav"): RecordingMetadata(latitude=62, longitude=15)}
+    run = identify("levels.wav", model=level_bundle.folder, recordings=locations)
+    before = run.to_arrow()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert before.num_rows > 0
+    assert run.to_arrow().equals(before)
+    assert run.table(Path("levels.wav")) is not None

@@ -111,7 +111,7 @@ def test_recordings_are_opened_no_further_ahead_than_threads_need_them(model: Lo
 
 def test_error_is_that_of_its_own_recording(model: LoadedModel, engine: InferenceEngine) -> None:
     def fail() -> None:
-        raise AudioDecodeError("b.wav", "broken")
+        raise AudioDecodeError("broken", subject="b.wav")
 
     works = [Steps(model, nothing, fail), Steps(model, nothing, nothing)]
     failed, other = [engine.submit(work) for work in works]

@@ -24,6 +24,13 @@ RATE_HZ = 16_000
 LEVELS = np.repeat(np.float32([0.25, 0.5, 0.75]), RATE_HZ)
 
 
+class Differentiable:
+    """Refuses to become an array, as tensors with a gradient do."""
+
+    def __array__(self, dtype: object = None, copy: object = None) -> FloatArray:
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad.")
+
+
 @pytest.fixture
 def model(level_bundle: Bundle) -> Model:
     """The model whose score of "loud" is the mean level of a second."""
@@ -103,6 +110,9 @@ def test_less_than_a_window_is_padded_and_embeddings_have_a_row_for_each_window(
         (np.zeros((2, 2, 2)), r"got the shape \(2, 2, 2\)"),
         (np.zeros(0), r"got the shape \(0,\)"),
         (np.array([0.0, np.nan]), "got NaN or infinity"),
+        (np.zeros((300, 257)), "expected at most 256 channels, got 257"),
+        (Differentiable(), r"got Differentiable, which NumPy cannot read .*as of a tensor by samples\.detach\(\)"),
+        ([[0.5], [0.5, 0.5]], "got list, which NumPy cannot read"),
         (np.zeros(4, np.uint8), "got uint8"),
         (np.zeros(4, complex), "got complex128"),
         (np.zeros(4, np.int64), r"got int64, whose full scale is not known. Divide them .*numpy\.int16"),
@@ -119,12 +129,12 @@ def test_other_wrong_requests_are_refused_with_a_sentence(model: Model, recordin
         model.predict(LEVELS)
     with pytest.raises(InputError, match="expected a rate with samples only"):
         model.predict(recording, RATE_HZ)
-    with pytest.raises(InputError, match="expected a positive whole number, got 0"):
+    with pytest.raises(InputError, match="expected a whole number of Hz, 500 to 500000, got 0"):
         model.predict(LEVELS, 0)
-    for rate_hz in (float("nan"), float("inf"), "16000"):
-        with pytest.raises(InputError, match="expected a positive whole number, got"):
+    for rate_hz in (float("nan"), float("inf"), "16000", 1, 10**9, True):
+        with pytest.raises(InputError, match="^sample_rate_hz: expected a whole number of Hz, 500 to 500000, got"):
             model.predict((LEVELS, rate_hz))
-    for overlap_s in (float("nan"), float("inf"), -0.5, 1.0):
+    for overlap_s in (float("nan"), float("inf"), -0.5, 1.0, "0.5", None):
         with pytest.raises(InputError, match="overlap: expected 0 or more and less than the model's window of 1 s"):
             model.predict(LEVELS, RATE_HZ, overlap_s=overlap_s)
     for channel in (0, -1, True, "middle", "each", None):
@@ -133,6 +143,12 @@ def test_other_wrong_requests_are_refused_with_a_sentence(model: Model, recordin
     for audio in (LEVELS, None, [LEVELS], 3):
         with pytest.raises(InputError, match=r"audio: expected paths.* Give samples with their rate"):
             identify(audio, model=model)
+    with pytest.raises(InputError, match=r"expected \(samples, sample_rate_hz\), got a tuple of 3"):
+        model.predict((LEVELS, RATE_HZ, 1))
+    with recording.with_suffix(".txt").open("w+") as text, pytest.raises(InputError, match="open for bytes"):
+        text.write("no sound")
+        text.seek(0)
+        model.predict(text)
     with pytest.raises(InputError, match="model: expected a built-in model's name.* got NoneType"):
         load_model(None)
     with pytest.raises(InputError, match="expected a path, bytes, an open file, or samples with their rate, got int"):
@@ -141,9 +157,9 @@ def test_other_wrong_requests_are_refused_with_a_sentence(model: Model, recordin
         model.embed(LEVELS, RATE_HZ)
     with pytest.raises(InputError, match=r"expected float32 \[windows, 16000\], got float32 \[1, 3\]"):
         model.loaded.run(np.zeros((1, 3), np.float32))
-    with pytest.raises(AudioError):
+    with pytest.raises(AudioError, match="^recording: not a sound file"):
         model.predict(b"no sound at all")
-    with pytest.raises(AudioError):
+    with pytest.raises(AudioError, match="no such file"):
         model.predict(tmp_path / "none.wav")
 
 
@@ -228,3 +244,15 @@ def test_scores_that_are_not_finite_are_no_result(model: Model, monkeypatch: pyt
         ModelError, match=r"^level: expected finite scores, got NaN or infinity for the window at 1 s of "
     ):
         model.predict(LEVELS, RATE_HZ)
+
+
+def test_embeddings_that_are_not_finite_are_no_result(band_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(_pool: SessionPool, windows: FloatArray, *, embeddings: bool) -> Output:
+        assert embeddings
+        return Output(windows[:, :2], np.where(windows[:, :3] > 0.4, np.float32("inf"), windows[:, :3]))
+
+    monkeypatch.setattr(SessionPool, "run", run)
+    with pytest.raises(
+        ModelError, match=r"^bands: expected finite embeddings, got NaN or infinity for the window at 1 s of samples\."
+    ):
+        load_model(band_bundle.folder).embed(LEVELS, RATE_HZ)

@@ -187,7 +187,7 @@ def test_recording_without_a_window_has_no_hits(
 def test_recording_that_fails_touches_no_other(run: Callable[..., Iterator[ScoredRecording | FailedRecording]]) -> None:
     def broken() -> Blocks:
         yield make_audio([0.5])
-        raise AudioError("b", "broken")
+        raise AudioError("broken", subject="b")
 
     decoders = Decoders({"a": lambda: recording(2), "b": broken, "c": lambda: recording(3)})
     results = {result.path.name: result for result in run(decoders)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from dawnchorus.audio.write import write_recording
 from dawnchorus.data.check import check_table
 from dawnchorus.data.recordings import Annotation, RecordingRow, RecordingsTable, write_table
 from dawnchorus.data.split import split_table
+from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import Bundle, TrainingSummary, read_bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.training.compose import compose_config
@@ -220,3 +222,9 @@ def test_both_reasons_to_leave_a_recording_out_are_said_once(tmp_path: Path, cap
     rows[0] = replace(rows[0], problems=("silent", "duplicate"))
     split_checked(RecordingsTable(tmp_path, tuple(rows)))
     assert [message for message in caplog.messages if "r0" in message] == ["left out: r0 is silent and duplicate"]
+
+
+@pytest.mark.parametrize("override", ["data=other-set", "+data.path=other-set", "paths.runs=elsewhere"])
+def test_what_a_retraining_sets_itself_is_refused(level_bundle: Bundle, override: str) -> None:
+    with pytest.raises(InputError, match=rf"^{re.escape(override)}: expected no (data\.path|paths\.runs), .*--dataset"):
+        training_settings(level_bundle, ["trainer.epochs=2", override], backbone="birdnet")

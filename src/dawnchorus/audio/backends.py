@@ -77,14 +77,14 @@ def _open_decoder(path: Path) -> Backend:
         except AudioDecodeError as second:
             if _is_web_page(path):
                 raise AudioDecodeError(
-                    path,
                     "not a sound file that we can decode, but a page in HTML, as a failed download leaves. "
                     "Fetch the recording again.",
+                    subject=path,
                 ) from second
             raise AudioDecodeError(
-                path,
                 f"not a sound file that we can decode (libsndfile: {_reason(first)}; "
                 f"FFmpeg: {second.reason}). Check that the copy is complete.",
+                subject=path,
             ) from second
 
 
@@ -122,29 +122,29 @@ def _is_web_page(path: Path) -> bool:
 
 def _require_file(path: Path) -> None:
     if path.is_symlink() and not path.exists():
-        raise AudioNotFoundError(path, "the link points to a file that is not there.")
+        raise AudioNotFoundError("the link points to a file that is not there.", subject=path)
     if not path.exists():
-        raise AudioNotFoundError(path, "no such file. Was it moved or is a drive missing?")
+        raise AudioNotFoundError("no such file. Was it moved or is a drive missing?", subject=path)
     if not path.is_file():
-        raise AudioNotFoundError(path, "expected a sound file, found a folder or a device.")
+        raise AudioNotFoundError("expected a sound file, found a folder or a device.", subject=path)
     if path.stat().st_size == 0:
-        raise AudioDecodeError(path, "the file is empty (0 bytes).")
+        raise AudioDecodeError("the file is empty (0 bytes).", subject=path)
     if not os.access(path, os.R_OK):
-        raise AudioNotFoundError(path, "no permission to read this file. Change its access rights.")
+        raise AudioNotFoundError("no permission to read this file. Change its access rights.", subject=path)
 
 
 def _check_bounds(path: Path, info: AudioInfo) -> None:
     if not MIN_RATE_HZ <= info.rate_hz <= MAX_RATE_HZ:
         raise AudioDecodeError(
-            path,
             f"the header says {info.rate_hz} Hz; expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz. "
             f"The header is probably damaged.",
+            subject=path,
         )
     if not 1 <= info.n_channels <= MAX_CHANNELS:
         raise AudioDecodeError(
-            path,
             f"the header says {info.n_channels} channels; expected 1 to {MAX_CHANNELS}. "
             f"Split the file by channel, or repair its header.",
+            subject=path,
         )
 
 
@@ -166,13 +166,13 @@ class _SoundfileBackend:
             try:
                 self._file.seek(first_frame)
             except soundfile.LibsndfileError as error:
-                raise AudioDecodeError(self._path, f"{_reason(error)}") from error
+                raise AudioDecodeError(_reason(error), subject=self._path) from error
         n_frames = min(BLOCK_FRAMES, BLOCK_SAMPLES // self.info.n_channels)
         while True:
             try:
                 block = self._file.read(n_frames, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
-                raise AudioDecodeError(self._path, f"{_reason(error)}") from error
+                raise AudioDecodeError(_reason(error), subject=self._path) from error
             if not len(block):
                 return
             yield block
@@ -225,9 +225,9 @@ class _AvBackend:
                 streams = self._container.streams.audio
             except (av.error.FFmpegError, OSError, ValueError) as error:
                 # FFmpeg's own message names the file.
-                raise AudioDecodeError(path, str(getattr(error, "strerror", None) or error)) from error
+                raise AudioDecodeError(str(getattr(error, "strerror", None) or error), subject=path) from error
             if not streams:
-                raise AudioDecodeError(path, "there is no sound in the file")
+                raise AudioDecodeError("there is no sound in the file", subject=path)
             self._stream = streams[0]
             self.info = self._read_info()
             self._opened = opened.pop_all()
@@ -235,9 +235,9 @@ class _AvBackend:
     def _read_info(self) -> AudioInfo:
         context = self._stream.codec_context
         if context is None:
-            raise AudioDecodeError(self._path, "there is no decoder for the codec that the header names")
+            raise AudioDecodeError("there is no decoder for the codec that the header names", subject=self._path)
         if not context.sample_rate:
-            raise AudioDecodeError(self._path, "there is no sound in the file")
+            raise AudioDecodeError("there is no sound in the file", subject=self._path)
         seconds = None
         if self._stream.duration is not None and self._stream.time_base is not None:
             seconds = float(self._stream.duration * self._stream.time_base)
@@ -262,7 +262,7 @@ class _AvBackend:
                     if skipped < len(samples):
                         yield samples[skipped:]
         except self._av.error.FFmpegError as error:
-            raise AudioDecodeError(self._path, f"{error.strerror or error}") from error
+            raise AudioDecodeError(f"{error.strerror or error}", subject=self._path) from error
 
     def close(self) -> None:
         self._opened.close()

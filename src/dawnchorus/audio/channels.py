@@ -171,7 +171,7 @@ class ChannelStatistics:
         """Yield messages about the channel that is `used`, or about the mono mix."""
         bad = self._bad()
         advice = (
-            "the channel left, right or best reads one, each all of them (identify --channel, or channel over HTTP)"
+            "the channel left, right or best reads one, each all of them (the option channel, --channel of identify)"
         )
         for k, what in bad:
             whole = f"{name_channel(k, self.n_channels)} is {what}"

@@ -146,10 +146,10 @@ class Recording:
                 n_zeros = _zeros_at_end(block, n_zeros)
                 if self.n_frames_decoded * self.info.n_channels > max_samples:
                     raise AudioTooLargeError(
-                        self.path,
                         f"decodes to more than {max_samples} samples "
                         f"({max_samples / self.info.n_channels / self.info.rate_hz / 3600:.1f} hours of "
                         f"{self.info.n_channels} channels at {self.info.rate_hz} Hz). Split it, or raise the limit.",
+                        subject=self.path,
                     )
                 finite = np.abs(block) < MAX_SAMPLE  # not so of NaN
                 if not finite.all():
@@ -167,9 +167,9 @@ class Recording:
                 raise
             self.warnings.append(f"damaged: decoding stopped at {self.duration_s:.3f} s ({error.reason})")
         if not self.n_frames_decoded:
-            raise AudioDecodeError(self.path, "there are no samples in the file.")
+            raise AudioDecodeError("there are no samples in the file.", subject=self.path)
         if n_bad == self.n_frames_decoded * self.info.n_channels:
-            raise AudioDecodeError(self.path, "all samples are NaN, infinite or as good as that.")
+            raise AudioDecodeError("all samples are NaN, infinite or as good as that.", subject=self.path)
         if n_bad:
             self.warnings.append(f"{n_bad} samples are NaN, infinite or as good as that; they were set to zero")
         if is_silent:
@@ -215,7 +215,7 @@ class Recording:
 def _find_channel(path: Path, n_channels: int, channel: ChannelSource) -> int | None:
     """Return the index of the channel to read; None for the mean of all, or the only one."""
     if isinstance(channel, int) and channel > n_channels:
-        raise AudioDecodeError(path, f"expected a channel {channel}, and the recording has {n_channels}.")
+        raise AudioDecodeError(f"expected a channel {channel}, and the recording has {n_channels}.", subject=path)
     if channel == "mean" or n_channels == 1:
         return None
     if isinstance(channel, int):
@@ -307,7 +307,7 @@ def _mono_clip(path: Path, backend: Backend, start_s: float, end_s: float, used:
         if n == wanted:
             return
     if not n:
-        raise AudioDecodeError(path, f"there is no sound at {start_s:.3f} s.")
+        raise AudioDecodeError(f"there is no sound at {start_s:.3f} s.", subject=path)
 
 
 def _resample(blocks: Iterator[FloatArray], rate_in_hz: int, rate_out_hz: int) -> Iterator[FloatArray]:

@@ -55,14 +55,16 @@ class DecoderChild:
         """Read a line.
 
         Raises:
-            DecoderCrashError: the process ended instead, or kept its caller waiting for too long.
+            DecoderCrashError: the process ended instead, kept its caller waiting for too long, or was closed.
         """
+        self._refuse_closed(path)
         while (end := self._received.find(b"\n")) < 0:
             self._read(path)
         return self._cut(end + 1)
 
     def receive_bytes(self, path: Path, n: int) -> bytes:
         """Read `n` bytes; see `receive_line`."""
+        self._refuse_closed(path)
         while len(self._received) < n:
             self._read(path)
         return self._cut(n)
@@ -88,6 +90,11 @@ class DecoderChild:
                     pipe.close()
         self.process.wait()
 
+    def _refuse_closed(self, path: Path) -> None:
+        """Raise a DecoderCrashError after `close`, also where replies were received ahead."""
+        if cast(IO[bytes], self.process.stdout).closed:
+            raise self._describe_end(path)
+
     def _read(self, path: Path) -> None:
         # BufferedReader: its lock keeps `close` from closing the file in the midst of a read.
         stdout = cast("io.BufferedReader", self.process.stdout)
@@ -110,12 +117,13 @@ class DecoderChild:
     def _describe_end(self, path: Path) -> errors.DecoderCrashError:
         if self.is_stalled:
             return errors.DecoderCrashError(
-                path,
                 f"the decoder gave nothing for {self.stall_s:g} s and was ended. "
                 f"The file, or the drive that it is on, is probably damaged.",
+                subject=path,
             )
         return errors.DecoderCrashError(
-            path, f"the decoder crashed on this file (exit status {self.process.wait()}). The file is probably damaged."
+            f"the decoder crashed on this file (exit status {self.process.wait()}). The file is probably damaged.",
+            subject=path,
         )
 
 

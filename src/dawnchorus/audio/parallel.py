@@ -26,16 +26,11 @@ def map_recordings(
     They are read lazily, so there may be any number.
     """
     decoders = DecoderPool(n_workers, n_kept=n_workers)
-
-    def run(recording: Recording) -> Result:
-        with decoders.decoder() as decoder:
-            return work(decoder, recording)
-
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(n_workers) as pool, closing(decoders):
         try:
             for recording in recordings:
-                waiting.append(pool.submit(run, recording))
+                waiting.append(pool.submit(_run, decoders, work, recording))
                 if len(waiting) >= _AHEAD * n_workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -43,3 +38,8 @@ def map_recordings(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _run(decoders: DecoderPool, work: Callable[[DecoderProcess, Recording], Result], recording: Recording) -> Result:
+    with decoders.decoder() as decoder:
+        return work(decoder, recording)

@@ -230,5 +230,5 @@ class IsolatedRecording:
         reply: dict[str, Any] = json.loads(self._child.receive_line(self.path))
         if reply["kind"] not in ("opened", "samples", "ended"):
             self._child.recording = None
-            raise getattr(errors, reply["kind"])(self.path, reply["reason"])
+            raise getattr(errors, reply["kind"])(reply["reason"], subject=self.path)
         return reply

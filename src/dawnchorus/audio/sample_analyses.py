@@ -10,13 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.arrays import FloatArray
-from dawnchorus.errors import InputError
+from dawnchorus.errors import InputError, PlugInError
+from dawnchorus.plug_ins import PLUG_IN_FAILURES, PlugIn, describe_failure
 
 Table = npt.NDArray[np.void]
 """Rows of a structured array, whose fields are the columns."""
-
-_FAILURES = (Exception, SystemExit)
-"""Failures of an analysis, which may be another package's: all but an interrupt from the keyboard."""
 
 RESERVED_COLUMNS = ("recording", "start_time")
 """Columns that the table of a run has before those of the analysis."""
@@ -34,6 +32,28 @@ class SampleAnalysis(Protocol):
         ...
 
 
+class GuardedAnalysis:
+    """State of another package's analysis, whose failures name the package; implements `SampleAnalysis`."""
+
+    def __init__(self, plug_in: PlugIn, state: SampleAnalysis) -> None:
+        self._plug_in, self._state = plug_in, state
+
+    def on_samples(self, block: FloatArray, sample_rate_hz: int) -> None:
+        """Add samples; see `SampleAnalysis`."""
+        with self._plug_in.guard():
+            self._state.on_samples(block, sample_rate_hz)
+
+    def finish(self) -> Table:
+        """Return the table of the recording.
+
+        Raises:
+            InputError: a column has a reserved name.
+            PlugInError: the analysis failed, or returned no table.
+        """
+        with self._plug_in.guard():
+            return check_rows(self._state.finish())
+
+
 class SampleAnalyses:
     """Analyses of one recording by name; one that fails adds a warning and has no table."""
 
@@ -44,7 +64,7 @@ class SampleAnalyses:
             try:
                 # The caller is our parent, which made these bytes itself.
                 self._analyses[name] = pickle.loads(content)  # noqa: S301
-            except _FAILURES as error:
+            except PLUG_IN_FAILURES as error:
                 expected = "expected a class of a module that a decoder can import, not of __main__ or a notebook"
                 self._warn(name, TypeError(f"{expected}: {error}"))
 
@@ -55,7 +75,7 @@ class SampleAnalyses:
         for name, analysis in tuple(self._analyses.items()):
             try:
                 analysis.on_samples(samples, sample_rate_hz)
-            except _FAILURES as error:
+            except PLUG_IN_FAILURES as error:
                 del self._analyses[name]
                 self._warn(name, error)
 
@@ -64,13 +84,16 @@ class SampleAnalyses:
         tables = {}
         for name, analysis in self._analyses.items():
             try:
-                tables[name] = table_to_json(_check_table(analysis.finish()))
-            except _FAILURES as error:
+                tables[name] = table_to_json(check_rows(analysis.finish()))
+            except PLUG_IN_FAILURES as error:
                 self._warn(name, error)
         return tables
 
     def _warn(self, name: str, error: BaseException) -> None:
-        self.warnings.append(f"analysis '{name}' failed on it ({type(error).__name__}: {error}), and has no rows")
+        who, detail = f"analysis '{name}'", describe_failure(error)
+        if isinstance(error, PlugInError):
+            who, detail = error.plug_in, error.detail
+        self.warnings.append(f"{who} failed on it ({detail}), and has no rows")
 
 
 def build_table(columns: Mapping[str, Sequence[Any] | npt.NDArray[Any]]) -> Table:
@@ -91,12 +114,26 @@ def build_table(columns: Mapping[str, Sequence[Any] | npt.NDArray[Any]]) -> Tabl
     return table
 
 
-def _check_table(table: Table) -> Table:
-    """Return what an analysis of any package gives as its table.
+def check_rows(table: Table) -> Table:
+    """Return the table of a recording of any package's analysis.
+
+    Raises:
+        TypeError: see `check_table`.
+        InputError: a column has a reserved name.
+    """
+    for name in check_table(table).dtype.names or ():
+        if name in RESERVED_COLUMNS:
+            raise InputError(
+                f"expected columns of other names than {name!r}, which every table of a run has. Rename it"
+            )
+    return table
+
+
+def check_table(table: Table) -> Table:
+    """Return a table of any package's analysis.
 
     Raises:
         TypeError: it is no structured array of one dimension, or a column has Python objects or fields of its own.
-        InputError: a column has a reserved name.
     """
     expected = "expected a table as build_table() makes it, of one dimension with named columns"
     if not isinstance(table, np.ndarray) or table.dtype.names is None or table.ndim != 1:
@@ -105,10 +142,6 @@ def _check_table(table: Table) -> Table:
     for name in table.dtype.names:
         if table.dtype[name].hasobject or table.dtype[name].base.names is not None:
             raise TypeError(f"{expected} of numbers, booleans or strings, got {table.dtype[name]} in {name!r}")
-        if name in RESERVED_COLUMNS:
-            raise InputError(
-                f"expected columns of other names than {name!r}, which every table of a run has. Rename it"
-            )
     return table
 
 

@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import BinaryIO, TypeGuard
+from typing import Any, BinaryIO, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 
 from dawnchorus.arrays import as_frames
-from dawnchorus.errors import InputError, OutputError
+from dawnchorus.audio.backends import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ
+from dawnchorus.errors import AudioError, InputError, OutputError
 
 AudioSource = str | os.PathLike[str] | bytes | BinaryIO | tuple[npt.ArrayLike, int]
 """A path, a sound file's bytes, an open sound file, or samples [frames] or [frames, channels] with their rate in Hz."""
@@ -47,7 +48,7 @@ def open_audio(source: AudioSource) -> Iterator[AudioFile]:
     """Yield the audio as a file, which exists during the block.
 
     Raises:
-        InputError: no audio, samples of another shape or type, or a rate that is not a positive number.
+        InputError: no audio, samples of another shape or type, or a rate or a number of channels out of range.
         OutputError: no space for the temporary file.
     """
     if isinstance(source, str | os.PathLike):
@@ -55,13 +56,18 @@ def open_audio(source: AudioSource) -> Iterator[AudioFile]:
         return
     with tempfile.TemporaryDirectory(prefix="dawnchorus-") as folder:
         if isinstance(source, tuple):
-            path = Path(folder, ARRAY_NAME)
-            _write_samples(path, *source)
-            yield AudioFile(path, ARRAY_NAME, is_trusted=True)
+            path, name = Path(folder, ARRAY_NAME), ARRAY_NAME
+            _write_samples(path, source)
         else:
-            path = Path(folder, PurePath(_name(source)).name or BYTES_NAME)
+            name = _name(source)
+            path = Path(folder, PurePath(name).name or BYTES_NAME)
             _copy(source, path)
-            yield AudioFile(path, _name(source))
+        try:
+            yield AudioFile(path, name, is_trusted=isinstance(source, tuple))
+        except AudioError as error:
+            if error.subject == path:
+                error.subject = name  # the temporary file is of no use to the caller
+            raise
 
 
 def _name(source: bytes | BinaryIO) -> str:
@@ -80,14 +86,23 @@ def _copy(source: bytes | BinaryIO, path: Path) -> None:
                 stream.write(source)
             else:
                 shutil.copyfileobj(source, stream)
+    except (TypeError, ValueError) as error:  # text in place of bytes, or a closed file
+        raise InputError(f"audio: expected a file that is open for bytes, as by open(path, 'rb') ({error}).") from error
     except OSError as error:
         raise _no_space(path, error) from error
 
 
-def _write_samples(path: Path, samples: npt.ArrayLike, sample_rate_hz: int) -> None:
+def _write_samples(path: Path, source: tuple[Any, ...]) -> None:
+    if len(source) != 2:
+        raise InputError(f"audio: expected (samples, sample_rate_hz), got a tuple of {len(source)}.")
+    samples, sample_rate_hz = source
     frames = as_frames(samples)
     if not _is_rate(sample_rate_hz):
-        raise InputError(f"sample_rate_hz: expected a positive whole number, got {sample_rate_hz!r}.")
+        raise InputError(
+            f"sample_rate_hz: expected a whole number of Hz, {MIN_RATE_HZ} to {MAX_RATE_HZ}, got {sample_rate_hz!r}."
+        )
+    if frames.shape[1] > MAX_CHANNELS:
+        raise InputError(f"samples: expected at most {MAX_CHANNELS} channels, got {frames.shape[1]}.")
     try:
         soundfile.write(path, frames, int(sample_rate_hz), subtype="FLOAT", format="RF64")
     except (soundfile.LibsndfileError, OSError) as error:
@@ -95,7 +110,9 @@ def _write_samples(path: Path, samples: npt.ArrayLike, sample_rate_hz: int) -> N
 
 
 def _is_rate(value: object) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and float(value) > 0 and float(value).is_integer()
+    if not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    return MIN_RATE_HZ <= float(value) <= MAX_RATE_HZ and float(value).is_integer()
 
 
 def _no_space(path: Path, error: Exception) -> OutputError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
@@ -38,10 +39,12 @@ class WindowPlan:
             InputError: the overlap is negative, not shorter than the window, or no finite number.
         """
         window_samples = round(window_s * rate_hz)
-        hop_samples = window_samples - round(overlap_s * rate_hz) if math.isfinite(overlap_s) else 0
-        if overlap_s < 0 or hop_samples < 1:
+        is_number = _is_finite(overlap_s)
+        hop_samples = window_samples - round(overlap_s * rate_hz) if is_number else 0
+        if not is_number or overlap_s < 0 or hop_samples < 1:
+            got = f"{overlap_s:g} s" if is_number else repr(overlap_s)
             raise InputError(
-                f"overlap: expected 0 or more and less than the model's window of {window_s:g} s, got {overlap_s:g} s."
+                f"overlap: expected 0 or more and less than the model's window of {window_s:g} s, got {got}."
             )
         return cls(rate_hz=rate_hz, window_samples=window_samples, hop_samples=hop_samples)
 
@@ -150,3 +153,7 @@ class Windower:
             return samples[: n * plan.window_samples].reshape(n, plan.window_samples)
         views = np.lib.stride_tricks.sliding_window_view(samples, plan.window_samples)
         return np.ascontiguousarray(views[: (n - 1) * plan.hop_samples + 1 : plan.hop_samples])
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)

@@ -15,12 +15,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import click
 
 from dawnchorus.cli.options import models_folder_option
 from dawnchorus.errors import DawnChorusError
 from dawnchorus.models.store import BUILTIN_MODELS, DEFAULT_MODEL, ModelStore, default_folder
+from dawnchorus.registry import Registry
 from dawnchorus.version import __version__
 
 EXTRAS = {
@@ -28,6 +30,7 @@ EXTRAS = {
     "train": ("torch", "lightning", "timm", "transformers", "hydra", "optuna"),
     "serve": ("fastapi", "uvicorn", "sqlalchemy", "alembic", "fsspec"),
     "postgresql": ("psycopg",),
+    "archive": ("deltalake",),
     "litert": ("ai_edge_litert",),
 }
 MIN_FREE_BYTES = 2e9
@@ -61,7 +64,15 @@ def command(*, check_dir: Path, models_folder: Path | None) -> None:
         _writable("the models' folder", folder),
         _writable("the working folder", check_dir),
     ]
-    others = [_cores(), *(_extra(name) for name in EXTRAS), *_engines(), *_models(folder), _gpu(), _port()]
+    others = [
+        _cores(),
+        *(_extra(name) for name in EXTRAS),
+        *_engines(),
+        *_plug_ins(),
+        *_models(folder),
+        _gpu(),
+        _port(),
+    ]
     for finding in (*required, *others):
         mark = "ok " if finding.advice is None else "-- "
         click.echo(f"{mark}{finding.subject:<22} {finding.state}")
@@ -108,7 +119,7 @@ def _writable(subject: str, folder: Path) -> Finding:
 def _extra(name: str) -> Finding:
     missing, versions = [], []
     for package in EXTRAS[name]:
-        if importlib.util.find_spec(package) is None:
+        if not _is_installed(package):
             missing.append(package)
         else:
             versions.append(f"{package} {_version(package)}")
@@ -122,9 +133,42 @@ def _engines() -> Iterator[Finding]:
     from dawnchorus.models.engines.registry import ENGINES
 
     for engine in ENGINES.values():
-        if importlib.util.find_spec(engine.package) is not None:
+        if _is_installed(engine.package):
             version = f"{engine.package} {_version(engine.package)}".rstrip()
             yield Finding(f"engine {engine.name}", f"{version}, reads {', '.join(engine.suffixes)}")
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # a module of a package that is not there; no name
+        return False
+
+
+def _plug_ins() -> Iterator[Finding]:
+    """Yield what other packages add to the registries."""
+    for registry in _registries():
+        for name, plug_in in registry.plug_ins.items():
+            yield Finding(f"{registry.noun} {name}", f"of the package {plug_in.package} ({plug_in.target})")
+        for plug_in, error in registry.broken.items():
+            advice = "Update or uninstall that package, or tell its authors."
+            yield Finding(f"{registry.noun} {plug_in.name}", f"{error.plug_in} {error.problem}: {error.detail}", advice)
+
+
+def _registries() -> Iterator[Registry[Any]]:
+    """Yield the registries that other packages add to; that of families, which imports torch, only if one does."""
+    from dawnchorus.data.layouts.registry import SOURCES
+    from dawnchorus.formats.registry import FORMATS
+    from dawnchorus.inference.analyses.registry import ANALYSES
+    from dawnchorus.models.engines.registry import ENGINES
+
+    yield from (FORMATS, SOURCES, ENGINES, ANALYSES)
+    if importlib.metadata.entry_points(group="dawnchorus.families"):
+        try:
+            from dawnchorus.training.families import FAMILIES
+        except Exception:  # noqa: BLE001 - the extra [train] is missing or broken, which other findings say
+            return
+        yield FAMILIES
 
 
 _distributions = lru_cache(importlib.metadata.packages_distributions)  # reads every installed package
@@ -155,7 +199,7 @@ def _models(folder: Path) -> list[Finding]:
 
 
 def _gpu() -> Finding:
-    if importlib.util.find_spec("torch") is None:
+    if not _is_installed("torch"):
         return Finding("GPU", "not looked for: torch is not installed")
     try:
         import torch

@@ -18,7 +18,7 @@ from rich.table import Table
 from dawnchorus.cli.options import models_folder_option, schema_option, workers_option
 from dawnchorus.cli.present import SOME_FAILED, announce_model, console, print_table
 from dawnchorus.cli.progress import show_progress
-from dawnchorus.data.recordings import RecordingsTable, read_table, select_split, table_path
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, select_split, table_path
 from dawnchorus.errors import InputError, OutputError, OutputExistsError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore, default_folder
@@ -127,7 +127,6 @@ def command(
     """
     _refuse_unused(is_submission=submission is not None, has_thresholds=thresholds is not None)
     from dawnchorus.evaluation.evaluation import compare, evaluate
-    from dawnchorus.evaluation.scoring import score_data_set
     from dawnchorus.evaluation.submission import write_submission
     from dawnchorus.workflows import choose_secondary
 
@@ -137,7 +136,6 @@ def command(
     store = ModelStore(models_folder or default_folder())
     _refuse_other_order(models, data_set)
     table = read_table(data_set)
-    screen = console()
     if submission is not None:
         bundle = _single(models, store)
         rows = select_split(table, split or "all")
@@ -153,23 +151,13 @@ def command(
     bundles = [_open(name, store) for name in models]
     _refuse_doubled(models, bundles)
     secondary = secondary or choose_secondary(bundles[0])
-    results: list[tuple[Evaluation, Scores]] = []
-    for name, bundle in zip(models, bundles, strict=True):
-        duration_s = sum(row.duration_s or 0 for row in rows)
-        with show_progress(screen, duration_s=duration_s) as report:
-            scores = score_data_set(
-                bundle,
-                table,
-                rows,
-                store=store,
-                n_workers=workers,
-                overlap_s=overlap_s,
-                tta_shifts=tta_shifts,
-                secondary=secondary,
-                report=report,
-            )
+    options = {"data_set": str(data_set.resolve()), "part": split, "overlap_s": overlap_s, "tta_shifts": tta_shifts}
+    results = []
+    for name, bundle, scores in _score_all(
+        models, bundles, table, rows, store=store, n_workers=workers, overlap_s=overlap_s, tta_shifts=tta_shifts,
+        secondary=secondary,
+    ):  # fmt: skip
         results.append((evaluate(bundle, scores, pool=pool), scores))
-        options = {"data_set": str(data_set.resolve()), "part": split, "overlap_s": overlap_s, "tta_shifts": tta_shifts}
         _save_result(name, results[-1][0], options)
     differences = [compare(results[0][1], other, pool=pool) for _, other in results[1:]]
     fields: dict[str, Any] = {
@@ -209,6 +197,27 @@ def command(
         for recording, reason in scores.failures.items():
             click.echo(f"failed: {evaluation.model}: {recording}: {reason}", err=True)
     sys.exit(0 if is_whole else SOME_FAILED)
+
+
+def _score_all(
+    names: Sequence[str],
+    bundles: Sequence[Bundle],
+    table: RecordingsTable,
+    rows: Sequence[RecordingRow],
+    **options: Any,
+) -> Iterator[tuple[str, Bundle, Scores]]:
+    """Yield the scores of each bundle; those of the same windows are scored together. See `score_together`."""
+    from dawnchorus.evaluation.scoring import group_by_windows, score_together
+
+    duration_s = sum(row.duration_s or 0 for row in rows)
+    scores_by_folder: dict[Path, Scores] = {}
+    for name, bundle in zip(names, bundles, strict=True):
+        if bundle.folder not in scores_by_folder:
+            (group,) = (each for each in group_by_windows(bundles) if bundle in each)
+            with show_progress(console(), duration_s=duration_s) as report:
+                measured = score_together(group, table, rows, report=report, **options)
+            scores_by_folder |= zip((each.folder for each in group), measured, strict=True)
+        yield name, bundle, scores_by_folder[bundle.folder]
 
 
 def _open(name: str, store: ModelStore) -> Bundle:

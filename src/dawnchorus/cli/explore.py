@@ -19,14 +19,14 @@ from dawnchorus.cli.present import PAGE_NAME, console
 from dawnchorus.data.attribution import attribution_line
 from dawnchorus.data.check import ISSUES
 from dawnchorus.data.cutting import loudest_starts
-from dawnchorus.data.explore import summarise_data_set
+from dawnchorus.data.explore import Example, summarise_data_set
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, usable
 from dawnchorus.errors import AudioError
 from dawnchorus.inference.speech import VoiceActivityDetector
 from dawnchorus.models.catalog.silero import speech_graph
 from dawnchorus.models.store import default_folder
 from dawnchorus.storage.files import atomic_file, cannot_write
-from dawnchorus.types import Example, Segment
+from dawnchorus.types import Segment
 
 EXAMPLE_S, SEARCHED_S, SEARCH_RATE_HZ = 5.0, 60.0, 16_000
 

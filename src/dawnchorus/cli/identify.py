@@ -11,14 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
 from dawnchorus.audio.discovery import describe_skipped, find_recordings
 from dawnchorus.audio.windows import WindowPlan
+from dawnchorus.cli.archive import ArchiveJob, identify_into_archive
 from dawnchorus.cli.options import location_options, model_options, schema_options, workers_option
 from dawnchorus.cli.present import (
     MAX_LISTED,
@@ -31,12 +33,14 @@ from dawnchorus.cli.present import (
 )
 from dawnchorus.cli.progress import show_progress
 from dawnchorus.errors import InputError
-from dawnchorus.formats.columns import detection_values, has_channels, round_values
+from dawnchorus.formats.columns import has_channels, round_values
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.registry import FORMATS, channel_note
 from dawnchorus.identification import Options, RecordingFailure, Run, identify
 from dawnchorus.identification.estimate import Estimate, estimate_run
 from dawnchorus.identification.input_tables import InputTable, read_recordings, read_species_list, read_thresholds
 from dawnchorus.identification.notes import describe_unknown_names
+from dawnchorus.identification.options import Keep
 from dawnchorus.inference.analyses.health.faults import OK
 from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.model import Model
@@ -82,6 +86,14 @@ def _analyses(_context: click.Context, _option: click.Parameter, value: str | No
 @click.option(
     "--report", type=click.Path(path_type=Path), help="Folder for a spectrogram of each recording and an HTML report."
 )
+@click.option("--archive", metavar="FOLDER", help="Keep results in an archive, into which many processes can write.")
+@click.option("--keep", type=click.Choice(get_args(Keep)), help="In an archive, keep this too.")
+@click.option("--shard", metavar="I/N", help="In an archive, do part I of N of the recordings.")
+@click.option(
+    "--unit-mb",
+    type=click.FloatRange(0, min_open=True),
+    help="In an archive, megabytes of recordings that are committed together.  [default: by their size]",
+)
 @workers_option
 @click.option(
     "--resume", is_flag=True, help="Add recordings to a finished run: new and changed ones, and those that failed."
@@ -106,6 +118,10 @@ def command(
     formats: tuple[str, ...],
     combined: bool,
     report: Path | None,
+    archive: str | None,
+    keep: Keep | None,
+    shard: str | None,
+    unit_mb: float | None,
     workers: int,
     resume: bool,
     overwrite: bool,
@@ -116,19 +132,41 @@ def command(
 ) -> None:
     """Detect birds in recordings: files, folders, globs, or - for a list of files on standard input.
 
-    Without --out the table goes to standard output. A run that was interrupted is continued by the same command.
+    Without --out the table goes to standard output; with --archive, results are kept in an archive instead. A run that
+    was interrupted is continued by the same command.
 
-    Exit codes: 0 all done, 2 wrong request, 3 some files failed, 4 cannot write, 5 missing model or package, 6 output
-    in use, 130 stopped.
+    Exit codes: 0 all done, 2 wrong request, 3 some files failed, 4 cannot write, 5 missing or broken model or
+    package, 6 output in use, 130 stopped.
     """
-    if out is not None and str(out) == "-":
-        out = None
-    if out is None:
+    out = None if str(out) == "-" else out
+    _check_archive_options(archive)
+    if out is None and archive is None:
         _check_standard_output(formats, analyses)
     screen = Console(quiet=True) if quiet else console(no_color=no_color)
     species = _print_notes(read_species_list(species_list)) if species_list else None
     options = Options(species=species, **fields, **location)
     metadata_by_path = _print_notes(read_recordings(recordings)) if recordings else None
+    if archive is not None and not dry_run:
+        identify_into_archive(
+            ArchiveJob(
+                folder=archive,
+                options=options,
+                model=model,
+                store=store,
+                keep=() if keep is None else (keep,),
+                metadata=metadata_by_path,
+                analyses=analyses,
+                floor=_given_floor(fields),
+                shard=shard,
+                unit_mb=unit_mb,
+                workers=workers,
+                resume=resume,
+            ),
+            files_from(paths),
+            screen,
+            as_json=as_json,
+        )
+        return
     files = _find_recordings(paths)
     if metadata_by_path is not None:
         _print_unmatched(recordings, metadata_by_path, files)
@@ -167,7 +205,7 @@ def command(
             options,
             model=Model(bundle, store),
             out=out,
-            formats=formats or None,
+            formats=None if out is None else formats,
             combined=combined,
             recordings=metadata_by_path,
             analyses=analyses,
@@ -193,6 +231,43 @@ def command(
     _print_failures(problem_screen, "failed", run.failures)
     if run.failures:
         sys.exit(SOME_FAILED)
+
+
+_TABLE_OPTIONS = {
+    **{name: f"--{name}" for name in ("out", "combined", "report", "overwrite", "thresholds")},
+    "formats": "--format",
+    "species_list": "--species-list",
+}
+"""Options that describe tables, by the name of their parameter; an archive has none."""
+
+_ARCHIVE_OPTIONS = {"keep": "--keep", "shard": "--shard", "unit_mb": "--unit-mb"}
+
+
+def _check_archive_options(archive: str | None) -> None:
+    """Refuse options that have no effect.
+
+    Raises:
+        InputError: options of tables with an archive, or of an archive without one.
+    """
+    unused = _ARCHIVE_OPTIONS if archive is None else _TABLE_OPTIONS
+    given = [option for name, option in unused.items() if _is_given(name)]
+    if given and archive is None:
+        raise InputError(f"{', '.join(given)}: expected together with --archive.")
+    if given:
+        raise InputError(
+            f"{', '.join(given)}: has no effect on --archive, which keeps what the model gives. Select with "
+            f"`dawnchorus archive query` when it is read."
+        )
+
+
+def _given_floor(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return --min-score and --top, where they are given: for an archive they say what is kept."""
+    return {name: fields[name] for name in ("min_score", "top") if _is_given(name)}
+
+
+def _is_given(name: str) -> bool:
+    source = click.get_current_context().get_parameter_source(name)
+    return source not in (None, ParameterSource.DEFAULT)
 
 
 def _check_standard_output(formats: Sequence[str], analyses: Sequence[str]) -> None:
@@ -296,9 +371,9 @@ class _Result:
         }
         if self.out is None:
             fields["detections"] = [
-                {"recording": table.recording, **round_values(detection_values(detection))}
+                {"recording": table.recording, **round_values(row)}
                 for table in run.tables()
-                for detection in table.detections
+                for row in DetectionColumns.from_detections(table.detections).to_dicts()
             ]
         return fields
 

@@ -21,12 +21,13 @@ os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 import click
 
-from dawnchorus.errors import DawnChorusError, OutputError
+from dawnchorus.errors import DawnChorusError, OutputError, PlugInError
 from dawnchorus.version import __version__
 
 VERBS = {
     "demo": "Synthesize a dawn chorus, identify it, and compare with the truth.",
     "identify": "Detect birds in recordings, and write a table of detections.",
+    "archive": "Query, check and compact an archive of results.",
     "spectrogram": "Draw a recording's spectrogram with its detections.",
     "models": "List, make, check and wrap models.",
     "fetch": "Download recordings from archives.",
@@ -145,6 +146,8 @@ def _exit_at_once(_number: int, _frame: FrameType | None) -> None:
 
 
 def _explain(error: Exception) -> str:
+    if isinstance(error, PlugInError):
+        return f"{error} ({DEBUG} shows where.)"
     if isinstance(error, DawnChorusError):
         return str(error)
     if isinstance(error, OSError):

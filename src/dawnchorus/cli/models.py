@@ -106,6 +106,10 @@ def roll_back(*, server: str) -> None:
     click.echo(f"{server}: {active['name']} {active['version']} (bundle {active['bundle_id']}) serves now.")
 
 
+def _engine(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    return None if value is None else ENGINES.lookup(value).name
+
+
 @command.command("wrap")
 @click.argument("graph", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
@@ -124,7 +128,12 @@ def roll_back(*, server: str) -> None:
 @click.option("--cut-speech", is_flag=True, help="Remove human speech first.")
 @click.option("--scores-output", help="The output with one number per class.  [default: the one that fits]")
 @click.option("--embeddings-output", help="The output with an embedding.  [default: one named so]")
-@click.option("--engine", type=click.Choice(list(ENGINES)), help="Run by it.  [default: the first that reads GRAPH]")
+@click.option(
+    "--engine",
+    callback=_engine,
+    metavar=f"[{'|'.join(ENGINES)}]",
+    help="Run by it.  [default: the first that reads GRAPH]",
+)
 @click.option("--overwrite", is_flag=True)
 @click.pass_obj
 def wrap(

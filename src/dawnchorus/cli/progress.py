@@ -24,9 +24,11 @@ def progress_bar(console: Console, text: str) -> Iterator[Report]:
 
 
 @contextmanager
-def show_progress(console: Console, *, duration_s: float) -> Iterator[Report]:
-    """Show the progress of a run, and yield its update function; `duration_s` may be an estimate."""
-    duration_s = max(duration_s, 1e-3)
+def show_progress(console: Console, *, duration_s: float | None) -> Iterator[Report]:
+    """Show the progress of a run, and yield its update function.
+
+    `duration_s` may be an estimate; where it is None, recordings are counted instead of seconds.
+    """
     if not console.is_terminal:
         yield _PlainLines(console, duration_s).report
         return
@@ -43,21 +45,22 @@ def show_progress(console: Console, *, duration_s: float) -> Iterator[Report]:
 class _RunBar:
     """Bar of the sound that is scored, in a terminal."""
 
-    def __init__(self, bar: Bar, duration_s: float) -> None:
+    def __init__(self, bar: Bar, duration_s: float | None) -> None:
         self._bar, self._started_s = bar, time.monotonic()
-        self._task = bar.add_task("", total=duration_s, files="", speed="")
+        self._duration_s = duration_s
+        self._task = bar.add_task("", total=1.0, files="", speed="")
 
     def report(self, progress: Progress) -> None:
         """Draw the bar."""
-        scored_s = progress.metrics["scored_s"]
-        speed = _speed(scored_s, self._started_s)
-        self._bar.update(self._task, completed=scored_s, files=files_text(progress), speed=speed)
+        speed = _speed(progress.metrics["scored_s"], self._started_s)
+        share = _share_done(progress, self._duration_s)
+        self._bar.update(self._task, completed=share, files=files_text(progress), speed=speed)
 
 
 class _PlainLines:
     """A line every so often, where no bar can be drawn."""
 
-    def __init__(self, console: Console, duration_s: float) -> None:
+    def __init__(self, console: Console, duration_s: float | None) -> None:
         self._console, self._duration_s = console, duration_s
         self._started_s = self._last_s = time.monotonic()
 
@@ -67,8 +70,14 @@ class _PlainLines:
             return
         self._last_s = time.monotonic()
         scored_s = progress.metrics["scored_s"]
-        part = 100 * min(scored_s / self._duration_s, 1)
+        part = 100 * _share_done(progress, self._duration_s)
         self._console.print(f"{files_text(progress)}, {part:.0f} %, {_speed(scored_s, self._started_s)}")
+
+
+def _share_done(progress: Progress, duration_s: float | None) -> float:
+    if duration_s is None:
+        return progress.done / max(progress.total, 1)
+    return min(progress.metrics["scored_s"] / max(duration_s, 1e-3), 1.0)
 
 
 def _speed(scored_s: float, started_s: float) -> str:

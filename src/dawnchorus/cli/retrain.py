@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     "--new-class", "new_classes", multiple=True, metavar="NAME", help="A label that becomes a new class; repeatable."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Its folder.  [default: retrained, next to the data]")
+@click.option("--overwrite", is_flag=True, help="Replace a finished retraining in this folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print every step, and the outcome, as a line of JSON.")
 @click.option(
     "--check",
@@ -47,6 +48,7 @@ def command(
     backbone: str | None,
     new_classes: tuple[str, ...],
     out: Path | None,
+    overwrite: bool,
     as_json: bool,
     only_check: bool,
     models_folder: Path | None,
@@ -79,6 +81,7 @@ def command(
         overrides=overrides,
         only_check=only_check,
         folder=out,
+        overwrite=overwrite,
         models_folder=store.folder,
         n_workers=workers,
     )

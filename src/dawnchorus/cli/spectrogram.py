@@ -47,7 +47,7 @@ def command(
     run = identify(recording, options, model=Model(store.open(model), store))
     table = run.table(run.paths[0])
     if table is None:
-        raise AudioDecodeError(recording, run.failures[0].reason)
+        raise AudioDecodeError(run.failures[0].reason, subject=recording)
     out = out or Path(recording.name + ".png")
     draw = draw_recording_with_waveform if waveform else draw_recording
     with closing(DecoderProcess()) as decoder, atomic_file(out) as stream:

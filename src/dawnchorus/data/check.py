@@ -70,7 +70,7 @@ ISSUES: dict[str, str] = {
     "duplicate": "another row has the same sound: drop it; the split keeps both together",
     "near_duplicate": "another row has nearly the same sound (another codec, level or cut): drop it",
     "unlabelled": "it has no species, and is not marked as background: name its species",
-    CONTRADICTORY: "its file lay under several labels: keep it under the right one, and import with --overwrite",
+    CONTRADICTORY: "its file lay under several labels: keep it under the right one, and import it again",
     "doubtful_label": "a model detects another species and not this one: listen to it",
     "other_species": "a model that does not know its label detects another species: listen to it, or correct the label",
     "no_license": "its licence is not known: ask its recordist before you publish anything made from it",
@@ -181,7 +181,7 @@ def _hash_file(path: Path) -> str:
     try:
         return hash_content(path)
     except OSError as error:
-        raise AudioDecodeError(path, f"it cannot be read ({error.strerror or error})") from error
+        raise AudioDecodeError(f"it cannot be read ({error.strerror or error})", subject=path) from error
 
 
 def _label_problems(row: RecordingRow) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +11,8 @@ from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import UnknownClassError
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.labels import Label, is_unnamed, label_text, name_key, parse_label
+
+LOG = logging.getLogger(__name__)
 
 
 def label_names(rows: Iterable[RecordingRow]) -> list[str]:
@@ -22,7 +25,8 @@ def with_known_classes(
 ) -> tuple[RecordingRow, ...]:
     """Return the rows with labels replaced by the known classes that they name.
 
-    A class is one of `labels`, or a label of the rows that `new_classes` has by either name.
+    A class is one of `labels`, or a label of the rows that `new_classes` has by either name. New classes that are no
+    label of the rows are named in the log.
 
     Raises:
         UnknownClassError: labels are no classes; the message has them all, with the nearest classes.
@@ -30,6 +34,7 @@ def with_known_classes(
     known = KnownClasses(labels)
     confirmed = KnownClasses(map(parse_label, new_classes))
     given = Counter(label for row in rows for label in set(_labels(row)))
+    _tell_unused(new_classes, given)
     # Labels of two names first: one of a single name is then found by either.
     for label in sorted(given, key=lambda label: (label.scientific_name == label.common_name, label_text(label))):
         is_known = known.find(Label(label.scientific_name, label.scientific_name)) is not None
@@ -39,6 +44,17 @@ def with_known_classes(
     if unknown:
         raise UnknownClassError(_question(unknown, known))
     return tuple(_rename_row(row, known) for row in rows)
+
+
+def _tell_unused(new_classes: Iterable[str], given: Iterable[Label]) -> None:
+    """Name new classes that are no label of the recordings."""
+    labeled = KnownClasses(given)
+    for name in new_classes:
+        label = parse_label(name)
+        if labeled.find(label) is None:
+            near = labeled.near(label)
+            hint = f" Did you mean '{label_text(near[0])}'?" if near else ""
+            LOG.warning(f"new class '{name}': no recording has this label, so no class is made of it.{hint}")
 
 
 def _labels(row: RecordingRow) -> Iterator[Label]:

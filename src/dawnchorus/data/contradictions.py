@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dawnchorus.arguments import option
 from dawnchorus.data.combine import combine
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.taxonomy.classes import KnownClasses
@@ -36,7 +37,7 @@ class Joined:
             yield (
                 f"files of the same bytes under contradicting labels: {n} ({listed}{more}). Each is one recording "
                 f"without a species, which is neither trained on nor evaluated. Keep the file under the right label, "
-                f"or in a folder of both (`Parus major,Turdus merula`), and import with --overwrite."
+                f"or in a folder of both (`Parus major,Turdus merula`), and import with {option('overwrite')}."
             )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dawnchorus.arguments import option
 from dawnchorus.data.audio_notes import list_audio_notes
 from dawnchorus.data.identity import merge
 from dawnchorus.data.import_notes import list_import_notes, list_label_notes, list_name_notes
@@ -15,7 +16,7 @@ from dawnchorus.data.labels import LabelReader, collect_labels
 from dawnchorus.data.layout_detection import Layout
 from dawnchorus.data.name_lists import open_name_lists
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path, write_table
-from dawnchorus.errors import OutputExistsError
+from dawnchorus.errors import InputError, OutputExistsError
 from dawnchorus.models.store import ModelStore
 
 LOG = logging.getLogger(__name__)
@@ -55,13 +56,17 @@ def import_data_set(
 
     Raises:
         OutputExistsError: there is a table, and neither `append` nor `overwrite` was given.
-        InputError: no such source, no recordings in it, an ambiguous layout, or one name for all species.
+        InputError: no such source, no recordings in it, an ambiguous layout, one name for all species, or arguments
+            that exclude each other.
         FormatError: a table is invalid.
     """
+    if append and overwrite:
+        raise InputError("append and overwrite: expected one of them, got both.")
     has_table = table_path(folder).exists()
     if has_table and not (append or overwrite):
         raise OutputExistsError(
-            "it exists already. Append to it, overwrite it (--append, --overwrite), or choose another folder.",
+            f"it exists already. Add to it with {option('append')}, replace it with {option('overwrite')}, or choose "
+            f"another folder.",
             subject=table_path(folder),
         )
     before = read_table(folder) if append and has_table else None

@@ -1,13 +1,15 @@
-"""Statistics of a data set."""
+"""Statistics of a data set, and examples of its species."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.types import DataSetSummary, SpeciesShare
+from dawnchorus.types import Segment
 
 UNKNOWN = "not known"
 
@@ -22,6 +24,49 @@ PROPERTIES: dict[str, Callable[[RecordingRow], str]] = {
     "kind": lambda row: row.kind,
     "split": lambda row: row.split or "none",
 }
+
+
+@dataclass(frozen=True)
+class SpeciesShare:
+    """Share of one species in a data set."""
+
+    scientific_name: str
+    common_name: str
+    n_recordings: int
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class DataSetSummary:
+    """Summary of a data set; counts are (value, number of recordings), most frequent first."""
+
+    n_recordings: int
+    duration_s: float
+    species: tuple[SpeciesShare, ...]
+    counts: dict[str, tuple[tuple[str, int], ...]]
+    """By property: licence, quality, sample rate..."""
+    recordists: tuple[tuple[str, int], ...]
+    lengths_s: tuple[float, ...]
+    locations: tuple[tuple[float, float], ...]
+    """Latitude and longitude."""
+    month_hour: tuple[tuple[int, ...], ...]
+    """Recordings in each hour of the day, for January to December."""
+    problems: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A segment of a recording that shows a species."""
+
+    path: Path
+    start_s: float
+    end_s: float
+    scientific_name: str
+    common_name: str
+    caption: str
+    """Origin and licence."""
+    silent: tuple[Segment, ...] = ()
+    """Segments that must not be audible, in the recording's seconds."""
 
 
 def summarise_data_set(rows: Sequence[RecordingRow]) -> DataSetSummary:

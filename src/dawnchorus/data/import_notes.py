@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
+from dawnchorus.arguments import option
 from dawnchorus.data.labels import LabelReader
 from dawnchorus.data.layouts.voices import SOURCE as VOICES
 from dawnchorus.data.licenses import allows_derivatives
@@ -82,7 +83,7 @@ def list_import_notes(rows: Sequence[RecordingRow]) -> Iterator[str]:
     if missing:
         yield (
             f"recordings that are missing at their path: {len(missing)} (as {missing[0]}). Name their folder "
-            f"with --audio."
+            f"with {option('audio', 'FOLDER')}."
         )
     unreadable = [row.recording_id for row in rows if "unreadable" in row.problems]
     if unreadable:

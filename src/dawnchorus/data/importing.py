@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from dawnchorus.arguments import option
 from dawnchorus.audio.discovery import describe_skipped, find_recordings
 from dawnchorus.audio.parallel import map_recordings
 from dawnchorus.audio.process import DecoderProcess
@@ -38,7 +39,7 @@ from dawnchorus.data.layouts.folders import (
     parse_file_facts,
     read_folders,
 )
-from dawnchorus.data.layouts.registry import SOURCES
+from dawnchorus.data.layouts.registry import SOURCES, find_descriptions
 from dawnchorus.data.layouts.tables import TableLayout
 from dawnchorus.data.marks import match_marks
 from dawnchorus.data.recordings import (
@@ -91,6 +92,7 @@ def import_recordings(
         layout = detect_layout(source, labels.known, read_annotations)
     elif layout == "folders" or "/" in layout:
         _log_unread_tables(source, layout)
+    _check_columns(columns, layout)
     if layout not in ("csv", "detections"):
         for note in describe_skipped([find_audio_folder(source, audio)], companions=_files_read(source)):
             LOG.info(note)
@@ -135,10 +137,17 @@ def import_recordings(
     return table
 
 
+def _check_columns(columns: Mapping[str, str] | None, layout: Layout) -> None:
+    if columns and layout != "csv":
+        raise InputError(
+            f"columns: expected the layout csv, whose columns they name, got {layout}. Leave them out, or choose the "
+            f"layout with {option('layout', 'csv')}."
+        )
+
+
 def _files_read(source: Path) -> frozenset[str]:
     """Return endings and names of files next to recordings that imports read or write themselves."""
-    descriptions = [kind.find(source) for kind in SOURCES.values()]
-    names = [path.name for path in descriptions if path is not None]
+    names = [description.name for _, description in find_descriptions(source)]
     return frozenset((*MARK_SUFFIXES, TABLE_NAME, SEARCHES_NAME, source.name, *names))
 
 
@@ -152,7 +161,7 @@ def _read_labels(labels: LabelReader, rows: Sequence[RecordingRow], per_species:
         counts = [f"{name} {len(of)} (as {named[of[0]].recording_id})" for name, of in left_out.items()]
         n_left_out = sum(map(len, left_out.values()))
         recordings = counted(n_left_out, "recording")
-        LOG.info(f"left out, because of --per-species {per_species}: {recordings}: {list_some(counts)}.")
+        LOG.info(f"left out, as the first {per_species} of each species are enough: {recordings}: {list_some(counts)}.")
     return labels.count([rows[k] for k in selected])
 
 
@@ -223,13 +232,13 @@ def _rows(
         description = kind.find(source)
         if description is None:
             raise InputError(
-                f"expected {kind.expected}, found none. Name the file itself, with --audio if the recordings are "
-                f"elsewhere; or import the folders alone with --layout folders.",
+                f"expected {kind.expected}, found none. Name the file itself, with {option('audio', 'FOLDER')} if the "
+                f"recordings are elsewhere; or import the folders alone with {option('layout', 'folders')}.",
                 subject=source,
             )
         return kind.read(description, root, _described_recordings(root))
     if audio is not None:
-        raise InputError(f"--audio: expected a table that describes the recordings in it, got {source}.")
+        raise InputError(f"audio: expected a table that describes the recordings in it, got {source}.")
     files = find_recordings([source])
     reading = read_folders(source, files, known, levels=layout.split("/") if "/" in layout else ())
     if reading.ties:
@@ -259,7 +268,7 @@ def _question(source: Path, reading: FolderReading) -> str:
     return (
         f"{source}: expected to see which folders are species, but for {len(reading.ties)} recordings two are as "
         f"likely. The species of {path.relative_to(source).as_posix()} may be {readings}. Repeat the command with "
-        f"one of these."
+        f"one of these (in Python: layout=...)."
     )
 
 
@@ -273,7 +282,8 @@ def _described_recordings(root: Path) -> list[Path]:
         return find_recordings([root])
     except InputError as error:
         raise InputError(
-            "there are no recordings in it. Name the folder that has them with --audio.", subject=root
+            f"there are no recordings in it. Name the folder that has them with {option('audio', 'FOLDER')}.",
+            subject=root,
         ) from error
 
 
@@ -288,7 +298,7 @@ def _check_names(source: Path, rows: Sequence[RecordingRow]) -> None:
         raise InputError(
             f"expected a name for each species, but all {len(species)} species are called "
             f"'{next(iter(species.values()))}' (as {min(map(str, species))}). Folders are named "
-            f"'Parus major_Great Tit' or 'Great Tit'; for another layout use --layout, or a csv.",
+            f"'Parus major_Great Tit' or 'Great Tit'; name another layout (--layout, in Python: layout), or use a csv.",
             subject=source,
         )
 
@@ -426,7 +436,7 @@ def _log_unread_tables(source: Path, layout: Layout) -> None:
     tables = [path.name for path in text_files(source) if marks_format(path) not in (None, "empty")]
     tables += [table[1] for table in [described_layout(source)] if table is not None and source.is_dir()]
     if tables:
-        LOG.info(f"tables that are not read, because of --layout {layout}: {len(tables)} ({list_some(tables)}).")
+        LOG.info(f"tables that are not read, because of the layout {layout}: {len(tables)} ({list_some(tables)}).")
 
 
 def _log_other_lengths(listed: Iterable[RecordingRow], rows: Iterable[RecordingRow]) -> None:

@@ -6,11 +6,12 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from dawnchorus.arguments import option
 from dawnchorus.audio.discovery import find_recordings
 from dawnchorus.data.layouts.annotations import NO_MARKS, MarkTables, ReadAnnotations, find_marks
 from dawnchorus.data.layouts.folders import SPECIES, FolderReading, read_folders
 from dawnchorus.data.layouts.naming_tables import NamingTable, find_naming_tables
-from dawnchorus.data.layouts.registry import SOURCES
+from dawnchorus.data.layouts.registry import SOURCES, find_descriptions
 from dawnchorus.errors import InputError
 from dawnchorus.formats.mark_lists import has_times
 from dawnchorus.formats.registry import MARK_SUFFIXES, marks_format, read_annotations
@@ -38,13 +39,16 @@ def parse_layout(text: str) -> Layout:
 
     Raises:
         InputError: it is none.
+        PlugInError: it is of another package, and cannot be used.
     """
-    levels = text.split("/")
+    levels = str(text).split("/")
     if text not in list_layouts() and (len(levels) < 2 or levels.count(SPECIES) != 1):
+        SOURCES.raise_broken(text)
         raise InputError(
-            f"--layout: expected one of {', '.join(list_layouts())}, or the folders from the outer to the inner with "
+            f"layout: expected one of {', '.join(list_layouts())}, or the folders from the outer to the inner with "
             f"the word '{SPECIES}' for one of them, as species/site or site/species/year; got {text!r}."
         )
+    SOURCES.log_broken(text)  # another package's of the same name may have been meant
     return text
 
 
@@ -85,8 +89,8 @@ def detect_layout(
         raise InputError(
             f"the layout is ambiguous. Tables of marks are of {len(marked)} of {len(files)} recordings (as "
             f"{min(marked).name}), and {len(named)} others are in folders of a species (as "
-            f"'{reading.labels[first]}'). Repeat the command with --layout annotations, which leaves recordings "
-            f"without a table unlabelled, or with --layout folders, which reads no table.",
+            f"'{reading.labels[first]}'). Repeat it with {option('layout', 'annotations')}, which leaves recordings "
+            f"without a table unlabelled, or with {option('layout', 'folders')}, which reads no table.",
             subject=source,
         )
     LOG.info(
@@ -109,7 +113,7 @@ def _consider_naming_tables(source: Path, files: Sequence[Path], reading: Folder
             raise InputError(
                 f"the layout is ambiguous. {table.evidence()}{_columns_clause(table)}, and "
                 f"'{reading.labels[doubtful[0]]}', a folder of {doubtful[0].name}, may be a species. Import the table "
-                f"(`{table.command()}`), or repeat the command with --layout folders, which does not read it.",
+                f"(`{table.command()}`), or repeat it with {option('layout', 'folders')}, which does not read it.",
                 subject=source,
             )
     readable = [table for table in tables if table.has_known_columns]
@@ -139,9 +143,10 @@ def described_layout(source: Path) -> tuple[Layout, str] | None:
         if has_times(table):
             return "annotations", f"the columns of {table.name}: times within recordings"
         return "csv", table.name
-    for kind in SOURCES.values():
-        if (description := kind.find(source)) is not None:
-            return kind.name, description.name
+    described = next(find_descriptions(source), None)
+    if described is not None:
+        return described[0].name, described[1].name
+    SOURCES.log_broken()  # one of them may know it
     return _detect_file_layout(source) if source.is_file() else None
 
 
@@ -178,8 +183,8 @@ def describe_unread_tables(marks: MarkTables) -> Iterator[str]:
         rows = counted_rows(sum(marks.model_output.values()))
         yield (
             f"tables of model output, which are no annotations: {len(marks.model_output)} with {rows} "
-            f"({list_some(file_names(marks.model_output))}). If a person checked all of it, --layout annotations "
-            f"reads them too."
+            f"({list_some(file_names(marks.model_output))}). If a person checked all of it, "
+            f"{option('layout', 'annotations')} reads them too."
         )
 
 

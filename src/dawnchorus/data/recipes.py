@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from numbers import Integral, Real
+from typing import Any, Literal, get_args
 
+from pydantic import ValidationError
+
+from dawnchorus.arguments import check_choice
 from dawnchorus.audio.noise import NoiseKind
 from dawnchorus.errors import InputError
 from dawnchorus.models.cleaning import Cleaning
 
 ClipSelection = Literal["all", "first", "random", "loudest", "scored"]
 PadMode = Literal["zeros", "noise", "repeat"]
+
+_RANGES = (
+    ("rate_hz", Integral, 4_000, 192_000),
+    ("window_s", Real, 0.1, 120),
+    ("overlap_s", Real, 0, 120),
+    ("n_clips", Integral, 1, 10_000),
+)
 
 MAX_CHOICE_S = 600.0
 """Clips are chosen (by anything but "all") from so much of a recording's start."""
@@ -42,12 +53,22 @@ class Recipe:
     """True if each clip is scaled so that its largest sample is 0.9 of full scale."""
 
     def __post_init__(self) -> None:
-        for name, low, high in (("rate_hz", 4_000, 192_000), ("window_s", 0.1, 120), ("n_clips", 1, 10_000)):
+        for name, kind, low, high in _RANGES:
             value = getattr(self, name)
-            if not low <= value <= high:
-                raise InputError(f"{name}: expected {low} to {high}, got {value}.")
-        if not 0 <= self.overlap_s < self.window_s:
+            is_number = not isinstance(value, bool) and isinstance(value, kind)
+            if not is_number or not low <= float(value) <= high:
+                expected = f"{low} to {high}" if kind is Real else f"a whole number, {low} to {high}"
+                raise InputError(f"{name}: expected {expected}, got {value!r}.")
+            object.__setattr__(self, name, float(value) if kind is Real else int(value))  # also NumPy's numbers
+        if not self.overlap_s < self.window_s:
             raise InputError(f"overlap: expected 0 or more and less than {self.window_s:g} s, got {self.overlap_s:g}.")
+        check_choice("clip_selection", self.clip_selection, get_args(ClipSelection))
+        check_choice("pad_mode", self.pad_mode, get_args(PadMode))
+        try:
+            _ = self.cleaning
+        except ValidationError as error:
+            reasons = (f"{each['loc'][0]}: {each['msg']}, got {each['input']!r}." for each in error.errors())
+            raise InputError(" ".join(reasons)) from error
 
     @property
     def cleaning(self) -> Cleaning:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import random
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 
 from dawnchorus.data.recordings import SPLITS, RecordingRow, RecordingsTable, usable
 from dawnchorus.data.relations import (
@@ -18,8 +21,11 @@ from dawnchorus.data.relations import (
     undecided_series,
 )
 from dawnchorus.errors import InputError
+from dawnchorus.suggestions import suggestion
 
 DEFAULT_RATIOS: dict[str, float] = dict(zip(SPLITS, (0.7, 0.15, 0.15), strict=True))
+
+_FOLD = re.compile(r"fold\d+")
 
 
 def split_table(
@@ -33,10 +39,9 @@ def split_table(
     the first splits of `ratios` only. What cannot be used (missing, unreadable, silent) gets no split.
 
     Raises:
-        InputError: the ratios are not positive, or there are no recordings.
+        InputError: ratios that are not positive, names that are no splits, or no recordings.
     """
-    if not ratios or any(ratio <= 0 for ratio in ratios.values()):
-        raise InputError(f"split: expected positive ratios such as 0.7,0.15,0.15, got {dict(ratios)}.")
+    _check_ratios(ratios)
     rows_to_split = usable(table.rows, copies=True)
     if not rows_to_split:
         raise InputError("there are no usable recordings to split.", subject=table.folder)
@@ -58,6 +63,28 @@ def split_table(
         for row, number in zip(rows_to_split, numbers, strict=True)
     }
     return assign_splits(table, split_of)
+
+
+def _check_ratios(ratios: object) -> None:
+    """Check the shares of splits.
+
+    Raises:
+        InputError: one is no positive number, or has a name that is no split.
+    """
+    if not isinstance(ratios, Mapping) or not ratios or not all(map(_is_positive, ratios.values())):
+        got = dict(ratios) if isinstance(ratios, Mapping) else ratios
+        example = ", ".join(f"'{name}': {share}" for name, share in DEFAULT_RATIOS.items())
+        raise InputError(f"split: expected positive ratios by name, such as {{{example}}}, got {got}.")
+    for name in ratios:
+        if name not in SPLITS and not _FOLD.fullmatch(str(name)):
+            raise InputError(
+                f"split: expected ratios of {', '.join(SPLITS)}, or of fold0, fold1, ..., got {name!r}."
+                f"{suggestion(str(name), SPLITS)}"
+            )
+
+
+def _is_positive(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real) and 0 < float(value) < math.inf
 
 
 def assign_splits(table: RecordingsTable, split_of: Mapping[str, str | None]) -> RecordingsTable:

@@ -246,6 +246,6 @@ def describe_background(test: BackgroundTest | None, *, model: str, activation: 
     remedy = (
         "Its scores sum to 1 in every window, so that some species is detected in noise as well: train with loss=bce."
         if activation == "softmax"
-        else "Add recordings like these to the background for training, train longer, or use a higher --min-score."
+        else "Add recordings like these to the background for training, train longer, or raise min_score (--min-score)."
     )
     yield f"warning: {model} detects species in background: {test}. {remedy}"

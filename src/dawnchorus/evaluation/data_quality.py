@@ -40,33 +40,30 @@ def find_training_overlap(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple
     Sounds are compared where both data sets were checked (`dawnchorus data check`), identifiers elsewhere, and the
     relations of `dawnchorus.data.relations` that a bundle's table tells. A bundle without a table is taken at its word.
     """
-    trained = _training_rows(bundle)
+    return tuple(_iter_overlaps(_training_rows(bundle), rows))
+
+
+def _iter_overlaps(trained: Sequence[RecordingRow], rows: Sequence[RecordingRow]) -> Iterator[TrainingOverlap]:
     by_id = {row.recording_id: row for row in trained}
     by_audio = {row.audio_hash: row for row in trained if row.audio_hash}
     by_content = {row.content_hash: row for row in trained if row.content_hash}
     by_original = {row.duplicate_of or row.recording_id: row for row in trained}
     relatives = _relatives(trained, rows)
-
-    def overlaps() -> Iterator[TrainingOverlap]:
-        for row in rows:
-            same = by_id.get(row.recording_id)
-            similar = by_original.get(row.duplicate_of or row.recording_id)
-            if row.audio_hash in by_audio:
-                yield TrainingOverlap(row.recording_id, by_audio[row.audio_hash].recording_id, "the same sound")
-            elif row.content_hash in by_content:
-                yield TrainingOverlap(row.recording_id, by_content[row.content_hash].recording_id, "the same file")
-            elif same is not None and not (row.audio_hash and same.audio_hash) and is_same_recording(row, same):
-                yield TrainingOverlap(row.recording_id, same.recording_id, "the same identifier")
-            elif similar is not None and row.duplicate_of != similar.duplicate_of:
-                yield TrainingOverlap(row.recording_id, similar.recording_id, "nearly the same sound")
-            elif similar is not None and row.duplicate_of is not None:
-                yield TrainingOverlap(
-                    row.recording_id, similar.recording_id, "nearly the same sound as a third recording"
-                )
-            elif row.recording_id in relatives:
-                yield relatives[row.recording_id]
-
-    return tuple(overlaps())
+    for row in rows:
+        same = by_id.get(row.recording_id)
+        similar = by_original.get(row.duplicate_of or row.recording_id)
+        if row.audio_hash in by_audio:
+            yield TrainingOverlap(row.recording_id, by_audio[row.audio_hash].recording_id, "the same sound")
+        elif row.content_hash in by_content:
+            yield TrainingOverlap(row.recording_id, by_content[row.content_hash].recording_id, "the same file")
+        elif same is not None and not (row.audio_hash and same.audio_hash) and is_same_recording(row, same):
+            yield TrainingOverlap(row.recording_id, same.recording_id, "the same identifier")
+        elif similar is not None and row.duplicate_of != similar.duplicate_of:
+            yield TrainingOverlap(row.recording_id, similar.recording_id, "nearly the same sound")
+        elif similar is not None and row.duplicate_of is not None:
+            yield TrainingOverlap(row.recording_id, similar.recording_id, "nearly the same sound as a third recording")
+        elif row.recording_id in relatives:
+            yield relatives[row.recording_id]
 
 
 def _training_rows(bundle: Bundle) -> list[RecordingRow]:

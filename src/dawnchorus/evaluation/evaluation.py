@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -41,21 +42,19 @@ MAX_NAMED = 10
 """Species that a sentence names."""
 
 
-def _decision_metric(kind: int, average: str) -> Metric:
+def _decision_metric(
+    kind: int, average: str, truth: classification.BoolArray, scores: classification.FloatArray
+) -> classification.FloatArray:
     """Return precision, recall or F1 (0, 1, 2) of deciding for the best species of each row."""
-
-    def metric(truth: classification.BoolArray, scores: classification.FloatArray) -> classification.FloatArray:
-        predicted = classification.best_class(scores) & truth.any(-1, keepdims=True)
-        if average == "micro":
-            flat = (*truth.shape[:-2], -1, 1)
-            return classification.precision_recall_f1(truth.reshape(flat), predicted.reshape(flat))[kind, ..., 0]
-        each = np.nan_to_num(classification.precision_recall_f1(truth, predicted)[kind])  # never named: precision 0
-        counts = truth.sum(-2)
-        weights = counts if average == "weighted" else counts > 0
-        with np.errstate(invalid="ignore"):
-            return np.asarray((each * weights).sum(-1) / weights.sum(-1))
-
-    return metric
+    predicted = classification.best_class(scores) & truth.any(-1, keepdims=True)
+    if average == "micro":
+        flat = (*truth.shape[:-2], -1, 1)
+        return classification.precision_recall_f1(truth.reshape(flat), predicted.reshape(flat))[kind, ..., 0]
+    each = np.nan_to_num(classification.precision_recall_f1(truth, predicted)[kind])  # never named: precision 0
+    counts = truth.sum(-2)
+    weights = counts if average == "weighted" else counts > 0
+    with np.errstate(invalid="ignore"):
+        return np.asarray((each * weights).sum(-1) / weights.sum(-1))
 
 
 METRICS: dict[str, Metric] = {
@@ -66,13 +65,13 @@ METRICS: dict[str, Metric] = {
     "cmap": classification.cmap,
     "padded_cmap": lambda truth, scores: classification.cmap(truth, scores, n_padding=5),
     "label_ranking_average_precision": RowMean(classification.label_ranking_average_precision),
-    "macro_precision": _decision_metric(0, "macro"),
-    "macro_recall": _decision_metric(1, "macro"),
-    "macro_f1": _decision_metric(2, "macro"),
-    "micro_f1": _decision_metric(2, "micro"),
-    "weighted_precision": _decision_metric(0, "weighted"),
-    "weighted_recall": _decision_metric(1, "weighted"),
-    "weighted_f1": _decision_metric(2, "weighted"),
+    "macro_precision": partial(_decision_metric, 0, "macro"),
+    "macro_recall": partial(_decision_metric, 1, "macro"),
+    "macro_f1": partial(_decision_metric, 2, "macro"),
+    "micro_f1": partial(_decision_metric, 2, "micro"),
+    "weighted_precision": partial(_decision_metric, 0, "weighted"),
+    "weighted_recall": partial(_decision_metric, 1, "weighted"),
+    "weighted_f1": partial(_decision_metric, 2, "weighted"),
     "log_loss": RowMean(classification.log_loss),
     "multilabel_log_loss": RowMean(classification.multilabel_log_loss),
 }
@@ -278,22 +277,25 @@ def compare(first: Scores, second: Scores, *, pool: Pool = "mean") -> Comparison
     ids = [row.recording_id for row in first.rows]
     other = {row.recording_id: k for k, row in enumerate(second.rows)}
     shared = [k for k, name in enumerate(ids) if name in other]
-
-    def select(scores: Scores, rows: list[int]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        values, truth = scores.by_recording(pool)
-        columns = [scores.classes.index(name) for name in classes]
-        return values[rows][:, columns], truth[rows][:, columns]
-
     if not classes or not shared:
         nothing = Interval(float("nan"), float("nan"), float("nan"))
         return Comparison(SampleSize(0, len(classes)), len(shared), dict.fromkeys(PAIRED, nothing))
-    own, truth = select(first, shared)
-    others, _ = select(second, [other[ids[k]] for k in shared])
+    own, truth = _select(first, shared, classes, pool)
+    others, _ = _select(second, [other[ids[k]] for k in shared], classes, pool)
     return Comparison(
         SampleSize(int(truth.any(1).sum()), len(classes)),
         len(shared),
         {name: paired_interval(METRICS[name], truth, own, others) for name in PAIRED},
     )
+
+
+def _select(
+    scores: Scores, rows: Sequence[int], classes: Sequence[str], pool: Pool
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Return scores and ground truth of some recordings and classes."""
+    values, truth = scores.by_recording(pool)
+    columns = [scores.classes.index(name) for name in classes]
+    return values[rows][:, columns], truth[rows][:, columns]
 
 
 def _count_rows(name: str, truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> SampleSize:
@@ -323,32 +325,33 @@ def _with_unknown(
     names = sorted({name for each in scores.unknown_species for name in each})
     n_known = len(scores.classes)
     present = np.array([[name in each for name in names] for each in scores.unknown_species], bool)
-
-    def of_rows(k: int) -> Metric:
-        def hits(all_truth: classification.BoolArray, values: classification.FloatArray) -> classification.FloatArray:
-            known = classification.top_k_hits(all_truth[..., :n_known], values[..., :n_known], k)
-            return np.asarray(np.where(all_truth.any(-1), np.nan_to_num(known), np.nan))
-
-        return RowShare(hits)
-
-    def of_classes(metric: Metric) -> Metric:
-        def mean(all_truth: classification.BoolArray, values: classification.FloatArray) -> classification.FloatArray:
-            known = metric(all_truth[..., :n_known], values[..., :n_known])
-            n_never = all_truth[..., n_known:].any(-2).sum(-1)
-            n_known_classes = all_truth[..., :n_known].any(-2).sum(-1)
-            return np.asarray(np.nan_to_num(known) * n_known_classes / np.maximum(n_known_classes + n_never, 1))
-
-        return mean
-
     all_truth = np.concatenate([truth, present], axis=1)
     values = np.concatenate([by_recording, np.zeros(present.shape)], axis=1)
-    with_all = {
-        "accuracy": of_rows(1),
-        "top_5": of_rows(5),
-        "cmap": of_classes(METRICS["cmap"]),
-        "macro_f1": of_classes(METRICS["macro_f1"]),
+    with_all: dict[str, Metric] = {
+        "accuracy": RowShare(partial(_hits_with_unknown, n_known, 1)),
+        "top_5": RowShare(partial(_hits_with_unknown, n_known, 5)),
+        "cmap": partial(_mean_with_unknown, n_known, METRICS["cmap"]),
+        "macro_f1": partial(_mean_with_unknown, n_known, METRICS["macro_f1"]),
     }
     return {name: interval(metric, all_truth, values) for name, metric in with_all.items()}
+
+
+def _hits_with_unknown(
+    n_known: int, k: int, truth: classification.BoolArray, values: classification.FloatArray
+) -> classification.FloatArray:
+    """Return `top_k_hits` [..., rows] where the classes from `n_known` on are never found."""
+    known = classification.top_k_hits(truth[..., :n_known], values[..., :n_known], k)
+    return np.asarray(np.where(truth.any(-1), np.nan_to_num(known), np.nan))
+
+
+def _mean_with_unknown(
+    n_known: int, metric: Metric, truth: classification.BoolArray, values: classification.FloatArray
+) -> classification.FloatArray:
+    """Return the mean of a metric over classes, which is 0 for those from `n_known` on."""
+    known = metric(truth[..., :n_known], values[..., :n_known])
+    n_never = truth[..., n_known:].any(-2).sum(-1)
+    n_known_classes = truth[..., :n_known].any(-2).sum(-1)
+    return np.asarray(np.nan_to_num(known) * n_known_classes / np.maximum(n_known_classes + n_never, 1))
 
 
 def _describe_coverage(evaluation: Evaluation) -> Iterator[str]:

@@ -15,7 +15,7 @@ from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable
 from dawnchorus.errors import AudioError, InputError, ModelError
 from dawnchorus.evaluation.evaluation import PAIRED, Evaluation, compare, evaluate
-from dawnchorus.evaluation.scoring import score_data_set
+from dawnchorus.evaluation.scoring import score_together
 from dawnchorus.metrics.bootstrap import Interval, describe_no_width
 from dawnchorus.models.bundle import RANGE_NAME, RECORDINGS_NAME, Bundle, new_bundle
 from dawnchorus.models.graphs.onnx_files import load_graph
@@ -67,7 +67,7 @@ def quantize_bundle(
             if (bundle.folder / name).is_file():
                 shutil.copyfile(bundle.folder / name, draft.folder / name)
         smaller = draft.describe(description, bundle.labels)
-        before, after = (score_data_set(each, table, rows, store=store) for each in (bundle, smaller))
+        before, after = score_together([bundle, smaller], table, rows, store=store)
         evaluations = [evaluate(bundle, before), evaluate(smaller, after)]
         difference = compare(after, before).first_minus_other
         return draft.finish(_card(bundle, smaller, precision, evaluations, difference))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,7 @@ from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.result import RunCounts
 from dawnchorus.identification.score_filter import build_score_filter
 from dawnchorus.inference.analyses.dense_scores import DenseScores
+from dawnchorus.inference.analyses.other_models import OfModel
 from dawnchorus.inference.analyses.windows import WindowAnalysis
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.recording import ScoringPlan
@@ -32,6 +34,9 @@ from dawnchorus.types import Report, ignore_progress
 FloatArray = npt.NDArray[np.float64]
 Pool = Literal["mean", "max"]
 NOTHING_LEFT = "nothing of it is left to score after the bundle's cleaning"
+
+MAX_TOGETHER = 4
+"""Models that share a decoding: the sessions of all of them are in memory."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,117 @@ def score_data_set(
     Raises:
         InputError: the bundle knows none of the species, or all recordings are unlabelled.
     """
+    (scores,) = score_together(
+        [bundle],
+        table,
+        rows,
+        store=store,
+        n_workers=n_workers,
+        classes=[classes],
+        overlap_s=overlap_s,
+        tta_shifts=tta_shifts,
+        secondary=secondary,
+        report=report,
+    )
+    return scores
+
+
+def group_by_windows(bundles: Iterable[Bundle]) -> list[list[Bundle]]:
+    """Group bundles that take the same windows of a recording, up to `MAX_TOGETHER`."""
+    groups: dict[Hashable, list[list[Bundle]]] = defaultdict(list)
+    for bundle in bundles:
+        same = groups[_windows_key(bundle)]
+        if not same or len(same[-1]) == MAX_TOGETHER:
+            same.append([])
+        same[-1].append(bundle)
+    return [group for same in groups.values() for group in same]
+
+
+def _windows_key(bundle: Bundle) -> Hashable:
+    cleaning = bundle.info.cleaning
+    return bundle.info.sample_rate_hz, bundle.window_samples, cleaning and cleaning.model_dump_json()
+
+
+def score_together(
+    bundles: Sequence[Bundle],
+    table: RecordingsTable,
+    rows: Sequence[RecordingRow],
+    *,
+    store: ModelStore,
+    n_workers: int | None = None,
+    classes: Sequence[Sequence[str] | None] | None = None,
+    overlap_s: float = 0.0,
+    tta_shifts: int = 1,
+    secondary: Secondary = "count",
+    report: Report = ignore_progress,
+) -> list[Scores]:
+    """Score recordings with bundles of the same windows, in one decoding; see `score_data_set`.
+
+    `classes` are those of each bundle.
+
+    Raises:
+        InputError: one of the bundles knows none of the species, or all recordings are unlabelled.
+        ValueError: the bundles take other windows; see `group_by_windows`.
+    """
+    if len({_windows_key(bundle) for bundle in bundles}) > 1:
+        raise ValueError("bundles of different windows cannot share a decoding")
+    tasks = [
+        _plan_task(bundle, table, rows, each, secondary)
+        for bundle, each in zip(bundles, classes or [None] * len(bundles), strict=True)
+    ]
+    windows = WindowPlan.from_seconds(
+        rate_hz=bundles[0].info.sample_rate_hz, window_s=bundles[0].info.window_s, overlap_s=overlap_s
+    )
+    first, *others = (LoadedModel.open(bundle, store.folder, tta_shifts=tta_shifts) for bundle in bundles)
+    analyses = {name: each for k, task in enumerate(tasks) for name, each in task.analyses(k).items()}
+    results = _score_recordings(
+        list(dict.fromkeys(path for task in tasks for path in task.by_path)),
+        replace(first, others=tuple(others)),
+        ScoringPlan(windows=windows, analyses=analyses),
+        n_workers=n_workers or usable_cores(),
+        report=report,
+    )
+    return [_build_scores(task, k, table, results, windows) for k, task in enumerate(tasks)]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Recordings and classes that one bundle is asked for."""
+
+    bundle: Bundle
+    by_path: Mapping[Path, RecordingRow]
+    unlabelled: tuple[str, ...]
+    classes: tuple[str, ...]
+    secondary: Secondary
+
+    def analyses(self, number: int) -> dict[str, WindowAnalysis]:
+        """Return the analyses of the bundle's output; `number` is its position among several."""
+        known = self.bundle.class_by_scientific_name
+        own: dict[str, WindowAnalysis] = {
+            "scores": DenseScores(np.array([known[name] for name in self.classes])),
+            "hits": build_score_filter(self.bundle, Options(min_score=0.0, top=1)),
+        }
+        if not number:
+            return own
+        return {_table_name(name, number): OfModel(number - 1, each) for name, each in own.items()}
+
+
+def _table_name(analysis: str, number: int) -> str:
+    return f"{analysis} {number}" if number else analysis
+
+
+def _plan_task(
+    bundle: Bundle,
+    table: RecordingsTable,
+    rows: Sequence[RecordingRow],
+    classes: Sequence[str] | None,
+    secondary: Secondary,
+) -> _Task:
+    """Return the recordings and classes that a bundle is asked for.
+
+    Raises:
+        InputError: the bundle knows none of the species, or all recordings are unlabelled.
+    """
     unlabelled = tuple(row.recording_id for row in rows if row.is_unlabelled) if classes is None else ()
     if unlabelled:
         left_out = set(unlabelled)
@@ -158,62 +274,14 @@ def score_data_set(
             f"scientific; the model's are in its labels.csv.",
             subject=table.folder,
         )
-    by_path = {table.file(row): row for row in rows}
-    windows = WindowPlan.from_seconds(
-        rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=overlap_s
-    )
-    analyses: dict[str, WindowAnalysis] = {
-        "scores": DenseScores(np.array([known[name] for name in wanted])),
-        "hits": build_score_filter(bundle, Options(min_score=0.0, top=1)),
-    }
-    scored_by_path, reasons = _score_recordings(
-        list(by_path),
-        LoadedModel.open(bundle, store.folder, tta_shifts=tta_shifts),
-        ScoringPlan(windows=windows, analyses=analyses),
-        n_workers=n_workers or usable_cores(),
-        report=report,
-    )
-    presence = Presence(wanted, secondary=secondary)
-    scored: list[tuple[RecordingRow, ScoredRecording]] = []
-    failures: dict[str, str] = {}
-    for path, row in by_path.items():
-        result = scored_by_path.get(path)
-        if result is None:
-            failures[row.recording_id] = printable(reasons[path])
-        elif not len(result.channels[0].tables["scores"]):
-            failures[row.recording_id] = NOTHING_LEFT
-        else:
-            scored.append((row, result))
-    if not scored:
-        first = next(iter(failures.items()), None)
-        why = f" ({first[0]}: {first[1]})" if first else ""
-        raise InputError(f"none of its {len(rows)} recordings could be scored{why}.", subject=table.folder)
-    values = [result.channels[0].tables["scores"]["scores"] for _, result in scored]
-    times = [
-        [result.channels[0].window_times(k, windows, result.duration_s) for k in range(len(each))]
-        for (_, result), each in zip(scored, values, strict=True)
-    ]
-    present = [
-        presence.between(row, start_s, end_s)
-        for (row, _), each in zip(scored, times, strict=True)
-        for start_s, end_s in each
-    ]
-    return Scores(
-        classes=wanted,
-        rows=tuple(row for row, _ in scored),
-        recording=np.repeat(np.arange(len(scored)), [len(each) for each in values]),
-        start_s=np.array([start_s for each in times for start_s, _ in each]),
-        window_s=bundle.info.window_s,
-        scores=np.concatenate(values, dtype=np.float64),
-        presence=np.stack(present),
-        failures=failures,
-        unlabelled=unlabelled,
-        secondary=secondary,
-        unknown_species=tuple(
-            tuple(name for name in _species_in(row, secondary) if name not in known) for row, _ in scored
-        ),
-        best=tuple(_find_best(result.channels[0].hits) for _, result in scored),
-    )
+    return _Task(bundle, {table.file(row): row for row in rows}, unlabelled, wanted, secondary)
+
+
+@dataclass(frozen=True)
+class _Results:
+    scored: dict[Path, ScoredRecording]
+    reasons: dict[Path, str]
+    """Reasons of the failures."""
 
 
 def _score_recordings(
@@ -223,19 +291,68 @@ def _score_recordings(
     *,
     n_workers: int,
     report: Report,
-) -> tuple[dict[Path, ScoredRecording], dict[Path, str]]:
-    """Return the results by path, and the reasons of failures."""
+) -> _Results:
     counts = RunCounts(len(paths))
-    scored: dict[Path, ScoredRecording] = {}
-    reasons: dict[Path, str] = {}
+    results = _Results({}, {})
     for step in score_recordings(paths, model, plan, n_workers=n_workers):
         if step.scored is not None:
-            scored[step.scored.path] = step.scored
+            results.scored[step.scored.path] = step.scored
         if step.failed is not None:
-            reasons[step.failed.path] = step.failed.reason
+            results.reasons[step.failed.path] = step.failed.reason
         counts = counts.after(step, plan.windows)
         report(counts.as_progress("scoring"))
-    return scored, reasons
+    return results
+
+
+def _build_scores(task: _Task, number: int, table: RecordingsTable, results: _Results, windows: WindowPlan) -> Scores:
+    """Return the scores of one bundle.
+
+    Raises:
+        InputError: none of the recordings could be scored.
+    """
+    scored: list[tuple[RecordingRow, ScoredRecording]] = []
+    failures: dict[str, str] = {}
+    scores_name, hits_name = (_table_name(name, number) for name in ("scores", "hits"))
+    for path, row in task.by_path.items():
+        result = results.scored.get(path)
+        if result is None:
+            failures[row.recording_id] = printable(results.reasons[path])
+        elif not len(result.channels[0].tables[scores_name]):
+            failures[row.recording_id] = NOTHING_LEFT
+        else:
+            scored.append((row, result))
+    if not scored:
+        first = next(iter(failures.items()), None)
+        why = f" ({first[0]}: {first[1]})" if first else ""
+        raise InputError(f"none of its {len(task.by_path)} recordings could be scored{why}.", subject=table.folder)
+    values = [result.channels[0].tables[scores_name]["scores"] for _, result in scored]
+    times = [
+        [result.channels[0].window_times(k, windows, result.duration_s) for k in range(len(each))]
+        for (_, result), each in zip(scored, values, strict=True)
+    ]
+    presence = Presence(task.classes, secondary=task.secondary)
+    present = [
+        presence.between(row, start_s, end_s)
+        for (row, _), each in zip(scored, times, strict=True)
+        for start_s, end_s in each
+    ]
+    known = task.bundle.class_by_scientific_name
+    return Scores(
+        classes=task.classes,
+        rows=tuple(row for row, _ in scored),
+        recording=np.repeat(np.arange(len(scored)), [len(each) for each in values]),
+        start_s=np.array([start_s for each in times for start_s, _ in each]),
+        window_s=task.bundle.info.window_s,
+        scores=np.concatenate(values, dtype=np.float64),
+        presence=np.stack(present),
+        failures=failures,
+        unlabelled=task.unlabelled,
+        secondary=task.secondary,
+        unknown_species=tuple(
+            tuple(name for name in _species_in(row, task.secondary) if name not in known) for row, _ in scored
+        ),
+        best=tuple(_find_best(result.channels[0].tables[hits_name]) for _, result in scored),
+    )
 
 
 def _find_best(hits: npt.NDArray[np.void]) -> BestClass | None:

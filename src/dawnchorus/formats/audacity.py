@@ -37,7 +37,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     Scores behind `;` or in a fourth field are understood, and the frequency lines (`\ low high`) that follow a label.
 
     Raises:
-        FormatError: a line is neither a label nor frequencies.
+        FormatError: a line is neither a label nor frequencies, or a time or score is impossible.
     """
     return convert_marks(path, read_marks(path))
 

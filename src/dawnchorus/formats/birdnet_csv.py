@@ -59,7 +59,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each row of a BirdNET-Analyzer table (versions 1 to 3) or of ours.
 
     Raises:
-        FormatError: a column is missing, or a value is not a number.
+        FormatError: a column is missing, or a value is not a number, or a time or score is impossible.
     """
     return convert_marks(path, read_marks(path))
 

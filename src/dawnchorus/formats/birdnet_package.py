@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dawnchorus.formats.detection_columns import DetectionColumns
-from dawnchorus.formats.text import NamedColumns, text_stream
+from dawnchorus.formats.text import NamedColumns, check_row, text_stream
 from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.types import Detection, Provenance, RecordingTable
 
@@ -39,24 +39,22 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each row; times may also be in seconds.
 
     Raises:
-        FormatError: a column is missing, or a value is not a number.
+        FormatError: a column is missing, or a value is not a number, or impossible.
     """
     rows = NamedColumns(path)
     file, start, end, species, confidence = (rows.require([name]) for name in COLUMNS)
     for line, fields in rows:
         name = rows.text(fields, species) or ""
         scientific_name, _, common_name = name.partition("_")
-        yield (
-            rows.text(fields, file),
-            Detection(
-                start_s=rows.offset_s(line, fields, start),
-                end_s=rows.offset_s(line, fields, end),
-                scientific_name=scientific_name,
-                common_name=common_name or scientific_name,
-                kind=parse_label(name).kind,
-                score=rows.number(line, fields, confidence),
-            ),
+        detection = Detection(
+            start_s=rows.offset_s(line, fields, start),
+            end_s=rows.offset_s(line, fields, end),
+            scientific_name=scientific_name,
+            common_name=common_name or scientific_name,
+            kind=parse_label(name).kind,
+            score=rows.number(line, fields, confidence),
         )
+        yield rows.text(fields, file), check_row(path, line, detection)
 
 
 def _clock(value_s: float) -> str:

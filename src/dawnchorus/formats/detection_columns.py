@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from datetime import datetime, timedelta
 from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from dawnchorus.formats.columns import COLUMNS, DETECTION_COLUMNS, Column
-from dawnchorus.types import Detection, Provenance, RecordingTable
+from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
 
 Values = npt.NDArray[Any]
 
@@ -91,6 +92,10 @@ class DetectionColumns(Sequence[Detection]):
                 plain[k] = None
         return plain
 
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Return the values of each detection by column, with None for unknown ones."""
+        return [dict(zip(_BY_NAME, values, strict=True)) for values in self.rows(*_BY_NAME)]
+
     def rows(self, *names: str) -> Iterator[tuple[Any, ...]]:
         """Yield the values of some columns for each detection, with None for unknown ones."""
         return zip(*map(self.to_list, names), strict=True)
@@ -152,3 +157,24 @@ def fixed_values(table: RecordingTable, provenance: Provenance) -> dict[str, Any
     """Return the values of the columns that are the same for all detections of a recording."""
     owners = {"recording": table, "metadata": table.metadata, "run": provenance}
     return {column.name: getattr(owners[column.source], column.name) for column in COLUMNS if column.source in owners}
+
+
+Metadata = Mapping[str, tuple[RecordingMetadata, int | None]]
+"""Location and time, and the week, by recording."""
+
+
+def first_metadata(rows: Iterable[Sequence[Any]]) -> Metadata:
+    """Return the metadata of each recording by its first row.
+
+    `rows` have its name, the start of a detection in seconds and by the clock (ISO 8601), latitude, longitude and week.
+
+    Raises:
+        ValueError: a time is not in ISO 8601, or another value is no number.
+    """
+    metadata: dict[str, tuple[RecordingMetadata, int | None]] = {}
+    for recording, start_s, time, latitude, longitude, week in rows:
+        if recording not in metadata:
+            start = None if time is None else datetime.fromisoformat(str(time)) - timedelta(seconds=start_s)
+            north, east = (None if degrees is None else float(degrees) for degrees in (latitude, longitude))
+            metadata[recording] = RecordingMetadata(start, north, east), None if week is None else int(week)
+    return metadata

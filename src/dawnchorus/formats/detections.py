@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from dawnchorus.formats.detection_columns import DetectionColumns
+from dawnchorus.errors import InputError
+from dawnchorus.formats.detection_columns import DetectionColumns, Metadata
 from dawnchorus.formats.exports import DetectionExports
-from dawnchorus.formats.foreign import read_crowsetta, read_pandas
+from dawnchorus.formats.foreign import read_crowsetta, read_frame_metadata, read_frame_run, read_pandas
 from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
 
 if TYPE_CHECKING:
@@ -17,16 +19,19 @@ if TYPE_CHECKING:
 UNKNOWN_RATE_HZ = 0
 """Sample rate of a recording of which only a table is known."""
 
-Metadata = Mapping[str, tuple[RecordingMetadata, int | None]]
-"""Location and time, and the week, by recording."""
-
 
 class Detections(DetectionExports):
     """Sequence of `RecordingTable` in memory, with conversions."""
 
-    def __init__(self, recordings: Iterable[RecordingTable], provenance: Provenance | None = None) -> None:
-        """Hold the tables; without a provenance, it only names the columns that have values."""
-        self._recordings = tuple(recordings)
+    def __init__(
+        self, recordings: Iterable[RecordingTable] | RecordingTable, provenance: Provenance | None = None
+    ) -> None:
+        """Hold one table or several; without a provenance, it only names the columns that have values.
+
+        Raises:
+            InputError: something else than tables.
+        """
+        self._recordings = _check_tables(recordings)
         self._provenance = provenance or _guess_provenance(self._recordings)
 
     @classmethod
@@ -52,23 +57,29 @@ class Detections(DetectionExports):
     def from_pandas(cls, frame: pd.DataFrame, *, recording: str | None = None) -> Detections:
         """Convert a data frame with columns of ours, birdnet, OpenSoundscape or scikit-maad (regions of interest).
 
-        OpenSoundscape's wide scores, with a column for each class, become a detection for each cell that is not NaN.
+        Our own frames keep all their columns. Without a column of scores, all scores are 1. OpenSoundscape's wide
+        scores, with a column for each class, become a detection for each cell that is not empty; in columns of whole
+        numbers or flags, for each 1.
 
         Args:
             frame: one row for each detection, region or window.
-            recording: name of the recording, for frames that have no column for it.
+            recording: name of the recording, for frames that have no column for it, or rows where it is empty.
 
         Raises:
-            FormatError: there are no columns for recording, start, end and label.
+            InputError: it is no data frame of pandas.
+            FormatError: there are no columns for recording, start, end and label, or a value is missing or impossible,
+                as logits are in place of scores; the message has row and column.
         """
-        return cls.from_rows(read_pandas(frame, recording=recording))
+        rows = list(read_pandas(frame, recording=recording))
+        made = cls.from_rows(rows, metadata=read_frame_metadata(frame))
+        return cls(made, replace(made.provenance, **read_frame_run(frame)))
 
     @classmethod
     def from_crowsetta(cls, annotations: Iterable[Any]) -> Detections:
         """Convert the segments or boxes of crowsetta's `Annotation` objects.
 
         Raises:
-            InputError: an annotation does not name its recording.
+            InputError: an annotation does not name its recording, or has an impossible time.
         """
         return cls.from_rows(read_crowsetta(annotations))
 
@@ -92,6 +103,22 @@ class Detections(DetectionExports):
 
     def __repr__(self) -> str:
         return f"<Detections: {self._headline(self.summary())}>"
+
+
+def _check_tables(recordings: object) -> tuple[RecordingTable, ...]:
+    """Return the tables of recordings, also of one.
+
+    Raises:
+        InputError: something else.
+    """
+    tables: tuple[Any, ...] = tuple(recordings) if isinstance(recordings, Iterable) else (recordings,)
+    for table in tables:
+        if not isinstance(table, RecordingTable):
+            raise InputError(
+                f"detections: expected a Run, Detections, a data frame of pandas, or RecordingTable objects in a list, "
+                f"got {type(table).__name__}."
+            )
+    return tables
 
 
 def _guess_provenance(tables: Iterable[RecordingTable]) -> Provenance:

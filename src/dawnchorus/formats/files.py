@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dawnchorus.errors import InputError
 from dawnchorus.formats.detections import Detections
 from dawnchorus.formats.exports import DetectionExports
+from dawnchorus.formats.foreign import is_pandas
 from dawnchorus.formats.registry import FORMATS, choose_reader
 from dawnchorus.types import RecordingTable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def read_detections(
@@ -29,7 +34,7 @@ def read_detections(
 
     Raises:
         InputError: no such file, or an unknown format.
-        FormatError: the table is not in the format.
+        FormatError: the table is not in the format, or a time or score is impossible; the message has the line.
     """
     path = Path(path)
     if path.is_dir() or not path.exists():
@@ -45,17 +50,25 @@ def read_detections(
 
 
 def write_detections(
-    detections: DetectionExports | Iterable[RecordingTable],
+    detections: DetectionExports | Iterable[RecordingTable] | RecordingTable | pd.DataFrame,
     path: str | os.PathLike[str],
     *,
     format: str | None = None,  # noqa: A002 - as in pandas
 ) -> None:
     """Write detections to one file atomically, in the given format or that of the path's suffix.
 
+    Args:
+        detections: a `Run`, `Detections`, one table or several, or a data frame as `Detections.from_pandas` reads it.
+        path: the file, which is replaced.
+        format: name of the format; default: by the suffix.
+
     Raises:
-        InputError: an unknown format or suffix.
+        InputError: an unknown format or suffix, or something else than detections.
+        FormatError: a value of a data frame is missing or impossible.
         OutputError: no space, or no permission.
     """
+    if is_pandas(detections):
+        detections = Detections.from_pandas(detections)
     exports = detections if isinstance(detections, DetectionExports) else Detections(detections)
     exports.write(path, format=format)
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+import sys
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import numpy as np
 
 from dawnchorus.errors import FormatError, InputError
+from dawnchorus.formats.checks import ROUNDING, find_problem, find_score_problem
+from dawnchorus.formats.columns import COLUMNS, DETECTION_COLUMNS
+from dawnchorus.formats.detection_columns import Metadata, Values, first_metadata
 from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.types import Detection
 
@@ -19,83 +25,332 @@ def read_crowsetta(annotations: Iterable[Any]) -> Iterator[tuple[str, Detection]
     """Yield (recording, detection) for the segments or boxes of crowsetta's `Annotation` objects.
 
     Raises:
-        InputError: an annotation does not name its recording.
+        InputError: an annotation does not name its recording, or has an impossible time.
     """
     for annotation in annotations:
+        if not hasattr(annotation, "notated_path"):
+            kind = type(annotation).__name__
+            raise InputError(f"annotations: expected crowsetta's Annotation objects in a list, got {kind}.")
         if annotation.notated_path is None:
             raise InputError("expected annotations with a `notated_path`, got None.", subject=annotation.annot_path)
         recording = str(annotation.notated_path)
         for box in getattr(annotation, "bboxes", ()):
-            yield recording, _annotation(box.label, box.onset, box.offset, box.low_freq, box.high_freq)
+            yield recording, _annotation(annotation, box.label, box.onset, box.offset, box.low_freq, box.high_freq)
         sequences = getattr(annotation, "seq", ())
         for sequence in sequences if isinstance(sequences, list | tuple) else (sequences,):
             for each in sequence.segments:
-                yield recording, _annotation(each.label, each.onset_s, each.offset_s)
+                yield recording, _annotation(annotation, each.label, each.onset_s, each.offset_s)
 
 
 def _annotation(
-    name: str, start_s: float, end_s: float, low_hz: float | None = None, high_hz: float | None = None
+    annotation: Any,
+    name: str,
+    start_s: float,
+    end_s: float,
+    low_hz: float | None = None,
+    high_hz: float | None = None,
 ) -> Detection:
+    """Return a part of an annotation as a detection.
+
+    Raises:
+        InputError: it has an impossible time.
+    """
     label = parse_label(str(name))
-    return Detection(
+    detection = Detection(
         start_s=float(start_s),
         end_s=float(end_s),
         scientific_name=label.scientific_name,
         common_name=label.common_name,
         kind=label.kind,
         score=1.0,
-        low_hz=_number_or_none(low_hz),
-        high_hz=_number_or_none(high_hz),
+        low_hz=None if low_hz is None else _number_or_none(float(low_hz)),
+        high_hz=None if high_hz is None else _number_or_none(float(high_hz)),
     )
+    if (problem := find_problem(detection)) is not None:
+        raise InputError(f"{name!r} from {start_s:g} to {end_s:g} s: {problem[1]}", subject=annotation.annot_path)
+    return detection
 
 
-def _number_or_none(value: float | None) -> float | None:
-    """Return the number; None for nothing, also as a data frame has it."""
-    return None if value is None or math.isnan(value) else float(value)
+def _number_or_none(value: float) -> float | None:
+    """Return the number; None for NaN, which stands for nothing in a data frame."""
+    return None if math.isnan(value) else value
 
 
 _FRAME_COLUMNS = {
-    "recording": ("recording", "file", "input", "audio_file", "filename", "notated_path"),
-    "start": ("start_s", "start_time", "min_t", "onset_s", "Start (s)"),
-    "end": ("end_s", "end_time", "max_t", "offset_s", "End (s)"),
-    "label": ("scientific_name", "species_name", "label", "annotation", "Scientific name"),
-    "common": ("common_name", "Common name"),
+    "recording": ("recording", "file", "input", "audio_file", "filename", "file_name", "path", "notated_path"),
+    "start_s": ("start_s", "start_time", "min_t", "onset_s", "Start (s)", "start", "onset"),
+    "end_s": ("end_s", "end_time", "max_t", "offset_s", "End (s)", "end", "offset"),
+    "scientific_name": (
+        "scientific_name",
+        "species_name",
+        "label",
+        "annotation",
+        "Scientific name",
+        "species",
+        "class",
+    ),
+    "common_name": ("common_name", "Common name"),
     "score": ("score", "confidence", "Confidence"),
-    "low": ("low_hz", "min_f", "low_f"),
-    "high": ("high_hz", "max_f", "high_f"),
+    "low_hz": ("low_hz", "min_f", "low_f"),
+    "high_hz": ("high_hz", "max_f", "high_f"),
 }
-"""Columns of data frames: ours, and those of birdnet, OpenSoundscape, scikit-maad and crowsetta's generic sequences."""
+"""Columns of data frames: ours, those of birdnet, OpenSoundscape, scikit-maad and crowsetta, and of people."""
+
+_OWN_COLUMNS = tuple(column.name for column in DETECTION_COLUMNS if column.name not in _FRAME_COLUMNS)
+"""Further columns of our own frames, which others have with other contents."""
+
+_RUN_COLUMNS = tuple(column.name for column in COLUMNS if column.source == "run")
+
+_NO_CLASSES = frozenset(
+    (*(column.name for column in COLUMNS), *(name for names in _FRAME_COLUMNS.values() for name in names))
+)
+"""Names of columns that are no classes in a table with a column for each class."""
+
+_NUMBERS = ("start_s", "end_s", "score", "low_hz", "high_hz", "probability", "channel")
+
+_NUMBER_KINDS = "biuf"
+"""Kinds of NumPy's types that are numbers or flags."""
+
+_FLAGS = {"true": True, "false": False}
+
+_MAX_NAMED = 8
+
+
+def is_pandas(value: object) -> TypeGuard[pd.DataFrame]:
+    """Return True for a data frame of pandas, which is not imported for that."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(value, pandas.DataFrame)
 
 
 def read_pandas(frame: pd.DataFrame, *, recording: str | None = None) -> Iterator[tuple[str, Detection]]:
     """Yield (recording, detection) for the rows of a data frame; see `Detections.from_pandas` for its layouts.
 
     Raises:
-        FormatError: there are no columns for recording, start, end and label.
+        InputError: it is no data frame of pandas.
+        FormatError: there are no columns for recording, start, end and label, or a value is missing or impossible.
     """
-    if frame.index.names[0] is not None:
-        frame = frame.reset_index()
-    named = {
-        field: next((name for name in names if name in frame.columns), None) for field, names in _FRAME_COLUMNS.items()
-    }
-    if named["label"] is None and named["start"] is not None:
-        index = [name for field in ("recording", "start", "end") if (name := named[field]) is not None]
-        frame = frame.melt(id_vars=index, var_name="label", value_name="score").dropna(subset=["score"])
-        named |= {"label": "label", "score": "score"}
-    missing = [field for field in ("start", "end", "label") if named[field] is None]
-    if missing or (named["recording"] is None and recording is None):
-        raise FormatError(
-            f"data frame: expected columns for recording, start, end and label, such as file, start_time, end_time and "
-            f"label; got {', '.join(map(str, frame.columns))}."
+    table = _Frame.of(frame, recording)
+    yield from table.wide_rows() if table.classes else table.rows()
+
+
+def read_frame_metadata(frame: pd.DataFrame) -> Metadata:
+    """Return location, time and week of each recording in one of our frames; empty for others.
+
+    Raises:
+        FormatError: a time is invalid.
+    """
+    names = ["recording", "start_s", "start_time", "latitude", "longitude", "week"]
+    if not set(names) <= set(frame.columns):
+        return {}
+    import pandas as pd
+
+    first = frame.drop_duplicates("recording")[names].itertuples(index=False, name=None)
+    try:
+        return first_metadata([None if pd.isna(value) else value for value in row] for row in first)
+    except (TypeError, ValueError) as error:
+        raise FormatError(f"data frame: expected times and locations as in our frames ({error}).") from error
+
+
+def read_frame_run(frame: pd.DataFrame) -> dict[str, Any]:
+    """Return model and software of one of our frames; empty for others, and where several made its rows."""
+    if not set(_RUN_COLUMNS) <= set(frame.columns):
+        return {}
+    values = {name: frame[name].dropna().unique().tolist() for name in _RUN_COLUMNS}
+    return {name: str(each[0]) for name, each in values.items()} if all(len(v) == 1 for v in values.values()) else {}
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """A data frame, and the columns that were found in it, by field."""
+
+    frame: pd.DataFrame
+    columns: dict[str, str]
+    recording: str | None
+    """Name of the recording, where the frame has none."""
+
+    @classmethod
+    def of(cls, frame: object, recording: str | None) -> _Frame:
+        """Find the columns.
+
+        Raises:
+            InputError: it is no data frame of pandas.
+            FormatError: columns are missing, or there twice.
+        """
+        if not is_pandas(frame):
+            kind = f"{type(frame).__module__.partition('.')[0]}.{type(frame).__name__}"
+            raise InputError(f"frame: expected a pandas data frame, got {kind}. Convert it, as by its to_pandas().")
+        levels = [name for name in frame.index.names if name is not None and name not in frame.columns]
+        frame = frame.reset_index(level=levels) if levels else frame
+        if not frame.columns.is_unique:
+            doubled = ", ".join(map(str, frame.columns[frame.columns.duplicated()].unique()))
+            raise FormatError(f"data frame: expected each column once, got {doubled} twice. Rename or drop one.")
+        columns = {
+            field: column
+            for field, names in _FRAME_COLUMNS.items()
+            if (column := next((name for name in names if name in frame.columns), None)) is not None
+        }
+        if columns.get("start_s") == "start_s" and columns.get("scientific_name") == "scientific_name":
+            columns |= {name: name for name in _OWN_COLUMNS if name in frame.columns}
+        made = cls(frame, columns, None if recording is None else str(recording))
+        has_labels = "scientific_name" in columns or bool(made.classes)
+        has_recordings = "recording" in columns or recording is not None
+        if not (has_labels and has_recordings and {"start_s", "end_s"} <= set(columns)):
+            raise FormatError(
+                f"data frame: expected columns for recording, start, end and label, such as file, start_time, end_time "
+                f"and label; got {', '.join(map(str, frame.columns))}."
+            )
+        made.check_classes()
+        return made
+
+    @property
+    def classes(self) -> list[Hashable]:
+        """Columns of classes: without one of labels, all but those of recording, start and end."""
+        index = [self.columns.get(field) for field in ("recording", "start_s", "end_s")]
+        return [] if "scientific_name" in self.columns else [name for name in self.frame.columns if name not in index]
+
+    def check_classes(self) -> None:
+        """Check the names of the columns of classes.
+
+        Raises:
+            FormatError: some are no classes.
+        """
+        others = [str(name) for name in self.classes if not isinstance(name, str) or name in _NO_CLASSES]
+        if others:
+            raise FormatError(
+                f"data frame: expected a column of labels, such as label, or names of classes for all columns next to "
+                f"recording, start and end; got {', '.join(others[:_MAX_NAMED])}. Rename or drop them."
+            )
+
+    def rows(self) -> Iterator[tuple[str, Detection]]:
+        """Yield a detection for each row.
+
+        Raises:
+            FormatError: a value is missing or impossible.
+        """
+        n = len(self.frame)
+        numbers = {field: self._numbers(field) for field in _NUMBERS if field in self.columns}
+        nothing: list[Any] = [None] * n
+        low_hz, high_hz, probability, channel = (
+            [_number_or_none(value) for value in numbers[field]] if field in numbers else nothing
+            for field in ("low_hz", "high_hz", "probability", "channel")
         )
-    columns = {field: frame[name].tolist() for field, name in named.items() if name is not None}
-    nothing: list[Any] = [None] * len(frame)
-    for name, start_s, end_s, label, common_name, score, low_hz, high_hz in zip(
-        *(columns.get(field, nothing) for field in _FRAME_COLUMNS), strict=True
-    ):
-        detection = _annotation(label, start_s, end_s, low_hz, high_hz)
-        if score is not None:
-            detection = replace(detection, score=float(score))
-        if common_name is not None:
-            detection = replace(detection, common_name=str(common_name))
-        yield recording or str(name), detection
+        scores = numbers.get("score", [1.0] * n)
+        commons, kinds = self._texts("common_name"), self._texts("kind")
+        in_range, voices = self._flags("in_range"), self._flags("human_voice")
+        names = self._required_texts("scientific_name")
+        labels = {name: parse_label(name) for name in set(names)}
+        for row, recording in enumerate(self._recordings()):
+            label = labels[names[row]]
+            number = channel[row]
+            yield (
+                recording,
+                self._check(
+                    row,
+                    Detection(
+                        start_s=numbers["start_s"][row],
+                        end_s=numbers["end_s"][row],
+                        scientific_name=names[row] if "kind" in self.columns else label.scientific_name,
+                        common_name=commons[row] or label.common_name,
+                        kind=kinds[row] or label.kind,
+                        score=scores[row],
+                        in_range=in_range[row],
+                        low_hz=low_hz[row],
+                        high_hz=high_hz[row],
+                        probability=probability[row],
+                        human_voice=voices[row],
+                        channel=None if number is None else round(number),
+                    ),
+                ),
+            )
+
+    def wide_rows(self) -> Iterator[tuple[str, Detection]]:
+        """Yield a detection for each cell of a class that is not empty; in columns of 0 and 1, for each 1.
+
+        Raises:
+            FormatError: a value is missing or impossible.
+        """
+        starts_s, ends_s = self._numbers("start_s"), self._numbers("end_s")
+        labels = [parse_label(str(name)) for name in self.classes]
+        scores = np.column_stack([self._class_scores(name) for name in self.classes])
+        for row, recording in enumerate(self._recordings()):
+            for column in np.flatnonzero(~np.isnan(scores[row])).tolist():
+                label = labels[column]
+                score = float(scores[row, column])
+                yield (
+                    recording,
+                    self._check(
+                        row,
+                        Detection(
+                            starts_s[row], ends_s[row], label.scientific_name, label.common_name, label.kind, score
+                        ),
+                    ),
+                )
+
+    def _class_scores(self, name: Hashable) -> Values:
+        """Return the scores [rows] of a class; NaN where it has none, and for 0 in a column of whole numbers or flags.
+
+        Raises:
+            FormatError: one is no number from 0 to 1.
+        """
+        hint = " If it is no column of a class, drop it; one of labels is called label."
+        scores = self._read_numbers(name, hint)
+        is_wrong = (scores < -ROUNDING) | (scores > 1 + ROUNDING)  # not so of NaN
+        if is_wrong.any():
+            row = int(is_wrong.argmax())
+            raise self._error(row, name, f"{find_score_problem(scores[row])}{hint}")
+        return np.where(scores == 0, np.nan, scores) if self.frame[name].dtype.kind in "biu" else scores
+
+    def _check(self, row: int, detection: Detection) -> Detection:
+        if (problem := find_problem(detection)) is not None:
+            field, sentence = problem
+            raise self._error(row, self.columns[field], sentence)
+        return detection
+
+    def _numbers(self, field: str) -> list[float]:
+        """Return the numbers of a field; NaN where it has none."""
+        numbers: list[float] = self._read_numbers(self.columns[field]).tolist()
+        return numbers
+
+    def _read_numbers(self, name: Hashable, hint: str = "") -> Values:
+        import pandas as pd
+
+        values = self.frame[name]
+        if values.dtype.kind in _NUMBER_KINDS:
+            numbers: Values = values.to_numpy(float, na_value=np.nan)
+            return numbers
+        numbers = pd.to_numeric(values.astype(object), errors="coerce").to_numpy(float, na_value=np.nan)
+        is_wrong = np.isnan(numbers) & values.notna().to_numpy()
+        if is_wrong.any():
+            row = int(is_wrong.argmax())
+            raise self._error(row, name, f"expected a number, got {values.iloc[row]!r}.{hint}")
+        return numbers
+
+    def _texts(self, field: str) -> list[str | None]:
+        """Return the texts of a field; None where it has none."""
+        if field not in self.columns:
+            return [None] * len(self.frame)
+        values = self.frame[self.columns[field]]
+        pairs = zip(values.tolist(), values.isna().tolist(), strict=True)
+        return [None if is_missing or not str(value).strip() else str(value) for value, is_missing in pairs]
+
+    def _required_texts(self, field: str) -> list[str]:
+        texts = self._texts(field)
+        if None in texts:
+            raise self._error(texts.index(None), self.columns[field], "expected a name, found none.")
+        return [text for text in texts if text is not None]
+
+    def _recordings(self) -> list[str]:
+        if "recording" not in self.columns or self.recording is not None:
+            return [text or str(self.recording) for text in self._texts("recording")]
+        return self._required_texts("recording")
+
+    def _flags(self, field: str) -> list[bool | None]:
+        """Return the flags of a field; None where it has none."""
+        texts = self._texts(field)
+        for row, text in enumerate(texts):
+            if text is not None and text.lower() not in _FLAGS:
+                raise self._error(row, self.columns[field], f"expected true or false, got {text!r}.")
+        return [None if text is None else _FLAGS[text.lower()] for text in texts]
+
+    def _error(self, row: int, column: Hashable, sentence: str) -> FormatError:
+        return FormatError(f"data frame: row {row} (counted from 0), column {str(column)!r}: {sentence}")

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from dawnchorus.formats.columns import DETECTION_COLUMNS, round_values
 from dawnchorus.formats.detection_columns import iterate_rows
-from dawnchorus.formats.text import RowError, text_stream
+from dawnchorus.formats.text import RowError, check_row, text_stream
 from dawnchorus.tables import read_text
 from dawnchorus.types import Detection, Provenance, RecordingTable
 
@@ -29,14 +29,15 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each line.
 
     Raises:
-        FormatError: a line is not an object of ours.
+        FormatError: a line is not an object of ours, or has an impossible time or score.
     """
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         try:
             row = json.loads(line)
-            yield row["recording"], Detection(**_read_values(row))
+            recording, detection = row["recording"], Detection(**_read_values(row))
         except (ValueError, KeyError, TypeError) as error:
             raise RowError(path, number, f"expected an object with the keys of our JSON lines ({error!r}).") from error
+        yield recording, check_row(path, number, detection)
 
 
 def _read_values(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Kaleidoscope's CSV.
 
-`TOP1DIST` is a distance: 0 for the best match, so 1 minus the score. `CHANNEL` counts from 0, and is there where each
-channel was scored by itself.
+`TOP1DIST` is a distance: 0 for the best match, so 1 minus the score; above 1 the score is 0. `CHANNEL` counts from 0,
+and is there where each channel was scored by itself.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from dawnchorus.formats.columns import has_channels
 from dawnchorus.formats.detection_columns import DetectionColumns
-from dawnchorus.formats.text import NamedColumns, score, seconds, text_stream
+from dawnchorus.formats.text import NamedColumns, check_row, score, seconds, text_stream
 from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.types import Detection, Provenance, RecordingTable
 
@@ -54,7 +54,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each row; the column of matches names the species.
 
     Raises:
-        FormatError: a column is missing, or a value is not a number.
+        FormatError: a column is missing, or a value is not a number, or impossible.
     """
     rows = NamedColumns(path)
     folders = [rows.find_column([name]) for name in COLUMNS[:2]]
@@ -70,8 +70,8 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
             scientific_name=label.scientific_name,
             common_name=label.common_name,
             kind=label.kind,
-            score=1 - rows.number(line, fields, distance),
+            score=max(1 - rows.number(line, fields, distance), 0.0),
             channel=None if number is None else round(number) + 1,
         )
         parts = (rows.text(fields, column) or "" for column in (*folders, file))
-        yield str(PurePath(*parts)), detection
+        yield str(PurePath(*parts)), check_row(path, line, detection)

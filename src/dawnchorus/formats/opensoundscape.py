@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from dawnchorus.formats.checks import find_score_problem
 from dawnchorus.formats.detection_columns import DetectionColumns
-from dawnchorus.formats.text import NamedColumns, score, seconds, text_stream
+from dawnchorus.formats.text import NamedColumns, RowError, check_row, score, seconds, text_stream
 from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.types import Detection, Provenance, RecordingTable
 
@@ -45,10 +46,10 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield (recording, detection) for each non-empty cell; scores are returned unchanged, even logits.
+    """Yield (recording, detection) for each non-empty cell; each column but those of the index is a class.
 
     Raises:
-        FormatError: a column of the index is missing, or a value is not a number.
+        FormatError: a column of the index is missing, or a value is not a number, or impossible, as of logits.
     """
     rows = NamedColumns(path)
     file, start, end = (rows.require([name]) for name in INDEX)
@@ -58,8 +59,10 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
         start_s, end_s = rows.offset_s(line, fields, start), rows.offset_s(line, fields, end)
         for column, label in labels.items():
             value = rows.number_or_none(line, fields, column)
-            if value is not None:
-                yield (
-                    rows.text(fields, file),
-                    Detection(start_s, end_s, label.scientific_name, label.common_name, label.kind, value),
-                )
+            if value is None:
+                continue
+            if (problem := find_score_problem(value)) is not None:
+                sentence = f"column '{rows.header[column]}': {problem} If it is no column of a class, drop it."
+                raise RowError(path, line, sentence)
+            detection = Detection(start_s, end_s, label.scientific_name, label.common_name, label.kind, value)
+            yield rows.text(fields, file), check_row(path, line, detection)

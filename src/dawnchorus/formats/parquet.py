@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,10 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dawnchorus.errors import FormatError
+from dawnchorus.formats.checks import find_problem
 from dawnchorus.formats.columns import COLUMNS, DETECTION_COLUMNS, Column
-from dawnchorus.formats.detection_columns import DetectionColumns, fixed_values, start_times
+from dawnchorus.formats.detection_columns import DetectionColumns, Metadata, first_metadata, fixed_values, start_times
 from dawnchorus.storage.parquet_files import reading_parquet
-from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
+from dawnchorus.types import Detection, Provenance, RecordingTable
 
 METADATA_KEY = b"dawnchorus"
 
@@ -104,7 +104,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each row; columns may be missing or additional.
 
     Raises:
-        FormatError: the file is not Parquet, or lacks a column that every row needs.
+        FormatError: the file is not Parquet, lacks a column that every row needs, or has an impossible time or score.
     """
     with reading_parquet(path):
         file = pq.ParquetFile(path)
@@ -114,25 +114,31 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
         raise FormatError(f"expected the columns of a Dawn Chorus table, without {sorted(missing)}.", subject=path)
     fields = [_read_field(column) for column in DETECTION_COLUMNS if column.name in names]
     wanted = pa.schema([pa.field("recording", pa.string()), *fields])
-    for row in _rows(path, file, wanted):
-        yield row.pop("recording"), Detection(**row)
+    for number, row in enumerate(_rows(path, file, wanted)):
+        recording = row.pop("recording")
+        detection = Detection(**row)
+        if (problem := find_problem(detection)) is not None:
+            field, sentence = problem
+            raise FormatError(f"row {number} (counted from 0), column '{field}': {sentence}", subject=path)
+        yield recording, detection
 
 
-def read_metadata(path: Path) -> dict[str, tuple[RecordingMetadata, int | None]]:
+def read_metadata(path: Path) -> Metadata:
     """Return location, time and week of each recording in a table.
 
     Raises:
         FormatError: the file is not Parquet, or a time is invalid.
     """
     names = ["recording", "start_s", "start_time", "latitude", "longitude", "week"]
-    metadata: dict[str, tuple[RecordingMetadata, int | None]] = {}
     with reading_parquet(path):
-        for batch in pq.ParquetFile(path).iter_batches(columns=names):
-            for recording, start_s, time, latitude, longitude, week in zip(*batch.to_pydict().values(), strict=True):
-                if recording not in metadata:
-                    start = None if time is None else datetime.fromisoformat(time) - timedelta(seconds=start_s)
-                    metadata[recording] = RecordingMetadata(start, latitude, longitude), week
-    return metadata
+        file = pq.ParquetFile(path)
+        known = [name for name in names if name in file.schema_arrow.names]
+        batches = (batch.to_pydict() for batch in file.iter_batches(columns=known))
+        return first_metadata(
+            row
+            for columns in batches
+            for row in zip(*(columns.get(name, [None] * len(columns["start_s"])) for name in names), strict=True)
+        )
 
 
 def _read_field(column: Column) -> pa.Field:

@@ -104,19 +104,24 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     given once. A table without names gives empty names; one without scores gives the score 1.
 
     Raises:
-        FormatError: a required column is missing, or a value is not a number.
+        FormatError: a required column is missing, a value is not a number, or a time or score is impossible.
     """
+    return convert_marks(path, _in_one_view(read_marks(path)))
+
+
+def _in_one_view(marks: Iterable[Mark]) -> Iterator[Mark]:
+    """Yield the marks without those of a selection that came in another view."""
     seen: set[tuple[str | None, str, float, float, int | None]] = set()
-    for mark in read_marks(path):
-        for recording, detection in convert_marks(path, [mark]):
-            if mark.selection is not None:
-                # A number that comes again with other times is another selection, of a table joined from several;
-                # one that comes again with another channel is a sound in both.
-                key = (recording, mark.selection, detection.start_s, detection.end_s, detection.channel)
-                if key in seen:
-                    continue  # the same selection in another view
-                seen.add(key)
-            yield recording, detection
+    for mark in marks:
+        detection = mark.detection
+        if mark.selection is not None and detection is not None:
+            # A number that comes again with other times is another selection, of a table joined from several; one that
+            # comes again with another channel is a sound in both.
+            key = (mark.recording, mark.selection, detection.start_s, detection.end_s, detection.channel)
+            if key in seen:
+                continue
+            seen.add(key)
+        yield mark
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:

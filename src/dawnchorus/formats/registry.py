@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +24,7 @@ from dawnchorus.formats import (
 )
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import convert_marks
+from dawnchorus.plug_ins import PlugIn
 from dawnchorus.registry import Registry
 from dawnchorus.storage.files import atomic_file
 from dawnchorus.tables import Table, headers, read_start
@@ -58,6 +60,26 @@ class TableFormat:
     def has_channel(self) -> bool:
         """True if the format stores the channel of a detection."""
         return "channel" in self.kept
+
+
+def guard_format(entry: TableFormat, plug_in: PlugIn) -> TableFormat:
+    """Return another package's format, with guards around its functions; see `PlugIn.guard`.
+
+    Raises:
+        InputError: its suffix has no dot.
+    """
+    if not entry.suffix.startswith("."):
+        raise InputError(f"expected a suffix with its dot, got {entry.suffix!r}.")
+    read = None if entry.read is None else partial(_read_guarded, plug_in, entry.read)
+    return replace(entry, write=plug_in.guard()(entry.write), read=read)
+
+
+def _read_guarded(plug_in: PlugIn, read: Read, path: Path) -> Iterator[tuple[str | None, Detection]]:
+    with plug_in.guard():
+        for recording, detection in read(path):
+            if not isinstance(detection, Detection):
+                raise TypeError(f"expected pairs of a name and a Detection, got {type(detection).__name__}")
+            yield recording, detection
 
 
 _TIMES = ("start_s", "end_s", "score")
@@ -126,6 +148,7 @@ FORMATS = Registry(
     ),
     noun="format",
     group="dawnchorus.formats",
+    guard=guard_format,
 )
 
 
@@ -166,6 +189,7 @@ def detect_format(path: Path) -> TableFormat:
         return table_format
     if path.name.lower().endswith(".txt"):
         return FORMATS["raven"]
+    FORMATS.log_broken()  # one of them may have this suffix
     raise InputError(
         f"no table format has this suffix; expected one of "
         f"{', '.join(entry.suffix for entry in FORMATS.values())}, or name a format.",
@@ -241,6 +265,8 @@ def choose_reader(path: Path, *, format_name: str | None = None) -> Read:
         FormatError: the table is of no known kind.
     """
     chosen = _find_format(path) if format_name is None else FORMATS.lookup(format_name)
+    if chosen is None and path.suffix.lower() not in MARK_SUFFIXES:
+        FORMATS.log_broken()  # one of them may have this suffix
     if format_name is None and (chosen is None or chosen.suffix in MARK_SUFFIXES):
         return _read_marks
     if chosen is None or chosen.read is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,27 +11,53 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from dawnchorus.errors import FormatError
+from dawnchorus.formats.checks import find_problem
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.review import ReviewColumns
 from dawnchorus.suggestions import nearest
 from dawnchorus.tables import Table, is_blank, parse_offset_s, units
 from dawnchorus.types import Detection, Mark
 
+LOG = logging.getLogger(__name__)
+
 _GRADE = re.compile(r"\d|10")
 """A grade that a person gives; scores of models have decimals."""
 
 
 def convert_marks(path: Path, marks: Iterable[Mark]) -> Iterator[tuple[str | None, Detection]]:
-    """Yield (recording, detection) for each mark of a sound.
+    """Yield (recording, detection) for each mark of a sound; a warning tells of marks without a score among others.
 
     Raises:
-        FormatError: a row could not be read.
+        FormatError: a row could not be read, or has an impossible time or score.
     """
+    unscored: list[int] = []
+    n_scored = 0
     for mark in marks:
         if mark.problem:
             raise RowError(path, mark.line, mark.problem)
         if mark.detection is not None:
-            yield mark.recording, mark.detection
+            if mark.is_scored:
+                n_scored += 1
+            else:
+                unscored.append(mark.line)
+            yield mark.recording, check_row(path, mark.line, mark.detection)
+    if n_scored and unscored:
+        LOG.warning(
+            f"{path}: {len(unscored)} of {n_scored + len(unscored)} rows have no score, such as line {unscored[0]}; "
+            f"like annotations of a person, they get the score 1."
+        )
+
+
+def check_row(path: Path, line: int, detection: Detection) -> Detection:
+    """Return the detection of a line.
+
+    Raises:
+        FormatError: it has an impossible time or score.
+    """
+    if (problem := find_problem(detection)) is not None:
+        field, sentence = problem
+        raise RowError(path, line, f"{field}: {sentence}")
+    return detection
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.formats.columns import DETECTION_COLUMNS
 from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.identification.options import ALL_YEAR, Options
-from dawnchorus.identification.output_paths import printable
+from dawnchorus.identification.output_paths import current_folder, printable
 from dawnchorus.identification.range_filter import RangeFilter
 from dawnchorus.identification.weeks import week_of
 from dawnchorus.inference.results import ScoredChannel, ScoredRecording
@@ -43,6 +43,9 @@ class TableBuilder:
 
     names: Mapping[Path, str] = field(default_factory=dict)
     """Names of recordings that are not called by their path."""
+
+    folder: str = field(default_factory=current_folder)
+    """Folder of relative paths, also if the current one is another later."""
 
     def name(self, path: Path) -> str:
         """Return the name of a recording in tables and messages."""
@@ -128,7 +131,7 @@ class TableBuilder:
 
     def metadata(self, path: Path, own: RecordingMetadata) -> RecordingMetadata:
         """Return time and location of a recording, merged from `--recordings`, the file and the options."""
-        given = self.metadata_by_path.get(Path(os.path.abspath(path)), RecordingMetadata())
+        given = self.metadata_by_path.get(self._absolute(path), RecordingMetadata())
         day = self._given_day(path)
         is_same_day = day is None or own.start_time is None or own.start_time.date() == day
         metadata = RecordingMetadata(
@@ -150,6 +153,9 @@ class TableBuilder:
         )
         return replace(metadata, conflict="; ".join(filter(None, conflicts)) or None)
 
+    def _absolute(self, path: Path) -> Path:
+        return Path(os.path.abspath(os.path.join(self.folder, path)))
+
     def _describe_other_week(self, metadata: RecordingMetadata, day: date | None) -> str | None:
         """Return a sentence if the week that is given is not that of the recording's day."""
         week = self.options.week
@@ -159,7 +165,7 @@ class TableBuilder:
 
     def _given_day(self, path: Path) -> date | None:
         """Return the day of a recording of which a table tells no time."""
-        given = self.metadata_by_path.get(Path(os.path.abspath(path)))
+        given = self.metadata_by_path.get(self._absolute(path))
         return None if given is None else given.day
 
     def _expected(self, metadata: RecordingMetadata, week: int | None) -> list[bool | None] | None:

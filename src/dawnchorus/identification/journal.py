@@ -9,22 +9,22 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from dawnchorus.audio.metadata import metadata_from_json, metadata_to_json
+from dawnchorus.arguments import option
 from dawnchorus.audio.sample_analyses import Table, table_from_json, table_to_json
 from dawnchorus.errors import JournalDamagedError, OutputError
-from dawnchorus.identification.output_paths import printable, shared_folder
-from dawnchorus.inference.analyses.hits import HIT
-from dawnchorus.inference.preparation import Kept
-from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredRecording
-from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
+from dawnchorus.identification.journal_records import (
+    RecordingSummary,
+    decode_recording,
+    decode_summary,
+    encode_recording,
+)
+from dawnchorus.identification.output_paths import current_folder, printable, shared_folder
+from dawnchorus.inference.results import FailedRecording, ScoredRecording
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS run (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -44,20 +44,6 @@ FileMark = tuple[int | None, int | None]
 NO_FILE: FileMark = (None, None)
 
 
-@dataclass(frozen=True)
-class RecordingSummary:
-    """Summary of a scored recording, without its hits."""
-
-    path: Path
-    metadata: RecordingMetadata
-    warnings: tuple[str, ...]
-    speech_s: float
-    """Seconds of human voices, if they were looked for."""
-    kept_s: tuple[float, ...]
-    """Seconds that windows are cut from, for each channel that was scored by itself, or for one signal of all."""
-    duration_s: float
-
-
 def file_mark(path: Path) -> FileMark:
     """Return the file's size and modification time, by which changes are detected."""
     try:
@@ -69,10 +55,6 @@ def file_mark(path: Path) -> FileMark:
 
 _RENAMED_PARAMETERS = {"turns": "tta_shifts"}
 """Names of parameters in journals written before 2026-12, and their names today."""
-
-
-def _key(path: Path) -> bytes:
-    return os.fsencode(os.path.abspath(path))
 
 
 class Journal:
@@ -88,6 +70,7 @@ class Journal:
     def __init__(self, path: Path | None, *, replaced: Path | None = None) -> None:
         self.path = path
         self.replaced = replaced
+        self._folder = current_folder()
         with self._explain():
             self._db = sqlite3.connect(path or "", isolation_level=None, check_same_thread=False)
             try:
@@ -96,6 +79,10 @@ class Journal:
                 self._db.close()
                 raise
 
+    def _key(self, path: Path) -> bytes:
+        """Return the absolute path, as it was when the journal was opened."""
+        return os.fsencode(os.path.abspath(os.path.join(self._folder, path)))
+
     def _prepare(self) -> None:
         (state,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
         if state != "ok":
@@ -103,12 +90,17 @@ class Journal:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         self._db.executescript(_SCHEMA)
-        if ("about",) in self._db.execute("SELECT name FROM pragma_table_info('recordings')").fetchall():  # to 2026-12
+        self._update_columns()
+
+    def _update_columns(self) -> None:
+        """Give the tables of versions before 2026-12 the columns of today."""
+        if "about" in self._columns("recordings"):
             self._db.execute("ALTER TABLE recordings RENAME COLUMN about TO summary")
-        if ("digest",) not in self._db.execute(
-            "SELECT name FROM pragma_table_info('outputs')"
-        ).fetchall():  # to 2026-12
+        if "digest" not in self._columns("outputs"):
             self._db.execute("ALTER TABLE outputs ADD COLUMN digest TEXT")
+
+    def _columns(self, table: str) -> set[str]:
+        return {name for (name,) in self._db.execute("SELECT name FROM pragma_table_info(?)", [table])}
 
     @contextmanager
     def _explain(self) -> Iterator[None]:
@@ -122,9 +114,15 @@ class Journal:
             ) from error
         except sqlite3.Error as error:
             raise JournalDamagedError(
-                f"{name}: the journal of this run is damaged ({error}). Use --overwrite to start again; the damaged "
-                f"file is kept under another name."
+                f"{name}: the journal of this run is damaged ({error}). Start again with "
+                f"{option('overwrite')}; the damaged file is kept under another name."
             ) from error
+
+    def _read_row(self, query: str, *values: Any) -> tuple[Any, ...] | None:
+        """Return the first row that a query has; None if it has none."""
+        with self._explain():
+            row: tuple[Any, ...] | None = self._db.execute(query, values).fetchone()
+        return row
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -140,8 +138,7 @@ class Journal:
 
     def parameters(self) -> dict[str, Any] | None:
         """Return the parameters of the run; None for a new journal."""
-        with self._explain():
-            row = self._db.execute("SELECT value FROM run WHERE key = 'parameters'").fetchone()
+        row = self._read_row("SELECT value FROM run WHERE key = 'parameters'")
         if row is None:
             return None
         parameters: dict[str, Any] = json.loads(row[0])
@@ -149,9 +146,8 @@ class Journal:
 
     @property
     def root(self) -> str | None:
-        """Return the common folder of the run's recordings, stored on the first call."""
-        with self._explain():
-            row = self._db.execute("SELECT value FROM run WHERE key = 'root'").fetchone()
+        """Return the common folder of the run's recordings."""
+        row = self._read_row("SELECT value FROM run WHERE key = 'root'")
         root: str | None = shared_folder(self.paths()) if row is None else json.loads(row[0])
         return root
 
@@ -160,7 +156,9 @@ class Journal:
         with self._explain():
             rows = self._db.execute("SELECT path, given FROM recordings ORDER BY rowid").fetchall()
         # A relative path means the same file only while the current folder is the same.
-        return [Path(os.fsdecode(given if _key(Path(os.fsdecode(given))) == path else path)) for path, given in rows]
+        return [
+            Path(os.fsdecode(given if self._key(Path(os.fsdecode(given))) == path else path)) for path, given in rows
+        ]
 
     def start(self, parameters: dict[str, Any], *, root: str | None = None) -> None:
         """Clear the journal and start a run with `parameters`."""
@@ -172,11 +170,10 @@ class Journal:
 
     def scored_mark(self, path: Path) -> FileMark | None:
         """Return the mark that a scored recording's file had; None for one that was not scored."""
-        with self._explain():
-            mark: FileMark | None = self._db.execute(
-                "SELECT size, mtime_ns FROM recordings WHERE path = ? AND status = 'done'", [_key(path)]
-            ).fetchone()
-        return mark
+        row = self._read_row(
+            "SELECT size, mtime_ns FROM recordings WHERE path = ? AND status = 'done'", self._key(path)
+        )
+        return None if row is None else (row[0], row[1])
 
     def is_done(self, path: Path, mark: FileMark, *, analyses: Collection[str] = ()) -> bool:
         """Return True if the recording was scored, and its file has not changed since.
@@ -190,22 +187,15 @@ class Journal:
 
     def add(self, scored: ScoredRecording, mark: FileMark) -> None:
         """Write a result durably; `mark` is the file's mark from before it was read."""
-        summary = {
-            "info": asdict(scored.info),
-            "metadata": metadata_to_json(scored.metadata),
-            "warnings": [printable(warning) for warning in scored.warnings],
-            "speech": [(segment.start_s, segment.end_s) for segment in scored.speech],
-        }
-        hits, fields = _pack(scored.channels)
-        values = ("done", None, scored.duration_s, json.dumps(summary | fields), hits)
-        self._replace(scored.path, mark, values, scored.tables)
+        summary, hits = encode_recording(scored)
+        self._replace(scored.path, mark, ("done", None, scored.duration_s, summary, hits), scored.tables)
 
     def add_failure(self, failed: FailedRecording, mark: FileMark) -> None:
         """Write the failure of a recording durably; see `add`."""
         self._replace(failed.path, mark, ("failed", printable(failed.reason), None, None, None), {})
 
     def _replace(self, path: Path, mark: FileMark, values: tuple[Any, ...], tables: Mapping[str, Table]) -> None:
-        key = _key(path)
+        key = self._key(path)
         with self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO recordings"
@@ -221,14 +211,12 @@ class Journal:
 
     def output_signature(self, name: str) -> str | None:
         """Return the signature of a written output; None if it may be incomplete."""
-        with self._explain():
-            row = self._db.execute("SELECT signature FROM outputs WHERE path = ?", [os.fsencode(name)]).fetchone()
+        row = self._read_row("SELECT signature FROM outputs WHERE path = ?", os.fsencode(name))
         return None if row is None else row[0]
 
     def output_digest(self, name: str) -> str | None:
         """Return the digest of a written output's bytes; None if it is unknown."""
-        with self._explain():
-            row = self._db.execute("SELECT digest FROM outputs WHERE path = ?", [os.fsencode(name)]).fetchone()
+        row = self._read_row("SELECT digest FROM outputs WHERE path = ?", os.fsencode(name))
         return None if row is None else row[0]
 
     def note_output(self, name: str, signature: str, *, digest: str) -> None:
@@ -243,8 +231,7 @@ class Journal:
 
     def earlier_layout(self) -> dict[str, Any] | None:
         """Return formats and provenance of the tables that a version before 2026-12 wrote; None if none did."""
-        with self._explain():
-            row = self._db.execute("SELECT value FROM run WHERE key = 'written'").fetchone()
+        row = self._read_row("SELECT value FROM run WHERE key = 'written'")
         return None if row is None else json.loads(row[0])
 
     def earlier_tables(self) -> set[Path]:
@@ -260,91 +247,28 @@ class Journal:
 
     def read_failure(self, path: Path) -> str | None:
         """Return the reason why a recording failed; None for others."""
-        with self._explain():
-            row = self._db.execute(
-                "SELECT reason FROM recordings WHERE path = ? AND status = 'failed'", [_key(path)]
-            ).fetchone()
+        row = self._read_row("SELECT reason FROM recordings WHERE path = ? AND status = 'failed'", self._key(path))
         return None if row is None else row[0]
 
     def read(self, path: Path) -> ScoredRecording | None:
         """Read the result of a recording; None if it has not been scored."""
-        with self._explain():
-            row = self._db.execute(
-                "SELECT duration_s, summary, hits FROM recordings WHERE path = ? AND status = 'done'", [_key(path)]
-            ).fetchone()
-        if row is None:
-            return None
-        duration_s, summary, hits = row
-        fields = json.loads(summary)
-        return ScoredRecording(
-            path=path,
-            info=AudioInfo(**fields["info"]),
-            metadata=_read_metadata(fields),
-            duration_s=duration_s,
-            warnings=tuple(fields["warnings"]),
-            channels=_unpack(hits, fields),
-            speech=tuple(Segment(*times) for times in fields.get("speech", ())),
+        row = self._read_row(
+            "SELECT duration_s, summary, hits FROM recordings WHERE path = ? AND status = 'done'", self._key(path)
         )
+        return None if row is None else decode_recording(path, *row)
 
     def read_analysis(self, path: Path, name: str) -> Table | None:
         """Read the rows of an analysis of a recording; None if it has none."""
-        with self._explain():
-            row = self._db.execute(
-                "SELECT rows FROM analyses WHERE path = ? AND name = ?", [_key(path), name]
-            ).fetchone()
+        row = self._read_row("SELECT rows FROM analyses WHERE path = ? AND name = ?", self._key(path), name)
         return None if row is None else table_from_json(json.loads(row[0]))
 
     def read_summary(self, path: Path) -> RecordingSummary | None:
         """Read a recording's summary without its hits, which is fast."""
-        with self._explain():
-            row = self._db.execute(
-                "SELECT duration_s, summary FROM recordings WHERE path = ? AND status = 'done'", [_key(path)]
-            ).fetchone()
-        if row is None:
-            return None
-        duration_s, summary = row
-        fields = json.loads(summary)
-        speech_s = sum(end - start for start, end in fields.get("speech", ()))
-        kept_s = tuple(each.kept_s(duration_s) for each in _unpack(b"", fields))
-        return RecordingSummary(path, _read_metadata(fields), tuple(fields["warnings"]), speech_s, kept_s, duration_s)
+        row = self._read_row(
+            "SELECT duration_s, summary FROM recordings WHERE path = ? AND status = 'done'", self._key(path)
+        )
+        return None if row is None else decode_summary(path, *row)
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
-
-
-def _read_metadata(summary: dict[str, Any]) -> RecordingMetadata:
-    """Return the recorder's metadata in a summary; its name was "origin" before 2026-12."""
-    return metadata_from_json(summary["metadata"] if "metadata" in summary else summary["origin"])
-
-
-def _pack(channels: Sequence[ScoredChannel]) -> tuple[bytes, dict[str, Any]]:
-    """Return the hits of all channels, one channel after the other, and the fields that distinguish them."""
-    hits = b"".join(each.hits.tobytes() for each in channels)
-    if len(channels) == 1 and channels[0].channel is None:
-        return hits, _kept_fields(channels[0].kept)
-    return hits, {
-        "channels": [
-            {"channel": each.channel, "n_hits": len(each.hits), **_kept_fields(each.kept)} for each in channels
-        ]
-    }
-
-
-def _unpack(hits: bytes, fields: dict[str, Any]) -> tuple[ScoredChannel, ...]:
-    """Return what `_pack` was given."""
-    rest = np.frombuffer(hits, HIT)
-    if "channels" not in fields:
-        return (ScoredChannel({"hits": rest}, _read_kept(fields)),)
-    channels = []
-    for each in fields["channels"]:
-        channels.append(ScoredChannel({"hits": rest[: each["n_hits"]]}, _read_kept(each), each["channel"]))
-        rest = rest[each["n_hits"] :]
-    return tuple(channels)
-
-
-def _kept_fields(kept: Kept) -> dict[str, Any]:
-    return {} if kept.is_whole else {"kept": [(segment.start_s, segment.end_s) for segment in kept.segments]}
-
-
-def _read_kept(fields: dict[str, Any]) -> Kept:
-    return Kept(tuple(Segment(*times) for times in fields.get("kept", ())), is_whole="kept" not in fields)

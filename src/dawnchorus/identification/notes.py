@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dawnchorus.audio.clock_report import ClockReport
 from dawnchorus.audio.windows import RestReport
 from dawnchorus.identification.detection_table import TableBuilder
-from dawnchorus.identification.journal import RecordingSummary
+from dawnchorus.identification.journal_records import RecordingSummary
 from dawnchorus.identification.options import DEFAULT_RANGE_THRESHOLD, Options
 from dawnchorus.identification.score_filter import find_classes
 from dawnchorus.inference.results import ScoredRecording

@@ -31,6 +31,9 @@ ALL_YEAR = 0
 SpeechUse = Literal["flag", "blank", "drop"]
 """Mark what has a human voice; also silence the voice in clips, pictures and pages; also drop what it is in."""
 
+Keep = Literal["embeddings"]
+"""A kind of rows that an archive keeps besides detections."""
+
 
 @dataclass(frozen=True)
 class DecidesScores:
@@ -147,6 +150,22 @@ class Options:
         return written if self.speech is None else {**written, "find_speech": True}
 
 
+def as_options(options: object) -> Options:
+    """Return options that a caller gives, or those by default for None.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if options is None:
+        return Options()
+    if not isinstance(options, Options):
+        raise InputError(
+            f"options: expected Options, got {type(options).__name__}. Give options by name, as in "
+            f"identify(audio, min_score=0.5)."
+        )
+    return options
+
+
 class OptionFields(TypedDict, total=False):
     """Keyword arguments of `identify` for the fields of `Options`, which documents them."""
 
@@ -215,7 +234,11 @@ class OptionSpec:
         if self.holds_names:
             return isinstance(value, tuple | list) and all(isinstance(each, str) for each in value)
         if get_origin(self.type) is dict:
-            return isinstance(value, Mapping) and all(map(self._is_in_range, value.values()))
+            return (
+                isinstance(value, Mapping)
+                and all(isinstance(name, str) for name in value)
+                and all(map(self._is_in_range, value.values()))
+            )
         return isinstance(value, bool | np.bool_) if self.type is bool else self._is_in_range(value)
 
     def _is_in_range(self, value: Any) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dawnchorus.errors import InputError, OutputError
+from dawnchorus.errors import InputError, OutputError, PlugInError
 from dawnchorus.formats.registry import FORMATS, TableFormat, detect_format
 from dawnchorus.formats.structured import WRITERS
 from dawnchorus.formats.text import text_stream
@@ -131,6 +131,7 @@ def write_outputs(run: Run, location: OutputLocation) -> WrittenOutputs:
 
     Raises:
         OutputError: no space, or no permission.
+        PlugInError: a format or an analysis of another package failed; all other tables are written.
     """
     journal, files = run.journal, location.files
     scored = [path for path in run.paths if journal.scored_mark(path) is not None]
@@ -139,6 +140,7 @@ def write_outputs(run: Run, location: OutputLocation) -> WrittenOutputs:
     _note_earlier_outputs(run, location, outputs, settings)
     journal.forget_output(files.name(files.parameters))
     written, changed = [], {}
+    failures: list[PlugInError] = []
     for output in outputs:
         name, signature = files.name(output.path), _sign(output, settings, run)
         if _is_changed(output.path, journal.output_digest(name)):
@@ -146,11 +148,25 @@ def write_outputs(run: Run, location: OutputLocation) -> WrittenOutputs:
         if output.path.exists() and journal.output_signature(name) == signature:
             continue
         journal.forget_output(name)
-        _write_table(output, run)
+        try:
+            _write_table(output, run)
+        except PlugInError as error:
+            failures.append(error)
+            continue
         journal.note_output(name, signature, digest=_hash_file(output.path))
         written.append(output.path)
     _write_failures(run, files.failures)
-    written += _write_analyses(run, location)
+    for name in location.analyses:
+        try:
+            written += _write_analysis(run, location, name)
+        except PlugInError as error:
+            failures.append(error)
+    if failures:  # the run stays unfinished, so that the same command writes what is missing
+        first = failures[0]
+        problem = (
+            f"{first.problem}; all other tables are written, and no results were lost: the same command tries again"
+        )
+        raise PlugInError(first.plug_in, problem, detail=first.detail) from first.__cause__
     with atomic_file(files.parameters) as stream:
         text = json.dumps(asdict(run.provenance), indent=2, ensure_ascii=False)
         stream.write(text.encode() + b"\n")
@@ -243,14 +259,13 @@ def _write_failures(run: Run, path: Path) -> None:
         rows.writerows([failure.recording, failure.reason] for failure in run.failures)
 
 
-def _write_analyses(run: Run, location: OutputLocation) -> list[Path]:
-    """Write the tables of the run's analyses, and return their paths."""
+def _write_analysis(run: Run, location: OutputLocation, name: str) -> list[Path]:
+    """Write the tables of an analysis of the run, and return their paths."""
     written = []
-    for name in location.analyses:
-        for kind in location.analysis_formats:
-            for end, pieces in run.iter_analysis(name):
-                path = _analysis_path(location, name, end, kind)
-                with atomic_file(path) as stream:
-                    WRITERS[kind](stream, pieces)
-                written.append(path)
+    for kind in location.analysis_formats:
+        for end, pieces in run.iter_analysis(name):
+            path = _analysis_path(location, name, end, kind)
+            with atomic_file(path) as stream:
+                WRITERS[kind](stream, pieces)
+            written.append(path)
     return written

@@ -18,6 +18,14 @@ def printable(text: str | Path) -> str:
     return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def current_folder() -> str:
+    """Return the current folder; the root if it was removed, where only absolute paths mean anything."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return os.sep
+
+
 def is_folder(out: Path) -> bool:
     """Return True for an existing folder, or a path without a suffix."""
     return out.is_dir() or not out.suffix

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from dawnchorus.formats.exports import DetectionExports, DetectionsSummary
 from dawnchorus.formats.registry import TableFormat, channel_note
 from dawnchorus.identification.analysis_tables import Columns, build_tables, describe_misfit, find_columns, fit_rows
 from dawnchorus.identification.detection_table import TableBuilder
-from dawnchorus.identification.journal import Journal, RecordingSummary
+from dawnchorus.identification.journal import Journal
+from dawnchorus.identification.journal_records import RecordingSummary
 from dawnchorus.identification.notes import (
     describe_dropped,
     describe_range_check,
@@ -123,6 +125,17 @@ class Run(DetectionExports):
     formats: tuple[TableFormat, ...] = ()
     gone: tuple[Path, ...] = ()
     written: WrittenOutputs = field(default_factory=WrittenOutputs)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied.
+
+        Raises:
+            TypeError: always; the message says what to give instead.
+        """
+        raise TypeError(
+            "a Run cannot be pickled: it reads from its journal, a database that this process has open. Give another "
+            "process dawnchorus.Detections(run.tables(), run.provenance), run.to_arrow(), or the path of a table."
+        )
 
     def tables(self) -> Iterator[RecordingTable]:
         """Yield the table of every scored recording, in the order of `paths`."""
@@ -267,9 +280,9 @@ class Run(DetectionExports):
         return build_provenance(self.bundle, self.builder.options, range_filter=self.has_location)
 
 
-def has_range(detections: Iterable[Detection]) -> bool:
+def has_range(detections: Sequence[Detection]) -> bool:
     """Return True if the range filter was used for detections."""
-    return any(detection.in_range is not None for detection in detections)
+    return not DetectionColumns.from_detections(detections).is_null("in_range").all()
 
 
 def build_provenance(bundle: Bundle, options: Options, *, range_filter: bool) -> Provenance:

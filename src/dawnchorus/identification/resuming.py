@@ -11,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from dawnchorus.arguments import option
 from dawnchorus.errors import BusyError, InputError, JournalDamagedError, OutputExistsError
 from dawnchorus.identification.journal import Journal
 from dawnchorus.identification.output import OutputLocation, as_json, is_finished, list_files_beside, list_outputs
@@ -96,7 +97,7 @@ def _refuse_existing(paths: Iterable[Path]) -> None:
         first, *others = existing
         more = f", as do {', '.join(path.name for path in others[:MAX_NAMED])}" if others else ""
         raise OutputExistsError(
-            f"it exists already{more}. Use --overwrite to replace what is there, or choose another output.",
+            f"it exists already{more}. Choose another output, or replace what is there with {option('overwrite')}.",
             subject=first,
         )
 
@@ -107,7 +108,7 @@ def _check_settings(location: OutputLocation, known: Mapping[str, Any], wanted: 
         changed = sorted(name for name in known.keys() | wanted if known.get(name) != wanted.get(name))
         raise InputError(
             f"it was started with other settings ({', '.join(changed)} changed). Use the same ones to "
-            f"continue it, --overwrite to begin again, or choose another output.",
+            f"continue it, choose another output, or begin again with {option('overwrite')}.",
             subject=location.path,
         )
 
@@ -115,8 +116,8 @@ def _check_settings(location: OutputLocation, known: Mapping[str, Any], wanted: 
 def _refuse_finished(location: OutputLocation, journal: Journal) -> None:
     if location.path.exists() and is_finished(journal, location.files):
         raise OutputExistsError(
-            "it holds a finished run. Use --resume to add new recordings to it, --overwrite to replace "
-            "it, or choose another output.",
+            f"it holds a finished run. Add new recordings to it with {option('resume')}, replace it with "
+            f"{option('overwrite')}, or choose another output.",
             subject=location.path,
         )
 

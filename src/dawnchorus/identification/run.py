@@ -10,14 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
+from dawnchorus.arguments import count_workers
 from dawnchorus.audio.discovery import find_recordings
 from dawnchorus.audio.sources import AudioSource, is_in_memory, open_audio
 from dawnchorus.audio.windows import WindowPlan
-from dawnchorus.cores import usable_cores
 from dawnchorus.errors import InputError
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import NO_FILE, FileMark, Journal, file_mark
-from dawnchorus.identification.options import OptionFields, Options
+from dawnchorus.identification.options import OptionFields, Options, as_options
 from dawnchorus.identification.output import OutputLocation, choose_location, write_outputs
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.range_filter import RangeFilter
@@ -45,10 +45,10 @@ def identify(
     *,
     model: str | os.PathLike[str] | Model = DEFAULT_MODEL,
     out: str | os.PathLike[str] | None = None,
-    formats: Sequence[str] | None = None,
+    formats: Sequence[str] | str | None = None,
     combined: bool = False,
-    recordings: dict[Path, RecordingMetadata] | None = None,
-    analyses: Iterable[str] = (),
+    recordings: Mapping[Path, RecordingMetadata] | None = None,
+    analyses: Iterable[str] | str | None = None,
     workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -64,11 +64,11 @@ def identify(
         model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
         out: a file for one table of all recordings, or a folder for one table per recording; None keeps the
             detections in the returned `Run` only.
-        formats: names of table formats; default: by the suffix of `out`, else csv.
+        formats: name or names of table formats; default: by the suffix of `out`, else csv.
         combined: with a folder as `out`, one table of all recordings in each format, instead of one per recording.
-        recordings: location and time by absolute path, stronger than the files' own metadata.
-        analyses: names of analyses of the recordings' own samples ("health", "indices", or another package's), whose
-            tables `Run.analysis_tables` has; they are written next to `out`.
+        recordings: location and time by path, stronger than the files' own metadata.
+        analyses: name or names of analyses of the recordings' own samples ("health", "indices", or another package's),
+            whose tables `Run.analysis_tables` has; they are written next to `out`.
         workers: cores to use; default: all that this process may use.
         resume: add to a finished run: new and changed recordings, and those that failed or of which an analysis
             failed. What it had stays; a table that was changed since is kept under another name, and written again.
@@ -80,21 +80,29 @@ def identify(
     An interrupted run is continued by the same call; its result equals that of an undisturbed one.
 
     Raises:
-        InputError: no recordings, or an option out of range, or another model or options than the run to continue.
+        InputError: no recordings, or an argument out of range, or another model or options than the run to continue.
         ModelError: the model cannot be loaded or run, or gives scores that are not finite.
         OutputExistsError: `out` is there already, and neither `resume` nor `overwrite` was given.
         OutputError: results cannot be written.
         BusyError: another process is writing to `out`.
     """
-    options = (options or Options()).with_changes(changes)
-    analyses = tuple(dict.fromkeys(ANALYSES.lookup(name).name for name in analyses))
+    options = as_options(options).with_changes(changes)
+    n_workers = count_workers(workers)
+    analyses = tuple(dict.fromkeys(ANALYSES.lookup(name).name for name in _as_names(analyses or ())))
+    recordings = {} if recordings is None else _by_absolute_path(recordings)
+    if out is None and (formats or combined or resume):
+        raise InputError("out: expected a file or a folder, since formats, combined or resume is given.")
     model = load_model(model)
     with _list_recordings(audio) as (listed, names):
-        loaded = _load_sessions(model, options)
-        plan = _build_plan(model, options, analyses)
+        loaded = load_sessions(model, options)
+        plan = build_run_plan(model, options, analyses)
         range_filter = open_range_filter(model, options, recordings)
-        builder = TableBuilder(model.bundle, plan.windows, options, range_filter, recordings or {}, names)
-        location = None if out is None else choose_location(Path(out), formats, combined=combined, analyses=analyses)
+        builder = TableBuilder(model.bundle, plan.windows, options, range_filter, recordings, names)
+        location = (
+            None
+            if out is None
+            else choose_location(Path(out), _as_names(formats or ()), combined=combined, analyses=analyses)
+        )
         key = _build_key(model.bundle, options, analyses)
         with _open_journal(location, key, listed, resume=resume, overwrite=overwrite) as journal:
             paths = _with_earlier(listed, journal) if resume else listed
@@ -103,7 +111,7 @@ def identify(
             done = {path for path in paths if journal.is_done(path, marks[path], analyses=wanted)}
             counts = RunCounts(len(paths), n_resumed=len(done))
             waiting = {path: marks[path] for path in paths if path not in done}
-            steps = _score(waiting, journal, loaded, plan, counts, n_workers=workers or usable_cores())
+            steps = _score(waiting, journal, loaded, plan, counts, n_workers=n_workers)
             # Also where `report` raises: threads and decoders end now, not with the exception.
             with closing(steps):
                 for counts in steps:
@@ -122,6 +130,24 @@ def identify(
                 run = replace(run, written=write_outputs(run, location))
             weakref.finalize(run, journal.close)
             return run
+
+
+def _as_names(names: Iterable[str] | str) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _by_absolute_path(recordings: object) -> dict[Path, RecordingMetadata]:
+    """Return what is known of recordings by their absolute paths.
+
+    Raises:
+        InputError: something else than metadata by path.
+    """
+    got = list(recordings.values()) if isinstance(recordings, Mapping) else [recordings]
+    wrong = [type(each).__name__ for each in got if not isinstance(each, RecordingMetadata)]
+    if wrong or not isinstance(recordings, Mapping):
+        kind = wrong[0] if wrong else type(recordings).__name__
+        raise InputError(f"recordings: expected a RecordingMetadata by path, in a dictionary, got {kind}.")
+    return {Path(os.path.abspath(path)): metadata for path, metadata in recordings.items()}
 
 
 @contextmanager
@@ -182,7 +208,8 @@ def _build_key(bundle: Bundle, options: Options, analyses: Sequence[str]) -> dic
     return key
 
 
-def _build_plan(model: Model, options: Options, analyses: Sequence[str]) -> ScoringPlan:
+def build_run_plan(model: Model, options: Options, analyses: Sequence[str]) -> ScoringPlan:
+    """Return the scoring plan of a run, with its speech detector and the analyses of the given names."""
     detector = VoiceActivityDetector(speech_graph(model.store.folder)) if options.speech is not None else None
     sample_analyses = [ANALYSES[name] for name in analyses]
     for analysis in sample_analyses:
@@ -190,7 +217,8 @@ def _build_plan(model: Model, options: Options, analyses: Sequence[str]) -> Scor
     return build_scoring_plan(model.bundle, options, speech_detector=detector, sample_analyses=sample_analyses)
 
 
-def _load_sessions(model: Model, options: Options) -> LoadedModel:
+def load_sessions(model: Model, options: Options) -> LoadedModel:
+    """Return the loaded model, with sessions of its own for test-time augmentation."""
     if options.tta_shifts == 1:
         return model.loaded
     return replace(model.loaded, sessions=SessionPool(model.bundle, options.tta_shifts))
@@ -253,7 +281,7 @@ def build_scoring_plan(
 
 
 def open_range_filter(
-    model: Model, options: Options, recordings: dict[Path, RecordingMetadata] | None
+    model: Model, options: Options, recordings: Mapping[Path, RecordingMetadata] | None
 ) -> RangeFilter | None:
     """Open the range filter if a location is known or the bundle has a range model; else return None."""
     if model.bundle.range_path.is_file():

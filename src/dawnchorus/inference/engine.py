@@ -256,7 +256,7 @@ class InferenceEngine:
                 windows = entry.work.next_windows()
             else:
                 entry.work.open()
-                entry.work.model.sessions.load(len(self._threads))  # while the decoder begins
+                entry.work.model.load(len(self._threads))  # while the decoder begins
         except BaseException as error:  # noqa: BLE001 - it is the caller's
             failure = error
         with self._changed:

@@ -21,6 +21,8 @@ class LoadedModel:
     bundle: Bundle
     cleaner: Cleaner
     sessions: SessionPool
+    others: tuple[LoadedModel, ...] = ()
+    """Other models of the same windows and cleaning, which score them as well, so that one decoding is for all."""
 
     @classmethod
     def open(cls, bundle: Bundle, models_folder: Path, *, tta_shifts: int = 1) -> LoadedModel:
@@ -33,10 +35,19 @@ class LoadedModel:
         """
         return cls(bundle, open_cleaner(bundle.info.cleaning, models_folder), SessionPool(bundle, tta_shifts))
 
-    def invalid_scores(self, path: Path, *, at_s: float) -> ModelError:
-        """Return the error for a recording's window whose scores are not finite."""
+    def load(self, n_threads: int) -> None:
+        """Open a session in advance, unless `n_threads` are open already.
+
+        Raises:
+            ModelError: the graph cannot be loaded.
+        """
+        for each in (self, *self.others):
+            each.sessions.load(n_threads)
+
+    def invalid_output(self, kind: str, path: Path, *, at_s: float) -> ModelError:
+        """Return the error for a recording's window whose "scores" or "embeddings" (`kind`) are not finite."""
         return ModelError(
-            f"expected finite scores, got NaN or infinity for the window at {at_s:g} s of {path.name}. Export the "
+            f"expected finite {kind}, got NaN or infinity for the window at {at_s:g} s of {path.name}. Export the "
             f"model again, as in 32 bits, or use another.",
             subject=self.bundle.info.name,
         )
@@ -49,4 +60,6 @@ class LoadedModel:
             ModelError: the bundle cannot be run.
         """
         output = self.sessions.run(windows, embeddings=embeddings)
-        return WindowOutput(apply_activation(output.logits, self.bundle.info.activation), output.embeddings)
+        scores = apply_activation(output.logits, self.bundle.info.activation)
+        others = tuple(each.run(windows, embeddings=embeddings) for each in self.others)
+        return WindowOutput(scores, output.embeddings, others)

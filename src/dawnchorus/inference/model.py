@@ -117,7 +117,7 @@ class Model:
         """Return the embeddings [windows, dim] of a recording; arguments as for `predict`.
 
         Raises:
-            ModelError: the model has no embeddings.
+            ModelError: the model has no embeddings, or gives some that are not finite.
             InputError: samples of another shape or type, or without a rate, or an overlap out of range.
             AudioError: the file cannot be decoded.
         """
@@ -159,8 +159,9 @@ class Model:
         for windows in _cut_windows(path, plan, channel):
             output = self.loaded.run(windows, embeddings=analysis.needs_embeddings)
             batch = WindowBatch(n, windows, output)
-            if (number := batch.invalid_window) is not None:
-                raise self.loaded.invalid_scores(path, at_s=plan.start_s(number))
+            if (invalid := batch.find_invalid()) is not None:
+                number, kind = invalid
+                raise self.loaded.invalid_output(kind, path, at_s=plan.start_s(number))
             state.on_windows(batch)
             n += len(windows)
         return state.finish()

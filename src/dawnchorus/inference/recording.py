@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dawnchorus.arrays import FloatArray
@@ -193,19 +193,25 @@ class RecordingWork:
         """Pass outputs of windows to the analyses in temporal order; early outputs are buffered.
 
         Raises:
-            ModelError: a score is not finite.
+            ModelError: a score or an embedding is not finite.
         """
         with self._lock:
             self._outputs[first_window] = output
             while (following := self._outputs.pop(self._n_scored, None)) is not None:
                 signal, windows = self._pulled.pop(self._n_scored)
                 batch = WindowBatch(self._n_scored - signal.first_window, windows, following)
-                if (number := batch.invalid_window) is not None:
-                    start_s = signal.recording.kept.start_s(self.plan.windows.start_s(number))
-                    raise self.model.invalid_scores(self.path, at_s=start_s)
+                self._check_output(batch, signal)
                 for analysis in signal.analyses.values():
                     analysis.on_windows(batch)
                 self._n_scored += len(windows)
+
+    def _check_output(self, batch: WindowBatch, signal: _Signal) -> None:
+        outputs = (batch.output, *batch.output.others)
+        for model, output in zip((self.model, *self.model.others), outputs, strict=True):
+            if (invalid := replace(batch, output=output).find_invalid()) is not None:
+                number, kind = invalid
+                start_s = signal.recording.kept.start_s(self.plan.windows.start_s(number))
+                raise model.invalid_output(kind, self.path, at_s=start_s)
 
     def result(self) -> ScoredRecording:
         """Return the results of all analyses."""

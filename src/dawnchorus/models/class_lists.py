@@ -213,27 +213,27 @@ def _table_rows(path: Path) -> tuple[str, list[_Row]]:
     header = [name.strip() for name in next(numbered, (0, []))[1]]
     keys = {header_key(name): column for column, name in reversed(list(enumerate(header)))}
 
-    def find(names: tuple[str, ...]) -> int | None:
-        return next((keys[key] for key in map(header_key, names) if key in keys), None)
-
-    name, common, index = find(NAME_COLUMNS), find(COMMON_NAME_COLUMNS), find(INDEX_COLUMNS)
+    name, common, index = (
+        next((keys[key] for key in map(header_key, names) if key in keys), None)
+        for names in (NAME_COLUMNS, COMMON_NAME_COLUMNS, INDEX_COLUMNS)
+    )
     if name is None:
         raise InputError(f"expected one of the columns {NAME_COLUMNS}, found {header}.", subject=path)
     common = None if common == name else common
-
-    def cell(cells: list[str], column: int | None) -> str:
-        return cells[column].strip() if column is not None and column < len(cells) else ""
-
     table = list(numbered)
-    rows = [_Row(line, cell(row, name), cell(row, common), cell(row, index)) for line, row in table if any(row)]
+    rows = [_Row(line, *(_cell(row, column) for column in (name, common, index))) for line, row in table if any(row)]
     for k, given in enumerate(header):
         if k not in (name, common, index):
             _refuse_other_order(
-                path, given, [cell(cells, k) for _, cells in table if any(cells)], [row.index for row in rows]
+                path, given, [_cell(cells, k) for _, cells in table if any(cells)], [row.index for row in rows]
             )
     column = "" if index is None else header[index]
     is_order = column.lower() != "id" or any(row.index.isdecimal() for row in rows)
     return column if is_order else "", rows
+
+
+def _cell(cells: list[str], column: int | None) -> str:
+    return cells[column].strip() if column is not None and column < len(cells) else ""
 
 
 def _refuse_other_order(path: Path, column: str, values: list[str], indices: list[str]) -> None:

@@ -70,7 +70,8 @@ def draw_table(
     """Draw a PNG of a spectrogram with the detections of `table`; the axis shows clock time if known."""
     row_s = _row_length(spectrogram.end_s)
     starts = [k * row_s for k in range(max(math.ceil(spectrogram.end_s / row_s - 1e-6), 1))]
-    rows = [[d for d in table.detections if d.start_s < s + row_s and d.end_s > s] for s in starts]
+    detections = tuple(table.detections)  # made on access, of which each row asks for all
+    rows = [[d for d in detections if d.start_s < s + row_s and d.end_s > s] for s in starts]
     tags = [_tags(row, start, start + row_s) for row, start in zip(rows, starts, strict=True)]
     heights = [ROW_IN + LABEL_ROW_IN * max((tag.label_row + 1 for tag in row), default=0) for row in tags]
     above_in = 0.0 if waveform is None else WAVEFORM_IN
@@ -82,7 +83,7 @@ def draw_table(
     top = 1 - (0.55 + above_in) / total_in
     figure.subplots_adjust(left=0.052, right=0.052 + _AXES_WIDTH, top=top, bottom=0.45 / total_in)
     figure.text(0.052, 1 - 0.3 / total_in, _title(title, table), color=INK, fontsize=12, weight="bold")
-    colours = colours_by_name(d.common_name for d in table.detections)
+    colours = colours_by_name(d.common_name for d in detections)
     limits = spectrogram.limits_db()
     for k, start in enumerate(starts):
         row_spectrogram = spectrogram.between(start, min(start + row_s, spectrogram.end_s))

@@ -17,12 +17,12 @@ from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.audio.silencing import silence
 from dawnchorus.audio.write import encode_mp3
+from dawnchorus.data.explore import DataSetSummary, Example
 from dawnchorus.errors import AudioError
 from dawnchorus.plotting.clip import draw_clip
 from dawnchorus.plotting.spectrogram import RATE_HZ, Spectrogram, clip_spectrogram
 from dawnchorus.plotting.style import DAWN, FAINT, GRID, INK, NIGHT, SPECIES_COLOURS
 from dawnchorus.reports.environment import page_environment
-from dawnchorus.types import DataSetSummary, Example
 
 MAX_SPECIES = 40
 """Species in plots that have a row for each."""

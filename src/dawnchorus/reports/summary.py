@@ -7,10 +7,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.plotting.clip import CLIP_MARGIN_S, Clip
 from dawnchorus.types import Detection, RecordingTable, Segment
 
 N_HOURS = 24
+
+_COUNTED = ("scientific_name", "common_name", "kind", "start_s", "score", "in_range")
 
 
 @dataclass
@@ -58,20 +64,22 @@ def summarise(tables: Iterable[tuple[Path, RecordingTable]]) -> RunSummary:
         summary.n_recordings += 1
         summary.duration_s += table.duration_s
         _add_metadata(summary, table)
-        speech: list[Detection | Segment] = [d for d in table.detections if _is_speech(d)]
+        columns = DetectionColumns.from_detections(table.detections)
+        speech: list[Detection | Segment] = list(columns.select(_find_speech(columns)))
         speech += () if table.is_silenced else table.speech
         seen: set[str] = set()
-        for detection in table.detections:
+        for k, (name, common_name, kind, start_s, score, in_range) in enumerate(columns.rows(*_COUNTED)):
             summary.n_detections += 1
-            entry = summary.classes.setdefault(
-                detection.scientific_name,
-                ClassSummary(detection.scientific_name, detection.common_name, detection.kind),
-            )
-            _count(entry, detection, table.clock_time(detection.start_s))
-            entry.n_recordings += detection.scientific_name not in seen
-            seen.add(detection.scientific_name)
-            if detection.kind == "species" and detection.score > entry.best_score and not _overlaps(detection, speech):
-                time, channel = table.clock_time(detection.start_s), detection.channel or table.channel
+            entry = summary.classes.setdefault(name, ClassSummary(name, common_name, kind))
+            time = table.clock_time(start_s)
+            entry.n_detections += 1
+            entry.n_out_of_range += in_range is False
+            entry.n_recordings += name not in seen
+            if time is not None:
+                entry.by_hour[time.hour] += 1
+            seen.add(name)
+            if kind == "species" and score > entry.best_score and not _overlaps(detection := columns[k], speech):
+                channel = detection.channel or table.channel
                 entry.best = Clip(path, detection, time, table.duration_s, table.silenced, channel)
     return summary
 
@@ -87,15 +95,11 @@ def _add_metadata(summary: RunSummary, table: RecordingTable) -> None:
         summary.last_time = max(summary.last_time or moment, moment)
 
 
-def _count(entry: ClassSummary, detection: Detection, time: datetime | None) -> None:
-    entry.n_detections += 1
-    entry.n_out_of_range += detection.in_range is False
-    if time is not None:
-        entry.by_hour[time.hour] += 1
-
-
-def _is_speech(detection: Detection) -> bool:
-    return detection.kind == "sound" and detection.scientific_name.lower().startswith(("human", "speech"))
+def _find_speech(columns: DetectionColumns) -> npt.NDArray[np.bool_]:
+    """Return the mask [detections] of people."""
+    names = columns.rows("kind", "scientific_name")
+    is_speech = [kind == "sound" and name.lower().startswith(("human", "speech")) for kind, name in names]
+    return np.array(is_speech, bool)
 
 
 def _overlaps(detection: Detection, others: Sequence[Detection | Segment]) -> bool:

@@ -18,10 +18,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from dawnchorus.errors import NotFoundError
-from dawnchorus.formats.columns import detection_values
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.identification.options import Options, option_specs
 from dawnchorus.identification.result import build_provenance, has_range
 from dawnchorus.limits import Limits
+from dawnchorus.server.detection_counts import CountChange, Counts, add_counts, count_unstored
 from dawnchorus.server.detection_reviews import copy_reviews
 from dawnchorus.server.listing import DetectionRecord, read_detections
 from dawnchorus.server.recording_values import RecordingValues
@@ -92,6 +93,7 @@ class DetectionStore:
             try:
                 with self._database.write() as session:
                     session.execute(insert(Identification), rows)
+                    add_counts(session, _count_unstored(rows))
             except UNAVAILABLE:
                 del self._pending[:-MAX_PENDING]
                 raise
@@ -123,9 +125,11 @@ class DetectionStore:
         Raises:
             OutputError: no space.
         """
-        table, rows, warnings = result.table, result.table.detections, result.warnings
+        table, warnings = result.table, result.warnings
+        detections = DetectionColumns.from_detections(table.detections)
         values = RecordingValues(name, table.metadata, site)
         with self._files.keep(path) as (session, sha256):
+            change = CountChange(session, [sha256])
             recording = session.get(Recording, sha256, with_for_update=True)
             if recording is None or recording.error is not None:
                 recording = session.merge(
@@ -141,10 +145,10 @@ class DetectionStore:
                 session.flush()
             elif (replaced := values.update(recording)) is not None:
                 warnings = (*warnings, replaced)
-            best = max(rows, key=lambda d: d.score, default=None)
+            best = detections[int(detections.column("score").argmax())] if detections else None
             identification = Identification(
                 **_identification_values(result, best, recording=sha256),
-                provenance=asdict(build_provenance(result.bundle, options, range_filter=has_range(rows))),
+                provenance=asdict(build_provenance(result.bundle, options, range_filter=has_range(detections))),
                 latitude=table.metadata.latitude,
                 longitude=table.metadata.longitude,
                 week=table.week,
@@ -153,13 +157,14 @@ class DetectionStore:
             session.add(identification)
             session.flush()
             owners = {"identification": identification.id, "recording": sha256, "bundle_id": result.bundle.id}
-            inserted = [detection_values(row) | owners for row in rows]
+            inserted = [row | owners for row in detections.to_dicts()]
             for k in range(0, len(inserted), INSERT_ROWS):
                 session.execute(insert(DetectionRow), inserted[k : k + INSERT_ROWS])
-            _count_species(session, recording, rows)
+            _count_species(session, recording, detections)
             recording.latest_identification = identification.id
-            recording.n_detections, recording.best_score = len(rows), None if best is None else best.score
+            recording.n_detections, recording.best_score = len(detections), None if best is None else best.score
             copy_reviews(session, sha256, identification.id)
+            change.write()
         return StoredResult(sha256, warnings)
 
     def store_failure(self, path: Path, *, name: str, reason: str, site: str | None = None) -> None:
@@ -168,6 +173,7 @@ class DetectionStore:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         with self._database.write() as session:
             lock(session, sha256)
+            change = CountChange(session, [sha256])
             known = session.get(Recording, sha256)
             if known is None:
                 n_bytes = path.stat().st_size
@@ -176,6 +182,7 @@ class DetectionStore:
                 )
             elif known.error is not None:
                 known.name, known.site, known.error = name, site or find_site(name), reason
+            change.write()
 
     def delete(self, sha256: str) -> None:
         """Delete a recording; see `delete_all`.
@@ -194,9 +201,11 @@ class DetectionStore:
         with self._database.write() as session:
             listed = select(Recording.sha256).where(Recording.sha256.in_(sha256s)).order_by(Recording.sha256)
             known = list(session.scalars(listed.with_for_update()))
+            change = CountChange(session, known)
             ids = select(DetectionRow.id).where(DetectionRow.recording.in_(known))
             session.execute(update(LabeledRecording).where(LabeledRecording.detection.in_(ids)).values(detection=None))
             session.execute(delete(Recording).where(Recording.sha256.in_(known)))
+            change.write()
         for sha256 in known:  # after the commit, so that no row lacks its file
             self._files.delete_unused(sha256)
         return known
@@ -338,27 +347,34 @@ def _identification_values(result: IdentifyResult, best: Detection | None, *, re
         "duration_s": result.table.duration_s,
         "species": None if best is None else best.common_name,
         "score": None if best is None else best.score,
+        "scientific_name": None if best is None else best.scientific_name,
     }
 
 
-def _count_species(session: Session, recording: Recording, rows: Sequence[Detection]) -> None:
+def _count_unstored(rows: Sequence[dict[str, Any]]) -> Counts:
+    """Return the counts of new rows of `Identification`."""
+    detected = (row for row in rows if row["scientific_name"] is not None)
+    return count_unstored((row["scientific_name"], row["species"], row["score"]) for row in detected)
+
+
+def _count_species(session: Session, recording: Recording, detections: DetectionColumns) -> None:
     """Write the species of a recording's latest identification in place of those of the one before."""
     session.execute(delete(RecordingSpecies).where(RecordingSpecies.recording == recording.sha256))
     counts: dict[str, RecordingSpecies] = {}
-    for row in rows:
+    for scientific_name, common_name, score in detections.rows("scientific_name", "common_name", "score"):
         species = counts.setdefault(
-            row.scientific_name,
+            scientific_name,
             RecordingSpecies(
                 recording=recording.sha256,
-                scientific_name=row.scientific_name,
-                common_name=row.common_name,
+                scientific_name=scientific_name,
+                common_name=common_name,
                 n_detections=0,
-                best_score=row.score,
+                best_score=score,
                 added_at=recording.added_at,
             ),
         )
         species.n_detections += 1
-        species.best_score = max(species.best_score, row.score)
+        species.best_score = max(species.best_score, score)
     session.add_all(counts.values())
     names = {(row.scientific_name, row.common_name) for row in counts.values()}
     is_named = Species.scientific_name.in_([name for name, _ in names])

@@ -32,5 +32,5 @@ class DecoderQuarantine:
         """
         if self._crashes[file_sha256(path)] >= MAX_CRASHES:
             raise AudioDecodeError(
-                path, f"decoders have crashed on this file {MAX_CRASHES} times; it is not tried again."
+                f"decoders have crashed on this file {MAX_CRASHES} times; it is not tried again.", subject=path
             )

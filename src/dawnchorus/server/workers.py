@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from dawnchorus.errors import AudioError, DawnChorusError, NotFoundError
+from dawnchorus.errors import AudioError, DawnChorusError, NotFoundError, PlugInError
 from dawnchorus.identification.options import Options
 from dawnchorus.server.history import DetectionStore
 from dawnchorus.server.model_switcher import ModelSwitcher
@@ -128,6 +128,8 @@ class Workers:
             else:
                 self._identify(job, should_continue)
         except DawnChorusError as error:
+            if isinstance(error, PlugInError):
+                LOG.exception("job %s", job.id)
             name = f"{job.parameters['name']}: " if isinstance(error, AudioError) else ""
             self._jobs.finish(job.id, "failed", error=f"{name}{error.reason}")
             if job.kind == "identify":

@@ -138,15 +138,9 @@ class HttpClient:
             OutputError: it cannot be written.
         """
         part = PartialFile(path, url)
-
-        def fill() -> None:
-            self._fill(url, part)
-            if sha256 is None and (page := find_page(part.path, path.name)) is not None:
-                part.remove()
-                raise ConnectionError(f"expected {path.name}, the server sent a text: {page!r}")
-
+        name = path.name if sha256 is None else None
         try:
-            self._retry(url, fill)
+            self._retry(url, functools.partial(self._fill_with_kind, url, part, name))
             try:
                 if sha256 is not None:
                     check_sha256(part.path, sha256, source=self._clean(url))
@@ -218,6 +212,13 @@ class HttpClient:
             if reply.raw.length_remaining:
                 raise ConnectionError(f"the connection ended {reply.raw.length_remaining} bytes too early")
             return content
+
+    def _fill_with_kind(self, url: str, part: PartialFile, name: str | None) -> None:
+        """Bring the whole content at `url` into `part`, and refuse a page in place of a file of this name."""
+        self._fill(url, part)
+        if name is not None and (page := find_page(part.path, name)) is not None:
+            part.remove()
+            raise ConnectionError(f"expected {name}, the server sent a text: {page!r}")
 
     def _fill(self, url: str, part: PartialFile) -> None:
         """Bring the whole content at `url` into `part`."""

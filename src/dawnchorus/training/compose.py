@@ -37,11 +37,11 @@ USER_PATHS = (
 """Keys whose values are not resolved by Hydra."""
 
 INSTEAD_OF_HYDRA = {
-    "searchpath": "Own groups: --config-dir FOLDER.",
+    "searchpath": "Own groups: --config-dir FOLDER (in Python: config_dir).",
     "run": "Folder of runs: paths.runs=FOLDER.",
     "sweep": "Folder of runs: paths.runs=FOLDER.",
-    "mode": "Combinations of values: --multirun.",
-    "sweeper": "Combinations of values: --multirun. Search: dawnchorus tune.",
+    "mode": "Combinations of values: dawnchorus train --multirun.",
+    "sweeper": "Combinations of values: dawnchorus train --multirun. Search: dawnchorus tune.",
     "launcher": "Several machines: deploy/train.slurm. Several processes: trainer.devices=2.",
     "verbose": "Whole trace of an error: dawnchorus --debug.",
 }
@@ -116,11 +116,11 @@ def write_config_dir(folder: Path) -> None:
 
 def _own_choices(config_dir: Path) -> dict[str, tuple[str, ...]]:
     if not config_dir.is_dir():
-        raise InputError(f"--config-dir: {config_dir}: no such folder.")
+        raise InputError(f"config_dir: {config_dir}: no such folder.")
     own = {group: choices for group, choices in list_choices(config_dir).items() if choices}
     if not own:
         raise InputError(
-            f"--config-dir: {config_dir}: expected files GROUP/NAME.yaml, such as scheduler/mine.yaml, found none. "
+            f"config_dir: {config_dir}: expected files GROUP/NAME.yaml, such as scheduler/mine.yaml, found none. "
             f"Write the built-in ones into a new folder with `dawnchorus train --init-config FOLDER`."
         )
     return own
@@ -128,6 +128,13 @@ def _own_choices(config_dir: Path) -> dict[str, tuple[str, ...]]:
 
 def _differs(name: str, config_dir: Path) -> bool:
     return (config_dir / name).read_bytes() != (CONF / name).read_bytes()
+
+
+def split_override(override: str) -> tuple[str, str]:
+    """Return key and value of an override; `data=FOLDER` is one of `data.path`."""
+    key, _, value = override.partition("=")
+    key = key.lstrip("+")
+    return ("data.path" if key == "data" and value not in GROUPS["data"] else key), value
 
 
 def refuse_contradictions(overrides: Sequence[str]) -> None:
@@ -138,14 +145,12 @@ def refuse_contradictions(overrides: Sequence[str]) -> None:
     """
     first: dict[str, str] = {}
     for override in overrides:
-        key, _, value = override.partition("=")
-        key = key.lstrip("+")
-        key = "data.path" if key == "data" and value not in GROUPS["data"] else key
+        key, value = split_override(override)
         other = first.setdefault(key, override)
-        if other.partition("=")[2] != value:
+        if split_override(other)[1] != value:
             raise InputError(
-                f"{other} {override}: expected one value of {key}. Leave one of them out, or try both with --multirun "
-                f"{key}={other.partition('=')[2]},{value}."
+                f"{other} {override}: expected one value of {key}. Leave one of them out, or try both with `dawnchorus "
+                f"train --multirun {key}={split_override(other)[1]},{value}`."
             )
 
 
@@ -293,7 +298,7 @@ def _to_hydra(override: str, choices: Mapping[str, Sequence[str]]) -> str:
         if value not in choices[key]:
             raise InputError(
                 f"{key}: expected one of {', '.join(choices[key])}, got {value!r}.{_hint(value, choices[key])} "
-                f"Own files: --config-dir FOLDER, with {key}/NAME.yaml in it."
+                f"Own files: --config-dir FOLDER (in Python: config_dir), with {key}/NAME.yaml in it."
             )
         return f"{key}={value}" if key in GROUPS else f"+{key}={value}"
     if key in USER_PATHS:

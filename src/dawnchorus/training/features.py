@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -115,12 +116,14 @@ def _compute(network: Network, waveforms: FloatArray) -> Tensor:
         return network.features(torch.from_numpy(waveforms)).clone()
 
 
+def _compute_batch(network: Network, n: int, samples: Callable[[int], FloatArray], start: int) -> FloatArray:
+    """Return the features of the sounds from `start` on, up to `BATCH` of `n`."""
+    return _compute(network, np.stack([samples(k) for k in range(start, min(start + BATCH, n))])).numpy()
+
+
 def _write(path: Path, network: Network, n: int, samples: Callable[[int], FloatArray]) -> None:
     """Write the features of `n` sounds, of which `samples` returns each, all or nothing."""
-
-    def compute(start: int) -> FloatArray:
-        return _compute(network, np.stack([samples(k) for k in range(start, min(start + BATCH, n))])).numpy()
-
+    compute = partial(_compute_batch, network, n, samples)
     first = compute(0)
     with tempfile.TemporaryDirectory(prefix=".features-", dir=path.parent) as folder:
         unfinished = Path(folder, path.name)

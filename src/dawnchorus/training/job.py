@@ -56,22 +56,26 @@ def run_request(request: RetrainRequest, *, report: Report) -> RetrainOutcome:
     Raises:
         InputError: an unknown setting or label, or too few recordings.
         ModelError: a model cannot be opened.
+        OutputExistsError: a finished retraining is in the folder, and `overwrite` was not given.
         TrainingError, OutputError: see `trainer.train`.
     """
     with _training_extra():
-        from dawnchorus.training.retraining import retrain
+        from dawnchorus.training.retraining import check_settings, retrain
 
     if request.dataset is None:
         raise InputError("expected a data set to retrain on.")
     store = ModelStore(request.models_folder)
     active = store.open(request.model)
+    backbone = request.backbone or request.model
+    check_settings(active, request.overrides, backbone=backbone, store=store)
     source = _load(request, request.dataset, active, store)
     folder = request.folder or source.folder / "retrained"
+    in_use = [active.folder, store.open(backbone).folder]
     result = retrain(
-        copy_table(source, folder),
+        copy_table(source, folder, overwrite=request.overwrite, in_use=in_use),
         active,
         folder,
-        backbone=request.backbone or request.model,
+        backbone=backbone,
         store=store,
         negatives_folder=request.negatives_folder or store.folder,
         started=datetime.now(),  # noqa: DTZ005 - a folder's name, in the user's own time

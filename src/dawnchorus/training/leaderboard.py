@@ -12,7 +12,7 @@ import numpy as np
 
 from dawnchorus.data.recordings import RecordingsTable
 from dawnchorus.evaluation.evaluation import Evaluation, evaluate
-from dawnchorus.evaluation.scoring import Scores, score_data_set
+from dawnchorus.evaluation.scoring import Scores, group_by_windows, score_data_set, score_together
 from dawnchorus.metrics.classification import roc_auc
 from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.graphs.ensemble import make_ensemble
@@ -106,7 +106,11 @@ def measure_recipe(
         runs.append(train(compose_config(own, config_dir=config_dir), started=clock(), overrides=own))
     store, bundles = open_store(config), [read_bundle(each.bundle) for each in runs]
     rows = [row for row in table.rows if row.split == split]
-    measured = [score_data_set(each, table, rows, store=store, overlap_s=overlap_s) for each in bundles]
+    measured = [
+        scores
+        for group in group_by_windows(bundles)
+        for scores in score_together(group, table, rows, store=store, overlap_s=overlap_s)
+    ]
     by_seed = tuple(map(evaluate, bundles, measured))
     options = {"data_set": str(table.folder.resolve()), "part": split, "overlap_s": overlap_s, "tta_shifts": 1}
     date = clock().isoformat(timespec="seconds")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -26,26 +27,31 @@ def build_loss(config: LossConfig, class_counts: Tensor) -> Loss:
     counts = class_counts.clamp(min=1)
     weights = counts.sum() / (len(counts) * counts) if config.class_weights else torch.ones_like(counts)
     smooth = choose_label_smoothing(config)
+    if config.name == "cross_entropy":
+        return partial(_cross_entropy, weights=weights, smooth=smooth)
+    gamma = config.focal_gamma if config.name == "focal" else None
+    return partial(_binary, weights=weights, smooth=smooth, gamma=gamma)
 
-    def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-        counts_here = targets != IGNORED
-        wanted = targets.clamp(min=0)
-        wanted = wanted / wanted.sum(1, keepdim=True).clamp(min=1e-6)
-        wanted = (1 - smooth) * wanted + smooth / targets.shape[1]
-        logs = torch.log_softmax(logits.masked_fill(~counts_here, -1e4), dim=1)
-        return -(wanted * logs * counts_here * weights.to(logits.device)).sum(1).mean()
 
-    def binary(logits: Tensor, targets: Tensor) -> Tensor:
-        counts_here = targets != IGNORED
-        wanted = (1 - smooth) * targets.clamp(min=0) + smooth / 2
-        each = torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-        if config.name == "focal":  # Lin et al., 2017
-            p = torch.sigmoid(logits)
-            each = each * (wanted * (1 - p) + (1 - wanted) * p) ** config.focal_gamma
-        each = each * counts_here * (1 + wanted * (weights.to(logits.device) - 1))
-        return each.sum(1).mean()
+def _cross_entropy(logits: Tensor, targets: Tensor, *, weights: Tensor, smooth: float) -> Tensor:
+    counts_here = targets != IGNORED
+    wanted = targets.clamp(min=0)
+    wanted = wanted / wanted.sum(1, keepdim=True).clamp(min=1e-6)
+    wanted = (1 - smooth) * wanted + smooth / targets.shape[1]
+    logs = torch.log_softmax(logits.masked_fill(~counts_here, -1e4), dim=1)
+    return -(wanted * logs * counts_here * weights.to(logits.device)).sum(1).mean()
 
-    return cross_entropy if config.name == "cross_entropy" else binary
+
+def _binary(logits: Tensor, targets: Tensor, *, weights: Tensor, smooth: float, gamma: float | None) -> Tensor:
+    """Return binary cross-entropy; with `gamma`, the focal loss (Lin et al., 2017)."""
+    counts_here = targets != IGNORED
+    wanted = (1 - smooth) * targets.clamp(min=0) + smooth / 2
+    each = torch.nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    if gamma is not None:
+        p = torch.sigmoid(logits)
+        each = each * (wanted * (1 - p) + (1 - wanted) * p) ** gamma
+    each = each * counts_here * (1 + wanted * (weights.to(logits.device) - 1))
+    return each.sum(1).mean()
 
 
 def choose_label_smoothing(config: LossConfig) -> float:

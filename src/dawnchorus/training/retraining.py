@@ -6,6 +6,7 @@ import logging
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from dawnchorus.data.split import split_table
 from dawnchorus.data.synthesis.negatives import SOURCE, make_negatives
 from dawnchorus.errors import InputError
 from dawnchorus.evaluation.data_quality import find_training_overlap
-from dawnchorus.evaluation.scoring import score_data_set
+from dawnchorus.evaluation.scoring import Scores, group_by_windows, score_data_set, score_together
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE
 from dawnchorus.inference.preparation import open_cleaner
 from dawnchorus.metrics import classification
@@ -28,7 +29,7 @@ from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.graphs.class_extension import can_extend, extend_classes
 from dawnchorus.models.store import ModelStore
 from dawnchorus.training import trainer
-from dawnchorus.training.compose import compose_config, family_config, recipe_overrides
+from dawnchorus.training.compose import compose_config, family_config, recipe_overrides, split_override
 from dawnchorus.training.config import TrainConfig
 from dawnchorus.training.dataset import WAIT_S, clip_recipe, recipe_folder
 from dawnchorus.training.renamed_keys import with_current_keys
@@ -38,6 +39,10 @@ from dawnchorus.types import Progress, Report, ignore_progress
 LOG = logging.getLogger(__name__)
 
 RECIPE = ("experiment=retrain",)
+
+OWN_KEYS = ("data.path", "paths.runs", "paths.models")
+"""Settings that a retraining sets itself."""
+
 PARTS = {"train": 0.75, "test": 0.25}
 """Shares of the split. Held-out recordings are never trained on: this and all later models are compared on them."""
 
@@ -157,8 +162,18 @@ def training_settings(active: Bundle, overrides: Sequence[str], *, backbone: str
     A model that was trained here is trained again by its own recipe, which its bundle carries. Of others, such as
     BirdNET, and of heads that were trained before, a head on the embeddings of `backbone` is trained. Overrides that
     choose an experiment or a family (`experiment=`, `model=`) win over both.
+
+    Raises:
+        InputError: an override sets the data set or a folder, which the retraining sets itself.
     """
-    is_chosen = any(override.split("=")[0].lstrip("+") in ("experiment", "model") for override in overrides)
+    keys = [split_override(override)[0] for override in overrides]
+    for key, override in zip(keys, overrides, strict=True):
+        if key in OWN_KEYS:
+            raise InputError(
+                f"{override}: expected no {key}, since a retraining sets it itself. Leave it out; the recordings are "
+                f"those of --dataset (in Python: dataset), and the folder is that of --out (folder)."
+            )
+    is_chosen = not {"experiment", "model"}.isdisjoint(keys)
     recipe = _own_recipe(active)
     if is_chosen:
         base: tuple[str, ...] = ()
@@ -226,12 +241,25 @@ def _train(config: TrainConfig, overrides: list[str], started: datetime, report:
     """Train, or resume the run that is there."""
     report(Progress("training", 0, config.trainer.epochs, "epochs"))
     for run in find_runs(Path(config.paths.runs)):
-        if run.metadata["status"] == "done":
-            return run
-        if (run.folder / "checkpoints").is_dir():
-            LOG.info("resuming from the last checkpoint")
-            return trainer.resume(run.folder, report=report)
+        is_done = run.metadata["status"] == "done"
+        if is_done or (run.folder / "checkpoints").is_dir():
+            _tell_other_settings(run, overrides)
+            LOG.info("the training is done already" if is_done else "resuming from the last checkpoint")
+            return run if is_done else trainer.resume(run.folder, report=report)
     return trainer.train(config, started=started, overrides=overrides, report=report)
+
+
+def _tell_other_settings(run: TrainingRun, overrides: Sequence[str]) -> None:
+    """Tell the log if a run that is resumed began with other settings."""
+    before, now = (
+        [each for each in given if split_override(each)[0] not in OWN_KEYS]
+        for given in (run.metadata.get("overrides", overrides), overrides)
+    )
+    if before != now:
+        LOG.warning(
+            f"{run.folder}: this training is resumed with the settings that it began with ({' '.join(before)}), not "
+            f"with {' '.join(now)}. For these, choose another folder"
+        )
 
 
 def _merge_with_backbone(run: TrainingRun, config: TrainConfig, folder: Path, store: ModelStore) -> Bundle:
@@ -250,7 +278,8 @@ def compare(
     """Compare both bundles on held-out recordings, by species and by recording."""
     rows = [row for row in table.rows if row.split == "test" and not row.is_unlabelled]
     each = {"active": active, "new": new}
-    results = {name: _score_model(bundle, table, rows, store, n_workers) for name, bundle in each.items()}
+    scores = _score_models([active, new], table, rows, store, n_workers)
+    results = {name: _judge(bundle, own, rows) for (name, bundle), own in zip(each.items(), scores, strict=True)}
     species = species_of(rows)
     return {
         "n_train_recordings": sum(row.split == "train" and row.source != SOURCE for row in table.rows),
@@ -377,19 +406,48 @@ class _ModelScores:
     """True if that is the recording's species, with a score that `identify` shows; by recording."""
 
 
+def _knows_any(bundle: Bundle, rows: Sequence[RecordingRow]) -> bool:
+    return any(row.scientific_name in bundle.class_by_scientific_name for row in rows)
+
+
+def _score_models(
+    bundles: Sequence[Bundle], table: RecordingsTable, rows: Sequence[RecordingRow], store: ModelStore, n_workers: int
+) -> list[Scores | None]:
+    """Return the scores of both models, in one decoding where that is possible; see `_score_model`."""
+    classes = [_choose_classes(bundle, rows) for bundle in bundles]
+    if len(group_by_windows(bundles)) == 1:
+        with suppress(InputError):  # of which model, each by itself shows
+            return [*score_together(bundles, table, rows, store=store, n_workers=n_workers, classes=classes)]
+    return [_score_model(bundle, table, rows, store, n_workers) for bundle in bundles]
+
+
 def _score_model(
     bundle: Bundle, table: RecordingsTable, rows: Sequence[RecordingRow], store: ModelStore, n_workers: int
-) -> _ModelScores:
-    known = bundle.class_by_scientific_name
-    is_known = any(row.scientific_name in known for row in rows)
-    # Of a model that knows none of the species, only the best class is looked at; one must be named.
-    classes = None if is_known else [bundle.labels[0].scientific_name]
+) -> Scores | None:
+    """Return the scores of a model; None if it knows none of the species and can score none of the recordings.
+
+    Raises:
+        InputError: it knows some, and can score none.
+    """
+    classes = _choose_classes(bundle, rows)
     try:
-        scores = score_data_set(bundle, table, rows, store=store, n_workers=n_workers, classes=classes)
+        return score_data_set(bundle, table, rows, store=store, n_workers=n_workers, classes=classes)
     except InputError:
-        if is_known:
+        if classes is None:
             raise
+        return None
+
+
+def _choose_classes(bundle: Bundle, rows: Sequence[RecordingRow]) -> list[str] | None:
+    """Return None for the species of the rows; of a model that knows none of them only the best class is looked at."""
+    return None if _knows_any(bundle, rows) else [bundle.labels[0].scientific_name]  # one must be named
+
+
+def _judge(bundle: Bundle, scores: Scores | None, rows: Sequence[RecordingRow]) -> _ModelScores:
+    """Compare scores with the truth."""
+    if scores is None:
         return _ModelScores({}, 0.0, 0, 0.0, {}, {row.recording_id: False for row in rows if row.scientific_name})
+    is_known = _knows_any(bundle, rows)
     precision: dict[str, float] = {}
     false_alarms, n_scored, scored_h = 0.0, 0, 0.0
     if is_known:

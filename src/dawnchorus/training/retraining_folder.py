@@ -10,8 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dawnchorus.arguments import option
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.recordings import RecordingsTable, read_table, table_path
+from dawnchorus.errors import OutputExistsError
 from dawnchorus.storage.files import atomic_file, cannot_write
 from dawnchorus.taxonomy.labels import Label
 
@@ -44,18 +46,20 @@ def load_labeled_recordings(dataset: Path, known: Sequence[Label], *, n_workers:
     return table.with_rows(row for row in table.rows if row.path not in unlabeled)
 
 
-def copy_table(source: RecordingsTable, folder: Path) -> RecordingsTable:
+def copy_table(
+    source: RecordingsTable, folder: Path, *, overwrite: bool = False, in_use: Sequence[Path] = ()
+) -> RecordingsTable:
     """Copy the table to the retraining's folder; the original is not changed.
 
-    Recordings that an unfinished retraining in this folder held out are held out again. A finished one is replaced.
+    Recordings that an unfinished retraining in this folder held out are held out again. A finished one is replaced with
+    `overwrite`, unless the folder has one of the models `in_use`.
 
     Raises:
+        OutputExistsError: a finished retraining is there and may not be replaced.
         OutputError: the folder cannot be written.
     """
     if (folder / REPORT_NAME).is_file():
-        (folder / REPORT_NAME).unlink()
-        for name in ("runs", "bundle"):
-            shutil.rmtree(folder / name, ignore_errors=True)
+        _remove_finished(folder, overwrite=overwrite, in_use=in_use)
     before = read_table(folder).rows if table_path(folder).exists() else ()
     splits = {row.recording_id: row.split for row in before}
     rows = (
@@ -67,6 +71,30 @@ def copy_table(source: RecordingsTable, folder: Path) -> RecordingsTable:
     except OSError as error:
         raise cannot_write(folder, error) from error
     return RecordingsTable(folder, tuple(rows))
+
+
+def _remove_finished(folder: Path, *, overwrite: bool, in_use: Sequence[Path]) -> None:
+    """Remove the run and the bundle of a finished retraining.
+
+    Raises:
+        OutputExistsError: they may not be removed.
+    """
+    if not overwrite:
+        raise OutputExistsError(
+            f"it holds a finished retraining. Replace it with {option('overwrite')}, or choose another folder.",
+            subject=folder,
+        )
+    used = [model for model in in_use if model.resolve().is_relative_to(folder.resolve())]
+    if used:
+        raise OutputExistsError(
+            f"it holds the model that this retraining is based on ({used[0].resolve().relative_to(folder.resolve())}), "
+            f"so it cannot be replaced. Choose another folder.",
+            subject=folder,
+        )
+    LOG.info(f"{folder}: the finished retraining there is replaced")
+    (folder / REPORT_NAME).unlink()
+    for name in ("runs", "bundle"):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def write_report(folder: Path, fields: dict[str, Any]) -> None:

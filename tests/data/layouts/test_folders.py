@@ -162,7 +162,7 @@ def test_the_command_takes_a_layout_of_folders(tmp_path: Path, command: Command)
     assert species_of(read_table(tmp_path / "set").rows) == ["robin", "wren"]
     for layout in ("folder", "place/site", "species"):
         done = command("data", "import", "in", "other", "--layout", layout, cwd=tmp_path)
-        assert b"--layout: expected one of auto, folders" in done.stderr, layout
+        assert b"layout: expected one of auto, folders" in done.stderr, layout
 
 
 def test_what_is_passed_over_is_counted_with_an_example(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_what_is_passed_over_is_counted_with_an_example(tmp_path: Path) -> None:
     assert f"linked folders, which are not followed: 1 (as {source / 'Avis altera'})" in notes
     assert f"hidden files and folders, left out: 2 (as {source / '.old'})" in notes
     assert "not read as sound or tables: .amr 2 (as a.amr), no suffix 1 (as README)." in notes
-    assert "tables that are not read, because of --layout folders: 2 (1.txt, metadata.csv)." in notes
+    assert "tables that are not read, because of the layout folders: 2 (1.txt, metadata.csv)." in notes
 
 
 def test_tables_of_kinds_that_are_not_read_are_counted(tmp_path: Path) -> None:

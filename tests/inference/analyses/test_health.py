@@ -122,6 +122,19 @@ def test_every_sample_counts_for_level_peak_and_offset(n: int, rate_hz: int, las
     assert row["clipped_share"] == pytest.approx(1 / n)
 
 
+@pytest.mark.parametrize(
+    ("samples", "hum_hz"),
+    [
+        (with_hum(clean(seconds=4.9)), np.nan),
+        (with_hum(clean(seconds=5.0)), 50.0),
+        (np.zeros((RATE_HZ * 8, 1), np.float32), np.nan),
+    ],
+    ids=["too short to tell", "long enough", "silence"],
+)
+def test_the_mains_frequency_is_empty_where_it_cannot_be_told(samples: FloatArray, hum_hz: float) -> None:
+    np.testing.assert_array_equal(measure(samples)["hum_hz"], [hum_hz])
+
+
 def test_zeros_at_the_ends_of_a_file_are_no_gaps() -> None:
     samples = np.concatenate([np.zeros((4000, 1)), clean(), np.zeros((4000, 1))]).astype(np.float32)
     assert verdicts(analyzed(samples)) == ["ok"]

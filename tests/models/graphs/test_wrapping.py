@@ -71,22 +71,25 @@ def test_a_graph_whose_weights_lie_elsewhere_is_refused(tmp_path: Path) -> None:
         wrap_model(tmp_path / "outside.onnx", tmp_path / "bundle", labels=LEVEL_LABELS, description=LEVEL)
 
 
-def test_a_model_that_gives_no_numbers_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "scores"), [("scores", "ratio"), ("embeddings", "mean")])
+def test_a_model_that_gives_no_numbers_is_refused(tmp_path: Path, kind: str, scores: str) -> None:
     nodes = [
         helper.make_node("ReduceMean", ["sound"], ["mean"], axes=[1], keepdims=1),
         helper.make_node("Div", ["mean", "mean"], ["ratio"]),  # silence: 0 / 0
-        helper.make_node("Concat", ["ratio", "ratio", "ratio"], ["scores"], axis=1),
+        helper.make_node("Concat", [scores] * 3, ["scores"], axis=1),
+        helper.make_node("Concat", ["ratio"] * 2, ["embeddings"], axis=1),
     ]
+    sizes = {"scores": 3, "embeddings": 2}
     graph = helper.make_graph(
         nodes,
         "nan",
         [helper.make_tensor_value_info("sound", TensorProto.FLOAT, ["n", 16_000])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 3])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", size]) for name, size in sizes.items()],
     )
     onnx.save(
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), tmp_path / "nan.onnx"
     )
-    with pytest.raises(InvalidBundleError, match="expected finite numbers"):
+    with pytest.raises(InvalidBundleError, match=f"On silence the model gave nan in its {kind}; expected "):
         wrap_model(tmp_path / "nan.onnx", tmp_path / "bundle", labels=LEVEL_LABELS, description=LEVEL)
     assert not (tmp_path / "bundle").exists()
 

@@ -94,6 +94,7 @@ ROLES = {
     Role.IDENTIFY: {
         *("GET /", "POST /", "GET /docs", "GET /history", "GET /jobs/{job_id}", "GET /models", "GET /review"),
         *("GET /recordings", "GET /detections", "GET /api/v1/species", "GET /api/v1/sites"),
+        *("GET /overview", "GET /teach", "GET /api/v1/overview", "GET /api/v1/overview/events"),
         *("GET /recordings/{sha256}", "GET /system", "GET /training", "GET /metrics", "GET /api/openapi.json"),
         *("GET /api/classes", "GET /api/health", "GET /api/metrics", "GET /api/retrain_status", "POST /api/predict"),
         *("GET /api/model_performance", "GET /api/system_stats"),
@@ -283,7 +284,17 @@ def test_secrets_appear_in_no_reply_or_log(
     token = "a-secret-nobody-may-see"  # noqa: S105 - of this test
     client = serve(model=level_bundle.folder, tokens={token: Role.ADMIN})
     client.headers["Authorization"] = f"Bearer {token}"
-    pages = ("/", "/system", "/metrics", "/api/metrics", "/api/health", "/api/openapi.json", "/docs", "/models")
+    pages = (
+        "/",
+        "/overview",
+        "/system",
+        "/metrics",
+        "/api/metrics",
+        "/api/health",
+        "/api/openapi.json",
+        "/docs",
+        "/models",
+    )
     for page in pages:
         assert token not in client.get(page).text
     client.get("/api/v1/jobs/x")

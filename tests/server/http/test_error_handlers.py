@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import re
@@ -21,10 +22,10 @@ from tests.fixtures.commands import Command
 from tests.fixtures.server import Serve
 from tests.fixtures.waiting import wait_for
 
-from dawnchorus.errors import AudioDecodeError, InvalidBundleError
+from dawnchorus.errors import AudioDecodeError, InvalidBundleError, PlugInError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.history import DetectionStore
-from dawnchorus.server.http.error_handlers import error_message
+from dawnchorus.server.http.error_handlers import error_message, handle_known_error
 from dawnchorus.server.scheduling import InferencePool
 from dawnchorus.storage.files import cannot_write
 
@@ -213,7 +214,7 @@ def test_a_file_of_the_machine_is_not_named() -> None:
     assert error_message(request, full).startswith("cannot be written (No space left on device).")
     damaged = InvalidBundleError("it is not complete: labels.csv is missing.", subject=Path("/models/x"))
     assert error_message(request, damaged) == "it is not complete: labels.csv is missing."
-    broken = AudioDecodeError(Path("/spool/upload-1"), "the file is empty (0 bytes).")
+    broken = AudioDecodeError("the file is empty (0 bytes).", subject=Path("/spool/upload-1"))
     assert error_message(request, broken) == "night.wav: the file is empty (0 bytes)."
 
 
@@ -224,3 +225,16 @@ def test_a_retraining_that_fails_names_no_folder(level_bundle: Bundle, command: 
     line = json.loads(done.stdout.splitlines()[-1])
     assert line["stage"] == "failed", done
     assert says_nothing_inner(line["error"], tmp_path), line
+
+
+def test_a_plug_in_that_fails_is_named_without_the_text_of_its_error(caplog: pytest.LogCaptureFixture) -> None:
+    cause = LookupError("/srv/secret/table")
+    error = PlugInError("format 'ctm' of the package ctm-tables 2.1 (ctm_tables:CTM)", "failed", detail=str(cause))
+    error.__cause__ = cause
+    request = Request({"type": "http", "method": "GET", "path": "/", "headers": []})
+    reply = asyncio.run(handle_known_error(request, error))
+    assert reply.status_code == 500
+    fields = json.loads(bytes(reply.body))
+    assert fields["detail"].startswith("format 'ctm' of the package ctm-tables 2.1 (ctm_tables:CTM) failed.")
+    assert "secret" not in bytes(reply.body).decode()
+    assert "/srv/secret/table" in caplog.text

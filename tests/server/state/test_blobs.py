@@ -141,10 +141,10 @@ def test_a_store_that_is_full_keeps_nothing_that_looks_whole(
 
 
 def test_files_that_are_kept_and_swept_at_once_are_there_while_something_refers_to_them(
-    tmp_path: Path, state: Database, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, state: Database
 ) -> None:
     """Servers upload, delete and sweep the same two files; the grace period is over at once."""
-    race_keep_against_sweep(state, tmp_path, monkeypatch)
+    race_keep_against_sweep(state, tmp_path)
 
 
 def test_an_unknown_store_is_refused(tmp_path: Path, state: Database) -> None:

@@ -23,6 +23,7 @@ from tests.fixtures.server import Serve
 from tests.fixtures.waiting import wait_for
 
 from dawnchorus.data.synthesis.negatives import make_negatives
+from dawnchorus.errors import OutputExistsError
 from dawnchorus.models.bundle import Bundle, read_bundle
 from dawnchorus.models.graphs.class_extension import can_extend
 from dawnchorus.models.runner import open_session
@@ -177,11 +178,16 @@ def test_killed_trainer_keeps_the_active_model_and_its_log(
     upload_files(client, songs)
     job = client.post("/api/v1/retrain").json()
     reaches(client, job["id"], stage)
+    with (tmp_path / "server" / "retraining" / job["id"] / "log.txt").open("a") as log:
+        log.write("as the trainer wrote it\n")
     for pid in trainers(tmp_path):
         os.kill(pid, signal.SIGKILL)
     done = ended(client, job["id"])
     assert done["status"] == "failed"
     assert "training ended with status -9. The active model is unchanged" in str(done["error"])
+    address = f"/api/v1/jobs/{job['id']}/log"
+    assert address in str(done["error"])
+    assert client.get(address).json()["lines"][-1] == "as the trainer wrote it"
     assert client.get("/api/v1/models/active").json()["bundle_id"] == band_bundle.id
     assert predicted_name(client, songs[0]) == "Deep Bird"
     assert ended(client, client.post("/api/v1/retrain").json()["id"])["status"] == "done"
@@ -372,6 +378,10 @@ def test_the_command_does_the_same_without_a_server(
     report = json.loads((tmp_path / "out" / "retraining.json").read_text())
     assert report["meets_promotion_rule"]
     assert not can_extend(read_bundle(new.folder), replace(new, info=new.info.model_copy(update={"window_s": 3.0})))
+    again = command("retrain", *options)
+    assert again.returncode == OutputExistsError.exit_code
+    assert b"it holds a finished retraining. Replace it with --overwrite" in again.stderr
+    assert new.folder.is_dir()
     unknown = command("retrain", *options, "model.nonsense=1")
     assert unknown.returncode == 2
     assert b"there is no such key" in unknown.stderr

@@ -146,8 +146,8 @@ class TableLayout:
         filled = self.table.unread({*self.columns.values(), *self.path_columns})
         if filled:
             self.table.notes.add(
-                f"columns that are not read: {list_columns(filled)}. Name one with --column FIELD=COLUMN."
-                f"{self._near_fields(list(filled))}"
+                f"columns that are not read: {list_columns(filled)}. Name one with --column FIELD=COLUMN "
+                f"(in Python: columns).{self._near_fields(list(filled))}"
             )
 
     def _near_fields(self, columns: Sequence[str]) -> str:
@@ -178,7 +178,8 @@ class TableLayout:
 def _missing_column(table: Table, content: str, field: str) -> FormatError:
     names = ", ".join(COLUMNS[field][:_MAX_NAMED])
     return FormatError(
-        f"expected a column with {content} ({names}, ...); it has {table.header}. Name it with --column {field}=NAME.",
+        f"expected a column with {content} ({names}, ...); it has {table.header}. Name it with --column "
+        f"{field}=NAME (in Python: columns={{'{field}': 'NAME'}}).",
         subject=table.path,
     )
 

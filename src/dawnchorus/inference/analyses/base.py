@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from dawnchorus.audio.sample_analyses import SampleAnalysis, Table
-from dawnchorus.errors import InputError
+from dawnchorus.errors import InputError, PlugInError
 from dawnchorus.types import RecordingMetadata
 
 Tables = dict[str, Table]
@@ -46,9 +46,12 @@ class Analysis:
 
         Raises:
             InputError: it cannot.
+            PlugInError: another package's function failed.
         """
         try:
             pickle.dumps(self.create())
+        except PlugInError:  # which says more
+            raise
         except Exception as error:  # another package's can fail in any way
             raise InputError(
                 f"analysis '{self.name}': expected a state that can be made and pickled, got {error!r}. "

@@ -2,9 +2,41 @@
 
 from __future__ import annotations
 
-from dawnchorus.inference.analyses.base import Analysis
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+
+from dawnchorus.audio.sample_analyses import GuardedAnalysis, SampleAnalysis, check_table
+from dawnchorus.inference.analyses.base import Analysis, AnalyzedRecording, Tables
 from dawnchorus.inference.analyses.health import HEALTH
 from dawnchorus.inference.analyses.indices import INDICES
+from dawnchorus.plug_ins import PlugIn
 from dawnchorus.registry import Registry
 
-ANALYSES = Registry(Analysis, (HEALTH, INDICES), noun="analysis", group="dawnchorus.analyses")
+
+def guard_analysis(entry: Analysis, plug_in: PlugIn) -> Analysis:
+    """Return another package's analysis, with guards around its functions; see `PlugIn.guard`."""
+    summarize = None if entry.summarize is None else partial(_summarize_guarded, plug_in, entry.summarize)
+    return replace(entry, create=partial(_create_guarded, plug_in, entry.create), summarize=summarize)
+
+
+def _create_guarded(plug_in: PlugIn, create: Callable[[], SampleAnalysis]) -> GuardedAnalysis:
+    with plug_in.guard():
+        return GuardedAnalysis(plug_in, create())
+
+
+def _summarize_guarded(
+    plug_in: PlugIn,
+    summarize: Callable[[Iterable[AnalyzedRecording]], Tables],
+    recordings: Iterable[AnalyzedRecording],
+) -> Tables:
+    with plug_in.guard():
+        tables = dict(summarize(recordings))
+        for name, table in tables.items():
+            if not isinstance(name, str):
+                raise TypeError(f"expected tables by the end of their names, got {name!r}")
+            check_table(table)
+        return tables
+
+
+ANALYSES = Registry(Analysis, (HEALTH, INDICES), noun="analysis", group="dawnchorus.analyses", guard=guard_analysis)

@@ -17,11 +17,14 @@ class WindowOutput:
 
     scores: FloatArray
     embeddings: FloatArray | None = None
+    others: tuple[WindowOutput, ...] = ()
+    """Output of other models for the same windows; see `LoadedModel.others`."""
 
     def rows(self, start: int, stop: int) -> WindowOutput:
         """Return the output for a slice of the windows."""
         embeddings = None if self.embeddings is None else self.embeddings[start:stop]
-        return WindowOutput(self.scores[start:stop], embeddings)
+        others = tuple(each.rows(start, stop) for each in self.others)
+        return WindowOutput(self.scores[start:stop], embeddings, others)
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,12 @@ class WindowBatch:
     """[n, samples]"""
     output: WindowOutput
 
-    @property
-    def invalid_window(self) -> int | None:
-        """Return the number of the first window with a score that is not finite; None if all are."""
-        if np.isfinite(self.output.scores).all():
-            return None
-        return self.first + int(np.isfinite(self.output.scores).all(axis=1).argmin())
+    def find_invalid(self) -> tuple[int, str] | None:
+        """Find the first window with a number that is not finite, and whether it is in "scores" or "embeddings"."""
+        for kind, values in (("scores", self.output.scores), ("embeddings", self.output.embeddings)):
+            if values is not None and not np.isfinite(values).all():
+                return self.first + int(np.isfinite(values).all(axis=1).argmin()), kind
+        return None
 
 
 class SignalAnalysis(Protocol):

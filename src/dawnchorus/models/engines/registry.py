@@ -2,16 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dawnchorus.errors import InvalidBundleError
-from dawnchorus.models.engines.base import Engine, LoadedGraph
+from dawnchorus.models.engines.base import Array, Engine, LoadedGraph, OpenGraph, Port
 from dawnchorus.models.engines.litert import LITERT
 from dawnchorus.models.engines.onnxruntime import ONNXRUNTIME
 from dawnchorus.models.graphs.onnx_files import check_self_contained
+from dawnchorus.plug_ins import PlugIn
 from dawnchorus.registry import Registry
 
-ENGINES = Registry(Engine, (ONNXRUNTIME, LITERT), noun="engine", group="dawnchorus.engines")
+
+class GuardedGraph:
+    """Graph in another package's engine, whose failures name the package; implements `LoadedGraph`."""
+
+    def __init__(self, plug_in: PlugIn, graph: LoadedGraph) -> None:
+        self._plug_in, self._graph = plug_in, graph
+
+    @property
+    def inputs(self) -> Sequence[Port]:
+        """Inputs; see `LoadedGraph`."""
+        with self._plug_in.guard():
+            return self._graph.inputs
+
+    @property
+    def outputs(self) -> Sequence[Port]:
+        """Outputs; see `LoadedGraph`."""
+        with self._plug_in.guard():
+            return self._graph.outputs
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Any]:
+        """Run the graph; see `LoadedGraph`.
+
+        Raises:
+            ModelError: the engine says that it cannot.
+            PlugInError: the engine failed.
+        """
+        with self._plug_in.guard():
+            return self._graph.run(inputs, outputs)
+
+
+def guard_engine(entry: Engine, plug_in: PlugIn) -> Engine:
+    """Return another package's engine, with guards around its functions; see `PlugIn.guard`."""
+    return replace(
+        entry, open=partial(_open_guarded, plug_in, entry.open), suffixes=tuple(map(str.lower, entry.suffixes))
+    )
+
+
+def _open_guarded(plug_in: PlugIn, open_graph: OpenGraph, path: Path, *, n_threads: int) -> GuardedGraph:
+    with plug_in.guard():
+        return GuardedGraph(plug_in, open_graph(path, n_threads=n_threads))
+
+
+ENGINES = Registry(Engine, (ONNXRUNTIME, LITERT), noun="engine", group="dawnchorus.engines", guard=guard_engine)
 
 
 def open_graph(path: Path, *, engine: str | None = None, n_threads: int = 1) -> LoadedGraph:
@@ -33,6 +80,7 @@ def _find_engine(path: Path, name: str | None) -> Engine:
     for engine in ENGINES.values():
         if name in (None, engine.name) and path.suffix.lower() in engine.suffixes:
             return engine
+    ENGINES.log_broken(name)
     wanted = "no engine" if name is None else f"no engine '{name}'"
     known = "; ".join(f"{engine.name} reads {', '.join(engine.suffixes)}" for engine in ENGINES.values())
     raise InvalidBundleError(f"{wanted} that reads such a file is installed ({known}). Install it.", subject=path)

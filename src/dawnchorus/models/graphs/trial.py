@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -47,19 +48,15 @@ def try_scores(bundle: Bundle, last_operator: str) -> None:
     """
     inputs = _make_inputs(bundle)
     session = open_session(bundle)
-    logits = session.run(np.stack(list(inputs.values()))).logits
-    n_classes = len(bundle.labels)
+    output = session.run(np.stack(list(inputs.values())), embeddings=True)
+    logits, n_classes = output.logits, len(bundle.labels)
     if logits.shape != (len(inputs), n_classes):
         raise InvalidBundleError(
             f"On {len(inputs)} windows the model gave {logits.shape}; expected {n_classes} for each."
         )
-    for name, row in zip(inputs, logits, strict=True):
-        if not np.isfinite(row).all():
-            raise InvalidBundleError(
-                f"On {name} the model gave {row[~np.isfinite(row)][0]}; expected finite numbers of shape "
-                f"({n_classes},) for each window. A recording may have such windows: keep the graph from dividing by "
-                f"0 or taking its logarithm, for example by adding 1e-6 to the level that it divides by."
-            )
+    _check_finite(inputs, "scores", logits)
+    if output.embeddings is not None:
+        _check_finite(inputs, "embeddings", output.embeddings)
     _check_repeated(session.run(np.stack(list(inputs.values()))).logits, logits)
     _check_batch(np.concatenate([session.run(waveform[None]).logits for waveform in inputs.values()]), logits)
     _check_activation(bundle.info.activation, last_operator, logits)
@@ -68,6 +65,21 @@ def try_scores(bundle: Bundle, last_operator: str) -> None:
             "The model gives the same scores for silence, noise and a tone. It is given samples from -1 to 1: does it "
             "expect others, such as whole numbers up to 32767?"
         )
+
+
+def _check_finite(names: Iterable[str], kind: str, values: FloatArray) -> None:
+    """Refuse scores or embeddings [windows, n] of the windows with these names that are not finite.
+
+    Raises:
+        InvalidBundleError: one is not.
+    """
+    for name, row in zip(names, values, strict=True):
+        if not np.isfinite(row).all():
+            raise InvalidBundleError(
+                f"On {name} the model gave {row[~np.isfinite(row)][0]} in its {kind}; expected {len(row)} finite "
+                f"numbers for each window. A recording may have such windows: keep the graph from dividing by 0 or "
+                f"taking its logarithm, for example by adding 1e-6 to the level that it divides by."
+            )
 
 
 def _check_repeated(again: FloatArray, logits: FloatArray) -> None:

@@ -27,6 +27,7 @@ from dawnchorus.server.http.routes import (
     list_pages,
     lists,
     models,
+    overview,
     pages,
     recordings,
     spectrogram_tiles,
@@ -47,6 +48,7 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 ROUTE_MODULES = (
     identify_page,
     list_pages,
+    overview,
     pages,
     dashboard_compat,
     health,
@@ -166,7 +168,8 @@ class RequestMiddleware:
         if request.method not in SAFE_METHODS:
             receive = PacedBody(receive, self._limits).receive
         try:
-            response: ASGIApp = await self._authorizer.check(request) or refuse_encoded(request) or self._app
+            refused = await self._authorizer.check(request) or refuse_encoded(request)
+            response: ASGIApp = self._app if refused is None else await error_handlers.show(request, refused)
             await response(scope, receive, reply.send)
         except ClientDisconnect:
             reply.status = CLIENT_GONE
@@ -197,7 +200,7 @@ class _Reply:
         await self._send(message)
 
 
-def refuse_encoded(request: Request) -> ASGIApp | None:
+def refuse_encoded(request: Request) -> Response | None:
     """Return the response to a request with a compressed body, or None."""
     encoding = request.headers.get("content-encoding", "").strip()
     if encoding.lower() in ("", "identity"):

@@ -19,9 +19,9 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.routing import BaseRoute
 from starlette.types import Message, Receive, Scope, Send
 
-from dawnchorus.server.http.error_handlers import problem_response
+from dawnchorus.server.http.error_handlers import is_page, problem_response
 from dawnchorus.server.http.json_bodies import refuse_other_body
-from dawnchorus.server.http.parameters import refuse_unknown_query
+from dawnchorus.server.http.parameters import note_unknown_query, refuse_unknown_query
 from dawnchorus.server.settings import Role, Settings
 from dawnchorus.server.state.sessions import SessionStore
 
@@ -52,8 +52,10 @@ class RouteRole:
     `Authorizer` reads its other attributes, before the route is called.
     """
 
-    def __init__(self, role: Role, *, is_probe: bool, is_form: bool) -> None:
+    def __init__(self, role: Role, *, is_probe: bool, is_form: bool, is_page: bool) -> None:
         self.role = role
+        self.is_page = is_page
+        """True for a page, which is shown without what it cannot use of its address."""
         self.is_probe = is_probe
         """True for a probe of load balancers, which may send any Host header."""
         self.is_form = is_form
@@ -71,7 +73,7 @@ class RouteRole:
             raise HTTPException(
                 403, f"expected a token of the role '{self.role.name.lower()}', got one of '{granted}'."
             )
-        refuse_unknown_query(request)
+        (note_unknown_query if self.is_page else refuse_unknown_query)(request)
         refuse_other_body(request)
 
 
@@ -83,10 +85,10 @@ class TokenRole(RouteRole):
         await super().__call__(request)
 
 
-def require_role(role: Role, *, is_probe: bool = False, is_form: bool = False) -> Any:
+def require_role(role: Role, *, is_probe: bool = False, is_form: bool = False, is_page: bool = False) -> Any:
     """Return the dependency of a route that requires a role; see the attributes of `RouteRole`."""
     kind = RouteRole if role is Role.PUBLIC else TokenRole
-    return Depends(kind(role, is_probe=is_probe, is_form=is_form))
+    return Depends(kind(role, is_probe=is_probe, is_form=is_form, is_page=is_page))
 
 
 def find_role(route: APIRoute) -> RouteRole | None:
@@ -154,7 +156,8 @@ class Authorizer:
         cannot change.
         """
         request.state.role, request.state.csrf = Role.PUBLIC, ""
-        if "\0" in unquote(request.scope["path"] + request.scope["query_string"].decode("latin-1")):
+        query = "" if is_page(request) else request.scope["query_string"].decode("latin-1")  # pages note it themselves
+        if "\0" in unquote(request.scope["path"] + query):
             return problem_response(400, "expected no NUL character in the URL.")
         if request.method not in SAFE_METHODS and _is_cross_origin(request):
             return problem_response(403, "cross-origin request rejected.")

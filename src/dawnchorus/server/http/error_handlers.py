@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import uuid
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ from dawnchorus.errors import (
     NotFoundError,
     OutputError,
     OverloadedError,
+    PlugInError,
     UnknownClassError,
     UploadTooLargeError,
     UploadTooSlowError,
@@ -85,16 +87,18 @@ def problem_response(
     return JSONResponse({**fields, **(more or {})}, status, headers=dict(headers or {}), media_type=MEDIA_TYPE)
 
 
-def _is_page(request: Request) -> bool:
-    return (
-        request.method == "GET"
-        and "text/html" in request.headers.get("accept", "")
-        and "/api/" not in request.scope["path"]
-    )
+def is_page(request: Request) -> bool:
+    """Tell whether a browser asks for a page, by an address or a form."""
+    return "text/html" in request.headers.get("accept", "") and "/api/" not in request.scope["path"]
 
 
-async def _render_error_page(request: Request, status: int, detail: str) -> Response:
-    reply: Response = await request.app.state.error_page(request, status, detail)
+async def show(request: Request, problem: Response) -> Response:
+    """Return a problem response as a page, if the request is for one."""
+    if not is_page(request):
+        return problem
+    fields = json.loads(bytes(problem.body))
+    headers = {name: value for name, value in problem.headers.items() if not name.startswith("content-")}
+    reply: Response = await request.app.state.error_page(request, fields, headers)
     return reply
 
 
@@ -102,14 +106,19 @@ async def handle_known_error(request: Request, error: Exception) -> Response:
     """Return the response to a `DawnChorusError`."""
     assert isinstance(error, DawnChorusError)  # noqa: S101 - it is installed for no other
     status = http_status(error)
-    headers = {"Retry-After": f"{error.retry_after_s:.0f}"} if isinstance(error, OverloadedError) else {}
-    if status is HTTPStatus.INTERNAL_SERVER_ERROR:
+    if isinstance(error, PlugInError):
+        LOG.error("plug-in", exc_info=error)
+    elif status is HTTPStatus.INTERNAL_SERVER_ERROR:
         return await unknown(request, error)
-    detail = error_message(request, error)
-    if _is_page(request):
-        return await _render_error_page(request, status, detail)
     more = {"suggestions": error.suggestions} if isinstance(error, UnknownClassError) else None
-    return problem_response(status, detail, headers=headers, more=more)
+    return await show(
+        request, problem_response(status, error_message(request, error), headers=retry_header(error), more=more)
+    )
+
+
+def retry_header(error: DawnChorusError) -> dict[str, str]:
+    """Return the header that says when to come again, if the error says so."""
+    return {"Retry-After": f"{error.retry_after_s:.0f}"} if isinstance(error, OverloadedError) else {}
 
 
 def error_message(request: Request, error: DawnChorusError) -> str:
@@ -127,17 +136,17 @@ async def handle_error(request: Request, error: Exception) -> Response:
     return await (_database if isinstance(error, SQLAlchemyError) else unknown)(request, error)
 
 
-async def _database(request: Request, error: Exception) -> JSONResponse:
+async def _database(request: Request, error: Exception) -> Response:
     if not isinstance(error, OperationalError | PoolTimeout):
         return await unknown(request, error)
     LOG.error("database", exc_info=error)
     detail = "the database cannot be reached, or is full. Nothing was changed; try again."
-    return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "2"})
+    problem = problem_response(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "2"})
+    return await show(request, problem)
 
 
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is installed for no other
-    is_page = _is_page(request)
     detail, path = str(error.detail), request.scope["path"]
     if error.status_code == HTTPStatus.NOT_FOUND and path.endswith("/"):
         detail = f"{detail}: {path[:MAX_VALUE_CHARS]}. Addresses here have no slash at their end."
@@ -145,11 +154,9 @@ async def _http(request: Request, error: Exception) -> Response:
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (allowed := _allowed_methods(request)):
         headers["Allow"] = ", ".join(allowed)
         detail = f"{detail}: {path[:MAX_VALUE_CHARS]} expects {' or '.join(allowed)}, got {request.method[:20]}."
-    if error.status_code == HTTPStatus.UNAUTHORIZED and is_page:
+    if error.status_code == HTTPStatus.UNAUTHORIZED and is_page(request):
         return RedirectResponse(request.scope.get("root_path", "").rstrip("/") + "/login", 303)
-    if is_page:
-        return await _render_error_page(request, error.status_code, detail)
-    return problem_response(error.status_code, detail, headers=headers)
+    return await show(request, problem_response(error.status_code, detail, headers=headers))
 
 
 def _allowed_methods(request: Request) -> list[str]:
@@ -161,10 +168,12 @@ def _allowed_methods(request: Request) -> list[str]:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - it is installed for no other
-    lines = [invalid_line(each) for each in error.errors()]
-    if _is_page(request):
-        return await _render_error_page(request, HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(lines))
-    return problem_response(HTTPStatus.UNPROCESSABLE_ENTITY, "; ".join(lines))
+    detail = "; ".join(invalid_line(each) for each in error.errors())
+    if is_page(request) and any(each["loc"][0] == "path" for each in error.errors()):
+        path = request.scope["path"][:MAX_VALUE_CHARS]
+        detail = f"expected an address as a page has it, got {path!r}, which may be cut or misspelled."
+        return await show(request, problem_response(HTTPStatus.NOT_FOUND, detail))
+    return await show(request, problem_response(HTTPStatus.UNPROCESSABLE_ENTITY, detail))
 
 
 def invalid_line(error: Mapping[str, Any]) -> str:
@@ -177,9 +186,8 @@ def invalid_line(error: Mapping[str, Any]) -> str:
     return f"{'.'.join(map(str, error['loc'][1:] or error['loc']))}: {error['msg']}{got}"
 
 
-async def unknown(_request: Request, error: Exception) -> JSONResponse:
+async def unknown(request: Request, error: Exception) -> Response:
     """Return the reply to an unexpected error."""
     LOG.error("unexpected", exc_info=error)
-    return problem_response(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error. Details are in the server log under this id."
-    )
+    detail = "Internal server error. Details are in the server log under this id."
+    return await show(request, problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, detail))

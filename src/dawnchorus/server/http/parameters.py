@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlencode
 
 from fastapi import Request, params
 from fastapi.dependencies.utils import get_flat_params
@@ -32,6 +33,16 @@ class RequestParameters(BaseModel):
         if not isinstance(fields, dict):
             return fields
         return {name: value for name, value in fields.items() if not (isinstance(value, str) and not value.strip())}
+
+    def query_string(self, **changes: object) -> str:
+        """Return the given parameters as the query of an address, some of them changed; None leaves one out."""
+        values = {**self.model_dump(mode="json", exclude_unset=True), **changes}
+        return urlencode({name: to_text(value) for name, value in values.items() if value not in (None, "")})
+
+
+def to_text(value: object) -> str:
+    """Return the text of a value in an address."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def refuse_unknown_query(request: Request) -> None:
@@ -104,3 +115,58 @@ def merge_fields(query: Parameters, fields: Mapping[str, str]) -> Parameters:
         if name in query.model_fields_set and first != second:
             raise InputError(f"{alias}: expected one value, got {first} in the URL and {second} in the form.")
     return query.model_copy(update={name: getattr(sent, name) for name in sent.model_fields_set})
+
+
+# ---------------------------------------------------------------------- pages
+
+
+class PageQuery(Generic[Parameters]):
+    """Dependency that reads the query of a page: what cannot be used is left out, and said on the page.
+
+    An address is shared, kept for years and typed by hand; its page is more use without a parameter than an error is.
+    """
+
+    def __init__(self, model: type[Parameters]) -> None:
+        self._model = model
+        self.names = frozenset(info.alias or name for name, info in model.model_fields.items())
+
+    async def __call__(self, request: Request) -> Parameters:  # async, since sync dependencies run in a thread
+        """Return the parameters that can be used."""
+        given: dict[str, str] = {}
+        for name, text in request.query_params.multi_items():
+            if name not in self.names:
+                continue  # `note_unknown_query` says so
+            if "\0" in text:
+                note(request, f"{name}: expected no NUL character.")
+            elif name in given:
+                note(request, f"{name}: expected one value, got {given[name][:MAX_SHOWN]!r} and {text[:MAX_SHOWN]!r}.")
+            else:
+                given[name] = text
+        try:
+            return self._model.model_validate(given)
+        except ValidationError as error:
+            for name, message in {str(each["loc"][0]): each["msg"] for each in error.errors()}.items():
+                note(request, f"{name}: {message}, got {given.pop(name)[:MAX_SHOWN]!r}.")
+            return self._model.model_validate(given)
+
+
+def note(request: Request, sentence: str) -> None:
+    """Add a sentence on what cannot be used of the request's address; its page shows all."""
+    if not hasattr(request.state, "notes"):
+        request.state.notes = []
+    request.state.notes.append(sentence)
+
+
+def note_unknown_query(request: Request) -> None:
+    """Note the parameters in the address of a page that it does not read."""
+    route = request.scope.get("route")
+    if not request.query_params or not isinstance(route, APIRoute):
+        return
+    known = {
+        name for each in route.dependant.dependencies if isinstance(each.call, PageQuery) for name in each.call.names
+    }
+    for name in dict.fromkeys(request.query_params.keys()):
+        if name not in known:
+            note(
+                request, f"{name[:MAX_SHOWN]!r}: this page has no such parameter.{suggestion(name[:80].lower(), known)}"
+            )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 
 from pydantic import Field
 
+from dawnchorus.errors import NotFoundError
 from dawnchorus.formats.registry import FORMATS
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE
-from dawnchorus.server.http.parameters import RequestParameters
+from dawnchorus.server.http.parameters import RequestParameters, to_text
 from dawnchorus.server.listing import DetectionRecord, count_reviews
 from dawnchorus.server.service import Service
 from dawnchorus.server.state.tables import Recording
@@ -46,20 +46,27 @@ class RecordingPageParameters(RequestParameters):
     before: int | None = Field(None, ge=1, le=2**63 - 1)
     """Ids of the detections next to the page of the table."""
 
-    def query_string(self, **changes: object) -> str:
-        """Return the query of the page with some parameters changed."""
-        values = {**self.model_dump(mode="json", exclude_unset=True), **changes}
-        return urlencode({name: _text(value) for name, value in values.items() if value not in (None, "")})
-
     @property
     def filter(self) -> dict[str, str]:
         """Parameters that select detections, as the API has them."""
         values = {"species": self.species or None, "min_score": self.min_score, "reviewed": self.reviewed}
-        return {name: _text(value) for name, value in values.items() if value is not None}
+        return {name: to_text(value) for name, value in values.items() if value is not None}
 
 
-def _text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def drop_missing(
+    service: Service, sha256: str, parameters: RecordingPageParameters
+) -> tuple[RecordingPageParameters, list[str]]:
+    """Return the parameters without the detections that are not in the recording, and a sentence on each."""
+    problems = []
+    for name in ("d", "after", "before"):
+        number = getattr(parameters, name)
+        try:
+            if number is not None:
+                service.timeline.get(sha256, number)
+        except NotFoundError as error:
+            problems.append(f"{name}: {error.reason}")
+            parameters = parameters.model_copy(update={name: None})
+    return parameters, problems
 
 
 DOWNLOADS = {"csv": "CSV", "raven": "Raven table", "audacity": "Audacity labels"}
@@ -67,11 +74,7 @@ DOWNLOADS = {"csv": "CSV", "raven": "Raven table", "audacity": "Audacity labels"
 
 
 def read_recording_page(service: Service, row: Recording, parameters: RecordingPageParameters) -> dict[str, Any]:
-    """Return the values of the template.
-
-    Raises:
-        NotFoundError: there is no such detection in the recording.
-    """
+    """Return the values of the template; `drop_missing` was called."""
     query = TimelineQuery(
         row.sha256,
         species=parameters.species or None,

@@ -26,7 +26,7 @@ from dawnchorus.storage.files import cannot_write
 LOG = logging.getLogger(__name__)
 
 GRACE = timedelta(hours=1)
-"""Time for which a file without references stays, so that the next use of it needs no new copy."""
+"""Default time for which a file without references stays, so that the next use of it needs no new copy."""
 
 PART_AGE = timedelta(days=1)
 """Age from which a partly written file counts as abandoned."""
@@ -37,7 +37,9 @@ _PART = re.compile(r"/([0-9a-f]{2})/([0-9a-f]{64})\.[0-9a-f]{32}\.part$")
 class BlobStore:
     """Files by their sha256, each complete or absent; they stay while `tables.FILE_REFERENCES` has them."""
 
-    def __init__(self, database: Database, root: str | Path, *, cache: Path, scratch: Path) -> None:
+    def __init__(
+        self, database: Database, root: str | Path, *, cache: Path, scratch: Path, grace: timedelta = GRACE
+    ) -> None:
         """Open the store.
 
         Args:
@@ -45,6 +47,7 @@ class BlobStore:
             root: A folder or a URL of fsspec.
             cache: Folder of local copies, if `root` is not on this machine.
             scratch: Folder of incomplete files, on the same drive as `cache`.
+            grace: Time for which a file without references stays.
 
         Raises:
             InputError: fsspec does not know the URL.
@@ -56,6 +59,7 @@ class BlobStore:
             raise InputError(f"--files: {root}: {error}") from error
         self._is_local = isinstance(self._system, LocalFileSystem)
         self._database, self._cache, self._scratch = database, cache, scratch
+        self._grace = grace
 
     @contextmanager
     def keep(self, path: Path) -> Iterator[tuple[Session, str]]:
@@ -102,7 +106,7 @@ class BlobStore:
         with self._database.write() as session:
             ended = select(Job.id).where(Job.status.not_in(ACTIVE_STATUSES))
             session.execute(delete(JobFile).where(JobFile.job.in_(ended)))
-            old = select(StoredFile.sha256).where(StoredFile.kept_at < now() - GRACE, is_unused)
+            old = select(StoredFile.sha256).where(StoredFile.kept_at < now() - self._grace, is_unused)
             unused = list(session.scalars(old))
         for sha256 in unused:
             try:

@@ -123,6 +123,8 @@ class Identification(Base):
     week: Mapped[int | None]
     warnings: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     """Sentences on the audio and on parameters without effect; empty if a version before 0010 wrote the row."""
+    scientific_name: Mapped[str | None] = mapped_column(String(255))
+    """Of the best detection; before 0012 None, or the common name if nothing is stored and no other is known."""
 
 
 class RecordingSpecies(Base):
@@ -149,6 +151,25 @@ class Species(Base):
 
     scientific_name: Mapped[str] = mapped_column(String(255), primary_key=True)
     common_name: Mapped[str] = mapped_column(String(255), primary_key=True)
+
+
+class DetectionCount(Base):
+    """Counts of recordings and detections at a site, in a time and of a species; see `server.detection_counts`."""
+
+    __tablename__ = "detection_counts"
+
+    site: Mapped[str] = mapped_column(String(255), primary_key=True)
+    """"" for all sites, also recordings without one."""
+    unit: Mapped[str] = mapped_column(String(8), primary_key=True)
+    """"day", "month", "year" or, for recordings without a start time, "undated"."""
+    start: Mapped[str] = mapped_column(String(10), primary_key=True)
+    """First day by the recorder's clock, ISO 8601; "" if undated."""
+    scientific_name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    """"" for all species."""
+    common_name: Mapped[str] = mapped_column(String(255))
+    totals: Mapped[dict[str, Any]]
+    hours: Mapped[dict[str, Any]]
+    """Numbers by name; those by hour of the day are apart, since most readers need only the others."""
 
 
 class DetectionRow(Base):

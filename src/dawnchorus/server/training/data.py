@@ -21,6 +21,7 @@ from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_tabl
 from dawnchorus.errors import AudioTooLargeError, InputError, NotFoundError, UnknownClassError
 from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import file_sha256
+from dawnchorus.server.detection_counts import CountChange
 from dawnchorus.server.history import scored_channel
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
@@ -268,10 +269,12 @@ class TrainingData:
         )
         with self._cut_clip(row, channel) as path, self._files.keep(path) as (session, sha256):
             labeled.sha256, labeled.n_bytes = sha256, path.stat().st_size
+            change = CountChange(session, [row.recording])
             if session.get(DetectionRow, detection_id, with_for_update=True) is None:  # one review at a time
                 raise NotFoundError(f"there is no detection {detection_id}.")
             _delete_review(session, detection_id)
             session.add_all([review, labeled])
+            change.write()
         return review
 
     def delete_review(self, detection_id: int) -> None:
@@ -279,7 +282,10 @@ class TrainingData:
         with self._database.read() as session:
             sha256 = session.scalar(select(LabeledRecording.sha256).where(LabeledRecording.detection == detection_id))
         with self._database.write() as session:
+            recording = session.scalar(select(DetectionRow.recording).where(DetectionRow.id == detection_id))
+            change = CountChange(session, [] if recording is None else [recording])
             _delete_review(session, detection_id)
+            change.write()
         if sha256 is not None:
             self._files.delete_unused(sha256)
 

@@ -130,6 +130,7 @@ class RetrainingRunner:
             new_classes=() if folder is None else tuple(label_names(read_table(folder).rows)),
             overrides=tuple(overrides),
             folder=folder,
+            overwrite=True,  # a job that is repeated begins again
             negatives_folder=self._folder,
             models_folder=self._models,
             n_workers=1,

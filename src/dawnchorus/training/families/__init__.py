@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from dawnchorus.plug_ins import PlugIn
 from dawnchorus.registry import Registry
 from dawnchorus.training.families.acoustic_mlp import ACOUSTIC_MLP
 from dawnchorus.training.families.base import Context, Family, FamilyConfig, Network
@@ -14,9 +16,22 @@ from dawnchorus.training.families.wav2vec2 import WAV2VEC2
 
 __all__ = ["FAMILIES", "Context", "Family", "FamilyConfig", "Network"]
 
+
+def guard_family(entry: Family[Any], plug_in: PlugIn) -> Family[Any]:
+    """Return another package's family, with guards around its functions, not its networks; see `PlugIn.guard`."""
+    return replace(
+        entry,
+        build=plug_in.guard()(entry.build),
+        complete=plug_in.guard()(entry.complete),
+        base_bundle=plug_in.guard()(entry.base_bundle),
+        pretrained=plug_in.guard()(entry.pretrained),
+    )
+
+
 FAMILIES: Registry[Family[Any]] = Registry(
     Family,
     (ACOUSTIC_MLP, EMBEDDING_HEAD, WAV2VEC2, EFFICIENTNET, MEL_CNN),
     noun="model",
     group="dawnchorus.families",
+    guard=guard_family,
 )

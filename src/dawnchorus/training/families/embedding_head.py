@@ -92,6 +92,12 @@ class EmbeddingHead(Network):
         embeddings = session.run(self.framing(waveform.cpu()).numpy(), embeddings=True).embeddings
         if embeddings is None:
             raise ModelError("the model gives no embeddings.", subject=self.bundle.folder)
+        if not np.isfinite(embeddings).all():
+            raise ModelError(
+                "expected finite embeddings of the clips, got NaN or infinity. Export the model again, as in 32 bits, "
+                "or take another backbone.",
+                subject=self.bundle.folder,
+            )
         return torch.from_numpy(embeddings.reshape(len(waveform), -1, self.head.pooling.n_dim)).to(waveform.device)
 
     def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -122,8 +128,8 @@ class EmbeddingHead(Network):
 def _embedding_dim(bundle: Bundle) -> int:
     if bundle.info.embedding_dim is None or bundle.info.graph != "model.onnx":
         raise ModelError(
-            f"the model {bundle.info.name} has no embeddings in an ONNX graph, so no head can be "
-            f"trained on it. Take birdnet or yamnet, or wrap a graph with --embeddings-output.",
+            f"the model {bundle.info.name} has no embeddings in an ONNX graph, so no head can be trained on it. Take "
+            f"birdnet or yamnet, or wrap a graph with `dawnchorus models wrap --embeddings-output`.",
             subject=bundle.folder,
         )
     return bundle.info.embedding_dim

@@ -43,10 +43,11 @@ class MelCnn(Network):
 
 
 def _block(n_in: int, n_out: int) -> nn.Module:
-    def convolution(channels: int) -> list[nn.Module]:
-        return [nn.Conv2d(channels, n_out, 3, padding=1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU()]
+    return nn.Sequential(*_convolution(n_in, n_out), *_convolution(n_out, n_out), nn.MaxPool2d(2, ceil_mode=True))
 
-    return nn.Sequential(*convolution(n_in), *convolution(n_out), nn.MaxPool2d(2, ceil_mode=True))
+
+def _convolution(n_in: int, n_out: int) -> list[nn.Module]:
+    return [nn.Conv2d(n_in, n_out, 3, padding=1, bias=False), nn.BatchNorm2d(n_out), nn.ReLU()]
 
 
 MEL_CNN = Family("mel_cnn", "a compact CNN over a mel front end that can be learned", MelCnnConfig, MelCnn)

@@ -69,7 +69,7 @@ def _gaps(row: Row) -> str | None:
 
 
 def _hum(row: Row) -> str | None:
-    return f"mains hum: {row['hum_hz']} Hz, {row['hum_db']:.0f} dB" if row["hum_db"] >= HUM_DB else None
+    return f"mains hum: {row['hum_hz']:.0f} Hz, {row['hum_db']:.0f} dB" if row["hum_db"] >= HUM_DB else None
 
 
 def _rain(row: Row) -> str | None:

@@ -41,12 +41,16 @@ class HumMeter:
         self._powers += np.square(np.abs(np.fft.rfft(reduced * self._window))).sum(axis=0)
         self._n_spectra += len(seconds)
 
-    def measure(self) -> tuple[int, float]:
-        """Return the mains frequency with the strongest lines, and their level in dB; NaN for less than 5 s."""
+    def measure(self) -> tuple[float, float]:
+        """Return the mains frequency in Hz with the strongest lines, and their level in dB; NaN for less than 5 s.
+
+        Where no line stands out, only the frequency is NaN.
+        """
         if self._n_spectra < MIN_SPECTRA:
-            return MAINS_HZ[0], np.nan
+            return np.nan, np.nan
         by_hz = {mains_hz: self._prominence_db(mains_hz) for mains_hz in MAINS_HZ}
-        return max(by_hz.items(), key=lambda entry: entry[1])
+        mains_hz, prominence_db = max(by_hz.items(), key=lambda entry: entry[1])
+        return (float(mains_hz) if prominence_db > 0 else np.nan), prominence_db
 
     def _prominence_db(self, mains_hz: int) -> float:
         """Return the prominence of the fundamental, or that which `SUPPORT` of the lines have, if it is larger."""

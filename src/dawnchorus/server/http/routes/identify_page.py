@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
 
 from dawnchorus.errors import DawnChorusError
 from dawnchorus.server.http.auth import CSRF_FIELD, check_form, require_role
 from dawnchorus.server.http.dependencies import ServiceDependency, receive_recording
-from dawnchorus.server.http.error_handlers import error_message, http_status
+from dawnchorus.server.http.error_handlers import error_message, http_status, invalid_line, retry_header
 from dawnchorus.server.http.page_templates import redirect, render_page
 from dawnchorus.server.http.parameters import merge_fields, refuse_unknown
 from dawnchorus.server.http.routes.identify import IdentifyRequest, identify_upload
 from dawnchorus.server.listing import RecordingQuery, find_recordings
+from dawnchorus.server.overview import read_version
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.tables import Job
@@ -27,16 +30,18 @@ FIELDS = ("lat", "lon", "week", "min_score", "overlap", "range_threshold")
 router = APIRouter(include_in_schema=False)
 
 
-@router.get("/", dependencies=[require_role(Role.IDENTIFY)])
+@router.get("/", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def home(request: Request, service: ServiceDependency) -> Response:
     """Show the page for uploads."""
     return _home(request, service)
 
 
 def _home(request: Request, service: Service, **values: Any) -> Response:
+    with service.database.read() as session:
+        version = read_version(session)  # before what it is the version of
     latest = find_recordings(service.database, RecordingQuery(), limit=N_TILES)
     records = [record for record in latest.rows if record.recording.error is None]
-    return render_page("home.html", request, records=records, limits=service.settings.limits, **values)
+    return render_page("home.html", request, records=records, version=version, limits=service.settings.limits, **values)
 
 
 @router.post("/", dependencies=[require_role(Role.IDENTIFY, is_form=True)])
@@ -50,8 +55,16 @@ async def upload(request: Request, service: ServiceDependency) -> Response:
             given = merge_fields(IdentifyRequest(), fields)
             defaults = {"merge": True, "store": True, "own_location_first": True}
             done = await identify_upload(service, given.model_copy(update=defaults), path, name)
+    except RequestValidationError as error:
+        detail = "; ".join(invalid_line(each) for each in error.errors())
+        return await asyncio.to_thread(_home, request, service, error=detail, status=HTTPStatus.UNPROCESSABLE_ENTITY)
     except DawnChorusError as error:
         return await asyncio.to_thread(
-            _home, request, service, error=error_message(request, error), status=http_status(error)
+            _home,
+            request,
+            service,
+            error=error_message(request, error),
+            status=http_status(error),
+            headers=retry_header(error),
         )
     return redirect(request, f"/jobs/{done.id}" if isinstance(done, Job) else f"/recordings/{done.sha256}")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, urlencode
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
+from dawnchorus.errors import InputError
 from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency
 from dawnchorus.server.http.page_templates import redirect, render_page
+from dawnchorus.server.http.parameters import PageQuery, note
 from dawnchorus.server.http.recording_page import DOWNLOADS
 from dawnchorus.server.http.routes.lists import MAX_SITES, DetectionPageFilter, RecordingFilter, RecordingPageFilter
 from dawnchorus.server.http.routes.replies import recording_state
@@ -23,37 +25,49 @@ N_ROWS = 50
 router = APIRouter(include_in_schema=False)
 
 
-@router.get("/recordings", dependencies=[require_role(Role.IDENTIFY)])
+@router.get("/recordings", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def recordings(
-    request: Request, service: ServiceDependency, query: Annotated[RecordingPageFilter, Query()]
+    request: Request,
+    service: ServiceDependency,
+    query: Annotated[RecordingPageFilter, Depends(PageQuery(RecordingPageFilter))],
 ) -> Response:
     """Show the recordings, the latest upload first."""
-    page = find_recordings(service.database, query.query(), limit=N_ROWS, cursor=query.cursor)
+    page = _find(find_recordings, request, service, query)
     states = {record.recording.sha256: recording_state(record.recording) for record in page.rows}
-    values = _list_values(request, service, query, page)
+    values = _list_values(service, query, page)
     return render_page("recordings.html", request, states=states, formats=DOWNLOADS, **values)
 
 
-@router.get("/detections", dependencies=[require_role(Role.IDENTIFY)])
+@router.get("/detections", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def detections(
-    request: Request, service: ServiceDependency, query: Annotated[DetectionPageFilter, Query()]
+    request: Request,
+    service: ServiceDependency,
+    query: Annotated[DetectionPageFilter, Depends(PageQuery(DetectionPageFilter))],
 ) -> Response:
     """Show the detections, the latest upload first."""
-    page = find_detections(service.database, query.query(), limit=N_ROWS, cursor=query.cursor)
-    return render_page("detections.html", request, **_list_values(request, service, query, page))
+    page = _find(find_detections, request, service, query)
+    return render_page("detections.html", request, **_list_values(service, query, page))
 
 
-@router.get("/history", dependencies=[require_role(Role.IDENTIFY)])
+@router.get("/history", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def history(request: Request) -> Response:
     """Redirect from the address that the detections had before."""
     return redirect(request, "/detections")
 
 
-def _list_values(request: Request, service: Service, query: RecordingFilter, page: Page[Row]) -> dict[str, Any]:
+def _find(find: Callable[..., Page[Row]], request: Request, service: Service, query: Any) -> Page[Row]:
+    """Return the page of a list that the cursor names; the first one if it is no cursor of the list."""
+    try:
+        return find(service.database, query.query(), limit=N_ROWS, cursor=query.cursor)
+    except InputError as error:
+        note(request, error.reason)
+        return find(service.database, query.query(), limit=N_ROWS)
+
+
+def _list_values(service: Service, query: RecordingFilter, page: Page[Row]) -> dict[str, Any]:
     """Return the values that the templates of both lists have."""
-    given = [(name, value) for name, value in parse_qsl(request.url.query) if name != "cursor"]
     links = {
-        name: None if cursor is None else urlencode([*given, ("cursor", cursor)])
+        name: None if cursor is None else query.query_string(cursor=cursor)
         for name, cursor in (("newer", page.previous), ("older", page.next))
     }
     suggests = query.species and not page.rows
@@ -61,7 +75,7 @@ def _list_values(request: Request, service: Service, query: RecordingFilter, pag
         "query": query,
         "page": page,
         "links": links,
-        "is_filtered": bool(given),
+        "is_filtered": bool(query.query_string(cursor=None)),
         "sites": list_sites(service.database, limit=MAX_SITES),
         "suggestions": nearest(query.species or "", list_species_names(service.database), n=3) if suggests else [],
     }

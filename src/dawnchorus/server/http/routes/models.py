@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from dawnchorus.errors import AudioError
+from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.identification.options import Options
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.http.auth import require_role
@@ -138,6 +139,7 @@ def _best_scores(future: Future[IdentifyResult]) -> dict[str, float]:
     """Return the highest score of each species; none of a recording that cannot be decoded."""
     best: dict[str, float] = {}
     with suppress(AudioError):
-        for row in future.result().table.detections:
-            best[row.common_name] = max(best.get(row.common_name, 0.0), round(row.score, 4))
+        detections = DetectionColumns.from_detections(future.result().table.detections)
+        for name, score in detections.rows("common_name", "score"):
+            best[name] = max(best.get(name, 0.0), round(score, 4))
     return best

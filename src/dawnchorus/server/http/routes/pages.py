@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from dawnchorus.errors import NotFoundError
-from dawnchorus.server.http.auth import COOKIE, CSRF_FIELD, check_form, require_role
+from dawnchorus.server.http.auth import COOKIE, CSRF_FIELD, check_form, own_path, require_role
 from dawnchorus.server.http.dependencies import ServiceDependency
+from dawnchorus.server.http.error_pages import describe_error
 from dawnchorus.server.http.page_templates import redirect, render_page
-from dawnchorus.server.http.parameters import refuse_repeated
-from dawnchorus.server.http.recording_page import RecordingPageParameters, read_recording_page
+from dawnchorus.server.http.parameters import PageQuery, note, refuse_repeated
+from dawnchorus.server.http.recording_page import RecordingPageParameters, drop_missing, read_recording_page
 from dawnchorus.server.http.routes.replies import Sha256
 from dawnchorus.server.http.uploads import read_body
 from dawnchorus.server.listing import (
@@ -38,28 +40,40 @@ ENOUGH = 10
 router = APIRouter(include_in_schema=False)
 
 
-async def error_page(request: Request, status: int, detail: str) -> Response:
-    """Render an error page."""
+async def error_page(request: Request, problem: Mapping[str, Any], headers: Mapping[str, str]) -> Response:
+    """Render the page of an error, from the fields and headers of its problem response."""
+    status = problem["status"]
     return await asyncio.to_thread(
-        render_page, "error.html", request, status=status, error=detail, phrase=HTTPStatus(status).phrase
+        render_page,
+        "error.html",
+        request,
+        status=status,
+        headers=headers,
+        text=describe_error(status, own_path(request)),
+        problem=problem,
+        retry_after_s=headers.get("retry-after"),
+        is_servers_fault=status >= HTTPStatus.INTERNAL_SERVER_ERROR,
     )
 
 
-@router.get("/recordings/{sha256}", dependencies=[require_role(Role.IDENTIFY)])
+@router.get("/recordings/{sha256}", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def recording(
     request: Request,
     service: ServiceDependency,
     sha256: Sha256,
-    parameters: Annotated[RecordingPageParameters, Query()],
+    parameters: Annotated[RecordingPageParameters, Depends(PageQuery(RecordingPageParameters))],
 ) -> Response:
     """Show a recording with its spectrogram, audio and detections."""
     row = service.detections.get_recording(sha256)
     if row.error is not None:
         raise NotFoundError(f"{row.name}: {row.error} It was not stored.")
+    parameters, problems = drop_missing(service, sha256, parameters)
+    for problem in problems:
+        note(request, problem)
     return render_page("recording.html", request, **read_recording_page(service, row, parameters))
 
 
-@router.get("/jobs/{job_id}", dependencies=[require_role(Role.IDENTIFY)])
+@router.get("/jobs/{job_id}", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def job(request: Request, service: ServiceDependency, job_id: str) -> Response:
     """Show the progress of a job."""
     row = service.jobs.get(job_id)
@@ -70,7 +84,7 @@ def job(request: Request, service: ServiceDependency, job_id: str) -> Response:
 # ---------------------------------------------------------------------- review
 
 
-@router.get("/review", dependencies=[require_role(Role.IDENTIFY)])
+@router.get("/review", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def review(request: Request, service: ServiceDependency) -> Response:
     """Show unreviewed detections, the highest scores first."""
     query = DetectionQuery(reviewed=False)
@@ -84,7 +98,7 @@ def review(request: Request, service: ServiceDependency) -> Response:
 # ---------------------------------------------------------------------- training
 
 
-@router.get("/training", dependencies=[require_role(Role.IDENTIFY)])
+@router.get("/training", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def training(request: Request, service: ServiceDependency) -> Response:
     """Show the training data and the progress of a retraining."""
     counts = service.training_data.count_by_species()
@@ -103,10 +117,16 @@ def training(request: Request, service: ServiceDependency) -> Response:
     )
 
 
+@router.get("/teach", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
+def teach(request: Request) -> Response:
+    """Redirect from the address that the page for training had before."""
+    return redirect(request, "/training")
+
+
 # ---------------------------------------------------------------------- models, system
 
 
-@router.get("/models", dependencies=[require_role(Role.IDENTIFY)])
+@router.get("/models", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def models(request: Request, service: ServiceDependency) -> Response:
     """Show the models, and the active one."""
     return render_page(
@@ -124,7 +144,7 @@ def _find_previous_model(service: Service) -> Model | None:
     return None if previous is None else service.catalog.get(previous)
 
 
-@router.get("/system", dependencies=[require_role(Role.IDENTIFY)])
+@router.get("/system", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def system(request: Request, service: ServiceDependency) -> Response:
     """Show totals of all detections and the state of the server."""
     totals = service.detections.totals()
@@ -152,7 +172,7 @@ def _format_duration(seconds: float) -> str:
 # ---------------------------------------------------------------------- log in, documentation
 
 
-@router.get("/login", dependencies=[require_role(Role.PUBLIC)])
+@router.get("/login", dependencies=[require_role(Role.PUBLIC, is_page=True)])
 def login(request: Request) -> Response:
     """Show the login page."""
     return render_page("login.html", request)
@@ -201,7 +221,7 @@ def openapi(request: Request) -> Response:
     return JSONResponse(request.app.openapi())
 
 
-@router.get("/docs", dependencies=[require_role(Role.IDENTIFY)])
+@router.get("/docs", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
 def docs(request: Request) -> Response:
     """Show the OpenAPI description as a page."""
     groups: dict[str, list[tuple[str, str, Any]]] = {}

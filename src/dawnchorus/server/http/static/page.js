@@ -9,35 +9,67 @@ const all = (selector, inside = document) => [...inside.querySelectorAll(selecto
 
 const offline = document.getElementById("offline");
 
+const TIMEOUT_MS = 30_000, LOAD_MS = 300_000, STALL_MS = 60_000, ANSWER_MS = 900_000;
+
+// Fetches a text with a limit of time for the whole of it: a server that hangs is as bad as one that is gone.
+async function fetchWithin(timeoutMs, url, options) {
+  const abort = new AbortController(), timer = setTimeout(() => abort.abort(), timeoutMs);
+  try {
+    const reply = await fetch(url, { ...options, signal: abort.signal });
+    const content = await reply.text();
+    offline.hidden = true;
+    return { reply, content };
+  } catch {
+    offline.hidden = false;
+    throw new Error(abort.signal.aborted ? `The server did not answer within ${timeoutMs / 1000} s. Try again later.` : "Cannot reach the server. Try again later.");
+  } finally { clearTimeout(timer); }
+}
+
+export async function request(method, path, body, { timeoutMs = TIMEOUT_MS } = {}) {
+  const headers = { "X-CSRF-Token": root.csrf };
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const options = { method, headers, body: body === undefined ? undefined : JSON.stringify(body) };
+  const { reply, content } = await fetchWithin(timeoutMs, at(path), options);
+  if (reply.status === 204) return null;
+  const fields = parse(content);
+  if (!reply.ok) throw Object.assign(new Error(describe(reply, fields)), { status: reply.status, suggestions: fields.suggestions });
+  return fields;
+}
+
+function parse(text) { try { return JSON.parse(text) ?? {}; } catch { return {}; } } // of a proxy
+
 // Returns a message without what it tells programs.
 const forReaders = text => text.replace(" (new_class=yes)", "");
 
-export async function request(method, path, body) {
-  const headers = { "X-CSRF-Token": root.csrf };
-  if (body !== undefined) headers["Content-Type"] = "application/json";
-  let reply;
-  try {
-    reply = await fetch(at(path), { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
-  } catch {
-    offline.hidden = false;
-    throw new Error("Cannot reach the server. Try again later.");
-  }
-  offline.hidden = true;
-  if (reply.status === 204) return null;
-  const content = await reply.json().catch(() => ({}));
-  if (!reply.ok) throw Object.assign(new Error(forReaders(content.detail || `The server returned ${reply.status}.`)), { status: reply.status, suggestions: content.suggestions });
-  return content;
+function describe(reply, fields) {
+  const later = reply.headers.get("Retry-After"), cause = forReaders(fields.detail || "") || `The server returned ${reply.status}.`;
+  return later && !/again/.test(cause) ? `${cause} Try again in ${later} s.` : cause;
 }
 
-// Sends a form and reports the upload progress; resolves with the finished request.
+// Returns a page of this server as it is now; null where it cannot be read or shows an error, which a banner says.
+export async function fetchPage(url) {
+  try {
+    const { reply, content } = await fetchWithin(TIMEOUT_MS, url, { headers: { Accept: "text/html" } });
+    offline.hidden = reply.ok;
+    if (reply.redirected) location.reload(); // logged out
+    return reply.ok && !reply.redirected ? new DOMParser().parseFromString(content, "text/html") : null;
+  } catch { return null; }
+}
+
+// Sends a form and reports the upload progress; resolves with the finished request. It may take as long as it goes on.
 export function send(url, form, onProgress) {
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();
+    let timer = 0;
+    const wait = (milliseconds, text) => { clearTimeout(timer); timer = setTimeout(() => { xhr.abort(); fail(text); }, milliseconds); };
+    const fail = text => { clearTimeout(timer); offline.hidden = false; reject(new Error(text)); };
     xhr.open("POST", url);
     xhr.setRequestHeader("X-CSRF-Token", root.csrf);
-    xhr.upload.onprogress = event => event.lengthComputable && onProgress(event.loaded / event.total);
-    xhr.onload = () => { offline.hidden = true; resolve(xhr); };
-    xhr.onerror = () => { offline.hidden = false; reject(new Error("Cannot reach the server, or it ended the transfer.")); };
+    xhr.upload.onprogress = event => { wait(STALL_MS, "The transfer has stopped. Try again later."); if (event.lengthComputable) onProgress(event.loaded / event.total); };
+    xhr.upload.onload = () => wait(ANSWER_MS, "The server did not answer. Try again later.");
+    xhr.onload = () => { clearTimeout(timer); offline.hidden = true; resolve(xhr); };
+    xhr.onerror = () => fail("Cannot reach the server, or it ended the transfer.");
+    wait(STALL_MS, "The transfer has stopped. Try again later.");
     xhr.send(form);
   });
 }
@@ -63,7 +95,8 @@ for (const button of all("[data-post], [data-delete]")) {
     const status = button.closest("section, article, main").querySelector("[data-status]") || document.querySelector("[data-status]");
     button.disabled = true;
     try {
-      const reply = await (post ? request("POST", post) : request("DELETE", button.dataset.delete));
+      const wait = post ? { timeoutMs: LOAD_MS } : {};
+      const reply = await request(post ? "POST" : "DELETE", post || button.dataset.delete, undefined, wait);
       location.href = at(then.replace("{id}", reply?.id)); // of the job that was started
     } catch (error) { button.disabled = false; status.textContent = error.message; }
   });

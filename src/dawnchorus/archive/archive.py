@@ -1,0 +1,366 @@
+"""The archive as Python sees it: runs, and results that are read lazily as Arrow."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pa_dataset
+
+from dawnchorus.archive.delta import Table, check_columns, require_deltalake
+from dawnchorus.archive.location import ArchiveLocation
+from dawnchorus.archive.manifest import list_manifests
+from dawnchorus.archive.rows import EMBEDDING_TYPE
+from dawnchorus.archive.runs import ArchiveRun, StoredRun
+from dawnchorus.archive.schemas import (
+    ANALYSIS_PREFIX,
+    CLASSES,
+    DETECTIONS,
+    EMBEDDINGS,
+    MANIFEST,
+    RECORDINGS,
+    RUNS,
+    SCHEMAS,
+)
+from dawnchorus.archive.selection import Selection, select_results
+from dawnchorus.errors import InputError, NotFoundError
+from dawnchorus.suggestions import suggestion
+from dawnchorus.taxonomy.labels import Label
+
+Names = str | Iterable[str]
+"""One name or several."""
+
+Time = str | date | datetime
+"""A day, or a time of the recorders' clocks without a zone, in ISO 8601 if it is a text."""
+
+_field = pa_dataset.field
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Results of runs over recordings; opened by `open_archive`.
+
+    Results count once their unit has ended. Of several results of a recording, by other models or of other versions of
+    its file, the latest counts, or the latest of each run that is named.
+
+    Attributes:
+        location: place of the archive.
+    """
+
+    location: ArchiveLocation
+
+    def table(self, name: str) -> Table:
+        """Return a table as it is stored, with rows of units that have not ended."""
+        return Table(self.location, name)
+
+    # ------------------------------------------------------------------ contents
+
+    def runs(self) -> list[StoredRun]:
+        """List the runs in the order of their first recordings."""
+        first = {each.run: each.number for each in reversed(list_manifests(self.table(MANIFEST)))}
+        runs = [StoredRun.from_row(row) for row in self.table(RUNS).read().to_pylist()]
+        return sorted(runs, key=lambda each: (first.get(each.id, math.inf), each.id))
+
+    def analyses(self) -> list[str]:
+        """List the names of the analyses that have a table."""
+        tables = self.location.list_tables()
+        return [name.removeprefix(ANALYSIS_PREFIX) for name in tables if name.startswith(ANALYSIS_PREFIX)]
+
+    def detections(
+        self,
+        *,
+        species: Names | None = None,
+        since: Time | None = None,
+        until: Time | None = None,
+        sites: Names | None = None,
+        min_score: float | None = None,
+        runs: Names | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.RecordBatchReader:
+        """Read detections lazily, in no particular order.
+
+        Args:
+            species: scientific or common names.
+            since: earliest start of a detection by the recorder's clock; detections without a time are left out.
+            until: time before which detections start.
+            sites: names of sites.
+            min_score: smallest score; a model's own thresholds precede it. By default all that was kept.
+            runs: ids of runs; each gives its own result of a recording.
+            columns: names of columns; by default all.
+
+        Raises:
+            NotFoundError: there is no such run.
+            InputError: an unknown species or column, or a time in another format.
+        """
+        known = self._find_runs(runs)
+        condition = _score_condition(known, min_score)
+        if species is not None:
+            condition = _and(condition, _is_in("scientific_name", self._find_species(species, known)))
+        return self._read(
+            DETECTIONS, runs=runs, since=since, until=until, sites=sites, columns=columns, condition=condition
+        )
+
+    def recordings(
+        self,
+        *,
+        since: Time | None = None,
+        until: Time | None = None,
+        sites: Names | None = None,
+        runs: Names | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.RecordBatchReader:
+        """Read recordings lazily, also those without a detection and those that failed; see `detections`.
+
+        Raises:
+            NotFoundError: there is no such run.
+            InputError: an unknown column, or a time in another format.
+        """
+        self._find_runs(runs)
+        return self._read(RECORDINGS, runs=runs, since=since, until=until, sites=sites, columns=columns)
+
+    def analysis(
+        self, name: str, *, runs: Names | None = None, columns: Sequence[str] | None = None
+    ) -> pa.RecordBatchReader:
+        """Read the rows of an analysis lazily; see `detections`.
+
+        Raises:
+            NotFoundError: there is no such run or analysis.
+            InputError: an unknown column.
+        """
+        if name not in self.analyses():
+            listed = ", ".join(self.analyses()) or "none"
+            raise NotFoundError(f"analysis: the archive has {listed}, got '{name}'.{suggestion(name, self.analyses())}")
+        self._find_runs(runs)
+        return self._read(f"{ANALYSIS_PREFIX}{name}", runs=runs, columns=columns)
+
+    def embeddings(
+        self,
+        *,
+        since: Time | None = None,
+        until: Time | None = None,
+        sites: Names | None = None,
+        runs: Names | None = None,
+    ) -> pa.RecordBatchReader:
+        """Read embeddings lazily, as lists of float16 of one length; see `detections`.
+
+        Raises:
+            NotFoundError: there is no such run, or none with embeddings.
+            InputError: runs with embeddings of other lengths, or a time in another format.
+        """
+        dims = {each.run.embedding_dim for each in self._find_runs(runs)} - {None}
+        if not dims:
+            raise NotFoundError(
+                "embeddings: none are kept. Identify with --keep embeddings.", subject=self.location.root
+            )
+        if len(dims) > 1:
+            lengths = ", ".join(map(str, sorted(map(int, filter(None, dims)))))
+            raise InputError(f"embeddings: expected runs with embeddings of one length, got {lengths}. Name the runs.")
+        (dim,) = dims
+        reader = self._read(EMBEDDINGS, runs=runs, since=since, until=until, sites=sites)
+        index = reader.schema.get_field_index("embedding")
+        field = pa.field("embedding", pa.list_(pa.float16(), dim))
+        schema = reader.schema.set(index, field)
+        batches = (_with_vectors(batch, index, schema) for batch in reader)
+        return pa.RecordBatchReader.from_batches(schema, batches)
+
+    def _read(
+        self,
+        table: str,
+        *,
+        runs: Names | None = None,
+        since: Time | None = None,
+        until: Time | None = None,
+        sites: Names | None = None,
+        columns: Sequence[str] | None = None,
+        condition: pa_dataset.Expression | None = None,
+    ) -> pa.RecordBatchReader:
+        rows = self.table(table)
+        if not rows.exists:
+            schema = SCHEMAS[table]
+            return pa.RecordBatchReader.from_batches(pa.schema([schema.field(n) for n in columns or schema.names]), [])
+        names = check_columns(rows, columns)
+        condition = _and(condition, _time_condition(since, until))
+        if sites is not None:
+            condition = _and(condition, _is_in("site", _listed(sites)))
+        # Last, for a unit that ends meanwhile has its rows then.
+        condition = _and(condition, self.select(runs).condition)
+        return Table(self.location, table).dataset().scanner(columns=names, filter=condition).to_reader()
+
+    def select(self, runs: Names | None = None) -> Selection:
+        """Return the results that count; see the class."""
+        return select_results(self.table(RECORDINGS), None if runs is None else _listed(runs))
+
+    def _find_runs(self, runs: Names | None) -> list[StoredRun]:
+        """Return the runs of these ids, or all.
+
+        Raises:
+            NotFoundError: there is no such run.
+        """
+        known = {each.id: each for each in self.runs()}
+        if runs is None:
+            return list(known.values())
+        for run in _listed(runs):
+            if run not in known:
+                listed = ", ".join(known) or "none"
+                raise NotFoundError(f"run: the archive has {listed}, got '{run}'.{suggestion(run, known)}")
+        return [known[run] for run in _listed(runs)]
+
+    def _find_species(self, species: Names, runs: Sequence[StoredRun]) -> list[str]:
+        """Return the scientific names of species.
+
+        Raises:
+            InputError: no model of the runs knows one.
+        """
+        rows = self.table(CLASSES).read(condition=_is_in("run", [each.id for each in runs]))
+        scientific, common = rows["scientific_name"].to_pylist(), rows["common_name"].to_pylist()
+        names: dict[str, set[str]] = {}
+        for name, other in zip(scientific, common, strict=True):
+            names.setdefault(name.casefold(), set()).add(name)
+            names.setdefault(other.casefold(), set()).add(name)
+        found: set[str] = set()
+        for wanted in _listed(species):
+            if wanted.casefold() not in names:
+                advice = suggestion(wanted, [*scientific, *common])
+                raise InputError(f"species: '{wanted}' is no class of the archive's models.{advice}")
+            found |= names[wanted.casefold()]
+        return sorted(found)
+
+    # ------------------------------------------------------------------ writing
+
+    def add_run(self, run: ArchiveRun, labels: Sequence[Label]) -> None:
+        """Add a run with the classes of its model, unless it is there.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        columns = {
+            "run": pa.array([run.id] * len(labels), pa.string()),
+            "index": pa.array(range(len(labels)), pa.int32()),
+            **{
+                name: pa.array([getattr(label, name) for label in labels], pa.string())
+                for name in ("scientific_name", "common_name", "kind")
+            },
+        }
+        # A run that is listed has its classes.
+        self.table(CLASSES).append(pa.table(columns, schema=SCHEMAS[CLASSES]), {f"run-{run.id}": 1})
+        self.table(RUNS).append(run.to_rows(), {f"run-{run.id}": 1})
+
+
+def open_archive(url: str | os.PathLike[str]) -> Archive:
+    """Open an archive for reading.
+
+    Args:
+        url: the folder that `dawnchorus identify PATHS --archive FOLDER` wrote.
+
+    Raises:
+        NotFoundError: there is no archive.
+        InputError: it is of a newer version, or a URL of another kind than file://.
+        MissingExtraError: deltalake is not installed.
+    """
+    require_deltalake()
+    location = ArchiveLocation.parse(url)
+    location.check()
+    return Archive(location)
+
+
+def create_archive(url: str | os.PathLike[str]) -> Archive:
+    """Open an archive for writing; create it if it is not there.
+
+    Raises:
+        InputError: the folder has other content, or the archive is of a newer version.
+        OutputError: it cannot be written.
+        MissingExtraError: deltalake is not installed.
+    """
+    require_deltalake()
+    location = ArchiveLocation.parse(url)
+    location.create()
+    archive = Archive(location)
+    for name in (MANIFEST, CLASSES, RUNS, DETECTIONS, RECORDINGS):
+        archive.table(name).create()
+    return archive
+
+
+def _listed(names: Names) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _is_in(column: str, values: Sequence[str]) -> pa_dataset.Expression:
+    if len(values) == 1:  # by which row groups are left out in all versions of Arrow
+        return _field(column) == values[0]
+    return _field(column).isin(pa.array(values, pa.string()))
+
+
+def _and(first: pa_dataset.Expression | None, second: pa_dataset.Expression | None) -> pa_dataset.Expression | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return first & second
+
+
+def _score_condition(runs: Sequence[StoredRun], min_score: float | None) -> pa_dataset.Expression | None:
+    """Return the condition on scores, for each run with its model's own thresholds."""
+    if min_score is None:
+        return None
+    if not 0 <= min_score <= 1:
+        raise InputError(f"min_score: expected 0 to 1, got {min_score!r}.")
+    # Scores are stored as float32, and compared as such by `identify`.
+    smallest = _score(min_score)
+    condition = _field("score") >= smallest
+    special = [each for each in runs if each.run.thresholds]
+    if not special:
+        return condition
+    for each in special:
+        own = each.run.thresholds
+        is_other = ~_field("scientific_name").isin(pa.array(list(own), pa.string()))
+        of_run = is_other & (_field("score") >= smallest)
+        for name, threshold in own.items():
+            of_run |= (_field("scientific_name") == name) & (_field("score") >= _score(threshold))
+        condition = ((_field("run") != each.id) & condition) | ((_field("run") == each.id) & of_run)
+    return condition
+
+
+def _score(value: float) -> pa.Scalar:
+    return pa.scalar(np.float32(value), pa.float32())
+
+
+def _time_condition(since: Time | None, until: Time | None) -> pa_dataset.Expression | None:
+    """Return the condition on the clock time, as text, and on the month, by which files are left out."""
+    condition = None
+    if since is not None:
+        text = _time_text("since", since)
+        condition = (_field("start_time") >= text) & (_field("month") >= text[:7])
+    if until is not None:
+        text = _time_text("until", until)
+        condition = _and(condition, (_field("start_time") < text) & (_field("month") <= text[:7]))
+    return condition
+
+
+def _time_text(name: str, value: Time) -> str:
+    """Return a time as the table has it, without a zone; a day as its first moment.
+
+    Raises:
+        InputError: no time, or one with a zone.
+    """
+    try:
+        time = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        raise InputError(
+            f"{name}: expected a day or time like 2026-05-01 or 2026-05-01T04:00, got {value!r}."
+        ) from None
+    if isinstance(time, datetime) and time.tzinfo is not None:
+        raise InputError(f"{name}: expected a time of the recorders' clocks, without a zone, got {value!r}.")
+    return time.isoformat(timespec="milliseconds") if isinstance(time, datetime) else f"{time:%Y-%m-%d}"
+
+
+def _with_vectors(batch: pa.RecordBatch, index: int, schema: pa.Schema) -> pa.RecordBatch:
+    """Return a batch with embeddings as lists of numbers."""
+    dim = schema.field(index).type.list_size
+    content = b"".join(batch.column(index).to_pylist())
+    values = pa.array(np.frombuffer(content, EMBEDDING_TYPE).astype(np.float16), pa.float16())
+    columns = list(batch.columns)
+    columns[index] = pa.FixedSizeListArray.from_arrays(values, dim)
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -1,0 +1,54 @@
+"""Rows of an archive as csv and Parquet files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from dawnchorus.errors import InputError
+from dawnchorus.storage.files import atomic_file
+
+
+def write_rows(rows: pa.RecordBatchReader, out: Path | None) -> int:
+    """Write rows as they are read, to a file or standard output, and return their number.
+
+    Raises:
+        InputError: the file's name ends otherwise than in .csv or .parquet.
+        OutputError: no space, or no permission.
+    """
+    if out is None:
+        return _write_csv(sys.stdout.buffer, rows)
+    write = _WRITERS.get(out.suffix.lower())
+    if write is None:
+        raise InputError(f"expected a name that ends in {' or '.join(_WRITERS)}.", subject=out)
+    with atomic_file(out) as stream:
+        return write(stream, rows)
+
+
+def _write_csv(stream: BinaryIO, rows: pa.RecordBatchReader) -> int:
+    binary = [field.name for field in rows.schema if pa.types.is_binary(field.type)]
+    schema = pa.schema([field for field in rows.schema if field.name not in binary])  # bytes have no place in csv
+    n_rows = 0
+    with pa_csv.CSVWriter(stream, schema) as writer:
+        for batch in rows:
+            n_rows += len(batch)
+            writer.write_batch(batch.select(schema.names))
+    return n_rows
+
+
+def _write_parquet(stream: BinaryIO, rows: pa.RecordBatchReader) -> int:
+    n_rows = 0
+    with pq.ParquetWriter(stream, rows.schema, compression="zstd") as writer:
+        for batch in rows:
+            n_rows += len(batch)
+            writer.write_batch(batch)
+    return n_rows
+
+
+_WRITERS: dict[str, Callable[[BinaryIO, pa.RecordBatchReader], int]] = {".csv": _write_csv, ".parquet": _write_parquet}

@@ -1,0 +1,299 @@
+"""Care of an archive: what it holds, whether it is whole, compaction, and removal of rows that do not count."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.dataset as pa_dataset
+
+from dawnchorus.archive.archive import Archive
+from dawnchorus.archive.delta import Table
+from dawnchorus.archive.manifest import list_manifests, unit_sizes
+from dawnchorus.archive.schemas import (
+    ANALYSIS_PREFIX,
+    DETECTIONS,
+    EMBEDDINGS,
+    MANIFEST,
+    RECORDINGS,
+    SCHEMAS,
+)
+from dawnchorus.archive.selection import DONE, FAILED, committed_attempts
+from dawnchorus.archive.workers import WorkerState, read_workers
+from dawnchorus.archive.writer import SORTED_BY, attempt_transaction
+
+KEEP_FILES_H = 168.0
+"""Files that compaction has replaced are kept for a week: a reader or another writer may use them."""
+
+ROWS_AT_A_TIME = 2_000_000
+"""Rows of a month that compaction sorts in memory at a time, unless one species has more."""
+
+
+@dataclass(frozen=True)
+class TableSize:
+    """Size of a table.
+
+    Attributes:
+        name: name of the table.
+        n_rows: number of rows, with those that do not count.
+        n_files: number of files.
+        n_bytes: size of the files.
+    """
+
+    name: str
+    n_rows: int
+    n_files: int
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class RunState:
+    """State of the units of a run.
+
+    Attributes:
+        run: id of the run.
+        model: name and version of the model.
+        n_units: number of units in all listings.
+        n_ended: units that have ended.
+        running: units that a worker works at.
+        lost: units that a worker was at that has not written for long, and that have not ended.
+        n_bytes: bytes of the recordings.
+        ended_bytes: bytes of the recordings of ended units.
+        n_recordings: recordings in ended units.
+        n_failed: those of them that failed.
+    """
+
+    run: str
+    model: str
+    n_units: int
+    n_ended: int
+    running: tuple[str, ...]
+    lost: tuple[str, ...]
+    n_bytes: int
+    ended_bytes: int
+    n_recordings: int
+    n_failed: int
+
+    @property
+    def n_waiting(self) -> int:
+        """Units that no worker has begun."""
+        return self.n_units - self.n_ended - len(self.running) - len(self.lost)
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """Result of a check.
+
+    Attributes:
+        unended: rows of units that have not ended, by attempt; they do not count.
+        surplus: rows of ended units of an attempt that did not end them, by attempt; they do not count.
+        missing: ended attempts with fewer or more detections than their recordings say, with both numbers.
+        repeated: recordings that are in the table more than once.
+    """
+
+    unended: dict[str, int]
+    surplus: dict[str, int]
+    missing: dict[str, tuple[int, int]]
+    repeated: tuple[int, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """True if no row that counts is missing or doubled."""
+        return not self.missing and not self.repeated
+
+
+def measure_tables(archive: Archive) -> list[TableSize]:
+    """Return the sizes of the tables."""
+    sizes = []
+    for name in archive.location.list_tables():
+        files = archive.table(name).list_files()
+        sizes.append(
+            TableSize(name, sum(f.n_rows or 0 for f in files), len(files), sum(file.n_bytes for file in files))
+        )
+    return sizes
+
+
+def read_status(archive: Archive) -> tuple[list[RunState], list[WorkerState]]:
+    """Return the state of each run, and of the workers that did not end in order."""
+    workers = read_workers(archive.location)
+    manifest, recordings = archive.table(MANIFEST), archive.table(RECORDINGS)
+    listings = list_manifests(manifest)
+    rows = recordings.read(["run", "unit", "status"])
+    counts = Counter(zip(rows["run"].to_pylist(), rows["status"].to_pylist(), strict=True))
+    ended = set(rows["unit"].to_pylist())
+    states = []
+    for each in archive.runs():
+        sizes = unit_sizes(manifest, [listing for listing in listings if listing.run == each.id])
+        left = sizes.keys() - ended
+        running = {unit for worker in workers if not worker.is_lost for unit in worker.units} & left
+        lost = {unit for worker in workers if worker.is_lost for unit in worker.units} & left - running
+        states.append(
+            RunState(
+                run=each.id,
+                model=f"{each.run.model} {each.run.model_version}",
+                n_units=len(sizes),
+                n_ended=len(sizes) - len(left),
+                running=tuple(sorted(running)),
+                lost=tuple(sorted(lost)),
+                n_bytes=sum(sizes.values()),
+                ended_bytes=sum(size for unit, size in sizes.items() if unit not in left),
+                n_recordings=counts[each.id, DONE] + counts[each.id, FAILED],
+                n_failed=counts[each.id, FAILED],
+            )
+        )
+    return states, workers
+
+
+def check_archive(archive: Archive) -> CheckReport:
+    """Compare the tables with each other."""
+    # Results first: what ends meanwhile has all of its rows then.
+    counts = {name: archive.table(name).count_values("attempt") for name in _result_tables(archive)}
+    recordings = archive.table(RECORDINGS)
+    rows = recordings.read(["recording_id", "attempt", "n_detections"])
+    ended = committed_attempts(recordings)
+    winners = set(ended.values())
+    unended: Counter[str] = Counter()
+    surplus: Counter[str] = Counter()
+    for counted in counts.values():
+        for attempt, n_rows in counted.items():
+            if attempt not in winners:
+                (surplus if _unit_of(attempt) in ended else unended)[attempt] += n_rows
+    expected = rows.group_by("attempt").aggregate([("n_detections", "sum")])
+    missing = {}
+    for attempt, n_rows in zip(expected["attempt"].to_pylist(), expected["n_detections_sum"].to_pylist(), strict=True):
+        n_there = counts.get(DETECTIONS, Counter())[attempt]
+        if n_there != (n_rows or 0):
+            missing[attempt] = (n_there, n_rows or 0)
+    # Units that ended after the counting are no fault.
+    missing = {} if not missing else _count_again(archive, missing)
+    ids = Counter(rows["recording_id"].to_pylist())
+    repeated = tuple(sorted(each for each, n in ids.items() if n > 1))
+    return CheckReport(dict(unended), dict(surplus), missing, repeated)
+
+
+def _count_again(archive: Archive, missing: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    counted = archive.table(DETECTIONS).count_values("attempt")
+    return {attempt: (counted[attempt], n) for attempt, (_, n) in missing.items() if counted[attempt] != n}
+
+
+def compact_archive(archive: Archive) -> Iterator[tuple[str, int, int]]:
+    """Join and sort the files of each table, and yield its name and the numbers of files before and after.
+
+    Rows that do not count, of units that have ended, are left out. Writers and readers may go on meanwhile.
+
+    Raises:
+        OutputError: a table cannot be written.
+    """
+    for name in archive.location.list_tables():
+        table = archive.table(name)
+        n_before = len(table.list_files())
+        if name == DETECTIONS:
+            _sort_months(archive, table)
+        elif n_before > 1:
+            table.compact()
+        table.checkpoint()
+        yield name, n_before, len(archive.table(name).list_files())
+
+
+def _sort_months(archive: Archive, table: Table) -> None:
+    ended = committed_attempts(archive.table(RECORDINGS))
+    field = pa_dataset.field
+    counts = field("attempt").isin(pa.array(list(ended.values()), pa.string()))
+    is_open = ~field("unit").isin(pa.array(list(ended), pa.string()))
+    for month in sorted({file.month or "" for file in table.list_files()}):
+        table.refresh()
+        files = [file for file in table.list_files() if file.month == month]
+        if len(files) > 1:
+            table.replace_files(files, _sorted_rows(table, (field("month") == month) & (counts | is_open)))
+
+
+def _sorted_rows(table: Table, condition: pa_dataset.Expression) -> Iterator[pa.Table]:
+    """Yield rows by species, some species in memory at a time."""
+    dataset = table.dataset()
+    names: Counter[str] = Counter()
+    for batch in dataset.scanner(columns=["scientific_name"], filter=condition).to_batches():
+        counted = batch.column(0).value_counts()
+        names.update(dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True)))
+    for group in _group_species(names):
+        is_in = pa_dataset.field("scientific_name").isin(pa.array(group, pa.string()))
+        yield dataset.to_table(filter=condition & is_in).sort_by(SORTED_BY)
+
+
+def _group_species(n_rows: Counter[str]) -> Iterator[list[str]]:
+    """Yield names in order, in groups of about `ROWS_AT_A_TIME` rows."""
+    group: list[str] = []
+    n_grouped = 0
+    for name in sorted(n_rows):
+        if group and n_grouped + n_rows[name] > ROWS_AT_A_TIME:
+            yield group
+            group, n_grouped = [], 0
+        group.append(name)
+        n_grouped += n_rows[name]
+    if group:
+        yield group
+
+
+@dataclass(frozen=True)
+class VacuumReport:
+    """Result of a vacuum.
+
+    Attributes:
+        n_rows: rows that did not count.
+        n_files: files that no table uses.
+        kept: attempts at units that have not ended, whose workers may go on.
+    """
+
+    n_rows: int
+    n_files: int
+    kept: tuple[str, ...]
+
+
+def vacuum_archive(archive: Archive, *, older_than_h: float = KEEP_FILES_H) -> VacuumReport:
+    """Remove rows that do not count, unless their worker may go on, and files that were replaced long ago.
+
+    Raises:
+        OutputError: a table cannot be written.
+    """
+    report = check_archive(archive)
+    workers = read_workers(archive.location)
+    alive = {worker.id for worker in workers if not worker.is_lost}
+    kept = {attempt for attempt in report.unended if attempt.partition("-")[0] in alive}
+    removed = report.surplus | {
+        attempt: n for attempt, n in report.unended.items() if attempt not in kept and _end_attempt(archive, attempt)
+    }
+    if removed:
+        for name in _result_tables(archive):
+            _delete_attempts(archive.table(name), sorted(removed))
+    for worker in workers:
+        if worker.is_lost:
+            archive.location.remove(f"workers/{worker.id}.json")
+    n_files = 0
+    for name in archive.location.list_tables():
+        n_files += len(archive.table(name).remove_unused_files(older_than_h=older_than_h))
+    return VacuumReport(sum(removed.values()), n_files, tuple(sorted(kept)))
+
+
+def _end_attempt(archive: Archive, attempt: str) -> bool:
+    """End an attempt, so that its worker can no longer end its unit with it; False if it has done that meanwhile."""
+    return archive.table(RECORDINGS).append(SCHEMAS[RECORDINGS].empty_table(), {attempt_transaction(attempt): 1})
+
+
+MAX_NAMED = 200
+"""Attempts in one condition."""
+
+
+def _delete_attempts(table: Table, attempts: Sequence[str]) -> None:
+    for first in range(0, len(attempts), MAX_NAMED):
+        names = ", ".join(f"'{attempt}'" for attempt in attempts[first : first + MAX_NAMED])
+        table.delete(f"attempt IN ({names})")
+
+
+def _unit_of(attempt: str) -> str:
+    return attempt.partition("-")[2]
+
+
+def _result_tables(archive: Archive) -> list[str]:
+    tables = archive.location.list_tables()
+    return [name for name in tables if name in (DETECTIONS, EMBEDDINGS) or name.startswith(ANALYSIS_PREFIX)]

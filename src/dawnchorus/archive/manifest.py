@@ -1,0 +1,244 @@
+"""Manifests: lists of recordings that are made once, cut into units, and pinned in the archive.
+
+A unit is a batch of recordings that are committed together. Since it is fixed in the manifest, any number of shards
+does the same units, and one that was committed is never done again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pa_dataset
+
+from dawnchorus.archive.delta import Table
+from dawnchorus.archive.schemas import MANIFEST, SCHEMAS
+from dawnchorus.errors import InputError
+
+POSITION_BITS = 32
+"""A recording's id is the number of its manifest, followed by this many bits of its position in it."""
+
+_TRANSACTION = "manifest"
+
+
+@dataclass(frozen=True)
+class UnitSize:
+    """Limits of a unit: whatever is reached first ends it.
+
+    Attributes:
+        max_bytes: largest size of the recordings, unless a single one is larger.
+        max_recordings: largest number of recordings.
+        min_bytes: smallest size that `n_units` may ask for.
+        n_units: number of units that a manifest should have, so that shards get equal shares.
+    """
+
+    max_bytes: float = 1e9
+    max_recordings: int = 500
+    min_bytes: float = 64e6
+    n_units: int = 200
+
+    def __post_init__(self) -> None:
+        """Check the limits.
+
+        Raises:
+            InputError: one of them is not positive.
+        """
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise InputError(f"{name}: expected a positive number, got {value!r}.")
+
+    def limit_bytes(self, total: float) -> float:
+        """Return the largest size of a unit in a manifest of `total` bytes."""
+        return min(max(total / self.n_units, min(self.min_bytes, self.max_bytes)), self.max_bytes)
+
+
+@dataclass(frozen=True)
+class ListedFile:
+    """A file in a listing.
+
+    Attributes:
+        name: path as it was given, for tables.
+        path: absolute path.
+        n_bytes: size; None for a file that is not there.
+        version: time of its last modification in nanoseconds, or the version that a store gives; None for a file that
+            is not there.
+    """
+
+    name: str
+    path: bytes
+    n_bytes: int | None
+    version: str | None
+
+    @property
+    def mark(self) -> tuple[int | None, str | None]:
+        """Size and version, by which changes are detected."""
+        return self.n_bytes, self.version
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A recording of a unit.
+
+    Attributes:
+        recording_id: number of the recording, unique in the archive.
+        unit: name of its unit.
+        file: file, as it was listed.
+    """
+
+    recording_id: int
+    unit: str
+    file: ListedFile
+
+    @property
+    def path(self) -> Path:
+        """Absolute path of the file."""
+        return Path(os.fsdecode(self.file.path))
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of `count` equal parts of the units of a manifest; `index` counts from 1."""
+
+    index: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """Read `2/8`.
+
+        Raises:
+            InputError: other text, or no number from 1 to the count.
+        """
+        index, slash, count = text.partition("/")
+        if not (slash and index.strip().isdecimal() and count.strip().isdecimal()):
+            raise InputError(f"shard: expected a number and their count like 2/8, got {text!r}.")
+        return cls(int(index), int(count))
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            InputError: the index is not from 1 to the count.
+        """
+        if not 1 <= self.index <= self.count:
+            raise InputError(
+                f"shard: expected a number from 1 to the count of shards, got {self.index}/{self.count}."
+                + (" The first shard is 1." if self.index == 0 else "")
+            )
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
+    def select(self, sizes: Mapping[str, int]) -> list[str]:
+        """Return this shard's units, neighbors in the listing, of units with their sizes in bytes.
+
+        A unit belongs to the shard in whose part of all bytes its middle lies.
+        """
+        n_bytes = np.maximum(np.array(list(sizes.values()), np.float64), 1.0)
+        middle = np.cumsum(n_bytes) - n_bytes / 2
+        shard = np.minimum(np.floor(middle * self.count / max(n_bytes.sum(), 1.0)), self.count - 1)
+        return [unit for unit, each in zip(sizes, shard.tolist(), strict=True) if each == self.index - 1]
+
+
+def cut_units(files: Sequence[ListedFile], size: UnitSize) -> list[int]:
+    """Return the number of the unit of each file, in order."""
+    limit = size.limit_bytes(sum(file.n_bytes or 0 for file in files))
+    units: list[int] = []
+    n_bytes = n_files = number = 0
+    for file in files:
+        if n_files and (n_files >= size.max_recordings or n_bytes + (file.n_bytes or 0) > limit):
+            number, n_bytes, n_files = number + 1, 0, 0
+        units.append(number)
+        n_bytes, n_files = n_bytes + (file.n_bytes or 0), n_files + 1
+    return units
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A pinned listing.
+
+    Attributes:
+        number: number of the listing in the archive, from 1.
+        run: id of the run.
+        source: digest of the paths that were given.
+    """
+
+    number: int
+    run: str
+    source: str
+
+    @property
+    def condition(self) -> pa_dataset.Expression:
+        """Condition on the rows of the table of manifests."""
+        field = pa_dataset.field
+        return (field("run") == self.run) & (field("source") == self.source) & (field("manifest") == self.number)
+
+
+def list_manifests(table: Table) -> list[Manifest]:
+    """List the manifests of an archive in the order in which they were pinned."""
+    table.refresh()
+    listed = {(int(each["manifest"]), each["run"], each["source"]) for each in table.list_partitions()}
+    return [Manifest(*each) for each in sorted(listed)]
+
+
+def pin_manifest(table: Table, *, run: str, source: str, files: Sequence[ListedFile], size: UnitSize) -> bool:
+    """Pin a listing; False if another one was pinned meanwhile.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    number = max((manifest.number for manifest in list_manifests(table)), default=0) + 1
+    ids = (number << POSITION_BITS) + np.arange(len(files), dtype=np.int64)
+    columns = {
+        "recording_id": pa.array(ids, pa.int64()),
+        "unit": pa.array([name_unit(number, unit) for unit in cut_units(files, size)], pa.string()),
+        "recording": pa.array([file.name for file in files], pa.string()),
+        "path": pa.array([file.path for file in files], pa.binary()),
+        "n_bytes": pa.array([file.n_bytes for file in files], pa.int64()),
+        "version": pa.array([file.version for file in files], pa.string()),
+        "run": pa.array([run] * len(files), pa.string()),
+        "source": pa.array([source] * len(files), pa.string()),
+        "manifest": pa.array([number] * len(files), pa.int32()),
+    }
+    rows = pa.table(columns, schema=SCHEMAS[MANIFEST])
+    return table.append(rows, {_TRANSACTION: number})
+
+
+def name_unit(manifest: int, unit: int) -> str:
+    """Return the name of a unit: the number of its manifest and its own."""
+    return f"{manifest}-{unit:06d}"
+
+
+def unit_sizes(table: Table, manifests: Iterable[Manifest]) -> dict[str, int]:
+    """Return the bytes of each unit of some manifests, in order."""
+    sizes: dict[str, int] = {}
+    for manifest in manifests:
+        rows = table.read(["unit", "n_bytes"], manifest.condition)
+        grouped = rows.group_by("unit").aggregate([("n_bytes", "sum")]).sort_by("unit")
+        units, n_bytes = grouped["unit"].to_pylist(), grouped["n_bytes_sum"].to_pylist()
+        sizes |= {unit: size or 0 for unit, size in zip(units, n_bytes, strict=True)}
+    return sizes
+
+
+def read_entries(table: Table, manifests: Iterable[Manifest], units: Iterable[str]) -> list[Entry]:
+    """Read the recordings of some units, in the order of the listing."""
+    condition = pa_dataset.field("unit").isin(pa.array(list(units), pa.string()))
+    entries: list[Entry] = []
+    for manifest in manifests:
+        rows = table.read(condition=manifest.condition & condition).sort_by("recording_id")
+        columns = ("recording_id", "unit", "recording", "path", "n_bytes", "version")
+        for recording_id, unit, *file in zip(*(rows[name].to_pylist() for name in columns), strict=True):
+            entries.append(Entry(recording_id, unit, ListedFile(*file)))
+    return entries
+
+
+def latest_marks(table: Table, run: str) -> dict[bytes, tuple[int | None, str | None]]:
+    """Return size and version of each file in the latest listing of a run that has it, by path."""
+    rows = table.read(["path", "n_bytes", "version", "recording_id"], pa_dataset.field("run") == run)
+    rows = rows.sort_by("recording_id")
+    columns = (rows[name].to_pylist() for name in ("path", "n_bytes", "version"))
+    return {path: (n_bytes, version) for path, n_bytes, version in zip(*columns, strict=True)}

@@ -1,0 +1,174 @@
+"""Rows of a recording's results, as Arrow tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from dawnchorus.archive.manifest import Entry
+from dawnchorus.archive.schemas import DETECTIONS, EMBEDDINGS, ORIGIN, RECORDINGS, SCHEMAS, UNKNOWN_MONTH
+from dawnchorus.archive.selection import DONE, FAILED
+from dawnchorus.audio.file_names import read_name, text_before_time
+from dawnchorus.audio.sample_analyses import RESERVED_COLUMNS, Table
+from dawnchorus.audio.windows import WindowPlan
+from dawnchorus.formats.parquet import open_batches
+from dawnchorus.inference.results import ScoredRecording
+from dawnchorus.types import Provenance, RecordingTable
+
+EMBEDDING_TYPE = np.dtype("<f2")
+
+
+@dataclass(frozen=True)
+class RowOrigin:
+    """Values that all rows of a recording's result have in common.
+
+    Attributes:
+        entry: the recording in its manifest.
+        run: id of the run.
+        attempt: name of the attempt at the unit.
+    """
+
+    entry: Entry
+    run: str
+    attempt: str
+
+    def columns(self, start_time: datetime | None) -> dict[str, Any]:
+        """Return the values of the columns in `schemas.ORIGIN`, for a recording that starts at this time."""
+        return {
+            "recording_id": self.entry.recording_id,
+            "run": self.run,
+            "unit": self.entry.unit,
+            "attempt": self.attempt,
+            "site": find_site(PurePath(self.entry.file.name)),
+            "month": UNKNOWN_MONTH if start_time is None else f"{start_time:%Y-%m}",
+        }
+
+
+def find_site(path: PurePath) -> str:
+    """Return the site of a recording: what its name has before the time, else the name of its folder."""
+    return text_before_time(path.name).strip(" _-.,()[]") or path.parent.name
+
+
+def failure_row(origin: RowOrigin, reason: str) -> dict[str, Any]:
+    """Return the row of a recording that could not be scored."""
+    file = origin.entry.file
+    named = read_name(PurePath(file.name))
+    start_time = None if named is None else named.start_time
+    return {
+        "recording": file.name,
+        "path": file.path,
+        "status": FAILED,
+        "reason": reason,
+        "n_bytes": file.n_bytes,
+        "version": file.version,
+        **_time_columns(start_time),
+        **origin.columns(start_time),
+    }
+
+
+def recording_row(
+    origin: RowOrigin, scored: ScoredRecording, table: RecordingTable, *, speech_s: float | None
+) -> dict[str, Any]:
+    """Return the row of a recording that was scored, with the seconds of speech, if it was looked for."""
+    metadata, file = table.metadata, origin.entry.file
+    return {
+        "recording": table.recording,
+        "path": file.path,
+        "status": DONE,
+        "warnings": "\n".join(scored.warnings) or None,
+        "duration_s": scored.duration_s,
+        "sample_rate_hz": scored.info.rate_hz,
+        "n_channels": scored.info.n_channels,
+        **_time_columns(metadata.start_time),
+        "latitude": metadata.latitude,
+        "longitude": metadata.longitude,
+        "week": table.week,
+        "recorder": metadata.recorder,
+        "metadata_source": metadata.source,
+        "speech_s": speech_s,
+        "n_detections": len(table.detections),
+        "n_bytes": file.n_bytes,
+        "version": file.version,
+        **origin.columns(metadata.start_time),
+    }
+
+
+def _time_columns(start_time: datetime | None) -> dict[str, Any]:
+    if start_time is None:
+        return {"start_time": None, "zone": None}
+    zone = f"{start_time:%z}"
+    return {
+        "start_time": start_time.isoformat(timespec="milliseconds"),
+        "zone": f"{zone[:3]}:{zone[3:5]}" if zone else None,
+    }
+
+
+def recording_rows(rows: list[dict[str, Any]]) -> pa.Table:
+    """Return rows of recordings as a table."""
+    return pa.Table.from_pylist(rows, schema=SCHEMAS[RECORDINGS])
+
+
+def detection_rows(origin: RowOrigin, table: RecordingTable, provenance: Provenance) -> pa.Table:
+    """Return a row for each detection."""
+    rows = open_batches([table], provenance).read_all().replace_schema_metadata(None)
+    schema = SCHEMAS[DETECTIONS]
+    names = [name for name in schema.names if name in rows.schema.names]
+    rows = rows.select(names).cast(pa.schema([schema.field(name) for name in names]))
+    return _with_origin(rows, origin, table.metadata.start_time)
+
+
+def embedding_rows(origin: RowOrigin, scored: ScoredRecording, table: RecordingTable, plan: WindowPlan) -> pa.Table:
+    """Return a row for each window of each channel that was scored."""
+    parts = []
+    for channel in scored.channels:
+        vectors = channel.tables["embeddings"]["embedding"].astype(EMBEDDING_TYPE)
+        times = [channel.window_times(window, plan, scored.duration_s) for window in range(len(vectors))]
+        starts_s, ends_s = np.array(times, np.float64).reshape(-1, 2).T
+        columns = {
+            "recording": pa.array([table.recording] * len(vectors), pa.string()),
+            "channel": pa.array([channel.channel] * len(vectors), pa.int16()),
+            "start_s": pa.array(starts_s),
+            "end_s": pa.array(ends_s),
+            "embedding": pa.array([vector.tobytes() for vector in vectors], pa.binary()),
+        }
+        parts.append(pa.table(columns, schema=pa.schema([SCHEMAS[EMBEDDINGS].field(name) for name in columns])))
+    return _with_origin(pa.concat_tables(parts), origin, table.metadata.start_time)
+
+
+def analysis_rows(origin: RowOrigin, rows: Table, table: RecordingTable) -> pa.Table:
+    """Return the rows of an analysis, with the recording and the clock time of their `start_s`, or of its start."""
+    start = table.metadata.start_time
+    names = rows.dtype.names or ()
+    starts_s = rows["start_s"].tolist() if "start_s" in names else [0.0] * len(rows)
+    times = [None if start is None else (start + timedelta(seconds=each)).isoformat() for each in starts_s]
+    recording, time = RESERVED_COLUMNS
+    columns: Mapping[str, pa.Array] = {
+        recording: pa.array([table.recording] * len(rows), pa.string()),
+        time: pa.array(times, pa.string()),
+        **{name: _to_arrow(rows[name]) for name in names},
+    }
+    return _with_origin(pa.table(columns), origin, start)
+
+
+def _to_arrow(values: np.ndarray[Any, Any]) -> pa.Array:
+    """Convert a column of an analysis; all its integers are int64 and numbers float64, whatever a recording has."""
+    wide = {"b": pa.bool_(), "i": pa.int64(), "u": pa.int64(), "f": pa.float64(), "U": pa.string()}
+    kind = wide.get(values.dtype.kind)
+    if kind is None:
+        return pa.array([str(value) for value in values.tolist()], pa.string())
+    for _ in range(values.ndim - 1):
+        kind = pa.list_(kind)
+    return pa.array(values.tolist(), kind)
+
+
+def _with_origin(rows: pa.Table, origin: RowOrigin, start_time: datetime | None) -> pa.Table:
+    values = origin.columns(start_time)
+    for name, kind in ORIGIN:
+        rows = rows.append_column(pa.field(name, kind), pa.repeat(pa.scalar(values[name], kind), len(rows)))
+    return rows

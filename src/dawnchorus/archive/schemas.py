@@ -1,0 +1,135 @@
+"""Tables of an archive and their columns."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from dawnchorus.formats.columns import COLUMNS, ColumnType
+
+VERSION = 1
+"""Version of the layout, in `archive.json`; a newer one is refused, an older one is read."""
+
+RECORDINGS = "recordings"
+DETECTIONS = "detections"
+EMBEDDINGS = "embeddings"
+RUNS = "runs"
+CLASSES = "classes"
+MANIFEST = "manifest"
+ANALYSIS_PREFIX = "analysis_"
+"""Start of the name of an analysis's table: `analysis_health`."""
+
+UNKNOWN_MONTH = "unknown"
+"""Month of recordings without a start time."""
+
+_TYPES: dict[ColumnType, pa.DataType] = {
+    "category": pa.string(),
+    "string": pa.string(),
+    "float64": pa.float64(),
+    "float32": pa.float32(),
+    "int16": pa.int16(),
+    "int8": pa.int8(),
+    "bool": pa.bool_(),
+}
+
+ORIGIN = (
+    ("recording_id", pa.int64()),
+    ("run", pa.string()),
+    ("unit", pa.string()),
+    ("attempt", pa.string()),
+    ("site", pa.string()),
+    ("month", pa.string()),
+)
+"""Columns of all results: number of the recording in its listing, run, unit, the attempt at the unit that wrote the
+row, site, and month of the recording (the partition)."""
+
+_EMBEDDING = pa.field("embedding", pa.binary(), metadata={"layout": "float16, little-endian, one after the other"})
+
+SCHEMAS = {
+    RECORDINGS: pa.schema(
+        [
+            ("recording", pa.string()),
+            ("path", pa.binary()),
+            ("status", pa.string()),
+            ("reason", pa.string()),
+            ("warnings", pa.string()),
+            ("duration_s", pa.float64()),
+            ("sample_rate_hz", pa.int32()),
+            ("n_channels", pa.int16()),
+            ("start_time", pa.string()),
+            ("zone", pa.string()),
+            ("latitude", pa.float64()),
+            ("longitude", pa.float64()),
+            ("week", pa.int8()),
+            ("recorder", pa.string()),
+            ("metadata_source", pa.string()),
+            ("speech_s", pa.float64()),
+            ("n_detections", pa.int64()),
+            ("n_bytes", pa.int64()),
+            ("version", pa.string()),
+            *ORIGIN,
+        ]
+    ),
+    DETECTIONS: pa.schema([*((column.name, _TYPES[column.type]) for column in COLUMNS), *ORIGIN]),
+    EMBEDDINGS: pa.schema(
+        [
+            pa.field("recording", pa.string()),
+            pa.field("channel", pa.int16()),
+            pa.field("start_s", pa.float64()),
+            pa.field("end_s", pa.float64()),
+            _EMBEDDING,
+            *(pa.field(name, kind) for name, kind in ORIGIN),
+        ]
+    ),
+    RUNS: pa.schema(
+        [
+            ("run", pa.string()),
+            ("model", pa.string()),
+            ("model_version", pa.string()),
+            ("bundle_id", pa.string()),
+            ("software", pa.string()),
+            ("sample_rate_hz", pa.int32()),
+            ("window_s", pa.float64()),
+            ("overlap_s", pa.float64()),
+            ("min_score", pa.float64()),
+            ("top", pa.int32()),
+            ("embedding_dim", pa.int32()),
+            ("analyses", pa.string()),
+            ("thresholds", pa.string()),
+            ("parameters", pa.string()),
+        ]
+    ),
+    CLASSES: pa.schema(
+        [
+            ("run", pa.string()),
+            ("index", pa.int32()),
+            ("scientific_name", pa.string()),
+            ("common_name", pa.string()),
+            ("kind", pa.string()),
+        ]
+    ),
+    MANIFEST: pa.schema(
+        [
+            ("recording_id", pa.int64()),
+            ("unit", pa.string()),
+            ("recording", pa.string()),
+            ("path", pa.binary()),
+            ("n_bytes", pa.int64()),
+            ("version", pa.string()),
+            ("run", pa.string()),
+            ("source", pa.string()),
+            ("manifest", pa.int32()),
+        ]
+    ),
+}
+"""Columns by table; those of analyses are their own."""
+
+PARTITIONS: dict[str, tuple[str, ...]] = {RUNS: (), CLASSES: (), MANIFEST: ("run", "source", "manifest")}
+"""Columns by which a table is divided into folders, where that is not the month."""
+
+RESULTS = (DETECTIONS, EMBEDDINGS)
+"""Tables that hold rows of units, besides those of analyses; that of recordings tells which of the rows count."""
+
+
+def partition_columns(table: str) -> tuple[str, ...]:
+    """Return the columns by which a table is divided into folders."""
+    return PARTITIONS.get(table, ("month",))

@@ -1,0 +1,299 @@
+"""`dawnchorus archive`, and `dawnchorus identify --archive`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console, print_table
+from dawnchorus.cli.progress import show_progress
+from dawnchorus.errors import InputError
+from dawnchorus.identification.options import Keep, Options
+from dawnchorus.tables.notes import counted
+from dawnchorus.types import RecordingMetadata
+
+if TYPE_CHECKING:
+    from dawnchorus.archive.archive import Archive
+    from dawnchorus.identification.archiving import ArchiveResult
+    from dawnchorus.models.store import ModelStore
+
+JSON_SCHEMA = 1
+
+STOPPED = "Units that have ended are kept: run the same command again to resume."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveJob:
+    """Arguments of `identify --archive`."""
+
+    folder: str
+    options: Options
+    model: str
+    store: ModelStore
+    keep: Sequence[Keep]
+    metadata: dict[Path, RecordingMetadata] | None
+    analyses: Sequence[str]
+    floor: Mapping[str, Any] = field(default_factory=dict)
+    shard: str | None
+    unit_mb: float | None
+    workers: int
+    resume: bool
+
+
+def identify_into_archive(job: ArchiveJob, paths: Sequence[str], screen: Console, *, as_json: bool) -> None:
+    """Identify recordings into an archive, print the result, and exit with the code of `identify`."""
+    from dawnchorus.archive.manifest import UnitSize
+    from dawnchorus.identification.archiving import archive_recordings
+    from dawnchorus.inference.model import Model
+
+    announce_model(job.store, job.model)
+    model = Model(job.store.open(job.model), job.store)
+    start_s = time.monotonic()
+    n_bytes = None if job.unit_mb is None else job.unit_mb * 1e6
+    with _report_kept_units(), show_progress(screen, duration_s=None) as report:
+        result = archive_recordings(
+            paths,
+            job.folder,
+            job.options,
+            model=model,
+            keep=job.keep,
+            metadata=job.metadata,
+            analyses=job.analyses,
+            shard=job.shard,
+            unit_size=None if n_bytes is None else UnitSize(max_bytes=n_bytes, min_bytes=n_bytes),
+            workers=job.workers,
+            resume=job.resume,
+            report=report,
+            **job.floor,
+        )
+    elapsed_s = time.monotonic() - start_s
+    if as_json:
+        click.echo(json.dumps(_as_json(job, result, elapsed_s), ensure_ascii=False))
+    counts = result.counts
+    of_shard = f" of shard {job.shard}" if job.shard else ""
+    screen.print(
+        f"{counted(counts.n_done + counts.n_resumed, 'recording')} done ({counts.n_resumed} of them before), "
+        f"{counts.n_failed} failed; {result.n_ended} of {counted(result.n_units, 'unit')}{of_shard} in the archive; "
+        f"{counts.scored_s / max(elapsed_s, 1e-6):,.0f} x real time.",
+        markup=False,
+    )
+    screen.print(f"Run {result.run} of {job.folder}", markup=False)
+    problems = console(no_color=screen.no_color)
+    for failure in result.failures[:MAX_LISTED]:
+        problems.print(f"failed: {failure.recording}: {failure.reason}", markup=False)
+    if len(result.failures) > MAX_LISTED:
+        problems.print(f"failed: and {len(result.failures) - MAX_LISTED} more")
+    if result.failures:
+        sys.exit(SOME_FAILED)
+
+
+def _as_json(job: ArchiveJob, result: ArchiveResult, elapsed_s: float) -> dict[str, Any]:
+    counts = result.counts
+    return {
+        "schema": JSON_SCHEMA,
+        "archive": job.folder,
+        "run": result.run,
+        "shard": job.shard,
+        "n_files": counts.n_files,
+        "n_done": counts.n_done,
+        "n_resumed": counts.n_resumed,
+        "n_failed": counts.n_failed,
+        "n_units": result.n_units,
+        "n_ended": result.n_ended,
+        "scored_s": round(counts.scored_s, 3),
+        "elapsed_s": round(elapsed_s, 3),
+        "failures": [vars(failure) for failure in result.failures],
+    }
+
+
+@contextmanager
+def _report_kept_units() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo(STOPPED, err=True)
+        raise
+
+
+# ---------------------------------------------------------------------- dawnchorus archive
+
+
+@click.group("archive")
+def command() -> None:
+    """Look into an archive of results, query it, check it, and keep it compact."""
+
+
+archive_argument = click.argument("folder")
+
+
+def _open(folder: str) -> Archive:
+    from dawnchorus.archive.archive import open_archive
+
+    return open_archive(folder)
+
+
+@command.command("info")
+@archive_argument
+def info(*, folder: str) -> None:
+    """Print the runs of an archive, and the sizes of its tables."""
+    from dawnchorus.archive.maintenance import measure_tables
+
+    archive = _open(folder)
+    runs = Table(box=None, pad_edge=False)
+    for name in ("run", "model", "bundle", "software", "windows", "kept", "analyses"):
+        runs.add_column(name)
+    for each in archive.runs():
+        run = each.run
+        runs.add_row(
+            each.id,
+            f"{run.model} {run.model_version}",
+            run.bundle_id,
+            run.software,
+            f"{run.window_s:g} s, {run.overlap_s:g} s overlap",
+            f"score {run.min_score:.3g}, best {run.top}" + (", embeddings" if run.embedding_dim else ""),
+            ", ".join(run.analyses),
+        )
+    print_table(runs)
+    click.echo()
+    tables = Table(box=None, pad_edge=False)
+    for name in ("table", "rows", "files", "MB"):
+        tables.add_column(name, justify="left" if name == "table" else "right")
+    for size in measure_tables(archive):
+        tables.add_row(size.name, str(size.n_rows), str(size.n_files), f"{size.n_bytes / 1e6:.1f}")
+    print_table(tables)
+
+
+@command.command("status")
+@archive_argument
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def status(*, folder: str, as_json: bool) -> None:
+    """Print what is done, running, lost and waiting."""
+    from dawnchorus.archive.maintenance import read_status
+
+    states, workers = read_status(_open(folder))
+    if as_json:
+        runs = [{**asdict(state), "n_waiting": state.n_waiting} for state in states]
+        listed = [{**asdict(worker), "is_lost": worker.is_lost} for worker in workers]
+        click.echo(json.dumps({"schema": JSON_SCHEMA, "runs": runs, "workers": listed}))
+        return
+    for state in states:
+        share = 100 * state.ended_bytes / max(state.n_bytes, 1)
+        click.echo(
+            f"run {state.run} ({state.model}): {state.n_ended} of {counted(state.n_units, 'unit')} done ({share:.0f} % "
+            f"of {state.n_bytes / 1e9:.2f} GB), {len(state.running)} running, {len(state.lost)} lost, "
+            f"{state.n_waiting} waiting; {counted(state.n_recordings, 'recording')}, {state.n_failed} of them failed."
+        )
+    for worker in workers:
+        word = "lost" if worker.is_lost else "running"
+        click.echo(
+            f"{word}: process {worker.pid} on {worker.host}, shard {worker.shard}, "
+            f"{counted(len(worker.units), 'unit')}, last seen {worker.age_s:.0f} s ago"
+        )
+    if any(state.lost for state in states):
+        click.echo("Units that were lost are done by the same command: start their shards again.")
+
+
+@command.command("query")
+@archive_argument
+@click.option("--table", default="detections", show_default=True, help="detections, recordings, or an analysis.")
+@click.option("--species", multiple=True, help="Scientific or common name; may be given several times.")
+@click.option("--site", "sites", multiple=True, help="May be given several times.")
+@click.option("--since", help="A day or time of the recorders' clocks.")
+@click.option("--until", help="A day or time, which is not included.")
+@click.option("--min-score", type=click.FloatRange(0, 1), help="Minimum score.  [default: all that was kept]")
+@click.option("--run", "runs", multiple=True, help="Results of this run.  [default: the latest of each recording]")
+@click.option("--columns", help="Names of columns, with commas.  [default: all]")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="A file that ends in .csv or .parquet.  [default: csv, printed]"
+)
+def query(
+    *,
+    folder: str,
+    table: str,
+    species: tuple[str, ...],
+    sites: tuple[str, ...],
+    since: str | None,
+    until: str | None,
+    min_score: float | None,
+    runs: tuple[str, ...],
+    columns: str | None,
+    out: Path | None,
+) -> None:
+    """Print rows of units that are done: of each recording its latest result, or that of each run that is named."""
+    from dawnchorus.archive.exports import write_rows
+    from dawnchorus.archive.schemas import DETECTIONS, RECORDINGS
+
+    archive = _open(folder)
+    chosen = None if columns is None else [name.strip() for name in columns.split(",")]
+    where = {"since": since, "until": until, "sites": sites or None}
+    if table == DETECTIONS:
+        rows = archive.detections(
+            species=species or None, min_score=min_score, runs=runs or None, columns=chosen, **where
+        )
+    elif species or min_score is not None:
+        raise InputError(f"--species and --min-score: expected with the table detections, got {table}.")
+    elif table == RECORDINGS:
+        rows = archive.recordings(runs=runs or None, columns=chosen, **where)
+    else:
+        rows = archive.analysis(table, runs=runs or None, columns=chosen)
+    n_rows = write_rows(rows, out)
+    if out is not None:
+        click.echo(f"{out}: {counted(n_rows, 'row')}")
+
+
+@command.command("check")
+@archive_argument
+def check(*, folder: str) -> None:
+    """Compare the tables with each other; exit code 1 if rows are missing or doubled."""
+    from dawnchorus.archive.maintenance import check_archive
+
+    report = check_archive(_open(folder))
+    for attempt, (n_rows, n_expected) in list(report.missing.items())[:MAX_LISTED]:
+        click.echo(f"missing: unit {attempt.partition('-')[2]} has {n_rows} detections, expected {n_expected}")
+    if report.repeated:
+        click.echo(f"repeated: {counted(len(report.repeated), 'recording')} more than once, as {report.repeated[0]}")
+    for name, attempts in (("units that have not ended", report.unended), ("repeated attempts", report.surplus)):
+        if attempts:
+            click.echo(
+                f"{sum(attempts.values())} rows of {name} ({len(attempts)}) are not counted; "
+                f"`dawnchorus archive vacuum` removes them, unless their process is running."
+            )
+    if not report.is_whole:
+        sys.exit(1)
+    click.echo(f"{folder}: no row is missing or doubled.")
+
+
+@command.command("compact")
+@archive_argument
+def compact(*, folder: str) -> None:
+    """Join the files of units, detections sorted by species and site, so that queries read less."""
+    from dawnchorus.archive.maintenance import compact_archive
+
+    for name, n_before, n_after in compact_archive(_open(folder)):
+        click.echo(f"{name}: {n_before} files before, {n_after} now")
+    click.echo("Replaced files are kept for readers; `dawnchorus archive vacuum` removes them after a week.")
+
+
+@command.command("vacuum")
+@archive_argument
+@click.option(
+    "--older-than", type=click.FloatRange(0), default=7.0, show_default=True, help="Days for which files are kept."
+)
+def vacuum(*, folder: str, older_than: float) -> None:
+    """Remove rows that do not count and files that were replaced."""
+    from dawnchorus.archive.maintenance import vacuum_archive
+
+    report = vacuum_archive(_open(folder), older_than_h=24 * older_than)
+    click.echo(f"{counted(report.n_rows, 'row')} and {counted(report.n_files, 'file')} removed.")
+    if report.kept:
+        click.echo(f"{counted(len(report.kept), 'unit')} kept whose processes are running.")

@@ -1,0 +1,36 @@
+"""Checks of the times and scores of detections that come from other programs and people."""
+
+from __future__ import annotations
+
+import math
+
+from dawnchorus.types import Detection
+
+ROUNDING = 1e-3
+"""Distance from 0 and 1 that rounding explains, also of scores in half precision."""
+
+
+def find_problem(detection: Detection) -> tuple[str, str] | None:
+    """Return the first field whose value is impossible, and a sentence on it; None if all are possible."""
+    if not 0 <= detection.start_s < math.inf:
+        return "start_s", f"expected a start in seconds, 0 or more, got {detection.start_s:g}."
+    if not detection.start_s <= detection.end_s < math.inf:
+        return (
+            "end_s",
+            f"expected an end in seconds, {detection.start_s:g} (the start) or more, got {detection.end_s:g}.",
+        )
+    if (problem := find_score_problem(detection.score)) is not None:
+        return "score", problem
+    return None
+
+
+def find_score_problem(score: float) -> str | None:
+    """Return a sentence on a score that is not from 0 to 1; None for others."""
+    if -ROUNDING <= score <= 1 + ROUNDING:
+        return None
+    if math.isnan(score):
+        return "expected a score from 0 to 1, found none. Fill it in; without a column of scores, all are 1."
+    return (
+        f"expected a score from 0 to 1, got {score:g}. Convert logits by a sigmoid or softmax, and divide percentages "
+        f"by 100."
+    )

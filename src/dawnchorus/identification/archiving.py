@@ -1,0 +1,259 @@
+"""Identification into an archive: units of a pinned manifest, in any number of shards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Unpack, get_args
+
+import numpy as np
+
+from dawnchorus.archive.archive import Archive, create_archive
+from dawnchorus.archive.manifest import (
+    ListedFile,
+    Manifest,
+    Shard,
+    UnitSize,
+    latest_marks,
+    list_manifests,
+    pin_manifest,
+)
+from dawnchorus.archive.runs import ArchiveRun
+from dawnchorus.archive.schemas import MANIFEST
+from dawnchorus.archive.selection import FAILED
+from dawnchorus.archive.workers import Worker
+from dawnchorus.archive.writer import UnitWriter
+from dawnchorus.audio.discovery import find_recordings
+from dawnchorus.cores import usable_cores
+from dawnchorus.errors import InputError, ModelError
+from dawnchorus.identification.detection_table import TableBuilder
+from dawnchorus.identification.options import Keep, OptionFields, Options
+from dawnchorus.identification.output_paths import printable
+from dawnchorus.identification.result import RecordingFailure, RunCounts
+from dawnchorus.identification.run import build_run_plan, load_sessions, open_range_filter
+from dawnchorus.identification.shard_run import ShardRun, read_mark
+from dawnchorus.inference.analyses.embeddings import Embeddings
+from dawnchorus.inference.analyses.hits import ScoreFilter
+from dawnchorus.inference.analyses.registry import ANALYSES
+from dawnchorus.inference.model import Model, load_model
+from dawnchorus.models.store import DEFAULT_MODEL
+from dawnchorus.types import RecordingMetadata, Report, ignore_progress
+from dawnchorus.version import __version__
+
+KEPT_MIN_SCORE = 0.05
+KEPT_TOP = 10
+"""Detections below this score, and those behind the ten best of a window, are not kept."""
+
+_READ_OPTIONS = ("species", "thresholds", "merge", "drop_out_of_range")
+"""Options that select or describe rows: in an archive, that is done when it is read."""
+
+SOURCE_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class ArchiveResult:
+    """Result of `archive_recordings`.
+
+    Attributes:
+        archive: the archive.
+        run: id of the run.
+        counts: numbers of recordings, failures and kept detections of this shard.
+        n_units: number of units of this shard.
+        n_ended: units of this shard that have ended, now or before.
+        failures: recordings of this shard that failed now.
+    """
+
+    archive: Archive
+    run: str
+    counts: RunCounts
+    n_units: int
+    n_ended: int
+    failures: tuple[RecordingFailure, ...] = ()
+
+
+def archive_recordings(
+    recordings: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    archive: str | os.PathLike[str],
+    options: Options | None = None,
+    *,
+    model: str | os.PathLike[str] | Model = DEFAULT_MODEL,
+    keep: Iterable[Keep] = (),
+    metadata: dict[Path, RecordingMetadata] | None = None,
+    analyses: Iterable[str] = (),
+    min_score: float = KEPT_MIN_SCORE,
+    top: int = KEPT_TOP,
+    shard: Shard | str | None = None,
+    unit_size: UnitSize | None = None,
+    workers: int | None = None,
+    resume: bool = False,
+    report: Report = ignore_progress,
+    **changes: Unpack[OptionFields],
+) -> ArchiveResult:
+    """Identify recordings, and keep the results in an archive.
+
+    The recordings are listed once; the list is pinned in the archive. The same call, in another shard or after an
+    interruption, does what is missing of it.
+
+    Args:
+        recordings: files, folders (searched to any depth) and globs.
+        archive: folder of the archive; created if it is not there.
+        options: overlap, location and others that decide results; those that select results do not apply here.
+        model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
+        keep: "embeddings" keeps those of all windows.
+        metadata: location and time by absolute path, stronger than the files' own metadata.
+        analyses: names of analyses of the recordings' own samples.
+        min_score: smallest score that is kept.
+        top: largest number of detections that are kept of a window.
+        shard: part of the units, like "2/8"; by default all.
+        unit_size: limits of a unit, when the recordings are listed.
+        workers: cores to use; default: all that this process may use.
+        resume: list the recordings again, and add new and changed ones, and those that failed.
+        report: called with the progress in the caller's thread.
+        changes: options by name, which take precedence.
+
+    Raises:
+        InputError: no recordings, an option that does not apply, or an archive of a newer version.
+        ModelError: the model cannot be loaded or run, or has no embeddings to keep.
+        OutputError: the archive cannot be written.
+        MissingExtraError: deltalake is not installed.
+    """
+    options = (options or Options()).with_changes(changes)
+    _check_options(options, min_score=min_score, top=top)
+    if resume and shard is not None:
+        raise InputError(
+            "resume: it lists the recordings again, which one process has to do. Start it once without a shard; "
+            "shards can then be started as before."
+        )
+    shard = Shard.parse(shard) if isinstance(shard, str) else shard or Shard(1, 1)
+    analyses = tuple(dict.fromkeys(ANALYSES.lookup(name).name for name in analyses))
+    model = load_model(model)
+    keeps_embeddings = "embeddings" in _check_kept(keep, model)
+    floor = ScoreFilter(np.full(len(model.labels), min_score, np.float32), top)
+    kept = {"embeddings": Embeddings()} if keeps_embeddings else {}
+    plan = replace(build_run_plan(model, options, analyses), analyses={"hits": floor, **kept})
+    range_filter = open_range_filter(model, options, metadata)
+    builder = TableBuilder(model.bundle, plan.windows, options, range_filter, metadata or {})
+    run = _describe_run(
+        builder, analyses, min_score=min_score, top=top, embedding_dim=model.embedding_dim if keeps_embeddings else None
+    )
+    opened = create_archive(archive)
+    opened.add_run(run, model.labels)
+    given = [recordings] if isinstance(recordings, str | os.PathLike) else list(recordings)
+    manifests = _pin(opened, run.id, given, unit_size or UnitSize(), resume=resume)
+    with Worker(opened.location, run.id, str(shard)) as worker:
+        shard_run = ShardRun(builder, plan, UnitWriter(opened, worker))
+        loaded = load_sessions(model, options)
+        steps = shard_run.score(manifests, shard, loaded, n_workers=workers or usable_cores())
+        # Also where `report` raises: threads and decoders end now, not with the exception.
+        with closing(steps):
+            for counts in steps:
+                report(counts.as_progress("identifying"))
+    return ArchiveResult(
+        opened, run.id, shard_run.counts, shard_run.n_units, shard_run.n_ended, tuple(shard_run.failures)
+    )
+
+
+def _check_options(options: Options, *, min_score: float, top: int) -> None:
+    """Refuse options that would be without effect.
+
+    Raises:
+        InputError: one of them is set, or the floor is out of range.
+    """
+    defaults = Options()
+    for name in _READ_OPTIONS:
+        if getattr(options, name) != getattr(defaults, name):
+            raise InputError(f"{name}: an archive keeps what the model gives; select when it is read. Leave it out.")
+    if options.speech not in (None, "flag"):
+        raise InputError(f"speech: expected 'flag' for an archive, got {options.speech!r}.")
+    Options(min_score=min_score, top=top)
+
+
+def _check_kept(keep: Iterable[Keep], model: Model) -> tuple[Keep, ...]:
+    kept = tuple(keep)
+    for each in kept:
+        if each not in get_args(Keep):
+            raise InputError(f"keep: expected any of {', '.join(get_args(Keep))}, got {each!r}.")
+    if "embeddings" in kept and model.embedding_dim is None:
+        raise ModelError(f"{model.name}: this model has no embeddings to keep. Use one that has, such as birdnet.")
+    return kept
+
+
+def _describe_run(
+    builder: TableBuilder, analyses: tuple[str, ...], *, min_score: float, top: int, embedding_dim: int | None
+) -> ArchiveRun:
+    info, options = builder.bundle.info, builder.options
+    unused = {*_READ_OPTIONS, "min_score", "top"}
+    parameters: dict[str, Any] = {name: value for name, value in asdict(options).items() if name not in unused}
+    parameters["activation"] = info.activation
+    if info.cleaning:
+        parameters["cleaning"] = info.cleaning.model_dump(exclude_defaults=True)
+    if builder.metadata_by_path:
+        parameters["metadata"] = _digest(sorted((str(p), repr(m)) for p, m in builder.metadata_by_path.items()))
+    return ArchiveRun(
+        model=info.name,
+        model_version=info.version,
+        bundle_id=builder.bundle.id,
+        software=f"dawnchorus {__version__}",
+        sample_rate_hz=info.sample_rate_hz,
+        window_s=info.window_s,
+        overlap_s=options.overlap_s,
+        min_score=float(min_score),
+        top=top,
+        embedding_dim=embedding_dim,
+        analyses=analyses,
+        thresholds=info.thresholds,
+        parameters=parameters,
+    )
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:SOURCE_DIGITS]
+
+
+# ---------------------------------------------------------------------- listing
+
+
+def _pin(
+    archive: Archive, run: str, given: Sequence[str | os.PathLike[str]], size: UnitSize, *, resume: bool
+) -> list[Manifest]:
+    """Return the manifests of the given paths; list the recordings if there are none, or again to resume.
+
+    Raises:
+        InputError: there are no recordings.
+    """
+    source = _digest(sorted(os.path.abspath(path) for path in map(os.fsdecode, given)))
+    table = archive.table(MANIFEST)
+    files: list[ListedFile] | None = None
+    while True:
+        known = list_manifests(table)
+        own = [manifest for manifest in known if (manifest.run, manifest.source) == (run, source)]
+        if own and not resume:
+            return own
+        files = files or _list_files(given)
+        marks = latest_marks(table, run) if known else {}
+        repeated = _list_failed(archive, run) if resume else frozenset()
+        new = [file for file in files if marks.get(file.path) != file.mark or file.path in repeated]
+        if not new:
+            return own or [manifest for manifest in known if manifest.run == run]
+        if pin_manifest(table, run=run, source=source, files=new, size=size):
+            resume = False
+
+
+def _list_files(given: Sequence[str | os.PathLike[str]]) -> list[ListedFile]:
+    files = []
+    for path in find_recordings(given):
+        full = os.path.abspath(path)
+        files.append(ListedFile(printable(path), os.fsencode(full), *read_mark(Path(full))))
+    return files
+
+
+def _list_failed(archive: Archive, run: str) -> frozenset[bytes]:
+    """Return the paths of recordings whose latest result in the run is a failure."""
+    rows = archive.recordings(runs=run, columns=["path", "status"]).read_all()
+    columns = (rows[name].to_pylist() for name in ("path", "status"))
+    return frozenset(path for path, status in zip(*columns, strict=True) if status == FAILED)

@@ -1,0 +1,84 @@
+"""`dawnchorus archive`, and `identify --archive`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from tests.fixtures.archives import write_sounds
+from tests.fixtures.commands import Command
+
+from dawnchorus.models.bundle import Bundle
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_sounds(tmp_path_factory.mktemp("archived") / "sounds")
+
+
+@pytest.fixture(scope="module")
+def kept(sounds: Path, band_bundle: Bundle, command: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive that the command line wrote."""
+    folder = tmp_path_factory.mktemp("kept") / "archive"
+    shard = ("identify", sounds, "--archive", folder, "--model", band_bundle.folder, "--unit-mb", "0.096", "--shard")
+    done = command(*shard, "1/2", "--json", "-q")
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert (printed["n_done"], printed["n_units"], printed["n_ended"]) == (2, 2, 2)
+    done = command(*shard, "2/2")
+    assert done.returncode == 3, done.stderr
+    text = done.stderr.decode()
+    assert "2 recordings done (0 of them before), 1 failed; 3 of 3 units of shard 2/2 in the archive" in text
+    assert "failed: " in text
+    return folder
+
+
+def test_info_and_status_say_what_is_there(kept: Path, command: Command) -> None:
+    text = command("archive", "info", kept).stdout.decode()
+    assert "bands 1" in text
+    assert "score 0.05, best 10" in text
+    assert "recordings" in text
+    done = command("archive", "status", kept)
+    assert b"5 of 5 units done (100 % of 0.00 GB), 0 running, 0 lost, 0 waiting; 5 recordings, 1 of them" in done.stdout
+    (run,) = json.loads(command("archive", "status", kept, "--json").stdout)["runs"]
+    assert (run["n_units"], run["n_ended"], run["n_waiting"]) == (5, 5, 0)
+
+
+def test_query_prints_and_writes_rows(kept: Path, command: Command, tmp_path: Path) -> None:
+    done = command("archive", "query", kept, "--species", "Deep Bird", "--columns", "site,start_s,common_name")
+    assert done.stdout.decode().splitlines() == [
+        '"site","start_s","common_name"',
+        '"A",0,"Deep Bird"',
+        '"A",1,"Deep Bird"',
+        '"A",2,"Deep Bird"',
+    ]
+    out = tmp_path / "detections.parquet"
+    done = command("archive", "query", kept, "--min-score", "0.25", "--since", "2026-05-01", "--out", out)
+    assert b"detections.parquet: 3 rows" in done.stdout
+    assert len(pq.read_table(out)) == 3
+    done = command("archive", "query", kept, "--table", "recordings", "--site", "B")
+    assert done.stdout.decode().count("B_2026") == 3
+    done = command("archive", "query", kept, "--table", "recordings", "--species", "Deep Bird")
+    assert done.returncode == 2
+    assert b"--species and --min-score: expected with the table detections, got recordings" in done.stderr
+    done = command("archive", "query", kept, "--out", tmp_path / "rows.txt")
+    assert (done.returncode, b"expected a name that ends in .csv or .parquet" in done.stderr) == (2, True)
+
+
+def test_check_compact_and_vacuum(kept: Path, command: Command) -> None:
+    assert b"no row is missing or doubled" in command("archive", "check", kept).stdout
+    assert b"recordings: 5 files before, 2 now" in command("archive", "compact", kept).stdout
+    assert b"0 rows and 0 files removed" in command("archive", "vacuum", kept).stdout
+    assert b"no row is missing or doubled" in command("archive", "check", kept).stdout
+
+
+def test_options_without_effect_are_refused(sounds: Path, command: Command, tmp_path: Path) -> None:
+    done = command("identify", sounds, "--archive", tmp_path / "archive", "--out", "table.csv", "--overwrite")
+    assert done.returncode == 2
+    assert b"--out, --overwrite: has no effect on --archive" in done.stderr
+    done = command("identify", sounds, "--shard", "1/2")
+    assert (done.returncode, b"--shard: expected together with --archive" in done.stderr) == (2, True)
+    done = command("archive", "info", tmp_path / "none")
+    assert (done.returncode, b"it is no archive" in done.stderr) == (2, True)

@@ -1,0 +1,245 @@
+"""Identification into an archive: the same rows as in a table, in any number of shards, after any interruption."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.fixtures.archives import BROKEN, SOUNDS, table_rows, write_sounds
+from tests.fixtures.disks import small_disk
+from tests.fixtures.waiting import wait_for
+
+from dawnchorus.archive.archive import open_archive
+from dawnchorus.archive.maintenance import check_archive, compact_archive, read_status
+from dawnchorus.archive.manifest import UnitSize
+from dawnchorus.errors import InputError, ModelError, OutputError
+from dawnchorus.identification import Options, identify
+from dawnchorus.identification.archiving import ArchiveResult, archive_recordings
+from dawnchorus.models.bundle import Bundle
+
+pytest.importorskip("deltalake")
+
+ONE_EACH = UnitSize(max_recordings=1)
+
+
+@pytest.fixture
+def sounds(tmp_path: Path) -> Path:
+    return write_sounds(tmp_path / "sounds")
+
+
+@pytest.fixture
+def expected(sounds: Path, band_bundle: Bundle) -> list[dict[str, object]]:
+    """Rows of the table that `identify` gives."""
+    return table_rows(identify(sounds, Options(min_score=0.25), model=band_bundle.folder).to_arrow())
+
+
+def keep(sounds: Any, archive: Path, bundle: Bundle, **more: Any) -> ArchiveResult:
+    return archive_recordings(sounds, archive, model=bundle.folder, **{"unit_size": ONE_EACH, "workers": 1, **more})
+
+
+def test_rows_equal_those_of_a_table(
+    sounds: Path, expected: list[dict[str, object]], band_bundle: Bundle, tmp_path: Path
+) -> None:
+    """One process = two shards = two shards, of which one is interrupted, continued as three, and compacted."""
+    assert len(expected) == 6
+    result = keep(sounds, tmp_path / "one", band_bundle)
+    assert (result.counts.n_done, result.counts.n_failed, result.n_units, result.n_ended) == (4, 1, 5, 5)
+    assert [Path(failure.recording).name for failure in result.failures] == [BROKEN]
+    assert table_rows(result.archive.detections(min_score=0.25)) == expected
+
+    shards = [keep(sounds, tmp_path / "two", band_bundle, shard=f"{k}/2") for k in (1, 2)]
+    assert [each.n_units for each in shards] == [2, 3]
+    assert {each.run for each in shards} == {result.run}
+    assert table_rows(shards[0].archive.detections(min_score=0.25)) == expected
+
+    done = 0
+
+    def stop(_progress: object) -> None:
+        nonlocal done
+        done += 1
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        keep(sounds, tmp_path / "three", band_bundle, shard="1/2", report=stop)
+    keep(sounds, tmp_path / "three", band_bundle, shard="2/2")
+    rest = [keep(sounds, tmp_path / "three", band_bundle, shard=f"{k}/3") for k in (1, 2, 3)]
+    assert sum(each.counts.n_resumed for each in rest) >= 3
+    archive = rest[0].archive
+    assert table_rows(archive.detections(min_score=0.25)) == expected
+    list(compact_archive(archive))
+    assert table_rows(archive.detections(min_score=0.25)) == expected
+    assert check_archive(archive).is_whole
+
+
+def test_the_list_is_pinned_until_it_is_resumed(sounds: Path, band_bundle: Bundle, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    first = keep(sounds, archive, band_bundle)
+    again = keep(sounds, archive, band_bundle)
+    assert (again.counts.n_done, again.counts.n_resumed) == (0, 5)
+    shutil.copy(sounds / "A_20260430_040000.wav", sounds / "C_20260601_040000.wav")
+    shutil.copy(sounds / "A_20260430_040000.wav", sounds / BROKEN)
+    assert keep(sounds, archive, band_bundle).counts.n_done == 0
+    with pytest.raises(InputError, match="resume: it lists the recordings again, which one process has to do"):
+        keep(sounds, archive, band_bundle, resume=True, shard="1/2")
+    resumed = keep(sounds, archive, band_bundle, resume=True)
+    assert (resumed.run, resumed.counts.n_done, resumed.counts.n_failed) == (first.run, 2, 0)
+    assert len(resumed.archive.detections().read_all()) == 12
+    statuses = resumed.archive.recordings().read_all()["status"].to_pylist()
+    assert statuses == ["done"] * 6
+    assert keep(sounds, archive, band_bundle, resume=True).counts.n_done == 0
+
+
+def test_recordings_of_another_list_are_not_doubled(sounds: Path, band_bundle: Bundle, tmp_path: Path) -> None:
+    keep(sounds / "A_20260430_040000.wav", tmp_path / "archive", band_bundle)
+    both = keep(sounds, tmp_path / "archive", band_bundle)
+    assert (both.counts.n_files, both.counts.n_done) == (4, 3)
+    assert keep(sounds / "A_20260430_040000.wav", tmp_path / "archive", band_bundle).counts.n_resumed == 1
+    assert len(both.archive.detections().read_all()) == 6
+
+
+def test_a_file_that_was_changed_or_removed_since_fails(sounds: Path, band_bundle: Bundle, tmp_path: Path) -> None:
+    names = list(SOUNDS)
+
+    def change(progress: Any) -> None:
+        if progress.done == 0:
+            shutil.copy(sounds / names[0], sounds / names[1])
+            (sounds / names[2]).unlink(missing_ok=True)
+
+    result = keep(sounds, tmp_path / "archive", band_bundle, report=change)
+    reasons = {Path(failure.recording).name: failure.reason for failure in result.failures}
+    assert set(reasons) == {names[1], names[2], BROKEN}
+    assert "the file was changed since it was listed" in reasons[names[1]]
+    assert keep(sounds, tmp_path / "archive", band_bundle, resume=True).counts.n_done == 1
+
+
+def test_options_that_have_no_effect_are_refused(sounds: Path, band_bundle: Bundle, tmp_path: Path) -> None:
+    for changes in ({"merge": True}, {"species": ("Avis gravis",)}, {"speech": "drop"}):
+        with pytest.raises(InputError, match=f"{next(iter(changes))}: "):
+            keep(sounds, tmp_path / "archive", band_bundle, **changes)
+    with pytest.raises(InputError, match="keep: expected any of embeddings, got 'sound'"):
+        keep(sounds, tmp_path / "archive", band_bundle, keep=["sound"])
+    assert not (tmp_path / "archive").exists()
+
+
+def test_a_model_without_embeddings_cannot_keep_them(sounds: Path, level_bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="level: this model has no embeddings to keep"):
+        keep(sounds, tmp_path / "archive", level_bundle, keep=["embeddings"])
+
+
+def test_the_floor_says_what_is_kept(sounds: Path, level_bundle: Bundle, tmp_path: Path) -> None:
+    path = sounds / "A_20260430_040000.wav"
+    result = keep(path, tmp_path / "archive", level_bundle)
+    assert len(result.archive.detections().read_all()) == 6
+    best = keep(path, tmp_path / "archive", level_bundle, top=1, min_score=0.5)
+    assert len(best.archive.detections(runs=best.run).read_all()) == 3
+    assert best.run != result.run
+
+
+def test_a_full_disk_keeps_what_was_committed(
+    sounds: Path, expected: list[dict[str, object]], band_bundle: Bundle, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        archive = disk / "archive"
+        filler = disk / "filler"
+
+        def fill(progress: Any) -> None:
+            if progress.done == 2 and not filler.exists():
+                free = shutil.disk_usage(disk).free
+                filler.write_bytes(bytes(free))
+
+        with pytest.raises(OutputError, match="cannot be written .*same command again"):
+            keep(sounds, archive, band_bundle, report=fill)
+        filler.unlink()
+        result = keep(sounds, archive, band_bundle)
+        assert result.counts.n_resumed >= 1
+        assert table_rows(result.archive.detections(min_score=0.25)) == expected
+        assert check_archive(result.archive).is_whole
+
+
+WORK = """
+import os, signal, sys
+from dawnchorus.archive import delta
+from dawnchorus.archive.manifest import UnitSize
+from dawnchorus.identification.archiving import archive_recordings
+
+sounds, archive, bundle, shard, table, n = sys.argv[1:]
+append, left = delta.Table.append, int(n)
+
+def append_or_die(self, *arguments):
+    global left
+    if self.name == table:
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return append(self, *arguments)
+
+delta.Table.append = append_or_die
+archive_recordings(sounds, archive, model=bundle, shard=shard, unit_size=UnitSize(max_recordings=1), workers=1)
+"""
+
+
+def start(*arguments: Any) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", WORK, *map(str, arguments)]
+    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+@pytest.mark.parametrize(("table", "n"), [("detections", 0), ("recordings", 0), ("recordings", 1)])
+@pytest.mark.ops
+def test_kills_between_rows_and_end_lose_and_double_nothing(
+    sounds: Path, expected: list[dict[str, object]], band_bundle: Bundle, tmp_path: Path, table: str, n: int
+) -> None:
+    archive = tmp_path / "archive"
+    killed = start(sounds, archive, band_bundle.folder, "1/2", table, n)
+    other = start(sounds, archive, band_bundle.folder, "2/2", "", 0)
+    assert (killed.wait(), other.wait()) == (-signal.SIGKILL, 0)
+    (state,), workers = read_status(open_archive(archive))
+    assert [worker.is_lost for worker in workers] == [False], "not seen for some seconds only"
+    assert state.n_ended < state.n_units
+    rest = [start(sounds, archive, band_bundle.folder, f"{k}/3", "", 0) for k in (1, 2, 3)]
+    assert [each.wait() for each in rest] == [0, 0, 0]
+    opened = open_archive(archive)
+    assert table_rows(opened.detections(min_score=0.25)) == expected
+    report = check_archive(opened)
+    assert report.is_whole
+    assert (len(report.surplus) > 0) == ((table, n) == ("recordings", 0)), "the second unit has no detections"
+
+
+@pytest.mark.ops
+def test_kills_at_any_time_lose_and_double_nothing(band_bundle: Bundle, tmp_path: Path) -> None:
+    """Also with two processes at the same shard."""
+    sounds = write_sounds(tmp_path / "sounds")
+    for k in range(40):
+        shutil.copy(sounds / "A_20260430_040000.wav", sounds / f"C{k:02d}_20260601_040000.wav")
+    expected = table_rows(identify(sounds, Options(min_score=0.25), model=band_bundle.folder).to_arrow())
+    archive = tmp_path / "archive"
+
+    def n_ended() -> int:
+        try:
+            (state,), _ = read_status(open_archive(archive))
+        except (ValueError, InputError):
+            return 0
+        return state.n_ended
+
+    n_kills = 0
+    while n_ended() < 45 and n_kills < 20:
+        workers = [start(sounds, archive, band_bundle.folder, shard, "", 0) for shard in ("1/2", "2/2", "2/2")]
+        before = n_ended()
+        wait_for(lambda before=before, workers=workers: n_ended() > before + 3 or workers[0].poll() is not None)  # type: ignore[misc]
+        for worker in workers:
+            n_kills += worker.poll() is None
+            worker.kill()
+            worker.wait()
+    final = start(sounds, archive, band_bundle.folder, "1/1", "", 0)
+    assert final.wait() == 0
+    opened = open_archive(archive)
+    assert n_kills > 5
+    assert table_rows(opened.detections(min_score=0.25)) == expected
+    assert len(opened.recordings().read_all()) == 45
+    assert check_archive(opened).is_whole
