@@ -28,7 +28,13 @@ from dawnchorus.server.settings import Settings
 
 FOLDER = Path(__file__).parents[1] / "docs" / "images" / "pages"
 
-PAGES = {"identify": "/", "recordings": "/recordings", "detections": "/detections", "review": "/review"}
+PAGES = {
+    "overview": "/overview",
+    "identify": "/",
+    "recordings": "/recordings",
+    "detections": "/detections",
+    "review": "/review",
+}
 """Pages by the names of their pictures; the page of a recording has no fixed address."""
 
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}

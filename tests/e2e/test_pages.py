@@ -102,8 +102,8 @@ SMALL_TARGETS = """() => {
   const isInSentence = each => isInline(each) && each.parentElement.innerText !== each.innerText;
   const exempt = ".hidden, .chooser input, .skip, .track-names";
   return [...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, summary")]
-    .filter(each => each.checkVisibility() && !each.closest(exempt) && !isInSentence(each))
-    .map(each => [each, (each.closest("label") || each).getBoundingClientRect()])
+    .filter(each => each.checkVisibility() && each.tabIndex >= 0 && !each.closest(exempt) && !isInSentence(each))
+    .map(each => [each, (each.closest(".ts-control") || each.closest("label") || each).getBoundingClientRect()])
     .filter(([each, { width, height }]) => height < 43.5 || width < 24)
     .map(([each, { width, height }]) => `${each.outerHTML.slice(0, 120)}: ${width} x ${height}`);
 }"""
@@ -139,7 +139,7 @@ STOPS = """() => [...document.querySelectorAll("a[href], button, input, select, 
 """Script that numbers what the keyboard has to reach, and returns it."""
 
 FOCUSED = """() => { const { dataset, type, tagName } = document.activeElement;
-  const { outlineStyle } = getComputedStyle(document.activeElement);
+  const { outlineStyle } = getComputedStyle(document.activeElement.closest(".ts-control") ?? document.activeElement);
   const hasParts = ["file", "date"].includes(type) || tagName === "AUDIO"; // which the browser frames itself
   const isShown = hasParts || outlineStyle !== "none";
   return [dataset.stop ?? null, isShown]; }"""

@@ -172,7 +172,7 @@ class _Hours:
         start = datetime.fromisoformat(recorded_at).replace(tzinfo=None)
         first = start.replace(minute=0, second=0, microsecond=0)
         try:
-            first + timedelta(seconds=duration_s + 2 * HOUR_S)
+            _ = first + timedelta(seconds=duration_s + 2 * HOUR_S)
         except OverflowError:
             return cls(None, 0.0)
         return cls(first, (start - first).total_seconds())

@@ -144,7 +144,7 @@ def _find_first_hour(recording: Any) -> tuple[datetime | None, float]:
     start = datetime.fromisoformat(recording.recorded_at).replace(tzinfo=None)
     first = start.replace(minute=0, second=0, microsecond=0)
     try:
-        first + timedelta(seconds=(recording.duration_s or 0.0) + 2 * HOUR_S)
+        _ = first + timedelta(seconds=(recording.duration_s or 0.0) + 2 * HOUR_S)
     except OverflowError:
         return None, 0.0
     return first, (start - first).total_seconds()
