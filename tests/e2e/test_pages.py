@@ -176,6 +176,8 @@ def test_pages_beyond_the_first_are_opened_by_keys_on_a_phone(browser: Browser, 
         expect(more).to_be_focused()
         page.keyboard.press("Enter")
         page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name="Overview")).to_be_focused()
+        page.keyboard.press("Tab")
         expect(page.get_by_role("link", name="Training")).to_be_focused()
         page.keyboard.press("Enter")
         page.wait_for_url("**/training")

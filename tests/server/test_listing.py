@@ -37,6 +37,7 @@ from dawnchorus.server.state.tables import (
     Review,
     Species,
 )
+from dawnchorus.server.timeline import Timeline, TimelineQuery
 
 START = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -244,13 +245,18 @@ def test_recordings_are_listed_with_all_names_failures_and_sites_and_deleted_tog
 
 
 def test_species_that_are_out_of_range_are_marked_in_lists(database: Database) -> None:
-    first, second = add(database, 1, "wren", "owl"), add(database, 2, "owl", "wren")
+    first, second, third = add(database, 1, "wren", "owl"), add(database, 2, "owl", "wren"), add(database, 3, "owl")
     with database.write() as session:
         out = update(DetectionRow).where(DetectionRow.recording == first, DetectionRow.common_name == "owl")
         session.execute(out.values(in_range=False))
         session.execute(update(DetectionRow).where(DetectionRow.recording == second).values(in_range=True))
+        relabeled = {"in_range": False, "model_scientific_name": "Avis wren", "model_common_name": "wren"}
+        session.execute(update(DetectionRow).where(DetectionRow.recording == third).values(relabeled))
     records = find_recordings(database, RecordingQuery(), limit=9).rows
-    assert {each.recording.sha256: each.unexpected for each in records} == {first: {"Avis owl"}, second: set()}
+    unexpected = {each.recording.sha256: each.unexpected for each in records}
+    assert unexpected == {first: {"Avis owl"}, second: set(), third: set()}, "the model knows only its own species"
+    counts = [Timeline(database).count_by_species(TimelineQuery(each)) for each in (first, second, third)]
+    assert [{each.common_name for each in listed if each.is_unexpected} for listed in counts] == [{"owl"}, set(), set()]
 
 
 @pytest.mark.ops
