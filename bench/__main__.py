@@ -29,6 +29,7 @@ from bench import (
     preparing,
     reading,
     retrain_latency,
+    reviewing,
     serving,
     soundscapes,
     speech,
@@ -70,6 +71,7 @@ MEASUREMENTS = {
     "preparing": preparing.measure,
     "reading": reading.measure,
     "pages": pages.measure,
+    "reviewing": reviewing.measure,
     "storage": storage.measure,
 }
 

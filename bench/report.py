@@ -304,6 +304,17 @@ def _pages(result: dict[str, Any]) -> str:
     )
 
 
+def _reviewing(result: dict[str, Any]) -> str:
+    return (
+        "## The page Review\n\n"
+        f"In chromium, {result['n_clips']} clips by falling score out of a FLAC and an MP3 of "
+        f"{result['duration_h']:.0f} h each, of which a person listens to each for {result['listen_s']:.0f} s and then "
+        "answers or skips it: from the key to the frame in which the next one has its spectrogram and can be heard, "
+        f"**{result['p95_s']:.3f} s at the 95th percentile**, {result['median_s']:.3f} s in the median, "
+        f"{result['max_s']:.3f} s at most. The load of the machine was {result['load']:.0f}.\n"
+    )
+
+
 def _acoustic(result: dict[str, Any]) -> str:
     worst = sorted(result["differences"].items(), key=lambda item: -item[1])
     rows = [f"| {name} | {value:.1e} |" for name, value in worst]
@@ -530,6 +541,7 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "reading": _reading,
     "storage": _storage,
     "pages": _pages,
+    "reviewing": _reviewing,
     "speech": _speech,
     "heads": _heads,
     "leaderboard": _leaderboard,

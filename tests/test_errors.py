@@ -23,6 +23,8 @@ def every_error() -> Iterator[DawnChorusError]:
             yield kind("the queue is full", retry_after_s=2.5)
         elif kind is errors.UnknownClassError:
             yield kind("no such class", suggestions=("Parus major_Great Tit",))
+        elif kind is errors.ConflictError:
+            yield kind("it is wrong", current={"verdict": "correct"})
         elif kind is errors.MissingExtraError:
             yield kind("torch", extra="train", purpose="Training")
         elif kind is errors.PlugInError:

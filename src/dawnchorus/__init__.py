@@ -24,7 +24,7 @@ _NAMES = {
     "data.recordings": ("RecordingRow",),
     "errors": (
         *("AudioDecodeError", "AudioError", "AudioNotFoundError", "AudioReadError", "AudioTooLargeError"),
-        *("BusyError", "DawnChorusError"),
+        *("BusyError", "ConflictError", "DawnChorusError"),
         *("DecoderCrashError", "DownloadError", "FormatError", "InputError", "InvalidBundleError", "LongWaitError"),
         *("JournalDamagedError", "MissingExtraError", "ModelError", "ModelNotFoundError", "NotFoundError"),
         *("OutputError", "OutputExistsError", "OverloadedError", "PlugInError", "StoreError", "TrainingError"),

@@ -5,7 +5,8 @@ DawnChorusError
 │   ├── UploadTooLargeError     a request brings more bytes than the server takes
 │   ├── UploadTooSlowError      a request's body comes too slowly
 │   ├── UnknownClassError       a label is of no known class
-│   └── NotFoundError           there is no recording, detection, model or job of this name
+│   ├── NotFoundError           there is no recording, detection, model or job of this name
+│   └── ConflictError           somebody else changed what a request is about
 ├── AudioError                  a recording cannot be used
 │   ├── AudioNotFoundError      no such file, or it is not a regular file
 │   ├── AudioDecodeError        the bytes are not a sound file that we can decode
@@ -35,6 +36,7 @@ reason applies to. `str()` joins both. A reason names no folder of this machine,
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 
@@ -136,6 +138,14 @@ class UnknownClassError(InputError):
 
 class NotFoundError(InputError):
     """There is no object of this name or id."""
+
+
+class ConflictError(InputError):
+    """Somebody else changed what a request is about since its sender saw it; `current` has its fields now."""
+
+    def __init__(self, reason: str, *, current: Mapping[str, Any] | None = None) -> None:
+        super().__init__(reason)
+        self.current = current
 
 
 class OverloadedError(DawnChorusError):

@@ -95,6 +95,7 @@ class Detection:
         probability: calibrated probability that the species is present; None without a calibration.
         human_voice: True if it contains human speech; None if speech detection was off.
         channel: number of the channel, from 1; None where one signal was scored for all channels.
+        verdict: verdict of a person: "correct", "relabeled", "several" or "unsure"; None where nobody gave one.
     """
 
     start_s: float
@@ -109,6 +110,7 @@ class Detection:
     probability: float | None = None
     human_voice: bool | None = None
     channel: int | None = None
+    verdict: str | None = None
 
 
 Review = Literal["", "rejected", "unverified"]

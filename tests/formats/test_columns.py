@@ -11,7 +11,8 @@ import pytest
 
 from dawnchorus.formats import birdnet_csv, json_lines, parquet, raven
 from dawnchorus.formats.columns import COLUMNS, DETECTION_COLUMNS, round_values
-from dawnchorus.types import Detection
+from dawnchorus.formats.registry import FORMATS, write_tables
+from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
 
 STORED = Path(__file__).with_name("stored")
 """Tables that the version of 2026-11-27 wrote: `one` signal, and `each` channel by itself."""
@@ -65,3 +66,17 @@ def test_tables_of_an_older_version_are_read(name: str, channels: tuple[int | No
 def test_numbers_of_json_are_rounded_and_nothing_else() -> None:
     row = {"start_s": 1.23456, "score": 0.123456, "low_hz": 440.06, "week": 17, "channel": None, "mine": 0.123456}
     assert round_values(row) == row | {"start_s": 1.235, "score": 0.1235, "low_hz": 440.1}
+
+
+@pytest.mark.parametrize("name", ["csv", "raven", "parquet", "jsonl"])
+def test_verdicts_of_people_come_back_and_are_left_out_where_there_are_none(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{FORMATS[name].suffix}"
+    rows = (replace(BIRD, verdict="unsure"), ENGINE, replace(BIRD, verdict="relabeled"))
+    table = RecordingTable("a.wav", 6.0, 48_000, RecordingMetadata(), None, rows)
+    for parameters, expected in (({"reviewed": True}, ["unsure", None, "relabeled"]), ({}, [None] * 3)):
+        if name in ("parquet", "jsonl") and not parameters:
+            continue  # they have all columns
+        write_tables(path, [table], Provenance("m", "1", "0123456789ab", "dawnchorus 1", parameters))
+        read = FORMATS[name].read
+        assert read is not None
+        assert [detection.verdict for _, detection in read(path)] == expected

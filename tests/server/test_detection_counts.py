@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -32,13 +34,14 @@ from dawnchorus.server.detection_counts import (
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Settings
 from dawnchorus.server.state.database import alembic_config
-from dawnchorus.server.state.tables import DetectionCount, DetectionRow, Recording
+from dawnchorus.server.state.tables import DetectionCount, DetectionRow, Recording, Verdict
 from dawnchorus.server.work import IdentifyResult
 from dawnchorus.types import Detection, RecordingMetadata, RecordingTable
 
 NAMES = [("Parus major", "Great Tit"), ("Cuculus canorus", "Common Cuckoo"), ("Strix aluco", "Tawny Owl")]
 STARTS = [None, datetime(2025, 12, 31, 22, 59, 30), datetime(2026, 5, 12, 4, 0), datetime(9999, 12, 31, 23, 30)]
 SITES = [None, "SITE7", "Upper Pond"]
+REVIEWERS = ["first browser", "second browser"]
 N_FILES = 4
 
 
@@ -68,10 +71,11 @@ class Steps:
     bundle: Bundle
     paths: list[Path]
     random: random.Random = field(default_factory=lambda: random.Random(5))
+    n_by_verdict: Counter[str] = field(default_factory=Counter)
 
     def take(self) -> None:
         """Make one change."""
-        steps = [*[self.store] * 6, self.fail, self.count_unstored, self.review, self.review]
+        steps = [*[self.store] * 6, self.fail, self.count_unstored, *[self.review] * 6, self.undo, self.undo]
         self.random.choice([*steps, self.delete_review, self.delete])()
 
     def _result(self) -> IdentifyResult:
@@ -106,13 +110,21 @@ class Steps:
 
     def review(self) -> None:
         if detections := self._reviewable():
-            verdict = self.random.choice(["correct", "incorrect", "relabeled"])
+            verdict = self.random.choice(get_args(Verdict))
             species = "_".join(self.random.choice(NAMES)) if verdict == "relabeled" else None
-            number = self.random.choice(detections)
-            self.service.training_data.review(number, verdict, species, [], new_class=True)  # type: ignore[arg-type]
+            number, reviewer = self.random.choice(detections), self.random.choice(REVIEWERS)
+            self.service.reviews.answer(number, verdict, species, [], new_class=True, reviewer=reviewer)
+            self.n_by_verdict[verdict] += 1
+
+    def undo(self) -> None:
+        reviewer = self.random.choice(REVIEWERS)
+        if self.service.reviews.last_answer(reviewer) is not None:
+            self.service.reviews.undo(reviewer)
+            self.n_by_verdict["undone"] += 1
 
     def delete_review(self) -> None:
-        self.service.training_data.delete_review(self.random.choice(self._reviewable() or [1]))
+        if detections := self._reviewable():
+            self.service.reviews.delete(self.random.choice(detections), reviewer=self.random.choice(REVIEWERS))
 
     def delete(self) -> None:
         with self.service.database.read() as session:
@@ -136,6 +148,7 @@ def test_counts_equal_a_scan_after_any_changes_and_after_the_migration(
             assert counts == scanned_counts(session)
         n_seen = max(n_seen, len(counts))
     assert n_seen > 40
+    assert set(steps.n_by_verdict) == {*get_args(Verdict), "undone"}
     steps.store()
     steps.count_unstored()
     with service.database.read() as session:

@@ -27,13 +27,15 @@ from dawnchorus.identification.options import Options
 from dawnchorus.identification.result import build_provenance
 from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.server.detection_reviews import set_verdict
 from dawnchorus.server.history import DetectionStore
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Settings
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
-from dawnchorus.server.state.tables import DetectionRow, Identification, Review
+from dawnchorus.server.state.tables import DetectionRow, Identification
 from dawnchorus.server.work import IdentifyResult
+from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import Detection, RecordingMetadata, RecordingTable
 
 BIRD = Detection(
@@ -122,17 +124,20 @@ def test_tables_have_what_people_corrected(
     (tmp_path / "a.wav").write_bytes(b"sound")
     sha256 = service.detections.store(result, tmp_path / "a.wav", name="a.wav", options=OPTIONS).sha256
     first, second = (row["id"] for row in client.get("/api/v1/detections").json()["detections"])
-    names = {"scientific_name": "Parus minor", "common_name": "Japanese Tit"}
     with service.database.write() as session:
-        session.add(Review(detection=first, recording=sha256, verdict="relabeled", **names))
-        session.add(Review(detection=second, recording=sha256, verdict="incorrect"))
+        set_verdict(session.get_one(DetectionRow, first), "relabeled", Label("Parus minor", "Japanese Tit"))
+        set_verdict(session.get_one(DetectionRow, second), "incorrect")
     (row,) = stored(client, sha256, tmp_path)
     assert (row["scientific_name"], row["score"], row["in_range"]) == ("Parus minor", 0.5, None)
+    assert (row["verdict"], row["probability"]) == ("relabeled", None)
     for output in ("csv", "raven", "audacity"):
         text = client.get(f"/api/v1/recordings/{sha256}/detections", params={"format": output}).text
         assert ("Japanese Tit" in text, "Great Tit" in text, "Engine" in text) == (True, False, False), output
     reply = client.get(f"/api/v1/recordings/{sha256}/detections").json()["detections"]
-    assert [row["review"]["verdict"] for row in reply] == ["relabeled", "incorrect"], "JSON has all"
+    assert [row["verdict"] for row in reply] == ["relabeled", "incorrect"], "JSON has all"
+    assert [row["model_common_name"] for row in reply] == ["Great Tit", None]
+    lines = client.get(f"/api/v1/recordings/{sha256}/detections", params={"format": "csv"}).text.splitlines()
+    assert (lines[0].split(",")[-1], lines[1].split(",")[-1]) == ("verdict", "relabeled")
 
 
 def test_audio_that_is_sent_again_takes_the_values_that_are_given(

@@ -21,6 +21,7 @@ from dawnchorus.server.listing import (
     Cursor,
     DetectionQuery,
     Page,
+    Position,
     RecordingQuery,
     find_best,
     find_detections,
@@ -162,6 +163,7 @@ def test_filters_of_detections(database: Database) -> None:
     add(database, 2, "Robin", *(f"Bird {k}" for k in range(MAX_MERGED + 1)))
     with database.write() as session:
         session.add(Review(detection=2, recording=one, verdict="incorrect"))
+        session.get_one(DetectionRow, 2).verdict = "incorrect"
 
     def listed_by(**fields: Any) -> list[tuple[str, float]]:
         return walk(find_detections, database, DetectionQuery(**fields), spots)
@@ -170,10 +172,17 @@ def test_filters_of_detections(database: Database) -> None:
     assert listed_by(species="r", site="SITE7") == [("1.wav", 0.0), ("1.wav", 1.0), ("1.wav", 2.0)]
     assert len(listed_by(species="bird")) == MAX_MERGED + 1, "more species than are merged"
     assert listed_by(reviewed=True) == [("1.wav", 1.0)]
+    assert listed_by(reviewed="incorrect") == [("1.wav", 1.0)]
+    assert listed_by(reviewed="unsure") == []
     assert listed_by(reviewed=False, recording=one) == [("1.wav", 0.0), ("1.wav", 2.0)]
     assert listed_by(min_score=0.85) == [("2.wav", 0.0), ("1.wav", 0.0)]
     best = find_best(database, DetectionQuery(reviewed=False, recording=one), limit=9)
     assert [row.detection.start_s for row in best] == [0.0, 2.0]
+    first = Position.decode(Position(best[0].detection.score, best[0].detection.id).encode())
+    (second,) = find_best(database, DetectionQuery(reviewed=False, recording=one), limit=9, after=first)
+    assert second.detection.start_s == 2.0
+    with pytest.raises(InputError, match="expected the position of a detection, such as 0.75_81, got .0.75."):
+        Position.decode("0.75")
 
 
 @pytest.mark.parametrize("given", ["", "x", "Wzwx", "W10", "é", "WyI-IiwiMjAyNiJd", "9" * 400])
@@ -215,7 +224,8 @@ def test_recordings_are_listed_with_all_names_failures_and_sites_and_deleted_tog
     assert page.count('<bdi class="name">') == 2
     assert '<bdi class="faint">' not in page, "the names have the sites"
     first = client.get("/api/v1/detections").json()["detections"][0]
-    assert f'/recordings/{first["recording"]}?t={first["start_s"]:.3f}"' in client.get("/detections").text
+    link = f'/recordings/{first["recording"]}?d={first["id"]}&amp;t={first["start_s"]:.3f}"'
+    assert link in client.get("/detections").text
     assert client.get("/api/v1/species?name=bird").json()["species"], "names while one is typed"
     plain = {"audio": ("20260614_060000.wav", body), "site": (None, "SITE <A>")}
     assert client.post(f"/api/v1/identify{query}", files=plain).status_code == 200

@@ -1,4 +1,4 @@
-"""CSV with BirdNET-Analyzer's columns, and optionally `in_range`, `human_voice` and `channel`."""
+"""CSV with BirdNET-Analyzer's columns, and optionally `in_range`, `human_voice`, `channel` and `verdict`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from dawnchorus.formats.columns import has_channels
+from dawnchorus.formats.columns import has_channels, has_verdicts
 from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import (
@@ -21,8 +21,8 @@ from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 COLUMNS = ("Start (s)", "End (s)", "Scientific name", "Common name", "Confidence", "File")
 
-MORE_COLUMNS = ("in_range", "human_voice", "channel")
-"""Columns of the schema that are added if the run's options request them."""
+MORE_COLUMNS = ("in_range", "human_voice", "channel", "verdict")
+"""Columns of the schema that are added if the run's options request them, or people reviewed detections."""
 
 _TRUTHS = {"true": True, "false": False}
 
@@ -30,7 +30,8 @@ _TRUTHS = {"true": True, "false": False}
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
     """Write the header and one row per detection."""
     parameters = provenance.parameters
-    requested = parameters.get("range_filter"), parameters.get("speech"), has_channels(provenance)
+    options = parameters.get("range_filter"), parameters.get("speech"), has_channels(provenance)
+    requested = *options, has_verdicts(provenance)
     more = [name for name, is_requested in zip(MORE_COLUMNS, requested, strict=True) if is_requested]
     with text_stream(stream) as text:
         rows = csv.writer(text, lineterminator="\n")
@@ -76,7 +77,7 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     common = rows.require(["Common name"])
     confidence = rows.require(["Confidence"])
     file = rows.find_column(["File"])
-    in_range, voice, channel = (rows.find_column([name]) for name in MORE_COLUMNS)
+    in_range, voice, channel, verdict = (rows.find_column([name]) for name in MORE_COLUMNS)
 
     def mark(line: int, fields: list[str]) -> Mark:
         detection = Detection(
@@ -89,6 +90,7 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
             in_range=_TRUTHS.get(rows.text(fields, in_range) or ""),
             human_voice=_TRUTHS.get(rows.text(fields, voice) or ""),
             channel=rows.channel(fields, channel),
+            verdict=rows.text(fields, verdict),
         )
         return Mark(line, detection, rows.text(fields, file), is_scored=True)
 

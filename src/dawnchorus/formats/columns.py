@@ -48,6 +48,7 @@ COLUMNS = (
     Column("channel", "int16", "detection", "number of the channel, from 1, if channels were scored separately"),
     Column("low_hz", "float64", "detection", "lowest frequency in hertz, if annotated", 1),
     Column("high_hz", "float64", "detection", "highest frequency in hertz, if annotated", 1),
+    Column("verdict", "category", "detection", "verdict of a person: `correct`, `relabeled`, `several` or `unsure`"),
     Column("latitude", "float64", "metadata", "degrees north"),
     Column("longitude", "float64", "metadata", "degrees east"),
     Column("week", "int8", "recording", "week of the year of 48 weeks, four in a month"),
@@ -76,6 +77,11 @@ _DECIMALS = {column.name: column.decimals for column in COLUMNS if column.decima
 def has_channels(provenance: Provenance) -> bool:
     """Return True if each channel was scored separately, so that detections have a channel."""
     return provenance.parameters.get("channel") == "each"
+
+
+def has_verdicts(provenance: Provenance) -> bool:
+    """Return True if people reviewed some of the detections."""
+    return provenance.parameters.get("reviewed") is True
 
 
 def detection_values(source: object) -> dict[str, Any]:

@@ -128,6 +128,7 @@ def _guess_provenance(tables: Iterable[RecordingTable]) -> Provenance:
         "in_range": {"range_filter": True},
         "human_voice": {"speech": "flag"},
         "channel": {"channel": "each"},
+        "verdict": {"reviewed": True},
     }
     parameters: dict[str, Any] = {}
     for name, parameter in implied.items():

@@ -75,7 +75,7 @@ def _build_batch(tables: Sequence[RecordingTable], provenance: Provenance, schem
 def _to_arrow(detections: DetectionColumns, column: Column) -> pa.Array:
     values, is_null = detections.column(column.name), detections.is_null(column.name)
     if column.type == "category":
-        return pa.array(values, pa.string()).dictionary_encode()
+        return pa.array(values, pa.string(), mask=is_null).dictionary_encode()
     if column.type == "bool":
         values = values.astype(bool)
     return pa.array(values, _TYPES[column.type], mask=is_null, safe=False)  # scores lose digits, as float32 has fewer

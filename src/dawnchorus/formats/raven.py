@@ -15,6 +15,7 @@ from typing import BinaryIO
 import numpy as np
 
 from dawnchorus.errors import FormatError
+from dawnchorus.formats.columns import has_verdicts
 from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import (
@@ -45,6 +46,9 @@ COLUMNS = (
     "File Offset (s)",
 )
 
+VERDICT = "Verdict"
+"""Column that is added if people reviewed detections."""
+
 BOX_TOP_HZ = 15_000
 """Upper edge of a box without annotated frequencies, unless the recording ends below it."""
 
@@ -55,17 +59,18 @@ CODE_COLUMNS = ("Species Code", "eBird Code", "Tags", "Type")
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
     """Write the header and one row per detection."""
-    del provenance  # Raven has no place for it; it goes into the file next to the table
+    # Raven has no place for the provenance; it goes into the file next to the table
+    with_verdict = has_verdicts(provenance)
     with text_stream(stream) as text:
-        text.write("\t".join(COLUMNS) + "\n")
+        text.write("\t".join([*COLUMNS, *[VERDICT] * with_verdict]) + "\n")
         first, before_s = 1, 0.0
         for table in tables:
-            text.writelines("\t".join(row) + "\n" for row in _rows(table, first, before_s))
+            text.writelines("\t".join(row) + "\n" for row in _rows(table, first, before_s, with_verdict=with_verdict))
             first += len(table.detections)
             before_s += table.duration_s
 
 
-def _rows(table: RecordingTable, first: int, before_s: float) -> Iterator[tuple[str, ...]]:
+def _rows(table: RecordingTable, first: int, before_s: float, *, with_verdict: bool) -> Iterator[tuple[str, ...]]:
     """Yield the fields of each detection; `first` is the number of the first one."""
     columns = DetectionColumns.from_detections(table.detections)
     n = len(columns)
@@ -88,6 +93,7 @@ def _rows(table: RecordingTable, first: int, before_s: float) -> Iterator[tuple[
         [_field(ntpath.basename(table.recording))] * n,
         [_field(table.recording)] * n,
         map(seconds, start_s.tolist()),
+        *[[_field(value or "") for value in columns.to_list("verdict")]] * with_verdict,
         strict=True,
     )
 
@@ -164,6 +170,7 @@ class _Columns:
             "selection": ["Selection"],
             "channel": ["Channel"],
             "view": ["View"],
+            "verdict": [VERDICT],
             "path": ["Begin Path"],
             "file": ["Begin File"],
             "recording": ["Recording", "Filename", "File"],
@@ -202,6 +209,7 @@ class _Columns:
             low_hz=rows.number_or_none(line, fields, self.columns["low"]),
             high_hz=rows.number_or_none(line, fields, self.columns["high"]),
             channel=rows.channel(fields, self.columns["channel"]),
+            verdict=text["verdict"],
         )
         is_within_file = within is not None or counted_on is None
         selection, view = text["selection"], text["view"]

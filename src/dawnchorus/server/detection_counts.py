@@ -27,8 +27,9 @@ from typing import Literal, NamedTuple
 from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session
 
+from dawnchorus.server.listing import IS_REJECTED
 from dawnchorus.server.state.database import lock
-from dawnchorus.server.state.tables import DetectionCount, DetectionRow, Identification, Recording, Review
+from dawnchorus.server.state.tables import DetectionCount, DetectionRow, Identification, Recording
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 0.9)
 """Lowest scores of what is counted apart, so the minimum scores that counts can be read for."""
@@ -37,9 +38,6 @@ ALL = ""
 """Site or species of the sums of all."""
 
 HOUR_S, HOUR_MS = 3600, 3_600_000
-
-NOT_COUNTED = ("incorrect", "none")
-"""Verdicts of detections that are none."""
 
 Unit = Literal["day", "month", "year", "undated"]
 
@@ -296,19 +294,10 @@ def read_unstored(session: Session) -> Counts:
 
 
 def _read_detections(session: Session, identification: int) -> Iterable[CountedDetection]:
-    """Yield the detections of an identification as people corrected them."""
+    """Return the detections of an identification as people corrected them, without rejected ones."""
     columns = DetectionRow.scientific_name, DetectionRow.common_name, DetectionRow.start_s, DetectionRow.score
-    corrected = Review.verdict, Review.scientific_name, Review.common_name
-    rows = session.execute(
-        select(*columns, *corrected)
-        .outerjoin(Review, Review.detection == DetectionRow.id)
-        .where(DetectionRow.identification == identification)
-    )
-    for scientific_name, common_name, start_s, score, verdict, new_scientific_name, new_common_name in rows:
-        if verdict not in NOT_COUNTED:
-            yield CountedDetection(
-                new_scientific_name or scientific_name, new_common_name or common_name, start_s, score
-            )
+    of_identification = DetectionRow.identification == identification
+    return map(CountedDetection._make, session.execute(select(*columns).where(of_identification, ~IS_REJECTED)))
 
 
 def add_counts(session: Session, change: Counts) -> None:

@@ -1,42 +1,107 @@
-"""Reviews of stored detections: applied to tables, and kept when a recording is identified again."""
+"""Reviews of stored detections: in their rows and counts, in tables, and kept when a recording is identified again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from dawnchorus.formats.columns import detection_values
-from dawnchorus.server.listing import DetectionRecord
-from dawnchorus.server.state.tables import DetectionRow, LabeledRecording, Review
+from dawnchorus.server.listing import IS_REJECTED, DetectionRecord
+from dawnchorus.server.state.database import lock
+from dawnchorus.server.state.tables import (
+    REJECTED,
+    DetectionRow,
+    LabeledRecording,
+    Recording,
+    RecordingSpecies,
+    Review,
+    ReviewAnswer,
+    Species,
+)
+from dawnchorus.taxonomy.labels import Label, parse_label
 from dawnchorus.types import Detection
 
 
-def to_detection(row: DetectionRow) -> Detection:
-    """Convert a row to a detection."""
-    return Detection(**detection_values(row))
+def model_label(row: DetectionRow) -> Label:
+    """Return the species that the model detected, whatever people say."""
+    return Label(row.model_scientific_name or row.scientific_name, row.model_common_name or row.common_name)
+
+
+def set_verdict(row: DetectionRow, verdict: str | None, species: Label | None = None) -> None:
+    """Write a verdict into the row of its detection, which gets `species`, or the model's again without one."""
+    detected = model_label(row)
+    shown = species or detected
+    row.verdict = verdict
+    row.scientific_name, row.common_name = shown.scientific_name, shown.common_name
+    row.model_scientific_name = None if species is None else detected.scientific_name
+    row.model_common_name = None if species is None else detected.common_name
+
+
+def corrected_values(row: DetectionRow) -> dict[str, Any]:
+    """Return the values of the columns of a detection, without those that are of the model's species alone."""
+    values = detection_values(row)
+    if row.model_scientific_name is None:
+        return values
+    kind = parse_label(f"{row.scientific_name}_{row.common_name}").kind
+    return values | {"kind": kind, "probability": None, "in_range": None}
 
 
 def apply_reviews(records: Iterable[DetectionRecord]) -> Iterator[Detection]:
-    """Yield detections as people corrected them: no incorrect ones, and relabeled ones under their new species."""
+    """Yield detections as people corrected them, without those that have no species."""
     for record in records:
-        detection, review = to_detection(record.detection), record.review
-        if review is None or review.verdict == "correct":
-            yield detection
-        elif review.verdict == "relabeled" and review.scientific_name and review.common_name:
-            yield replace(
-                detection,
-                scientific_name=review.scientific_name,
-                common_name=review.common_name,
-                probability=None,
-                in_range=None,
+        if record.detection.verdict not in REJECTED:
+            yield Detection(**corrected_values(record.detection))
+
+
+def count_species(session: Session, recording: Recording, names: Collection[str] | None = None) -> None:
+    """Write the counts of the species in a recording's latest identification, by default of all.
+
+    Rejected detections do not count; a species that has no others has a row with the count 0.
+    """
+    session.flush()
+    columns = (
+        DetectionRow.scientific_name,
+        func.min(DetectionRow.common_name),
+        func.count().filter(~IS_REJECTED),
+        func.coalesce(func.max(DetectionRow.score).filter(~IS_REJECTED), 0.0),
+    )
+    counts = select(*columns).where(DetectionRow.identification == recording.latest_identification)
+    outdated = delete(RecordingSpecies).where(RecordingSpecies.recording == recording.sha256)
+    if names is not None:
+        counts = counts.where(DetectionRow.scientific_name.in_(names))
+        outdated = outdated.where(RecordingSpecies.scientific_name.in_(names))
+    session.execute(outdated)
+    rows = session.execute(counts.group_by(DetectionRow.scientific_name)).all()
+    for name, common_name, n, best in rows:
+        session.add(
+            RecordingSpecies(
+                recording=recording.sha256,
+                scientific_name=name,
+                common_name=common_name,
+                n_detections=n,
+                best_score=best,
+                added_at=recording.added_at,
             )
+        )
+    _add_species(session, {(row[0], row[1]) for row in rows})
+
+
+def _add_species(session: Session, names: set[tuple[str, str]]) -> None:
+    """Add species that were never detected before, by scientific and common name."""
+    is_named = Species.scientific_name.in_([name for name, _ in names])
+    known = {(row.scientific_name, row.common_name) for row in session.scalars(select(Species).where(is_named))}
+    if names <= known:
+        return
+    lock(session, "species")  # other servers may be adding the same ones
+    known = {(row.scientific_name, row.common_name) for row in session.scalars(select(Species).where(is_named))}
+    session.add_all(Species(scientific_name=one, common_name=other) for one, other in sorted(names - known))
 
 
 def copy_reviews(session: Session, sha256: str, identification: int) -> None:
-    """Copy the reviews of a recording's earlier detections to new ones of the same species, time and channel."""
+    """Move the reviews of a recording's earlier detections to new ones of the same species, time and channel."""
     reviewed = select(DetectionRow, Review).join(Review, Review.detection == DetectionRow.id)
     # The latest first by the database's own numbers: the clocks of the servers may differ.
     reviewed = reviewed.order_by(DetectionRow.identification.desc(), DetectionRow.id).where(
@@ -48,17 +113,21 @@ def copy_reviews(session: Session, sha256: str, identification: int) -> None:
     new = list(session.scalars(select(DetectionRow).where(DetectionRow.identification == identification)))
     matched_ids: set[int] = set()
     for before, review in old:
+        detected = model_label(before).scientific_name
         overlap_s = {
             row: min(row.end_s, before.end_s) - max(row.start_s, before.start_s)
             for row in new
-            if row.scientific_name == before.scientific_name
+            if row.scientific_name == detected
             and (row.channel == before.channel or None in (row.channel, before.channel))
             and row.id not in matched_ids
         }
         best = max(overlap_s, key=lambda row: overlap_s[row], default=None)
         if best is not None and overlap_s[best] > 0:
             matched_ids.add(best.id)
-            session.execute(
-                update(LabeledRecording).where(LabeledRecording.detection == before.id).values(detection=best.id)
-            )
+            for rows in (LabeledRecording, ReviewAnswer):
+                session.execute(update(rows).where(rows.detection == before.id).values(detection=best.id))
+            is_relabeled = before.model_scientific_name is not None
+            species = Label(before.scientific_name, before.common_name) if is_relabeled else None
+            set_verdict(best, review.verdict, species)
+            set_verdict(before, None)
             review.detection = best.id

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
@@ -23,21 +23,14 @@ from dawnchorus.identification.options import Options, option_specs
 from dawnchorus.identification.result import build_provenance, has_range
 from dawnchorus.limits import Limits
 from dawnchorus.server.detection_counts import CountChange, Counts, add_counts, count_unstored
-from dawnchorus.server.detection_reviews import copy_reviews
+from dawnchorus.server.detection_reviews import copy_reviews, count_species
 from dawnchorus.server.listing import DetectionRecord, read_detections
 from dawnchorus.server.recording_values import RecordingValues
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.clock import now
 from dawnchorus.server.state.database import Database, lock
 from dawnchorus.server.state.file_names import find_site
-from dawnchorus.server.state.tables import (
-    DetectionRow,
-    Identification,
-    LabeledRecording,
-    Recording,
-    RecordingSpecies,
-    Species,
-)
+from dawnchorus.server.state.tables import DetectionRow, Identification, LabeledRecording, Recording
 from dawnchorus.server.work import IdentifyResult
 from dawnchorus.types import ChannelSource, Detection
 
@@ -160,10 +153,10 @@ class DetectionStore:
             inserted = [row | owners for row in detections.to_dicts()]
             for k in range(0, len(inserted), INSERT_ROWS):
                 session.execute(insert(DetectionRow), inserted[k : k + INSERT_ROWS])
-            _count_species(session, recording, detections)
             recording.latest_identification = identification.id
             recording.n_detections, recording.best_score = len(detections), None if best is None else best.score
             copy_reviews(session, sha256, identification.id)
+            count_species(session, recording)
             change.write()
         return StoredResult(sha256, warnings)
 
@@ -258,6 +251,12 @@ class DetectionStore:
         if identification is None:
             raise NotFoundError(f"there is no recording {sha256[:64]}.")
         return identification
+
+    def is_reviewed(self, identification: int) -> bool:
+        """Return True if people reviewed some of its detections."""
+        is_reviewed = exists().where(DetectionRow.identification == identification, DetectionRow.verdict.is_not(None))
+        with self._database.read() as session:
+            return bool(session.scalar(select(is_reviewed)))
 
     def latest_options(self, sha256: str) -> Options:
         """Return the options of the latest identification of a recording, as far as they are known.
@@ -355,32 +354,3 @@ def _count_unstored(rows: Sequence[dict[str, Any]]) -> Counts:
     """Return the counts of new rows of `Identification`."""
     detected = (row for row in rows if row["scientific_name"] is not None)
     return count_unstored((row["scientific_name"], row["species"], row["score"]) for row in detected)
-
-
-def _count_species(session: Session, recording: Recording, detections: DetectionColumns) -> None:
-    """Write the species of a recording's latest identification in place of those of the one before."""
-    session.execute(delete(RecordingSpecies).where(RecordingSpecies.recording == recording.sha256))
-    counts: dict[str, RecordingSpecies] = {}
-    for scientific_name, common_name, score in detections.rows("scientific_name", "common_name", "score"):
-        species = counts.setdefault(
-            scientific_name,
-            RecordingSpecies(
-                recording=recording.sha256,
-                scientific_name=scientific_name,
-                common_name=common_name,
-                n_detections=0,
-                best_score=score,
-                added_at=recording.added_at,
-            ),
-        )
-        species.n_detections += 1
-        species.best_score = max(species.best_score, score)
-    session.add_all(counts.values())
-    names = {(row.scientific_name, row.common_name) for row in counts.values()}
-    is_named = Species.scientific_name.in_([name for name, _ in names])
-    known = {(row.scientific_name, row.common_name) for row in session.scalars(select(Species).where(is_named))}
-    if names <= known:
-        return
-    lock(session, "species")  # other servers may be adding the same ones
-    known = {(row.scientific_name, row.common_name) for row in session.scalars(select(Species).where(is_named))}
-    session.add_all(Species(scientific_name=one, common_name=other) for one, other in sorted(names - known))

@@ -19,7 +19,16 @@ from sqlalchemy.orm import Session
 
 from dawnchorus.errors import InputError
 from dawnchorus.server.state.database import Database
-from dawnchorus.server.state.tables import DetectionRow, Recording, RecordingSpecies, Review, Species, UtcTime
+from dawnchorus.server.state.tables import (
+    REJECTED,
+    DetectionRow,
+    Recording,
+    RecordingSpecies,
+    Review,
+    Species,
+    UtcTime,
+    Verdict,
+)
 
 MAX_COUNTED = 10_000
 """Rows that are counted; of more, a list says only that there are more."""
@@ -33,6 +42,12 @@ N_BEST = 3
 MAX_ID = 2**63 - 1
 
 RecordingState = Literal["detections", "no_detections", "failed"]
+
+Reviewed = bool | Verdict
+"""Filter of detections by their reviews: reviewed or not, or with this verdict."""
+
+IS_REJECTED = func.coalesce(DetectionRow.verdict, "").in_(REJECTED)
+"""Condition of detections that people found to be of no species."""
 
 Row = TypeVar("Row")
 Key = tuple[Any, ...]
@@ -62,7 +77,7 @@ class DetectionQuery(RecordingQuery):
 
     recording: str | None = None
     min_score: float = 0.0
-    reviewed: bool | None = None
+    reviewed: Reviewed | None = None
 
 
 @dataclass(frozen=True)
@@ -164,6 +179,30 @@ def _sort(key: Sequence[ColumnElement[Any]], cursor: Cursor | None) -> list[Colu
     return [column.desc() if is_down else column.asc() for column, is_down in zip(key, descending, strict=False)]
 
 
+@dataclass(frozen=True)
+class Position:
+    """A place in the order of falling scores, which stays where it is when its detection is deleted."""
+
+    score: float
+    id: int
+
+    def encode(self) -> str:
+        """Return the position as text for a URL."""
+        return f"{self.score!r}_{self.id}"
+
+    @classmethod
+    def decode(cls, text: str) -> Position:
+        """Parse the text of a position.
+
+        Raises:
+            InputError: it is none.
+        """
+        match = re.fullmatch(r"(\d(?:\.\d{1,20})?(?:e-\d{1,3})?)_(\d{1,19})", text)
+        if match is None or int(match[2]) > MAX_ID:
+            raise InputError(f"after: expected the position of a detection, such as 0.75_81, got {text[:40]!r}.")
+        return cls(float(match[1]), int(match[2]))
+
+
 def find_recordings(
     database: Database, query: RecordingQuery, *, limit: int, cursor: str | None = None
 ) -> Page[RecordingRecord]:
@@ -175,7 +214,7 @@ def find_recordings(
     at = None if cursor is None else Cursor.decode(cursor, n_ids=0)
     with database.read() as session:
         sources = [
-            _Source(_select_recordings(names, query), _recording_key(names))
+            _Source(_select_recordings(names, query, is_counted=True), _recording_key(names))
             for names in _group_species(session, query.species)
         ]
         keys, following, previous = _read_keys(session, sources, at, limit)
@@ -202,11 +241,16 @@ def find_detections(
         return Page(rows, *_count(session, sources), following, previous)
 
 
-def find_best(database: Database, query: DetectionQuery, *, limit: int) -> list[DetectionRecord]:
-    """Return the detections with the highest scores."""
+def find_best(
+    database: Database, query: DetectionQuery, *, limit: int, after: Position | None = None
+) -> list[DetectionRecord]:
+    """Return the detections with the highest scores, of those behind a position."""
     # With the second condition, the index of scores can be read from its end, and recordings looked up.
     ids = _select_detections(None, query).with_only_columns(DetectionRow.id)
     ids = ids.where(DetectionRow.recording == Recording.sha256)
+    if after is not None:
+        is_beyond = (DetectionRow.score < after.score) | (DetectionRow.id > after.id)
+        ids = ids.where(DetectionRow.score <= after.score, is_beyond)
     with database.read() as session:
         best = session.scalars(ids.order_by(DetectionRow.score.desc(), DetectionRow.id).limit(limit))
         return read_detections(session, best.all())
@@ -288,7 +332,7 @@ def _read_recordings(session: Session, sha256s: Sequence[str]) -> list[Recording
             func.row_number().over(partition_by=RecordingSpecies.recording, order_by=best_first).label("rank"),
             func.count().over(partition_by=RecordingSpecies.recording).label("n_species"),
         )
-        .where(RecordingSpecies.recording.in_(sha256s))
+        .where(RecordingSpecies.recording.in_(sha256s), RecordingSpecies.n_detections > 0)
         .subquery()
     )
     is_same = (RecordingSpecies.recording == ranked.c.recording) & (
@@ -316,15 +360,23 @@ def _read_recordings(session: Session, sha256s: Sequence[str]) -> list[Recording
     ]
 
 
+def find_detection(database: Database, detection_id: int) -> DetectionRecord | None:
+    """Return a detection, None if there is none."""
+    with database.read() as session:
+        return next(iter(read_detections(session, [detection_id])), None)
+
+
 def _find_unexpected(session: Session, listed: Sequence[RecordingSpecies]) -> dict[str, set[str]]:
     """Return the scientific names of the species that are out of range, by recording.
 
-    All detections of a species in an identification are in range, or none is: one of them tells, by the index.
+    All detections of a species in an identification are in range, or none is: one of them tells, by the index. Those
+    that people gave the species do not.
     """
     in_range = (
         select(DetectionRow.in_range)
         .where(DetectionRow.identification == Recording.latest_identification)
         .where(DetectionRow.scientific_name == RecordingSpecies.scientific_name)
+        .where(DetectionRow.model_scientific_name.is_(None))
         .limit(1)
         .scalar_subquery()
     )
@@ -382,18 +434,21 @@ def _recording_key(names: Names) -> tuple[ColumnElement[Any], ColumnElement[Any]
     return Recording.__table__.c.added_at, Recording.__table__.c.sha256
 
 
-def _select_recordings(names: Names, query: RecordingQuery) -> Select[Any]:
+def _select_recordings(names: Names, query: RecordingQuery, *, is_counted: bool) -> Select[Any]:
+    """Select recordings with detections of these species, with `is_counted` only with some that are not rejected."""
     selected = select().select_from(Recording).where(*_recording_conditions(query))
     if names is None:
         return selected
     has_species = RecordingSpecies.recording == Recording.sha256
+    if is_counted:
+        has_species &= RecordingSpecies.n_detections > 0
     if len(names) == 1:
         return selected.join(RecordingSpecies, has_species).where(RecordingSpecies.scientific_name == names[0])
     return selected.where(exists().where(has_species, RecordingSpecies.scientific_name.in_(names)))
 
 
 def _select_detections(names: Names, query: DetectionQuery) -> Select[Any]:
-    selected = _select_recordings(names, query).join(
+    selected = _select_recordings(names, query, is_counted=False).join(
         DetectionRow, DetectionRow.identification == Recording.latest_identification
     )
     if names is not None:
@@ -403,11 +458,17 @@ def _select_detections(names: Names, query: DetectionQuery) -> Select[Any]:
     if query.min_score:
         selected = selected.where(Recording.best_score >= query.min_score, DetectionRow.score >= query.min_score)
     if query.reviewed is not None:
-        is_reviewed = exists().where(Review.detection == DetectionRow.id)
-        selected = selected.where(is_reviewed if query.reviewed else ~is_reviewed)
+        selected = selected.where(is_reviewed(query.reviewed))
     if query.reviewed:
         selected = selected.where(exists().where(Review.recording == Recording.sha256))
     return selected
+
+
+def is_reviewed(wanted: Reviewed) -> ColumnElement[bool]:
+    """Return the condition of detections with such a review."""
+    if isinstance(wanted, str):
+        return DetectionRow.verdict == wanted
+    return DetectionRow.verdict.is_not(None) if wanted else DetectionRow.verdict.is_(None)
 
 
 def _recording_conditions(query: RecordingQuery) -> list[ColumnElement[bool]]:

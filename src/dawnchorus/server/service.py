@@ -28,6 +28,7 @@ from dawnchorus.server.model_catalog import ModelCatalog
 from dawnchorus.server.model_switcher import ModelSwitcher
 from dawnchorus.server.monitoring import ServerMetrics
 from dawnchorus.server.quarantine import DecoderQuarantine
+from dawnchorus.server.recent_clips import RecentClips
 from dawnchorus.server.rendering import Renderer
 from dawnchorus.server.scheduling import InferencePool
 from dawnchorus.server.settings import Settings
@@ -37,6 +38,7 @@ from dawnchorus.server.state.job_queue import JobQueue
 from dawnchorus.server.state.tables import ACTIVE_STATUSES, Job
 from dawnchorus.server.timeline import Timeline
 from dawnchorus.server.training.data import TrainingData
+from dawnchorus.server.training.reviews import Reviews
 from dawnchorus.server.training.runner import RetrainingRunner
 from dawnchorus.server.work import IdentifyResult
 from dawnchorus.server.workers import Workers
@@ -70,6 +72,7 @@ class Service:
     timeline: Timeline
     jobs: JobQueue
     training_data: TrainingData
+    reviews: Reviews
     retraining: RetrainingRunner
     catalog: ModelCatalog
     switcher: ModelSwitcher
@@ -78,6 +81,7 @@ class Service:
     """Folder of uploads that are being processed."""
     memory: Path
     """Folder of small uploads: in memory, if the system has such a folder."""
+    recent_clips: RecentClips = field(default_factory=RecentClips)
     quarantine: DecoderQuarantine = field(default_factory=DecoderQuarantine)
     blocking_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_BLOCKING))
     """Slots for operations that block a thread of the event loop's pool for long."""
@@ -268,6 +272,7 @@ def open_service(settings: Settings) -> Iterator[Service]:
             timeline=Timeline(database),
             jobs=jobs,
             training_data=training_data,
+            reviews=Reviews(database, files, training_data, decoders=pool.engine.decoders),
             retraining=retraining,
             catalog=catalog,
             switcher=switcher,

@@ -11,9 +11,9 @@ from sqlalchemy import ColumnElement, Select, UnaryExpression, and_, case, func,
 from sqlalchemy.orm import Session
 
 from dawnchorus.errors import NotFoundError
-from dawnchorus.server.listing import DetectionRecord
+from dawnchorus.server.listing import IS_REJECTED, DetectionRecord, Reviewed, is_reviewed
 from dawnchorus.server.state.database import Database
-from dawnchorus.server.state.tables import DetectionRow, Recording, Review
+from dawnchorus.server.state.tables import REJECTED, DetectionRow, Recording, Review
 
 N_NAMED = 10
 """Species that activity is counted for, by their number of detections; all others are counted together."""
@@ -35,19 +35,21 @@ class TimelineQuery:
     species: str | None = None
     """Substring of the common or scientific name."""
     min_score: float = 0.0
-    reviewed: bool | None = None
+    reviewed: Reviewed | None = None
 
 
 @dataclass(frozen=True)
 class SpeciesCount:
-    """Detections of a species in a recording."""
+    """Detections of a species in a recording, without rejected ones, and the number of these."""
 
     scientific_name: str
     common_name: str
     n_detections: int
-    best_score: float
-    first_s: float
-    last_s: float
+    n_rejected: int
+    best_score: float | None
+    first_s: float | None
+    last_s: float | None
+    """None if all are rejected."""
     is_unexpected: bool
     """True if the range model does not expect the species at the recording's location and week."""
 
@@ -117,28 +119,36 @@ class Timeline:
 
     def count_by_species(self, query: TimelineQuery) -> list[SpeciesCount]:
         """Return the species of matching detections, the most frequent first."""
-        n = func.count()
+        n = func.count().filter(~IS_REJECTED)
+        is_unexpected = DetectionRow.in_range.is_(False) & DetectionRow.model_scientific_name.is_(None)
         columns = (
             DetectionRow.scientific_name,
             func.min(DetectionRow.common_name),
             n,
-            func.max(DetectionRow.score),
-            func.min(DetectionRow.start_s),
-            func.max(DetectionRow.start_s),
-            func.max(case((DetectionRow.in_range.is_(False), 1), else_=0)) == 1,
+            func.count().filter(IS_REJECTED),
+            func.max(DetectionRow.score).filter(~IS_REJECTED),
+            func.min(DetectionRow.start_s).filter(~IS_REJECTED),
+            func.max(DetectionRow.start_s).filter(~IS_REJECTED),
+            func.max(case((is_unexpected, 1), else_=0)) == 1,
         )
         rows = _select(query, select(*columns)).group_by(DetectionRow.scientific_name)
         with self._database.read() as session:
             return [SpeciesCount(*row) for row in session.execute(rows.order_by(n.desc(), columns[0]))]
 
     def count_by_column(self, query: TimelineQuery, *, n_columns: int) -> list[SpeciesActivity]:
-        """Return the activity of the most frequent species, and of all others; a detection is in all of its columns."""
+        """Return the activity of the most frequent species, and of all others; a detection is in all of its columns.
+
+        Rejected detections are counted only where the query asks for their verdict.
+        """
         column_s = (query.end_s - query.start_s) / n_columns
         times = DetectionRow.start_s, DetectionRow.end_s
         columns = DetectionRow.scientific_name, DetectionRow.common_name, *times, DetectionRow.score
         by_name: dict[str, SpeciesActivity] = {}
         with self._database.read() as session:
-            rows = session.execute(_select(query, select(*columns)).execution_options(yield_per=PAGE_ROWS))
+            selected = _select(query, select(*columns))
+            if query.reviewed not in REJECTED:
+                selected = selected.where(~IS_REJECTED)
+            rows = session.execute(selected.execution_options(yield_per=PAGE_ROWS))
             for scientific, common, start_s, end_s, score in rows:
                 first = min(max(int((start_s - query.start_s) / column_s), 0), n_columns - 1)
                 last = min(max(math.ceil((end_s - query.start_s) / column_s) - 1, first), n_columns - 1)
@@ -177,10 +187,7 @@ def _select(query: TimelineQuery, columns: Any) -> Select[*tuple[Any, ...]]:
             | DetectionRow.scientific_name.icontains(query.species, autoescape=True)
         )
     if query.reviewed is not None:
-        has_review = (
-            select(Review.detection).where(Review.detection == DetectionRow.id).correlate(DetectionRow).exists()
-        )
-        selected = selected.where(has_review if query.reviewed else ~has_review)
+        selected = selected.where(is_reviewed(query.reviewed))
     return selected
 
 

@@ -101,6 +101,7 @@ WORST: dict[str, tuple[str, ...]] = {
     f"{V1}/recordings/{{sha256}}/timeline": (f"{V1}/recordings/{{sha256}}/timeline?species=a&limit=500",),
     f"{V1}/recordings/{{sha256}}/activity": (f"{V1}/recordings/{{sha256}}/activity?columns=2000",),
     f"{V1}/detections": (f"{V1}/detections?species=a&{LAST_PAGE}", f"{V1}/detections?reviewed=false&{LAST_PAGE}"),
+    f"{V1}/reviews/queue": (f"{V1}/reviews/queue?limit={MAX_PAGE}&after=0.5_{{k}}",),
     f"{V1}/species": (f"{V1}/species?name=a",),
     f"{V1}/sites": (f"{V1}/sites",),
     f"{V1}/overview": (f"{V1}/overview?all_species=true",),

@@ -18,6 +18,7 @@ from sqlalchemy import create_engine, text
 from tests.fixtures.databases import database
 
 from dawnchorus.errors import InputError, MissingExtraError, OutputError
+from dawnchorus.server.detection_reviews import count_species, set_verdict
 from dawnchorus.server.listing import DetectionQuery, RecordingQuery, find_detections, find_recordings
 from dawnchorus.server.state.database import MIGRATIONS, Database, alembic_config
 from dawnchorus.server.state.tables import (
@@ -34,6 +35,7 @@ from dawnchorus.server.state.tables import (
     SplitAssignment,
     StoredFile,
 )
+from dawnchorus.taxonomy.labels import Label
 
 
 def test_migrations_make_the_tables_that_the_code_has(tmp_path: Path) -> None:
@@ -199,6 +201,57 @@ def test_a_block_that_fails_changes_nothing(tmp_path: Path) -> None:
     with db.read() as session:
         assert session.query(Recording).count() == 0
     db.close()
+
+
+def test_reviews_are_the_same_after_a_revision_back_and_forth(tmp_path: Path) -> None:
+    """Of revision 0010, species and counts are those of the model."""
+    db = database(tmp_path)
+    sha256 = "a" * 64
+    with db.write() as session:
+        session.add(Recording(sha256=sha256, name="a.wav", n_bytes=1, n_detections=4, best_score=0.9))
+        session.flush()
+        session.add(Identification(id=1, recording=sha256, bundle_id="b", duration_s=9.0))
+        session.flush()
+        recording = session.get_one(Recording, sha256)
+        recording.latest_identification = 1
+        names = {"scientific_name": "Avis Wren", "common_name": "Wren"}
+        owners = {"identification": 1, "recording": sha256, "bundle_id": "b"}
+        for k in range(4):
+            session.add(DetectionRow(**owners, **names, start_s=k, end_s=k + 3.0, score=0.9 - k / 10))
+        session.flush()
+        first, second, third, _ = session.query(DetectionRow).order_by(DetectionRow.id)
+        set_verdict(first, "relabeled", Label("Avis Robin", "Robin"))
+        robin = {"scientific_name": "Avis Robin", "common_name": "Robin"}
+        session.add(Review(detection=first.id, recording=sha256, verdict="relabeled", **robin))
+        for row, verdict in ((second, "incorrect"), (third, "unsure")):
+            set_verdict(row, verdict)
+            session.add(Review(detection=row.id, recording=sha256, verdict=verdict))
+        count_species(session, recording)
+    db.close()
+    counted = "SELECT common_name, n_detections, best_score FROM recording_species ORDER BY common_name"
+    corrected = [("Robin", 1, 0.9), ("Wren", 2, 0.7)]
+    assert rows(tmp_path / "state.db", counted) == corrected
+    with db.engine.begin() as connection:
+        command.downgrade(alembic_config(connection), "0010")
+    db.close()
+    assert rows(tmp_path / "state.db", counted) == [("Wren", 4, 0.9)]
+    assert rows(tmp_path / "state.db", "SELECT verdict FROM reviews ORDER BY detection") == [
+        ("relabeled",),
+        ("incorrect",),
+    ]
+    database(tmp_path).close()
+    assert rows(tmp_path / "state.db", counted) == corrected
+    shown = "SELECT common_name, model_common_name, verdict FROM detections ORDER BY id"
+    assert rows(tmp_path / "state.db", shown)[:3] == [
+        ("Robin", "Wren", "relabeled"),
+        ("Wren", None, "incorrect"),
+        ("Wren", None, None),
+    ]
+    answers = "SELECT verdict, reviewer FROM review_answers a JOIN reviews r ON r.answer = a.id ORDER BY a.detection"
+    assert rows(tmp_path / "state.db", answers.replace("verdict", "a.verdict", 1)) == [
+        ("relabeled", None),
+        ("incorrect", None),
+    ]
 
 
 def test_database_of_revision_0002_opens(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from dawnchorus.errors import (
     AudioError,
     AudioTooLargeError,
     BusyError,
+    ConflictError,
     DawnChorusError,
     FormatError,
     InputError,
@@ -48,6 +49,7 @@ _STATUS: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (UploadTooSlowError, HTTPStatus.REQUEST_TIMEOUT),
     (UploadTooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (NotFoundError, HTTPStatus.NOT_FOUND),
+    (ConflictError, HTTPStatus.CONFLICT),
     (BusyError, HTTPStatus.CONFLICT),
     (ModelError, HTTPStatus.CONFLICT),
     (AudioTooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
@@ -110,15 +112,20 @@ async def handle_known_error(request: Request, error: Exception) -> Response:
         LOG.error("plug-in", exc_info=error)
     elif status is HTTPStatus.INTERNAL_SERVER_ERROR:
         return await unknown(request, error)
-    more = {"suggestions": error.suggestions} if isinstance(error, UnknownClassError) else None
-    return await show(
-        request, problem_response(status, error_message(request, error), headers=retry_header(error), more=more)
-    )
+    detail = error_message(request, error)
+    return await show(request, problem_response(status, detail, headers=retry_header(error), more=_more_fields(error)))
 
 
 def retry_header(error: DawnChorusError) -> dict[str, str]:
     """Return the header that says when to come again, if the error says so."""
     return {"Retry-After": f"{error.retry_after_s:.0f}"} if isinstance(error, OverloadedError) else {}
+
+
+def _more_fields(error: DawnChorusError) -> dict[str, Any] | None:
+    """Return the additional fields of an error's response."""
+    if isinstance(error, ConflictError):
+        return {"current": error.current}
+    return {"suggestions": error.suggestions} if isinstance(error, UnknownClassError) else None
 
 
 def error_message(request: Request, error: DawnChorusError) -> str:

@@ -12,7 +12,7 @@ from dawnchorus.errors import NotFoundError
 from dawnchorus.formats.registry import FORMATS
 from dawnchorus.identification.options import DEFAULT_MIN_SCORE
 from dawnchorus.server.http.parameters import RequestParameters, to_text
-from dawnchorus.server.listing import DetectionRecord, count_reviews
+from dawnchorus.server.listing import DetectionRecord, Reviewed, count_reviews
 from dawnchorus.server.service import Service
 from dawnchorus.server.state.tables import Recording
 from dawnchorus.server.timeline import Order, TimelineQuery
@@ -40,7 +40,7 @@ class RecordingPageParameters(RequestParameters):
     """Id of the selected detection."""
     species: str = Field("", max_length=200)
     min_score: float | None = Field(None, ge=0, le=1)
-    reviewed: bool | None = None
+    reviewed: Reviewed | None = None
     order: Order = "start"
     after: int | None = Field(None, ge=1, le=2**63 - 1)
     before: int | None = Field(None, ge=1, le=2**63 - 1)
@@ -99,7 +99,7 @@ def read_recording_page(service: Service, row: Recording, parameters: RecordingP
         "n_reviewed": count_reviews(service.database, row.sha256),
         "n_unexpected": sum(each.is_unexpected for each in counts),
         "parameters": parameters,
-        "n_detections": sum(each.n_detections for each in counts),
+        "n_detections": sum(each.n_detections + each.n_rejected for each in counts),
         "counts": counts,
         "n_species": N_SPECIES,
         "tracked": [each.scientific_name for each in counts[:MAX_TRACKED]],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import (
     JSON,
@@ -26,6 +26,12 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from dawnchorus.server.state.clock import now
 
 ACTIVE_STATUSES = ("queued", "running")
+
+Verdict = Literal["correct", "incorrect", "relabeled", "several", "unsure", "none"]
+"""A person's answer to a detection: of this species, not of it, of another one, of several, not clear, no bird."""
+
+REJECTED: tuple[Verdict, ...] = ("incorrect", "none")
+"""Verdicts that leave a detection without a species."""
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -189,6 +195,7 @@ class DetectionRow(Base):
     end_s: Mapped[float]
     scientific_name: Mapped[str] = mapped_column(String(255), index=True)
     common_name: Mapped[str] = mapped_column(String(255))
+    """The species that people gave it, otherwise the model's."""
     score: Mapped[float] = mapped_column(index=True)
     probability: Mapped[float | None]
     in_range: Mapped[bool | None]
@@ -199,6 +206,16 @@ class DetectionRow(Base):
     human_voice: Mapped[bool | None]
     low_hz: Mapped[float | None]
     high_hz: Mapped[float | None]
+    verdict: Mapped[str | None] = mapped_column(String(16))
+    """Verdict of its review, for filters, counts and tables."""
+    model_scientific_name: Mapped[str | None] = mapped_column(String(255))
+    model_common_name: Mapped[str | None] = mapped_column(String(255))
+    """The model's species, if people gave it another one."""
+
+    @property
+    def is_unexpected(self) -> bool:
+        """True if the range model does not expect the species there in that week; it knows only the model's."""
+        return self.in_range is False and self.model_scientific_name is None
 
 
 class Review(Base):
@@ -208,13 +225,36 @@ class Review(Base):
 
     detection: Mapped[int] = mapped_column(ForeignKey("detections.id", ondelete="CASCADE"), primary_key=True)
     verdict: Mapped[str] = mapped_column(String(16))
-    """"correct", "incorrect" or "relabeled"."""
+    """One of `Verdict`."""
     scientific_name: Mapped[str | None] = mapped_column(String(255))
     """The correct species, for "relabeled"."""
     common_name: Mapped[str | None] = mapped_column(String(255))
     at: Mapped[datetime] = mapped_column(default=now)
     recording: Mapped[str] = mapped_column(String(64), server_default="", index=True)
     """Recording of the detection, for counts."""
+    answer: Mapped[int | None]
+    """Id of the answer that it was made by."""
+
+
+class ReviewAnswer(Base):
+    """An answer of a person to a detection: its review is the last one that was not taken back."""
+
+    __tablename__ = "review_answers"
+    __table_args__ = (Index("ix_review_answers_reviewer", "reviewer", "id"), AUTOINCREMENT)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    detection: Mapped[int] = mapped_column(ForeignKey("detections.id", ondelete="CASCADE"), index=True)
+    reviewer: Mapped[str | None] = mapped_column(String(32))
+    """Id of the browser that it came from, which is shown to nobody; None of other programs."""
+    verdict: Mapped[str | None] = mapped_column(String(16))
+    """None if the answer before was deleted."""
+    scientific_name: Mapped[str | None] = mapped_column(String(255))
+    common_name: Mapped[str | None] = mapped_column(String(255))
+    """The correct species, for "relabeled"."""
+    previous: Mapped[int | None]
+    """Id of the answer that counted before, which counts again when this one is taken back."""
+    is_undone: Mapped[bool] = mapped_column(default=False)
+    at: Mapped[datetime] = mapped_column(default=now)
 
 
 class LabeledRecording(Base):

@@ -1,54 +1,32 @@
-"""Training data of the server: uploaded labeled recordings and reviewed detections."""
+"""Training data of the server: uploaded labeled recordings, and clips of reviewed detections."""
 
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from sqlalchemy import case, delete, func, insert, literal, select
-from sqlalchemy.orm import Session
 
 from dawnchorus.audio.decoder_pool import DecoderPool
-from dawnchorus.audio.write import write_recording
 from dawnchorus.data.audio_notes import list_audio_notes
 from dawnchorus.data.importing import read_facts
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.errors import AudioTooLargeError, InputError, NotFoundError, UnknownClassError
 from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import file_sha256
-from dawnchorus.server.detection_counts import CountChange
-from dawnchorus.server.history import scored_channel
 from dawnchorus.server.state.blobs import BlobStore
 from dawnchorus.server.state.database import Database
-from dawnchorus.server.state.tables import (
-    DetectionRow,
-    JobFile,
-    LabeledRecording,
-    Recording,
-    Review,
-    SplitAssignment,
-)
-from dawnchorus.server.training.labels import parse_species, resolve_class, resolve_label
+from dawnchorus.server.state.tables import JobFile, LabeledRecording, SplitAssignment
+from dawnchorus.server.training.labels import parse_species, resolve_label
 from dawnchorus.server.training.uploads import LabeledUpload, Rejection, Upload, label_uploads, unpack_files
 from dawnchorus.taxonomy.classes import KnownClasses
 from dawnchorus.taxonomy.file_names import find_class_of_file, parse_folder_label
 from dawnchorus.taxonomy.labels import Label, name_key
-from dawnchorus.types import ChannelSource
 
 LOG = logging.getLogger(__name__)
-
-CLIP_RATE_HZ = 48_000
-"""Sample rate of clips that are cut out of recordings; most models need no more."""
-
-Verdict = Literal["correct", "incorrect", "relabeled"]
-
-MAX_CLIP_S = 15.0
-"""Maximum length of a clip; of a longer detection, the middle is cut out."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +128,7 @@ class TrainingData:
         species = texts.get("species", "")
         label = parse_species(species) if species.strip() else None
         tree = folder.absolute() / "tree"
-        known = self._known_classes(labels)
+        known = self.known_classes(labels)
         unpacked = unpack_files(files, tree, label=label, limits=self._limits.zip, max_bytes=max_bytes)
         labeled = label_uploads(unpacked, known, is_new=is_new)
         complete = [self._complete(each) for each in labeled.recordings]
@@ -172,7 +150,7 @@ class TrainingData:
         with self._decoders.decoder() as decoder:
             return replace(labeled, row=read_facts(decoder, labeled.row))
 
-    def _known_classes(self, labels: Sequence[Label]) -> KnownClasses:
+    def known_classes(self, labels: Sequence[Label]) -> KnownClasses:
         """Return `labels` and the classes that have training data."""
         names = LabeledRecording.scientific_name, LabeledRecording.common_name
         with self._database.read() as session:
@@ -217,90 +195,6 @@ class TrainingData:
             earlier.scientific_name, earlier.common_name = labeled.scientific_name, labeled.common_name
             earlier.absent = labeled.absent
             return UploadOutcome(name, "accepted", species, f"it was labeled {before} before")
-
-    # ------------------------------------------------------------------ reviews
-
-    def review(
-        self,
-        detection_id: int,
-        verdict: Verdict,
-        species: str | None,
-        labels: Sequence[Label],
-        *,
-        new_class: bool = False,
-    ) -> Review:
-        """Store the review of a detection and cut its clip as training data; an earlier review is replaced.
-
-        "relabeled" as the species that it has is "correct".
-
-        Raises:
-            NotFoundError: there is no such detection.
-            UnknownClassError: `species` is neither one of `labels` nor has training data, and `new_class` is False.
-            InputError: "relabeled" without a species, or another verdict with one.
-        """
-        if (verdict == "relabeled") != bool(species):
-            raise InputError("expected a species where the verdict is 'relabeled', and only there.")
-        other = None
-        if species is not None:
-            other = resolve_class(parse_species(species), self._known_classes(labels), is_new=new_class)
-        with self._database.read() as session:
-            row, recording = _get_detection(session, detection_id)
-            channel = scored_channel(session, row)
-        if other is not None and other.scientific_name == row.scientific_name:
-            verdict, other = "correct", None
-        review = Review(
-            detection=row.id,
-            recording=row.recording,
-            verdict=verdict,
-            scientific_name=None if other is None else other.scientific_name,
-            common_name=None if other is None else other.common_name,
-        )
-        label = other or Label(row.scientific_name, row.common_name)
-        labeled = LabeledRecording(
-            name=f"{recording.name[:200]} {row.start_s:.1f} s",
-            duration_s=min(row.end_s - row.start_s, MAX_CLIP_S),
-            rate_hz=CLIP_RATE_HZ,
-            scientific_name=None if verdict == "incorrect" else label.scientific_name,
-            common_name=None if verdict == "incorrect" else label.common_name,
-            absent=None if verdict == "correct" else row.scientific_name,
-            group=row.recording,
-            source="review",
-            detection=row.id,
-        )
-        with self._cut_clip(row, channel) as path, self._files.keep(path) as (session, sha256):
-            labeled.sha256, labeled.n_bytes = sha256, path.stat().st_size
-            change = CountChange(session, [row.recording])
-            if session.get(DetectionRow, detection_id, with_for_update=True) is None:  # one review at a time
-                raise NotFoundError(f"there is no detection {detection_id}.")
-            _delete_review(session, detection_id)
-            session.add_all([review, labeled])
-            change.write()
-        return review
-
-    def delete_review(self, detection_id: int) -> None:
-        """Delete the review of a detection and its clip."""
-        with self._database.read() as session:
-            sha256 = session.scalar(select(LabeledRecording.sha256).where(LabeledRecording.detection == detection_id))
-        with self._database.write() as session:
-            recording = session.scalar(select(DetectionRow.recording).where(DetectionRow.id == detection_id))
-            change = CountChange(session, [] if recording is None else [recording])
-            _delete_review(session, detection_id)
-            change.write()
-        if sha256 is not None:
-            self._files.delete_unused(sha256)
-
-    @contextmanager
-    def _cut_clip(self, row: DetectionRow, channel: ChannelSource) -> Iterator[Path]:
-        """Write the segment of a detection to a temporary file."""
-        middle_s, half_s = (row.start_s + row.end_s) / 2, min(row.end_s - row.start_s, MAX_CLIP_S) / 2
-        path = self._files.local(row.recording)
-        start_s, end_s = middle_s - half_s, middle_s + half_s
-        with self._decoders.decoder() as decoder:
-            samples = decoder.read_clip(path, start_s=start_s, end_s=end_s, rate_hz=CLIP_RATE_HZ, channel=channel)
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch, "clip.flac")
-            write_recording(path, samples, rate_hz=CLIP_RATE_HZ)
-            yield path
 
     # ------------------------------------------------------------------ queries
 
@@ -435,18 +329,6 @@ def _label_key(row: RecordingRow, known: KnownClasses) -> tuple[str, ...]:
     name = row.scientific_name or ""
     label = known.find(Label(name, row.common_name or name)) if name else None
     return row.kind, name_key(name if label is None else label.scientific_name), *row.absent, *row.secondary
-
-
-def _get_detection(session: Session, detection_id: int) -> tuple[DetectionRow, Recording]:
-    row = session.get(DetectionRow, detection_id)
-    if row is None:
-        raise NotFoundError(f"there is no detection {detection_id}.")
-    return row, session.get_one(Recording, row.recording)
-
-
-def _delete_review(session: Session, detection_id: int) -> None:
-    session.execute(delete(Review).where(Review.detection == detection_id))
-    session.execute(delete(LabeledRecording).where(LabeledRecording.detection == detection_id))
 
 
 def species_count_fields(count: SpeciesCount) -> dict[str, Any]:

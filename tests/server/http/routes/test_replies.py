@@ -55,6 +55,7 @@ def test_examples_look_like_what_the_server_says(level_bundle: Bundle, serve: Se
     (recording,) = client.get("/api/v1/recordings").json()["recordings"]
     values["sha256"] = recording["sha256"]
     values["number"] = client.get("/api/v1/detections").json()["detections"][0]["id"]
+    client.get("/review").raise_for_status()  # the cookie of its browser
     check("PUT /api/v1/detections/{number}/review", json={"verdict": "relabeled", "species": BIRD, "new_class": True})
     check("POST /api/v1/training-data", files={"audio": (f"{BIRD}/x.wav", body)})
     check("POST /api/upload_bulk", files={"audio": (f"{BIRD}/y.wav", body + b"\0")})
@@ -63,6 +64,7 @@ def test_examples_look_like_what_the_server_says(level_bundle: Bundle, serve: Se
         # Of a bundle, some fields may be left out.
         if "example" in content.get("application/json", {}) and path != "/api/v1/models/active":
             check(f"GET {path}")
+    check("POST /api/v1/reviews/undo", json={})
     check("POST /api/v1/recordings/delete", json={"recordings": [values["sha256"]]})
     job = check("POST /api/v1/retrain", 202)
     values["job_id"] = job["id"]

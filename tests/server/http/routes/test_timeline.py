@@ -38,6 +38,10 @@ def test_every_detection_is_in_one_page_of_either_order_and_counted(level_bundle
     (reviewed,) = client.get(f"{base}/timeline?reviewed=true").json()["detections"]
     assert (reviewed["id"], reviewed["review"]["verdict"]) == (seen[0]["id"], "correct"), "its own name is no other one"
     assert len(client.get(f"{base}/timeline?reviewed=false").json()["detections"]) == len(every) - 1
+    assert len(client.get(f"{base}/timeline?reviewed=&after=").json()["detections"]) == len(every), "no filter"
+    assert client.get(f"{base}/activity?reviewed=").json()["n_detections"] == len(every)
+    assert client.get(f"{base}/timeline?reviewed=unsure").json()["detections"] == []
+    assert client.get(f"{base}/timeline?reviewed=maybe").status_code == 422
     assert client.get(f"{base}/timeline?min_score=0.999&species=loud").json()["detections"] == []
     assert client.get(f"{base}/timeline?after=1&before=2").status_code == 400
     assert client.get(f"{base}/timeline?after=999").status_code == 404

@@ -26,6 +26,7 @@ from dawnchorus.server.listing import (
     Page,
     RecordingQuery,
     RecordingState,
+    Reviewed,
     find_detections,
     find_recordings,
     find_species,
@@ -36,6 +37,8 @@ from dawnchorus.server.settings import Role
 MAX_SITES = 1000
 
 MAX_TEXT = 200
+
+REVIEWED = "True if reviewed, false if not yet, or the verdict of the review."
 
 router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
 
@@ -69,7 +72,7 @@ class DetectionPageFilter(RecordingFilter):
     """Filter of the page of detections."""
 
     min_score: float = Field(default=0.0, ge=0, le=1)
-    reviewed: bool | None = None
+    reviewed: Reviewed | None = Field(default=None, description=REVIEWED)
 
     def query(self) -> DetectionQuery:
         """Return the filter as a query of the database."""

@@ -1,4 +1,4 @@
-"""HTML pages: a recording, review, training, models, system."""
+"""HTML pages: a recording, training, models, system."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any
-from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
@@ -16,23 +15,16 @@ from dawnchorus.errors import NotFoundError
 from dawnchorus.server.http.auth import COOKIE, CSRF_FIELD, check_form, own_path, require_role
 from dawnchorus.server.http.dependencies import ServiceDependency
 from dawnchorus.server.http.error_pages import describe_error
+from dawnchorus.server.http.forms import read_form
 from dawnchorus.server.http.page_templates import redirect, render_page
-from dawnchorus.server.http.parameters import PageQuery, note, refuse_repeated
+from dawnchorus.server.http.parameters import PageQuery, note
 from dawnchorus.server.http.recording_page import RecordingPageParameters, drop_missing, read_recording_page
+from dawnchorus.server.http.reviewers import COOKIE as REVIEWER_COOKIE
+from dawnchorus.server.http.reviewers import Reviewer, remember_reviewer
 from dawnchorus.server.http.routes.replies import Sha256
-from dawnchorus.server.http.uploads import read_body
-from dawnchorus.server.listing import (
-    DetectionQuery,
-    find_best,
-    find_detections,
-)
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.tables import Model
-
-N_QUEUE = 24
-
-MAX_FORM_BYTES = 4096
 
 ENOUGH = 10
 """Recordings of a species below which the page recommends more."""
@@ -62,6 +54,7 @@ def recording(
     service: ServiceDependency,
     sha256: Sha256,
     parameters: Annotated[RecordingPageParameters, Depends(PageQuery(RecordingPageParameters))],
+    reviewer: Reviewer,
 ) -> Response:
     """Show a recording with its spectrogram, audio and detections."""
     row = service.detections.get_recording(sha256)
@@ -70,7 +63,10 @@ def recording(
     parameters, problems = drop_missing(service, sha256, parameters)
     for problem in problems:
         note(request, problem)
-    return render_page("recording.html", request, **read_recording_page(service, row, parameters))
+    values = read_recording_page(service, row, parameters)
+    undoable = service.reviews.last_answer(reviewer)
+    response = render_page("recording.html", request, undoable=undoable, **values)
+    return remember_reviewer(request, response, reviewer)
 
 
 @router.get("/jobs/{job_id}", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
@@ -79,20 +75,6 @@ def job(request: Request, service: ServiceDependency, job_id: str) -> Response:
     row = service.jobs.get(job_id)
     then = f"/recordings/{row.parameters['sha256']}" if row.kind == "identify" else "/training"
     return render_page("job.html", request, job=row, then=then, can_restart=service.can_restart(row))
-
-
-# ---------------------------------------------------------------------- review
-
-
-@router.get("/review", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
-def review(request: Request, service: ServiceDependency) -> Response:
-    """Show unreviewed detections, the highest scores first."""
-    query = DetectionQuery(reviewed=False)
-    records, unreviewed = (
-        find_best(service.database, query, limit=N_QUEUE),
-        find_detections(service.database, query, limit=1),
-    )
-    return render_page("review.html", request, unreviewed=unreviewed, records=records)
 
 
 # ---------------------------------------------------------------------- training
@@ -178,22 +160,10 @@ def login(request: Request) -> Response:
     return render_page("login.html", request)
 
 
-async def _form(request: Request) -> dict[str, str]:
-    """Read a small form.
-
-    Raises:
-        InputError: a field comes twice.
-    """
-    body = await read_body(request, max_bytes=MAX_FORM_BYTES)
-    fields = parse_qsl(body.decode("utf-8", "replace"))
-    refuse_repeated([(name, "not shown") for name, _ in fields], "field")  # a token is no text for messages
-    return dict(fields)
-
-
 @router.post("/login", dependencies=[require_role(Role.PUBLIC, is_form=True)])
 async def log_in(request: Request) -> Response:
     """Log in with a token."""
-    fields = await _form(request)
+    fields = await read_form(request)
     cookie = request.app.state.authorizer.log_in(request, fields.get("token", ""))
     if cookie is None:
         return render_page("login.html", request, error="Unknown token.", status=401)
@@ -207,11 +177,12 @@ async def log_in(request: Request) -> Response:
 @router.post("/logout", dependencies=[require_role(Role.PUBLIC, is_form=True)])
 async def log_out(request: Request) -> Response:
     """Log out: the session ends on the server."""
-    fields = await _form(request)
+    fields = await read_form(request)
     check_form(request, fields.get(CSRF_FIELD, ""))
     await request.app.state.authorizer.log_out(request)
     reply = redirect(request, "/login")
     reply.delete_cookie(COOKIE)
+    reply.delete_cookie(REVIEWER_COOKIE)  # who comes next is another person
     return reply
 
 

@@ -1,4 +1,4 @@
-"""Stored recordings, their detections, and reviews of them."""
+"""Stored recordings and their detections."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import chain, count
@@ -31,18 +32,17 @@ from dawnchorus.server.http.responses import RenderedResponse, while_connected
 from dawnchorus.server.http.routes.replies import (
     MAX_PAGE,
     JsonRoute,
+    Number,
     Sha256,
     detection_fields,
     error_responses,
     job_fields,
     recording_fields,
-    review_fields,
 )
 from dawnchorus.server.listing import DetectionRecord
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
 from dawnchorus.server.state.tables import DetectionRow, Identification, Recording
-from dawnchorus.server.training.data import Verdict
 from dawnchorus.types import ChannelSource, Provenance, RecordingMetadata, RecordingTable
 
 MEDIA_TYPES = {
@@ -60,8 +60,6 @@ MAX_CLIP_S = 30.0
 
 MAX_LISTED = 100_000
 """Maximum number of detections in one table."""
-
-Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
 
@@ -185,8 +183,8 @@ async def recording_detections(
 ) -> Response:
     """Return the detections of a recording as JSON or in a table format.
 
-    JSON has all with their reviews. Tables have what people corrected: no incorrect detections, and relabeled ones
-    under their new species.
+    JSON has all with their reviews. Tables have what people corrected: no detections that are incorrect or of
+    nothing, relabeled ones under their new species, and where a format has a place for it, the verdict.
     """
     row = await run_in_threadpool(service.detections.get_recording, sha256)
     if output == "json":
@@ -217,6 +215,8 @@ def _write_table(service: Service, row: Recording, output_format: TableFormat, f
     first = next(pages, [])
     run = service.detections.latest_identification(row.sha256)
     provenance = _read_provenance(service, run, first)
+    if service.detections.is_reviewed(run.id):
+        provenance = replace(provenance, parameters=provenance.parameters | {"reviewed": True})
     output_format.write(file, _tables(row, run, chain([first], pages)), provenance)
 
 
@@ -341,7 +341,8 @@ def _read_clip(service: Service, row: DetectionRow, channel: ChannelSource) -> t
     """Return the samples of a detection with its margins, and their start in seconds."""
     start_s = max(row.start_s - CLIP_MARGIN_S, 0.0)
     end_s = min(row.end_s, row.start_s + MAX_CLIP_S) + CLIP_MARGIN_S
-    return _read_samples(service, row.recording, start_s, end_s, channel), start_s
+    decode = partial(_read_samples, service, row.recording, start_s, end_s, channel)
+    return service.recent_clips.read((row.recording, start_s, end_s, channel), decode), start_s
 
 
 def _read_samples(
@@ -350,36 +351,3 @@ def _read_samples(
     path = service.files.local(sha256)
     with service.pool.decoder() as decoder:
         return decoder.read_clip(path, start_s=start_s, end_s=end_s, rate_hz=RATE_HZ, channel=channel)
-
-
-class ReviewRequest(BaseModel):
-    """A person's review of a detection."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"verdict": "relabeled", "species": "Parus major_Great Tit"}]}
-    )
-
-    verdict: Verdict
-    species: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    """The correct species, if the verdict is "relabeled"."""
-    new_class: bool = False
-    """True to add a new class, if no class has the name in `species`."""
-
-
-@router.put(
-    "/detections/{number}/review", dependencies=[require_role(Role.TRAIN)], responses=error_responses(404, 408, 413)
-)
-def review(service: ServiceDependency, number: Number, body: ReviewRequest) -> dict[str, Any]:
-    """Review a detection; its clip becomes training data."""
-    labels = service.pool.bundle.labels
-    row = service.training_data.review(number, body.verdict, body.species, labels, new_class=body.new_class)
-    return review_fields(row) or {}
-
-
-@router.delete(
-    "/detections/{number}/review", dependencies=[require_role(Role.TRAIN)], status_code=204, responses=error_responses()
-)
-def delete_review(service: ServiceDependency, number: Number) -> Response:
-    """Delete the review of a detection."""
-    service.training_data.delete_review(number)
-    return Response(status_code=204)

@@ -13,16 +13,18 @@ from starlette.types import Message
 
 from dawnchorus.errors import InputError
 from dawnchorus.formats.columns import round_values
+from dawnchorus.server.detection_reviews import corrected_values
 from dawnchorus.server.http.error_handlers import MEDIA_TYPE
 from dawnchorus.server.http.json_bodies import parse_json
 from dawnchorus.server.http.uploads import read_body
-from dawnchorus.server.listing import DetectionRecord, RecordingRecord, RecordingState
-from dawnchorus.server.state.tables import Job, Recording, Review
+from dawnchorus.server.listing import DetectionRecord, Position, RecordingRecord, RecordingState
+from dawnchorus.server.state.tables import Job, Recording, Review, ReviewAnswer
 
 MAX_PAGE = 200
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Maximum number.")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Number = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Offset = Annotated[int, Query(ge=0, le=10_000_000, description="Number to skip.")]
 
 
@@ -130,13 +132,25 @@ def detection_fields(record: DetectionRecord) -> dict[str, Any]:
     """Return the fields of a detection, with its review."""
     row = record.detection
     return {
-        **round_values(as_fields(row)),
+        **round_values(as_fields(row) | corrected_values(row)),
         "recording_name": record.recording.name,
         "clock_time": _clock_time(record.recording, row.start_s),
         "review": review_fields(record.review),
         "audio": f"/api/v1/detections/{row.id}/audio",
         "spectrogram": f"/api/v1/detections/{row.id}/spectrogram",
     }
+
+
+def clip_fields(record: DetectionRecord) -> dict[str, Any]:
+    """Return the fields of a detection in the queue of reviews, with its position in it."""
+    position = Position(record.detection.score, record.detection.id)
+    return {**detection_fields(record), "site": record.recording.site, "position": position.encode()}
+
+
+def answer_fields(answer: ReviewAnswer) -> dict[str, Any]:
+    """Return the fields of an answer."""
+    hidden = ("reviewer", "previous", "is_undone")
+    return {name: value for name, value in as_fields(answer).items() if name not in hidden}
 
 
 def review_fields(review: Review | None) -> dict[str, Any] | None:

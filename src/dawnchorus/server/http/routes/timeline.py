@@ -5,74 +5,91 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 
 from dawnchorus.errors import InputError
 from dawnchorus.server.http.auth import require_role
 from dawnchorus.server.http.dependencies import ServiceDependency
+from dawnchorus.server.http.parameters import RequestParameters
+from dawnchorus.server.http.routes.lists import MAX_TEXT, REVIEWED
 from dawnchorus.server.http.routes.replies import JsonRoute, Sha256, detection_fields, error_responses
+from dawnchorus.server.listing import Reviewed
 from dawnchorus.server.settings import Role
 from dawnchorus.server.timeline import Order, SpeciesActivity, TimelineQuery
 
 MAX_S = 1e7
 """Longest time in a recording that a query may name."""
 
-StartS = Annotated[float, Query(ge=0, le=MAX_S, description="Start of the range in seconds.")]
-EndS = Annotated[float, Query(gt=0, le=MAX_S, description="End of the range in seconds.")]
-Species = Annotated[str | None, Query(max_length=200, description="Substring of either name.")]
-MinScore = Annotated[float, Query(ge=0, le=1)]
-Cursor = Annotated[int | None, Query(ge=1, le=2**63 - 1)]
+MAX_DETECTION = 2**63 - 1
 
 router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
 
 
+class _RangeFilter(RequestParameters):
+    """Filter of the detections of a recording by time and by themselves."""
+
+    start_s: float = Field(default=0.0, ge=0, le=MAX_S, description="Start of the range in seconds.")
+    species: str | None = Field(default=None, max_length=MAX_TEXT, description="Substring of either name.")
+    min_score: float = Field(default=0.0, ge=0, le=1)
+    reviewed: Reviewed | None = Field(default=None, description=REVIEWED)
+
+    def query(self, sha256: str, *, end_s: float) -> TimelineQuery:
+        """Return the filter as a query of the database."""
+        return TimelineQuery(sha256, self.start_s, end_s, self.species, self.min_score, self.reviewed)
+
+
+class TimelineFilter(_RangeFilter):
+    """Filter, order and page of detections."""
+
+    end_s: float = Field(default=MAX_S, gt=0, le=MAX_S, description="End of the range in seconds.")
+    order: Order = "start"
+    after: int | None = Field(
+        default=None, ge=1, le=MAX_DETECTION, description="Id of the detection that the page follows."
+    )
+    before: int | None = Field(
+        default=None, ge=1, le=MAX_DETECTION, description="Id of the detection that the page precedes."
+    )
+    limit: int = Field(default=500, ge=1, le=500)
+
+
+class ActivityFilter(_RangeFilter):
+    """Filter of detections that are counted by columns."""
+
+    end_s: float | None = Field(
+        default=None, gt=0, le=MAX_S, description="End of the range; the end of the recording, if absent."
+    )
+    columns: int = Field(default=600, ge=1, le=2000, description="Number of columns of equal length.")
+
+
 @router.get("/recordings/{sha256}/timeline", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses(404))
-def timeline(
-    service: ServiceDependency,
-    sha256: Sha256,
-    start_s: StartS = 0.0,
-    end_s: EndS = MAX_S,
-    species: Species = None,
-    min_score: MinScore = 0.0,
-    reviewed: bool | None = None,  # noqa: FBT001 - a query's
-    order: Order = "start",
-    after: Annotated[Cursor, Query(description="Id of the detection that the page follows.")] = None,
-    before: Annotated[Cursor, Query(description="Id of the detection that the page precedes.")] = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 500,
-) -> dict[str, Any]:
+def timeline(service: ServiceDependency, sha256: Sha256, query: Annotated[TimelineFilter, Query()]) -> dict[str, Any]:
     """Return a page of the detections that overlap a range of a recording, in the order of time or of score."""
+    after, before, limit = query.after, query.before, query.limit
     if after is not None and before is not None:
         raise InputError("expected after or before, got both.")
-    query = TimelineQuery(sha256, start_s, end_s, species, min_score, reviewed)
-    records = service.timeline.list_detections(query, limit=limit + 1, after=after, before=before, order=order)
+    records = service.timeline.list_detections(
+        query.query(sha256, end_s=query.end_s), limit=limit + 1, after=after, before=before, order=query.order
+    )
     page = records[-limit:] if before is not None else records[:limit]
     return {"detections": [detection_fields(each) for each in page], "has_more": len(records) > limit}
 
 
 @router.get("/recordings/{sha256}/activity", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses(404))
-def activity(
-    service: ServiceDependency,
-    sha256: Sha256,
-    start_s: StartS = 0.0,
-    end_s: Annotated[EndS | None, Query(description="End of the range; the end of the recording, if absent.")] = None,
-    species: Species = None,
-    min_score: MinScore = 0.0,
-    reviewed: bool | None = None,  # noqa: FBT001 - a query's
-    columns: Annotated[int, Query(ge=1, le=2000, description="Number of columns of equal length.")] = 600,
-) -> dict[str, Any]:
+def activity(service: ServiceDependency, sha256: Sha256, query: Annotated[ActivityFilter, Query()]) -> dict[str, Any]:
     """Count the detections in a range by column: of the ten most frequent species, then of all others.
 
-    A detection is counted in each column from its start to its end.
+    A detection is counted in each column from its start to its end; one that people found to be incorrect, or of
+    nothing, only if `reviewed` asks for it.
     """
     row = service.detections.get_recording(sha256)
-    end_s = end_s or row.duration_s or 0.0
-    if end_s <= start_s:
-        raise InputError(f"expected a range that ends after {start_s:g} s, got one to {end_s:g} s.")
-    query = TimelineQuery(sha256, start_s, end_s, species, min_score, reviewed)
-    counts = service.timeline.count_by_column(query, n_columns=columns)
+    end_s = query.end_s or row.duration_s or 0.0
+    if end_s <= query.start_s:
+        raise InputError(f"expected a range that ends after {query.start_s:g} s, got one to {end_s:g} s.")
+    counts = service.timeline.count_by_column(query.query(sha256, end_s=end_s), n_columns=query.columns)
     return {
-        "start_s": start_s,
+        "start_s": query.start_s,
         "end_s": end_s,
-        "columns": columns,
+        "columns": query.columns,
         "n_detections": sum(each.n_detections for each in counts),
         "species": [_activity_fields(each) for each in counts],
     }

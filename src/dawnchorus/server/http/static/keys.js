@@ -1,4 +1,4 @@
-// Single keys of a page: nothing where somebody types or chooses. Turned off, the slider keeps its arrows.
+// Single keys of a page: nothing where somebody types or chooses. Turned off, the slider keeps its arrows, and Ctrl+Z works.
 const STORED = "single-keys";
 const REPEATING = ["ArrowLeft", "ArrowRight", "j", "k"];
 
@@ -6,13 +6,14 @@ export function watchKeys(actions, box) {
   box.checked = localStorage.getItem(STORED) !== "off";
   box.addEventListener("change", () => localStorage.setItem(STORED, box.checked ? "on" : "off"));
   document.addEventListener("keydown", event => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     const { target } = event, key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    if (!box.checked && (key.length === 1 || !target.matches("[role=slider]"))) return;
+    const isControl = event.ctrlKey || event.metaKey;
+    if (event.altKey || event.defaultPrevented || (isControl && !actions[`Ctrl+${key}`])) return;
+    if (!box.checked && !isControl && (key.length === 1 || !target.matches("[role=slider]"))) return;
     if (target.matches("input:not([type=checkbox]):not([type=range]), textarea, select") || target.isContentEditable) return;
     if (target.matches("input[type=range]") && (key.startsWith("Arrow") || key === "Home" || key === "End")) return;
     if (key === " " && target.matches("button, summary, input, a, audio")) return; // it has a use of its own
-    const action = actions[event.shiftKey ? `Shift+${key}` : key] ?? actions[key];
+    const action = actions[isControl ? `Ctrl+${key}` : event.shiftKey ? `Shift+${key}` : key] ?? (isControl ? undefined : actions[key]);
     if (!action || (event.repeat && !REPEATING.includes(key))) return;
     event.preventDefault();
     action();

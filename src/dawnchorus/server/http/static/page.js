@@ -32,7 +32,7 @@ export async function request(method, path, body, { timeoutMs = TIMEOUT_MS } = {
   const { reply, content } = await fetchWithin(timeoutMs, at(path), options);
   if (reply.status === 204) return null;
   const fields = parse(content);
-  if (!reply.ok) throw Object.assign(new Error(describe(reply, fields)), { status: reply.status, suggestions: fields.suggestions });
+  if (!reply.ok) throw Object.assign(new Error(describe(reply, fields)), { status: reply.status, suggestions: fields.suggestions, current: fields.current });
   return fields;
 }
 

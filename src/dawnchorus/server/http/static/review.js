@@ -1,40 +1,143 @@
 // Reviewing: an answer is shown at once and saved behind, in the order of the answers. It is kept until it is saved.
-import { watchKeys } from "./keys.js";
 import { request } from "./page.js";
+
+export const VERDICTS = { correct: "correct", incorrect: "incorrect", relabeled: "another species", several: "several species", unsure: "unsure", none: "nothing there" };
+
+// Events: "reviewed" and "undone" with the id of a detection and its review now, "gone" with the id of a deleted one.
+export const answers = new EventTarget();
+
+function report(name, detail) { answers.dispatchEvent(new CustomEvent(name, { detail })); }
+
+// ---------------------------------------------------------------- the form
+
+const box = document.querySelector("[data-review]"); // null on a page without detections
+const part = name => box.querySelector(`[data-${name}]`);
+const relabelForm = box && part("relabel");
+const shown = new Map(); // reviews by detection, as the person sees them
+let current = null; // the detection that the form shows
+
+export const modelName = detection => detection.model_common_name ?? detection.common_name;
+
+// Writes a review into a detection, whose species is that of the review, otherwise the model's.
+export function applyReview(detection, review) {
+  const isRelabeled = review?.verdict === "relabeled" && Boolean(review.common_name);
+  for (const name of ["common_name", "scientific_name"]) {
+    const detected = detection[`model_${name}`] ?? detection[name];
+    detection[name] = isRelabeled ? review[name] : detected;
+    detection[`model_${name}`] = isRelabeled ? detected : null;
+  }
+  detection.review = review;
+}
+
+// Shows a detection in the form, with its review or the answer that is not saved yet.
+export function showReview(detection) {
+  current = detection;
+  const { id } = detection, waiting = find(id);
+  box.dataset.review = id;
+  if (!waiting) shown.set(id, detection.review);
+  const name = modelName(detection);
+  box.querySelector("[role=group]").setAttribute("aria-label", `Is it a ${name}?`);
+  relabelForm.querySelector("label").textContent = `Another species than ${name}`;
+  relabelForm.elements.species.value = (waiting ? waiting.review?.species : detection.review?.common_name) ?? "";
+  showVerdict(shown.get(id));
+  showClassQuestion(false);
+}
+
+function showVerdict(review) {
+  for (const button of box.querySelectorAll("[name=verdict]:not([value=skip])")) button.setAttribute("aria-pressed", String(button.value === review?.verdict));
+}
+
+function showStatus(text) { part("status").textContent = text; }
+
+// The confirmation is for one name, so it is cleared when the name changes.
+function showClassQuestion(isVisible) {
+  part("new-class").hidden = !isVisible;
+  relabelForm.elements.new_class.checked = false;
+}
+
+function describe({ name, review }) {
+  return `${name}: ${review ? (review.species ?? VERDICTS[review.verdict]) : "answer"}`;
+}
 
 // ---------------------------------------------------------------- saving
 
-const REFUSED = [400, 404, 422]; // the same answer would be refused again
+const REFUSED = [400, 404, 409, 422]; // the same answer would be refused again
 const unsaved = new Set();
-const latest = new Map(); // by detection
-let saving = Promise.resolve();
+let saving = Promise.resolve(), nAnswers = 0;
+let undoable = Number(box?.dataset.undoable) || null; // id of the answer that is taken back next
 
-// Sets the review of the detection that a form shows; null deletes it.
-export function setReview(form, review) {
-  const answer = { form, id: Number(form.dataset.review), review, problem: "" };
-  unsaved.add(answer);
-  latest.set(answer.id, answer);
-  showClassQuestion(form, false);
-  if (review?.verdict !== "relabeled") showVerdict(form, review); // its name may be unknown
-  showStatus(form, "saving");
-  saving = saving.then(() => save(answer));
+const find = id => [...unsaved].findLast(answer => answer.id === id);
+
+// Sets the review of the detection that is shown; null deletes it. Resolves with true when it is saved.
+export function setReview(review) {
+  const { id } = current, before = shown.get(id) ?? null;
+  const answer = { id, name: modelName(current), review, before, replaces: before?.answer ?? current.review?.answer ?? 0, problem: "" };
+  return enqueue(answer);
 }
 
+function enqueue(answer) {
+  answer.number = nAnswers += 1;
+  unsaved.add(answer);
+  shown.set(answer.id, answer.review);
+  if (isShown(answer)) {
+    showClassQuestion(false);
+    if (answer.review?.verdict !== "relabeled") showVerdict(answer.review); // its name may be unknown
+  }
+  showStatus(`${describe(answer)}, saving`);
+  showUndo();
+  const saved = saving.then(() => save(answer));
+  saving = saved;
+  return saved;
+}
+
+const isShown = answer => current?.id === answer.id && find(answer.id) === answer;
+
 async function save(answer) {
-  if (!unsaved.has(answer)) return; // it is saved, or a later one is
-  const { form, id, review } = answer, path = `/api/v1/detections/${id}/review`;
-  const isShown = () => latest.get(id) === answer && Number(form.dataset.review) === id;
+  if (!unsaved.has(answer)) return true; // it is saved, a later one is, or it was taken back
+  const { id, review, replaces } = answer, path = `/api/v1/detections/${id}/review`;
   try {
-    const saved = await (review ? request("PUT", path, review) : request("DELETE", path));
+    const saved = await (review ? request("PUT", path, { ...review, replaces }) : request("DELETE", `${path}?replaces=${replaces}`));
+    const isLast = find(id) === answer;
     removeUntil(answer);
-    if (isShown()) { showVerdict(form, saved); showStatus(form, saved ? "saved" : "deleted"); }
-    form.dispatchEvent(new CustomEvent("reviewed", { detail: { id, review: saved } }));
+    undoable = saved?.answer ?? null;
+    if (isLast) shown.set(id, saved);
+    if (isLast && current?.id === id) showVerdict(saved);
+    showStatus(saved ? `${describe(answer)}, saved` : `${answer.name}: answer removed`);
+    report("reviewed", { id, review: saved });
+    return true;
   } catch (error) {
     answer.problem = error.message;
-    if (REFUSED.includes(error.status)) unsaved.delete(answer);
-    if (isShown()) { showStatus(form, describeProblem(answer)); showClassQuestion(form, Boolean(error.suggestions)); }
+    refuse(answer, error);
+    return false;
+  } finally { showUnsaved(); }
+}
+
+// Keeps an answer that can be sent again; others are said to be lost.
+function refuse(answer, error) {
+  if (!REFUSED.includes(error.status)) {
+    showStatus(`${answer.name}: not saved. ${answer.problem}`);
+    return;
   }
-  showUnsaved();
+  const wasShown = isShown(answer);
+  unsaved.delete(answer);
+  if (!find(answer.id)) restore(answer.id, error.current ?? answer.before);
+  if (error.status === 404) {
+    notify(`${answer.name} was deleted while you reviewed it. Your answer was not saved.`);
+    report("gone", { id: answer.id });
+  } else if (error.status === 409) {
+    askAboutConflict(answer, error);
+    if (error.current) report("reviewed", { id: answer.id, review: error.current });
+  } else {
+    showStatus(answer.problem);
+    if (!wasShown) notify(`${answer.name}: ${answer.problem}`);
+    else showClassQuestion(Boolean(error.suggestions));
+  }
+}
+
+// Shows a review in place of an answer that is no more.
+function restore(id, review) {
+  shown.set(id, review);
+  if (current?.id === id) showVerdict(review);
 }
 
 // Earlier answers to the same detection are out of date too.
@@ -45,84 +148,116 @@ function removeUntil(answer) {
   }
 }
 
-function describeProblem(answer) { return unsaved.has(answer) ? `Not saved: ${answer.problem}` : answer.problem; }
-
-const box = document.querySelector("[data-unsaved]");
+const unsavedLine = document.querySelector("[data-unsaved]");
 
 function showUnsaved() {
   const failed = new Set([...unsaved].filter(answer => answer.problem).map(answer => answer.id));
-  box.hidden = !failed.size;
-  box.querySelector("span").textContent = failed.size ? `${failed.size} answer${failed.size === 1 ? "" : "s"} not saved` : "";
+  unsavedLine.hidden = !failed.size;
+  unsavedLine.querySelector("span").textContent = failed.size ? `${failed.size} answer${failed.size === 1 ? "" : "s"} not saved` : "";
+  showUndo();
 }
 
 function saveAgain() {
   for (const answer of unsaved) if (answer.problem) saving = saving.then(() => save(answer));
 }
 
-box?.querySelector("button").addEventListener("click", saveAgain);
+unsavedLine?.querySelector("button").addEventListener("click", saveAgain);
 window.addEventListener("online", saveAgain);
 window.addEventListener("beforeunload", event => { if (unsaved.size) event.preventDefault(); });
 
-// ---------------------------------------------------------------- forms
+// ---------------------------------------------------------------- notices
 
-// Shows the review of a detection that a form changes to, or the answer that is not saved yet.
-export function showReview(form, review) {
-  const last = latest.get(Number(form.dataset.review)), answer = unsaved.has(last) ? last : null;
-  showVerdict(form, answer ? answer.review : review);
-  form.elements.species.value = (answer ? answer.review?.species : review?.common_name) ?? "";
-  showStatus(form, !answer ? "" : answer.problem ? describeProblem(answer) : "saving");
-  showClassQuestion(form, false);
-}
-
-function showVerdict(form, review) {
-  for (const button of form.querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.value === review?.verdict));
-}
-
-function showStatus(form, text) { form.querySelector("[data-status]").textContent = text; }
-
-// The confirmation is for one name, so it is cleared when the name changes.
-function showClassQuestion(form, isVisible) {
-  form.querySelector("[data-new-class]").hidden = !isVisible;
-  form.elements.new_class.checked = false;
-}
-
-function relabel(form) {
-  const { species: input, new_class: consent } = form.elements, species = input.value.trim();
-  if (species) setReview(form, { verdict: "relabeled", species, new_class: consent.checked });
-  else input.focus();
-}
-
-for (const form of document.querySelectorAll("[data-review]")) {
-  form.elements.species.addEventListener("input", () => showClassQuestion(form, false));
-  form.addEventListener("submit", event => { event.preventDefault(); relabel(form); });
-  for (const button of form.querySelectorAll("button[type=button]")) {
-    button.addEventListener("click", () => setReview(form, button.getAttribute("aria-pressed") === "true" ? null : { verdict: button.value }));
+function notify(text, actions = {}) {
+  const line = document.createElement("p");
+  line.className = "problem";
+  line.append(text);
+  for (const [name, act] of Object.entries({ ...actions, Close: () => {} })) {
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "quiet", textContent: name });
+    button.addEventListener("click", () => { line.remove(); act(); });
+    line.append(" ", button);
   }
+  document.querySelector("[data-notices]").append(line);
 }
 
-// ---------------------------------------------------------------- the queue, by keys
-
-function watchQueue(queue) {
-  const cards = [...queue.querySelectorAll(".card")];
-  let framed = 0;
-  const frame = k => {
-    framed = k;
-    cards.forEach((card, j) => card.classList.toggle("here", j === k));
-  };
-  const move = step => {
-    frame(Math.min(Math.max(framed + step, 0), cards.length - 1));
-    cards[framed].scrollIntoView({ block: "nearest" });
-  };
-  const answer = verdict => { setReview(cards[framed].querySelector("form"), { verdict }); move(1); };
-  const play = () => { const audio = cards[framed].querySelector("audio"); if (audio.paused) audio.play(); else audio.pause(); };
-  const frameTarget = event => { const card = event.target.closest(".card"); if (card) frame(cards.indexOf(card)); };
-  queue.addEventListener("focusin", frameTarget);
-  queue.addEventListener("click", frameTarget);
-  frame(0);
-  watchKeys(
-    { j: () => move(1), k: () => move(-1), y: () => answer("correct"), n: () => answer("incorrect"), " ": play },
-    document.querySelector("[data-control=keys]"),
-  );
+function askAboutConflict(answer, error) {
+  const again = () => enqueue({ ...answer, before: error.current, replaces: error.current?.answer ?? 0, problem: "" });
+  notify(`${describe(answer)}; ${error.message}`, { "Replace with mine": again });
 }
 
-document.querySelectorAll("[data-queue]").forEach(watchQueue);
+// ---------------------------------------------------------------- undo
+
+function showUndo() { part("undo").querySelector("button").disabled = !undoable && !unsaved.size && !mayUndo; }
+
+let mayUndo = Boolean(undoable); // whether this browser has answered anything that it may take back
+
+// Takes back the last answer of this browser, also of an earlier visit: of those that wait here, then of the saved ones.
+export function undo() {
+  const last = nAnswers; // what is answered later is not meant
+  saving = saving.then(() => takeBack(last));
+}
+
+// What was there before is sent, since the server may have the answer: its reply may have been lost.
+function undoHere(waiting) {
+  unsaved.delete(waiting);
+  enqueue({ ...waiting, review: asRequest(waiting.before), problem: "", isUndo: true });
+  restore(waiting.id, waiting.before);
+  showStatus(`${describe(waiting)}, taken back`);
+  report("undone", { id: waiting.id, review: waiting.before });
+  showUnsaved();
+}
+
+function asRequest(review) {
+  if (review?.verdict !== "relabeled") return review && { verdict: review.verdict };
+  return { verdict: "relabeled", species: review.species ?? review.scientific_name, new_class: true };
+}
+
+async function takeBack(last) {
+  const waiting = [...unsaved].findLast(answer => answer.number <= last && !answer.isUndo);
+  if (waiting) { undoHere(waiting); return; }
+  try {
+    const { answer, detection, undoable: next } = await request("POST", "/api/v1/reviews/undo", undoable ? { answer: undoable } : {});
+    undoable = next;
+    mayUndo = Boolean(next);
+    restore(detection.id, detection.review);
+    const name = modelName(detection), species = answer.common_name ?? undefined;
+    showStatus(`${describe({ name, review: answer.verdict && { verdict: answer.verdict, species } })}, taken back`);
+    report("undone", { id: detection.id, review: detection.review, detection });
+  } catch (error) {
+    if (REFUSED.includes(error.status)) undoable = null; // the next one is what the server finds
+    if (error.status === 404) mayUndo = false;
+    showStatus(error.message);
+  }
+  showUndo();
+}
+
+// ---------------------------------------------------------------- events
+
+// Saves the typed species, and resolves with true when it is; without one, the field is focused.
+export async function relabel() {
+  const { species: input, new_class: consent } = relabelForm.elements, species = input.value.trim();
+  if (species) return setReview({ verdict: "relabeled", species, new_class: consent.checked });
+  input.focus();
+  return false;
+}
+
+export function focusSpecies() { relabelForm?.elements.species.focus(); }
+
+function watchForms() {
+  const { species } = relabelForm.elements;
+  species.addEventListener("input", () => showClassQuestion(false));
+  species.addEventListener("keydown", event => { if (event.key === "Escape") species.blur(); });
+  part("undo").addEventListener("submit", event => { event.preventDefault(); undo(); });
+  answers.addEventListener("reviewed", () => { mayUndo = true; showUndo(); });
+}
+
+if (box) watchForms();
+
+// Calls `choose` with the verdict of a button, null to delete the one that is set, and `name` when a species is sent.
+export function watchButtons(choose, name) {
+  part("verdicts").addEventListener("submit", event => {
+    event.preventDefault();
+    const { submitter } = event;
+    choose(submitter.getAttribute("aria-pressed") === "true" ? null : submitter.value);
+  });
+  relabelForm.addEventListener("submit", event => { event.preventDefault(); name(); });
+}

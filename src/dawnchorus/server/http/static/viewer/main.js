@@ -1,7 +1,7 @@
 // The viewer of a recording: the parts are wired here, and the address of the page says what is shown.
 import { watchKeys } from "../keys.js";
 import { at } from "../page.js";
-import { setReview, showReview } from "../review.js";
+import { VERDICTS, answers, applyReview, focusSpecies, modelName, relabel, setReview, showReview, undo, watchButtons } from "../review.js";
 import { PALETTES } from "./colors.js";
 import { Detections } from "./detections.js";
 import { Picture } from "./picture.js";
@@ -15,7 +15,7 @@ const SPEEDS = ["1", "0.5", "0.25", "0.125"], LOOP_MARGIN_S = 0.5, SETTLE_MS = 3
 
 const box = document.querySelector("[data-viewer]"), { dataset } = box;
 const part = name => box.querySelector(`[data-${name}]`);
-const form = document.querySelector("form[data-review]"); // null without detections
+const form = document.querySelector("[data-review]"); // null without detections
 const path = `/api/v1/recordings/${dataset.viewer}`;
 const number = name => (dataset[name] === "" ? null : Number(dataset[name]));
 const filter = JSON.parse(dataset.filter);
@@ -78,21 +78,21 @@ function drawLines() {
   if (span) { marked.style.left = `${100 * view.share(span[0])}%`; marked.style.width = `${100 * (span[1] - span[0]) / view.length}%`; }
 }
 
+function describeSpecies(detection) {
+  return detection.model_common_name ? `${detection.common_name} (model: ${detection.model_common_name})` : detection.common_name;
+}
+
 function describe(detection) {
-  const answer = { correct: "correct", incorrect: "incorrect", relabeled: `not this species: ${detection.review?.common_name ?? "another"}` };
-  const reviewed = detection.review ? answer[detection.review.verdict] : "unreviewed";
-  const unexpected = detection.in_range === false ? ", unexpected here" : "";
-  return `${detection.common_name}${unexpected}, ${view.label(detection.start_s)} to ${view.label(detection.end_s)}, score ${detection.score.toFixed(2)}, ${reviewed}`;
+  const reviewed = detection.review ? VERDICTS[detection.review.verdict] : "unreviewed";
+  const unexpected = detection.in_range === false && !detection.model_common_name ? ", unexpected here" : "";
+  return `${describeSpecies(detection)}${unexpected}, ${view.label(detection.start_s)} to ${view.label(detection.end_s)}, score ${detection.score.toFixed(2)}, ${reviewed}`;
 }
 
 function showSelected() {
   const detection = detections.selected;
   part("selected").textContent = describe(detection);
   form.hidden = false;
-  form.dataset.review = detection.id;
-  form.querySelector("[role=group]").setAttribute("aria-label", `Is it a ${detection.common_name}?`);
-  form.querySelector("label").textContent = `Another species than ${detection.common_name}`;
-  showReview(form, detection.review);
+  showReview(detection);
   drawLines();
   noteAddress();
 }
@@ -121,7 +121,7 @@ function set(control, value) { control.value = value; control.dispatchEvent(new 
 
 function brighten(step) { set(controls.brightness, Number(controls.brightness.value) + step); }
 
-function answer(verdict) { if (detections.selected) setReview(form, { verdict }); }
+function answer(verdict) { if (detections.selected) setReview(verdict && { verdict }); }
 
 const actions = {
   play: () => { if (player.isPlaying) player.pause(); else player.play(player.loop?.[0] ?? (view.contains(player.time) ? player.time : view.start)); },
@@ -186,17 +186,11 @@ function setUpEvents() {
   });
   const named = Object.fromEntries(Object.entries(keys).map(([key, name]) => [key, actions[name]]));
   watchKeys({
-    ...named, y: () => answer("correct"), n: () => answer("incorrect"), e: () => form?.elements.species.focus(),
+    ...named, y: () => answer("correct"), n: () => answer("incorrect"), u: () => answer("unsure"), b: () => answer("several"), 0: () => answer("none"),
+    e: focusSpecies, z: takeBack, "Ctrl+z": takeBack,
     "?": () => { part("help").open = !part("help").open; }, "/": () => { document.querySelector("[data-filters]").open = true; document.querySelector("[data-filters] [name=species]").focus(); }, "[": () => brighten(-0.1), "]": () => brighten(0.1),
   }, controls.keys);
-  form?.addEventListener("reviewed", event => {
-    const { id, review } = event.detail;
-    for (const each of [detections.selected, ...detections.rows]) if (each?.id === id) each.review = review;
-    const link = document.querySelector(`a[data-detection="${id}"]`);
-    if (link) link.closest("tr").querySelector("[data-reviewed]").textContent = review?.verdict ?? "";
-    if (detections.selected) part("selected").textContent = describe(detections.selected);
-    tracks.draw();
-  });
+  if (form) watchReviews();
   document.addEventListener("click", event => {
     const link = event.target.closest("a[data-detection]");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -207,6 +201,41 @@ function setUpEvents() {
   const redraw = () => { picture.draw(); tracks.draw(); strip.draw(); drawLines(); };
   window.addEventListener("resize", redraw);
   isLight.addEventListener("change", redraw);
+}
+
+function takeBack() { if (form) undo(); }
+
+function watchReviews() {
+  watchButtons(answer, relabel);
+  answers.addEventListener("reviewed", event => note(event.detail.id, event.detail.review));
+  answers.addEventListener("undone", event => {
+    const { id, review, detection } = event.detail;
+    if (detection && detection.recording !== dataset.viewer) location.href = at(`/recordings/${detection.recording}?d=${id}`);
+    else { note(id, review); if (detection) detections.selectById(id, detection.start_s); }
+  });
+}
+
+// Shows the review of a detection in the table, the tracks and beside the form.
+function note(id, review) {
+  const rows = [detections.selected, ...detections.rows].filter(each => each?.id === id);
+  for (const each of new Set(rows)) applyReview(each, review);
+  const cell = document.querySelector(`a[data-detection="${id}"]`)?.closest("tr");
+  if (cell && rows.length) showInTable(cell, rows[0]);
+  if (detections.selected) part("selected").textContent = describe(detections.selected);
+  tracks.draw();
+}
+
+function showInTable(row, detection) {
+  row.querySelector("[data-reviewed]").textContent = detection.review?.verdict ?? "";
+  const species = row.querySelector("[data-species]"), scientific = document.createElement("i");
+  scientific.lang = "la";
+  scientific.textContent = detection.scientific_name;
+  species.replaceChildren(`${detection.common_name} `, scientific);
+  row.querySelector("[data-model-species]")?.remove();
+  if (!detection.model_common_name) return;
+  const model = Object.assign(document.createElement("span"), { className: "faint", textContent: ` (model: ${modelName(detection)})` });
+  model.dataset.modelSpecies = "";
+  species.after(model);
 }
 
 async function start() {

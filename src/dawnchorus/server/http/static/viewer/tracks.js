@@ -1,5 +1,5 @@
 // One track for each species in view, below the picture; blocks are as high as their scores, and answers are signs.
-const SIGNS = { correct: "✓", incorrect: "✗", relabeled: "✗" }, MAX_TRACKS = 8, MIN_BLOCK = 3, SIGN_WIDTH = 14;
+const SIGNS = { correct: "✓", incorrect: "✗", relabeled: "✓", several: "+", unsure: "?", none: "✗" }, MAX_TRACKS = 8, MIN_BLOCK = 3, SIGN_WIDTH = 14;
 
 export const scoreColors = () => {
   const style = getComputedStyle(document.documentElement);

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0012"
-down_revision = "0010"
+down_revision = "0011"
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 0.9)
 HOUR_S, HOUR_MS = 3600, 3_600_000
@@ -63,9 +63,8 @@ def downgrade() -> None:
 
 _RECORDINGS = (
     "SELECT r.sha256, r.site, r.recorded_at, r.duration_s, r.error, d.scientific_name, d.common_name, d.start_s, "
-    "d.score, v.verdict, v.scientific_name AS new_scientific_name, v.common_name AS new_common_name "
+    "d.score, d.verdict "
     "FROM recordings r LEFT JOIN detections d ON d.identification = r.latest_identification "
-    "LEFT JOIN reviews v ON v.detection = d.id "
     "WHERE r.error IS NOT NULL OR r.latest_identification IS NOT NULL ORDER BY r.recorded_at, r.sha256"
 )
 
@@ -97,8 +96,7 @@ def _read_recordings() -> Iterator[tuple[Any, list[tuple[str, str, float, float]
         detections = []
         for row in rows:
             if row.scientific_name is not None and row.verdict not in ("incorrect", "none"):
-                names = row.new_scientific_name or row.scientific_name, row.new_common_name or row.common_name
-                detections.append((*names, row.start_s, row.score))
+                detections.append((row.scientific_name, row.common_name, row.start_s, row.score))
         yield row, detections
 
 

@@ -1,0 +1,32 @@
+"""Reviewers: browsers, by a cookie, so that each takes back its own answers and is told of those of others."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Annotated
+
+from fastapi import Depends, Request, Response
+
+COOKIE = "dawnchorus_reviewer"
+
+MAX_AGE_S = 365 * 86_400
+
+
+async def find_reviewer(request: Request) -> str | None:  # async, since sync dependencies run in a thread
+    """Return the id of the request's browser, None if it has none."""
+    given = request.cookies.get(COOKIE, "")
+    return given if re.fullmatch("[0-9a-f]{32}", given) else None
+
+
+Reviewer = Annotated[str | None, Depends(find_reviewer)]
+
+
+def remember_reviewer(request: Request, response: Response, reviewer: str | None) -> Response:
+    """Return the response, which gives the browser an id if it has none."""
+    if reviewer is None:
+        is_secure = request.url.scheme == "https"
+        response.set_cookie(
+            COOKIE, secrets.token_hex(16), httponly=True, samesite="strict", secure=is_secure, max_age=MAX_AGE_S
+        )
+    return response

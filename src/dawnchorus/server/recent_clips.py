@@ -1,0 +1,37 @@
+"""Clips that were decoded last: the spectrogram and the audio of a detection are asked for together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+
+from dawnchorus.arrays import FloatArray
+
+MAX_CLIPS = 8
+
+
+class RecentClips:
+    """Thread-safe cache of the samples of a few clips; callers of the same one wait for one decoding."""
+
+    def __init__(self) -> None:
+        self._clips: dict[Hashable, Future[FloatArray]] = {}
+        self._lock = threading.Lock()
+
+    def read(self, key: Hashable, decode: Callable[[], FloatArray]) -> FloatArray:
+        """Return the samples of a clip, which `decode` reads unless they are kept; its errors are not."""
+        with self._lock:
+            known = self._clips.pop(key, None)
+            clip = known or Future[FloatArray]()
+            self._clips[key] = clip  # the last one
+            if len(self._clips) > MAX_CLIPS:
+                del self._clips[next(iter(self._clips))]
+        if known is None:
+            try:
+                clip.set_result(decode())
+            except Exception as error:
+                clip.set_exception(error)
+                with self._lock:
+                    self._clips.pop(key, None)
+                raise
+        return clip.result()
