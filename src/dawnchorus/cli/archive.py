@@ -77,21 +77,24 @@ def identify_into_archive(job: ArchiveJob, paths: Sequence[str], screen: Console
     elapsed_s = time.monotonic() - start_s
     if as_json:
         click.echo(json.dumps(_as_json(job, result, elapsed_s), ensure_ascii=False))
-    counts = result.counts
+    counts, n_done = result.counts, result.counts.n_done + result.counts.n_resumed
     of_shard = f" of shard {job.shard}" if job.shard else ""
     screen.print(
-        f"{counted(counts.n_done + counts.n_resumed, 'recording')} done ({counts.n_resumed} of them before), "
-        f"{counts.n_failed} failed; {result.n_ended} of {counted(result.n_units, 'unit')}{of_shard} in the archive; "
-        f"{counts.scored_s / max(elapsed_s, 1e-6):,.0f} x real time.",
+        f"Of the list pinned in the archive: {counted(n_done, 'recording')} done ({counts.n_resumed} of them "
+        f"before), {counts.n_failed} failed; {result.n_ended} of {counted(result.n_units, 'unit')}{of_shard} in the "
+        f"archive; {counts.scored_s / max(elapsed_s, 1e-6):,.0f} x real time.",
         markup=False,
     )
     screen.print(f"Run {result.run} of {job.folder}", markup=False)
     problems = console(no_color=screen.no_color)
+    if result.n_failed_before:
+        problems.print(f"failed before: {counted(result.n_failed_before, 'recording')}", markup=False)
     for failure in result.failures[:MAX_LISTED]:
         problems.print(f"failed: {failure.recording}: {failure.reason}", markup=False)
     if len(result.failures) > MAX_LISTED:
         problems.print(f"failed: and {len(result.failures) - MAX_LISTED} more")
-    if result.failures:
+    if counts.n_failed:
+        screen.print("Use --resume, without --shard, to read failed recordings again.", markup=False)
         sys.exit(SOME_FAILED)
 
 
@@ -106,6 +109,7 @@ def _as_json(job: ArchiveJob, result: ArchiveResult, elapsed_s: float) -> dict[s
         "n_done": counts.n_done,
         "n_resumed": counts.n_resumed,
         "n_failed": counts.n_failed,
+        "n_failed_before": result.n_failed_before,
         "n_units": result.n_units,
         "n_ended": result.n_ended,
         "scored_s": round(counts.scored_s, 3),

@@ -25,8 +25,8 @@ from dawnchorus.archive.manifest import (
     pin_manifest,
 )
 from dawnchorus.archive.runs import ArchiveRun
-from dawnchorus.archive.schemas import MANIFEST
-from dawnchorus.archive.selection import FAILED
+from dawnchorus.archive.schemas import MANIFEST, RECORDINGS
+from dawnchorus.archive.selection import failed_paths
 from dawnchorus.archive.workers import Worker
 from dawnchorus.archive.writer import UnitWriter
 from dawnchorus.arguments import count_workers
@@ -60,7 +60,8 @@ class ArchiveResult:
     Attributes:
         archive: the archive.
         run: id of the run.
-        counts: numbers of recordings, failures and kept detections of this shard.
+        counts: numbers of recordings, failures and kept detections of this shard, of the list that is pinned.
+        n_failed_before: failures of earlier calls among them; `resume` reads these recordings again.
         n_units: number of units of this shard.
         n_ended: units of this shard that have ended, now or before.
         failures: recordings of this shard that failed now.
@@ -72,6 +73,7 @@ class ArchiveResult:
     n_units: int
     n_ended: int
     failures: tuple[RecordingFailure, ...] = ()
+    n_failed_before: int = 0
 
 
 def archive_recordings(
@@ -151,7 +153,13 @@ def archive_recordings(
             for counts in steps:
                 report(counts.as_progress("identifying"))
     return ArchiveResult(
-        opened, run.id, shard_run.counts, shard_run.n_units, shard_run.n_ended, tuple(shard_run.failures)
+        opened,
+        run.id,
+        shard_run.counts,
+        shard_run.n_units,
+        shard_run.n_ended,
+        tuple(shard_run.failures),
+        shard_run.n_failed_before,
     )
 
 
@@ -235,7 +243,7 @@ def _pin(
             return own
         files = files or _list_files(given)
         marks = latest_marks(table, run) if known else {}
-        repeated = _list_failed(archive, run) if resume else frozenset()
+        repeated = failed_paths(archive.table(RECORDINGS), run) if resume else frozenset()
         new = [file for file in files if marks.get(file.path) != file.mark or file.path in repeated]
         if not new:
             return own or [manifest for manifest in known if manifest.run == run]
@@ -249,10 +257,3 @@ def _list_files(given: Sequence[str | os.PathLike[str]]) -> list[ListedFile]:
         full = absolute_path(path)
         files.append(ListedFile(printable(path), os.fsencode(full), *read_mark(full)))
     return files
-
-
-def _list_failed(archive: Archive, run: str) -> frozenset[bytes]:
-    """Return the paths of recordings whose latest result in the run is a failure."""
-    rows = archive.recordings(runs=run, columns=["path", "status"]).read_all()
-    columns = (rows[name].to_pylist() for name in ("path", "status"))
-    return frozenset(path for path, status in zip(*columns, strict=True) if status == FAILED)
