@@ -10,6 +10,9 @@ import pytest
 from tests.fixtures.archives import write_sounds
 from tests.fixtures.commands import Command
 
+from dawnchorus.archive.archive import open_archive
+from dawnchorus.cli.archive import _check_table
+from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import Bundle
 
 
@@ -78,8 +81,25 @@ def test_query_prints_and_writes_rows(kept: Path, command: Command, tmp_path: Pa
     done = command("archive", "query", kept, "--table", "recordings", "--species", "Deep Bird")
     assert done.returncode == 2
     assert b"--species and --min-score: expected with the table detections, got recordings" in done.stderr
+    done = command("archive", "query", kept, "--out", "s3://bucket/rows.csv")
+    assert done.returncode == 2
+    assert b"s3://bucket/rows.csv: URLs are not supported here" in done.stderr
     done = command("archive", "query", kept, "--out", tmp_path / "rows.txt")
     assert (done.returncode, b"expected a name that ends in .csv or .parquet" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("table", "advice"),
+    [
+        ("embeddings", "Embeddings are read in Python"),
+        ("runs", "`dawnchorus archive info` and `status` print runs"),
+        ("detection", "Did you mean 'detections'?"),
+    ],
+)
+def test_query_names_the_tables_that_it_prints(kept: Path, table: str, advice: str) -> None:
+    with pytest.raises(InputError, match="--table: expected detections, recordings, got") as refused:
+        _check_table(open_archive(kept), table)
+    assert advice in str(refused.value)
 
 
 def test_check_compact_and_vacuum(kept: Path, command: Command) -> None:

@@ -136,6 +136,14 @@ def test_options_that_have_no_effect_are_refused(sounds: Path, band_bundle: Bund
     assert not (tmp_path / "archive").exists()
 
 
+@pytest.mark.parametrize("url", ["https://me:SECRET@127.0.0.1:1/x.wav", "https://127.0.0.1:1/x.wav?sig=SECRET"])
+def test_urls_with_what_an_archive_does_not_keep_are_refused(url: str, band_bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="an archive keeps no users, passwords, signatures") as refused:
+        keep(["a.wav", url], tmp_path / "archive", band_bundle)
+    assert "SECRET" not in str(refused.value)
+    assert not (tmp_path / "archive").exists()
+
+
 def test_a_model_without_embeddings_cannot_keep_them(sounds: Path, level_bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="level: this model has no embeddings to keep"):
         keep(sounds, tmp_path / "archive", level_bundle, keep=["embeddings"])

@@ -15,10 +15,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from dawnchorus.cli.options import LOCAL_PATH
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console, print_table
 from dawnchorus.cli.progress import show_progress
 from dawnchorus.errors import InputError
 from dawnchorus.identification.options import Keep, Options
+from dawnchorus.suggestions import suggestion
 from dawnchorus.tables.notes import counted
 from dawnchorus.types import RecordingMetadata
 
@@ -215,9 +217,7 @@ def status(*, folder: str, as_json: bool) -> None:
 @click.option("--min-score", type=click.FloatRange(0, 1), help="Minimum score.  [default: all that was kept]")
 @click.option("--run", "runs", multiple=True, help="Results of this run.  [default: the latest of each recording]")
 @click.option("--columns", help="Names of columns, with commas.  [default: all]")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="A file that ends in .csv or .parquet.  [default: csv, printed]"
-)
+@click.option("--out", type=LOCAL_PATH, help="A file that ends in .csv or .parquet.  [default: csv, printed]")
 def query(
     *,
     folder: str,
@@ -236,6 +236,7 @@ def query(
     from dawnchorus.archive.schemas import DETECTIONS, RECORDINGS
 
     archive = _open(folder)
+    _check_table(archive, table)
     chosen = None if columns is None else [name.strip() for name in columns.split(",")]
     where: dict[str, Any] = {"since": since, "until": until, "sites": sites or None}
     if table == DETECTIONS:
@@ -247,10 +248,32 @@ def query(
     elif table == RECORDINGS:
         rows = archive.recordings(runs=runs or None, columns=chosen, **where)
     else:
+        given = [f"--{name}" for name, value in (("site", sites), ("since", since), ("until", until)) if value]
+        if given:
+            raise InputError(f"{', '.join(given)}: expected with the table detections or recordings, got {table}.")
         rows = archive.analysis(table, runs=runs or None, columns=chosen)
     n_rows = write_rows(rows, out)
     if out is not None:
         click.echo(f"{out}: {counted(n_rows, 'row')}")
+
+
+def _check_table(archive: Archive, table: str) -> None:
+    """Refuse a table that `query` does not print.
+
+    Raises:
+        InputError: embeddings, a table without results, or an unknown one.
+    """
+    from dawnchorus.archive.schemas import CLASSES, DETECTIONS, EMBEDDINGS, MANIFEST, RECORDINGS, RUNS
+
+    known = [DETECTIONS, RECORDINGS, *archive.analyses()]
+    if table in known:
+        return
+    advice = suggestion(table, known)
+    if table == EMBEDDINGS:
+        advice = " Embeddings are read in Python: open_archive(FOLDER).embeddings()."
+    elif table in (RUNS, CLASSES, MANIFEST):
+        advice = " `dawnchorus archive info` and `status` print runs; other programs read the tables (docs/ARCHIVE.md)."
+    raise InputError(f"--table: expected {', '.join(known)}, got '{table}'.{advice}")
 
 
 @command.command("check")

@@ -43,7 +43,7 @@ from dawnchorus.inference.analyses.hits import ScoreFilter
 from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.model import Model, load_model
 from dawnchorus.models.store import DEFAULT_MODEL
-from dawnchorus.storage.paths import absolute_path, as_path, full_name
+from dawnchorus.storage.paths import RemotePath, absolute_path, as_path, full_name
 from dawnchorus.types import RecordingMetadata, Report, ignore_progress
 from dawnchorus.version import __version__
 
@@ -139,6 +139,7 @@ def archive_recordings(
     builder = TableBuilder(model.bundle, plan.windows, options, range_filter, metadata or {})
     run = _describe_run(builder, analyses, embedding_dim=model.embedding_dim if keeps_embeddings else None)
     given = [recordings] if isinstance(recordings, str | os.PathLike) else list(recordings)
+    _check_urls(given)
     # A path with a spelling mistake should leave no archive behind.
     files = None if ArchiveLocation.parse(archive).exists else _list_files(given)
     opened = create_archive(archive)
@@ -175,6 +176,21 @@ def _check_options(options: Options) -> None:
             raise InputError(f"{name}: an archive keeps what the model gives; select when it is read. Leave it out.")
     if options.speech not in (None, "flag"):
         raise InputError(f"speech: expected 'flag' for an archive, got {options.speech!r}.")
+
+
+def _check_urls(given: Sequence[str | os.PathLike[str]]) -> None:
+    """Refuse URLs that can be read only with what an archive does not keep: shards read their paths from it.
+
+    Raises:
+        InputError: one has a user, password, signature or parameters.
+    """
+    for path in map(as_path, given):
+        if isinstance(path, RemotePath) and (path.url.login or path.url.query):
+            raise InputError(
+                "an archive keeps no users, passwords, signatures and parameters of URLs, so they cannot be read "
+                "for it. Leave them out where the environment has credentials; else identify into a table (--out).",
+                subject=path,
+            )
 
 
 def _check_kept(keep: Iterable[Keep], model: Model) -> tuple[Keep, ...]:
