@@ -127,7 +127,7 @@ def _check_no_secrets(scheme: str, host: str, key: str) -> None:
     Raises:
         ValueError: it has some.
     """
-    # A bucket has no colon, nor an @; where a key has a slash, its rest is in the key of the object.
+    # A bucket has no colon and no @. Of a password with a slash, only the part before it is in `host`.
     has_login = ":" in host or ("@" in host and scheme not in ACCOUNT_SCHEMES)
     if has_login or _SIGNATURE.search(key):
         raise ValueError(
