@@ -17,7 +17,7 @@ from dawnchorus.models.graphs.wrapping import wrap_model
 
 @dataclass(frozen=True)
 class PageBench:
-    """What a benchmark of pages starts from."""
+    """A browser, a model and a folder for a benchmark of pages."""
 
     browser: Browser
     model: Path
