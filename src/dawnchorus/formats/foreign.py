@@ -303,7 +303,7 @@ class _Frame:
     def _check(self, row: int, detection: Detection) -> Detection:
         if (problem := find_problem(detection)) is not None:
             field, sentence = problem
-            raise self._error(row, self.columns[field], sentence)
+            raise self._error(row, self.columns.get(field, field), sentence)
         return detection
 
     def _numbers(self, field: str) -> list[float]:

@@ -275,6 +275,8 @@ def choose_reader(path: Path, *, format_name: str | None = None) -> Read:
 
 
 def _read_marks(path: Path) -> Iterator[tuple[str | None, Detection]]:
+    if mark_lists.has_columns(_first_text(path) or "", kaleidoscope.REQUIRED):
+        return kaleidoscope.read(path)
     return convert_marks(path, read_annotations(path))
 
 
