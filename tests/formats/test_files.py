@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from tests.fixtures.detections import CUCKOO, LATER, MADE, METADATA, TIT
 
-from dawnchorus.errors import FormatError, InputError
+from dawnchorus.errors import FormatError, InputError, OutputError
 from dawnchorus.formats.detections import Detections
 from dawnchorus.formats.files import read_detections, write_detections
 from dawnchorus.types import RecordingMetadata, RecordingTable
@@ -184,3 +184,14 @@ def test_marks_of_people_without_a_name_are_left_out_and_a_warning_tells(
     (table,) = read_detections(tmp_path / name)
     assert [detection.scientific_name for detection in table.detections] == ["Tit"]
     assert re.search(r"2 marks without the name of a species are left out, such as line [23]\.", caplog.text)
+
+
+def test_folders_of_tables_are_made_and_frames_of_polars_written(tmp_path: Path) -> None:
+    detections = Detections(RecordingTable("a.wav", 6.0, 1, METADATA, None, (TIT, LATER)))
+    assert Detections(detections).provenance is detections.provenance
+    path = tmp_path / "new" / "folder" / "x.csv"
+    write_detections(detections.to_polars(), path)
+    (table,) = read_detections(path)
+    assert [each.scientific_name for each in table.detections] == [each.scientific_name for each in (TIT, LATER)]
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_detections(detections, path / "x.csv")

@@ -54,7 +54,7 @@ def test_raven_tables_of_others(tmp_path: Path) -> None:
         FormatError, match=r"x.txt: expected a column 'Begin Time \(s\)', found \['Selection', 'Start'\]"
     ):
         list(raven.read(path))
-    path.write_text("Begin Time (s)\tEnd Time (s)\n1\tsoon\n")
+    path.write_text("Begin Time (s)\tEnd Time (s)\tSpecies\n1\tsoon\ta\n")
     with pytest.raises(FormatError, match="x.txt: line 2: expected a number in 'End Time .s.', found 'soon'"):
         list(raven.read(path))
 

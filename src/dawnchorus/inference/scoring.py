@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from dawnchorus.errors import AudioError
+from dawnchorus.errors import AudioError, DecoderCrashError
 from dawnchorus.inference.engine import InferenceEngine
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.recording import RecordingWork, ScoringPlan
@@ -45,11 +46,14 @@ def score_recordings(
 
     A recording that cannot be decoded gives a `FailedRecording` and touches no other. Memory is bounded by the number
     of workers, not by the length or number of recordings. At most `max_active` recordings are decoded at the same time,
-    by default as many as there are workers.
+    by default as many as there are workers. Recordings on which the decoder crashes with analyses of other packages are
+    scored once more at the end, without these.
 
     Raises:
         ModelError: the bundle cannot be run, or gives scores that are not finite.
     """
+    plug_ins = [analysis.plug_in for analysis in plan.sample_analyses if analysis.plug_in is not None]
+    crashed: list[Path] = []
     n_reported = 0
     with InferenceEngine(
         n_threads=n_workers, max_active=max_active or n_workers, max_batch_delay_s=MAX_BATCH_DELAY_S
@@ -58,7 +62,21 @@ def score_recordings(
         for future in engine.complete(recordings, interval_s=PROGRESS_S):
             n_new = engine.n_windows - n_reported
             n_reported += n_new
-            yield ScoringStep(n_new) if future is None else _finish_step(n_new, future)
+            if future is None:
+                yield ScoringStep(n_new)
+            elif plug_ins and isinstance(future.exception(), DecoderCrashError):
+                crashed.append(cast(RecordingWork, future.work).path)
+                yield ScoringStep(n_new)
+            else:
+                yield _finish_step(n_new, future)
+    if not crashed:
+        return
+    reason = f"the decoder crashed with {', '.join(map(str, plug_ins))} and not without, so it has no rows"
+    own = replace(plan, sample_analyses=[each for each in plan.sample_analyses if each.plug_in is None])
+    with closing(score_recordings(crashed, model, own, n_workers=n_workers, max_active=max_active)) as steps:
+        for step in steps:
+            scored = step.scored and replace(step.scored, warnings=(*step.scored.warnings, reason))
+            yield replace(step, scored=scored)
 
 
 def _finish_step(n_windows: int, future: WorkFuture[ScoredRecording]) -> ScoringStep:
