@@ -41,7 +41,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
         yield recording, check_row(path, number, detection)
 
 
-def read_metadata(path: Path) -> tuple[Metadata, dict[str, str]]:
+def read_metadata(path: Path) -> tuple[Metadata, dict[str, Any]]:
     """Return location, time and week of each recording, and model and software where all rows have the same.
 
     Raises:
