@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
 import statistics
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from tests.fixtures.long_recordings import store_long_recording, write_long_recording
-from tests.fixtures.models import LEVEL, LEVEL_LABELS, level_graph
 from tests.fixtures.server import running_service
 
-from dawnchorus.models.graphs.wrapping import wrap_model
+from bench.browser import PageBench, page_bench
 from dawnchorus.server.settings import Settings
 
 RECORDINGS = (("1 minute", 60, 20), ("2 hours", 7_200, 1_000), ("24 hours", 86_400, 12_000))
@@ -34,26 +31,21 @@ IS_DRAWN = """() => {
 
 def measure() -> dict[str, Any] | None:
     """Return seconds, requests and memory; None where there is no chromium."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        print("  there is no chromium: left out")
-        return None
-    with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
-        folder = Path(scratch)
-        graph = level_graph(folder / "level.onnx", window_samples=16_000)
-        bundle = wrap_model(graph, folder / "bundle", labels=LEVEL_LABELS, description=LEVEL)
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        rows = []
-        with running_service(Settings(model=bundle.folder, data=folder / "server")) as (client, service):
-            for name, duration_s, n_detections in RECORDINGS:
-                path = folder / f"{name}.flac"
-                write_long_recording(path, duration_s=duration_s)
-                sha256 = store_long_recording(service, path, duration_s=duration_s, n_detections=n_detections)
-                page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="dark")
-                page.set_default_timeout(TIMEOUT_MS)
-                rows.append({"name": name, **_measure_page(page, f"{client.base_url}/recordings/{sha256}")})
-                page.close()
-        browser.close()
+    with page_bench() as setup:
+        return None if setup is None else _measure_sizes(setup)
+
+
+def _measure_sizes(setup: PageBench) -> dict[str, Any]:
+    rows = []
+    with running_service(Settings(model=setup.model, data=setup.folder / "server")) as (client, service):
+        for name, duration_s, n_detections in RECORDINGS:
+            path = setup.folder / f"{name}.flac"
+            write_long_recording(path, duration_s=duration_s)
+            sha256 = store_long_recording(service, path, duration_s=duration_s, n_detections=n_detections)
+            page = setup.browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="dark")
+            page.set_default_timeout(TIMEOUT_MS)
+            rows.append({"name": name, **_measure_page(page, f"{client.base_url}/recordings/{sha256}")})
+            page.close()
     return {"rows": rows, "load": os.getloadavg()[1]}
 
 

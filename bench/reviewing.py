@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import statistics
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from tests.fixtures.long_recordings import store_long_recording, write_long_recording
-from tests.fixtures.models import LEVEL, LEVEL_LABELS, level_graph
 from tests.fixtures.server import running_service
 
-from dawnchorus.models.graphs.wrapping import wrap_model
+from bench.browser import PageBench, page_bench
 from dawnchorus.server.settings import Settings
 
 DURATION_S, N_DETECTIONS = 7_200, 150
@@ -52,25 +48,20 @@ WATCH = """() => {
 
 def measure() -> dict[str, Any] | None:
     """Return seconds from a key to the next clip; None where there is no chromium."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        print("  there is no chromium: left out")
-        return None
-    with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
-        folder = Path(scratch)
-        graph = level_graph(folder / "level.onnx", window_samples=16_000)
-        bundle = wrap_model(graph, folder / "bundle", labels=LEVEL_LABELS, description=LEVEL)
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        with running_service(Settings(model=bundle.folder, data=folder / "server")) as (client, service):
-            for suffix in SUFFIXES:
-                path = folder / f"two hours.{suffix}"
-                write_long_recording(path, duration_s=DURATION_S)
-                store_long_recording(service, path, duration_s=DURATION_S, n_detections=N_DETECTIONS)
-            page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="dark")
-            page.set_default_timeout(TIMEOUT_MS)
-            page.goto(f"{client.base_url}/review")
-            seconds = _press_keys(page)
-        browser.close()
+    with page_bench() as setup:
+        return None if setup is None else _measure_keys(setup)
+
+
+def _measure_keys(setup: PageBench) -> dict[str, Any]:
+    with running_service(Settings(model=setup.model, data=setup.folder / "server")) as (client, service):
+        for suffix in SUFFIXES:
+            path = setup.folder / f"two hours.{suffix}"
+            write_long_recording(path, duration_s=DURATION_S)
+            store_long_recording(service, path, duration_s=DURATION_S, n_detections=N_DETECTIONS)
+        page = setup.browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="dark")
+        page.set_default_timeout(TIMEOUT_MS)
+        page.goto(f"{client.base_url}/review")
+        seconds = _press_keys(page)
     return {
         "n_clips": N_CLIPS,
         "listen_s": LISTEN_MS / 1000,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,10 @@ from typing import Any
 import httpx2 as httpx
 import numpy as np
 import soundfile
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from tests.fixtures.machines import Server, serving
-from tests.fixtures.models import LEVEL, LEVEL_LABELS, level_graph
 
-from dawnchorus.models.graphs.wrapping import wrap_model
+from bench.browser import PageBench, page_bench
 
 N_FILES = int(os.environ.get("BENCH_FILES", "1000"))
 RATE_HZ, DURATION_S = 16_000, 5
@@ -26,31 +23,25 @@ EVERY, POLL_MS, PATIENCE_S = 200, 1000, 1200.0
 
 def measure() -> dict[str, Any] | None:
     """Return states of the files, and megabytes of server and page on the way; None where there is no chromium."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        print("  there is no chromium: left out")
-        return None
-    with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
-        folder = Path(scratch)
-        graph = level_graph(folder / "level.onnx", window_samples=16_000)
-        bundle = wrap_model(graph, folder / "bundle", labels=LEVEL_LABELS, description=LEVEL)
-        server = Server(folder / "server", "--model", bundle.folder)
-        with serving(server):
-            arguments = ["--no-sandbox", "--enable-precise-memory-info"]
-            browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
-            page = browser.new_page(base_url=server.url)
-            page.goto("/")
-            page.set_input_files("#audio", _write_files(folder / "files"))
-            start_s = time.monotonic()
-            page.get_by_role("button", name="Identify", exact=True).click()
-            rows = _follow(page, server)
-            wall_s = time.monotonic() - start_s
-            url = f"{server.url}/api/v1/recordings"
-            states = {
-                state: httpx.get(url, params={"state": state}).json()["total"]
-                for state in ("detections", "no_detections", "failed")
-            }
-            browser.close()
+    with page_bench("--enable-precise-memory-info") as setup:
+        return None if setup is None else _measure_uploads(setup)
+
+
+def _measure_uploads(setup: PageBench) -> dict[str, Any]:
+    server = Server(setup.folder / "server", "--model", setup.model)
+    with serving(server):
+        page = setup.browser.new_page(base_url=server.url)
+        page.goto("/")
+        page.set_input_files("#audio", _write_files(setup.folder / "files"))
+        start_s = time.monotonic()
+        page.get_by_role("button", name="Identify", exact=True).click()
+        rows = _follow(page, server)
+        wall_s = time.monotonic() - start_s
+        url = f"{server.url}/api/v1/recordings"
+        states = {
+            state: httpx.get(url, params={"state": state}).json()["total"]
+            for state in ("detections", "no_detections", "failed")
+        }
     return {"n_files": N_FILES, "wall_s": wall_s, "states": states, "rows": rows, "load_average": os.getloadavg()[0]}
 
 
