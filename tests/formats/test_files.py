@@ -183,7 +183,7 @@ def test_marks_of_people_without_a_name_are_left_out_and_a_warning_tells(
     (tmp_path / name).write_text(text)
     (table,) = read_detections(tmp_path / name)
     assert [detection.scientific_name for detection in table.detections] == ["Tit"]
-    assert re.search(r"2 marks without the name of a species are left out, such as line [23]\.", caplog.text)
+    assert re.search(r"marks without the name of a species are left out: 2, such as line [23]\.", caplog.text)
 
 
 def test_folders_of_tables_are_made_and_frames_of_polars_written(tmp_path: Path) -> None:

@@ -48,7 +48,13 @@ def test_marks_that_nobody_named_are_left_out(tmp_path: Path, caplog: pytest.Log
     (tmp_path / "x.csv").write_text("FOLDER,IN FILE,OFFSET,DURATION,MANUAL ID\nn,a.wav,0,1,Parus major\nn,a.wav,2,1,\n")
     (table,) = read_detections(tmp_path / "x.csv")
     assert [each.scientific_name for each in table.detections] == ["Parus major"]
-    assert "1 marks without the name of a species are left out, such as line 3" in caplog.text
+    assert "marks without the name of a species are left out: 1, such as line 3" in caplog.text
+
+    (tmp_path / "x.csv").write_text("FOLDER,IN FILE,OFFSET,DURATION,TOP1MATCH,MANUAL ID\nn,a.wav,0,1,Tit,Parus major\n")
+    assert read_detections(tmp_path / "x.csv")[0].detections[0].scientific_name == "Parus major"
+    (tmp_path / "x.csv").write_text("FOLDER,IN FILE,OFFSET,DURATION,TOP1MATCH,MANUAL ID\nn,a.wav,0,1,Tit,\n")
+    with pytest.raises(FormatError, match="expected a column 'TOP1DIST', found"):
+        read_detections(tmp_path / "x.csv")
 
 
 def test_bats_have_frequencies_in_kilohertz(tmp_path: Path) -> None:
@@ -64,5 +70,16 @@ def test_bats_have_frequencies_in_kilohertz(tmp_path: Path) -> None:
 
 def test_columns_of_names_that_are_missing_are_listed(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("FOLDER,IN FILE,OFFSET,DURATION\nn,a.wav,0,1\n")
-    with pytest.raises(FormatError, match="expected a column 'TOP1MATCH' or 'AUTO ID' or 'MANUAL ID', found"):
+    with pytest.raises(FormatError, match="expected a column 'TOP1MATCH' or 'AUTO ID' or 'MANUAL ID' or .*, found"):
+        read_detections(tmp_path / "x.csv", format="kaleidoscope")
+    with pytest.raises(FormatError, match="It has 'IN FILE' for recording, .* but no column for start and label"):
         read_detections(tmp_path / "x.csv")
+
+
+def test_earlier_tables_of_birdnet_analyzer_keep_their_folders(tmp_path: Path) -> None:
+    columns = "INDIR,FOLDER,IN FILE,OFFSET,DURATION,scientific_name,common_name,confidence,lat"
+    (tmp_path / "x.csv").write_text(f"{columns}\n/d,n1,a.wav,0,3,Parus major,Great Tit,0.75,-1\n")
+    (table,) = read_detections(tmp_path / "x.csv")
+    (tit,) = table.detections
+    assert table.recording == str(Path("/d/n1/a.wav"))
+    assert (tit.scientific_name, tit.common_name, tit.score) == ("Parus major", "Great Tit", 0.75)

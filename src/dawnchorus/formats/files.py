@@ -75,9 +75,10 @@ def write_detections(
         FormatError: a value of a data frame is missing or impossible.
         OutputError: no space, or no permission.
     """
-    if not isinstance(detections, DetectionExports) and hasattr(detections, "to_pandas"):  # of polars, or Arrow
+    convert = getattr(detections, "to_pandas", None)  # of polars, or Arrow
+    if convert is not None and not isinstance(detections, DetectionExports):
         require_package("pandas", "A data frame that is written")
-        detections = detections.to_pandas()
+        detections = convert()
     if is_pandas(detections):
         detections = Detections.from_pandas(detections)
     exports = detections if isinstance(detections, DetectionExports) else Detections(detections)

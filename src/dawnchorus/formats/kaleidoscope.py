@@ -25,6 +25,10 @@ _BEFORE_CHANNEL = 3
 REQUIRED = ("IN FILE", "OFFSET", "DURATION")
 """Columns of every table of Kaleidoscope."""
 
+NAMES = ("TOP1MATCH", "AUTO ID", "MANUAL ID", "scientific_name")
+"""Columns of names, of which each table has some; the last is that of earlier versions of BirdNET-Analyzer."""
+
+
 _KILOHERTZ = 1000.0
 """Factor of the frequencies of an id.csv; those of a cluster.csv are in Hz."""
 
@@ -72,23 +76,24 @@ def _read_marks(path: Path) -> Iterator[Mark]:
     rows = NamedColumns(path)
     file, offset, duration = (rows.require([name]) for name in REQUIRED)
     folders = [rows.find_column([name]) for name in ("INDIR", "FOLDER")]
-    manual, auto = (rows.find_column([name]) for name in ("MANUAL ID", "AUTO ID"))
-    match = rows.find_column(["TOP1MATCH"])
-    if manual is None and auto is None:
-        match = rows.require(["TOP1MATCH", "AUTO ID", "MANUAL ID"])
-    distance = None if match is None else rows.find_column(["TOP1DIST"])
-    if match is not None and manual is None:
-        distance = rows.require(["TOP1DIST"])
-    ratio = rows.find_column(["MATCH RATIO"])
+    match, auto, manual, scientific = (rows.find_column([name]) for name in NAMES)
+    rows.require(NAMES)
+    automatic = next((each for each in (match, auto, scientific) if each is not None), None)
+    distance = rows.find_column(["TOP1DIST"])
+    ratio, common = rows.find_column(["MATCH RATIO", "confidence"]), rows.find_column(["common_name"])
     low, high, channel = (rows.find_column([name]) for name in ("Fmin", "Fmax", "CHANNEL"))
     hertz = 1.0 if auto is None else _KILOHERTZ
 
     def mark(line: int, fields: list[str]) -> Mark:
-        by_person, by_cluster = rows.text(fields, manual), rows.text(fields, match)
-        label = parse_label(by_person or by_cluster or rows.text(fields, auto) or "")
+        by_person = rows.text(fields, manual)
+        named = rows.text(fields, automatic)
+        label = parse_label(by_person or named or "")
+        common_name = None if by_person else rows.text(fields, common)
         value = None
-        if by_person is None and distance is not None:
-            value = max(1 - rows.number(line, fields, distance), 0.0)
+        if by_person is None and named is not None and match is not None:
+            value = max(1 - rows.number(line, fields, rows.require(["TOP1DIST"])), 0.0)
+        elif by_person is None and match is not None:
+            value = rows.number_or_none(line, fields, distance)  # without a name, refused
         elif by_person is None:
             value = rows.number_or_none(line, fields, ratio)
         start_s = rows.offset_s(line, fields, offset)
@@ -97,7 +102,7 @@ def _read_marks(path: Path) -> Iterator[Mark]:
             start_s=start_s,
             end_s=start_s + rows.offset_s(line, fields, duration),
             scientific_name=label.scientific_name,
-            common_name=label.common_name,
+            common_name=common_name or label.common_name,
             kind=label.kind,
             score=1.0 if value is None else value,
             low_hz=None if low_value is None else low_value * hertz,

@@ -287,7 +287,9 @@ def choose_reader(path: Path, *, format_name: str | None = None) -> Read:
 
 
 def _read_marks(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    if mark_lists.has_columns(_first_text(path) or "", kaleidoscope.REQUIRED):
+    text = _first_text(path) or ""
+    has_names = any(mark_lists.has_columns(text, [name]) for name in kaleidoscope.NAMES)
+    if has_names and mark_lists.has_columns(text, kaleidoscope.REQUIRED):
         return kaleidoscope.read(path)
     return convert_marks(path, read_annotations(path))
 

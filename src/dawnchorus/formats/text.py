@@ -54,7 +54,7 @@ def convert_marks(path: Path, marks: Iterable[Mark]) -> Iterator[tuple[str | Non
         )
     if unnamed:
         LOG.warning(
-            f"{path}: {len(unnamed)} marks without the name of a species are left out, such as line {unnamed[0]}. "
+            f"{path}: marks without the name of a species are left out: {len(unnamed)}, such as line {unnamed[0]}. "
             f"Fill in a name to keep them."
         )
 
