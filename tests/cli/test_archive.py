@@ -10,6 +10,9 @@ import pytest
 from tests.fixtures.archives import write_sounds
 from tests.fixtures.commands import Command
 
+from dawnchorus.archive.archive import open_archive
+from dawnchorus.cli.archive import _check_table
+from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import Bundle
 
 
@@ -32,6 +35,7 @@ def kept(sounds: Path, band_bundle: Bundle, command: Command, tmp_path_factory: 
     text = done.stderr.decode()
     assert "2 recordings done (0 of them before), 1 failed; 3 of 3 units of shard 2/2 in the archive" in text
     assert "failed: " in text
+    assert "Use --resume" in text
     return folder
 
 
@@ -44,6 +48,20 @@ def test_info_and_status_say_what_is_there(kept: Path, command: Command) -> None
     assert b"5 of 5 units done (100 % of 0.00 GB), 0 running, 0 lost, 0 waiting; 5 recordings, 1 of them" in done.stdout
     (run,) = json.loads(command("archive", "status", kept, "--json").stdout)["runs"]
     assert (run["n_units"], run["n_ended"], run["n_waiting"]) == (5, 5, 0)
+
+
+def test_what_failed_before_is_said_by_the_same_command(
+    kept: Path, sounds: Path, band_bundle: Bundle, command: Command
+) -> None:
+    again = ("identify", sounds, "--archive", kept, "--model", band_bundle.folder, "--json")
+    done = command(*again)
+    assert done.returncode == 3, done.stderr
+    printed = json.loads(done.stdout)
+    assert (printed["n_resumed"], printed["n_failed"], printed["n_failed_before"]) == (4, 1, 1)
+    text = done.stderr.decode()
+    assert "Of the list pinned in the archive: 4 recordings done (4 of them before), 1 failed" in text
+    assert "failed before: 1 recording\n" in text
+    assert "Use --resume, without --shard, to read failed recordings again" in text
 
 
 def test_query_prints_and_writes_rows(kept: Path, command: Command, tmp_path: Path) -> None:
@@ -63,8 +81,25 @@ def test_query_prints_and_writes_rows(kept: Path, command: Command, tmp_path: Pa
     done = command("archive", "query", kept, "--table", "recordings", "--species", "Deep Bird")
     assert done.returncode == 2
     assert b"--species and --min-score: expected with the table detections, got recordings" in done.stderr
+    done = command("archive", "query", kept, "--out", "s3://bucket/rows.csv")
+    assert done.returncode == 2
+    assert b"s3://bucket/rows.csv: URLs are not supported here" in done.stderr
     done = command("archive", "query", kept, "--out", tmp_path / "rows.txt")
     assert (done.returncode, b"expected a name that ends in .csv or .parquet" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("table", "advice"),
+    [
+        ("embeddings", "Embeddings are read in Python"),
+        ("runs", "`dawnchorus archive info` and `status` print runs"),
+        ("detection", "Did you mean 'detections'?"),
+    ],
+)
+def test_query_names_the_tables_that_it_prints(kept: Path, table: str, advice: str) -> None:
+    with pytest.raises(InputError, match="--table: expected detections, recordings, got") as refused:
+        _check_table(open_archive(kept), table)
+    assert advice in str(refused.value)
 
 
 def test_check_compact_and_vacuum(kept: Path, command: Command) -> None:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from tests.fixtures.commands import Command
 
 from dawnchorus.cli.identify import command
+from dawnchorus.errors import InputError
 from dawnchorus.models.bundle import Bundle
 
 
@@ -210,3 +211,11 @@ def test_locations_of_options_and_table_that_differ_are_said(tmp_path: Path) -> 
     assert "as a.wav (52.5, 13.4)" in done.output
     assert "has 1 row of other recordings, as " in done.output
     assert f"has no row of 1 of 2 recordings, as {tmp_path / 'c.wav'}" in done.output
+
+
+def test_tables_of_recordings_are_files() -> None:
+    done = CliRunner().invoke(command, ["x.wav", "--recordings", "s3://KEY:SECRET@bucket/recordings.csv"])
+    assert isinstance(done.exception, InputError)
+    assert "SECRET" not in str(done.exception)
+    done = CliRunner().invoke(command, ["x.wav", "--recordings", "s3://bucket/recordings.csv"])
+    assert (done.exit_code, "URLs are not supported here" in done.output) == (2, True)

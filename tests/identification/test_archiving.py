@@ -82,7 +82,8 @@ def test_the_list_is_pinned_until_it_is_resumed(sounds: Path, band_bundle: Bundl
     archive = tmp_path / "archive"
     first = keep(sounds, archive, band_bundle)
     again = keep(sounds, archive, band_bundle)
-    assert (again.counts.n_done, again.counts.n_resumed) == (0, 5)
+    counts = again.counts
+    assert (counts.n_files, counts.n_done, counts.n_resumed, counts.n_failed, again.n_failed_before) == (5, 0, 4, 1, 1)
     shutil.copy(sounds / "A_20260430_040000.wav", sounds / "C_20260601_040000.wav")
     shutil.copy(sounds / "A_20260430_040000.wav", sounds / BROKEN)
     assert keep(sounds, archive, band_bundle).counts.n_done == 0
@@ -93,7 +94,10 @@ def test_the_list_is_pinned_until_it_is_resumed(sounds: Path, band_bundle: Bundl
     assert len(resumed.archive.detections().read_all()) == 12
     statuses = resumed.archive.recordings().read_all()["status"].to_pylist()
     assert statuses == ["done"] * 6
-    assert keep(sounds, archive, band_bundle, resume=True).counts.n_done == 0
+    (state,), _ = read_status(resumed.archive)
+    assert (state.n_recordings, state.n_failed) == (6, 0), "a later result has superseded the failure"
+    counts = keep(sounds, archive, band_bundle, resume=True).counts
+    assert (counts.n_files, counts.n_done, counts.n_resumed, counts.n_failed) == (6, 0, 6, 0)
 
 
 def test_recordings_of_another_list_are_not_doubled(sounds: Path, band_bundle: Bundle, tmp_path: Path) -> None:
@@ -129,6 +133,14 @@ def test_options_that_have_no_effect_are_refused(sounds: Path, band_bundle: Bund
         keep(sounds, tmp_path / "archive", band_bundle, keep=["sound"])
     with pytest.raises(InputError, match="No recordings found"):
         keep(tmp_path / "none", tmp_path / "archive", band_bundle)
+    assert not (tmp_path / "archive").exists()
+
+
+@pytest.mark.parametrize("url", ["https://me:SECRET@127.0.0.1:1/x.wav", "https://127.0.0.1:1/x.wav?sig=SECRET"])
+def test_urls_with_what_an_archive_does_not_keep_are_refused(url: str, band_bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="an archive keeps no users, passwords, signatures") as refused:
+        keep(["a.wav", url], tmp_path / "archive", band_bundle)
+    assert "SECRET" not in str(refused.value)
     assert not (tmp_path / "archive").exists()
 
 

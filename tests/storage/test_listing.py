@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fsspec
 import pytest
+from tests.fixtures.object_servers import Handler, list_keys, no_bucket, serving_objects
 
 from dawnchorus.errors import StoreError
 from dawnchorus.storage.listing import list_objects, translate
@@ -98,3 +99,27 @@ def test_a_store_that_cannot_be_reached_is_a_failure_without_secrets(monkeypatch
 )
 def test_other_characters_stand_for_themselves(pattern: str, text: str) -> None:
     assert re.fullmatch(translate(pattern), text) is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "url", "sentence"),
+    [
+        (no_bucket, "s3://nobkt/2026", "s3://nobkt/2026: there is no bucket nobkt."),
+        (
+            list_keys("a.wav", "dbl//a.wav"),
+            "s3://bucket",
+            'it has an object that cannot be listed (.*"dbl//a.wav".*). Rename it, or name the folders and objects',
+        ),
+    ],
+)
+def test_what_ends_a_listing_is_said(
+    reply: Callable[[Handler], None], url: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving_objects() as objects:
+        objects.always = reply
+        monkeypatch.setenv("AWS_ENDPOINT_URL", objects.url)
+        monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+        monkeypatch.setenv("AWS_REGION", "us-east-1")
+        monkeypatch.setenv(RETRY_VARIABLE, "0")
+        with pytest.raises(StoreError, match=sentence):
+            listed(url)

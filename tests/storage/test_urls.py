@@ -33,6 +33,32 @@ def test_a_url_without_a_bucket_is_refused_without_its_secrets() -> None:
         parse_url("s3:///x.wav")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3://KEY:SECRET@bucket/x.wav",
+        "S3A://KEY@bucket/SECRET.wav",
+        "s3://KEY:SEC/SECRET@bucket/x.wav",
+        "gs://me:SECRET@bucket",
+        "az://me:SECRET@container/x.wav",
+        "abfss://files:SECRET@account.dfs.core.windows.net/x.wav",
+        "az://container/x.wav?sv=1&sig=SECRET",
+        "https://me:SEC/SECRET@example.org/x.wav",
+        "sftp://me:SEC/SECRET@host/x.wav",
+    ],
+)
+def test_secrets_that_would_be_ignored_or_shown_are_refused_and_not_repeated(text: str) -> None:
+    with pytest.raises(ValueError, match=r"expected a (URL without user, password|number after the colon)") as refused:
+        parse_url(text)
+    assert "SEC" not in str(refused.value)
+    assert "KEY" not in str(refused.value)
+
+
+def test_servers_have_ports_and_addresses() -> None:
+    assert parse_url("https://me:w%2Fd@[::1]:8443/x.wav").host == "[::1]:8443"
+    assert parse_url("sftp://me@host:22/x.wav").host == "host:22"
+
+
 def test_secrets_are_kept_and_not_shown() -> None:
     url = parse_url("https://me:pass%40word@example.org/x.wav?X-Amz-Signature=abc&X-Amz-Expires=60#t=1")
     assert str(url) == "https://example.org/x.wav"

@@ -20,7 +20,7 @@ from dawnchorus.archive.schemas import (
     RESULTS,
     SCHEMAS,
 )
-from dawnchorus.archive.selection import DONE, FAILED, committed_attempts
+from dawnchorus.archive.selection import committed_attempts, result_states
 from dawnchorus.archive.workers import WorkerState, read_workers
 from dawnchorus.archive.writer import SORTED_BY, attempt_transaction
 
@@ -62,7 +62,7 @@ class RunState:
         n_bytes: bytes of the recordings.
         ended_bytes: bytes of the recordings of ended units.
         n_recordings: recordings in ended units.
-        n_failed: those of them that failed.
+        n_failed: those of them that failed, and that no later result has superseded.
     """
 
     run: str
@@ -120,9 +120,9 @@ def read_status(archive: Archive) -> tuple[list[RunState], list[WorkerState]]:
     workers = read_workers(archive.location)
     manifest, recordings = archive.table(MANIFEST), archive.table(RECORDINGS)
     listings = list_manifests(manifest)
-    rows = recordings.read(["run", "unit", "status"])
-    counts = Counter(zip(rows["run"].to_pylist(), rows["status"].to_pylist(), strict=True))
-    ended = set(rows["unit"].to_pylist())
+    results = result_states(recordings)
+    counts = Counter(zip(results["run"].to_pylist(), results["is_done"].to_pylist(), strict=True))
+    ended = set(committed_attempts(recordings))
     states = []
     for each in archive.runs():
         sizes = unit_sizes(manifest, [listing for listing in listings if listing.run == each.id])
@@ -139,8 +139,8 @@ def read_status(archive: Archive) -> tuple[list[RunState], list[WorkerState]]:
                 lost=tuple(sorted(lost)),
                 n_bytes=sum(sizes.values()),
                 ended_bytes=sum(size for unit, size in sizes.items() if unit not in left),
-                n_recordings=counts[each.id, DONE] + counts[each.id, FAILED],
-                n_failed=counts[each.id, FAILED],
+                n_recordings=counts[each.id, True] + counts[each.id, False],
+                n_failed=counts[each.id, False],
             )
         )
     return states, workers

@@ -60,6 +60,24 @@ def select_results(recordings: Table, runs: Sequence[str] | None = None) -> Sele
     return Selection(_flat(rows.filter(is_best)["recording_id"]), attempts, others)
 
 
+def result_states(recordings: Table, run: str | None = None) -> pa.Table:
+    """Return the columns `run`, `path` and `is_done` with one row for each recording of each run, or of one.
+
+    A recording that was scored once is done, whatever failed before or after.
+    """
+    condition = None if run is None else pa_dataset.field("run") == run
+    rows = recordings.read(["run", "path", "status"], condition)
+    rows = rows.append_column("is_done", pc.equal(rows["status"], DONE))
+    states = rows.group_by(["run", "path"]).aggregate([("is_done", "max")])
+    return pa.table({"run": states["run"], "path": states["path"], "is_done": states["is_done_max"]})
+
+
+def failed_paths(recordings: Table, run: str) -> frozenset[bytes]:
+    """Return the paths of the recordings that failed in a run, and that no later result of it has superseded."""
+    states = result_states(recordings, run)
+    return frozenset(states.filter(pc.invert(states["is_done"]))["path"].to_pylist())
+
+
 def committed_attempts(recordings: Table) -> dict[str, str]:
     """Return the attempt that ended each unit that has ended, by unit."""
     rows = recordings.read(["unit", "attempt"]).group_by(["unit", "attempt"]).aggregate([])

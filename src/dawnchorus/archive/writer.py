@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from dawnchorus.archive.archive import Archive
 from dawnchorus.archive.schemas import DETECTIONS, RECORDINGS
-from dawnchorus.archive.selection import committed_attempts
+from dawnchorus.archive.selection import committed_attempts, failed_paths
 from dawnchorus.archive.workers import Worker
 from dawnchorus.errors import OutputError
 
@@ -46,6 +46,10 @@ class UnitWriter:
         """Return the units that have ended."""
         self._recordings.refresh()
         return set(committed_attempts(self._recordings))
+
+    def list_failed(self) -> frozenset[bytes]:
+        """Return the paths of the recordings that failed in this run, in units that have ended."""
+        return failed_paths(self._recordings, self.worker.run)
 
     def has_ended(self, unit: str) -> bool:
         """Return True if the unit has ended by now."""

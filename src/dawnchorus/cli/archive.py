@@ -15,10 +15,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from dawnchorus.cli.options import LOCAL_PATH
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console, print_table
 from dawnchorus.cli.progress import show_progress
 from dawnchorus.errors import InputError
 from dawnchorus.identification.options import Keep, Options
+from dawnchorus.suggestions import suggestion
 from dawnchorus.tables.notes import counted
 from dawnchorus.types import RecordingMetadata
 
@@ -77,21 +79,24 @@ def identify_into_archive(job: ArchiveJob, paths: Sequence[str], screen: Console
     elapsed_s = time.monotonic() - start_s
     if as_json:
         click.echo(json.dumps(_as_json(job, result, elapsed_s), ensure_ascii=False))
-    counts = result.counts
+    counts, n_done = result.counts, result.counts.n_done + result.counts.n_resumed
     of_shard = f" of shard {job.shard}" if job.shard else ""
     screen.print(
-        f"{counted(counts.n_done + counts.n_resumed, 'recording')} done ({counts.n_resumed} of them before), "
-        f"{counts.n_failed} failed; {result.n_ended} of {counted(result.n_units, 'unit')}{of_shard} in the archive; "
-        f"{counts.scored_s / max(elapsed_s, 1e-6):,.0f} x real time.",
+        f"Of the list pinned in the archive: {counted(n_done, 'recording')} done ({counts.n_resumed} of them "
+        f"before), {counts.n_failed} failed; {result.n_ended} of {counted(result.n_units, 'unit')}{of_shard} in the "
+        f"archive; {counts.scored_s / max(elapsed_s, 1e-6):,.0f} x real time.",
         markup=False,
     )
     screen.print(f"Run {result.run} of {job.folder}", markup=False)
     problems = console(no_color=screen.no_color)
+    if result.n_failed_before:
+        problems.print(f"failed before: {counted(result.n_failed_before, 'recording')}", markup=False)
     for failure in result.failures[:MAX_LISTED]:
         problems.print(f"failed: {failure.recording}: {failure.reason}", markup=False)
     if len(result.failures) > MAX_LISTED:
         problems.print(f"failed: and {len(result.failures) - MAX_LISTED} more")
-    if result.failures:
+    if counts.n_failed:
+        screen.print("Use --resume, without --shard, to read failed recordings again.", markup=False)
         sys.exit(SOME_FAILED)
 
 
@@ -106,6 +111,7 @@ def _as_json(job: ArchiveJob, result: ArchiveResult, elapsed_s: float) -> dict[s
         "n_done": counts.n_done,
         "n_resumed": counts.n_resumed,
         "n_failed": counts.n_failed,
+        "n_failed_before": result.n_failed_before,
         "n_units": result.n_units,
         "n_ended": result.n_ended,
         "scored_s": round(counts.scored_s, 3),
@@ -211,9 +217,7 @@ def status(*, folder: str, as_json: bool) -> None:
 @click.option("--min-score", type=click.FloatRange(0, 1), help="Minimum score.  [default: all that was kept]")
 @click.option("--run", "runs", multiple=True, help="Results of this run.  [default: the latest of each recording]")
 @click.option("--columns", help="Names of columns, with commas.  [default: all]")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="A file that ends in .csv or .parquet.  [default: csv, printed]"
-)
+@click.option("--out", type=LOCAL_PATH, help="A file that ends in .csv or .parquet.  [default: csv, printed]")
 def query(
     *,
     folder: str,
@@ -232,6 +236,7 @@ def query(
     from dawnchorus.archive.schemas import DETECTIONS, RECORDINGS
 
     archive = _open(folder)
+    _check_table(archive, table)
     chosen = None if columns is None else [name.strip() for name in columns.split(",")]
     where: dict[str, Any] = {"since": since, "until": until, "sites": sites or None}
     if table == DETECTIONS:
@@ -243,10 +248,32 @@ def query(
     elif table == RECORDINGS:
         rows = archive.recordings(runs=runs or None, columns=chosen, **where)
     else:
+        given = [f"--{name}" for name, value in (("site", sites), ("since", since), ("until", until)) if value]
+        if given:
+            raise InputError(f"{', '.join(given)}: expected with the table detections or recordings, got {table}.")
         rows = archive.analysis(table, runs=runs or None, columns=chosen)
     n_rows = write_rows(rows, out)
     if out is not None:
         click.echo(f"{out}: {counted(n_rows, 'row')}")
+
+
+def _check_table(archive: Archive, table: str) -> None:
+    """Refuse a table that `query` does not print.
+
+    Raises:
+        InputError: embeddings, a table without results, or an unknown one.
+    """
+    from dawnchorus.archive.schemas import CLASSES, DETECTIONS, EMBEDDINGS, MANIFEST, RECORDINGS, RUNS
+
+    known = [DETECTIONS, RECORDINGS, *archive.analyses()]
+    if table in known:
+        return
+    advice = suggestion(table, known)
+    if table == EMBEDDINGS:
+        advice = " Embeddings are read in Python: open_archive(FOLDER).embeddings()."
+    elif table in (RUNS, CLASSES, MANIFEST):
+        advice = " `dawnchorus archive info` and `status` print runs; other programs read the tables (docs/ARCHIVE.md)."
+    raise InputError(f"--table: expected {', '.join(known)}, got '{table}'.{advice}")
 
 
 @command.command("check")

@@ -20,7 +20,14 @@ from rich.table import Table
 from dawnchorus.audio.discovery import describe_skipped, find_recordings
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.cli.archive import ArchiveJob, identify_into_archive
-from dawnchorus.cli.options import PATH_OR_URL, location_options, model_options, schema_options, workers_option
+from dawnchorus.cli.options import (
+    LOCAL_PATH,
+    PATH_OR_URL,
+    location_options,
+    model_options,
+    schema_options,
+    workers_option,
+)
 from dawnchorus.cli.present import (
     MAX_LISTED,
     SOME_FAILED,
@@ -67,15 +74,15 @@ def _analyses(_context: click.Context, _option: click.Parameter, value: str | No
 @click.argument("paths", nargs=-1, required=True)
 @model_options
 @schema_options("min_score", "overlap_s", "tta_shifts", "channel", "top", "merge", "speech")
-@click.option("--thresholds", type=click.Path(path_type=Path), help="csv: scientific_name, min_score.")
-@click.option("--species-list", type=click.Path(path_type=Path), help="Only these species: one name per line.")
+@click.option("--thresholds", type=LOCAL_PATH, help="csv: scientific_name, min_score.")
+@click.option("--species-list", type=LOCAL_PATH, help="Only these species: one name per line.")
 @location_options
 @click.option(
     "--analyses",
     callback=_analyses,
     help=f"Analyses of the recordings, written next to the table: any of {', '.join(ANALYSES)}, with commas.",
 )
-@click.option("--recordings", type=click.Path(path_type=Path), help="csv: path, latitude, longitude, start_time.")
+@click.option("--recordings", type=LOCAL_PATH, help="csv: path, latitude, longitude, start_time.")
 @click.option(
     "--out",
     type=PATH_OR_URL,

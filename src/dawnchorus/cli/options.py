@@ -15,7 +15,7 @@ from dawnchorus.errors import InputError
 from dawnchorus.identification.options import OptionSpec, option_specs
 from dawnchorus.identification.weeks import week_of
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
-from dawnchorus.storage.paths import as_path
+from dawnchorus.storage.paths import as_path, is_remote
 from dawnchorus.tables import parse_latitude, parse_location, parse_longitude, parse_number
 
 Function = Callable[..., Any]
@@ -38,6 +38,27 @@ class PathOrUrl(click.ParamType[Path]):
 
 
 PATH_OR_URL = PathOrUrl()
+
+
+class LocalPath(click.Path):
+    """A path of this machine."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path.
+
+        Raises:
+            click.BadParameter: a URL, other than file://.
+        """
+        path = as_path(value)
+        if is_remote(path):
+            self.fail(f"{path}: URLs are not supported here. Give a file or folder of this machine.", param, ctx)
+        return super().convert(path, param, ctx)
+
+
+LOCAL_PATH = LocalPath()
 
 TRIM_DB = click.FloatRange(0, 120, min_open=True)
 

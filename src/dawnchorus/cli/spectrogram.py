@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from dawnchorus.audio.process import DecoderProcess
-from dawnchorus.cli.options import location_options, model_options, schema_options
+from dawnchorus.cli.options import LOCAL_PATH, location_options, model_options, schema_options
 from dawnchorus.cli.present import announce_model
 from dawnchorus.errors import AudioDecodeError, InputError
 from dawnchorus.identification import Options, identify
@@ -19,8 +19,8 @@ from dawnchorus.storage.files import atomic_file
 
 
 @click.command("spectrogram")
-@click.argument("recording", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="The PNG.  [default: RECORDING.png, here]")
+@click.argument("recording", type=LOCAL_PATH)
+@click.option("--out", type=LOCAL_PATH, help="The PNG.  [default: RECORDING.png, here]")
 @schema_options("min_score", "overlap_s", "speech")
 @click.option("--waveform", is_flag=True, help="Draw the waveform above the spectrogram.")
 @location_options

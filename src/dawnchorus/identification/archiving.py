@@ -25,8 +25,8 @@ from dawnchorus.archive.manifest import (
     pin_manifest,
 )
 from dawnchorus.archive.runs import ArchiveRun
-from dawnchorus.archive.schemas import MANIFEST
-from dawnchorus.archive.selection import FAILED
+from dawnchorus.archive.schemas import MANIFEST, RECORDINGS
+from dawnchorus.archive.selection import failed_paths
 from dawnchorus.archive.workers import Worker
 from dawnchorus.archive.writer import UnitWriter
 from dawnchorus.arguments import count_workers
@@ -43,7 +43,7 @@ from dawnchorus.inference.analyses.hits import ScoreFilter
 from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.model import Model, load_model
 from dawnchorus.models.store import DEFAULT_MODEL
-from dawnchorus.storage.paths import absolute_path, as_path, full_name
+from dawnchorus.storage.paths import RemotePath, absolute_path, as_path, full_name
 from dawnchorus.types import RecordingMetadata, Report, ignore_progress
 from dawnchorus.version import __version__
 
@@ -60,7 +60,8 @@ class ArchiveResult:
     Attributes:
         archive: the archive.
         run: id of the run.
-        counts: numbers of recordings, failures and kept detections of this shard.
+        counts: numbers of recordings, failures and kept detections of this shard, of the list that is pinned.
+        n_failed_before: failures of earlier calls among them; `resume` reads these recordings again.
         n_units: number of units of this shard.
         n_ended: units of this shard that have ended, now or before.
         failures: recordings of this shard that failed now.
@@ -72,6 +73,7 @@ class ArchiveResult:
     n_units: int
     n_ended: int
     failures: tuple[RecordingFailure, ...] = ()
+    n_failed_before: int = 0
 
 
 def archive_recordings(
@@ -137,6 +139,7 @@ def archive_recordings(
     builder = TableBuilder(model.bundle, plan.windows, options, range_filter, metadata or {})
     run = _describe_run(builder, analyses, embedding_dim=model.embedding_dim if keeps_embeddings else None)
     given = [recordings] if isinstance(recordings, str | os.PathLike) else list(recordings)
+    _check_urls(given)
     # A path with a spelling mistake should leave no archive behind.
     files = None if ArchiveLocation.parse(archive).exists else _list_files(given)
     opened = create_archive(archive)
@@ -151,7 +154,13 @@ def archive_recordings(
             for counts in steps:
                 report(counts.as_progress("identifying"))
     return ArchiveResult(
-        opened, run.id, shard_run.counts, shard_run.n_units, shard_run.n_ended, tuple(shard_run.failures)
+        opened,
+        run.id,
+        shard_run.counts,
+        shard_run.n_units,
+        shard_run.n_ended,
+        tuple(shard_run.failures),
+        shard_run.n_failed_before,
     )
 
 
@@ -167,6 +176,21 @@ def _check_options(options: Options) -> None:
             raise InputError(f"{name}: an archive keeps what the model gives; select when it is read. Leave it out.")
     if options.speech not in (None, "flag"):
         raise InputError(f"speech: expected 'flag' for an archive, got {options.speech!r}.")
+
+
+def _check_urls(given: Sequence[str | os.PathLike[str]]) -> None:
+    """Refuse URLs that can be read only with what an archive does not keep: shards read their paths from it.
+
+    Raises:
+        InputError: one has a user, password, signature or parameters.
+    """
+    for path in map(as_path, given):
+        if isinstance(path, RemotePath) and (path.url.login or path.url.query):
+            raise InputError(
+                "an archive keeps no users, passwords, signatures and parameters of URLs, so they cannot be read "
+                "for it. Leave them out where the environment has credentials; else identify into a table (--out).",
+                subject=path,
+            )
 
 
 def _check_kept(keep: Iterable[Keep], model: Model) -> tuple[Keep, ...]:
@@ -235,7 +259,7 @@ def _pin(
             return own
         files = files or _list_files(given)
         marks = latest_marks(table, run) if known else {}
-        repeated = _list_failed(archive, run) if resume else frozenset()
+        repeated = failed_paths(archive.table(RECORDINGS), run) if resume else frozenset()
         new = [file for file in files if marks.get(file.path) != file.mark or file.path in repeated]
         if not new:
             return own or [manifest for manifest in known if manifest.run == run]
@@ -249,10 +273,3 @@ def _list_files(given: Sequence[str | os.PathLike[str]]) -> list[ListedFile]:
         full = absolute_path(path)
         files.append(ListedFile(printable(path), os.fsencode(full), *read_mark(full)))
     return files
-
-
-def _list_failed(archive: Archive, run: str) -> frozenset[bytes]:
-    """Return the paths of recordings whose latest result in the run is a failure."""
-    rows = archive.recordings(runs=run, columns=["path", "status"]).read_all()
-    columns = (rows[name].to_pylist() for name in ("path", "status"))
-    return frozenset(path for path, status in zip(*columns, strict=True) if status == FAILED)

@@ -60,7 +60,7 @@ class ShardRun:
         has_range = builder.range_filter is not None
         self._provenance = build_provenance(builder.bundle, builder.options, range_filter=has_range)
         self.counts = RunCounts(0)
-        self.n_units = self.n_ended = 0
+        self.n_units = self.n_ended = self.n_failed_before = 0
         self.failures: list[RecordingFailure] = []
         self._units: dict[str, _Unit] = {}
         self._entries: dict[Path, list[Entry]] = {}
@@ -82,7 +82,9 @@ class ShardRun:
         self.n_units, self.n_ended = len(units), len(ended.intersection(units))
         missing = [entry for entry in entries if entry.unit not in ended]
         self.builder = replace(self.builder, names={entry.path: entry.file.name for entry in missing})
-        self.counts = RunCounts(len(entries), n_resumed=len(entries) - len(missing))
+        before = {entry.file.path for entry in entries if entry.unit in ended}
+        before -= {entry.file.path for entry in missing}  # they were listed again
+        self._count_before(before, RunCounts(len(missing) + len(before)))
         yield self.counts
         if not missing:
             return
@@ -99,16 +101,20 @@ class ShardRun:
             by_unit.setdefault(entry.unit, []).append(entry)
         for name, members in by_unit.items():
             if self.writer.has_ended(name):
-                self._count_ended(len(members))
+                self.n_ended += 1
+                self._count_before({entry.file.path for entry in members}, self.counts)
                 continue
             self._units[name] = _Unit(name, members)
             for entry in members:
                 self._entries.setdefault(entry.path, []).append(entry)
                 yield entry.path
 
-    def _count_ended(self, n_recordings: int) -> None:
-        self.n_ended += 1
-        self.counts = replace(self.counts, n_resumed=self.counts.n_resumed + n_recordings)
+    def _count_before(self, paths: set[bytes], counts: RunCounts) -> None:
+        """Count recordings of units that had ended, those that failed as failures."""
+        n_failed = len(paths & self.writer.list_failed()) if paths else 0
+        self.n_failed_before += n_failed
+        n_resumed = counts.n_resumed + len(paths) - n_failed
+        self.counts = replace(counts, n_resumed=n_resumed, n_failed=counts.n_failed + n_failed)
 
     def _finish(self, step: ScoringStep) -> None:
         """Take the result of a recording, and commit its unit if it was the last one."""

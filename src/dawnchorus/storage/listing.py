@@ -13,7 +13,7 @@ from typing import cast
 from dawnchorus.errors import StoreError
 from dawnchorus.storage.paths import RemotePath, is_remote
 from dawnchorus.storage.stores import ObjectInfo, describe
-from dawnchorus.storage.urls import ObjectUrl
+from dawnchorus.storage.urls import CLOUD_SCHEMES, ObjectUrl
 
 N_REQUESTS = 16
 """Named objects whose sizes are requested at the same time."""
@@ -90,6 +90,10 @@ def _list(path: RemotePath) -> list[ListedObject]:
         return [named or ListedObject(path, is_named=True)]
     try:
         listed = list(_match(path.url) if path.url.is_pattern else _walk(path.url))
+    except FileNotFoundError as error:
+        if path.url.scheme in CLOUD_SCHEMES:  # where a folder that is not there has no objects
+            raise StoreError(f"there is no bucket {path.url.host}.", subject=path) from None
+        raise _explain(path, error) from None
     except OSError as error:
         raise _explain(path, error) from None
     return listed or [ListedObject(path, is_named=True)]

@@ -252,6 +252,14 @@ def _explained() -> Iterator[None]:
                 "there are no credentials for the store. Set them as for the cloud's own tools, or, for a public "
                 "bucket of S3, AWS_SKIP_SIGNATURE=true",
             ) from None
+        if "list request" in str(error) and "status code: 404" in str(error):
+            raise FileNotFoundError(errno.ENOENT, "there is no such bucket") from None
+        if "invalid path" in str(error):
+            raise OSError(
+                errno.EINVAL,
+                f"it has an object that cannot be listed ({_detail(error)}). Rename it, or name the folders and "
+                f"objects beside it",
+            ) from None
         raise OSError(errno.EIO, f"the store failed ({_detail(error)})") from None
 
 

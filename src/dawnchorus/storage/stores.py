@@ -133,7 +133,8 @@ def not_found() -> FileNotFoundError:
 
 def changed() -> ObjectChangedError:
     """Return the error for an object that was replaced."""
-    return ObjectChangedError(errno.ESTALE, "it was replaced while it was read. Run the same command again")
+    advice = "Run the same command again, into an archive with --resume"
+    return ObjectChangedError(errno.ESTALE, f"it was replaced while it was read. {advice}")
 
 
 def ends_early() -> NoReturn:

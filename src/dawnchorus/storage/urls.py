@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 HTTP_SCHEMES = frozenset(("http", "https"))
 AZURE_SCHEMES = frozenset(("az", "azure", "adl", "abfs", "abfss"))
 CLOUD_SCHEMES = frozenset(("s3", "s3a", "gs")) | AZURE_SCHEMES
+ACCOUNT_SCHEMES = frozenset(("abfs", "abfss"))
+"""Schemes with `container@account` where others have a bucket."""
 OBJECT_STORE_SCHEMES = CLOUD_SCHEMES | HTTP_SCHEMES
 """Schemes that obstore opens; others are left to fsspec."""
 
@@ -25,6 +27,9 @@ _SIGNATURE_NAMES = frozenset(
     }
 )
 """Parameters with which clouds sign a URL; they change with each signing, the object does not."""
+
+_SIGNATURE = re.compile(r"\?(?:.*&)?(?:sig|signature|x-amz-signature|x-goog-signature)=", re.DOTALL | re.IGNORECASE)
+_PORT = re.compile(r"[^:]*(?::[0-9]*)?|\[[^\]]*\](?::[0-9]*)?")
 
 _UNQUOTED = "/~!$&'()*+,;=:@"
 _QUERIES = re.compile(r"(https?://[^\s\"'<>?]*)\?[^\s\"'<>]*")
@@ -92,21 +97,43 @@ def parse_url(text: str) -> ObjectUrl:
     """Parse a URL.
 
     Raises:
-        ValueError: it has no scheme, or no bucket or server.
+        ValueError: it has no scheme, no bucket or server, or a password or signature where none is read.
     """
     match = _URL.fullmatch(text)
     if match is None or not match["host"]:
         raise ValueError(f"expected a URL such as s3://bucket/folder, got {hide_secrets(text)!r}")
     scheme, host, key = match["scheme"].lower(), match["host"], match["rest"] or ""
     login = query = ""
-    if scheme not in CLOUD_SCHEMES:
+    if scheme in CLOUD_SCHEMES:
+        _check_no_secrets(scheme, host, key)
+    else:
         login, _, host = host.rpartition("@")
     if scheme in HTTP_SCHEMES:
         path, _, query = f"{host}/{key}".partition("#")[0].partition("?")
         host, _, key = path.partition("/")
         key = urllib.parse.unquote(key)
+    if _PORT.fullmatch(host) is None:  # else what follows a slash in a password would be shown
+        raise ValueError(
+            f"{scheme}://...: expected a number after the colon of the server. In a password write / as %2F, @ as %40, "
+            f"? as %3F and # as %23"
+        )
     label = _label(query)
     return ObjectUrl(scheme, host, key, label, login, "" if query == label else query)
+
+
+def _check_no_secrets(scheme: str, host: str, key: str) -> None:
+    """Refuse credentials in the URL of a cloud, which would be ignored, and shown; the message does not repeat them.
+
+    Raises:
+        ValueError: it has some.
+    """
+    # A bucket has no colon and no @. Of a password with a slash, only the part before it is in `host`.
+    has_login = ":" in host or ("@" in host and scheme not in ACCOUNT_SCHEMES)
+    if has_login or _SIGNATURE.search(key):
+        raise ValueError(
+            f"{scheme}://...: expected a URL without user, password and signature. Credentials come from the "
+            f"environment, as docs/STORES.md lists them; signed URLs begin with https://"
+        )
 
 
 def _label(query: str) -> str:
