@@ -20,6 +20,7 @@ from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.layouts import registry as sources
 from dawnchorus.errors import PlugInError
 from dawnchorus.formats import registry as formats
+from dawnchorus.formats.files import write_detections
 from dawnchorus.identification import identify, output, result, run
 from dawnchorus.identification.analysis_tables import build_tables
 from dawnchorus.inference.analyses import registry as analyses
@@ -31,13 +32,15 @@ MODULE = "tests.fixtures.failing_plug_ins"
 PACKAGE = "of the package bad-birds 0.3"
 
 ENTRY_POINTS = {
-    "dawnchorus.formats": {"failing": f"{MODULE}:FORMAT"},
+    "dawnchorus.formats": {"failing": f"{MODULE}:FORMAT", "closing": f"{MODULE}:CLOSING"},
     "dawnchorus.sources": {"failing": f"{MODULE}:SOURCE"},
     "dawnchorus.engines": {"failing": f"{MODULE}:ENGINE"},
     "dawnchorus.analyses": {
+        "ending": f"{MODULE}:ENDING",
         "failing-at-end": f"{MODULE}:AT_END",
         "failing-summary": f"{MODULE}:SUMMARY",
         "no-table": f"{MODULE}:NO_TABLE",
+        "outside": f"{MODULE}:OUTSIDE",
     },
 }
 
@@ -136,8 +139,23 @@ def test_analyses_that_fail_are_named_and_cost_their_own_tables(
     assert [warning.reason for warning in made.warnings] == [
         f"analysis 'failing-at-end' {PACKAGE} ({MODULE}:AT_END) failed on it (KeyError: 'level'), and has no rows"
     ] * 2
+    made = identify(sounds, model=level_bundle.folder, analyses=("ending", "health"))
+    assert made.summary().n_detections == 8
+    assert [warning.reason for warning in made.warnings] == [
+        f"the decoder crashed with analysis 'ending' {PACKAGE} ({MODULE}:ENDING) and not without, so it has no rows"
+    ] * 2
+    assert len(made.analysis_tables("health")[""]) == 2
     with pytest.raises(PlugInError, match=rf"'no-table' {PACKAGE}.*TypeError: expected a table as build_table"):
         list(build_tables(analyses.ANALYSES["no-table"], ()))
+    with pytest.raises(PlugInError, match=rf"'outside' {PACKAGE}.*TypeError: expected tables by .* '\.\./evil'"):
+        list(build_tables(analyses.ANALYSES["outside"], ()))
+
+
+@pytest.mark.usefixtures("bad_birds")
+def test_a_format_that_closes_its_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PlugInError, match=rf"'closing' {PACKAGE}.*ValueError: expected a writer that leaves .* open"):
+        write_detections([], tmp_path / "a.closing")
+    assert not list(tmp_path.iterdir())
 
 
 SCRIPT = """

@@ -8,7 +8,7 @@ import pandas as pd
 from tests.fixtures.detection_tables import detection, written
 
 from dawnchorus.formats import birdnet_csv
-from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
+from dawnchorus.types import Provenance, RecordingMetadata, RecordingTable
 
 
 def test_the_csv_header_is_birdnet_analyzers() -> None:
@@ -41,12 +41,6 @@ def test_csv_has_the_human_voice_column(tmp_path: Path) -> None:
     assert [(each.in_range, each.human_voice) for _, each in birdnet_csv.read(path)] == [
         (each.in_range, each.human_voice) for each in detections
     ]
-
-
-def test_csv_rows_without_names_have_empty_ones(tmp_path: Path) -> None:
-    path = tmp_path / "x.csv"
-    path.write_text("Start (s),End (s),Scientific name,Common name,Confidence\n0,3,,,0.5\n")
-    assert list(birdnet_csv.read(path)) == [(None, Detection(0.0, 3.0, "", "", "species", 0.5))]
 
 
 def test_birdnet_analyzer_tables_are_read(tmp_path: Path) -> None:

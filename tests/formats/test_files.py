@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 from tests.fixtures.detections import CUCKOO, LATER, MADE, METADATA, TIT
 
-from dawnchorus.errors import FormatError, InputError
+from dawnchorus.errors import FormatError, InputError, OutputError
 from dawnchorus.formats.detections import Detections
 from dawnchorus.formats.files import read_detections, write_detections
 from dawnchorus.types import RecordingMetadata, RecordingTable
@@ -148,3 +149,49 @@ def test_locations_are_read_from_columns_in_any_order(tmp_path: Path) -> None:
     frame.select(list(reversed(frame.columns))).drop("week").write_parquet(tmp_path / "x.parquet")
     first, _ = read_detections(tmp_path / "x.parquet")
     assert (first.metadata, first.week) == (METADATA, None)
+
+
+HEADER = "Start (s),End (s),Scientific name,Common name,Confidence\n"
+NAMELESS = {
+    "x.csv": HEADER + "0,3,#N/A,,0.5\n",
+    "list.csv": LIST.format("3,6", "0.5").replace("Parus major,0.5", ",0.5"),
+    "x.selections.txt": RAVEN.format("3\t6", "0.5").replace("6\tParus major", "6\t"),
+    "x.labels.txt": "0\t3\tTit;0.5\n3\t4\t;0.5\n",
+    "x.birdnet.csv": "input,start_time,end_time,species_name,confidence\na.wav,0,3,,0.5\n",
+    "x.kaleidoscope.csv": "INDIR,FOLDER,IN FILE,OFFSET,DURATION,TOP1MATCH,TOP1DIST\nx,y,a.wav,0,3,,0.5\n",
+}
+
+
+@pytest.mark.parametrize("name", NAMELESS)
+def test_scores_without_a_name_are_refused_by_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(NAMELESS[name])
+    with pytest.raises(FormatError, match=r"line [23]: scientific_name: expected the name .* found none"):
+        read_detections(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.labels.txt", "0\t3\tTit\n3\t4\t\n3\t4\n"),
+        ("x.selections.txt", "Begin Time (s)\tEnd Time (s)\tSpecies\n0\t3\tTit\n3\t4\t\n3\t4\t#N/A\n"),
+        ("list.csv", "file,start,end,label\na.wav,0,3,Tit\na.wav,3,4,\na.wav,3,4,#N/A\n"),
+    ],
+)
+def test_marks_of_people_without_a_name_are_left_out_and_a_warning_tells(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    (table,) = read_detections(tmp_path / name)
+    assert [detection.scientific_name for detection in table.detections] == ["Tit"]
+    assert re.search(r"marks without the name of a species are left out: 2, such as line [23]\.", caplog.text)
+
+
+def test_folders_of_tables_are_made_and_frames_of_polars_written(tmp_path: Path) -> None:
+    detections = Detections(RecordingTable("a.wav", 6.0, 1, METADATA, None, (TIT, LATER)))
+    assert Detections(detections).provenance is detections.provenance
+    path = tmp_path / "new" / "folder" / "x.csv"
+    write_detections(detections.to_polars(), path)
+    (table,) = read_detections(path)
+    assert [each.scientific_name for each in table.detections] == [each.scientific_name for each in (TIT, LATER)]
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_detections(detections, path / "x.csv")

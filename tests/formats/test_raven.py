@@ -54,7 +54,7 @@ def test_raven_tables_of_others(tmp_path: Path) -> None:
         FormatError, match=r"x.txt: expected a column 'Begin Time \(s\)', found \['Selection', 'Start'\]"
     ):
         list(raven.read(path))
-    path.write_text("Begin Time (s)\tEnd Time (s)\n1\tsoon\n")
+    path.write_text("Begin Time (s)\tEnd Time (s)\tSpecies\n1\tsoon\ta\n")
     with pytest.raises(FormatError, match="x.txt: line 2: expected a number in 'End Time .s.', found 'soon'"):
         list(raven.read(path))
 
@@ -90,9 +90,11 @@ def test_raven_names_and_scores_are_found_where_people_keep_them(tmp_path: Path)
             (detection.scientific_name, detection.common_name, detection.score) for _, detection in raven.read(path)
         ]
 
-    assert read("", "", "") == [("", "", 1.0)] * 2, "without a number no selection is another one's view"
+    tit = ("Parus major", "Parus major", 1.0)
+    both = read("\tSpecies", "\tParus major", "\tParus major")
+    assert both == [tit] * 2, "without a number no selection is another one's view"
     assert read("\tSpecies", "\tParus major") == [("Parus major", "Parus major", 1.0)]
-    assert read("\tSpecies Code\tScore", "\tgretit1\t0.5", "\t\t0") == [("gretit1", "gretit1", 0.5), ("", "", 0.0)]
+    assert read("\tSpecies Code\tScore", "\tgretit1\t0.5") == [("gretit1", "gretit1", 0.5)]
     names = "\tCommon Name\tLabel\tTags"
     assert read(names, "\tTit\tParus major\tgretit1", "\tTit\t\tgretit1", "\t\t\tgretit1") == [
         ("Parus major", "Tit", 1.0),
@@ -103,7 +105,7 @@ def test_raven_names_and_scores_are_found_where_people_keep_them(tmp_path: Path)
 
 def test_raven_times_within_the_file_win(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text(
-        "Begin Time (s)\tEnd Time (s)\tFile Offset (s)\n61.5\t64\t1.5\n90\t93\t0\n90\t93\t\n"
+        "Begin Time (s)\tEnd Time (s)\tSpecies\tFile Offset (s)\n61.5\t64\ta\t1.5\n90\t93\ta\t0\n90\t93\ta\t\n"
     )
     assert [(detection.start_s, detection.end_s) for _, detection in raven.read(tmp_path / "x.txt")] == [
         (1.5, 4),

@@ -503,3 +503,10 @@ def test_a_run_keeps_its_recordings_when_the_current_folder_changes(
     assert before.num_rows > 0
     assert run.to_arrow().equals(before)
     assert run.table(Path("levels.wav")) is not None
+
+
+def test_a_sound_in_memory_is_not_added_to_a_run(level_bundle: Bundle, tmp_path: Path) -> None:
+    sound = np.zeros(16_000, np.float32), 16_000
+    identify(sound, model=level_bundle.folder, out=tmp_path / "x.csv")
+    with pytest.raises(InputError, match="resume: expected paths of recordings, got a sound in memory"):
+        identify(sound, model=level_bundle.folder, out=tmp_path / "x.csv", resume=True)

@@ -1,4 +1,4 @@
-"""Checks of the times and scores of detections that come from other programs and people."""
+"""Checks of the times, scores and names of detections that come from other programs and people."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ def find_problem(detection: Detection) -> tuple[str, str] | None:
         )
     if (problem := find_score_problem(detection.score)) is not None:
         return "score", problem
+    if not has_name(detection):
+        return "scientific_name", "expected the name of a species or sound, found none. Fill it in, or drop the row."
     return None
+
+
+def has_name(detection: Detection) -> bool:
+    """Return True if the detection has a scientific or a common name."""
+    return bool(detection.scientific_name.strip() or detection.common_name.strip())
 
 
 def find_score_problem(score: float) -> str | None:

@@ -162,11 +162,14 @@ def fixed_values(table: RecordingTable, provenance: Provenance) -> dict[str, Any
 Metadata = Mapping[str, tuple[RecordingMetadata, int | None]]
 """Location and time, and the week, by recording."""
 
+METADATA_COLUMNS = ("recording", "start_s", "start_time", "latitude", "longitude", "week")
+"""Columns from which `first_metadata` reads."""
+
 
 def first_metadata(rows: Iterable[Sequence[Any]]) -> Metadata:
     """Return the metadata of each recording by its first row.
 
-    `rows` have its name, the start of a detection in seconds and by the clock (ISO 8601), latitude, longitude and week.
+    `rows` have the values of `METADATA_COLUMNS`, with the start of a detection by the clock in ISO 8601.
 
     Raises:
         ValueError: a time is not in ISO 8601, or another value is no number.

@@ -24,13 +24,18 @@ class Detections(DetectionExports):
     """Sequence of `RecordingTable` in memory, with conversions."""
 
     def __init__(
-        self, recordings: Iterable[RecordingTable] | RecordingTable, provenance: Provenance | None = None
+        self,
+        recordings: DetectionExports | Iterable[RecordingTable] | RecordingTable,
+        provenance: Provenance | None = None,
     ) -> None:
-        """Hold one table or several; without a provenance, it only names the columns that have values.
+        """Hold one table or several, or those of a `Run`; without a provenance, it names the columns that have values.
 
         Raises:
             InputError: something else than tables.
         """
+        if isinstance(recordings, DetectionExports):
+            provenance = provenance or recordings.provenance
+            recordings = recordings.tables()
         self._recordings = _check_tables(recordings)
         self._provenance = provenance or _guess_provenance(self._recordings)
 

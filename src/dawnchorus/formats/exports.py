@@ -82,7 +82,7 @@ class DetectionExports(ABC):
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        _require("pandas", "A pandas data frame")
+        require_package("pandas", "A pandas data frame")
         frame: pd.DataFrame = self.to_arrow().to_pandas()
         return frame
 
@@ -92,7 +92,7 @@ class DetectionExports(ABC):
         Raises:
             MissingExtraError: polars is not installed.
         """
-        _require("polars", "A polars data frame")
+        require_package("polars", "A polars data frame")
         import polars as pl
 
         return pl.DataFrame(self.to_arrow())
@@ -106,7 +106,7 @@ class DetectionExports(ABC):
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        _require("pandas", "A pandas data frame")
+        require_package("pandas", "A pandas data frame")
         frame = self.to_arrow().select(["recording", "start_s", "end_s", "scientific_name", "score"]).to_pandas()
         frame = frame.astype({"recording": str, "scientific_name": str})
         frame = frame.rename(columns={"recording": "file", "start_s": "start_time", "end_s": "end_time"})
@@ -160,7 +160,7 @@ class DetectionExports(ABC):
         return str(summary).partition("\n")[0]
 
 
-def _require(package: str, purpose: str) -> None:
+def require_package(package: str, purpose: str) -> None:
     """Raise `MissingExtraError` if the package is not installed."""
     from importlib.util import find_spec
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dawnchorus.errors import InputError
+from dawnchorus.formats import json_lines
 from dawnchorus.formats.detections import Detections
-from dawnchorus.formats.exports import DetectionExports
+from dawnchorus.formats.exports import DetectionExports, require_package
 from dawnchorus.formats.foreign import is_pandas
 from dawnchorus.formats.registry import FORMATS, choose_reader
 from dawnchorus.types import RecordingTable
@@ -41,8 +43,13 @@ def read_detections(
         got = "a folder" if path.is_dir() else "no such file"
         raise InputError(f"expected a file with a table of detections, got {got}. Check the path.", subject=path)
     own = recording or _recording_name(path)
-    rows = ((name or own, detection) for name, detection in choose_reader(path, format_name=format)(path))
-    if format != "parquet" and path.suffix.lower() != ".parquet":
+    read = choose_reader(path, format_name=format)
+    rows = ((name or own, detection) for name, detection in read(path))
+    if read is FORMATS["jsonl"].read:
+        metadata, run = json_lines.read_metadata(path)
+        made = Detections.from_rows(rows, metadata=metadata)
+        return Detections(made, replace(made.provenance, **run))
+    if read is not FORMATS["parquet"].read:
         return Detections.from_rows(rows)
     from dawnchorus.formats import parquet
 
@@ -58,7 +65,8 @@ def write_detections(
     """Write detections to one file atomically, in the given format or that of the path's suffix.
 
     Args:
-        detections: a `Run`, `Detections`, one table or several, or a data frame as `Detections.from_pandas` reads it.
+        detections: a `Run`, `Detections`, one table or several, or a data frame as `Detections.from_pandas` reads it,
+            of pandas or with a method `to_pandas`, as those of polars.
         path: the file, which is replaced.
         format: name of the format; default: by the suffix.
 
@@ -67,6 +75,10 @@ def write_detections(
         FormatError: a value of a data frame is missing or impossible.
         OutputError: no space, or no permission.
     """
+    convert = getattr(detections, "to_pandas", None)  # of polars, or Arrow
+    if convert is not None and not isinstance(detections, DetectionExports):
+        require_package("pandas", "A data frame that is written")
+        detections = convert()
     if is_pandas(detections):
         detections = Detections.from_pandas(detections)
     exports = detections if isinstance(detections, DetectionExports) else Detections(detections)

@@ -13,7 +13,7 @@ import numpy as np
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats.checks import ROUNDING, find_problem, find_score_problem
 from dawnchorus.formats.columns import COLUMNS, DETECTION_COLUMNS
-from dawnchorus.formats.detection_columns import Metadata, Values, first_metadata
+from dawnchorus.formats.detection_columns import METADATA_COLUMNS, Metadata, Values, first_metadata
 from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.types import Detection
 
@@ -139,7 +139,7 @@ def read_frame_metadata(frame: pd.DataFrame) -> Metadata:
     Raises:
         FormatError: a time is invalid.
     """
-    names = ["recording", "start_s", "start_time", "latitude", "longitude", "week"]
+    names = list(METADATA_COLUMNS)
     if not set(names) <= set(frame.columns):
         return {}
     import pandas as pd
@@ -303,7 +303,7 @@ class _Frame:
     def _check(self, row: int, detection: Detection) -> Detection:
         if (problem := find_problem(detection)) is not None:
             field, sentence = problem
-            raise self._error(row, self.columns[field], sentence)
+            raise self._error(row, self.columns.get(field, field), sentence)
         return detection
 
     def _numbers(self, field: str) -> list[float]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dawnchorus.formats.columns import DETECTION_COLUMNS, round_values
-from dawnchorus.formats.detection_columns import iterate_rows
+from dawnchorus.formats.columns import COLUMNS, DETECTION_COLUMNS, round_values
+from dawnchorus.formats.detection_columns import METADATA_COLUMNS, Metadata, first_metadata, iterate_rows
 from dawnchorus.formats.text import RowError, check_row, text_stream
 from dawnchorus.tables import read_text
-from dawnchorus.types import Detection, Provenance, RecordingTable
+from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
 
 SCHEMA = 1
+
+_RUN_COLUMNS = tuple(column.name for column in COLUMNS if column.source == "run")
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
@@ -32,12 +35,36 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
         FormatError: a line is not an object of ours, or has an impossible time or score.
     """
     for number, line in enumerate(read_text(path).splitlines(), start=1):
-        try:
+        with _row(path, number):
             row = json.loads(line)
             recording, detection = row["recording"], Detection(**_read_values(row))
-        except (ValueError, KeyError, TypeError) as error:
-            raise RowError(path, number, f"expected an object with the keys of our JSON lines ({error!r}).") from error
         yield recording, check_row(path, number, detection)
+
+
+def read_metadata(path: Path) -> tuple[Metadata, dict[str, Any]]:
+    """Return location, time and week of each recording, and model and software where all rows have the same.
+
+    Raises:
+        FormatError: a line is not an object of ours, or a time or location is invalid.
+    """
+    metadata: dict[str, tuple[RecordingMetadata, int | None]] = {}
+    runs: set[tuple[str | None, ...]] = set()
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        with _row(path, number):
+            row = json.loads(line)
+            runs.add(tuple(row.get(name) for name in _RUN_COLUMNS))
+            if row["recording"] not in metadata:
+                metadata |= first_metadata([[row.get(name) for name in METADATA_COLUMNS]])
+    run = next(iter(runs)) if len(runs) == 1 else ()
+    return metadata, {name: str(value) for name, value in zip(_RUN_COLUMNS, run, strict=False) if value is not None}
+
+
+@contextmanager
+def _row(path: Path, number: int) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RowError(path, number, f"expected an object with the keys of our JSON lines ({error!r}).") from error
 
 
 def _read_values(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Kaleidoscope's CSV.
+"""Kaleidoscope's CSV: written as its cluster.csv, read also as its id.csv and with the names that people give.
 
 `TOP1DIST` is a distance: 0 for the best match, so 1 minus the score; above 1 the score is 0. `CHANNEL` counts from 0,
 and is there where each channel was scored by itself.
@@ -15,12 +15,22 @@ import numpy as np
 
 from dawnchorus.formats.columns import has_channels
 from dawnchorus.formats.detection_columns import DetectionColumns
-from dawnchorus.formats.text import NamedColumns, check_row, score, seconds, text_stream
+from dawnchorus.formats.text import NamedColumns, convert_marks, score, seconds, text_stream
 from dawnchorus.taxonomy.labels import parse_label
-from dawnchorus.types import Detection, Provenance, RecordingTable
+from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 COLUMNS = ("INDIR", "FOLDER", "IN FILE", "OFFSET", "DURATION", "TOP1MATCH", "TOP1DIST")
 _BEFORE_CHANNEL = 3
+
+REQUIRED = ("IN FILE", "OFFSET", "DURATION")
+"""Columns of every table of Kaleidoscope."""
+
+NAMES = ("TOP1MATCH", "AUTO ID", "MANUAL ID", "scientific_name")
+"""Columns of names, of which each table has some; the last is that of earlier versions of BirdNET-Analyzer."""
+
+
+_KILOHERTZ = 1000.0
+"""Factor of the frequencies of an id.csv; those of a cluster.csv are in Hz."""
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
@@ -51,27 +61,55 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield (recording, detection) for each row; the column of matches names the species.
+    """Yield (recording, detection) for each row; the species is that of `MANUAL ID`, where a person filled it in.
+
+    Else it is the automatic one, `TOP1MATCH` of a cluster.csv or `AUTO ID` of an id.csv. Names of a person have the
+    score 1.
 
     Raises:
         FormatError: a column is missing, or a value is not a number, or impossible.
     """
+    return convert_marks(path, _read_marks(path))
+
+
+def _read_marks(path: Path) -> Iterator[Mark]:
     rows = NamedColumns(path)
-    folders = [rows.find_column([name]) for name in COLUMNS[:2]]
-    file, offset, duration, match, distance = (rows.require([name]) for name in COLUMNS[2:])
-    channel = rows.find_column(["CHANNEL"])
-    for line, fields in rows:
+    file, offset, duration = (rows.require([name]) for name in REQUIRED)
+    folders = [rows.find_column([name]) for name in ("INDIR", "FOLDER")]
+    match, auto, manual, scientific = (rows.find_column([name]) for name in NAMES)
+    rows.require(NAMES)
+    automatic = next((each for each in (match, auto, scientific) if each is not None), None)
+    distance = rows.find_column(["TOP1DIST"])
+    ratio, common = rows.find_column(["MATCH RATIO", "confidence"]), rows.find_column(["common_name"])
+    low, high, channel = (rows.find_column([name]) for name in ("Fmin", "Fmax", "CHANNEL"))
+    hertz = 1.0 if auto is None else _KILOHERTZ
+
+    def mark(line: int, fields: list[str]) -> Mark:
+        by_person = rows.text(fields, manual)
+        named = rows.text(fields, automatic)
+        label = parse_label(by_person or named or "")
+        common_name = None if by_person else rows.text(fields, common)
+        value = None
+        if by_person is None and named is not None and match is not None:
+            value = max(1 - rows.number(line, fields, rows.require(["TOP1DIST"])), 0.0)
+        elif by_person is None and match is not None:
+            value = rows.number_or_none(line, fields, distance)  # without a name, refused
+        elif by_person is None:
+            value = rows.number_or_none(line, fields, ratio)
         start_s = rows.offset_s(line, fields, offset)
-        label = parse_label(rows.text(fields, match) or "")
-        number = rows.number_or_none(line, fields, channel)
+        low_value, high_value, number = (rows.number_or_none(line, fields, each) for each in (low, high, channel))
         detection = Detection(
             start_s=start_s,
             end_s=start_s + rows.offset_s(line, fields, duration),
             scientific_name=label.scientific_name,
-            common_name=label.common_name,
+            common_name=common_name or label.common_name,
             kind=label.kind,
-            score=max(1 - rows.number(line, fields, distance), 0.0),
+            score=1.0 if value is None else value,
+            low_hz=None if low_value is None else low_value * hertz,
+            high_hz=None if high_value is None else high_value * hertz,
             channel=None if number is None else round(number) + 1,
         )
-        parts = (rows.text(fields, column) or "" for column in (*folders, file))
-        yield str(PurePath(*parts)), check_row(path, line, detection)
+        parts = (rows.text(fields, each) or "" for each in (*folders, file))
+        return Mark(line, detection, str(PurePath(*parts)), is_scored=value is not None)
+
+    return rows.marks(mark, None)

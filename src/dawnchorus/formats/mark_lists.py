@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +91,11 @@ def detect_list_kind(text: str) -> str | None:
     if _column(names, _RECORDING) is None:
         return LIST_OF_ONE if has_labels else None
     return LIST if has_labels or _class_columns(names, rows) else None
+
+
+def has_columns(text: str, names: Collection[str]) -> bool:
+    """Return True if the header in a file's first lines has all of the columns."""
+    return set(map(header_key, names)) <= set(column_keys(_first_rows(text)[0]))
 
 
 def describe_missing_columns(text: str) -> str:

@@ -15,7 +15,14 @@ import pyarrow.parquet as pq
 from dawnchorus.errors import FormatError
 from dawnchorus.formats.checks import find_problem
 from dawnchorus.formats.columns import COLUMNS, DETECTION_COLUMNS, Column
-from dawnchorus.formats.detection_columns import DetectionColumns, Metadata, first_metadata, fixed_values, start_times
+from dawnchorus.formats.detection_columns import (
+    METADATA_COLUMNS,
+    DetectionColumns,
+    Metadata,
+    first_metadata,
+    fixed_values,
+    start_times,
+)
 from dawnchorus.storage.parquet_files import reading_parquet
 from dawnchorus.types import Detection, Provenance, RecordingTable
 
@@ -129,15 +136,16 @@ def read_metadata(path: Path) -> Metadata:
     Raises:
         FormatError: the file is not Parquet, or a time is invalid.
     """
-    names = ["recording", "start_s", "start_time", "latitude", "longitude", "week"]
     with reading_parquet(path):
         file = pq.ParquetFile(path)
-        known = [name for name in names if name in file.schema_arrow.names]
+        known = [name for name in METADATA_COLUMNS if name in file.schema_arrow.names]
         batches = (batch.to_pydict() for batch in file.iter_batches(columns=known))
         return first_metadata(
             row
             for columns in batches
-            for row in zip(*(columns.get(name, [None] * len(columns["start_s"])) for name in names), strict=True)
+            for row in zip(
+                *(columns.get(name, [None] * len(columns["start_s"])) for name in METADATA_COLUMNS), strict=True
+            )
         )
 
 

@@ -107,12 +107,15 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each selection.
 
     Times are within the file where the table says so. A selection that has a waveform row and a spectrogram row is
-    given once. A table without names gives empty names; one without scores gives the score 1.
+    given once. Selections without a name are left out, with a warning; a table without scores gives the score 1.
 
     Raises:
-        FormatError: a required column is missing, a value is not a number, or a time or score is impossible.
+        FormatError: a required column is missing, as one of names, a value is not a number, or a time or score is
+            impossible.
     """
-    return convert_marks(path, _in_one_view(read_marks(path)))
+    marks = read_marks(path)
+    require_names(path)
+    return convert_marks(path, _in_one_view(marks))
 
 
 def _in_one_view(marks: Iterable[Mark]) -> Iterator[Mark]:

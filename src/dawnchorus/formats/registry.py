@@ -26,7 +26,7 @@ from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import convert_marks
 from dawnchorus.plug_ins import PlugIn
 from dawnchorus.registry import Registry
-from dawnchorus.storage.files import atomic_file
+from dawnchorus.storage.files import atomic_file, make_parent
 from dawnchorus.tables import Table, headers, read_start
 from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
@@ -71,7 +71,16 @@ def guard_format(entry: TableFormat, plug_in: PlugIn) -> TableFormat:
     if not entry.suffix.startswith("."):
         raise InputError(f"expected a suffix with its dot, got {entry.suffix!r}.")
     read = None if entry.read is None else partial(_read_guarded, plug_in, entry.read)
-    return replace(entry, write=plug_in.guard()(entry.write), read=read)
+    return replace(entry, write=partial(_write_guarded, plug_in, entry.write), read=read)
+
+
+def _write_guarded(
+    plug_in: PlugIn, write: Write, stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance
+) -> None:
+    with plug_in.guard():
+        write(stream, tables, provenance)
+        if stream.closed:  # also by a text wrapper that is not detached
+            raise ValueError("expected a writer that leaves the file open, got a closed file")
 
 
 def _read_guarded(plug_in: PlugIn, read: Read, path: Path) -> Iterator[tuple[str | None, Detection]]:
@@ -157,11 +166,14 @@ def write_tables(
 ) -> None:
     """Write one table of all recordings atomically, in the given format or that of the path's suffix.
 
+    Its folder is made where there is none.
+
     Raises:
         InputError: an unknown format or suffix.
         OutputError: no space, or no permission.
     """
     chosen = detect_format(path) if format_name is None else FORMATS.lookup(format_name)
+    make_parent(path)
     with atomic_file(path) as stream:
         chosen.write(stream, tables, provenance)
 
@@ -275,6 +287,10 @@ def choose_reader(path: Path, *, format_name: str | None = None) -> Read:
 
 
 def _read_marks(path: Path) -> Iterator[tuple[str | None, Detection]]:
+    text = _first_text(path) or ""
+    has_names = any(mark_lists.has_columns(text, [name]) for name in kaleidoscope.NAMES)
+    if has_names and mark_lists.has_columns(text, kaleidoscope.REQUIRED):
+        return kaleidoscope.read(path)
     return convert_marks(path, read_annotations(path))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from dawnchorus.errors import FormatError
-from dawnchorus.formats.checks import find_problem
+from dawnchorus.formats.checks import find_problem, has_name
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.review import ReviewColumns
 from dawnchorus.suggestions import nearest
@@ -27,15 +27,21 @@ _GRADE = re.compile(r"\d|10")
 def convert_marks(path: Path, marks: Iterable[Mark]) -> Iterator[tuple[str | None, Detection]]:
     """Yield (recording, detection) for each mark of a sound; a warning tells of marks without a score among others.
 
+    Marks of people without the name of a species are left out, which a warning tells.
+
     Raises:
-        FormatError: a row could not be read, or has an impossible time or score.
+        FormatError: a row could not be read, has an impossible time or score, or a score but no name.
     """
     unscored: list[int] = []
+    unnamed: list[int] = []
     n_scored = 0
     for mark in marks:
         if mark.problem:
             raise RowError(path, mark.line, mark.problem)
         if mark.detection is not None:
+            if not mark.is_scored and not has_name(mark.detection):
+                unnamed.append(mark.line)
+                continue
             if mark.is_scored:
                 n_scored += 1
             else:
@@ -46,13 +52,18 @@ def convert_marks(path: Path, marks: Iterable[Mark]) -> Iterator[tuple[str | Non
             f"{path}: {len(unscored)} of {n_scored + len(unscored)} rows have no score, such as line {unscored[0]}; "
             f"like annotations of a person, they get the score 1."
         )
+    if unnamed:
+        LOG.warning(
+            f"{path}: marks without the name of a species are left out: {len(unnamed)}, such as line {unnamed[0]}. "
+            f"Fill in a name to keep them."
+        )
 
 
 def check_row(path: Path, line: int, detection: Detection) -> Detection:
     """Return the detection of a line.
 
     Raises:
-        FormatError: it has an impossible time or score.
+        FormatError: it has an impossible time or score, or no name.
     """
     if (problem := find_problem(detection)) is not None:
         field, sentence = problem

@@ -25,7 +25,7 @@ from dawnchorus.identification.output_paths import (
     unused_path,
 )
 from dawnchorus.inference.analyses.registry import ANALYSES
-from dawnchorus.storage.files import atomic_file, cannot_write
+from dawnchorus.storage.files import atomic_file, cannot_write, make_parent
 from dawnchorus.storage.paths import absolute_path, as_path, content_version, is_remote
 
 if TYPE_CHECKING:
@@ -236,10 +236,7 @@ def _sign(output: Output, settings: str, run: Run) -> str:
 
 
 def _write_table(output: Output, run: Run) -> None:
-    try:
-        output.path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(output.path.parent, error) from error
+    make_parent(output.path)
     tables = (table for path in output.recordings if (table := run.table(path)) is not None)
     with atomic_file(output.path) as stream:
         output.format.write(stream, tables, run.provenance)

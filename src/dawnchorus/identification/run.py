@@ -98,6 +98,11 @@ def identify(
     recordings = {} if recordings is None else _by_absolute_path(recordings)
     if out is None and (formats or combined or resume):
         raise InputError("out: expected a file or a folder, since formats, combined or resume is given.")
+    if resume and is_in_memory(audio):
+        raise InputError(
+            "resume: expected paths of recordings, got a sound in memory, which has no path to be known by. "
+            "Give another out, or overwrite=True, or write the sound to a file first."
+        )
     model = load_model(model)
     with _list_recordings(audio) as (listed, names):
         loaded = load_sessions(model, options)

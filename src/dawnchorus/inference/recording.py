@@ -75,10 +75,12 @@ class _Signal:
 class RecordingWork:
     """Scoring of one recording in the inference engine; implements `work.Work`."""
 
-    def __init__(self, path: Path, model: LoadedModel, plan: ScoringPlan, *, decoders: DecoderPool) -> None:
+    def __init__(
+        self, path: Path, model: LoadedModel, plan: ScoringPlan, *, decoders: DecoderPool, warnings: Sequence[str] = ()
+    ) -> None:
         self.path, self.model, self.plan = path, model, plan
         self.needs_embeddings = plan.needs_embeddings
-        self._decoders = decoders
+        self._decoders, self._warnings = decoders, warnings
         self._decoder: DecoderProcess | None = None
         self._windows: Generator[NumberedWindows, None, None] | None = None
         self._signals: list[_Signal] = []
@@ -221,7 +223,7 @@ class RecordingWork:
             info=recordings[0].info,
             metadata=recordings[0].metadata,
             duration_s=recordings[0].duration_s,
-            warnings=tuple(dict.fromkeys(warning for each in recordings for warning in each.warnings)),
+            warnings=(*dict.fromkeys(warning for each in recordings for warning in each.warnings), *self._warnings),
             channels=tuple(signal.result() for signal in self._signals),
             speech=join_overlapping(self._speech),
             tables=recordings[0].tables,

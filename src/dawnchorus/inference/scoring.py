@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from dawnchorus.errors import AudioError
+from dawnchorus.audio.decoder_pool import DecoderPool
+from dawnchorus.errors import AudioError, DecoderCrashError
 from dawnchorus.inference.engine import InferenceEngine
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.recording import RecordingWork, ScoringPlan
@@ -45,7 +46,8 @@ def score_recordings(
 
     A recording that cannot be decoded gives a `FailedRecording` and touches no other. Memory is bounded by the number
     of workers, not by the length or number of recordings. At most `max_active` recordings are decoded at the same time,
-    by default as many as there are workers.
+    by default as many as there are workers. Recordings on which the decoder crashes with analyses of other packages are
+    scored once more, without these.
 
     Raises:
         ModelError: the bundle cannot be run, or gives scores that are not finite.
@@ -54,11 +56,44 @@ def score_recordings(
     with InferenceEngine(
         n_threads=n_workers, max_active=max_active or n_workers, max_batch_delay_s=MAX_BATCH_DELAY_S
     ) as engine:
-        recordings = (RecordingWork(path, model, plan, decoders=engine.decoders) for path in paths)
+        recordings = _Recordings(paths, model, plan, engine.decoders)
         for future in engine.complete(recordings, interval_s=PROGRESS_S):
             n_new = engine.n_windows - n_reported
             n_reported += n_new
-            yield ScoringStep(n_new) if future is None else _finish_step(n_new, future)
+            if future is None or recordings.repeat(future):
+                yield ScoringStep(n_new)
+            else:
+                yield _finish_step(n_new, future)
+
+
+class _Recordings:
+    """Recordings to score, some of them once more: after its end, there may be another one."""
+
+    def __init__(self, paths: Iterable[Path], model: LoadedModel, plan: ScoringPlan, decoders: DecoderPool) -> None:
+        self._paths, self._model, self._plan, self._decoders = iter(paths), model, plan, decoders
+        self._own_plan = replace(plan, sample_analyses=[each for each in plan.sample_analyses if each.plug_in is None])
+        plug_ins = [str(each.plug_in) for each in plan.sample_analyses if each.plug_in is not None]
+        self._plug_ins = ", ".join(plug_ins)
+        self._crashed: list[Path] = []
+
+    def __iter__(self) -> Iterator[RecordingWork]:
+        return self
+
+    def __next__(self) -> RecordingWork:
+        if not self._crashed:
+            return RecordingWork(next(self._paths), self._model, self._plan, decoders=self._decoders)
+        reason = f"the decoder crashed with {self._plug_ins} and not without, so it has no rows"
+        path = self._crashed.pop()
+        return RecordingWork(path, self._model, self._own_plan, decoders=self._decoders, warnings=(reason,))
+
+    def repeat(self, future: WorkFuture[ScoredRecording]) -> bool:
+        """Return True for a recording on which the decoder crashed, if it is tried again without others' analyses."""
+        work = cast(RecordingWork, future.work)
+        is_repeated = work.plan is self._own_plan or not self._plug_ins
+        if is_repeated or not isinstance(future.exception(), DecoderCrashError):
+            return False
+        self._crashed.append(work.path)
+        return True
 
 
 def _finish_step(n_windows: int, future: WorkFuture[ScoredRecording]) -> ScoringStep:

@@ -55,6 +55,18 @@ def _remote_file(path: RemotePath) -> Iterator[BinaryIO]:
         raise cannot_write(path, error) from error
 
 
+def make_parent(path: Path) -> None:
+    """Make the folder of a file, where there is none.
+
+    Raises:
+        OutputError: no permission, or one of its parents is a file.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path.parent, error) from error
+
+
 def cannot_write(path: Path, error: OSError) -> OutputError:
     """Return the OutputError for a path that cannot be written."""
     return OutputError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from dawnchorus.audio.sample_analyses import SampleAnalysis, Table
 from dawnchorus.errors import InputError, PlugInError
+from dawnchorus.plug_ins import PlugIn
 from dawnchorus.types import RecordingMetadata
 
 Tables = dict[str, Table]
@@ -34,12 +35,14 @@ class Analysis:
         create: makes the state of one recording; it must be importable by its name, for it is pickled.
         summarize: makes the tables of a run from all its recordings, in their order, by the end of their names ("" is
             the analysis's own table); None: the own table is the rows of all recordings, one after the other.
+        plug_in: entry point that it comes from; None for our own.
     """
 
     name: str
     summary: str
     create: Callable[[], SampleAnalysis]
     summarize: Callable[[Iterable[AnalyzedRecording]], Tables] | None = None
+    plug_in: PlugIn | None = None
 
     def check(self) -> None:
         """Check that a state can be made and sent to a decoder.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -13,11 +14,15 @@ from dawnchorus.inference.analyses.indices import INDICES
 from dawnchorus.plug_ins import PlugIn
 from dawnchorus.registry import Registry
 
+_NAME_END = re.compile(r"([\w-][\w.-]*)?")
+"""End of the name of a table, between dots: no path."""
+
 
 def guard_analysis(entry: Analysis, plug_in: PlugIn) -> Analysis:
     """Return another package's analysis, with guards around its functions; see `PlugIn.guard`."""
     summarize = None if entry.summarize is None else partial(_summarize_guarded, plug_in, entry.summarize)
-    return replace(entry, create=partial(_create_guarded, plug_in, entry.create), summarize=summarize)
+    create = partial(_create_guarded, plug_in, entry.create)
+    return replace(entry, create=create, summarize=summarize, plug_in=plug_in)
 
 
 def _create_guarded(plug_in: PlugIn, create: Callable[[], SampleAnalysis]) -> GuardedAnalysis:
@@ -33,8 +38,11 @@ def _summarize_guarded(
     with plug_in.guard():
         tables = dict(summarize(recordings))
         for name, table in tables.items():
-            if not isinstance(name, str):
-                raise TypeError(f"expected tables by the end of their names, got {name!r}")
+            if not isinstance(name, str) or not _NAME_END.fullmatch(name):
+                raise TypeError(
+                    f"expected tables by the end of their files' names, of letters, digits, '_', '-' and '.' or empty, "
+                    f"got {name!r}"
+                )
             check_table(table)
         return tables
 
