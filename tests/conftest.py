@@ -43,7 +43,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when it is imported; nothing here asks a hub but one test with a local one
 
-IN_BROWSERS = ("browser", "list_pages", "pages")
+IN_BROWSERS = ("browser", "list_pages", "overview", "pages", "review")
 collect_ignore = [] if find_spec("playwright") else [f"e2e/test_{name}.py" for name in IN_BROWSERS]
 """`make test-ops` installs what a real browser needs; the quick tests do without."""
 
