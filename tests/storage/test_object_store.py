@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from obstore.store import MemoryStore
+from obstore.store import LocalStore, MemoryStore
 from tests.fixtures.object_servers import Objects, busy, forbidden, half, serving_objects
 
 from dawnchorus.errors import InputError
@@ -52,6 +53,16 @@ def test_objects_are_written_listed_read_renamed_and_deleted(memory: ObjectStore
     assert [key for key, _ in memory.list("")] == ["a/y.wav"]
     with pytest.raises(FileNotFoundError, match="no such object"):
         memory.head("a/x.wav")
+
+
+def test_an_object_of_a_store_without_conditions_that_another_program_wrote_stays(tmp_path: Path) -> None:
+    local = ObjectStore(LocalStore(tmp_path))
+    local.write("x.wav", io.BytesIO(b"0123456789"), replaces=None)
+    before = local.head("x.wav")
+    local.write("x.wav", io.BytesIO(b"mine"), replaces=before)
+    with pytest.raises(FileExistsError):
+        local.write("x.wav", io.BytesIO(b"mine, too"), replaces=before)
+    assert (tmp_path / "x.wav").read_bytes() == b"mine"
 
 
 def test_an_object_that_another_program_wrote_stays(memory: ObjectStore) -> None:

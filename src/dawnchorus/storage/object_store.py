@@ -144,7 +144,11 @@ class ObjectStore:
         if file.seek(0, os.SEEK_END) > MAX_CONDITIONAL_BYTES:
             self._check_replaced(key, replaces)
             mode = "overwrite"
-        self._repeat(lambda: self._write_once(self._path(key), file, mode))
+        try:
+            self._repeat(lambda: self._write_once(self._path(key), file, mode))
+        except NotImplementedError:
+            self._check_replaced(key, replaces)
+            self._repeat(lambda: self._write_once(self._path(key), file, "overwrite"))
 
     def _write_once(self, path: str, file: BinaryIO, mode: PutMode) -> None:
         try:
@@ -153,9 +157,8 @@ class ObjectStore:
         except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
             if not self._has_content(path, file):
                 raise exists_already() from None
-        except (exceptions.NotSupportedError, NotImplementedError):  # a store without conditions
-            file.seek(0)
-            obstore.put(self._store, path, file)
+        except exceptions.NotSupportedError:
+            raise NotImplementedError("the store has no conditions") from None
 
     def _has_content(self, path: str, file: BinaryIO) -> bool:
         """Return True if an object is what we have sent: obstore repeats a request whose reply was lost."""
