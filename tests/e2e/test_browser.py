@@ -161,6 +161,23 @@ def test_from_a_recording_to_a_better_model_and_back(  # noqa: PLR0915 - one way
     expect(page.locator("main")).not_to_contain_text("Avis_ficta")
 
 
+def test_deletion_that_was_cancelled_and_asked_again_is_answered_once(page: Page, dawn: Path) -> None:
+    page.goto("/")
+    page.set_input_files("#audio", {"name": "twice.wav", "mimeType": "audio/wav", "buffer": dawn.read_bytes() + b"2"})
+    page.get_by_role("button", name="Identify", exact=True).click()
+    page.wait_for_url("**/recordings/*")
+    page.wait_for_load_state("networkidle")
+    page.evaluate("""() => {  // faster than the dialog's event "close" of the first answer
+        const button = document.querySelector("[data-delete]"), dialog = document.querySelector("dialog[data-question]");
+        button.click();
+        dialog.close("cancel");
+        button.click();
+    }""")
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    page.wait_for_url("**/recordings")
+    expect(page.locator("main")).not_to_contain_text("twice.wav")
+
+
 def test_microphone_recording_is_identified(page: Page) -> None:
     page.context.grant_permissions(["microphone"])
     page.goto("/")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from schemathesis.checks import CHECKS
 from tests.fixtures.server import Serve
 
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.server.http.app import STATIC_FOLDERS, RevalidatedFiles
+from dawnchorus.server.http.app import ROUTE_MODULES, STATIC_FOLDERS, DawnChorusAPI, RevalidatedFiles
 from dawnchorus.server.settings import Role
 
 TOKEN = "the-operators-one"  # noqa: S105 - of these tests
@@ -87,6 +89,20 @@ def test_a_client_made_from_the_description_can_log_in(level_bundle: Bundle, ser
     assert client.get("/api/v1/recordings").status_code == 401
     header = {"Authorization": f"{schemes[name]['scheme']} {TOKEN}"}
     assert client.get("/api/v1/recordings", headers=header).status_code == 200
+
+
+def test_first_readers_of_the_description_at_once_get_all_of_it() -> None:
+    app = DawnChorusAPI(openapi_url=None)
+    for module in ROUTE_MODULES:
+        app.include_router(module.router)
+    switch_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            first, *others = pool.map(lambda _: app.openapi(), range(8))
+    finally:
+        sys.setswitchinterval(switch_s)
+    assert all(other == first for other in others)
 
 
 @pytest.mark.parametrize("n_examples", [3, pytest.param(100, marks=pytest.mark.ops)])

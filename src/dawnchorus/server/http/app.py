@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from http import HTTPStatus
 from importlib.resources import files
@@ -218,16 +219,23 @@ def refuse_encoded(request: Request) -> Response | None:
 class DawnChorusAPI(FastAPI):
     """Application whose OpenAPI description has examples, and problem details in place of FastAPI's errors."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._describing = threading.Lock()
+        self._description: dict[str, Any] | None = None
+
     def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI description."""
-        if self.openapi_schema is None:
-            description = super().openapi()
-            _add_examples(description)
-            schemas = description.setdefault("components", {}).setdefault("schemas", {})
-            schemas["ProblemDetails"] = ProblemDetails.model_json_schema()
-            for unused in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(unused, None)
-        return super().openapi()
+        """Return the OpenAPI description; it is built once, since FastAPI cannot do so in several threads."""
+        with self._describing:
+            if self._description is None:
+                description = super().openapi()
+                _add_examples(description)
+                schemas = description.setdefault("components", {}).setdefault("schemas", {})
+                schemas["ProblemDetails"] = ProblemDetails.model_json_schema()
+                for unused in ("HTTPValidationError", "ValidationError"):
+                    schemas.pop(unused, None)
+                self._description = description
+        return self._description
 
 
 def _add_examples(description: dict[str, Any]) -> None:

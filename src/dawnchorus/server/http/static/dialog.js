@@ -6,5 +6,8 @@ export function confirmDeletion(question) {
   dialog.querySelector("p").textContent = question;
   dialog.returnValue = "";
   dialog.showModal();
-  return new Promise(resolve => { dialog.onclose = () => resolve(dialog.returnValue === "delete"); });
+  return new Promise(resolve => {
+    // "close" comes as a task of its own: a dialog that is open again has not been answered.
+    dialog.onclose = () => { if (!dialog.open) resolve(dialog.returnValue === "delete"); };
+  });
 }
