@@ -49,7 +49,7 @@ def measure(old: Path) -> dict[str, Any]:
         folder = Path(scratch)
         recordings = make_sounds(folder)
         comparisons = {
-            name: _compare(lambda side, path=path: _identify(sources[side], path, folder / "out.csv"))  # type: ignore[misc]
+            name: _compare(lambda side, path=path: _identify(sources[side], path, folder / f"{side}.csv"))  # type: ignore[misc]
             for name, path in recordings.items()
         }
         comparisons |= _compare_servers(sources, recordings[LONG_FILE], folder)
