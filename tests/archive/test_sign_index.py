@@ -108,15 +108,15 @@ def test_searches_at_once_agree(small: VectorArchive) -> None:
 def test_signs_tell_angles() -> None:
     """The share of signs that differ is the angle over pi: Charikar 2002."""
     random = np.random.default_rng(0)
-    space = Space.create(np.zeros((1, 512), np.float32))
-    first = normalize(random.standard_normal((200, 512)).astype(np.float32))
-    second = normalize(first + random.standard_normal((200, 512)).astype(np.float32) / 512**0.5)
+    space = Space.create(np.zeros((1, 128), np.float32))
+    first = normalize(random.standard_normal((400, 128)).astype(np.float32))
+    second = normalize(first + random.standard_normal((400, 128)).astype(np.float32) / 128**0.5)
     bits = [np.stack(space.signs(each), axis=1) for each in (first, second)]
     differ = np.bitwise_xor(*bits).view(np.uint8)
     share = np.unpackbits(differ, axis=1).mean(axis=1)
     angle = np.arccos((first * second).sum(axis=1)) / np.pi
-    assert share == pytest.approx(angle, abs=0.1)
-    assert share.mean() == pytest.approx(angle.mean(), abs=0.01)
+    assert share == pytest.approx(angle, abs=0.2)
+    assert share.mean() == pytest.approx(angle.mean(), abs=0.02)
 
 
 def test_other_lengths_than_words_have_room(tmp_path: Path) -> None:

@@ -62,14 +62,16 @@ HIT_SCHEMA = pa.schema(
 """Columns of hits: `score` is the cosine of the angle between the embeddings; `species` has what was detected there."""
 
 
-def embedding_runs(archive: Archive, runs: Sequence[StoredRun], *, dim: int, bundle_id: str | None) -> list[StoredRun]:
-    """Return those of `runs` whose embeddings can be compared with a vector of `dim` numbers.
+def embedding_runs(
+    archive: Archive, runs: Sequence[StoredRun], *, dim: int | None = None, bundle_id: str | None = None
+) -> list[StoredRun]:
+    """Return those of `runs` with embeddings of one model.
 
     Args:
         archive: the archive, for messages.
         runs: some of its runs.
-        dim: length of the vector.
-        bundle_id: id of the model that made it, if that is known.
+        dim: length that the embeddings have to have.
+        bundle_id: id of the model that they have to be of.
 
     Raises:
         NotFoundError: none keeps embeddings.
@@ -80,7 +82,9 @@ def embedding_runs(archive: Archive, runs: Sequence[StoredRun], *, dim: int, bun
         raise NotFoundError(
             "embeddings: none are kept. Identify with --keep embeddings.", subject=archive.location.root
         )
-    fitting = [each for each in kept if each.run.embedding_dim == dim and bundle_id in (None, each.run.bundle_id)]
+    fitting = [
+        each for each in kept if dim in (None, each.run.embedding_dim) and bundle_id in (None, each.run.bundle_id)
+    ]
     models = {each.run.bundle_id: f"{each.run.model} ({each.run.bundle_id}, {each.run.embedding_dim})" for each in kept}
     if not fitting:
         wanted = f"{dim} numbers" if bundle_id is None else f"{dim} numbers of the bundle {bundle_id}"

@@ -38,6 +38,7 @@ from dawnchorus.archive.schemas import EMBEDDINGS
 from dawnchorus.archive.vectors import HalfArray, read_vectors
 from dawnchorus.arrays import FloatArray
 from dawnchorus.storage.files import atomic_file, cannot_write
+from dawnchorus.storage.paths import is_remote
 
 FOLDER = "search"
 """Folder of derived files in an archive."""
@@ -381,9 +382,11 @@ def _derived_name(path: str) -> str:
 
 
 def index_folders(location: ArchiveLocation, cache: Path | None = None) -> list[Path]:
-    """Return the folders for derived files: in the archive, and in the cache of this machine."""
-    name = hashlib.sha256(str(location.root).encode()).hexdigest()[:16]
-    return [location.root / FOLDER, (cache or platformdirs.user_cache_path("dawnchorus") / FOLDER) / name]
+    """Return the folders for derived files: in the archive, if it is on a disk, and in the cache of this machine."""
+    name = hashlib.sha256(os.fsencode(location.root)).hexdigest()[:16]
+    cached = (cache or platformdirs.user_cache_path("dawnchorus") / FOLDER) / name
+    # Those of a store are on this machine, since they are mapped into memory.
+    return [cached] if is_remote(location.root) else [location.root / FOLDER, cached]
 
 
 def drop_unused(location: ArchiveLocation, cache: Path | None = None) -> int:

@@ -15,6 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from dawnchorus.cli.archive_hoplite import export, import_
 from dawnchorus.cli.archive_rescore import rescore
 from dawnchorus.cli.archive_search import search
 from dawnchorus.cli.options import LOCAL_PATH
@@ -139,6 +140,8 @@ def command() -> None:
     """Look into an archive of results, query it, check it, and keep it compact."""
 
 
+command.add_command(export)
+command.add_command(import_)
 command.add_command(rescore)
 command.add_command(search)
 

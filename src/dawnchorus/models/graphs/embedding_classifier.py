@@ -44,7 +44,7 @@ def cut_classifier(bundle: Bundle) -> onnx.ModelProto:
 
 
 def _join_copies(graph: onnx.GraphProto, name: str) -> None:
-    """Let nodes take a value by this name that they take by that of an equal one: its source, or a twin of its node."""
+    """Rename uses of equal values, the source of a value or what a twin of its node gives, to this name."""
     (own,) = (node for node in graph.node if name in node.output)
     copies = set(own.input) if own.op_type == "Identity" else set()
     copies |= {node.output[0] for node in graph.node if _is_twin(node, own)}
