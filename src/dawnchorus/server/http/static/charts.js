@@ -1,4 +1,4 @@
-// Charts: drawn from the tables beside them, and drawn again when these have newer numbers.
+// Charts: drawn from the tables next to them, and redrawn when these have newer numbers.
 import { onRefresh } from "./live.js";
 
 const LINE_HEIGHT = 220, BAR_HEIGHT = 28, NAME_WIDTH = 160;
