@@ -1,4 +1,4 @@
-"""The labelled recordings of ../shared/audio as data sets: `focal`, species that nobody trains on, and others."""
+"""The labeled recordings of ../shared/audio as data sets: `focal`, species that nobody trains on, and others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MIN_RATE_HZ = 22_050
 
 
 def _rows(folder: Path) -> list[tuple[RecordingRow, dict[str, str]]]:
-    """Return every labelled recording, and its line of the metadata."""
+    """Return every labeled recording, and its line of the metadata."""
     source = SHARED_AUDIO / "metadata.csv"
     table = import_recordings(source, folder, n_workers=usable_cores())
     with source.open(encoding="utf-8", newline="") as file:

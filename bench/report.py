@@ -136,7 +136,7 @@ def _agreement(result: dict[str, Any]) -> str:
         f"precision up to the backbone: in **{result['n_nearer']}** of them our score is nearer to that than LiteRT's "
         f"(median distance {result['ours_off']:.5f} against {result['litert_off']:.5f}; why: "
         "`bench/float64_reference.py`).\n",
-        "| set | best-scoring species is the labelled one | of those with any detection | of all |",
+        "| set | best-scoring species is the labeled one | of those with any detection | of all |",
         "| --- | ---: | ---: | ---: |",
     ]
     for name, count in result["focal"].items():
@@ -398,7 +398,7 @@ def _scenes(scenes: dict[str, dict[str, dict[str, float]]]) -> str:
     ]
     return (
         "Events in the composite soundscapes (real excerpts of test recordings laid over real background; birds in the "
-        "background are not labelled): an event is a run of windows of one species at or above the score.\n\n"
+        "background are not labeled): an event is a run of windows of one species at or above the score.\n\n"
         "| recipe | from score | precision | recall |\n| --- | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n"
     )
 

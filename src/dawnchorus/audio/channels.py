@@ -41,7 +41,7 @@ _FIRST_BIN = 8
 """Below are rumble and the slope of any recorder's filter."""
 
 _BANDS = 16
-_NEIGHBOURS = 8
+_NEIGHBORS = 8
 
 
 def as_channel(channel: object) -> ChannelSource:
@@ -139,8 +139,8 @@ class ChannelStatistics:
         return largest
 
     def _peaks(self) -> Powers:
-        padded = np.pad(self._spectrum, ((0, 0), (_NEIGHBOURS, _NEIGHBOURS)), mode="reflect")
-        around = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * _NEIGHBOURS + 1, axis=1), axis=2)
+        padded = np.pad(self._spectrum, ((0, 0), (_NEIGHBORS, _NEIGHBORS)), mode="reflect")
+        around = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * _NEIGHBORS + 1, axis=1), axis=2)
         highest: Powers = np.divide(self._spectrum, around, out=np.zeros_like(around), where=around > 0).max(axis=1)
         return highest
 

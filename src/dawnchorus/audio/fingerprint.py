@@ -124,7 +124,7 @@ class _Index:
         mine, theirs = mine[later], theirs[later]
         shift = self.frames[theirs].astype(np.int64) - own["frame"][mine]
         keys, counts = np.unique((self.owners[theirs] << 32) + shift + (1 << 31), return_counts=True)
-        # Framing differs by up to half a hop between copies: neighbouring shifts count together.
+        # Framing differs by up to half a hop between copies: neighboring shifts count together.
         together = counts.copy()
         together[1:] += np.where(np.diff(keys) == 1, counts[:-1], 0)
         others, begins = np.unique(keys >> 32, return_index=True)

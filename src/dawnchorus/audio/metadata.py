@@ -47,7 +47,7 @@ _SAME_TIME = timedelta(seconds=2)
 _MAX_AHEAD = timedelta(days=1)
 """A later time lies in the future in every zone."""
 _SAME_DEGREES = 0.01
-"""About a kilometre: receivers without a good fix differ by less."""
+"""About a kilometer: receivers without a good fix differ by less."""
 
 
 def read_metadata(path: Path, readers: Sequence[Reader] = READERS) -> RecordingMetadata:

@@ -182,14 +182,14 @@ def command(
     _print_results(results, differences)
     for issue in results[0][0].label_issues:
         click.echo(
-            f"possible label error: {issue.recording_id}: labelled {issue.label}, predicted {issue.prediction} "
+            f"possible label error: {issue.recording_id}: labeled {issue.label}, predicted {issue.prediction} "
             f"({issue.score:.2f})",
             err=True,
         )
-    unlabelled = results[0][1].unlabelled
-    if unlabelled:
+    unlabeled = results[0][1].unlabeled
+    if unlabeled:
         click.echo(
-            f"left out: {counted(len(unlabelled), 'unlabelled recording')} (as {unlabelled[0]}): nobody said what is "
+            f"left out: {counted(len(unlabeled), 'unlabeled recording')} (as {unlabeled[0]}): nobody said what is "
             f"in them, so what is found there is neither right nor wrong.",
             err=True,
         )

@@ -41,9 +41,9 @@ def command(ctx: click.Context, *, models_folder: Path | None) -> None:
 @command.command("list")
 @click.pass_obj
 def list_models(store: ModelStore) -> None:
-    """List the built-in models with their licences and status."""
+    """List the built-in models with their licenses and status."""
     table = Table(box=None, pad_edge=False)
-    for name in ("name", "bundle", "licence of the weights", "what it is"):
+    for name in ("name", "bundle", "license of the weights", "what it is"):
         table.add_column(name)
     for model in BUILTIN_MODELS.values():
         bundle = store.find_installed(model.name)

@@ -1,7 +1,7 @@
 """Prepared clips on disk: 16-bit samples in large memory-mapped files, and a table that describes them.
 
 `clips-00000.i16`...: clips one after the other, little-endian, nothing else. `clips.parquet`: a row per clip with its
-file, its row there, and the recording, seconds, species, licence and recordist that it comes from. `prepare.sqlite`:
+file, its row there, and the recording, seconds, species, license and recordist that it comes from. `prepare.sqlite`:
 what was prepared, so that a second run goes on where the first one stopped. `recordings.parquet`: the recordings table
 that the clips were prepared from, so that training and evaluation take the folder as a data set.
 """

@@ -55,7 +55,7 @@ class Export:
     n_items: int
     """Clips or recordings in it."""
     n_without_species: int
-    """Clips that are in no array, because they have no species to be labelled with."""
+    """Clips that are in no array, because they have no species to be labeled with."""
     is_new: bool
     """It was not there already."""
 

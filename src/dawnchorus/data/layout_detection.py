@@ -90,7 +90,7 @@ def detect_layout(
             f"the layout is ambiguous. Tables of marks are of {len(marked)} of {len(files)} recordings (as "
             f"{min(marked).name}), and {len(named)} others are in folders of a species (as "
             f"'{reading.labels[first]}'). Repeat it with {option('layout', 'annotations')}, which leaves recordings "
-            f"without a table unlabelled, or with {option('layout', 'folders')}, which reads no table.",
+            f"without a table unlabeled, or with {option('layout', 'folders')}, which reads no table.",
             subject=source,
         )
     LOG.info(

@@ -39,7 +39,7 @@ class Presence:
         - Recordings of a species: it is present from start to end, and secondary species as the rule for them says.
           All others are absent.
         - Background: all classes are absent; or, where it is background of some species only, these.
-        - Others are unlabelled: only their secondary species are known of.
+        - Others are unlabeled: only their secondary species are known of.
         """
         if row.is_annotated:
             marked = _mark(row, start_s, end_s)

@@ -145,8 +145,8 @@ class Evaluation:
     n_recordings: int
     n_windows: int
     n_failed: int
-    n_unlabelled: int
-    """Unlabelled recordings, which are left out."""
+    n_unlabeled: int
+    """Unlabeled recordings, which are left out."""
     n_known_species: int
     """Species of these recordings that the model knows: all figures are of these, but `with_unknown`."""
     n_model_species: int
@@ -239,7 +239,7 @@ def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluati
         n_recordings=len(scores.rows),
         n_windows=len(known),
         n_failed=len(scores.failures),
-        n_unlabelled=len(scores.unlabelled),
+        n_unlabeled=len(scores.unlabeled),
         n_known_species=len(scores.classes),
         n_model_species=n_model_species,
         unknown_species=unknown,
@@ -370,7 +370,7 @@ def _describe_coverage(evaluation: Evaluation) -> Iterator[str]:
     left_out = [
         f"{n} {what}"
         for n, what in (
-            (evaluation.n_unlabelled, "unlabelled"),
+            (evaluation.n_unlabeled, "unlabeled"),
             (evaluation.n_failed, "failed"),
         )
         if n

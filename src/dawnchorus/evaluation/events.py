@@ -54,7 +54,7 @@ def count_events(scores: Scores) -> dict[str, EventCounts]:
 
 
 def _count_at(scores: Scores, annotated: list[int], threshold: float) -> EventCounts:
-    """Count events, each of neighbouring windows above the threshold."""
+    """Count events, each of neighboring windows above the threshold."""
     counts = np.zeros(4, int)
     for recording in annotated:
         unnamed = [mark for mark in scores.rows[recording].annotations if not mark.scientific_name]

@@ -126,7 +126,7 @@ def _columns(blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
 
 
 def _pool(blocks: Iterable[FloatArray], pool: int) -> Iterator[FloatArray]:
-    """Yield the maximum of every `pool` neighbouring columns."""
+    """Yield the maximum of every `pool` neighboring columns."""
     if pool == 1:
         yield from blocks
         return

@@ -78,11 +78,11 @@ def _heat(species: Sequence[ClassSummary]) -> list[tuple[ClassSummary, list[tupl
     for entry in species:
         largest = max(entry.by_hour)
         if largest:
-            rows.append((entry, [(count, _colour(count / largest)) for count in entry.by_hour]))
+            rows.append((entry, [(count, _color(count / largest)) for count in entry.by_hour]))
     return rows
 
 
-def _colour(share: float) -> str:
+def _color(share: float) -> str:
     if share == 0:
         return "transparent"
     red, green, blue, _ = DAWN(0.25 + 0.65 * share, bytes=True)

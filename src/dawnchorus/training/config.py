@@ -225,7 +225,7 @@ class TrainConfig(Config):
     name: str | None = None
     """Of the model; None: the family's."""
     license: str | None = None
-    """Licence of the new weights; None for the strictest of its data and backbone."""
+    """License of the new weights; None for the strictest of its data and backbone."""
     seed: int = Field(default=1, ge=0)
 
     def recipe(self) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def load_labeled_clips(
     classes = _classes(splits["train"], config)
     auxiliary_rows = _auxiliary_rows(table, config, classes)
     splits["train"] += auxiliary_rows
-    warnings = (*_warn_unlabelled(table), *_warnings(splits["train"], classes), *_leak_warnings(splits))
+    warnings = (*_warn_unlabeled(table), *_warnings(splits["train"], classes), *_leak_warnings(splits))
     # In the table's order, whatever part they are in: what is made of the clips then serves every fold.
     chosen = {row.recording_id: row for rows in splits.values() for row in rows}
     used = table.with_rows(
@@ -160,7 +160,7 @@ def _read_prepared_clips(table: RecordingsTable, config: DataConfig, *, rate_hz:
     }
     classes = _classes(splits["train"], config)
     warnings = (
-        *_warn_unlabelled(table),
+        *_warn_unlabeled(table),
         *_species_without_clips(table, with_clips),
         *_warnings(splits["train"], classes),
         *_leak_warnings(splits),
@@ -208,8 +208,8 @@ def _digest(value: object) -> str:
 
 
 def _assign_splits(table: RecordingsTable, config: DataConfig) -> dict[str, list[RecordingRow]]:
-    """Return the recordings for training and for validation; unlabelled ones are in neither."""
-    table = table.with_rows(row for row in table.rows if not row.is_unlabelled)
+    """Return the recordings for training and for validation; unlabeled ones are in neither."""
+    table = table.with_rows(row for row in table.rows if not row.is_unlabeled)
     named = {row.split for row in table.rows if row.split}
     if not named:
         raise InputError("the recordings are not split yet. Run `dawnchorus data split` first.", subject=table.folder)
@@ -265,13 +265,13 @@ def class_labels(rows: Iterable[RecordingRow], classes: Iterable[str]) -> tuple[
     return tuple(Label(name, common.get(name) or name) for name in classes)
 
 
-def _warn_unlabelled(table: RecordingsTable) -> tuple[str, ...]:
+def _warn_unlabeled(table: RecordingsTable) -> tuple[str, ...]:
     """Return a warning if there are recordings of which nobody said what is in them."""
-    unlabelled = [row.recording_id for row in table.rows if row.is_unlabelled]
-    if not unlabelled:
+    unlabeled = [row.recording_id for row in table.rows if row.is_unlabeled]
+    if not unlabeled:
         return ()
     return (
-        f"{len(unlabelled)} of {len(table.rows)} recordings are unlabelled ({', '.join(unlabelled[:3])}...) and left "
+        f"{len(unlabeled)} of {len(table.rows)} recordings are unlabeled ({', '.join(unlabeled[:3])}...) and left "
         f"out: nobody said what is in them.",
     )
 

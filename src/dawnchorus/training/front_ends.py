@@ -36,7 +36,7 @@ class MelConfig(Config):
     high_hz: float = Field(default=14_000.0, gt=0)
     """Or half the sample rate, if that is less."""
     compression: Literal["log", "pcen"] = "log"
-    """Scale of levels: the logarithm of energy, or per-channel energy normalisation, which follows slow changes of the
+    """Scale of levels: the logarithm of energy, or per-channel energy normalization, which follows slow changes of the
     background and of distance (Wang et al., ICASSP 2017; for birds Lostanlen et al., IEEE SPL 2019)."""
     pcen_s: float = Field(default=0.3, gt=0)
     """Time constant of PCEN's smoothing, in seconds."""

@@ -93,7 +93,7 @@ def measure_recipe(
 
     Recipes in `config_dir` come before built-in ones. `unknown` are recordings of species that are not learned. With
     several seeds, each run is measured, and their scores are averaged (geometrically) in one bundle. `overlap_s` is
-    that of neighbouring windows in measuring.
+    that of neighboring windows in measuring.
 
     Raises:
         InputError, ModelError, TrainingError: as training does.

@@ -1,4 +1,4 @@
-"""Retraining: a new model from labelled recordings, compared with the active one on held-out recordings."""
+"""Retraining: a new model from labeled recordings, compared with the active one on held-out recordings."""
 
 from __future__ import annotations
 
@@ -276,7 +276,7 @@ def compare(
     active: Bundle, new: Bundle, table: RecordingsTable, *, store: ModelStore, n_workers: int
 ) -> dict[str, Any]:
     """Compare both bundles on held-out recordings, by species and by recording."""
-    rows = [row for row in table.rows if row.split == "test" and not row.is_unlabelled]
+    rows = [row for row in table.rows if row.split == "test" and not row.is_unlabeled]
     each = {"active": active, "new": new}
     scores = _score_models([active, new], table, rows, store, n_workers)
     results = {name: _judge(bundle, own, rows) for (name, bundle), own in zip(each.items(), scores, strict=True)}

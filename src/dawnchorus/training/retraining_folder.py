@@ -36,7 +36,7 @@ def load_labeled_recordings(dataset: Path, known: Sequence[Label], *, n_workers:
     if table_path(dataset).exists():
         return read_table(dataset)
     table = import_recordings(dataset, dataset, known=known, n_workers=n_workers)
-    unlabeled = {row.path for row in table.rows if row.is_unlabelled}
+    unlabeled = {row.path for row in table.rows if row.is_unlabeled}
     if unlabeled:
         named = ", ".join(sorted(unlabeled)[:MAX_NAMED])
         LOG.info(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 class PowerSpectrum(nn.Module):
     """Module from waveforms [batch, samples] to power spectra [batch, bins, frames] (Hann windows).
 
-    Frames are centred on multiples of hop_length, with zeros around the ends.
+    Frames are centered on multiples of hop_length, with zeros around the ends.
 
     A Fourier transform of a * b points is b transforms of a points, each turned a little, and a transform of b points
     over their results (Cooley and Tukey, 1965). With b a divisor of the hop, the first ones are a convolution of the

@@ -118,7 +118,7 @@ def test_upload_rejects_one_recording_with_two_species(level_bundle: Bundle, ser
     assert all(each["reason"].startswith(said) for each in reply if each["status"] == "rejected")
 
 
-def test_a_flat_file_is_labelled_by_a_known_species_and_a_number_in_its_name(
+def test_a_flat_file_is_labeled_by_a_known_species_and_a_number_in_its_name(
     level_bundle: Bundle, serve: Serve
 ) -> None:
     client = serve(model=level_bundle.folder)

@@ -52,7 +52,7 @@ class ArchiveChanges:
         others = ((f"with another {name.replace('_', ' ')}", changes) for name, changes in self.others.items())
         for what, changes in (
             ("under another species", self.renamed),
-            ("under another licence", self.relicensed),
+            ("under another license", self.relicensed),
             *others,
         ):
             if changes:
@@ -85,7 +85,7 @@ def compare_with_archive(
     earlier: EarlierSearch,
     find_recording: Callable[[str], SearchResult | None],
 ) -> ArchiveChanges:
-    """Update the table with the archive's current names and licences.
+    """Update the table with the archive's current names and licenses.
 
     Args:
         table: The data set's rows.

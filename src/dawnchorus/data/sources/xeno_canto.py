@@ -127,7 +127,7 @@ class FetchFilter:
         if not result.file_url:
             return "no sound (restricted species)"
         if not is_allowed(row.license, self.licenses):
-            return f"licence {row.license or 'not given'}"
+            return f"license {row.license or 'not given'}"
         if self.max_length_s is not None and (row.duration_s or 0) > self.max_length_s:
             return "too long"
         return None

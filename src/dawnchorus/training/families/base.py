@@ -139,6 +139,6 @@ class Family(Generic[C]):
     complete: Callable[[dict[str, Any], ModelStore], dict[str, Any]] = lambda fields, _store: fields
     """Fills in what another model decides (a backbone's sample rate)."""
     base_bundle: Callable[[C], str | None] = lambda _config: None
-    """The bundle that the network is built on, whose licence the new one inherits."""
+    """The bundle that the network is built on, whose license the new one inherits."""
     pretrained: Callable[[C], Pretrained | None] = lambda _config: None
     """Pretrained weights; None without any."""
