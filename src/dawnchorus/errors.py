@@ -141,7 +141,7 @@ class NotFoundError(InputError):
 
 
 class ConflictError(InputError):
-    """Somebody else changed what a request is about since its sender saw it; `current` has its fields now."""
+    """The object of a request was changed since the client read it; `current` has its fields now."""
 
     def __init__(self, reason: str, *, current: Mapping[str, Any] | None = None) -> None:
         super().__init__(reason)

@@ -1,4 +1,4 @@
-"""Care of an archive: what it holds, whether it is whole, compaction, and removal of rows that do not count."""
+"""Maintenance of an archive: contents, checks, compaction, and removal of rows that do not count."""
 
 from __future__ import annotations
 

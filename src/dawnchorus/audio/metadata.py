@@ -41,7 +41,7 @@ READERS: tuple[Reader, ...] = (
     lambda path, _notes: read_name(path),
     _from_notes(read_info_date),
 )
-"""The most trusted source first: what a recorder wrote inside, then the name, then dates that editors write."""
+"""Readers, the most trusted first: what a recorder wrote inside, then the name, then dates that editors write."""
 
 _SAME_TIME = timedelta(seconds=2)
 _MAX_AHEAD = timedelta(days=1)

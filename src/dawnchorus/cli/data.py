@@ -311,7 +311,7 @@ def split(
 
 
 def _split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> RecordingsTable:
-    """Split as tables say, and print which of the names are no recordings of the data set."""
+    """Split by the tables, and print the names in them that are no recordings of the data set."""
     notes = collect_log()
     given = split_by_tables(table, paths)
     print_notes(notes, console())

@@ -42,7 +42,7 @@ TITLES = {
     "log_loss": "log loss (cross-entropy)",
     "padded_cmap": "padded cmap (5)",
 }
-"""Of metrics whose names do not say it all; `top_1` has the value of `accuracy`, and no row of its own."""
+"""Titles of metrics whose names are not enough; `top_1` has the value of `accuracy`, and no row of its own."""
 
 
 OF_REPORTS = ("secondary", "out", "pool", "overlap_s", "thresholds", "precision", "as_json")

@@ -19,7 +19,7 @@ from dawnchorus.tables.notes import counted_rows
 from dawnchorus.taxonomy.classes import KnownClasses
 
 Layout = str
-"""A name that `list_layouts` returns, or what folders are, the outer first: `species/site`, `site/species/year`."""
+"""Name from `list_layouts`, or the meaning of folder levels, outermost first: `species/site`, `site/species/year`."""
 
 KNOWN_TABLES = ("train_metadata.csv", "train.csv", "metadata.csv")
 """Tables that describe the recordings next to them: BirdCLEF's, the Cornell set's, and the usual name."""

@@ -21,7 +21,7 @@ Secondary = Literal["count", "mask"]
 """Secondary species of a recording are present ("count"), or it is not known whether they are audible ("mask")."""
 
 MIN_OVERLAP_S = 0.25
-"""A marked sound is present where at least so much of it is, or half of a shorter one; with less it is not known."""
+"""Minimum overlap of annotation and segment, or half of a shorter annotation; with less, presence is unknown."""
 
 
 class Presence:

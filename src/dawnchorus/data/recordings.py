@@ -38,7 +38,7 @@ class Annotation:
     start_s: float
     end_s: float
     scientific_name: str
-    """Empty where nobody knows which species it is."""
+    """Empty if the species is unknown."""
     low_hz: float | None = None
     high_hz: float | None = None
 

@@ -23,7 +23,7 @@ PERCENTILE = 95
 ALARM_SCORES = (DEFAULT_MIN_SCORE, 0.5, 0.9)
 
 GROUP_S = 60.0
-"""Windows of the same minute of a recording are one piece of evidence for the interval."""
+"""Length of the parts of a recording whose windows count as one observation for the interval."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class FalseAlarms:
     n_alarms: int
     """Windows, counted for each species."""
     per_hour: float
-    """The sum over species, each by the hours in which it is known to be absent."""
+    """Alarms per hour, summed over species, each by the hours in which it is known to be absent."""
     low: float
     """The 95 % interval of `per_hour`: see `_interval`."""
     high: float

@@ -75,7 +75,7 @@ METRICS: dict[str, Metric] = {
     "log_loss": RowMean(classification.log_loss),
     "multilabel_log_loss": RowMean(classification.multilabel_log_loss),
 }
-"""By name: what is computed of recordings with intervals, and of windows without."""
+"""Metrics by name, computed over recordings with intervals, and over windows without."""
 
 SECONDARY_NOTES: dict[Secondary, str] = {
     "count": "Secondary species count as truth.",

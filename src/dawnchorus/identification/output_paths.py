@@ -110,7 +110,7 @@ def unused_path(path: Path, word: str) -> Path:
 
 
 MAX_NAME_BYTES = 240
-"""Most file systems take 255; our unfinished files have six more."""
+"""Maximum length of a file name: most file systems take 255 bytes, and names of unfinished files are six longer."""
 
 
 def named_after(path: Path, suffix: str) -> Path:

@@ -35,7 +35,7 @@ LATER_SETTINGS = ("activation",)
 
 
 _TO_REPLACE = "to be replaced"
-"""Signature of no table."""
+"""Signature that no table has."""
 
 
 @contextmanager

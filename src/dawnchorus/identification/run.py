@@ -148,7 +148,7 @@ def _as_names(names: Iterable[str] | str) -> tuple[str, ...]:
 
 
 def _by_absolute_path(recordings: object) -> dict[Path, RecordingMetadata]:
-    """Return what is known of recordings by their absolute paths.
+    """Return the metadata of recordings by absolute path.
 
     Raises:
         InputError: something else than metadata by path.
@@ -194,7 +194,7 @@ def _check_paths(audio: object) -> list[str | os.PathLike[str]]:
 def _open_journal(
     location: OutputLocation | None, key: dict[str, Any], paths: list[Path], *, resume: bool, overwrite: bool
 ) -> Iterator[Journal]:
-    """Yield the journal beside the output, which is locked meanwhile, or a temporary one; it stays open for a `Run`."""
+    """Yield the journal next to the output, locked meanwhile, or a temporary one; it stays open for a `Run`."""
     with nullcontext() if location is None else lock_output(location):
         if location is None:
             journal = Journal(None)

@@ -83,7 +83,7 @@ class Kept:
 
 
 WHOLE = Kept()
-"""Nothing is removed."""
+"""The whole recording: nothing is removed."""
 
 
 class Cleaner:

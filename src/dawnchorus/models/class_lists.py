@@ -37,7 +37,7 @@ NAME_COLUMNS = (
 )
 COMMON_NAME_COLUMNS = ("common_name", "com_name")
 INDEX_COLUMNS = ("index", "idx", "id")
-"""Columns that say which output a row is of."""
+"""Columns with the index of the output that a row describes."""
 
 MAX_NAMED = 10
 """Classes that a note names."""

@@ -15,7 +15,7 @@ from dawnchorus.audio.silencing import silence_blocks
 from dawnchorus.types import ChannelSource, Segment
 
 RATE_HZ = 24_000
-"""Sound is brought to at most this rate first: pictures go up to 12 kHz, where nearly all birds are."""
+"""Maximum sample rate of the audio: plots go up to 12 kHz, where nearly all birds are."""
 
 N_FFT = 512
 N_HOP = 256

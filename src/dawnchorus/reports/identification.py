@@ -16,7 +16,7 @@ from dawnchorus.reports.summary import N_HOURS, ClassSummary, RunSummary
 from dawnchorus.types import Provenance
 
 MAX_CLIPS = 60
-"""Species with picture and sound; what is rarer is in the table of counts only."""
+"""Maximum number of species with spectrogram and audio; rarer ones are in the table of counts only."""
 
 
 @dataclass(frozen=True)

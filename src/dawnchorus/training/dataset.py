@@ -38,13 +38,13 @@ IntArray = npt.NDArray[np.int64]
 Item = TypeVar("Item")
 
 WAIT_S = 3600.0
-"""Another run may be preparing the same clips."""
+"""Maximum wait for another run that prepares the same clips."""
 
 LOUD_DB = 3.0
-"""A clip this much softer than another of its recording is drawn e times more seldom."""
+"""Level difference at which the softer of two clips of a recording is drawn e times less often."""
 
 SILENT = 1e-4
-"""A clip whose largest sample is smaller is silent, and left out."""
+"""Largest sample below which a clip is silent, and left out."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +62,18 @@ class LabeledClips:
     train: IntArray
     validation: IntArray
     backgrounds: IntArray
-    """Clips for training that are without birds."""
+    """Indices of the clips for training that are without birds."""
     crops: Mapping[int, WholeRecording]
     """Recordings to draw random crops from, by clip number in `train`, which then has one clip of each recording, with
     the targets of all; empty where clips are trained on as they are."""
     target_between: Callable[[int, float, float], FloatArray]
-    """Returns the targets [classes] of the seconds from start to end of a recording, by its number."""
+    """Function of a recording's number, start_s and end_s that returns the targets [classes] there."""
     n_auxiliary: int
     """Number of auxiliary species, the last columns of `targets`."""
     rows: tuple[RecordingRow, ...]
     """The recordings for training."""
     fingerprint: str
-    """Changes with the recordings, their labels and their parts."""
+    """Digest of the recordings, their labels and their splits."""
     warnings: tuple[str, ...]
 
     @property
@@ -266,7 +266,7 @@ def class_labels(rows: Iterable[RecordingRow], classes: Iterable[str]) -> tuple[
 
 
 def _warn_unlabeled(table: RecordingsTable) -> tuple[str, ...]:
-    """Return a warning if there are recordings of which nobody said what is in them."""
+    """Return a warning if there are unlabeled recordings."""
     unlabeled = [row.recording_id for row in table.rows if row.is_unlabeled]
     if not unlabeled:
         return ()

@@ -151,9 +151,9 @@ class Settings:
 
     overrides: tuple[str, ...]
     is_default: bool
-    """A head on the backbone's embeddings, by `RECIPE`."""
+    """True for a head on the backbone's embeddings, by `RECIPE`."""
     is_chosen: bool
-    """The caller chose family or recipe."""
+    """True if the caller chose family or recipe."""
 
 
 def training_settings(active: Bundle, overrides: Sequence[str], *, backbone: str | Path) -> Settings:
@@ -250,7 +250,7 @@ def _train(config: TrainConfig, overrides: list[str], started: datetime, report:
 
 
 def _tell_other_settings(run: TrainingRun, overrides: Sequence[str]) -> None:
-    """Tell the log if a run that is resumed began with other settings."""
+    """Log a warning if a run that is resumed began with other settings."""
     before, now = (
         [each for each in given if split_override(each)[0] not in OWN_KEYS]
         for given in (run.metadata.get("overrides", overrides), overrides)

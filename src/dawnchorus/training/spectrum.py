@@ -68,5 +68,5 @@ def _phases(n_fft: int, hop_length: int) -> int:
 
 
 def _unit_phasors(share: npt.NDArray[np.float64]) -> npt.NDArray[np.complex128]:
-    """Numbers of length 1 at these shares of a full turn, clockwise."""
+    """Return complex numbers of magnitude 1 at these shares of a full turn, clockwise."""
     return np.asarray(np.exp(-2j * np.pi * share))

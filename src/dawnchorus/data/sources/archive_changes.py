@@ -19,7 +19,7 @@ MAX_LOOKED_UP = 100
 
 _MAX_NAMED = 3
 SAME_LENGTH_S = 2.0
-"""Lengths of one sound may differ by so much between the archive's list and a decoder."""
+"""Maximum difference between the length that an archive lists and the decoded one of the same file."""
 
 _COMPARED_FIELDS = (
     *("scientific_name", "common_name", "secondary", "kind", "url", "recordist", "license", "latitude", "longitude"),

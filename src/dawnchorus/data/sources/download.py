@@ -205,7 +205,7 @@ class _Fetch:
         ]
 
     def download(self, entry: SearchResult) -> str | None:
-        """Fetch a file, and return its recording's identifier; None if it failed, or the server asks for patience."""
+        """Fetch a file, and return its recording's identifier; None if it failed, or the server asked to wait."""
         name = entry.row.recording_id
         if any(isinstance(error, LongWaitError) for error in list(self.failures.values())):
             self.not_requested.append(name)

@@ -29,12 +29,12 @@ SERVER = "https://xeno-canto.org"
 KEY_VARIABLES = ("XENO_CANTO_API_KEY", "XCKEY")
 PER_PAGE = 500
 PER_S = 4.0
-"""Requests per second, restrained as the site's terms ask; perch uses 8."""
+"""Requests per second: moderate, as the site's terms ask (Perch uses 8)."""
 
 PER_S_OF_MIRROR = 1000.0
 
 MAX_READINGS = 4
-"""A listing that changes while it is read is read so often at most."""
+"""Maximum number of times that a listing is read because it changed meanwhile."""
 
 _N_SHOWN = 120
 """Characters of a reply that a message shows."""

@@ -66,7 +66,7 @@ EFFICIENTNET_LITE0 = Weights(
     license="Apache-2.0",
 )
 WEIGHTS = (BIRDNET, YAMNET, SILERO_VAD, EFFICIENTNET_LITE0)
-"""All downloads of weights, by our own client: pooch neither resumes them nor trusts this machine's certificates."""
+"""All published weights, downloaded by our own client: pooch neither resumes nor trusts this machine's certificates."""
 
 
 def download_weights(weights: Weights, folder: Path, *, instead: str) -> Path:

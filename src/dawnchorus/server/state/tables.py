@@ -245,7 +245,7 @@ class ReviewAnswer(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     detection: Mapped[int] = mapped_column(ForeignKey("detections.id", ondelete="CASCADE"), index=True)
     reviewer: Mapped[str | None] = mapped_column(String(32))
-    """Id of the browser that it came from, which is shown to nobody; None of other programs."""
+    """Id of the browser that it came from, which is never shown; None of other programs."""
     verdict: Mapped[str | None] = mapped_column(String(16))
     """None if the answer before was deleted."""
     scientific_name: Mapped[str | None] = mapped_column(String(255))

@@ -308,7 +308,7 @@ def _find_latest(session: Session, detection_id: int) -> ReviewAnswer | None:
 
 
 def _is_own(session: Session, review: Review | None, reviewer: str | None) -> bool:
-    """Return True if a review has an answer of this browser; there is nobody else's where there is none."""
+    """Return True if a review has an answer of this browser, or if there is none."""
     if review is None or review.answer is None:
         return review is None or reviewer is None
     given = session.get(ReviewAnswer, review.answer)

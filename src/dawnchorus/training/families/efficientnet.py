@@ -17,7 +17,7 @@ from dawnchorus.training.operators import declare_vision_operators
 from dawnchorus.training.pretrained import LITE0_ATTRIBUTION, lite0_weights
 
 MIN_KNOWN = 0.8
-"""A file with a smaller share of a backbone's weights is another one's."""
+"""Minimum share of a backbone's weights that a file must have."""
 
 
 class EfficientNetConfig(FamilyConfig):

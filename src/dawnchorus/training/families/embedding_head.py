@@ -27,7 +27,7 @@ from dawnchorus.training.families.base import Context, Family, FamilyConfig, Net
 from dawnchorus.training.families.heads import BackboneMeanHead, Head, LinearLayer, Pooling, ResidualHead
 
 LAST_LAYER_PARITY = 1e-3
-"""The largest difference between the backbone's logits and those by its last layer: see `largest_difference`."""
+"""Maximum difference between the backbone's logits and those by its last layer: see `largest_difference`."""
 
 Units = Annotated[int, Field(ge=1)]
 
@@ -45,7 +45,7 @@ class EmbeddingHeadConfig(FamilyConfig):
     """Units of the layer, or of each of the layers, before the last; None: one layer in all."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
     init_from_backbone: bool = True
-    """Begin with the backbone's own classifier for the classes that it knows."""
+    """True to initialize the classes that the backbone knows from its own classifier."""
     init_from_backbone_mean: bool = False
     """Classes that the backbone does not know begin at the mean of those that it knows, each of which was learned
     against all the others, so that a sound of no training class is none of them. What is learned is one layer of small
