@@ -189,8 +189,8 @@ def command(
     unlabeled = results[0][1].unlabeled
     if unlabeled:
         click.echo(
-            f"left out: {counted(len(unlabeled), 'unlabeled recording')} (as {unlabeled[0]}): nobody said what is "
-            f"in them, so what is found there is neither right nor wrong.",
+            f"left out: {counted(len(unlabeled), 'unlabeled recording')} (as {unlabeled[0]}): what is in them is "
+            f"unknown, so predictions there are neither right nor wrong.",
             err=True,
         )
     for evaluation, scores in results:

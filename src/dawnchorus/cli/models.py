@@ -160,7 +160,7 @@ def wrap(
     """Create a bundle in FOLDER from GRAPH, an ONNX or TFLite classifier of waveforms.
 
     With activation "identity" the model's own output is the score. A model that was trained on trimmed or cleaned
-    recordings wants --trim, --denoise or --cut-speech: whoever scores with the bundle then hears the same.
+    recordings wants --trim, --denoise or --cut-speech: the bundle then cleans recordings in the same way.
     """
     if folder.exists() and not overwrite:
         raise OutputExistsError("it exists already. Choose another folder, or use --overwrite.", subject=folder)

@@ -67,11 +67,11 @@ class RunFiles:
             if is_folder(out)
             else (out.parent, f".{out.name}", out.name, out.name.removesuffix(suffix) or out.stem)
         )
-        beside, state = (runs_folder(), remote_state(out)) if is_remote(out) else (folder, state)
+        state_folder, state = (runs_folder(), remote_state(out)) if is_remote(out) else (folder, state)
         return cls(
             folder=folder,
-            journal=beside / f"{state}.journal",
-            lock=beside / f"{state}.lock",
+            journal=state_folder / f"{state}.journal",
+            lock=state_folder / f"{state}.lock",
             parameters=folder / f"{name}{PARAMETERS_SUFFIX}",
             failures=folder / f"{name}{FAILURES_SUFFIX}",
             stem=folder / stem,

@@ -19,7 +19,7 @@ from dawnchorus.identification.output import (
     as_json,
     hash_file,
     is_finished,
-    list_files_beside,
+    list_other_files,
     list_outputs,
 )
 from dawnchorus.identification.output_paths import shared_folder, unused_path
@@ -81,7 +81,7 @@ def open_journal(
     path = location.files.journal
     if not overwrite and not path.exists():
         tables = (output.path for output in list_outputs(location, recordings))
-        _refuse_existing(chain(tables, list_files_beside(location)))
+        _refuse_existing(chain(tables, list_other_files(location)))
     try:
         journal = Journal(path)
     except JournalDamagedError:

@@ -272,7 +272,7 @@ def _warn_unlabeled(table: RecordingsTable) -> tuple[str, ...]:
         return ()
     return (
         f"{len(unlabeled)} of {len(table.rows)} recordings are unlabeled ({', '.join(unlabeled[:3])}...) and left "
-        f"out: nobody said what is in them.",
+        f"out: name their species, or mark them as background.",
     )
 
 
@@ -285,7 +285,7 @@ def _may_be_without(row: RecordingRow, name: str) -> bool:
 
 def _no_background(path: str | Path, name: str) -> InputError:
     return InputError(
-        f"expected background beside the only species, {name}, found none for training. Add recordings without "
+        f"expected background besides the only species, {name}, found none for training. Add recordings without "
         f"it: a folder 'noise', or '-{name}' for what is mistaken for it; then import and split again.",
         subject=path,
     )

@@ -243,13 +243,13 @@ def _train(config: TrainConfig, overrides: list[str], started: datetime, report:
     for run in find_runs(Path(config.paths.runs)):
         is_done = run.metadata["status"] == "done"
         if is_done or (run.folder / "checkpoints").is_dir():
-            _tell_other_settings(run, overrides)
+            _log_other_settings(run, overrides)
             LOG.info("the training is done already" if is_done else "resuming from the last checkpoint")
             return run if is_done else trainer.resume(run.folder, report=report)
     return trainer.train(config, started=started, overrides=overrides, report=report)
 
 
-def _tell_other_settings(run: TrainingRun, overrides: Sequence[str]) -> None:
+def _log_other_settings(run: TrainingRun, overrides: Sequence[str]) -> None:
     """Log a warning if a run that is resumed began with other settings."""
     before, now = (
         [each for each in given if split_override(each)[0] not in OWN_KEYS]

@@ -7,7 +7,7 @@ several species; `-A_a` recordings that are known to be without A; `noise`, `bac
 Of the folders that a recording is in, the one whose name is most clearly a species counts: a known class, two names
 (`Parus major_Great Tit`) or a background come before a name of the form of a scientific one, and this before any other
 word. Numbers, dates and words such as `audio` or `plot7` are no species. Of words that are as clear, the outer counts
-if recordings lie directly in it; else nobody can tell, and the layout has to be given: `species/site`, `site/species`.
+if recordings lie directly in it; else the layout is ambiguous and has to be given: `species/site`, `site/species`.
 
 A folder such as `positive`, `negative` or `rejected` around or below it says whether the species is there: see
 `dawnchorus.data.layouts.review_folders`.

@@ -113,7 +113,7 @@ def fetch_recordings(
     """Download recordings that are not yet in `folder`, in parallel.
 
     A file has its name only when it is whole and sound, so what is there is done; after an interruption the same call
-    goes on.
+    resumes.
 
     Args:
         web: The server.

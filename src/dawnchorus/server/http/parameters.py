@@ -123,7 +123,7 @@ def merge_fields(query: Parameters, fields: Mapping[str, str]) -> Parameters:
 class PageQuery(Generic[Parameters]):
     """Dependency that reads the query of a page: what cannot be used is left out, and said on the page.
 
-    An address is shared, kept for years and typed by hand; its page is more use without a parameter than an error is.
+    A URL is shared, kept for years and typed by hand; its page is more use without a parameter than an error is.
     """
 
     def __init__(self, model: type[Parameters]) -> None:

@@ -1,7 +1,7 @@
 """A small head on the frozen embeddings of a bundle, exported as one graph.
 
 Where the backbone has a linear classifier of its own and knows some of the classes, the head begins with what the
-backbone says of them and learns the rest: a few recordings then do not have to teach what it knows already.
+backbone says of them and learns the rest: what it knows already need not be learned from a few recordings.
 """
 
 from __future__ import annotations

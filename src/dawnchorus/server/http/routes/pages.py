@@ -100,7 +100,7 @@ def training(request: Request, service: ServiceDependency) -> Response:
 
 
 @router.get("/teach", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
-def teach(request: Request) -> Response:
+def redirect_teach(request: Request) -> Response:
     """Redirect from the former URL of the page for training."""
     return redirect(request, "/training")
 
