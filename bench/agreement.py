@@ -87,7 +87,7 @@ def _focal() -> dict[str, dict[str, int]]:
         labeled = {row["path"]: row for row in csv.DictReader(file) if row["set"] in ("focal", "focal_longtail")}
     run = identify([SHARED_AUDIO / path for path in labeled], Options(min_score=0.05))
     known = run.bundle.class_by_scientific_name
-    counts: dict[str, dict[str, int]] = defaultdict(lambda: {"right": 0, "heard": 0, "all": 0})
+    counts: dict[str, dict[str, int]] = defaultdict(lambda: {"right": 0, "detected": 0, "all": 0})
     for path, row in labeled.items():
         if row["species_scientific"] not in known:
             continue
@@ -95,6 +95,6 @@ def _focal() -> dict[str, dict[str, int]]:
         birds = [d for d in table.detections if d.kind == "species"] if table else []
         count = counts[row["set"]]
         count["all"] += 1
-        count["heard"] += bool(birds)
+        count["detected"] += bool(birds)
         count["right"] += bool(birds) and max(birds, key=lambda d: d.score).scientific_name == row["species_scientific"]
     return dict(counts)

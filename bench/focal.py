@@ -33,7 +33,7 @@ def _write(folder: Path, rows: list[RecordingRow]) -> RecordingsTable:
 
 
 def data_sets(root: Path) -> dict[str, RecordingsTable]:
-    """`focal` with its own split, `open` (species that are not in it) and `others` (more species, and background)."""
+    """Return `focal` with its own split, `open` (species that are not in it) and `others`."""
     root.mkdir(parents=True, exist_ok=True)
     rows = _rows(root)
 

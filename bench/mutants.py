@@ -80,7 +80,7 @@ NODE = re.compile(r"(tests/\S+\.py::.+?)(?: \((?:setup|call|teardown)\)|\|(?:set
 
 @dataclass(frozen=True)
 class Mutant:
-    """A fault, its place, and what became of it."""
+    """A fault, its place, and its outcome."""
 
     path: str
     line: int
