@@ -123,7 +123,7 @@ class Mark:
 
     line: int
     detection: Detection | None
-    """None if the row only records that the recording was annotated."""
+    """Detection in the row; None if the row only records that the recording was annotated."""
     recording: str | None = None
     """Name or path of the recording, where the row has one."""
     is_within_file: bool = True

@@ -36,8 +36,8 @@ _MAX_SHARED = 200
 """Maximum number of recordings with the same hash; more common hashes are no evidence."""
 
 MIN_COMMON, MIN_PART = 5, 0.04
-"""At least so many hashes, and so much of the shorter recording's, must agree. A test holds that against copies of
-real recordings in other codecs, at other levels and cut, and against other recordings of their species."""
+"""Minimum number of hashes, and minimum share of the shorter recording's, that must agree. A test holds that against
+copies of real recordings in other codecs, at other levels and cut, and against other recordings of their species."""
 
 HASH = np.dtype([("hash", "<u4"), ("frame", "<i4")])
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 UNKNOWN_TITLE = "unknown species counted as wrong"
 
 MAX_REFUSALS = 10
-"""Species without a threshold that are named."""
+"""Maximum number of species without a threshold that are named."""
 
 JSON_NAME, PAGE_NAME = "evaluation.json", "evaluation.html"
 
@@ -42,7 +42,7 @@ TITLES = {
     "log_loss": "log loss (cross-entropy)",
     "padded_cmap": "padded cmap (5)",
 }
-"""Titles of metrics whose names are not enough; `top_1` has the value of `accuracy`, and no row of its own."""
+"""Titles of metrics whose names need one; `top_1` is not printed, as it equals `accuracy`."""
 
 
 OF_REPORTS = ("secondary", "out", "pool", "overlap_s", "thresholds", "precision", "as_json")

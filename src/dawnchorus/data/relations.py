@@ -232,7 +232,7 @@ class Series:
     folder: str
     base: str
     marks: tuple[Mark, ...]
-    """In the order of their numbers."""
+    """Marks of the files, in the order of their numbers."""
     length_s: float | None
     """Length of all, except that the last may be shorter, as if they were cut; None if they differ; 0 if not known."""
 

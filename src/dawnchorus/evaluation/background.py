@@ -72,11 +72,11 @@ class BackgroundTest:
     """The score from which `identify` shows a species by default."""
     highest: float
     percentile_95: float
-    """95 % of the recordings have a highest score of at most this."""
+    """95th percentile of the recordings' highest scores."""
     scored_h: float
     """Hours of sound in them."""
     false_alarms: tuple[FalseAlarms, ...]
-    """From `min_score` on, and from higher scores."""
+    """False alarms from `min_score` on, and from higher scores."""
     recordings: tuple[BackgroundScore, ...]
 
     def as_record(self) -> dict[str, Any]:

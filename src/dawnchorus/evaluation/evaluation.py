@@ -39,7 +39,7 @@ from dawnchorus.tables.notes import counted
 SCHEMA = 2
 
 MAX_NAMED = 10
-"""Species that a sentence names."""
+"""Maximum number of species that a sentence names."""
 
 
 def _decision_metric(
@@ -152,7 +152,7 @@ class Evaluation:
     n_model_species: int
     """All species that the model knows; the best is looked for among `n_known_species`."""
     unknown_species: tuple[UnknownSpecies, ...]
-    """The others, those with most recordings first."""
+    """Species of these recordings that the model does not know, those with most recordings first."""
     n_unknown_recordings: int
     """Recordings of which the model knows no species: they count only as negatives."""
     pool: Pool
@@ -170,7 +170,7 @@ class Evaluation:
     reliability: tuple[tuple[float, float, int], ...]
     """In each tenth of the score: mean score, share of correct detections, number of windows and species."""
     calibrated_error: float | None
-    """The same of the probabilities that the bundle's calibration makes of the scores; None: it has none."""
+    """Expected calibration error of the probabilities by the bundle's calibration; None without one."""
     calibrated_reliability: tuple[tuple[float, float, int], ...]
     background: BackgroundTest | None
     """Scores in background recordings; None if there are none."""

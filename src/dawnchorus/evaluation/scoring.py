@@ -36,7 +36,7 @@ Pool = Literal["mean", "max"]
 NOTHING_LEFT = "nothing of it is left to score after the bundle's cleaning"
 
 MAX_TOGETHER = 4
-"""Models that share a decoding: the sessions of all of them are in memory."""
+"""Maximum number of models that share a decoding: the sessions of all are in memory."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from dawnchorus.storage.listing import existing_paths
 from dawnchorus.storage.paths import is_remote
 
 MAX_NAMED = 5
-"""Existing files that a refusal names besides the first."""
+"""Maximum number of existing files that a refusal names besides the first."""
 
 LATER_SETTINGS = ("activation",)
 """Settings that journals of earlier versions do not have."""

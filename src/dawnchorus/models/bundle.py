@@ -67,7 +67,7 @@ class TrainingSummary(BaseModel):
     backbone: str | None = None
     """Name and id of the bundle that it is built on."""
     metrics: dict[str, float] = Field(default_factory=dict)
-    """On validation data."""
+    """Metrics on validation data."""
     recipe: dict[str, Any] | None = None
     """Settings of `dawnchorus train` that made it, without classes and paths of data; a backbone or weights that were
     given as a folder are named by its path."""

@@ -26,7 +26,7 @@ ROW_S = 30.0
 
 MAX_ROWS = 8
 MAX_LABEL_ROWS = 12
-"""Rows of name tags above a row of the spectrogram; in a crowded row the lowest scores are boxed and not named."""
+"""Maximum rows of name tags above a row of the spectrogram; the lowest scores of a crowded row are not named."""
 
 WIDTH_IN, ROW_IN, LABEL_ROW_IN, WAVEFORM_IN = 14.0, 2.1, 0.24, 0.7
 DPI = 110

@@ -24,7 +24,7 @@ SILENCE = 1e-12
 """Power that is added before the logarithm: levels are not below -120 dB."""
 
 MAX_COLUMNS = 12_000
-"""Longer recordings get fewer columns per second; each column then shows the loudest of its moments."""
+"""Maximum number of columns; long recordings get fewer per second, each of which shows its loudest moment."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ GRID = "#243248"
 DAWN = LinearSegmentedColormap.from_list(
     "dawn", ["#0b1220", "#16254a", "#413a7d", "#8a4a8f", "#d4607c", "#f6946a", "#fcd489", "#fffbe6"]
 )
-"""From night over dusk to sunrise: the color map of spectrograms, even in lightness."""
+"""Color map of spectrograms, from night over dusk to sunrise, even in lightness."""
 
 SPECIES_COLORS = (
     "#5cc8ff",

@@ -25,7 +25,7 @@ from dawnchorus.plotting.style import DAWN, FAINT, GRID, INK, NIGHT, SPECIES_COL
 from dawnchorus.reports.environment import page_environment
 
 MAX_SPECIES = 40
-"""Species in plots that have a row for each."""
+"""Maximum number of species in plots that have a row for each."""
 
 MAX_VALUES = 12
 

@@ -47,7 +47,7 @@ PARTS = {"train": 0.75, "test": 0.25}
 """Shares of the split. Held-out recordings are never trained on: this and all later models are compared on them."""
 
 MAX_LOSS = 0.01
-"""A new model whose macro average precision is lower by more than this is not promoted."""
+"""Largest decrease of macro average precision for which a new model is promoted."""
 
 MAX_FEWER_RIGHT = 0.05
 """Largest decrease of top-1 accuracy over all of the model's classes for which a new model is promoted."""
@@ -59,7 +59,7 @@ KNOWN = 0.5
 """A species with at least this average precision is known; a model with half of that has lost it."""
 
 MIN_HELD_OUT = 5
-"""Held-out recordings of each trained class that a promotion needs.
+"""Minimum number of held-out recordings of each trained class for a promotion.
 
 If all n of them are named right, the one-sided 95 % lower bound of the share named right is 0.05 ** (1 / n) (Clopper
 and Pearson, 1934). It passes one half from n = 5 on; with fewer, a model that is right half of the time cannot be ruled
@@ -67,7 +67,7 @@ out.
 """
 
 MAX_LISTED = 10
-"""Classes that a reason names."""
+"""Maximum number of classes that a reason names."""
 
 
 @dataclass(frozen=True)

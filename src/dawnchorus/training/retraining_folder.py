@@ -22,7 +22,7 @@ LOG = logging.getLogger(__name__)
 REPORT_NAME = "retraining.json"
 
 MAX_NAMED = 20
-"""Files without a label that a note names."""
+"""Maximum number of files without a label that a note names."""
 
 
 def load_labeled_recordings(dataset: Path, known: Sequence[Label], *, n_workers: int) -> RecordingsTable:

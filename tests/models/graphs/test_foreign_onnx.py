@@ -49,7 +49,9 @@ def test_graph_of_any_type_and_batch_gives_the_values_of_the_reference(suffix: s
 
 
 @pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
-@pytest.mark.parametrize("axes", [(1, WINDOW_SAMPLES), (WINDOW_SAMPLES, 1), (2, WINDOW_SAMPLES // 2), (WINDOW_SAMPLES * 2,), (4, 4, 1)])
+@pytest.mark.parametrize(
+    "axes", [(1, WINDOW_SAMPLES), (WINDOW_SAMPLES, 1), (2, WINDOW_SAMPLES // 2), (WINDOW_SAMPLES * 2,), (4, 4, 1)]
+)
 def test_axes_of_size_1_are_added_and_others_are_refused(axes: tuple[int, ...], suffix: str, tmp_path: Path) -> None:
     foreign = Foreign(axes=axes)
     if axes in ((1, WINDOW_SAMPLES), (WINDOW_SAMPLES, 1)):
@@ -107,3 +109,15 @@ def test_missing_zero_point_of_the_input_is_0_of_its_own_type(tmp_path: Path) ->
     bundle = wrap_model(tmp_path / "x.onnx", tmp_path / "x", labels=LABELS, description=DESCRIPTION)
     windows = np.random.default_rng(1).integers(-120, 120, (3, WINDOW_SAMPLES)).astype(np.float32) / 128
     np.testing.assert_allclose(open_session(bundle).run(windows).logits, windows @ WEIGHTS.T, atol=1e-5)
+
+
+def test_windows_without_a_sample_are_refused(tmp_path: Path) -> None:
+    path = Foreign().write(tmp_path / "x.onnx")
+    for window_s in (-1.0, float("nan")):
+        with pytest.raises(InputError, match="expected a window of one sample or more"):
+            wrap_model(
+                path,
+                tmp_path / "x",
+                labels=LABELS,
+                description=ModelDescription(**{**vars(DESCRIPTION), "window_s": window_s}),
+            )

@@ -118,9 +118,7 @@ def test_upload_rejects_one_recording_with_two_species(level_bundle: Bundle, ser
     assert all(each["reason"].startswith(said) for each in reply if each["status"] == "rejected")
 
 
-def test_a_flat_file_is_labeled_by_a_known_species_and_a_number_in_its_name(
-    level_bundle: Bundle, serve: Serve
-) -> None:
+def test_a_flat_file_is_labeled_by_a_known_species_and_a_number_in_its_name(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
     names = ("Loud Bird1.wav", "quiet_bird_12.WAV", "Avis magna (3).wav", "recording7.wav", "Lod Bird2.wav")
     outcome = upload(client, *((name, make_audio(0.1 + 0.01 * k)) for k, name in enumerate(names)))

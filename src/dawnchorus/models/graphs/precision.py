@@ -18,7 +18,7 @@ from dawnchorus.models.graphs.onnx_files import load_graph
 Precision = Literal["float16", "int8"]
 
 MIN_FLOAT16 = 1024
-"""Tensors with fewer numbers stay as they are."""
+"""Minimum number of values of a tensor that is converted."""
 
 _FRONT_ENDS = ("front_end", "acoustic", "spectrum")
 """Parts of the names of front-end nodes, whose levels span more than 8 bits can represent."""

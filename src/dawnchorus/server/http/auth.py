@@ -40,7 +40,7 @@ BURST_S = 5.0
 MAX_CLIENTS = 10_000
 
 MAX_WRONG_TOKENS, WRONG_TOKENS_PER_S = 20, 20 / 60
-"""Wrong tokens of one client at once and over time; more of them get 429, correct tokens are still accepted."""
+"""Limits of one client's wrong tokens, at once and over time; more get 429, correct tokens are still accepted."""
 
 
 BEARER = HTTPBearer(auto_error=False, description="One of the server's tokens; one without tokens needs none.")

@@ -17,7 +17,7 @@ from dawnchorus.errors import InputError
 from dawnchorus.suggestions import suggestion
 
 MAX_SHOWN = 40
-"""Characters of a value in a message."""
+"""Maximum number of characters of a value in a message."""
 
 Parameters = TypeVar("Parameters", bound=BaseModel)
 

@@ -40,7 +40,7 @@ class EmbeddingHeadConfig(FamilyConfig):
     n_frames: int = Field(default=1, ge=1, le=256)
     """Windows of the backbone in one window of the new model, spread evenly."""
     pool: Literal["mean_max", "mean"] = "mean_max"
-    """Of several windows the head sees their embeddings' mean and largest values, or the mean alone."""
+    """Pooling of the embeddings of several windows: mean and maximum, or the mean alone."""
     hidden: Units | tuple[Units, ...] | None = 512
     """Units of the layer, or of each of the layers, before the last; None: one layer in all."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
