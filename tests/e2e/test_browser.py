@@ -168,7 +168,8 @@ def test_deletion_that_was_cancelled_and_asked_again_is_answered_once(page: Page
     page.wait_for_url("**/recordings/*")
     page.wait_for_load_state("networkidle")
     page.evaluate("""() => {  // faster than the dialog's event "close" of the first answer
-        const button = document.querySelector("[data-delete]"), dialog = document.querySelector("dialog[data-question]");
+        const button = document.querySelector("[data-delete]");
+        const dialog = document.querySelector("dialog[data-question]");
         button.click();
         dialog.close("cancel");
         button.click();
