@@ -69,7 +69,7 @@ def _archive_audio(folder: Path) -> Archive:
     paths = sorted(path for name in ("general", "soundscapes", "focal") for path in (SHARED_AUDIO / name).rglob("*.*"))
     sounds = [path for path in paths if path.suffix.lower() in (".wav", ".mp3", ".ogg", ".flac", ".m4a")]
     random = np.random.default_rng(7)
-    random.shuffle(sounds)  # type: ignore[arg-type]
+    random.shuffle(sounds)
     n_rows, first = 0, 0
     archive: Archive | None = None
     while n_rows < N_REAL and first < len(sounds):

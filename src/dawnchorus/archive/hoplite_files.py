@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SQLITE_NAME = "hoplite.sqlite"
 INDEX_NAME = "usearch.index"
 
-INDEX_SETTINGS = {"dtype": "float16", "metric_name": "IP", "expansion_add": 256, "expansion_search": 128}
+INDEX_SETTINGS: dict[str, Any] = {"dtype": "float16", "metric_name": "IP", "expansion_add": 256, "expansion_search": 128}
 """Settings of the index that perch-hoplite has by default, and stores with their names."""
 
 _OFFSETS = np.dtype("<f8")
@@ -93,8 +93,8 @@ class HopliteWriter:
             ndim=dim,
             metric=MetricKind.IP,
             dtype=ScalarKind.F16,
-            expansion_add=int(INDEX_SETTINGS["expansion_add"]),
-            expansion_search=int(INDEX_SETTINGS["expansion_search"]),
+            expansion_add=INDEX_SETTINGS["expansion_add"],
+            expansion_search=INDEX_SETTINGS["expansion_search"],
         )
         self._n_windows = 0
         self.add_metadata("usearch_config", {"embedding_dim": dim, **INDEX_SETTINGS})

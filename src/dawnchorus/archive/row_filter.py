@@ -111,7 +111,8 @@ class RowFilter:
             is_kept &= starts_s < self.until_s[number]
         if self.spans is not None:
             is_kept &= self.spans.overlap(number, starts_s, block.column("end_s")[rows])
-        return rows[is_kept]
+        selected: npt.NDArray[np.intp] = rows[is_kept]
+        return selected
 
 
 def find_windows(

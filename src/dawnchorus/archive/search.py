@@ -309,10 +309,12 @@ _BYTE_COUNTS = np.array([bin(value).count("1") for value in range(256)], np.uint
 
 def count_bits(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
     """Return the number of ones in each of some words [n]."""
+    counts: npt.NDArray[np.uint8]
     if hasattr(np, "bitwise_count"):  # from NumPy 2.0 on
-        counts: npt.NDArray[np.uint8] = np.bitwise_count(words)
-        return counts
-    return _BYTE_COUNTS[words.view(np.uint8).reshape(-1, 8)].sum(axis=1, dtype=np.uint8)
+        counts = np.bitwise_count(words)
+    else:
+        counts = _BYTE_COUNTS[words.view(np.uint8).reshape(-1, 8)].sum(axis=1, dtype=np.uint8)
+    return counts
 
 
 def hamming(words: Words, query: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint16]:

@@ -67,9 +67,6 @@ _SIGNS = "signs_"
 
 SPACE_NAME = "space.npz"
 
-DataFile = pa_dataset.ParquetFileFragment
-"""A data file of the table of embeddings."""
-
 Words = list[npt.NDArray[np.uint64]]
 """Signs of vectors, 64 of each in one array [vectors]."""
 
@@ -246,11 +243,11 @@ class SignIndex:
                     break
         return np.concatenate(parts)
 
-    def _list_files(self) -> list[DataFile]:
+    def _list_files(self) -> list[pa_dataset.ParquetFileFragment]:
         table = Table(self._location, EMBEDDINGS)
         return list(table.dataset().get_fragments()) if table.exists else []
 
-    def _find(self, file: DataFile) -> list[Block] | None:
+    def _find(self, file: pa_dataset.ParquetFileFragment) -> list[Block] | None:
         """Return the blocks of a derived file that is there and of this space."""
         for folder in self._folders:
             blocks = _map_blocks(folder / _derived_name(file.path), self.space, self._dim)
@@ -258,7 +255,7 @@ class SignIndex:
                 return blocks
         return None
 
-    def _make(self, file: DataFile) -> list[Block]:
+    def _make(self, file: pa_dataset.ParquetFileFragment) -> list[Block]:
         """Make the derived file of a data file, and return its blocks."""
         path = self._folder / _derived_name(file.path)
         rows = (batch["attempt"].unique().to_pylist() for batch in self._read(file, columns=["attempt"]))
@@ -269,7 +266,7 @@ class SignIndex:
                 writer.write_batch(_derive(batch, self.space, schema, pa.array(attempts, pa.string())))
         return _map_blocks(path, self.space, self._dim) or []
 
-    def _read(self, file: DataFile, *, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def _read(self, file: pa_dataset.ParquetFileFragment, *, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Yield the rows of the model's runs in a data file."""
         # Little ahead, and on this thread: many files are read at the same time.
         batches = file.to_batches(
