@@ -197,3 +197,19 @@ def test_models_that_do_not_fit_are_refused(
     with pytest.raises(ModelError, match="it is not a bundle|neither"):
         rescore_archive(archive.location.root, tmp_path / "none")
     assert len(open_archive(archive.location.root).runs()) == 1
+
+
+def test_embeddings_in_eight_bits_are_searched_and_scored(
+    sounds: Path, band_bundle: Bundle, head: Bundle, tmp_path: Path
+) -> None:
+    half, small = (
+        keep(sounds, tmp_path / name, band_bundle, keep=[name]) for name in ("embeddings", "embeddings:int8")
+    )
+    stored = small.table("embeddings").read()["embedding"].to_pylist()
+    assert {len(each) for each in stored} == {12 + 8}
+    one, two = (rescore(each, head, min_score=0.0, top=3) for each in (half, small))
+    assert scores(small, runs=two.run) == pytest.approx(scores(half, runs=one.run), abs=0.01)
+    vector = max(half.embeddings().read_all()["embedding"].to_pylist(), key=sum)
+    assert small.search(vector, k=12)["score"][0].as_py() == pytest.approx(1, abs=1e-3)
+    with pytest.raises(InputError, match="keep: expected embeddings in one form, got embeddings, embeddings:int8"):
+        keep(sounds, tmp_path / "both", band_bundle, keep=["embeddings", "embeddings:int8"])

@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 SQLITE_NAME = "hoplite.sqlite"
 INDEX_NAME = "usearch.index"
 
-INDEX_SETTINGS: dict[str, Any] = {"dtype": "float16", "metric_name": "IP", "expansion_add": 256, "expansion_search": 128}
+INDEX_SETTINGS: dict[str, Any] = {
+    "dtype": "float16",
+    "metric_name": "IP",
+    "expansion_add": 256,
+    "expansion_search": 128,
+}
 """Settings of the index that perch-hoplite has by default, and stores with their names."""
 
 _OFFSETS = np.dtype("<f8")
