@@ -164,7 +164,9 @@ def read_config(run: TrainingRun) -> dict[str, Any]:
     except ImportError as error:
         raise MissingExtraError("PyYAML", extra="train", purpose="Reading a run's configuration") from error
 
-    return with_current_keys(yaml.safe_load((run.folder / CONFIG_NAME).read_text(encoding="utf-8")))
+    config = with_current_keys(yaml.safe_load((run.folder / CONFIG_NAME).read_text(encoding="utf-8")))
+    config["data"].setdefault("noise_share", 0.0)  # runs from before this key had no synthetic noise
+    return config
 
 
 def _environment() -> dict[str, Any]:
