@@ -260,7 +260,8 @@ def _row(path: Path, fields: dict[str, Any]) -> RecordingRow:
     for name in ("secondary", "absent"):
         fields[name] = tuple(fields.get(name) or ())
     fields["problems"] = tuple(_RENAMED_VALUES.get(problem, problem) for problem in fields.get("problems") or ())
-    fields["label_check"] = _RENAMED_VALUES.get(fields.get("label_check"), fields.get("label_check"))
+    outcome = fields.get("label_check")
+    fields["label_check"] = _RENAMED_VALUES.get(outcome, outcome) if outcome else None
     annotations = fields.get("annotations") or ()
     if any(a is None or None in (a["start_s"], a["end_s"], a["scientific_name"]) for a in annotations):
         raise FormatError(
