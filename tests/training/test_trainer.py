@@ -260,3 +260,11 @@ def test_an_ensemble_is_the_average_of_its_members(run_training: Train, tmp_path
         assert logits.shape == (3, 3)
     with pytest.raises(InputError, match="at least two bundles"):
         make_ensemble(bundles[:1], tmp_path / "one", name="x", license_name="CC0-1.0")
+
+
+@pytest.mark.parametrize("overrides", [(), ("optimizer=sgd",)])
+def test_a_learning_rate_that_is_too_high_is_a_training_error_also_in_the_last_epoch(
+    run_training: Train, overrides: tuple[str, ...]
+) -> None:
+    with pytest.raises(TrainingError, match=r"Lower optimizer\.lr"):
+        run_training(*SMALL, *overrides, "optimizer.lr=1e30", "trainer.epochs=1", "scheduler=constant")

@@ -68,13 +68,13 @@ def fit(
 
     Raises:
         InputError: settings that do not fit the data.
-        TrainingError: the loss is not finite.
+        TrainingError: the loss, or a weight, is not finite.
         OutputError: no space, or no permission.
     """
     import lightning
 
     from dawnchorus.training.callbacks import WholeCheckpoints, best_metrics, build_callbacks, build_profiler
-    from dawnchorus.training.classifier_module import ClassifierModule
+    from dawnchorus.training.classifier_module import ClassifierModule, diverged
     from dawnchorus.training.trackers import build_loggers
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its import has set another level
@@ -139,6 +139,8 @@ def fit(
     best = run.folder / "checkpoints" / f"{BEST}.ckpt"
     if best.is_file():
         learner.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+    if not all(bool(torch.isfinite(weights).all()) for weights in network.parameters()):
+        raise diverged("Weights of the network are no numbers any more.")
     return FitResult(best_metrics(last), _devices(trainer), trainer.current_epoch, elapsed_s)
 
 
