@@ -111,7 +111,7 @@ def test_of_two_with_one_name_the_first_is_used_and_the_other_is_logged_once(
     ]
 
 
-def test_after_an_interrupt_the_registry_is_loaded_again(package: Path) -> None:
+def test_after_an_interrupt_the_registry_is_loaded_again(package: Path, caplog: pytest.LogCaptureFixture) -> None:
     (package.parents[1] / "slow_colors.py").write_text(
         "import more_colors\n"
         "if not hasattr(more_colors, 'seen'):\n"
@@ -123,6 +123,8 @@ def test_after_an_interrupt_the_registry_is_loaded_again(package: Path) -> None:
     registry = colors(RED, group="test.colors")
     with pytest.raises(KeyboardInterrupt):
         registry.lookup("red")
+    (message,) = caplog.messages
+    assert message.startswith("interrupted while it was imported: color 'yellow' of the package more-colors 1")
     assert list(registry) == ["red", "green", "yellow"]
     assert not registry.broken
 
