@@ -35,6 +35,7 @@ from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.results import ScoredRecording
 from dawnchorus.inference.scoring import ScoringStep
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.taxonomy.labels import kind_of
 from dawnchorus.types import Detection, Progress, Provenance, RecordingTable
 from dawnchorus.version import __version__
 
@@ -294,6 +295,8 @@ def build_provenance(bundle: Bundle, options: Options, *, range_filter: bool) ->
     parameters = {**asdict(options), "range_filter": range_filter}
     if bundle.info.cleaning:
         parameters["cleaning"] = bundle.info.cleaning.model_dump(exclude_defaults=True)
+    if any(label.kind != kind_of(label.scientific_name) for label in bundle.labels):
+        parameters["kinds"] = True  # so that tables get a column for it
     return Provenance(
         model=bundle.info.name,
         model_version=bundle.info.version,

@@ -24,12 +24,15 @@ RUN_NAME, CONFIG_NAME, METRICS_NAME = "run.json", "config.yaml", "metrics.csv"
 PACKAGES = ("dawnchorus", "torch", "lightning", "timm", "transformers", "onnx", "onnxruntime", "numpy")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainingRun:
     """Folder of a training run."""
 
     folder: Path
     metadata: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<TrainingRun {self.folder}: {self.status}>"
 
     @property
     def name(self) -> str:
