@@ -147,7 +147,7 @@ def _version(head: bytes | bytearray) -> int:
 
 
 def _frame_bytes(head: bytes) -> dict[bytes, int]:
-    """Return the bytes of a frame by the first three of its header, for all headers of a stream; empty if it is none."""
+    """Return the bytes of a frame by the first three of its header, of all frames of a stream; empty if it is none."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2 or head[2] >> 2 & 3 == 3 or _version(head) == 1:
         return {}
     version, rate = _version(head), head[2] >> 2 & 3
