@@ -219,7 +219,7 @@ def test_recordings_are_downloaded_and_identified_again(browser: Browser, site: 
 
 def _choose(page: Page, name: str, text: str, option: str) -> None:
     """Type a part of a name, and choose an option by arrows and Enter."""
-    box = page.get_by_role("combobox", name=name)
+    box = page.get_by_role("combobox", name=name).first
     box.press_sequentially(text, delay=20)
     offered = page.get_by_role("option", name=option)
     expect(offered).to_be_visible()
