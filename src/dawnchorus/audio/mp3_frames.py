@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import BinaryIO
 
@@ -123,11 +124,13 @@ def _find_frames(path: Path, _n_bytes: int, _mtime_ns: int) -> FrameIndex | None
         tag = _TAG.search(head, 0, n_bytes)
         starts, n_frames = _list_frames(file, start + (n_bytes if tag else 0), frames)
     frame_samples = 1152 if _version(head) == 3 else 576
-    delays = (
-        [0, _DECODER_DELAY] if tag is None else [_read_delay(head[tag.end() :]) + _DECODER_DELAY, _DECODER_DELAY, 0]
-    )
+    told = [] if tag is None else [_read_delay(head[tag.end() :]) + _DECODER_DELAY]
+    delays = (*told, _DECODER_DELAY, 0)
     indexes = (FrameIndex(starts, n_frames, frame_samples, delay, frames) for delay in delays)
-    return next((index for index in indexes if _agrees(path, index)), None)
+    try:
+        return next((index for index in indexes if _agrees(path, index)), None)
+    except soundfile.LibsndfileError:
+        return None
 
 
 def _skip_tags(file: BinaryIO) -> int:
@@ -155,12 +158,10 @@ def _frame_bytes(head: bytes) -> dict[bytes, int]:
     sizes = {}
     for k, kbit in enumerate(_KBIT[3 if version == 3 else 2], start=1):
         n_bytes = (144_000 if version == 3 else 72_000) * kbit // rate_hz
-        for protection in (0, 1):
-            for padding in (0, 1):
-                for private in (0, 1):
-                    second = 0xE2 | version << 3 | protection
-                    third = k << 4 | rate << 2 | padding << 1 | private
-                    sizes[bytes((0xFF, second, third))] = n_bytes + padding
+        for protection, padding, private in product((0, 1), repeat=3):
+            second = 0xE2 | version << 3 | protection
+            third = k << 4 | rate << 2 | padding << 1 | private
+            sizes[bytes((0xFF, second, third))] = n_bytes + padding
     return sizes
 
 
@@ -171,7 +172,7 @@ def _list_frames(file: BinaryIO, start: int, frame_bytes: dict[bytes, int]) -> t
     while True:
         file.seek(start)
         block = file.read(_BLOCK_BYTES)
-        position, last = 0, len(block) - 3
+        position, last = 0, len(block) - 4
         while position <= last and (n_bytes := get(block[position : position + 3])):
             if not n_frames % STEP:
                 starts.append(start + position)
