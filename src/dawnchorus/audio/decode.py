@@ -135,6 +135,18 @@ class Recording:
         mono = self._mono_blocks(max_samples=max_samples, used=used, number=number, analyses=analyses)
         yield from _resample(mono, self.info.rate_hz, rate_hz or self.info.rate_hz)
 
+    def clip_blocks(
+        self, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean"
+    ) -> Iterator[FloatArray]:
+        """Yield the audio between two times as mono float32 blocks [samples], with one block in memory at a time.
+
+        Raises:
+            AudioError: the recording cannot be decoded there.
+        """
+        used = _find_channel(self.path, self.info.n_channels, channel)
+        mono = _mono_clip(self.path, self._backend, start_s, end_s, used)
+        yield from _resample(mono, self.info.rate_hz, rate_hz)
+
     def _mono_blocks(
         self, *, max_samples: int, used: int | None, number: int | None, analyses: SampleAnalyses | None
     ) -> Iterator[FloatArray]:
@@ -297,24 +309,10 @@ def read_clip(path: Path, *, start_s: float, end_s: float, rate_hz: int, channel
     Raises:
         AudioError: the recording cannot be decoded there.
     """
-    blocks = clip_blocks(path, start_s=start_s, end_s=end_s, rate_hz=rate_hz, channel=channel)
-    return np.concatenate([np.zeros(0, np.float32), *blocks])
-
-
-def clip_blocks(
-    path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean"
-) -> Iterator[FloatArray]:
-    """Decode the audio between two times as mono float32 blocks [samples], with one block in memory at a time.
-
-    Raises:
-        AudioError: the recording cannot be decoded there.
-    """
     backend = open_backend(path)
-    try:
-        used = _find_channel(path, backend.info.n_channels, channel)
-        yield from _resample(_mono_clip(path, backend, start_s, end_s, used), backend.info.rate_hz, rate_hz)
-    finally:
-        backend.close()
+    with Recording(path=path, info=backend.info, _backend=backend) as recording:
+        blocks = recording.clip_blocks(start_s=start_s, end_s=end_s, rate_hz=rate_hz, channel=channel)
+        return np.concatenate([np.zeros(0, np.float32), *blocks])
 
 
 def _mono_clip(path: Path, backend: Backend, start_s: float, end_s: float, used: int | None) -> Iterator[FloatArray]:

@@ -104,7 +104,7 @@ def test_recordings_without_a_table_have_the_species_of_their_folder_if_no_other
     assert [rows[name].kind for name in names] == ["focal", "background", "soundscape", "soundscape"]
     assert rows[names[0]].scientific_name == PARUS
     assert [mark.scientific_name for mark in rows[names[2]].annotations] == [TURDUS]
-    assert rows[names[3]].is_unlabelled
+    assert rows[names[3]].is_unlabeled
     assert "layout: mixed, because tables of marks (3.txt) are of 1 of 4 recordings" in notes
     assert "labels read from folders of level 1: 2 recordings" in notes
 

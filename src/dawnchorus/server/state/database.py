@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,6 +18,8 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 
 from dawnchorus.errors import InputError, MissingExtraError, OutputError
+
+LOG = logging.getLogger(__name__)
 
 FILE_NAME = "state.db"
 
@@ -130,6 +133,13 @@ def _upgrade(engine: Engine, migrations: Path) -> None:
             )
         if current == known[0]:
             return
+        if current is not None:
+            LOG.warning(
+                "The database is of revision %s and is upgraded to %s now, which takes minutes if it has millions of "
+                "detections. A server that is stopped meanwhile begins again at its next start.",
+                current,
+                script.get_current_head(),
+            )
         if current is not None and engine.url.database and engine.dialect.name == "sqlite":
             _back_up(Path(engine.url.database), current)
         command.upgrade(config, "head")
