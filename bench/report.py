@@ -180,6 +180,44 @@ def _archive(result: dict[str, Any]) -> str:
     )
 
 
+def _search(result: dict[str, Any]) -> str:
+    def row(name: str, times: dict[str, Any]) -> str:
+        return (
+            f"| {name} ({times['n_files']} files) | {times['first_s']:.0f} s | {times['cold_s']:.2f} s | "
+            f"{times['warm_s']:.2f} s ({times['slowest_s']:.2f} s) | {times['exact_s']:.1f} s | "
+            f"{times['data_bytes'] / 1e9:.2f} GB | {times['derived_bytes'] / 1e9:.2f} GB |"
+        )
+
+    rows = "\n".join((row("as written", result["as_written"]), row("compacted", result["compacted"])))
+    return (
+        "## Searches of an archive\n\n"
+        f"Of {result['n_real']:,} distinct BirdNET embeddings of real recordings (a window every 0.1 s), a search for "
+        f"the 100 nearest finds {100 * result['recall']:.2f} % of those that `--exact` finds, in the worst of "
+        f"{result['n_queries']} searches {100 * result['worst_recall']:.0f} %. Of {result['n_rows']:,} embeddings of "
+        f"1,024 numbers (mixtures of two real ones), by the clock, at a load average of {result['load_average']:.0f}: "
+        "the first search, which derives files; one whose files are not in memory; later ones, as the median and the "
+        "slowest; and one that compares all. Sizes are those of the table and of the derived files.\n\n"
+        "| archive | first | cold | warm | `--exact` | table | derived |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n" + rows + "\n"
+    )
+
+
+def _rescoring(result: dict[str, Any]) -> str:
+    return (
+        "## Scores from kept embeddings\n\n"
+        f"A head of {result['n_classes']} classes on BirdNET, on {result['audio_s'] / 3600:.0f} hours of recordings of "
+        f"six minutes ({result['n_windows']:,} windows): {result['heard_s']:.0f} s from the audio, "
+        f"{result['rescored_s']:.1f} s from kept embeddings (`dawnchorus archive rescore`), {result['ratio']:.0f} "
+        f"times faster, on the same cores in one run at a load average of {result['load_average']:.0f}. Of "
+        f"{result['n_detections']:,} detections from score 0.05 on, {result['n_only_one']} are in one of the two "
+        f"results only; the largest difference of a score is {result['largest_difference']:.6f}, the 99.9th "
+        f"percentile {result['p999_difference']:.6f}. Embeddings in 8 bits (`--keep "
+        f"embeddings:int8`) change scores of BirdNET itself from 0.05 on by {result['int8_largest']:.4f} at most, "
+        f"{result['int8_p999']:.4f} at the 99.9th percentile; of {result['int8_n_detections']:,} detections from "
+        f"0.25 on, {result['int8_n_changed']} are in one of the two results only.\n"
+    )
+
+
 def _lists(result: dict[str, Any]) -> str:
     def cell(value: dict[str, float]) -> str:
         return f"{value['cpu_ms']:.0f} ({value['ms']:.0f})"
@@ -549,6 +587,8 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "engine": _engine,
     "analyses": _analyses,
     "archive": _archive,
+    "search": _search,
+    "rescoring": _rescoring,
     "stereo": _stereo,
     "agreement": _agreement,
     "memory": _memory,
