@@ -264,6 +264,19 @@ def _startup(result: dict[str, Any]) -> str:
     return head + "\n".join(rows) + "\n"
 
 
+def _migrations(result: dict[str, Any]) -> str:
+    return (
+        "## Migrating a large database\n\n"
+        f"The first start of a version that counts detections (revision 0012) with {result['n_recordings']:,} "
+        f"recordings and {result['n_detections']:,} detections of before it, {result['mb']:,.0f} MB in SQLite, of "
+        f"which a copy is made first: **{result['wall_s']:.0f} s**, {result['cpu_s']:.0f} s of them processor time, "
+        f"{result['peak_mb']:.0f} MB at most, for {result['n_counts']:,} rows of counts. Killed half way and started "
+        f"again, it takes {result['after_kill_s']:.0f} s and counts "
+        f"{'the same' if result['is_same_after_kill'] else 'otherwise'}. The load of the machine was "
+        f"{result['load']:.0f}.\n"
+    )
+
+
 def _speech(result: dict[str, Any]) -> str:
     rows = [f"| {r['level_db']:g} dB | {100 * r['cut']:.1f} % | {100 * r['lost']:.1f} % |" for r in result["levels"]]
     voices = f"{result['speech']} ({result['n_voices']} pieces of 5 s)"
@@ -335,10 +348,11 @@ def _pages(result: dict[str, Any]) -> str:
     ]
     return (
         "## The page of a recording\n\n"
-        "In chromium, 1,280 pixels wide, FLAC at 24 kHz with a detection every 7 s: time to the first view of 20 s and "
-        "to each zoom step out to the whole recording, which the server has not decoded before, and in again (medians, "
-        "and the longest step; 0.05 s of each are waiting). The server's CPU is without its decoders, its memory the "
-        f"highest until then. The load of the machine was {result['load']:.0f}: compare lengths, not seconds.\n\n"
+        f"In chromium, 1,280 pixels wide, {result.get('suffix', 'flac').upper()} at 24 kHz with a detection every 7 s: "
+        "time to the first view of 20 s and to each zoom step out to the whole recording, which the server has not "
+        "decoded before, and in again (medians, and the longest step; 0.05 s of each are waiting). The server's CPU is "
+        "without its decoders, its memory the highest until then. The load of the machine was "
+        f"{result['load']:.0f}: compare lengths, not seconds.\n\n"
         f"| {' | '.join(columns)} |\n| --- {'| ---: ' * (len(columns) - 1)}|\n" + "\n".join(rows) + "\n"
     )
 
@@ -599,5 +613,6 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "ablation": _ablation,
     "startup": _startup,
     "lists": _lists,
+    "migrations": _migrations,
     "uploads": _uploads,
 }
