@@ -79,6 +79,11 @@ class ListedFile:
         """Size and version, by which changes are detected."""
         return self.n_bytes, self.version
 
+    @property
+    def full_path(self) -> Path:
+        """Absolute path of the file, or its URL."""
+        return as_path(os.fsdecode(self.path))
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -97,7 +102,7 @@ class Entry:
     @property
     def path(self) -> Path:
         """Absolute path of the file."""
-        return as_path(os.fsdecode(self.file.path))
+        return self.file.full_path
 
 
 @dataclass(frozen=True)
@@ -186,13 +191,27 @@ def list_manifests(table: Table) -> list[Manifest]:
     return [Manifest(*each) for each in sorted(listed)]
 
 
-def pin_manifest(table: Table, *, run: str, source: str, files: Sequence[ListedFile], size: UnitSize) -> bool:
+def next_number(manifests: Iterable[Manifest]) -> int:
+    """Return the number of the next listing."""
+    return max((manifest.number for manifest in manifests), default=0) + 1
+
+
+def pin_manifest(
+    table: Table, *, number: int, run: str, source: str, files: Sequence[ListedFile], size: UnitSize
+) -> bool:
     """Pin a listing; False if another one was pinned meanwhile.
+
+    Args:
+        table: table of manifests.
+        number: `next_number` of the manifests that were there before the files were listed.
+        run: id of the run.
+        source: digest of the paths that were given.
+        files: the listing.
+        size: limits of its units.
 
     Raises:
         OutputError: it cannot be written.
     """
-    number = max((manifest.number for manifest in list_manifests(table)), default=0) + 1
     ids = (number << POSITION_BITS) + np.arange(len(files), dtype=np.int64)
     columns = {
         "recording_id": pa.array(ids, pa.int64()),

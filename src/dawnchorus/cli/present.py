@@ -86,6 +86,13 @@ def _parse_name(line: bytes) -> str:
     return name if os.path.lexists(name) else name.removeprefix("\ufeff").strip()
 
 
+def length_text(seconds: float) -> str:
+    """Return a length of time in a unit that suits it."""
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+
+
 def license_note(run: Run) -> str:
     """Return the licence and source of the model's weights."""
     info = run.bundle.info
