@@ -47,9 +47,7 @@ def _compare_table(name: str, folder: Path, out: Path, model: Model, n_workers: 
     def estimate() -> RunCost:
         files = [(path, file_mark(path)[0]) for path in find_recordings([folder])]
         plan = build_run_plan(model, options, ())
-        return estimate_cost(
-            files, load_sessions(model, options), plan, n_workers=n_workers, clock=time.perf_counter
-        )
+        return estimate_cost(files, load_sessions(model, options), plan, n_workers=n_workers, clock=time.perf_counter)
 
     cost, estimate_s = _time(estimate)
     run, real_s = _time(lambda: identify(folder, options, model=model, out=out, workers=n_workers))

@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=200, help="number of kills")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    rng, counts, start_s = random.Random(given.seed), KillCounts(), time.monotonic()
+    rng, counts, start_s = random.Random(given.seed), KillCounts(), time.monotonic()  # noqa: S311 - no secret
     n_lost = n_doubled = 0
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
@@ -52,7 +52,9 @@ def main() -> None:
             n_recordings = len(opened.recordings().read_all())
             if n_recordings != len(run.paths):
                 counts.faults.append(f"{archive}: expected {len(run.paths)} recordings, got {n_recordings}")
-            print(f"{counts.n_kills} kills, {counts.n_archives} archives, {time.monotonic() - start_s:.0f} s", flush=True)
+            print(
+                f"{counts.n_kills} kills, {counts.n_archives} archives, {time.monotonic() - start_s:.0f} s", flush=True
+            )
             shutil.rmtree(archive)
     print(
         f"{counts.n_kills} kills (seed {given.seed}) in {time.monotonic() - start_s:.0f} s at a load average of "

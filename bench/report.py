@@ -188,8 +188,8 @@ def _dry_run(result: dict[str, Any]) -> str:
     )
     return (
         "## Cost before a run\n\n"
-        f"What `identify --dry-run` estimates with BirdNET on {result['n_workers']} cores, and what the run then took, at a "
-        f"load average of {result['load_average']:.0f} at the end. It measures for "
+        f"What `identify --dry-run` estimates with BirdNET on {result['n_workers']} cores, and what the run then took, "
+        f"at a load average of {result['load_average']:.0f} at the end. It measures for "
         f"{max(row['estimate_s'] for row in result['rows']):.0f} seconds at most.\n\n"
         "| run | | estimated | real | difference |\n| --- | --- | ---: | ---: | ---: |\n" + rows + "\n"
     )

@@ -159,9 +159,7 @@ def test_slurm_array_is_cancelled_and_finished_by_another(band_bundle: Bundle, t
 
 
 @pytest.mark.ops
-def test_status_says_what_was_lost(
-    band_bundle: Bundle, command: Command, tmp_path: Path
-) -> None:
+def test_status_says_what_was_lost(band_bundle: Bundle, command: Command, tmp_path: Path) -> None:
     """A process that is killed between two units is lost once it has not been seen for two minutes."""
     sounds = write_sounds(tmp_path / "recordings")
     for k in range(30):

@@ -90,9 +90,7 @@ def test_start_is_told_from_speed() -> None:
 
 def test_cost_grows_with_recordings_and_falls_with_workers() -> None:
     source = SourceSize(n_files=100, n_bytes=10**9, duration_s=3000.0, n_windows=1000, n_probed=100, n_unreadable=0)
-    speed = MeasuredSpeed(
-        n_workers=2, elapsed_s=10.0, start_s=1.0, windows_per_s=20.0, hits_per_window=0.5, n_failed=0
-    )
+    speed = MeasuredSpeed(n_workers=2, elapsed_s=10.0, start_s=1.0, windows_per_s=20.0, hits_per_window=0.5, n_failed=0)
     cost = RunCost(source, speed)
     assert (cost.x_real_time, cost.scoring_core_s, cost.n_detections) == (60.0, 100.0, 500)
     assert (cost.wall_s(2), cost.wall_s(4), cost.wall_s(2, share=0.1)) == (51.0, 26.0, 6.0)

@@ -152,16 +152,15 @@ def command(
     """
     out = None if str(out) == "-" else out
     _check_archive_options(archive)
-    prices = Prices(price_per_core_hour, price_per_gb)
-    if prices != Prices() and not dry_run:
-        raise InputError("--price-per-core-hour, --price-per-gb: expected together with --dry-run.")
     if out is None and archive is None:
         _check_standard_output(formats, analyses)
     screen = Console(quiet=True) if quiet else console(no_color=no_color)
     species = _print_notes(read_species_list(species_list)) if species_list else None
     options = Options(species=species, **fields, **location)
     metadata_by_path = _print_notes(read_recordings(recordings)) if recordings else None
-    shown = DryRun(screen, workers, prices, as_json) if dry_run else None
+    shown = _open_dry_run(
+        DryRun(screen, workers, Prices(price_per_core_hour, price_per_gb), as_json), is_wanted=dry_run
+    )
     if archive is not None:
         identify_into_archive(
             ArchiveJob(
@@ -246,6 +245,17 @@ def command(
     _print_failures(problem_screen, "failed", run.failures)
     if run.failures:
         sys.exit(SOME_FAILED)
+
+
+def _open_dry_run(dry_run: DryRun, *, is_wanted: bool) -> DryRun | None:
+    """Return a dry run if it is wanted.
+
+    Raises:
+        InputError: it is not, and there are prices.
+    """
+    if not is_wanted and dry_run.prices != Prices():
+        raise InputError("--price-per-core-hour, --price-per-gb: expected together with --dry-run.")
+    return dry_run if is_wanted else None
 
 
 _TABLE_OPTIONS = {
