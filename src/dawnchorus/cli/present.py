@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -147,3 +149,12 @@ def _write(path: Path, content: bytes) -> None:
         raise cannot_write(path.parent, error) from error
     with atomic_file(path) as stream:
         stream.write(content)
+
+
+def without_nan(value: Any) -> Any:
+    """Return fields for JSON, which has no NaN: null for metrics that are not defined."""
+    if isinstance(value, Mapping):
+        return {name: without_nan(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
