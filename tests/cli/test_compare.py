@@ -11,6 +11,7 @@ from tests.fixtures.archives import write_sounds
 from tests.fixtures.commands import Command
 from tests.fixtures.models import write_band_bundle
 
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_table
 from dawnchorus.identification.archiving import archive_recordings
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.taxonomy.labels import Label
@@ -70,3 +71,25 @@ def test_runs_of_an_archive_are_compared(
     done = command("compare", "bands", "nothing", archive)
     assert done.returncode == 2
     assert b"expected the id of a run, or a model that has one run, got no run or model 'nothing'" in done.stderr
+
+
+def test_labels_say_which_model_is_right(
+    sounds: Path, band_bundle: Bundle, other_bundle: Bundle, command: Command, tmp_path: Path
+) -> None:
+    """The first model knows both species, the second one the first of them, by another name."""
+    names = {"A_20260430_040000.wav": "Avis profunda", "B_20260501_040000.wav": "Avis murmurans"}
+    rows = [
+        RecordingRow(recording_id=name, path=str(sounds / name), scientific_name=species)
+        for name, species in names.items()
+    ]
+    write_table(RecordingsTable(tmp_path, tuple(rows)))
+    done = command("compare", band_bundle.folder, other_bundle.folder, tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    truth = json.loads(done.stdout)["first_minus_second"]
+    assert truth["counted"] == {"n_recordings": 1, "n_species": 1}
+    assert truth["first_minus_other"]["top_1"]["value"] == 0.0
+    text = command("compare", band_bundle.folder, other_bundle.folder, tmp_path).stdout.decode()
+    assert "By the labels, bands 1 minus others 1, on what both know (1 recording, 1 species): top 1 0.000" in text
+    write_table(RecordingsTable(tmp_path, tuple(rows[1:])))
+    done = command("compare", band_bundle.folder, other_bundle.folder, tmp_path)
+    assert (done.returncode, b"no species that both models know" in done.stderr) == (0, True)

@@ -26,7 +26,7 @@ from dawnchorus.cli.present import (
     without_nan,
 )
 from dawnchorus.cli.progress import show_progress
-from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, select_split, table_path
+from dawnchorus.data.recordings import read_table, select_split, table_path
 from dawnchorus.errors import OutputExistsError
 from dawnchorus.inference.model import Model
 from dawnchorus.models.store import ModelStore, default_folder
@@ -83,6 +83,7 @@ def command(
     models; or a data set, whose labels then say which model is right, with paired intervals.
     """
     from dawnchorus.evaluation.model_comparison import compare_models
+    from dawnchorus.evaluation.model_outputs import compare_by_labels
 
     if out is not None and out.exists() and not overwrite:
         raise OutputExistsError("it exists already. Choose another name, or use --overwrite.", subject=out)
@@ -97,7 +98,9 @@ def command(
             table = read_table(as_path(paths[0]))
             rows = select_split(table, split)
             files = [table.file(row) for row in rows]
-            truth = _compare_with_labels(models, table, rows, workers)
+            truth = compare_by_labels(models, table, rows, workers=workers)
+            if truth is None:
+                click.echo("note: the labels have no species that both models know, so they say nothing here", err=True)
         else:
             files = find_recordings(files_from(paths))
         scored = [_score(files, model, workers) for model in models]
@@ -146,19 +149,6 @@ def _score(files: Sequence[Path], model: Model, workers: int) -> tuple[ModelOutp
 
     with show_progress(console(), duration_s=None) as report:
         return score_output(files, model, workers=workers, report=report)
-
-
-def _compare_with_labels(
-    models: Sequence[Model], table: RecordingsTable, rows: Sequence[RecordingRow], workers: int
-) -> Comparison | None:
-    """Return differences in metrics on recordings with labels; None where there are none."""
-    from dawnchorus.evaluation.evaluation import compare
-    from dawnchorus.evaluation.scoring import score_data_set
-
-    if all(row.is_unlabelled for row in rows):
-        return None
-    scores = [score_data_set(model.bundle, table, rows, store=model.store, n_workers=workers) for model in models]
-    return compare(*scores)
 
 
 def _print_comparison(comparison: ModelComparison, truth: Comparison | None) -> None:

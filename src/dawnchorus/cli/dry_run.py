@@ -48,7 +48,7 @@ class Prices:
 
 @dataclass(frozen=True)
 class DryRun:
-    """How the cost of a run is measured and shown."""
+    """Measurement of what a run costs, and its presentation."""
 
     screen: Console
     n_workers: int

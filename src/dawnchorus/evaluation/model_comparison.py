@@ -27,7 +27,7 @@ COLUMNS = ("recording", "start_s", "end_s", "scientific_name", "score")
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """What a model gave for some recordings.
+    """Detections that a model gave for some recordings.
 
     Attributes:
         name: name of the model, for tables.

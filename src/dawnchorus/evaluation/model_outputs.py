@@ -1,8 +1,9 @@
-"""What models gave for recordings: from an archive, or scored now."""
+"""Detections that models give for recordings, from an archive or scored now, and differences by labels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.dataset as pa_dataset
@@ -10,8 +11,11 @@ import pyarrow.dataset as pa_dataset
 from dawnchorus.archive.archive import Archive
 from dawnchorus.archive.schemas import CLASSES
 from dawnchorus.archive.selection import DONE
+from dawnchorus.data.recordings import RecordingRow, RecordingsTable, species_of
 from dawnchorus.errors import InputError
-from dawnchorus.evaluation.model_comparison import COLUMNS, ModelOutput
+from dawnchorus.evaluation.evaluation import Comparison, compare
+from dawnchorus.evaluation.model_comparison import COLUMNS, ModelOutput, map_labels
+from dawnchorus.evaluation.scoring import score_data_set
 from dawnchorus.identification import Options, Run, identify
 from dawnchorus.identification.options import KEPT_MIN_SCORE, KEPT_TOP
 from dawnchorus.inference.model import Model
@@ -76,3 +80,42 @@ def _read_labels(archive: Archive, run: str) -> tuple[Label, ...]:
 
 def _kind(text: str) -> Kind:
     return "sound" if text == "sound" else "species"
+
+
+def compare_by_labels(
+    models: Sequence[Model], table: RecordingsTable, rows: Sequence[RecordingRow], *, workers: int | None = None
+) -> Comparison | None:
+    """Return differences in metrics of two models, first minus second, on the labels of recordings.
+
+    The labels may have the names of either model: the second one is asked by its own names for the classes that both
+    know. None if the recordings have no labels, or none of a species that both know.
+
+    Raises:
+        ModelError: a model cannot be run.
+    """
+    first, second = models
+    labels = map_labels(first.labels, second.labels)
+    own_names = {own: other for other, own in labels.pairs.items()}
+    rows = [_rename(row, labels.pairs) for row in rows if not row.is_unlabelled]
+    if not own_names.keys() & set(species_of(rows)):
+        return None
+    scores = score_data_set(first.bundle, table, rows, store=first.store, n_workers=workers)
+    renamed = [_rename(row, own_names) for row in rows]
+    others = score_data_set(second.bundle, table, renamed, store=second.store, n_workers=workers)
+    classes = tuple(labels.pairs.get(name, name) for name in others.classes)
+    return compare(scores, replace(others, classes=classes))
+
+
+def _rename(row: RecordingRow, names: Mapping[str, str]) -> RecordingRow:
+    """Return a row with other names of its species."""
+    species = row.scientific_name
+    return replace(
+        row,
+        scientific_name=None if species is None else names.get(species, species),
+        secondary=tuple(names.get(name, name) for name in row.secondary),
+        absent=tuple(names.get(name, name) for name in row.absent),
+        annotations=tuple(
+            replace(mark, scientific_name=names.get(mark.scientific_name, mark.scientific_name))
+            for mark in row.annotations
+        ),
+    )

@@ -163,7 +163,7 @@ def archive_recordings(
 
 @dataclass(frozen=True)
 class ArchivePlan:
-    """What a call of `archive_recordings` would do, before anything is written.
+    """Work of a call of `archive_recordings`, before anything is written.
 
     Attributes:
         model: the loaded model.
