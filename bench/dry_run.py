@@ -75,10 +75,13 @@ def _compare_archive(name: str, folder: Path, archive: Path, model: Model, n_wor
         "hours of sound": (cost.source.duration_s / 3600, result.counts.scored_s / 3600),
         "seconds": (cost.wall_s(n_workers), real_s),
         "MB without embeddings": (
-            cost.archive_bytes(n_units=n_units) / 1e6,
+            cost.archive_bytes(n_units=n_units, n_classes=len(model.labels)) / 1e6,
             (_size(archive) - embeddings_bytes) / 1e6,
         ),
-        "MB of embeddings": (cost.embeddings_bytes(model.embedding_dim or 0) / 1e6, embeddings_bytes / 1e6),
+        "MB of embeddings": (
+            cost.embeddings_bytes(model.embedding_dim or 0, n_units=n_units) / 1e6,
+            embeddings_bytes / 1e6,
+        ),
     }
     return _row(f"{name}, an archive with embeddings", estimate_s, pairs)
 

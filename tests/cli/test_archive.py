@@ -124,7 +124,7 @@ def test_dry_run_says_the_size_of_the_archive(
     done = command("identify", sounds, "--archive", kept, *arguments, "--json")
     assert "5 of 5 units are done already" in done.stderr.decode()
     printed = json.loads(done.stdout)
-    assert (printed["n_files"], printed["n_units"], printed["archive_bytes"]) == (0, 0, 0)
+    assert (printed["n_files"], printed["n_units"], printed["archive_bytes"], printed["core_hours"]) == (0, 0, 0, 0)
     assert "output_bytes" not in printed
 
 

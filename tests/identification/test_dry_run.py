@@ -95,5 +95,5 @@ def test_cost_grows_with_recordings_and_falls_with_workers() -> None:
     assert (cost.x_real_time, cost.scoring_core_s, cost.n_detections) == (60.0, 100.0, 500)
     assert (cost.wall_s(2), cost.wall_s(4), cost.wall_s(2, share=0.1)) == (51.0, 26.0, 6.0)
     assert (cost.core_s(2), cost.core_s(2, n_processes=10)) == (102.0, 120.0)
-    assert cost.embeddings_bytes(1024) == 2_048_000
-    assert cost.archive_bytes(n_units=10) - cost.archive_bytes(n_units=9) == 40_000
+    assert cost.embeddings_bytes(1000, n_units=10) == 1_700_000 + 100_000
+    assert cost.archive_bytes(n_units=10, n_classes=100) == 30_000 + 2_200 + 200_000 + 20_000 + 15_000

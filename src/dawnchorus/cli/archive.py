@@ -80,7 +80,7 @@ def identify_into_archive(
             unit_size=unit_size,
             resume=job.resume,
         )
-        dry_run.show_archive(plan, job.folder, embedding_dim=model.embedding_dim)
+        dry_run.show_archive(plan, job.folder, model)
         return
     start_s = time.monotonic()
     with _report_kept_units(), show_progress(screen, duration_s=None) as report:

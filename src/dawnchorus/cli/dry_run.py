@@ -69,7 +69,7 @@ class DryRun:
             warn_if_full(self.screen, out, cost.table_bytes)
         self._finish(cost, {"output_bytes": cost.table_bytes})
 
-    def show_archive(self, plan: ArchivePlan, folder: str, *, embedding_dim: int | None) -> None:
+    def show_archive(self, plan: ArchivePlan, folder: str, model: Model) -> None:
         """Measure and print what a run into an archive costs."""
         from dawnchorus.archive.manifest import Shard
 
@@ -77,11 +77,13 @@ class DryRun:
         cost = self._estimate(sized, plan.model, plan.plan)
         n_shards, n_units = plan.shard.count, len(plan.missing)
         shares = [plan.missing_share(Shard(k, n_shards)) for k in range(1, n_shards + 1)]
-        if len(plan.sizes) > n_units:
+        has_run = len(plan.sizes) > n_units
+        if has_run:
             self.screen.print(f"{len(plan.sizes) - n_units} of {counted(len(plan.sizes), 'unit')} are done already.")
         self._print_scoring(cost, each=plan.plan.channel == "each", n_shards=n_shards, largest_share=max(shares))
-        n_bytes = cost.archive_bytes(n_units=n_units)
-        embeddings_bytes = None if embedding_dim is None else cost.embeddings_bytes(embedding_dim)
+        n_bytes = cost.archive_bytes(n_units=n_units, n_classes=None if has_run else len(model.labels))
+        dim = model.embedding_dim
+        embeddings_bytes = None if dim is None else cost.embeddings_bytes(dim, n_units=n_units)
         keeps = "embeddings" in plan.plan.analyses
         more = "" if embeddings_bytes is None else f", and {_size_text(embeddings_bytes)} of embeddings"
         self.screen.print(

@@ -46,14 +46,21 @@ SEED = 1
 ROW_BYTES = 110
 """A row of csv with a path of ordinary length."""
 
-ARCHIVE_DETECTION_BYTES = 30
-"""A detection in an archive (`python -m bench dry_run` compares)."""
+ARCHIVE_BYTES, ARCHIVE_CLASS_BYTES = 30_000, 22
+"""A new archive without results, and each class of a model in it."""
 
-ARCHIVE_RECORDING_BYTES = 300
+ARCHIVE_UNIT_BYTES, ARCHIVE_TABLE_BYTES = 20_000, 10_000
+"""A unit in an archive, whatever is in it: its files of recordings and detections with their lines in the logs; those of a
+further table."""
+
+ARCHIVE_DETECTION_BYTES = 30
+"""A detection in an archive."""
+
+ARCHIVE_RECORDING_BYTES = 200
 """A recording in an archive: its row, and its line in the list."""
 
-ARCHIVE_UNIT_BYTES = 40_000
-"""A unit in an archive: what its files and their lines in the log need, whatever is in them."""
+EMBEDDING_SHARE = 0.85
+"""Size of compressed embeddings of their size in half precision: 0.82 for BirdNET's, of which one in five is 0."""
 
 
 @dataclass(frozen=True)
@@ -133,14 +140,15 @@ class RunCost:
         """Return the seconds of cores that processes of `n_workers` cores each need for all recordings together."""
         return n_processes * n_workers * self.speed.start_s + self.scoring_core_s
 
-    def archive_bytes(self, *, n_units: int) -> int:
-        """Return the size of an archive without embeddings."""
+    def archive_bytes(self, *, n_units: int, n_classes: int | None) -> int:
+        """Return what is added to an archive, without embeddings and analyses; no classes: the run is in it already."""
+        base = 0 if n_classes is None else ARCHIVE_BYTES + n_classes * ARCHIVE_CLASS_BYTES
         rows = self.n_detections * ARCHIVE_DETECTION_BYTES + self.source.n_files * ARCHIVE_RECORDING_BYTES
-        return rows + n_units * ARCHIVE_UNIT_BYTES
+        return base + n_units * ARCHIVE_UNIT_BYTES + rows
 
-    def embeddings_bytes(self, dim: int) -> int:
+    def embeddings_bytes(self, dim: int, *, n_units: int) -> int:
         """Return the size of the embeddings in an archive, in half precision."""
-        return self.source.n_windows * dim * 2
+        return round(self.source.n_windows * dim * 2 * EMBEDDING_SHARE) + n_units * ARCHIVE_TABLE_BYTES
 
 
 def estimate_cost(
