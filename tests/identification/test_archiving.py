@@ -15,7 +15,7 @@ from tests.fixtures.killed_workers import KillCounts, kill_until_done, start_wor
 
 from dawnchorus.archive.archive import create_archive, open_archive
 from dawnchorus.archive.maintenance import check_archive, compact_archive, read_status
-from dawnchorus.archive.manifest import Shard, UnitSize, list_manifests
+from dawnchorus.archive.manifest import UnitSize, list_manifests
 from dawnchorus.archive.schemas import MANIFEST
 from dawnchorus.errors import InputError, ModelError, OutputError
 from dawnchorus.identification import Options, archiving, identify
@@ -126,14 +126,15 @@ def test_plan_says_what_is_missing_and_writes_nothing(sounds: Path, band_bundle:
     assert not archive.exists()
     assert (len(plan.sizes), len(plan.missing)) == (5, 5)
     assert [file.full_path for files in plan.missing.values() for file in files] == sorted(sounds.iterdir())
-    assert sum(plan.missing_share(Shard(k, 3)) for k in (1, 2, 3)) == pytest.approx(1.0)
+    assert sum(plan.missing_shares(3)) == pytest.approx(1.0)
     result = keep(sounds, archive, band_bundle, shard="1/2")
     before = sorted(archive.rglob("*"))
     plan = plan_archiving(sounds, archive, shard="2/2", **arguments)
     assert (plan.run, len(plan.sizes), len(plan.missing)) == (result.run, 5, 3)
-    assert (plan.missing_share(Shard(1, 2)), plan.missing_share(Shard(2, 2))) == (0.0, 1.0)
+    assert plan.missing_shares(2) == [0.0, 1.0]
     keep(sounds, archive, band_bundle)
-    assert plan_archiving(sounds, archive, **arguments).missing == {}
+    done = plan_archiving(sounds, archive, **arguments)
+    assert (done.missing, done.missing_shares(2)) == ({}, [0.0, 0.0])
     shutil.copy(sounds / "A_20260430_040000.wav", sounds / "C_20260601_040000.wav")
     again = plan_archiving(sounds, archive, resume=True, **arguments)
     names = [file.full_path.name for files in again.missing.values() for file in files]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as pa_dataset
 
@@ -144,10 +145,15 @@ class Shard:
 
         A unit belongs to the shard in whose part of all bytes its middle lies.
         """
-        n_bytes = np.maximum(np.array(list(sizes.values()), np.float64), 1.0)
-        middle = np.cumsum(n_bytes) - n_bytes / 2
-        shard = np.minimum(np.floor(middle * self.count / max(n_bytes.sum(), 1.0)), self.count - 1)
-        return [unit for unit, each in zip(sizes, shard.tolist(), strict=True) if each == self.index - 1]
+        shards = assign_shards(list(sizes.values()), self.count)
+        return [unit for unit, each in zip(sizes, shards.tolist(), strict=True) if each == self.index]
+
+
+def assign_shards(sizes: Sequence[int], count: int) -> npt.NDArray[np.int64]:
+    """Return the number of the shard, from 1, of each unit [units] of these sizes in bytes; see `Shard.select`."""
+    n_bytes = np.maximum(np.array(sizes, np.float64), 1.0)
+    middle = np.cumsum(n_bytes) - n_bytes / 2
+    return np.minimum(np.floor(middle * count / max(n_bytes.sum(), 1.0)), count - 1).astype(np.int64) + 1
 
 
 def cut_units(files: Sequence[ListedFile], size: UnitSize) -> list[int]:

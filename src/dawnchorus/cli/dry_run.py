@@ -71,16 +71,14 @@ class DryRun:
 
     def show_archive(self, plan: ArchivePlan, folder: str, model: Model) -> None:
         """Measure and print what a run into an archive costs."""
-        from dawnchorus.archive.manifest import Shard
-
         sized = [(file.full_path, file.n_bytes) for files in plan.missing.values() for file in files]
         cost = self._estimate(sized, plan.model, plan.plan)
         n_shards, n_units = plan.shard.count, len(plan.missing)
-        shares = [plan.missing_share(Shard(k, n_shards)) for k in range(1, n_shards + 1)]
+        largest_share = max(plan.missing_shares(n_shards))
         has_run = len(plan.sizes) > n_units
         if has_run:
             self.screen.print(f"{len(plan.sizes) - n_units} of {counted(len(plan.sizes), 'unit')} are done already.")
-        self._print_scoring(cost, each=plan.plan.channel == "each", n_shards=n_shards, largest_share=max(shares))
+        self._print_scoring(cost, each=plan.plan.channel == "each", n_shards=n_shards, largest_share=largest_share)
         n_bytes = cost.archive_bytes(n_units=n_units, n_classes=None if has_run else len(model.labels))
         dim = model.embedding_dim
         embeddings_bytes = None if dim is None else cost.embeddings_bytes(dim, n_units=n_units)
@@ -97,7 +95,7 @@ class DryRun:
             "run": plan.run,
             "shard": str(plan.shard),
             "n_units": n_units,
-            "shards_s": cost.wall_s(self.n_workers, share=max(shares)),
+            "shards_s": cost.wall_s(self.n_workers, share=largest_share),
             "archive_bytes": n_bytes,
             "embeddings_bytes": embeddings_bytes,
         }

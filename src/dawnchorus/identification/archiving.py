@@ -21,6 +21,7 @@ from dawnchorus.archive.manifest import (
     Manifest,
     Shard,
     UnitSize,
+    assign_shards,
     cut_units,
     latest_marks,
     list_manifests,
@@ -181,11 +182,12 @@ class ArchivePlan:
     sizes: Mapping[str, int]
     missing: Mapping[str, list[ListedFile]]
 
-    def missing_share(self, shard: Shard) -> float:
-        """Return the share of the missing bytes that is in a shard."""
-        total = sum(self.sizes[unit] for unit in self.missing)
-        own = sum(self.sizes[unit] for unit in shard.select(self.sizes) if unit in self.missing)
-        return own / total if total else 0.0
+    def missing_shares(self, count: int) -> list[float]:
+        """Return the share of the missing bytes that each of `count` shards has."""
+        shards = assign_shards(list(self.sizes.values()), count)
+        missing = [n_bytes if unit in self.missing else 0 for unit, n_bytes in self.sizes.items()]
+        sums = np.bincount(shards - 1, np.array(missing, np.float64), minlength=count)
+        return (sums / max(sums.sum(), 1.0)).tolist()
 
 
 def plan_archiving(

@@ -50,8 +50,7 @@ ARCHIVE_BYTES, ARCHIVE_CLASS_BYTES = 30_000, 22
 """A new archive without results, and each class of a model in it."""
 
 ARCHIVE_UNIT_BYTES, ARCHIVE_TABLE_BYTES = 20_000, 10_000
-"""A unit in an archive, whatever is in it: its files of recordings and detections with their lines in the logs; those of a
-further table."""
+"""A unit in an archive: files of recordings and detections, and the file of a further table, whatever is in them."""
 
 ARCHIVE_DETECTION_BYTES = 30
 """A detection in an archive."""
