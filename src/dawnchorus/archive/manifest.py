@@ -153,7 +153,8 @@ def assign_shards(sizes: Sequence[int], count: int) -> npt.NDArray[np.int64]:
     """Return the number of the shard, from 1, of each unit [units] of these sizes in bytes; see `Shard.select`."""
     n_bytes = np.maximum(np.array(sizes, np.float64), 1.0)
     middle = np.cumsum(n_bytes) - n_bytes / 2
-    return np.minimum(np.floor(middle * count / max(n_bytes.sum(), 1.0)), count - 1).astype(np.int64) + 1
+    shards: npt.NDArray[np.int64] = np.floor(middle * count / max(n_bytes.sum(), 1.0)).astype(np.int64)
+    return np.minimum(shards, count - 1) + 1
 
 
 def cut_units(files: Sequence[ListedFile], size: UnitSize) -> list[int]:

@@ -187,7 +187,8 @@ class ArchivePlan:
         shards = assign_shards(list(self.sizes.values()), count)
         missing = [n_bytes if unit in self.missing else 0 for unit, n_bytes in self.sizes.items()]
         sums = np.bincount(shards - 1, np.array(missing, np.float64), minlength=count)
-        return (sums / max(sums.sum(), 1.0)).tolist()
+        shares: list[float] = (sums / max(sums.sum(), 1.0)).tolist()
+        return shares
 
 
 def plan_archiving(
