@@ -17,7 +17,7 @@ from dawnchorus.cores import usable_cores
 from dawnchorus.identification import Options, identify
 from dawnchorus.identification.archiving import archive_recordings, plan_archiving
 from dawnchorus.identification.dry_run import RunCost, estimate_cost
-from dawnchorus.identification.journal import file_mark
+from dawnchorus.identification.journal import file_version
 from dawnchorus.identification.run import build_run_plan, load_sessions
 from dawnchorus.inference.model import Model, load_model
 
@@ -45,7 +45,7 @@ def _compare_table(name: str, folder: Path, out: Path, model: Model, n_workers: 
     options = Options()
 
     def estimate() -> RunCost:
-        files = [(path, file_mark(path)[0]) for path in find_recordings([folder])]
+        files = [(path, file_version(path)[0]) for path in find_recordings([folder])]
         plan = build_run_plan(model, options, ())
         return estimate_cost(files, load_sessions(model, options), plan, n_workers=n_workers, clock=time.perf_counter)
 

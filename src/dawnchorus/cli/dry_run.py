@@ -16,7 +16,7 @@ from rich.console import Console
 from dawnchorus.cli.present import length_text
 from dawnchorus.cores import usable_cores
 from dawnchorus.identification.dry_run import MEASURE_S, RunCost, estimate_cost
-from dawnchorus.identification.journal import file_mark
+from dawnchorus.identification.journal import file_version
 from dawnchorus.identification.options import Options
 from dawnchorus.identification.run import build_run_plan, load_sessions
 from dawnchorus.inference.loaded_model import LoadedModel
@@ -59,7 +59,7 @@ class DryRun:
         self, files: Sequence[Path], model: Model, options: Options, analyses: Sequence[str], out: Path | None
     ) -> None:
         """Measure and print what a run into tables costs."""
-        sized = [(path, file_mark(path)[0]) for path in files]
+        sized = [(path, file_version(path)[0]) for path in files]
         cost = self._estimate(sized, load_sessions(model, options), build_run_plan(model, options, analyses))
         self._print_scoring(cost, each=options.channel == "each", n_shards=1, largest_share=1.0)
         self.screen.print(

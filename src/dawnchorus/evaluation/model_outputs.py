@@ -96,7 +96,7 @@ def compare_by_labels(
     first, second = models
     labels = map_labels(first.labels, second.labels)
     own_names = {own: other for other, own in labels.pairs.items()}
-    rows = [_rename(row, labels.pairs) for row in rows if not row.is_unlabelled]
+    rows = [_rename(row, labels.pairs) for row in rows if not row.is_unlabeled]
     if not own_names.keys() & set(species_of(rows)):
         return None
     scores = score_data_set(first.bundle, table, rows, store=first.store, n_workers=workers)
