@@ -183,7 +183,7 @@ def estimate_cost(
 # ---------------------------------------------------------------------- size
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Sums:
     """Sums over recordings whose headers were read."""
 
@@ -192,17 +192,19 @@ class _Sums:
     duration_s: float = 0.0
     n_windows: int = 0
 
-    def add(self, n_bytes: int, info: AudioInfo | None, plan: ScoringPlan) -> None:
-        """Add a recording; None for one that cannot be read."""
+    def with_recording(self, n_bytes: int, info: AudioInfo | None, plan: ScoringPlan) -> _Sums:
+        """Return the sums with a recording; None for one that cannot be read."""
         duration_s = 0.0 if info is None else info.duration_s
         if duration_s is None:  # like other recordings of its kind
-            return
+            return self
         n_signals = info.n_channels if info is not None and plan.channel == "each" else 1
         windows = plan.windows
-        self.n_bytes += n_bytes
-        self.n_read += n_bytes * n_signals
-        self.duration_s += duration_s * n_signals
-        self.n_windows += windows.count(round(duration_s * windows.rate_hz)) * n_signals
+        return _Sums(
+            self.n_bytes + n_bytes,
+            self.n_read + n_bytes * n_signals,
+            self.duration_s + duration_s * n_signals,
+            self.n_windows + windows.count(round(duration_s * windows.rate_hz)) * n_signals,
+        )
 
 
 def _probe_source(
@@ -226,18 +228,19 @@ def _probe_source(
         for (path, n_bytes), info in zip(probed, headers, strict=True):
             n_probed += 1
             n_unreadable += info is None
-            for each in (sums[path.suffix.lower()], total):
-                each.add(n_bytes, info, plan)
+            suffix = path.suffix.lower()
+            sums[suffix] = sums[suffix].with_recording(n_bytes, info, plan)
+            total = total.with_recording(n_bytes, info, plan)
             if clock() > end_s:
                 break
-    whole = _Sums()
+    n_read, duration_s, n_windows = 0, 0.0, 0
     for suffix, n_bytes in sizes.items():
         known = sums[suffix] if sums[suffix].n_bytes else total
         share = n_bytes / max(known.n_bytes, 1)
-        whole.n_read += round(known.n_read * share) if known.n_bytes else n_bytes
-        whole.duration_s += known.duration_s * share
-        whole.n_windows += round(known.n_windows * share)
-    return SourceSize(len(files), whole.n_read, whole.duration_s, whole.n_windows, n_probed, n_unreadable)
+        n_read += round(known.n_read * share) if known.n_bytes else n_bytes
+        duration_s += known.duration_s * share
+        n_windows += round(known.n_windows * share)
+    return SourceSize(len(files), n_read, duration_s, n_windows, n_probed, n_unreadable)
 
 
 def _read_header(decoder: DecoderProcess, path: Path) -> AudioInfo | None:
