@@ -27,6 +27,7 @@ from dawnchorus.identification.journal import file_version
 from dawnchorus.identification.options import Keep
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.result import RecordingFailure, RunCounts, build_provenance
+from dawnchorus.identification.run import count_active
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.recording import ScoringPlan
 from dawnchorus.inference.results import FailedRecording, ScoredRecording
@@ -89,7 +90,10 @@ class ShardRun:
         yield self.counts
         if not missing:
             return
-        with closing(score_recordings(self._submit(missing), model, self.plan, n_workers=n_workers)) as steps:
+        max_active = count_active((entry.path for entry in missing), n_workers)
+        submitted = self._submit(missing)
+        scoring = score_recordings(submitted, model, self.plan, n_workers=n_workers, max_active=max_active)
+        with closing(scoring) as steps:
             for step in steps:
                 self._finish(step)
                 self.worker.beat(self._units)
