@@ -78,6 +78,7 @@ class Table:
 
     def __init__(self, location: ArchiveLocation, name: str) -> None:
         self.location, self.name = location, name
+        self._opened: tuple[int, pa_dataset.Dataset] | None = None
 
     @cached_property
     def _delta(self) -> DeltaTable:
@@ -103,8 +104,10 @@ class Table:
 
     def dataset(self) -> pa_dataset.Dataset:
         """Return the rows as an Arrow data set, whose files are opened when they are read."""
-        dataset: pa_dataset.Dataset = self._delta.to_pyarrow_dataset(filesystem=self.location.filesystem(self.name))
-        return dataset
+        version = self._delta.version()
+        if self._opened is None or self._opened[0] != version:  # of many files, it takes a while to make
+            self._opened = version, self._delta.to_pyarrow_dataset(filesystem=self.location.filesystem(self.name))
+        return self._opened[1]
 
     def read(self, columns: Sequence[str] | None = None, condition: pa_dataset.Expression | None = None) -> pa.Table:
         """Read rows; no rows where there is no table."""
