@@ -218,7 +218,7 @@ class DetectedSpecies:
     def names(self, path: bytes, start_s: float, end_s: float) -> list[str]:
         """Return the scientific names of the species that were detected in a window, the highest score first."""
         rows = self._overlapping(path, start_s + _TOUCHING_S, end_s - _TOUCHING_S)
-        return list(dict.fromkeys(str(row["scientific_name"]) for row in rows))
+        return list(dict.fromkeys(str(row["scientific_name"]) for row in rows if row["kind"] == "species"))
 
     def has_voice(self, path: bytes, start_s: float, end_s: float) -> bool:
         """Return True if human speech was detected in or near a window."""
