@@ -254,8 +254,7 @@ def _score(
     yield counts
     if not waiting:
         return
-    # While some are read from a store, others are decoded.
-    max_active = n_workers * ACTIVE_REMOTE if any(map(is_remote, waiting)) else n_workers
+    max_active = count_active(waiting, n_workers)
     with closing(score_recordings(waiting, model, plan, n_workers=n_workers, max_active=max_active)) as steps:
         for step in steps:
             if step.scored is not None:
@@ -264,6 +263,11 @@ def _score(
                 journal.add_failure(step.failed, waiting[step.failed.path])
             counts = counts.after(step, plan.windows)
             yield counts
+
+
+def count_active(paths: Iterable[Path], n_workers: int) -> int:
+    """Return how many recordings are decoded at the same time: where some are in a store, more than there are cores."""
+    return n_workers * ACTIVE_REMOTE if any(map(is_remote, paths)) else n_workers
 
 
 def build_scoring_plan(
