@@ -149,7 +149,10 @@ class Table:
         except (DeltaError, OSError, pa.ArrowException) as error:
             if not self.location.is_remote:
                 raise
-            raise StoreError(f"the table cannot be read: {describe_failure(error)}.", subject=self.uri) from None
+            raise StoreError(
+                f"the table cannot be read: {describe_failure(error)}, and run the same command again.",
+                subject=self.uri,
+            ) from None
 
     # ------------------------------------------------------------------ reading
 
@@ -436,13 +439,11 @@ class Table:
             raise self._cannot_write(error) from (None if self.location.is_remote else error)
 
     def _cannot_write(self, error: Exception) -> OutputError:
-        reason = (
-            f"{describe_failure(error)}). What"
-            if self.location.is_remote
-            else f"{_first_line(error)}). Check free space and access rights; what"
-        )
+        cause = f"({_first_line(error)}). Check free space and access rights; what"
+        if self.location.is_remote:
+            cause = f"({describe_failure(error)}). What"
         return OutputError(
-            f"the table cannot be written ({reason} was committed is kept: run the same command again to resume.",
+            f"the table cannot be written {cause} was committed is kept: run the same command again to resume.",
             subject=self.uri,
         )
 

@@ -39,7 +39,12 @@ def describe_failure(error: Exception) -> str:
         return NO_CREDENTIALS
     if any(status in text for status in _REFUSALS):
         return REFUSED
-    return NO_BUCKET if "NoSuchBucket" in text else f"the store failed ({failure_detail(error)})"
+    return NO_BUCKET if "NoSuchBucket" in text else unknown_failure(error)
+
+
+def unknown_failure(error: Exception) -> str:
+    """Return a sentence, without a full stop, for a failure of which only the library's message is known."""
+    return f"the store failed ({failure_detail(error)}). Check that it can be reached"
 
 
 def lacks_credentials(error: Exception) -> bool:

@@ -18,7 +18,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from dawnchorus.errors import InputError, MissingExtraError
 from dawnchorus.storage.credentials import store_options
-from dawnchorus.storage.failures import NO_BUCKET, NO_CREDENTIALS, REFUSED, failure_detail, lacks_credentials
+from dawnchorus.storage.failures import (
+    NO_BUCKET,
+    NO_CREDENTIALS,
+    REFUSED,
+    failure_detail,
+    lacks_credentials,
+    unknown_failure,
+)
 from dawnchorus.storage.stores import (
     CONNECT_TIMEOUT_S,
     MAX_RETRIES,
@@ -280,7 +287,7 @@ def _explained() -> Iterator[None]:
                 f"it has an object that cannot be listed ({failure_detail(error)}). Rename it, or name the folders and "
                 f"objects beside it",
             ) from None
-        raise OSError(errno.EIO, f"the store failed ({failure_detail(error)})") from None
+        raise OSError(errno.EIO, unknown_failure(error)) from None
 
 
 def _may_pass(error: Exception) -> bool:
