@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from tests.archive.test_writer import unit_rows, write, writer
+from tests.archive.test_writer import write, writer
 from tests.fixtures.archives import table_rows
 from tests.fixtures.object_servers import Handler, forbidden, half
 from tests.fixtures.s3_server import (
@@ -36,8 +36,6 @@ from dawnchorus.models.bundle import Bundle
 pytest.importorskip("deltalake")
 pytest.importorskip("obstore")
 
-UNIT = "1-000000"
-
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Bucket]:
@@ -55,9 +53,20 @@ def bucket(served: Bucket, monkeypatch: pytest.MonkeyPatch) -> Bucket:
 URL = f"s3://{BUCKET}/results"
 
 
+@pytest.fixture(scope="module")
+def empty(served: Bucket) -> dict[str, bytes]:
+    """Objects of an archive without rows."""
+    served.reset()
+    with pytest.MonkeyPatch.context() as patch:
+        use_bucket(served, patch)
+        create_archive(URL)
+    return dict(served.contents)
+
+
 @pytest.fixture
-def archive(bucket: Bucket) -> Archive:  # noqa: ARG001 - it serves
-    return create_archive(URL)
+def archive(empty: dict[str, bytes], bucket: Bucket) -> Archive:
+    bucket.contents.update(empty)
+    return open_archive(URL)
 
 
 def test_an_archive_in_a_store_has_the_rows_of_one_on_a_disk(
@@ -65,8 +74,7 @@ def test_an_archive_in_a_store_has_the_rows_of_one_on_a_disk(
 ) -> None:
     options: dict[str, Any] = {"keep": ["embeddings"], "analyses": ["health"], "workers": 1}
     size = UnitSize(max_recordings=2)
-    for shard in ("1/2", "2/2"):
-        result = archive_recordings(sounds, URL, model=band_bundle.folder, shard=shard, unit_size=size, **options)
+    result = archive_recordings(sounds, URL, model=band_bundle.folder, unit_size=size, **options)
     local, remote = open_archive(kept), open_archive(URL)
     assert [each.id for each in remote.runs()] == [each.id for each in local.runs()] == [result.run]
     assert table_rows(remote.detections()) == table_rows(local.detections())
@@ -156,9 +164,8 @@ def test_a_failure_to_read_is_one_sentence(
         reader.read_all()
 
 
-def test_a_store_without_put_if_absent_takes_one_writer(bucket: Bucket) -> None:
+def test_a_store_without_put_if_absent_takes_one_writer(archive: Archive, bucket: Bucket) -> None:
     bucket.has_conditions = False
-    archive = create_archive(URL)
     assert not archive.location.allows_many_writers
     with Worker(archive.location, "r", "1/1") as worker:
         for _ in (1, 2):
@@ -182,12 +189,3 @@ def test_a_folder_of_a_bucket_with_other_content_is_refused(bucket: Bucket) -> N
     with pytest.raises(InputError, match=f"{URL}: expected an archive, a new folder or an empty one"):
         create_archive(URL)
     assert bucket.sorted_keys() == ["results/x.wav"]
-
-
-def test_rows_that_do_not_count_are_removed_after_a_vacuum_that_died(archive: Archive) -> None:
-    dead = writer(archive)
-    recordings, results = unit_rows(UNIT, dead.worker.attempt(UNIT))
-    assert len(recordings) == 1
-    archive.table(DETECTIONS).append(results[DETECTIONS])
-    archive.table(RECORDINGS).append(recordings.slice(0, 0), {f"attempt-{dead.worker.attempt(UNIT)}": 1})
-    assert vacuum_archive(archive).n_rows == 3
