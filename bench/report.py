@@ -136,11 +136,12 @@ def _agreement(result: dict[str, Any]) -> str:
         f"precision up to the backbone: in **{result['n_nearer']}** of them our score is nearer to that than LiteRT's "
         f"(median distance {result['ours_off']:.5f} against {result['litert_off']:.5f}; why: "
         "`bench/float64_reference.py`).\n",
-        "| set | best-scoring species is the labelled one | of those with any detection | of all |",
+        "| set | best-scoring species is the labeled one | of those with any detection | of all |",
         "| --- | ---: | ---: | ---: |",
     ]
     for name, count in result["focal"].items():
-        right, detected, total = count["right"], count["heard"], count["all"]
+        # Measurements of before 2026-11-28 have "heard".
+        right, detected, total = count["right"], count.get("detected", count.get("heard")), count["all"]
         lines.append(
             f"| {name} | {right} | {100 * right / detected:.0f} % of {detected} "
             f"| {100 * right / total:.0f} % of {total} |"
@@ -370,7 +371,7 @@ def _leaderboard(result: dict[str, Any]) -> str:
     return (
         "## Recipes on one split\n\n"
         "../shared/audio, set focal: 184 recordings of 14 species to learn from, 51 to test on, split by recording. "
-        "BirdNET has very likely heard these recordings in its own training, so `birdnet-head` is a track of its "
+        "BirdNET was very likely trained on these recordings, so `birdnet-head` is a track of its "
         "own. Open set: how often a recording of a known species has a higher best score than one of a species that "
         "nobody trained on. Each was trained and timed on one core. Random split bias: the share of clips that are "
         "right when they are split at random, for that of whole held-out recordings. With other settings than by "
@@ -398,7 +399,7 @@ def _scenes(scenes: dict[str, dict[str, dict[str, float]]]) -> str:
     ]
     return (
         "Events in the composite soundscapes (real excerpts of test recordings laid over real background; birds in the "
-        "background are not labelled): an event is a run of windows of one species at or above the score.\n\n"
+        "background are not labeled): an event is a run of windows of one species at or above the score.\n\n"
         "| recipe | from score | precision | recall |\n| --- | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n"
     )
 
@@ -456,11 +457,11 @@ def _few_shot(result: dict[str, Any]) -> str:
         for name, r in ((name, r) for name, r in result.items() if isinstance(r, dict))
     )
     return (
-        "## Few-shot training\n\nFour species of ../shared/audio taught to BirdNET under new names, as birds that it "
+        "## Few-shot training\n\nFour species of ../shared/audio trained under new names, as birds that BirdNET "
         "does not know, from five recordings each (and one for the comparison); three draws. Recall is of held-out "
         "recordings, false alarms are of recordings of other species, all from a score of 0.5. *Cautious* is what "
-        "`retrain` does; *plain* is a head taught in the usual way. BirdNET has probably heard these species, so birds "
-        "that are new to its embedding may do worse.\n\n"
+        "`retrain` does; *plain* is a head trained in the usual way. BirdNET was probably trained on these species, "
+        "so birds that are new to its embedding may do worse.\n\n"
         f"| | recall | false windows | false recordings |\n| --- | ---: | ---: | ---: |\n{rows}\n"
     )
 

@@ -1,4 +1,4 @@
-"""Care of an archive: what it holds, whether it is whole, compaction, and removal of rows that do not count."""
+"""Maintenance of an archive: contents, checks, compaction, and removal of rows that do not count."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def read_status(archive: Archive) -> tuple[list[RunState], list[WorkerState]]:
 
 
 def check_archive(archive: Archive) -> CheckReport:
-    """Compare the tables with each other."""
+    """Check an archive for rows that are missing or doubled, by comparing its tables."""
     # Results first: what ends meanwhile has all of its rows then.
     counts = {name: archive.table(name).count_values("attempt") for name in _result_tables(archive)}
     recordings = archive.table(RECORDINGS)
@@ -294,7 +294,7 @@ def _end_attempt(archive: Archive, attempt: str) -> bool:
 
 
 MAX_NAMED = 200
-"""Attempts in one condition."""
+"""Maximum number of attempts in one condition."""
 
 
 def _delete_attempts(table: Table, attempts: Sequence[str]) -> None:

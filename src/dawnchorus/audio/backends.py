@@ -73,7 +73,7 @@ def open_backend(path: Path) -> Backend:
 
 
 def _open_decoder(path: Path) -> Backend:
-    """Return the first decoder that knows the file; samples that its header does not count are read without it."""
+    """Return the first decoder that can read the file; samples that its header does not count are read as raw ones."""
     unwritten = _open_unwritten(path)
     if unwritten is not None:
         return unwritten
@@ -117,7 +117,7 @@ def _open_unwritten(path: Path) -> Backend | None:
 
 
 def _reason(error: soundfile.LibsndfileError) -> str:
-    """Return libsndfile's own message, without the object address that soundfile puts before them.
+    """Return libsndfile's own message, without the object address that soundfile puts before it.
 
     Of an mp3 without sound it says that the file does not exist.
     """

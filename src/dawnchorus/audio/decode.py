@@ -25,7 +25,7 @@ from dawnchorus.errors import AudioDecodeError, AudioTooLargeError
 from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata
 
 MAX_SAMPLE = 1e12
-"""Larger ones are no sound, whatever its scale, and overflow in models."""
+"""Largest absolute sample that is accepted; larger ones are no audio at any scale, and overflow in models."""
 
 MAX_DECODED_SAMPLES = 400 * 3600 * 48_000
 """Default bound on samples x channels: 400 hours of 48 kHz mono. It stops decompression bombs, not recorders."""
@@ -230,7 +230,7 @@ def _find_channel(path: Path, n_channels: int, channel: ChannelSource) -> int | 
 
 
 def _until_damage(blocks: Iterator[FloatArray]) -> Iterator[FloatArray]:
-    """Yield the blocks up to the first that cannot be decoded, which decoding for good reports."""
+    """Yield the blocks before the first one that cannot be decoded; decoding the whole recording reports the damage."""
     try:
         yield from blocks
     except AudioDecodeError:

@@ -1,8 +1,8 @@
 """Prepared clips on disk: 16-bit samples in large memory-mapped files, and a table that describes them.
 
 `clips-00000.i16`...: clips one after the other, little-endian, nothing else. `clips.parquet`: a row per clip with its
-file, its row there, and the recording, seconds, species, licence and recordist that it comes from. `prepare.sqlite`:
-what was prepared, so that a second run goes on where the first one stopped. `recordings.parquet`: the recordings table
+file, its row there, and the recording, seconds, species, license and recordist that it comes from. `prepare.sqlite`:
+what was prepared, so that a second run resumes where the first one stopped. `recordings.parquet`: the recordings table
 that the clips were prepared from, so that training and evaluation take the folder as a data set.
 """
 
@@ -373,7 +373,7 @@ class Clips:
             try:
                 return _rows(f"{database_uri}?mode=ro", statement)
             except sqlite3.OperationalError:
-                # SQLite wants to write next to a database even to read it; where it may not, nobody else does.
+                # SQLite wants to write next to a database even to read it; where it may not, no other process does.
                 return _rows(f"{database_uri}?immutable=1", statement)
         except sqlite3.Error as error:
             raise FormatError(

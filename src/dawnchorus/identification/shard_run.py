@@ -23,7 +23,7 @@ from dawnchorus.archive.rows import (
 from dawnchorus.archive.schemas import ANALYSIS_PREFIX, DETECTIONS, EMBEDDINGS, MANIFEST
 from dawnchorus.archive.writer import UnitWriter
 from dawnchorus.identification.detection_table import TableBuilder
-from dawnchorus.identification.journal import file_mark
+from dawnchorus.identification.journal import file_version
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.result import RecordingFailure, RunCounts, build_provenance
 from dawnchorus.identification.run import count_active
@@ -164,7 +164,7 @@ class ShardRun:
 
 def read_mark(path: Path) -> tuple[int | None, str | None]:
     """Return size and version of a file, by which changes are detected; see `ListedFile`."""
-    n_bytes, changed = file_mark(path)
+    n_bytes, changed = file_version(path)
     return n_bytes, None if changed is None else str(changed)
 
 

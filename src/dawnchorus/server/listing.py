@@ -31,13 +31,13 @@ from dawnchorus.server.state.tables import (
 )
 
 MAX_COUNTED = 10_000
-"""Rows that are counted; of more, a list says only that there are more."""
+"""Maximum number of rows that are counted; of more, a list says only that there are more."""
 
 MAX_MERGED = 20
-"""Species that are each read in order and merged; of more, enough are in any recording to read all in order."""
+"""Maximum number of species that are each read in order and merged; for more, all rows are read in order."""
 
 N_BEST = 3
-"""Species that a list shows of a recording."""
+"""Number of species that a list shows of a recording."""
 
 MAX_ID = 2**63 - 1
 

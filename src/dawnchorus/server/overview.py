@@ -32,7 +32,7 @@ MAX_DAYS, MAX_MONTHS, MAX_YEARS = 31, 24, 50
 N_TOP, N_LATEST = 10, 20
 
 MAX_LATEST = 10_000
-"""Identifications, from the last one back, among which the latest predictions are looked for."""
+"""Maximum number of identifications, from the last one back, that are searched for the latest predictions."""
 
 N_SPECIES, MAX_CELLS = 20, 400
 """Species by time, and cells of their table, on a page that does not ask for all species."""

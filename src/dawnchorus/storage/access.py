@@ -14,7 +14,7 @@ from dawnchorus.storage.stores import CONNECT_TIMEOUT_S, MAX_RETRIES, TIMEOUT_S,
 
 @dataclass(frozen=True)
 class StoreAccess:
-    """The place of a folder, and how to get there."""
+    """Location of a folder, and the options to open it."""
 
     url: str
     """An absolute path, or a URL without a slash at its end."""

@@ -178,7 +178,7 @@ def _environment() -> dict[str, Any]:
 
 
 def _git() -> dict[str, Any] | None:
-    """Commit and whether files were changed, of the working directory's repository."""
+    """Return the commit of the working directory's repository, and whether files were changed."""
     try:
         commit, changes = (
             subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S607

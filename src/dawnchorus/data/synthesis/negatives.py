@@ -1,6 +1,6 @@
 """Synthetic negative examples: songs of no species, wind, insects and hum.
 
-A model that is taught a few species from a few recordings has heard nothing else, and would hear them everywhere; these
+A model trained on a few recordings of a few species knows no other sound, and would detect them everywhere; these
 show it what else there is, without a data set of other people's.
 """
 

@@ -26,7 +26,7 @@ def render_page(
     headers: Mapping[str, str] | None = None,
     **values: object,
 ) -> Response:
-    """Return a page, with the notes on its address that `parameters.PageQuery` left."""
+    """Return a page, with the notes of `parameters.PageQuery` on its URL."""
     service = request.app.state.service
     common = {
         "error": None,

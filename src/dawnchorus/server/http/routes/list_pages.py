@@ -50,8 +50,8 @@ def detections(
 
 
 @router.get("/history", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
-def history(request: Request) -> Response:
-    """Redirect from the address that the detections had before."""
+def redirect_history(request: Request) -> Response:
+    """Redirect from the former URL of the page of detections."""
     return redirect(request, "/detections")
 
 

@@ -96,7 +96,7 @@ function question(rows) {
   return `Delete ${what}, ${count(sum("detections"), "detection")} and ${count(sum("reviews"), "answer")}? This cannot be undone.`;
 }
 
-// The page is read again, so that it is full and its count is right; the focus goes to the row that took the place.
+// The page is read again, so that it is full and its count is right; the focus goes to the row that is there now.
 async function remove(rows, index) {
   const reply = await request("POST", "/api/v1/recordings/delete", { recordings: rows.map(row => row.dataset.sha256) });
   status.textContent = `${count(reply.deleted.length, "recording")} deleted.`;

@@ -1,17 +1,17 @@
-// What the pages do beyond showing: each part looks for its own elements, and does nothing where there are none.
+// Scripts of all pages: each part looks for its own elements, and does nothing on pages without them.
 import { confirmDeletion } from "./dialog.js";
 
 const root = document.documentElement.dataset;
 export const at = path => root.base + path;
 const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
 
-// ---------------------------------------------------------------- talking to the server
+// ---------------------------------------------------------------- requests
 
 const offline = document.getElementById("offline");
 
 const TIMEOUT_MS = 30_000, LOAD_MS = 300_000, STALL_MS = 60_000, ANSWER_MS = 900_000;
 
-// Fetches a text with a limit of time for the whole of it: a server that hangs is as bad as one that is gone.
+// Fetches a text with a time limit for all of it, so that a server that hangs counts as unreachable.
 async function fetchWithin(timeoutMs, url, options) {
   const abort = new AbortController(), timer = setTimeout(() => abort.abort(), timeoutMs);
   try {
@@ -38,7 +38,7 @@ export async function request(method, path, body, { timeoutMs = TIMEOUT_MS } = {
 
 function parse(text) { try { return JSON.parse(text) ?? {}; } catch { return {}; } } // of a proxy
 
-// Returns a message without what it tells programs.
+// Returns a message without its hints for programs.
 const forReaders = text => text.replace(" (new_class=yes)", "");
 
 function describe(reply, fields) {

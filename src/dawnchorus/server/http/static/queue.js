@@ -27,11 +27,11 @@ class Clip {
     if (!this.image) return;
     this.audio.pause();
     for (const media of [this.image, this.audio]) media.removeAttribute("src");
-    this.audio.load(); // lets go of what was loaded
+    this.audio.load(); // releases what was loaded
     this.image = this.audio = null;
   }
 
-  // Learns why a picture does not come: it is asked for again, unless its detection was deleted or cannot be decoded.
+  // Requests a spectrogram that failed to load again, unless its detection was deleted or cannot be decoded.
   async #check() {
     const { image } = this;
     if (!image?.getAttribute("src")) return;
@@ -42,8 +42,8 @@ class Clip {
   }
 
   // The server may have been busy.
-  #loadAgain(media, address) {
-    setTimeout(() => { if (media && !this.isBroken && [this.image, this.audio].includes(media)) media.src = address; }, RETRY_MS);
+  #loadAgain(media, url) {
+    setTimeout(() => { if (media && !this.isBroken && [this.image, this.audio].includes(media)) media.src = url; }, RETRY_MS);
   }
 }
 
@@ -74,7 +74,7 @@ async function loadMore() {
   if (isWaiting) show(index); else prepare();
 }
 
-// Loads the clips ahead, and lets go of those behind.
+// Loads the clips ahead, and releases those behind.
 function prepare() {
   const surplus = Math.min(clips.length - MAX_KEPT, index - BEHIND);
   if (surplus > 0) { clips.splice(0, surplus).forEach(clip => clip.unload()); index -= surplus; }
