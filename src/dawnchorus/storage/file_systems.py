@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,7 +65,7 @@ class FileSystemStore:
         for path, info in found.items():
             yield prefix + path.removeprefix(folder).lstrip("/"), _info(info)
 
-    def list_folders(self, prefix: str) -> list[str]:
+    def list_folders(self, prefix: str) -> Sequence[str]:
         """Return the names of the folders below a prefix that is empty or ends with a slash."""
         folder = self._path(prefix.rstrip("/"))
         with _explained():

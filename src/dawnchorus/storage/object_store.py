@@ -9,7 +9,7 @@ import os
 import random
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -146,7 +146,7 @@ class ObjectStore:
                 for meta in chunk:
                     yield meta["path"], _info(meta)
 
-    def list_folders(self, prefix: str) -> list[str]:
+    def list_folders(self, prefix: str) -> Sequence[str]:
         """Return the names of the folders below a prefix that is empty or ends with a slash."""
         found = self._repeat(lambda: obstore.list_with_delimiter(self._store, prefix or None))
         return [folder.rstrip("/").rpartition("/")[2] for folder in found["common_prefixes"]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, NoReturn, Protocol
@@ -88,7 +88,7 @@ class Store(Protocol):
         """Yield the objects whose keys begin with a prefix that is empty or ends with a slash."""
         ...
 
-    def list_folders(self, prefix: str) -> list[str]:
+    def list_folders(self, prefix: str) -> Sequence[str]:
         """Return the names of the folders below a prefix that is empty or ends with a slash."""
         ...
 
