@@ -21,6 +21,7 @@ from dawnchorus.archive.schemas import (
     SCHEMAS,
 )
 from dawnchorus.archive.selection import committed_attempts, result_states
+from dawnchorus.archive.sign_index import drop_unused
 from dawnchorus.archive.workers import WorkerState, one_writer, read_workers
 from dawnchorus.archive.writer import SORTED_BY, attempt_transaction
 
@@ -198,6 +199,7 @@ def compact_archive(archive: Archive) -> Iterator[tuple[str, int, int]]:
                 table.compact()
             table.checkpoint()
             yield name, n_before, len(archive.table(name).list_files())
+        drop_unused(archive.location)
 
 
 def _sort_months(archive: Archive, table: Table) -> None:
@@ -216,7 +218,7 @@ def _sorted_rows(table: Table, condition: pa_dataset.Expression) -> Iterator[pa.
     """Yield rows by species, some species in memory at a time."""
     dataset = table.dataset()
     names: Counter[str] = Counter()
-    for batch in dataset.scanner(columns=["scientific_name"], filter=condition).to_batches():
+    for batch in table.scan(["scientific_name"], condition):
         counted = batch.column(0).value_counts()
         names.update(dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True)))
     for group in _group_species(names):
@@ -282,6 +284,7 @@ def _vacuum(archive: Archive, older_than_h: float) -> VacuumReport:
     n_files = 0
     for name in archive.location.list_tables():
         n_files += len(archive.table(name).remove_unused_files(older_than_h=older_than_h))
+    n_files += drop_unused(archive.location)
     return VacuumReport(sum(removed.values()), n_files, tuple(sorted(kept)))
 
 

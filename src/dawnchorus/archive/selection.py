@@ -43,15 +43,16 @@ class Selection:
         return condition
 
 
-def select_results(recordings: Table, runs: Sequence[str] | None = None) -> Selection:
+def select_results(recordings: Table, runs: Sequence[str] | None = None, *, per_run: bool = True) -> Selection:
     """Return the results that count: the latest of each recording, or of each recording in each of `runs`.
 
-    A recording that was scored stays so if a later run fails on it. If its file was replaced, the results of the file
-    before do not count any more, also where the new one cannot be read.
+    With `per_run=False`, it is the latest of each recording in any of `runs`. A recording that was scored stays so if a
+    later run fails on it. If its file was replaced, the results of the file before do not count any more, also where
+    the new one cannot be read.
     """
     is_named = None if runs is None else pa_dataset.field("run").isin(pa.array(list(runs), pa.string()))
     rows = recordings.read(_COLUMNS, is_named)
-    is_best = _find_best(rows, ["path"] if runs is None else ["path", "run"])
+    is_best = _find_best(rows, ["path"] if runs is None or not per_run else ["path", "run"])
     attempts = _flat(rows.filter(is_best)["attempt"]).unique()
     is_other = pc.and_(pc.invert(is_best), pc.is_in(rows["attempt"], value_set=attempts))
     others = _flat(rows.filter(is_other)["recording_id"])
