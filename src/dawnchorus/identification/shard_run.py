@@ -92,8 +92,9 @@ class ShardRun:
         if not missing:
             return
         max_active = count_active((entry.path for entry in missing), n_workers)
-        steps = score_recordings(self._submit(missing), model, self.plan, n_workers=n_workers, max_active=max_active)
-        with closing(steps):
+        submitted = self._submit(missing)
+        scoring = score_recordings(submitted, model, self.plan, n_workers=n_workers, max_active=max_active)
+        with closing(scoring) as steps:
             for step in steps:
                 self._finish(step)
                 self.worker.beat(self._units)
