@@ -218,7 +218,7 @@ def _sorted_rows(table: Table, condition: pa_dataset.Expression) -> Iterator[pa.
     """Yield rows by species, some species in memory at a time."""
     dataset = table.dataset()
     names: Counter[str] = Counter()
-    for batch in dataset.scanner(columns=["scientific_name"], filter=condition).to_batches():
+    for batch in table.scan(["scientific_name"], condition):
         counted = batch.column(0).value_counts()
         names.update(dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True)))
     for group in _group_species(names):

@@ -24,7 +24,7 @@ _REFUSALS = (
     "lacked the necessary privileges",
     "lacked valid authentication credentials",
 )
-"""Refused requests in the messages of deltalake."""
+"""Parts of messages of deltalake for refusals."""
 
 _CAUSE = re.compile(r"\s*(?:\x1b\[\d+m)?↳(?:\x1b\[\d+m)?\s*")
 """Start of a line with a cause of the line above, in messages of deltalake."""
