@@ -32,6 +32,7 @@ from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.recording import ScoringPlan
 from dawnchorus.inference.results import FailedRecording, ScoredRecording
 from dawnchorus.inference.scoring import ScoringStep, score_recordings
+from dawnchorus.storage.stores import CHANGED
 
 
 class _Unit:
@@ -136,6 +137,8 @@ class ShardRun:
                 result = FailedRecording(result.path, changed)
                 n_done, n_failed = self.counts.n_done - 1, self.counts.n_failed + 1
                 self.counts = replace(self.counts, n_done=n_done, n_failed=n_failed)
+        elif result.reason.startswith(CHANGED):
+            result = replace(result, reason=f"{CHANGED}. Use --resume to list it again.")
         if isinstance(result, FailedRecording):
             reason = printable(result.reason)
             self.failures.append(RecordingFailure(entry.file.name, reason))
