@@ -7,7 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,6 +105,10 @@ def command(
             files = find_recordings(files_from(paths))
         scored = [_score(files, model, workers) for model in models]
         outputs, runs = [output for output, _ in scored], [run for _, run in scored]
+    if outputs[0].name == outputs[1].name:
+        outputs = [
+            replace(each, name=f"{each.name} ({name})") for each, name in zip(outputs, (first, second), strict=True)
+        ]
     comparison = compare_models(outputs[0], outputs[1], threshold=min_score)
     if out is not None:
         _write_csv(out, comparison)
