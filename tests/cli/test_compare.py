@@ -71,9 +71,9 @@ def test_runs_of_an_archive_are_compared(
     runs = [archive_recordings(sounds, archive, model=band_bundle.folder, top=n, workers=1).run for n in (1, 2)]
     text = command("compare", *runs, archive).stdout.decode()
     assert f"bands 1 ({runs[0]}) and bands 1 ({runs[1]}): 4 recordings that both scored" in text
-    done = command("compare", "bands", "nothing", archive)
+    done = command("compare", "bands", "others", archive)
     assert done.returncode == 2
-    assert b"expected the id of a run, or a model that has one run, got no run or model 'nothing'" in done.stderr
+    assert b"expected the id of a run, or a model that has one run, got several runs of 'bands'" in done.stderr
 
 
 def test_labels_say_which_model_is_right(

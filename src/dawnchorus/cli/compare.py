@@ -86,6 +86,7 @@ def command(
 
     if out is not None and out.exists() and not overwrite:
         raise OutputExistsError("it exists already. Choose another name, or use --overwrite.", subject=out)
+    runs: list[Run]
     if len(paths) == 1 and _is_archive(paths[0]):
         outputs, runs, truth = _read_outputs(paths[0], (first, second)), [], None
     else:
