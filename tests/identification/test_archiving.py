@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from tests.fixtures.archives import BROKEN, SOUNDS, table_rows, write_sounds
 from tests.fixtures.disks import small_disk
 from tests.fixtures.killed_workers import KillCounts, kill_until_done, start_worker, wait_for_workers
+from tests.fixtures.moto_server import VARIABLES, serving_s3
 
 from dawnchorus.archive.archive import create_archive, open_archive
 from dawnchorus.archive.maintenance import check_archive, compact_archive, read_status
@@ -25,6 +27,7 @@ from dawnchorus.models.bundle import Bundle
 pytest.importorskip("deltalake")
 
 ONE_EACH = UnitSize(max_recordings=1)
+BUCKET = "birds"
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def expected(sounds: Path, band_bundle: Bundle) -> list[dict[str, object]]:
     return table_rows(identify(sounds, Options(min_score=0.25), model=band_bundle.folder).to_arrow())
 
 
-def keep(sounds: Any, archive: Path, bundle: Bundle, **more: Any) -> ArchiveResult:
+def keep(sounds: Any, archive: str | Path, bundle: Bundle, **more: Any) -> ArchiveResult:
     return archive_recordings(sounds, archive, model=bundle.folder, **{"unit_size": ONE_EACH, "workers": 1, **more})
 
 
@@ -142,6 +145,27 @@ def test_plan_says_what_is_missing_and_writes_nothing(sounds: Path, band_bundle:
     assert set(before) <= set(archive.rglob("*"))
 
 
+def test_results_of_a_file_that_was_replaced_count_no_more(sounds: Path, band_bundle: Bundle, tmp_path: Path) -> None:
+    """Also where the new one cannot be read; and it is read again, until it can."""
+    archive, name = tmp_path / "archive", "A_20260430_040000.wav"
+    keep(sounds, archive, band_bundle)
+    (sounds / name).write_bytes(b"cut short while it was copied")
+    for n_failed in (2, 2):
+        result = keep(sounds, archive, band_bundle, resume=True)
+        assert (result.counts.n_resumed, result.counts.n_failed) == (3, n_failed)
+        rows = {Path(row["recording"]).name: row for row in result.archive.recordings().read_all().to_pylist()}
+        assert (rows[name]["status"], len(rows)) == ("failed", 5)
+        assert len(result.archive.detections().read_all()) == 3, "of six, without those of the earlier file"
+        (state,), _ = read_status(result.archive)
+        assert (state.n_recordings, state.n_failed) == (5, 2)
+    shutil.copy(sounds / "B_20260501_040000.wav", sounds / name)
+    assert keep(sounds, archive, band_bundle, resume=True).counts.n_failed == 1
+    assert len(open_archive(archive).detections().read_all()) == 6
+    (sounds / name).unlink()
+    keep([sounds / name, sounds / "A_20260501_040000.wav"], archive, band_bundle)
+    assert len(open_archive(archive).detections().read_all()) == 6, "a file that is away replaces none"
+
+
 def test_recordings_of_another_list_are_not_doubled(sounds: Path, band_bundle: Bundle, tmp_path: Path) -> None:
     keep(sounds / "A_20260430_040000.wav", tmp_path / "archive", band_bundle)
     both = keep(sounds, tmp_path / "archive", band_bundle)
@@ -221,12 +245,28 @@ def test_a_full_disk_keeps_what_was_committed(
         assert check_archive(result.archive).is_whole
 
 
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with serving_s3(BUCKET) as url:
+        yield url
+
+
+@pytest.fixture(params=["folder", "store"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An archive's folder on a disk, and in a store; programs that are started inherit what opens it."""
+    if request.param == "folder":
+        return str(tmp_path / "archive")
+    for name, value in {**VARIABLES, "AWS_ENDPOINT_URL": request.getfixturevalue("endpoint")}.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{tmp_path.name}"
+
+
 @pytest.mark.parametrize(("table", "n"), [("detections", 0), ("recordings", 0), ("recordings", 1)])
 @pytest.mark.ops
 def test_kills_between_rows_and_end_lose_and_double_nothing(
-    sounds: Path, expected: list[dict[str, object]], band_bundle: Bundle, tmp_path: Path, table: str, n: int
+    sounds: Path, expected: list[dict[str, object]], band_bundle: Bundle, place: str, table: str, n: int
 ) -> None:
-    archive = tmp_path / "archive"
+    archive = place
     killed = start_worker(sounds, archive, band_bundle.folder, "1/2", table, n)
     other = start_worker(sounds, archive, band_bundle.folder, "2/2")
     assert wait_for_workers(killed, other) == [-signal.SIGKILL, 0]
@@ -243,7 +283,7 @@ def test_kills_between_rows_and_end_lose_and_double_nothing(
 
 
 @pytest.mark.ops
-def test_kills_at_any_time_lose_and_double_nothing(band_bundle: Bundle, tmp_path: Path) -> None:
+def test_kills_at_any_time_lose_and_double_nothing(band_bundle: Bundle, tmp_path: Path, place: str) -> None:
     """Shards of other numbers at once, also the same one twice; `make kills` does more of it."""
     sounds = write_sounds(tmp_path / "sounds")
     for k in range(20):
@@ -251,7 +291,7 @@ def test_kills_at_any_time_lose_and_double_nothing(band_bundle: Bundle, tmp_path
     expected = table_rows(identify(sounds, Options(min_score=0.25), model=band_bundle.folder).to_arrow())
     rng, counts = random.Random(1), KillCounts()
     while counts.n_kills < 12:
-        archive = tmp_path / f"archive-{counts.n_archives}"
+        archive = f"{place}-{counts.n_archives}"
         kill_until_done(sounds, archive, band_bundle.folder, rng, counts)
         opened = open_archive(archive)
         assert table_rows(opened.detections(min_score=0.25)) == expected

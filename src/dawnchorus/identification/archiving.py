@@ -8,12 +8,13 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Unpack, get_args
 
 import numpy as np
 
-from dawnchorus.archive.archive import Archive, create_archive, open_archive
+from dawnchorus.archive.archive import Archive, create_tables, open_archive
 from dawnchorus.archive.delta import require_deltalake
 from dawnchorus.archive.location import ArchiveLocation
 from dawnchorus.archive.manifest import (
@@ -110,7 +111,7 @@ def archive_recordings(
 
     Args:
         recordings: files, folders (searched to any depth) and globs.
-        archive: folder of the archive; created if it is not there.
+        archive: folder of the archive, or its URL in a store; created if it is not there.
         options: overlap, location and others that decide results; `min_score` and `top` say what is kept, and are 0.05
             and 10 where no options are given. Others that select results do not apply here.
         model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
@@ -142,12 +143,15 @@ def archive_recordings(
         shard=shard,
         resume=resume,
     )
+    require_deltalake()
+    location = ArchiveLocation.parse(archive)
     # A path with a spelling mistake should leave no archive behind.
-    files = None if ArchiveLocation.parse(archive).exists else _list_files(job.given)
-    opened = create_archive(archive)
-    opened.add_run(job.run, job.model.labels)
-    manifests = _pin(opened, job, files, size=unit_size or UnitSize(), resume=resume)
-    with Worker(opened.location, job.run.id, str(job.shard)) as worker:
+    files = None if location.exists else _list_files(job.given)
+    location.create()
+    with Worker(location, job.run.id, str(job.shard)) as worker:
+        opened = create_tables(location)
+        opened.add_run(job.run, job.model.labels)
+        manifests = _pin(opened, job, files, size=unit_size or UnitSize(), resume=resume)
         shard_run = ShardRun(job.builder, job.plan, UnitWriter(opened, worker))
         steps = shard_run.score(manifests, job.shard, job.load(), n_workers=n_workers)
         # Also where `report` raises: threads and decoders end now, not with the exception.
@@ -238,7 +242,8 @@ def plan_archiving(
             missing.setdefault(entry.unit, []).append(entry.file)
     else:
         new = _list_files(job.given)
-    for file, number in zip(new, cut_units(new, unit_size or UnitSize()), strict=True):
+    units = cut_units(new, unit_size or UnitSize())
+    for number, file in sorted(zip(units, new, strict=True), key=itemgetter(0)):
         unit = f"new-{number:06d}"
         sizes[unit] = sizes.get(unit, 0) + (file.n_bytes or 0)
         missing.setdefault(unit, []).append(file)

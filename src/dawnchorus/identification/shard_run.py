@@ -32,6 +32,7 @@ from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.recording import ScoringPlan
 from dawnchorus.inference.results import FailedRecording, ScoredRecording
 from dawnchorus.inference.scoring import ScoringStep, score_recordings
+from dawnchorus.storage.stores import CHANGED
 
 
 class _Unit:
@@ -91,9 +92,8 @@ class ShardRun:
         if not missing:
             return
         max_active = count_active((entry.path for entry in missing), n_workers)
-        submitted = self._submit(missing)
-        scoring = score_recordings(submitted, model, self.plan, n_workers=n_workers, max_active=max_active)
-        with closing(scoring) as steps:
+        steps = score_recordings(self._submit(missing), model, self.plan, n_workers=n_workers, max_active=max_active)
+        with closing(steps):
             for step in steps:
                 self._finish(step)
                 self.worker.beat(self._units)
@@ -136,6 +136,8 @@ class ShardRun:
                 result = FailedRecording(result.path, changed)
                 n_done, n_failed = self.counts.n_done - 1, self.counts.n_failed + 1
                 self.counts = replace(self.counts, n_done=n_done, n_failed=n_failed)
+        elif result.reason.startswith(CHANGED):
+            result = replace(result, reason=f"{CHANGED}. Use --resume to list it again.")
         if isinstance(result, FailedRecording):
             reason = printable(result.reason)
             self.failures.append(RecordingFailure(entry.file.name, reason))
