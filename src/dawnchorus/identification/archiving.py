@@ -48,6 +48,7 @@ from dawnchorus.identification.shard_run import ShardRun, read_mark
 from dawnchorus.inference.analyses.embeddings import Embeddings
 from dawnchorus.inference.analyses.hits import ScoreFilter
 from dawnchorus.inference.analyses.registry import ANALYSES
+from dawnchorus.inference.analyses.windows import WindowAnalysis
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.model import Model, load_model
 from dawnchorus.inference.recording import ScoringPlan
@@ -296,7 +297,7 @@ def _prepare(
     model = load_model(model)
     kept_rows = _check_kept(keep, model)
     floor = ScoreFilter(np.full(len(model.labels), options.min_score, np.float32), options.top)
-    kept = {name: Embeddings() for name in kept_rows}
+    kept: dict[str, WindowAnalysis] = {name: Embeddings() for name in kept_rows}
     plan = replace(build_run_plan(model, options, analyses), analyses={"hits": floor, **kept})
     range_filter = open_range_filter(model, options, metadata)
     builder = TableBuilder(model.bundle, plan.windows, options, range_filter, metadata or {})
