@@ -130,6 +130,8 @@ def archive_recordings(
         InputError: no recordings, an option that does not apply, or an archive of a newer version.
         ModelError: the model cannot be loaded or run, or has no embeddings to keep.
         OutputError: the archive cannot be written.
+        StoreError: its store failed.
+        BusyError: another process writes to a store in which only one can.
         MissingExtraError: deltalake is not installed.
     """
     n_workers = count_workers(workers)
