@@ -153,6 +153,9 @@ def test_analyses_that_fail_are_named_and_cost_their_own_tables(
         list(build_tables(analyses.ANALYSES["no-table"], [one]))
     with pytest.raises(PlugInError, match=rf"'outside' {PACKAGE}.*TypeError: expected tables by .* '\.\./evil'"):
         list(build_tables(analyses.ANALYSES["outside"], [one]))
+    with pytest.raises(PlugInError, match=rf"'no-table' {PACKAGE}.*TypeError: expected a table"):
+        identify(sounds, model=level_bundle.folder, out=tmp_path / "scored.csv", analyses=("no-table",))
+    assert (tmp_path / "scored.csv").read_text().count("\n") == 9, "it is not asked before recordings are scored"
 
 
 @pytest.mark.usefixtures("bad_birds")
