@@ -27,7 +27,7 @@ Embeddings = FloatArray
 """Embeddings [windows, dim]."""
 
 MAX_INTEGER_BYTES = 4
-"""No recorder has longer samples: integers of 64 bits come from other software, and have the scale of shorter ones."""
+"""Maximum size of integer samples; those of 64 bits come from other software, and have the scale of shorter ones."""
 
 
 MAX_PEAK = 100.0

@@ -93,8 +93,8 @@ def test_bundles_that_know_other_species_and_background_alone_are_reported(
     carrying = tmp_path / "carrying"
     shutil.copytree(level_bundle.folder, carrying)
     shutil.copy(tmp_path / "recordings.parquet", carrying)
-    misspelt = command("evaluate", carrying, tmp_path / "nowhere")
-    assert b"as the last argument" not in misspelt.stderr
+    misspelled = command("evaluate", carrying, tmp_path / "nowhere")
+    assert b"as the last argument" not in misspelled.stderr
     refused = command(
         "evaluate", level_bundle.folder, tmp_path, "--thresholds", tmp_path / "t.csv", "--precision", "nan"
     )

@@ -5,10 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-import crowsetta
 import numpy as np
-import pandas as pd
-import polars as pl
 import pyarrow as pa
 import pytest
 from tests.fixtures.detections import MADE, METADATA
@@ -21,6 +18,8 @@ from dawnchorus.types import Detection, RecordingMetadata, RecordingTable
 
 
 def test_frames_of_arrow_pandas_and_polars_have_a_row_for_each_detection() -> None:
+    import polars as pl
+
     table = MADE.to_arrow()
     assert table["score"].to_pylist() == [0.875, 0.5, 0.25, 0.25]
     assert pa.table(MADE).equals(table)
@@ -38,6 +37,8 @@ def test_frames_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_frames_of_birdnet_and_maad_are_read() -> None:
+    import pandas as pd
+
     birdnet = pd.DataFrame(
         {
             "input": ["a.wav"],
@@ -57,6 +58,8 @@ def test_frames_of_birdnet_and_maad_are_read() -> None:
 
 
 def test_annotations_of_crowsetta_are_read() -> None:
+    import crowsetta
+
     sequence = crowsetta.Sequence.from_keyword(
         labels=np.array(["Parus major"]), onsets_s=np.array([0.5]), offsets_s=np.array([1.5])
     )
@@ -109,11 +112,15 @@ WIDE = {"file": ["a.wav", "a.wav"], "start_time": [0.0, 3.0], "end_time": [3.0, 
     ids=lambda value: None if isinstance(value, dict) else value[:40],
 )
 def test_what_no_detection_can_be_is_refused_by_row_and_column(columns: dict[str, list[object]], message: str) -> None:
+    import pandas as pd
+
     with pytest.raises(FormatError, match=message):
         Detections.from_pandas(pd.DataFrame(columns))
 
 
 def test_frames_that_cannot_be_read_are_named() -> None:
+    import pandas as pd
+
     with pytest.raises(InputError, match=r"expected a pandas data frame, got polars.DataFrame. .*to_pandas\(\)"):
         Detections.from_pandas(MADE.to_polars())  # type: ignore[arg-type]
     twice = pd.DataFrame([["a.wav", 0.0, 3.0, "Parus major", "Parus major"]])
@@ -125,6 +132,8 @@ def test_frames_that_cannot_be_read_are_named() -> None:
 
 
 def test_frames_may_have_gaps_where_nothing_is_missing() -> None:
+    import pandas as pd
+
     labels = pd.DataFrame(WIDE | {"Parus major": [1, 0], "Cuculus canorus": [True, True]})
     (table,) = Detections.from_pandas(labels)
     assert [(d.start_s, d.scientific_name, d.score) for d in table.detections] == [
@@ -159,6 +168,8 @@ def test_our_own_frames_come_back_whole() -> None:
 
 
 def test_annotations_of_crowsetta_have_possible_times() -> None:
+    import crowsetta
+
     box = crowsetta.BBox(label="Parus major", onset=0.5, offset=np.inf, low_freq=1.0, high_freq=2.0)
     with pytest.raises(InputError, match=r"a\.txt: 'Parus major' from 0.5 to inf s: expected an end"):
         Detections.from_crowsetta([crowsetta.Annotation(annot_path="a.txt", notated_path="a.wav", bboxes=[box])])

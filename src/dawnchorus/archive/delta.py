@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 MAX_TRIES = 20
-"""A commit is repeated where another process was faster; each try sees what that one wrote."""
+"""Maximum number of attempts at a commit, which is repeated if another process was faster."""
 
 ROW_GROUP_ROWS = 16_384
 """Rows that are read together. A species of a month fills few of these groups once a table is compacted."""
@@ -39,7 +39,7 @@ FILE_ROWS = 8_000_000
 """Rows of a file of compacted detections: some 100 MB."""
 
 SELECTIVE = ("scientific_name", "site", "score", "start_time", "recording_id", "run", "attempt")
-"""Columns by whose smallest and largest values parts of files are passed over."""
+"""Columns with minimum and maximum in the statistics of files, by which readers skip parts of them."""
 
 NO_TRANSACTIONS: Mapping[str, int] = MappingProxyType({})
 

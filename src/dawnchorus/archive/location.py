@@ -1,4 +1,4 @@
-"""Place of an archive: its tables, and the small files beside them."""
+"""Location of an archive: its tables, and the small files next to them."""
 
 from __future__ import annotations
 

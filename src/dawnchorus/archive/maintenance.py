@@ -1,4 +1,4 @@
-"""Care of an archive: what it holds, whether it is whole, compaction, and removal of rows that do not count."""
+"""Maintenance of an archive: contents, checks, compaction, and removal of rows that do not count."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from dawnchorus.archive.schemas import (
     SCHEMAS,
 )
 from dawnchorus.archive.selection import committed_attempts, result_states
+from dawnchorus.archive.sign_index import drop_unused
 from dawnchorus.archive.workers import WorkerState, read_workers
 from dawnchorus.archive.writer import SORTED_BY, attempt_transaction
 
@@ -147,7 +148,7 @@ def read_status(archive: Archive) -> tuple[list[RunState], list[WorkerState]]:
 
 
 def check_archive(archive: Archive) -> CheckReport:
-    """Compare the tables with each other."""
+    """Check an archive for rows that are missing or doubled, by comparing its tables."""
     # Results first: what ends meanwhile has all of its rows then.
     counts = {name: archive.table(name).count_values("attempt") for name in _result_tables(archive)}
     recordings = archive.table(RECORDINGS)
@@ -195,6 +196,7 @@ def compact_archive(archive: Archive) -> Iterator[tuple[str, int, int]]:
             table.compact()
         table.checkpoint()
         yield name, n_before, len(archive.table(name).list_files())
+    drop_unused(archive.location)
 
 
 def _sort_months(archive: Archive, table: Table) -> None:
@@ -272,6 +274,7 @@ def vacuum_archive(archive: Archive, *, older_than_h: float = KEEP_FILES_H) -> V
     n_files = 0
     for name in archive.location.list_tables():
         n_files += len(archive.table(name).remove_unused_files(older_than_h=older_than_h))
+    n_files += drop_unused(archive.location)
     return VacuumReport(sum(removed.values()), n_files, tuple(sorted(kept)))
 
 
@@ -281,7 +284,7 @@ def _end_attempt(archive: Archive, attempt: str) -> bool:
 
 
 MAX_NAMED = 200
-"""Attempts in one condition."""
+"""Maximum number of attempts in one condition."""
 
 
 def _delete_attempts(table: Table, attempts: Sequence[str]) -> None:

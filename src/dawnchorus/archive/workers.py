@@ -1,4 +1,4 @@
-"""Marks of the processes that write into an archive, by which running and lost units are told apart."""
+"""Heartbeat files of the processes that write into an archive; they tell running units from lost ones."""
 
 from __future__ import annotations
 

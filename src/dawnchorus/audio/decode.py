@@ -25,7 +25,7 @@ from dawnchorus.errors import AudioDecodeError, AudioTooLargeError
 from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata
 
 MAX_SAMPLE = 1e12
-"""Larger ones are no sound, whatever its scale, and overflow in models."""
+"""Largest absolute sample that is accepted; larger ones are no audio at any scale, and overflow in models."""
 
 MAX_DECODED_SAMPLES = 400 * 3600 * 48_000
 """Default bound on samples x channels: 400 hours of 48 kHz mono. It stops decompression bombs, not recorders."""
@@ -134,6 +134,18 @@ class Recording:
         number = channel if isinstance(channel, int) else None
         mono = self._mono_blocks(max_samples=max_samples, used=used, number=number, analyses=analyses)
         yield from _resample(mono, self.info.rate_hz, rate_hz or self.info.rate_hz)
+
+    def clip_blocks(
+        self, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean"
+    ) -> Iterator[FloatArray]:
+        """Yield the audio between two times as mono float32 blocks [samples], with one block in memory at a time.
+
+        Raises:
+            AudioError: the recording cannot be decoded there.
+        """
+        used = _find_channel(self.path, self.info.n_channels, channel)
+        mono = _mono_clip(self.path, self._backend, start_s, end_s, used)
+        yield from _resample(mono, self.info.rate_hz, rate_hz)
 
     def _mono_blocks(
         self, *, max_samples: int, used: int | None, number: int | None, analyses: SampleAnalyses | None
@@ -254,7 +266,7 @@ def _find_channel(path: Path, n_channels: int, channel: ChannelSource) -> int | 
 
 
 def _until_damage(blocks: Iterator[FloatArray]) -> Iterator[FloatArray]:
-    """Yield the blocks up to the first that cannot be decoded, which decoding for good reports."""
+    """Yield the blocks before the first one that cannot be decoded; decoding the whole recording reports the damage."""
     try:
         yield from blocks
     except AudioDecodeError:
@@ -297,24 +309,10 @@ def read_clip(path: Path, *, start_s: float, end_s: float, rate_hz: int, channel
     Raises:
         AudioError: the recording cannot be decoded there.
     """
-    blocks = clip_blocks(path, start_s=start_s, end_s=end_s, rate_hz=rate_hz, channel=channel)
-    return np.concatenate([np.zeros(0, np.float32), *blocks])
-
-
-def clip_blocks(
-    path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean"
-) -> Iterator[FloatArray]:
-    """Decode the audio between two times as mono float32 blocks [samples], with one block in memory at a time.
-
-    Raises:
-        AudioError: the recording cannot be decoded there.
-    """
     backend = open_backend(path)
-    try:
-        used = _find_channel(path, backend.info.n_channels, channel)
-        yield from _resample(_mono_clip(path, backend, start_s, end_s, used), backend.info.rate_hz, rate_hz)
-    finally:
-        backend.close()
+    with Recording(path=path, info=backend.info, _backend=backend) as recording:
+        blocks = recording.clip_blocks(start_s=start_s, end_s=end_s, rate_hz=rate_hz, channel=channel)
+        return np.concatenate([np.zeros(0, np.float32), *blocks])
 
 
 def _mono_clip(path: Path, backend: Backend, start_s: float, end_s: float, used: int | None) -> Iterator[FloatArray]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 UNKNOWN_TITLE = "unknown species counted as wrong"
 
 MAX_REFUSALS = 10
-"""Species without a threshold that are named."""
+"""Maximum number of species without a threshold that are named."""
 
 JSON_NAME, PAGE_NAME = "evaluation.json", "evaluation.html"
 
@@ -42,7 +42,7 @@ TITLES = {
     "log_loss": "log loss (cross-entropy)",
     "padded_cmap": "padded cmap (5)",
 }
-"""Of metrics whose names do not say it all; `top_1` has the value of `accuracy`, and no row of its own."""
+"""Titles of metrics whose names need one; `top_1` is not printed, as it equals `accuracy`."""
 
 
 OF_REPORTS = ("secondary", "out", "pool", "overlap_s", "thresholds", "precision", "as_json")
@@ -183,15 +183,15 @@ def command(
     _print_results(results, differences)
     for issue in results[0][0].label_issues:
         click.echo(
-            f"possible label error: {issue.recording_id}: labelled {issue.label}, predicted {issue.prediction} "
+            f"possible label error: {issue.recording_id}: labeled {issue.label}, predicted {issue.prediction} "
             f"({issue.score:.2f})",
             err=True,
         )
-    unlabelled = results[0][1].unlabelled
-    if unlabelled:
+    unlabeled = results[0][1].unlabeled
+    if unlabeled:
         click.echo(
-            f"left out: {counted(len(unlabelled), 'unlabelled recording')} (as {unlabelled[0]}): nobody said what is "
-            f"in them, so what is found there is neither right nor wrong.",
+            f"left out: {counted(len(unlabeled), 'unlabeled recording')} (as {unlabeled[0]}): what is in them is "
+            f"unknown, so predictions there are neither right nor wrong.",
             err=True,
         )
     for evaluation, scores in results:

@@ -107,7 +107,7 @@ def _analyses(_context: click.Context, _option: click.Parameter, value: str | No
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run's summary as one JSON object.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary; warnings and failures only.")
-@click.option("--no-color", is_flag=True, help="No colours.  [also: $NO_COLOR]")
+@click.option("--no-color", is_flag=True, help="No colors.  [also: $NO_COLOR]")
 def command(
     *,
     paths: tuple[str, ...],

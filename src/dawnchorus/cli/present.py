@@ -59,7 +59,7 @@ def _natural_width(table: Table) -> int:
 
 
 def announce_model(store: ModelStore, name: str | Path) -> None:
-    """Print that a built-in model is created, and the licence of its weights."""
+    """Print that a built-in model is created, and the license of its weights."""
     if str(name) not in BUILTIN_MODELS or store.find_installed(str(name)) is not None:
         return
     model = BUILTIN_MODELS[str(name)]
@@ -87,7 +87,7 @@ def _parse_name(line: bytes) -> str:
 
 
 def license_note(run: Run) -> str:
-    """Return the licence and source of the model's weights."""
+    """Return the license and source of the model's weights."""
     info = run.bundle.info
     return f"The model's weights: {info.license}. {info.attribution}"
 
@@ -102,7 +102,7 @@ def write_report(run: Run, folder: Path) -> tuple[Path, list[RecordingFailure]]:
     """
     from dawnchorus.plotting.recording import draw_recording
     from dawnchorus.reports.identification import render_page
-    from dawnchorus.reports.summary import summarise
+    from dawnchorus.reports.summary import summarize
 
     failures: list[RecordingFailure] = []
     with closing(DecoderProcess()) as decoder:
@@ -119,7 +119,7 @@ def write_report(run: Run, folder: Path) -> tuple[Path, list[RecordingFailure]]:
                     failures.append(RecordingFailure(table.recording, f"no picture: {error.reason}"))
                     break
     page = render_page(
-        summarise(_path_and_table(run)),
+        summarize(_path_and_table(run)),
         run.provenance,
         license_note=license_note(run),
         failures=[(p.recording, p.reason) for p in run.failures],

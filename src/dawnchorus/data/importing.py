@@ -121,10 +121,10 @@ def import_recordings(
     if not table.rows:
         raise InputError("there are no recordings in it.", subject=source)
     table = _fill_folder_dates(table)
-    unlabelled = [row.recording_id for row in table.rows if row.is_unlabelled]
-    if unlabelled:
+    unlabeled = [row.recording_id for row in table.rows if row.is_unlabeled]
+    if unlabeled:
         LOG.info(
-            f"unlabelled: {len(unlabelled)} of {count_recordings(table.rows)} ({list_some(unlabelled)}). "
+            f"unlabeled: {len(unlabeled)} of {count_recordings(table.rows)} ({list_some(unlabeled)}). "
             f"Nothing says what is in them, so neither training nor evaluation uses them. "
             f"An empty table next to a recording says that nothing is there."
         )
@@ -202,7 +202,7 @@ def _describe(
     known: KnownClasses,
     n_workers: int,
 ) -> RecordingsTable:
-    """Return labelled recordings as a table, and say what contradicts in it.
+    """Return labeled recordings as a table, and say what contradicts in it.
 
     Raises:
         InputError: all species have one name.

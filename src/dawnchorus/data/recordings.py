@@ -43,7 +43,7 @@ class Annotation:
     start_s: float
     end_s: float
     scientific_name: str
-    """Empty where nobody knows which species it is."""
+    """Empty if the species is unknown."""
     low_hz: float | None = None
     high_hz: float | None = None
 
@@ -143,7 +143,7 @@ class RecordingRow:
             object.__setattr__(self, "is_annotated", True)
 
     @property
-    def is_unlabelled(self) -> bool:
+    def is_unlabeled(self) -> bool:
         """True if nothing is known about the species in it."""
         return self.scientific_name is None and not self.is_annotated and self.kind != "background"
 
@@ -175,6 +175,8 @@ _RENAMED_COLUMNS = {
     **{f"heard_{name}": f"detected_{name}" for name in ("species", "score", "start_s", "end_s")},
 }
 """Columns of tables that were written before 2026-12, and their names today."""
+_RENAMED_VALUES = {"unlabelled": "unlabeled"}
+"""Values of `problems` and `label_check` in tables that were written before 2026-12, and their names today."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -289,8 +291,11 @@ def _known_columns(path: Path, table: pa.Table) -> pa.Table:
 
 
 def _row(path: Path, fields: dict[str, Any]) -> RecordingRow:
-    for name in ("secondary", "absent", "problems"):
+    for name in ("secondary", "absent"):
         fields[name] = tuple(fields.get(name) or ())
+    fields["problems"] = tuple(_RENAMED_VALUES.get(problem, problem) for problem in fields.get("problems") or ())
+    outcome = fields.get("label_check")
+    fields["label_check"] = _RENAMED_VALUES.get(outcome, outcome) if outcome else None
     annotations = fields.get("annotations") or ()
     if any(a is None or None in (a["start_s"], a["end_s"], a["scientific_name"]) for a in annotations):
         raise FormatError(
@@ -324,7 +329,7 @@ def select_per_species(rows: Sequence[RecordingRow], n: int) -> tuple[list[int],
     """Return indices of the first `n` rows of each species, and those left out, by species.
 
     A row counts for the species that it is of, or else for each that is marked in it, and is taken if one of these has
-    fewer than `n`. Rows of no species (background, negatives, unlabelled) are all taken.
+    fewer than `n`. Rows of no species (background, negatives, unlabeled) are all taken.
     """
     seen: Counter[str] = Counter()
     indices: list[int] = []

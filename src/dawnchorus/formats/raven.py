@@ -141,7 +141,7 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     """Yield a mark for each row, including repeated views of a selection and unreadable rows.
 
     Columns are separated by tabs, or by commas or semicolons where a spreadsheet saved the table. Rows without times
-    that have no name, or that of no species (`nocall`), say that somebody listened.
+    that have no name, or that of no species (`nocall`), show that a person listened.
 
     Raises:
         FormatError: a required column is missing.

@@ -166,7 +166,11 @@ class Run(DetectionExports):
         return {end: np.concatenate(pieces) if pieces else build_table({}) for end, pieces in tables.items()}
 
     def iter_analysis(self, name: str) -> Iterator[tuple[str, Iterable[Table]]]:
-        """Yield the tables as `analysis_tables` does, each in pieces that are read one at a time."""
+        """Yield the tables as `analysis_tables` does, each in pieces that are read one at a time.
+
+        Raises:
+            InputError: the run was made without this analysis.
+        """
         if name not in self.analyses:
             expected = ", ".join(self.analyses) or "none"
             raise InputError(f"analysis: the run has {expected}, got {name!r}. Run it with this analysis.")

@@ -16,7 +16,7 @@ from dawnchorus.audio.sources import AudioSource, is_in_memory, open_audio
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import InputError
 from dawnchorus.identification.detection_table import TableBuilder
-from dawnchorus.identification.journal import NO_FILE, FileMark, Journal, file_mark
+from dawnchorus.identification.journal import NO_FILE, FileVersion, Journal, file_version
 from dawnchorus.identification.options import OptionFields, Options, as_options
 from dawnchorus.identification.output import OutputLocation, choose_location, write_outputs
 from dawnchorus.identification.output_paths import printable
@@ -117,11 +117,11 @@ def identify(
         key = _build_key(model.bundle, options, analyses)
         with _open_journal(location, key, listed, resume=resume, overwrite=overwrite) as journal:
             paths = _with_earlier(listed, journal) if resume else listed
-            marks = {path: file_mark(path) for path in paths}
+            versions = {path: file_version(path) for path in paths}
             wanted = analyses if resume else ()
-            done = {path for path in paths if journal.is_done(path, marks[path], analyses=wanted)}
+            done = {path for path in paths if journal.is_done(path, versions[path], analyses=wanted)}
             counts = RunCounts(len(paths), n_resumed=len(done))
-            waiting = {path: marks[path] for path in paths if path not in done}
+            waiting = {path: versions[path] for path in paths if path not in done}
             steps = _score(waiting, journal, loaded, plan, counts, n_workers=n_workers)
             # Also where `report` raises: threads and decoders end now, not with the exception.
             with closing(steps):
@@ -135,7 +135,7 @@ def identify(
                 builder,
                 analyses=analyses,
                 formats=() if location is None else location.formats,
-                gone=tuple(path for path in paths if path in done and marks[path] == NO_FILE),
+                gone=tuple(path for path in paths if path in done and versions[path] == NO_FILE),
             )
             if location is not None:
                 run = replace(run, written=write_outputs(run, location))
@@ -148,7 +148,7 @@ def _as_names(names: Iterable[str] | str) -> tuple[str, ...]:
 
 
 def _by_absolute_path(recordings: object) -> dict[Path, RecordingMetadata]:
-    """Return what is known of recordings by their absolute paths.
+    """Return the metadata of recordings by absolute path.
 
     Raises:
         InputError: something else than metadata by path.
@@ -194,7 +194,7 @@ def _check_paths(audio: object) -> list[str | os.PathLike[str]]:
 def _open_journal(
     location: OutputLocation | None, key: dict[str, Any], paths: list[Path], *, resume: bool, overwrite: bool
 ) -> Iterator[Journal]:
-    """Yield the journal beside the output, which is locked meanwhile, or a temporary one; it stays open for a `Run`."""
+    """Yield the journal next to the output, locked meanwhile, or a temporary one; it stays open for a `Run`."""
     with nullcontext() if location is None else lock_output(location):
         if location is None:
             journal = Journal(None)
@@ -242,7 +242,7 @@ def _with_earlier(paths: list[Path], journal: Journal) -> list[Path]:
 
 
 def _score(
-    waiting: Mapping[Path, FileMark],
+    waiting: Mapping[Path, FileVersion],
     journal: Journal,
     model: LoadedModel,
     plan: ScoringPlan,
@@ -250,7 +250,7 @@ def _score(
     *,
     n_workers: int,
 ) -> Generator[RunCounts, None, None]:
-    """Score recordings, given with the marks of their files; write each result as it comes, and yield the counts."""
+    """Score recordings, given with the versions of their files; write each result as it comes, and yield the counts."""
     yield counts
     if not waiting:
         return

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 
@@ -23,7 +23,8 @@ from dawnchorus.archive.rows import (
 from dawnchorus.archive.schemas import ANALYSIS_PREFIX, DETECTIONS, EMBEDDINGS, MANIFEST
 from dawnchorus.archive.writer import UnitWriter
 from dawnchorus.identification.detection_table import TableBuilder
-from dawnchorus.identification.journal import file_mark
+from dawnchorus.identification.journal import file_version
+from dawnchorus.identification.options import Keep
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.result import RecordingFailure, RunCounts, build_provenance
 from dawnchorus.inference.loaded_model import LoadedModel
@@ -145,8 +146,9 @@ class ShardRun:
     def _add(self, unit: _Unit, origin: RowOrigin, scored: ScoredRecording) -> None:
         table = self.builder.build(scored)
         rows = {DETECTIONS: detection_rows(origin, table, self._provenance)}
-        if "embeddings" in self.plan.analyses:
-            rows[EMBEDDINGS] = embedding_rows(origin, scored, table, self.plan.windows)
+        for name in get_args(Keep):
+            if name in self.plan.analyses:
+                rows[EMBEDDINGS] = embedding_rows(origin, scored, table, self.plan.windows, kept=name)
         has_speech = self.plan.speech_detector is not None
         speech_s = sum(segment.length_s for segment in scored.speech) if has_speech else None
         for name, analysis in scored.tables.items():
@@ -158,7 +160,7 @@ class ShardRun:
 
 def read_mark(path: Path) -> tuple[int | None, str | None]:
     """Return size and version of a file, by which changes are detected; see `ListedFile`."""
-    n_bytes, changed = file_mark(path)
+    n_bytes, changed = file_version(path)
     return n_bytes, None if changed is None else str(changed)
 
 

@@ -32,7 +32,7 @@ from dawnchorus.server.state.database import lock
 from dawnchorus.server.state.tables import DetectionCount, DetectionRow, Identification, Recording
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 0.9)
-"""Lowest scores of what is counted apart, so the minimum scores that counts can be read for."""
+"""Minimum scores for which detections are counted, so those that counts can be read for."""
 
 ALL = ""
 """Site or species of the sums of all."""

@@ -13,7 +13,7 @@ from dawnchorus.storage.paths import RemotePath, absolute_path, as_path
 
 @dataclass(frozen=True)
 class StoreAccess:
-    """The place of a folder, and how to get there."""
+    """Location of a folder, and the options to open it."""
 
     url: str
     """An absolute path, or a URL without a slash at its end."""

@@ -31,7 +31,7 @@ LOG = logging.getLogger(__name__)
 
 NOISE_SEED = 20261127
 MIN_NOISES, MAX_NOISES, NOISE_BYTES = 8, 64, 64_000_000
-"""Sounds of noise that a run draws from: fewer where windows are long."""
+"""Minimum and maximum number of noise sounds that a run draws from, and the bytes that limit it for long windows."""
 
 
 def _birdless(inputs: Inputs, config: TrainConfig, examples: LabeledClips, *, n_clips: int) -> torch.Tensor | None:

@@ -21,7 +21,7 @@ MIN_SPECTRA = 5
 MIN_LINE_DB = 8.0
 """Prominence from which a line is one: bins of noise reach less, also in the mean of `MIN_SPECTRA` spectra."""
 
-_NEIGHBOURS_HZ = (4, 12)
+_NEIGHBORS_HZ = (4, 12)
 """Distance of the bins that a line is compared with, from the nearest to the farthest."""
 
 
@@ -57,7 +57,7 @@ class HumMeter:
 
     def _prominence_db(self, mains_hz: int) -> float:
         """Return the prominence of the fundamental, or that which `SUPPORT` of the lines have, if it is larger."""
-        highest_hz = len(self._powers) - 1 - _NEIGHBOURS_HZ[1]
+        highest_hz = len(self._powers) - 1 - _NEIGHBORS_HZ[1]
         lines_hz = range(mains_hz, min(mains_hz * N_HARMONICS, highest_hz) + 1, mains_hz)
         lines_db = [self._line_db(line_hz) for line_hz in lines_hz]
         if not lines_db:
@@ -66,7 +66,7 @@ class HumMeter:
         return max(lines_db[0], supported_db, 0.0)
 
     def _line_db(self, line_hz: int) -> float:
-        near, far = _NEIGHBOURS_HZ
+        near, far = _NEIGHBORS_HZ
         below = self._powers[line_hz - far : line_hz - near + 1]
         above = self._powers[line_hz + near : line_hz + far + 1]
         around = float(np.median(np.concatenate([below, above])))
