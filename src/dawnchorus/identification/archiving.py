@@ -13,7 +13,8 @@ from typing import Any, Unpack, get_args
 
 import numpy as np
 
-from dawnchorus.archive.archive import Archive, create_archive
+from dawnchorus.archive.archive import Archive, create_tables
+from dawnchorus.archive.delta import require_deltalake
 from dawnchorus.archive.location import ArchiveLocation
 from dawnchorus.archive.manifest import (
     ListedFile,
@@ -102,7 +103,7 @@ def archive_recordings(
 
     Args:
         recordings: files, folders (searched to any depth) and globs.
-        archive: folder of the archive; created if it is not there.
+        archive: folder of the archive, or its URL in a store; created if it is not there.
         options: overlap, location and others that decide results; `min_score` and `top` say what is kept, and are 0.05
             and 10 where no options are given. Others that select results do not apply here.
         model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
@@ -143,12 +144,15 @@ def archive_recordings(
     run = _describe_run(builder, analyses, keep=kept_rows, embedding_dim=model.embedding_dim if kept_rows else None)
     given = [recordings] if isinstance(recordings, str | os.PathLike) else list(recordings)
     _check_urls(given)
+    require_deltalake()
+    location = ArchiveLocation.parse(archive)
     # A path with a spelling mistake should leave no archive behind.
-    files = None if ArchiveLocation.parse(archive).exists else _list_files(given)
-    opened = create_archive(archive)
-    opened.add_run(run, model.labels)
-    manifests = _pin(opened, run.id, given, files, size=unit_size or UnitSize(), resume=resume)
-    with Worker(opened.location, run.id, str(shard)) as worker:
+    files = None if location.exists else _list_files(given)
+    location.create()
+    with Worker(location, run.id, str(shard)) as worker:
+        opened = create_tables(location)
+        opened.add_run(run, model.labels)
+        manifests = _pin(opened, run.id, given, files, size=unit_size or UnitSize(), resume=resume)
         shard_run = ShardRun(builder, plan, UnitWriter(opened, worker))
         loaded = load_sessions(model, options)
         steps = shard_run.score(manifests, shard, loaded, n_workers=n_workers)

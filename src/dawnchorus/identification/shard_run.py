@@ -27,10 +27,12 @@ from dawnchorus.identification.journal import file_version
 from dawnchorus.identification.options import Keep
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.result import RecordingFailure, RunCounts, build_provenance
+from dawnchorus.identification.run import count_active
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.recording import ScoringPlan
 from dawnchorus.inference.results import FailedRecording, ScoredRecording
 from dawnchorus.inference.scoring import ScoringStep, score_recordings
+from dawnchorus.storage.stores import CHANGED
 
 
 class _Unit:
@@ -89,7 +91,9 @@ class ShardRun:
         yield self.counts
         if not missing:
             return
-        with closing(score_recordings(self._submit(missing), model, self.plan, n_workers=n_workers)) as steps:
+        max_active = count_active((entry.path for entry in missing), n_workers)
+        steps = score_recordings(self._submit(missing), model, self.plan, n_workers=n_workers, max_active=max_active)
+        with closing(steps):
             for step in steps:
                 self._finish(step)
                 self.worker.beat(self._units)
@@ -132,6 +136,8 @@ class ShardRun:
                 result = FailedRecording(result.path, changed)
                 n_done, n_failed = self.counts.n_done - 1, self.counts.n_failed + 1
                 self.counts = replace(self.counts, n_done=n_done, n_failed=n_failed)
+        elif result.reason.startswith(CHANGED):
+            result = replace(result, reason=f"{CHANGED}. Use --resume to list it again.")
         if isinstance(result, FailedRecording):
             reason = printable(result.reason)
             self.failures.append(RecordingFailure(entry.file.name, reason))

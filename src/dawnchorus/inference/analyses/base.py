@@ -33,19 +33,18 @@ class Analysis:
         name: in lower case, as users type it.
         summary: a phrase for lists.
         create: makes the state of one recording; it must be importable by its name, for it is pickled.
-        summarize: makes the tables of a run from all its recordings, at least one, in their order, by the end of their
-            names ("" is the analysis's own table); None: the own table is the rows of all recordings, one after the
-            other.
+        summarize: makes the tables of a run from all its recordings, in their order, by the end of their names ("" is
+            the analysis's own table); None: the own table is the rows of all recordings, one after the other.
+        tables: the ends of the names of these tables; files that are called so are in the way of a new run.
         plug_in: entry point that it comes from; None for our own.
-        tables: ends of the names of the tables that `summarize` makes, by which a run knows its files beforehand.
     """
 
     name: str
     summary: str
     create: Callable[[], SampleAnalysis]
     summarize: Callable[[Iterable[AnalyzedRecording]], Tables] | None = None
-    plug_in: PlugIn | None = None
     tables: tuple[str, ...] = ("",)
+    plug_in: PlugIn | None = None
 
     def check(self) -> None:
         """Check that a state can be made and sent to a decoder.
