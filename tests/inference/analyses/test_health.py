@@ -237,7 +237,9 @@ def test_a_recording_without_samples_or_of_a_moment_has_numbers() -> None:
 
 def test_stretches_without_sound_are_counted_for_the_recorder() -> None:
     recordings = [analyzed(with_silence(4), name="A/1.wav"), analyzed(clean(), name="A/2.wav")]
-    assert recorders(*recordings) == {"(A)": "stretches without sound in 1 of 2 recordings"}
+    assert recorders(*recordings) == {
+        "(A)": "stretches without sound in 1 of 2 recordings (25.0% of the time, at most 4 s on end)"
+    }
     assert HEALTH.summarize is not None
     assert HEALTH.summarize(recordings)["recorders"]["dead_share"] == [0.25]
 
