@@ -147,8 +147,8 @@ def archive_recordings(
     manifests = _pin(opened, run.id, given, files, size=unit_size or UnitSize(), resume=resume)
     with Worker(opened.location, run.id, str(shard)) as worker:
         shard_run = ShardRun(builder, plan, UnitWriter(opened, worker))
-        loaded = load_sessions(model, options)
-        steps = shard_run.score(manifests, shard, loaded, n_workers=n_workers)
+        missing = shard_run.list_missing(manifests, shard)
+        steps = shard_run.score(iter(missing.values()), load_sessions(model, options), n_workers=n_workers)
         # Also where `report` raises: threads and decoders end now, not with the exception.
         with closing(steps):
             for counts in steps:
