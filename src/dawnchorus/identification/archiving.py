@@ -41,7 +41,9 @@ from dawnchorus.identification.shard_run import ShardRun, read_mark
 from dawnchorus.inference.analyses.embeddings import Embeddings
 from dawnchorus.inference.analyses.hits import ScoreFilter
 from dawnchorus.inference.analyses.registry import ANALYSES
+from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.model import Model, load_model
+from dawnchorus.inference.recording import ScoringPlan
 from dawnchorus.models.store import DEFAULT_MODEL
 from dawnchorus.storage.paths import RemotePath, absolute_path, as_path, full_name
 from dawnchorus.types import RecordingMetadata, Report, ignore_progress
@@ -119,9 +121,78 @@ def archive_recordings(
         OutputError: the archive cannot be written.
         MissingExtraError: deltalake is not installed.
     """
+    n_workers = count_workers(workers)
+    job = prepare_job(
+        recordings,
+        options,
+        changes,
+        model=model,
+        keep=keep,
+        metadata=metadata,
+        analyses=analyses,
+        shard=shard,
+        resume=resume,
+    )
+    # A path with a spelling mistake should leave no archive behind.
+    files = None if ArchiveLocation.parse(archive).exists else _list_files(job.given)
+    opened = create_archive(archive)
+    opened.add_run(job.run, job.model.labels)
+    manifests = _pin(opened, job.run.id, job.given, files, size=unit_size or UnitSize(), resume=resume)
+    with Worker(opened.location, job.run.id, str(job.shard)) as worker:
+        shard_run = ShardRun(job.builder, job.plan, UnitWriter(opened, worker))
+        missing = shard_run.list_missing(manifests, job.shard)
+        steps = shard_run.score(iter(missing.values()), job.load(), n_workers=n_workers)
+        # Also where `report` raises: threads and decoders end now, not with the exception.
+        with closing(steps):
+            for counts in steps:
+                report(counts.as_progress("identifying"))
+    return ArchiveResult(
+        opened,
+        job.run.id,
+        shard_run.counts,
+        shard_run.n_units,
+        shard_run.n_ended,
+        tuple(shard_run.failures),
+        shard_run.n_failed_before,
+    )
+
+
+@dataclass(frozen=True)
+class ArchivingJob:
+    """Checked arguments, and what follows from them."""
+
+    given: list[str | os.PathLike[str]]
+    model: Model
+    plan: ScoringPlan
+    builder: TableBuilder
+    run: ArchiveRun
+    shard: Shard
+
+    def load(self) -> LoadedModel:
+        """Load the model."""
+        return load_sessions(self.model, self.builder.options)
+
+
+def prepare_job(
+    recordings: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    options: Options | None,
+    changes: OptionFields,
+    *,
+    model: str | os.PathLike[str] | Model,
+    keep: Iterable[Keep],
+    metadata: dict[Path, RecordingMetadata] | None,
+    analyses: Iterable[str],
+    shard: Shard | str | None,
+    resume: bool,
+) -> ArchivingJob:
+    """Check the arguments of `archive_recordings`.
+
+    Raises:
+        InputError: an option that does not apply.
+        ModelError: the model cannot be loaded, or has no embeddings to keep.
+    """
     all_kept = Options(min_score=KEPT_MIN_SCORE, top=KEPT_TOP)
     options = (all_kept if options is None else as_options(options)).with_changes(changes)
-    n_workers = count_workers(workers)
     _check_options(options)
     if resume and shard is not None:
         raise InputError(
@@ -140,28 +211,7 @@ def archive_recordings(
     run = _describe_run(builder, analyses, embedding_dim=model.embedding_dim if keeps_embeddings else None)
     given = [recordings] if isinstance(recordings, str | os.PathLike) else list(recordings)
     _check_urls(given)
-    # A path with a spelling mistake should leave no archive behind.
-    files = None if ArchiveLocation.parse(archive).exists else _list_files(given)
-    opened = create_archive(archive)
-    opened.add_run(run, model.labels)
-    manifests = _pin(opened, run.id, given, files, size=unit_size or UnitSize(), resume=resume)
-    with Worker(opened.location, run.id, str(shard)) as worker:
-        shard_run = ShardRun(builder, plan, UnitWriter(opened, worker))
-        missing = shard_run.list_missing(manifests, shard)
-        steps = shard_run.score(iter(missing.values()), load_sessions(model, options), n_workers=n_workers)
-        # Also where `report` raises: threads and decoders end now, not with the exception.
-        with closing(steps):
-            for counts in steps:
-                report(counts.as_progress("identifying"))
-    return ArchiveResult(
-        opened,
-        run.id,
-        shard_run.counts,
-        shard_run.n_units,
-        shard_run.n_ended,
-        tuple(shard_run.failures),
-        shard_run.n_failed_before,
-    )
+    return ArchivingJob(given, model, plan, builder, run, shard)
 
 
 def _check_options(options: Options) -> None:
