@@ -180,6 +180,44 @@ def _archive(result: dict[str, Any]) -> str:
     )
 
 
+def _search(result: dict[str, Any]) -> str:
+    def row(name: str, times: dict[str, Any]) -> str:
+        return (
+            f"| {name} ({times['n_files']} files) | {times['first_s']:.0f} s | {times['cold_s']:.2f} s | "
+            f"{times['warm_s']:.2f} s ({times['slowest_s']:.2f} s) | {times['exact_s']:.1f} s | "
+            f"{times['data_bytes'] / 1e9:.2f} GB | {times['derived_bytes'] / 1e9:.2f} GB |"
+        )
+
+    rows = "\n".join((row("as written", result["as_written"]), row("compacted", result["compacted"])))
+    return (
+        "## Searches of an archive\n\n"
+        f"Of {result['n_real']:,} distinct BirdNET embeddings of real recordings (a window every 0.1 s), a search for "
+        f"the 100 nearest finds {100 * result['recall']:.2f} % of those that `--exact` finds, in the worst of "
+        f"{result['n_queries']} searches {100 * result['worst_recall']:.0f} %. Of {result['n_rows']:,} embeddings of "
+        f"1,024 numbers (mixtures of two real ones), by the clock, at a load average of {result['load_average']:.0f}: "
+        "the first search, which derives files; one whose files are not in memory; later ones, as the median and the "
+        "slowest; and one that compares all. Sizes are those of the table and of the derived files.\n\n"
+        "| archive | first | cold | warm | `--exact` | table | derived |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n" + rows + "\n"
+    )
+
+
+def _rescoring(result: dict[str, Any]) -> str:
+    return (
+        "## Scores from kept embeddings\n\n"
+        f"A head of {result['n_classes']} classes on BirdNET, on {result['audio_s'] / 3600:.0f} hours of recordings of "
+        f"six minutes ({result['n_windows']:,} windows): {result['heard_s']:.0f} s from the audio, "
+        f"{result['rescored_s']:.1f} s from kept embeddings (`dawnchorus archive rescore`), {result['ratio']:.0f} "
+        f"times faster, on the same cores in one run at a load average of {result['load_average']:.0f}. Of "
+        f"{result['n_detections']:,} detections from score 0.05 on, {result['n_only_one']} are in one of the two "
+        f"results only; the largest difference of a score is {result['largest_difference']:.6f}, the 99.9th "
+        f"percentile {result['p999_difference']:.6f}. Embeddings in 8 bits (`--keep "
+        f"embeddings:int8`) change scores of BirdNET itself from 0.05 on by {result['int8_largest']:.4f} at most, "
+        f"{result['int8_p999']:.4f} at the 99.9th percentile; of {result['int8_n_detections']:,} detections from "
+        f"0.25 on, {result['int8_n_changed']} are in one of the two results only.\n"
+    )
+
+
 def _lists(result: dict[str, Any]) -> str:
     def cell(value: dict[str, float]) -> str:
         return f"{value['cpu_ms']:.0f} ({value['ms']:.0f})"
@@ -224,6 +262,19 @@ def _startup(result: dict[str, Any]) -> str:
     rows = [f"| `{name}` | {1000 * seconds:.0f} ms |" for name, seconds in result["median_s"].items()]
     head = f"## Start\n\nMedians of {result['n_runs']} processes each, in turn.\n\n| | |\n| --- | ---: |\n"
     return head + "\n".join(rows) + "\n"
+
+
+def _migrations(result: dict[str, Any]) -> str:
+    return (
+        "## Migrating a large database\n\n"
+        f"The first start of a version that counts detections (revision 0012) with {result['n_recordings']:,} "
+        f"recordings and {result['n_detections']:,} detections of before it, {result['mb']:,.0f} MB in SQLite, of "
+        f"which a copy is made first: **{result['wall_s']:.0f} s**, {result['cpu_s']:.0f} s of them processor time, "
+        f"{result['peak_mb']:.0f} MB at most, for {result['n_counts']:,} rows of counts. Killed half way and started "
+        f"again, it takes {result['after_kill_s']:.0f} s and counts "
+        f"{'the same' if result['is_same_after_kill'] else 'otherwise'}. The load of the machine was "
+        f"{result['load']:.0f}.\n"
+    )
 
 
 def _speech(result: dict[str, Any]) -> str:
@@ -297,10 +348,11 @@ def _pages(result: dict[str, Any]) -> str:
     ]
     return (
         "## The page of a recording\n\n"
-        "In chromium, 1,280 pixels wide, FLAC at 24 kHz with a detection every 7 s: time to the first view of 20 s and "
-        "to each zoom step out to the whole recording, which the server has not decoded before, and in again (medians, "
-        "and the longest step; 0.05 s of each are waiting). The server's CPU is without its decoders, its memory the "
-        f"highest until then. The load of the machine was {result['load']:.0f}: compare lengths, not seconds.\n\n"
+        f"In chromium, 1,280 pixels wide, {result.get('suffix', 'flac').upper()} at 24 kHz with a detection every 7 s: "
+        "time to the first view of 20 s and to each zoom step out to the whole recording, which the server has not "
+        "decoded before, and in again (medians, and the longest step; 0.05 s of each are waiting). The server's CPU is "
+        "without its decoders, its memory the highest until then. The load of the machine was "
+        f"{result['load']:.0f}: compare lengths, not seconds.\n\n"
         f"| {' | '.join(columns)} |\n| --- {'| ---: ' * (len(columns) - 1)}|\n" + "\n".join(rows) + "\n"
     )
 
@@ -535,6 +587,8 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "engine": _engine,
     "analyses": _analyses,
     "archive": _archive,
+    "search": _search,
+    "rescoring": _rescoring,
     "stereo": _stereo,
     "agreement": _agreement,
     "memory": _memory,
@@ -559,5 +613,6 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "ablation": _ablation,
     "startup": _startup,
     "lists": _lists,
+    "migrations": _migrations,
     "uploads": _uploads,
 }

@@ -10,9 +10,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
-import polars as pl
 import pytest
 from deltalake import DeltaTable
 from tests.fixtures.archives import BROKEN, SOUNDS
@@ -134,6 +132,8 @@ def test_a_models_own_thresholds_apply_when_it_is_read(
 
 
 def test_duckdb_reads_the_documented_sql(copied: Archive, sounds: Path, band_bundle: Bundle, rows: Rows) -> None:
+    import duckdb
+
     """Also with a second run, and rows of a unit that has not ended."""
     archive_recordings(
         sounds, copied.location.root, model=band_bundle.folder, overlap_s=0.5, unit_size=UnitSize(max_recordings=1)
@@ -160,6 +160,8 @@ def test_duckdb_reads_the_documented_sql(copied: Archive, sounds: Path, band_bun
 
 
 def test_polars_and_pandas_read_the_tables(kept: Path) -> None:
+    import polars as pl
+
     uri = str(kept / "detections")
     counts = pl.scan_delta(uri).group_by("scientific_name").len().collect().sort("scientific_name")
     assert counts.rows() == [("Avis gravis", 3), ("Avis murmurans", 3)]

@@ -292,6 +292,7 @@ def test_viewer_follows_keys_pointer_and_address(page: Page, long_recording: str
     page.keyboard.press("/")
     page.keyboard.type("number 3")
     page.keyboard.press("Enter")
+    page.keyboard.press("Enter")  # the first one ends the name, the second one sends the form
     page.wait_for_url("**species=number+3**")
     assert "t=3600.00&zoom=40.00" in page.url
     for name in page.get_by_role("list", name="Species in view").get_by_role("listitem").all_inner_texts():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
 
 from dawnchorus.evaluation.calibration import fit_calibration
 from dawnchorus.metrics import classification
@@ -29,6 +28,8 @@ def test_calibration_recovers_the_curve_that_made_the_truth() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_calibration_is_the_logistic_regression_of_scikit_learn_on_platts_targets(seed: int) -> None:
+    from sklearn.linear_model import LogisticRegression
+
     rng = np.random.default_rng(seed)
     scores = rng.random((300, 3))
     truth = rng.random(scores.shape) < 1 / (1 + np.exp(-(0.4 + 0.3 * seed) * np.log(scores / (1 - scores)) + seed - 2))

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn import metrics as sk
 from tests.fixtures.commands import Command
 
 from dawnchorus.audio.write import write_recording
@@ -157,6 +156,8 @@ def test_annotated_and_empty_counts_as_none_and_unlabeled_does_not_count(
 
 @given(st.integers(0, 10_000), st.integers(1, 20), st.integers(2, 6))
 def test_metrics_of_rows_with_several_species_are_scikit_learns(seed: int, n: int, n_classes: int) -> None:
+    from sklearn import metrics as sk
+
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, 6, (n, n_classes)) / 5
     truth = rng.random((n, n_classes)) < 0.5
@@ -172,6 +173,8 @@ def test_metrics_of_rows_with_several_species_are_scikit_learns(seed: int, n: in
 
 
 def test_decisions_are_scikit_learns() -> None:
+    from sklearn import metrics as sk
+
     rng = np.random.default_rng(3)
     truth = np.eye(5, dtype=bool)[rng.integers(0, 5, 80)]
     scores = rng.random((80, 5)) + truth

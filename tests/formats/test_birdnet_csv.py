@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 from tests.fixtures.detection_tables import detection, written
 
 from dawnchorus.formats import birdnet_csv
@@ -20,6 +19,8 @@ def test_the_csv_header_is_birdnet_analyzers() -> None:
 
 
 def test_the_csv_opens_in_pandas_with_its_types(tmp_path: Path) -> None:
+    import pandas as pd
+
     (tmp_path / "x.csv").write_bytes(written("csv"))
     frame = pd.read_csv(tmp_path / "x.csv")
     assert frame["Common name"].tolist() == ["Great Tit", "Cuckoo, Common", "Great Tit"]

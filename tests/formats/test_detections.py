@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
-import crowsetta
 import numpy as np
-import pandas as pd
-import polars as pl
 import pyarrow as pa
 import pytest
 from tests.fixtures.detections import MADE, METADATA
@@ -15,10 +13,13 @@ from tests.fixtures.detections import MADE, METADATA
 from dawnchorus.errors import FormatError, InputError, MissingExtraError
 from dawnchorus.formats import exports
 from dawnchorus.formats.detections import Detections
+from dawnchorus.formats.files import read_detections, write_detections
 from dawnchorus.types import Detection, RecordingMetadata, RecordingTable
 
 
 def test_frames_of_arrow_pandas_and_polars_have_a_row_for_each_detection() -> None:
+    import polars as pl
+
     table = MADE.to_arrow()
     assert table["score"].to_pylist() == [0.875, 0.5, 0.25, 0.25]
     assert pa.table(MADE).equals(table)
@@ -36,6 +37,8 @@ def test_frames_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_frames_of_birdnet_and_maad_are_read() -> None:
+    import pandas as pd
+
     birdnet = pd.DataFrame(
         {
             "input": ["a.wav"],
@@ -55,6 +58,8 @@ def test_frames_of_birdnet_and_maad_are_read() -> None:
 
 
 def test_annotations_of_crowsetta_are_read() -> None:
+    import crowsetta
+
     sequence = crowsetta.Sequence.from_keyword(
         labels=np.array(["Parus major"]), onsets_s=np.array([0.5]), offsets_s=np.array([1.5])
     )
@@ -107,11 +112,15 @@ WIDE = {"file": ["a.wav", "a.wav"], "start_time": [0.0, 3.0], "end_time": [3.0, 
     ids=lambda value: None if isinstance(value, dict) else value[:40],
 )
 def test_what_no_detection_can_be_is_refused_by_row_and_column(columns: dict[str, list[object]], message: str) -> None:
+    import pandas as pd
+
     with pytest.raises(FormatError, match=message):
         Detections.from_pandas(pd.DataFrame(columns))
 
 
 def test_frames_that_cannot_be_read_are_named() -> None:
+    import pandas as pd
+
     with pytest.raises(InputError, match=r"expected a pandas data frame, got polars.DataFrame. .*to_pandas\(\)"):
         Detections.from_pandas(MADE.to_polars())  # type: ignore[arg-type]
     twice = pd.DataFrame([["a.wav", 0.0, 3.0, "Parus major", "Parus major"]])
@@ -123,6 +132,8 @@ def test_frames_that_cannot_be_read_are_named() -> None:
 
 
 def test_frames_may_have_gaps_where_nothing_is_missing() -> None:
+    import pandas as pd
+
     labels = pd.DataFrame(WIDE | {"Parus major": [1, 0], "Cuculus canorus": [True, True]})
     (table,) = Detections.from_pandas(labels)
     assert [(d.start_s, d.scientific_name, d.score) for d in table.detections] == [
@@ -157,8 +168,39 @@ def test_our_own_frames_come_back_whole() -> None:
 
 
 def test_annotations_of_crowsetta_have_possible_times() -> None:
+    import crowsetta
+
     box = crowsetta.BBox(label="Parus major", onset=0.5, offset=np.inf, low_freq=1.0, high_freq=2.0)
     with pytest.raises(InputError, match=r"a\.txt: 'Parus major' from 0.5 to inf s: expected an end"):
         Detections.from_crowsetta([crowsetta.Annotation(annot_path="a.txt", notated_path="a.wav", bboxes=[box])])
     with pytest.raises(InputError, match="expected crowsetta's Annotation objects in a list, got str"):
         Detections.from_crowsetta(["a.txt"])
+
+
+def test_a_frame_in_place_of_tables_is_refused_with_what_to_do() -> None:
+    with pytest.raises(InputError, match=r"got a DataFrame. Convert it with Detections.from_pandas\(frame\)"):
+        Detections(MADE.to_pandas())  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"Convert it with Detections.from_pandas\(frame.to_pandas\(\)\)"):
+        Detections(MADE.to_polars())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("zero", ["0", "0.0", "0.0000", ""])
+def test_zero_is_no_detection_in_a_column_for_each_class(tmp_path: Path, zero: str) -> None:
+    text = f"file,start_time,end_time,Parus major,Avis_una\na.wav,0,3,{zero},0.25\nb.wav,0,3,1,{zero}\n"
+    for name in ("scores.csv", "x.opensoundscape.csv"):
+        (tmp_path / name).write_text(text)
+    made = [
+        read_detections(tmp_path / "scores.csv"),
+        read_detections(tmp_path / "x.opensoundscape.csv"),
+        Detections.from_pandas(pd.read_csv(tmp_path / "scores.csv")),
+    ]
+    for tables in made:
+        rows = [(t.recording, d.scientific_name, d.score) for t in tables for d in t.detections]
+        assert rows == [("a.wav", "Avis_una", 0.25), ("b.wav", "Parus major", 1.0)]
+
+
+def test_scores_that_round_to_zero_stay_in_wide_tables(tmp_path: Path) -> None:
+    faint = Detection(0.0, 3.0, "Avis una", "Bird", "species", 3e-5)
+    write_detections([RecordingTable("a", 3.0, 1, METADATA, None, (faint,))], tmp_path / "x.opensoundscape.csv")
+    (table,) = read_detections(tmp_path / "x.opensoundscape.csv")
+    assert [each.score for each in table.detections] == [3e-5]

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from tests.fixtures.detections import CUCKOO, LATER, MADE, METADATA, TIT
 
@@ -65,6 +64,8 @@ def test_labels_without_a_recording_are_those_of_the_file_they_are_named_after(t
 
 
 def test_wide_scores_of_opensoundscape_come_and_go(tmp_path: Path) -> None:
+    import pandas as pd
+
     wide = MADE.to_opensoundscape()
     assert wide.index.names == ["file", "start_time", "end_time"]
     assert sorted(wide.columns) == ["Cuculus canorus", "Parus major"]

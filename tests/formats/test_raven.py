@@ -6,7 +6,6 @@ import csv
 import io
 from pathlib import Path
 
-import crowsetta
 import pytest
 from tests.fixtures.detection_tables import TABLES, detection, written
 
@@ -28,6 +27,8 @@ def test_raven_counts_on_from_file_to_file_and_keeps_the_offset() -> None:
 
 @pytest.mark.filterwarnings("ignore:The inplace keyword")  # crowsetta, with the newest pandas
 def test_crowsetta_reads_the_raven_table(tmp_path: Path) -> None:
+    import crowsetta
+
     path = tmp_path / "x.selections.txt"
     path.write_bytes(written("raven", TABLES[:1]))
     opened = crowsetta.formats.bbox.Raven.from_file(path, annot_col="Common Name")

@@ -129,7 +129,7 @@ def test_options_that_have_no_effect_are_refused(sounds: Path, band_bundle: Bund
             keep(sounds, tmp_path / "archive", band_bundle, **changes)
     with pytest.raises(InputError, match="workers: expected a whole number, 1 or more, got -1"):
         archive_recordings(sounds, tmp_path / "archive", model=band_bundle.folder, workers=-1)
-    with pytest.raises(InputError, match="keep: expected any of embeddings, got 'sound'"):
+    with pytest.raises(InputError, match="keep: expected any of embeddings, embeddings:int8, got 'sound'"):
         keep(sounds, tmp_path / "archive", band_bundle, keep=["sound"])
     with pytest.raises(InputError, match="No recordings found"):
         keep(tmp_path / "none", tmp_path / "archive", band_bundle)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn import metrics as sk
 
 from dawnchorus.evaluation.evaluation import METRICS
 from dawnchorus.metrics import classification
@@ -15,6 +14,8 @@ from dawnchorus.metrics import classification
 @given(st.integers(0, 10_000), st.integers(2, 40), st.integers(2, 6))
 @settings(max_examples=40, deadline=None)
 def test_rank_metrics_are_scikit_learns_ties_included(seed: int, n: int, n_classes: int) -> None:
+    from sklearn import metrics as sk
+
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, 6, (n, n_classes)) / 5
     truth = rng.random((n, n_classes)) < 0.4

@@ -21,6 +21,7 @@ from dawnchorus.archive.schemas import (
     SCHEMAS,
 )
 from dawnchorus.archive.selection import committed_attempts, result_states
+from dawnchorus.archive.sign_index import drop_unused
 from dawnchorus.archive.workers import WorkerState, read_workers
 from dawnchorus.archive.writer import SORTED_BY, attempt_transaction
 
@@ -195,6 +196,7 @@ def compact_archive(archive: Archive) -> Iterator[tuple[str, int, int]]:
             table.compact()
         table.checkpoint()
         yield name, n_before, len(archive.table(name).list_files())
+    drop_unused(archive.location)
 
 
 def _sort_months(archive: Archive, table: Table) -> None:
@@ -272,6 +274,7 @@ def vacuum_archive(archive: Archive, *, older_than_h: float = KEEP_FILES_H) -> V
     n_files = 0
     for name in archive.location.list_tables():
         n_files += len(archive.table(name).remove_unused_files(older_than_h=older_than_h))
+    n_files += drop_unused(archive.location)
     return VacuumReport(sum(removed.values()), n_files, tuple(sorted(kept)))
 
 

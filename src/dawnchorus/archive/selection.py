@@ -42,16 +42,17 @@ class Selection:
         return condition
 
 
-def select_results(recordings: Table, runs: Sequence[str] | None = None) -> Selection:
+def select_results(recordings: Table, runs: Sequence[str] | None = None, *, per_run: bool = True) -> Selection:
     """Return the results that count: the latest of each recording, or of each recording in each of `runs`.
 
-    A recording that was scored once stays so, if a later run fails on it.
+    With `per_run=False`, it is the latest of each recording in any of `runs`. A recording that was scored once stays
+    so, if a later run fails on it.
     """
     is_named = None if runs is None else pa_dataset.field("run").isin(pa.array(list(runs), pa.string()))
     rows = recordings.read(_COLUMNS, is_named)
     is_done = pc.equal(rows["status"], DONE)
     rank = pc.add(rows["recording_id"], pc.if_else(is_done, pa.scalar(_DONE_BIT, pa.int64()), pa.scalar(0, pa.int64())))
-    keys = ["path"] if runs is None else ["path", "run"]
+    keys = ["path"] if runs is None or not per_run else ["path", "run"]
     best = rows.append_column("rank", rank).group_by(keys).aggregate([("rank", "max")])["rank_max"]
     is_best = pc.is_in(rank, value_set=_flat(best))
     attempts = _flat(rows.filter(is_best)["attempt"]).unique()

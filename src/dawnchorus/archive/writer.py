@@ -27,7 +27,7 @@ def attempt_transaction(attempt: str) -> str:
 
 
 class UnitWriter:
-    """Writer of the units of one worker.
+    """Writer of one worker's units, batches of recordings that are committed as a whole.
 
     All rows of a unit carry the name of the attempt. The rows of recordings are committed last, in a transaction that
     only one attempt at the unit can win: it alone decides which rows count. So a process may die at any time, and any

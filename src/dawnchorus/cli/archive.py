@@ -15,6 +15,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from dawnchorus.cli.archive_hoplite import export, import_
+from dawnchorus.cli.archive_rescore import rescore
+from dawnchorus.cli.archive_search import search
 from dawnchorus.cli.options import LOCAL_PATH
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console, print_table
 from dawnchorus.cli.progress import show_progress
@@ -136,6 +139,11 @@ def _report_kept_units() -> Iterator[None]:
 def command() -> None:
     """Look into an archive of results, query it, check it, and keep it compact."""
 
+
+command.add_command(export)
+command.add_command(import_)
+command.add_command(rescore)
+command.add_command(search)
 
 archive_argument = click.argument("folder")
 

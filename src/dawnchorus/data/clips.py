@@ -128,7 +128,18 @@ class ClipWriter:
         times: Sequence[tuple[float, float]],
         cuts: Sequence[tuple[float, float]],
     ) -> None:
-        """Append the clips in the file `clips`, durably."""
+        """Append the clips in the file `clips`, durably.
+
+        Args:
+            recording_id: the recording.
+            key: digest of all that the clips depend on.
+            clips: file with the samples of the clips, one after the other.
+            times: start and end of each clip in the recording, in seconds.
+            cuts: start and end of each removed segment, in seconds.
+
+        Raises:
+            OutputError: no space, or no permission.
+        """
         try:
             if self._n_rows and (self._n_rows + len(times)) * self._clip_bytes > MAX_SHARD_BYTES:
                 self._file.close()

@@ -31,7 +31,7 @@ _MAX_NAMED = 3
 
 def list_layouts() -> list[str]:
     """Return the names of layouts."""
-    return ["auto", "folders", "csv", *SOURCES, "annotations", "detections"]
+    return ["auto", "folders", "csv", *SOURCES, "annotations", "mixed", "detections"]
 
 
 def parse_layout(text: str) -> Layout:
@@ -84,6 +84,13 @@ def detect_layout(
             LOG.info(note)
         return "folders"
     named = reading.sure - marked
+    if named and marked.isdisjoint(reading.find_clear()):
+        tables = list_some(file_names(marks.tables))
+        LOG.info(
+            f"layout: mixed, because tables of marks ({tables}) are of {len(marked)} of {count_recordings(files)}, "
+            f"none of which is in a folder of a species, as others are (as '{min(named).parent.name}')."
+        )
+        return "mixed"
     if named:
         first = min(named)
         raise InputError(

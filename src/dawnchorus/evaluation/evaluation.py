@@ -135,7 +135,11 @@ class Comparison:
         return describe_no_width(self.first_minus_other, self.n_drawn)
 
 
-@dataclass(frozen=True)
+SHOWN_METRICS = ("accuracy", "macro_roc_auc", "cmap")
+"""Metrics by recording that an evaluation shows of itself; all are in `by_recording`."""
+
+
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Results of evaluating one bundle on a data set."""
 
@@ -209,6 +213,10 @@ class Evaluation:
     def coverage_notes(self) -> tuple[str, ...]:
         """Describe which recordings and species are evaluated and left out, unknown species first."""
         return tuple(_describe_coverage(self))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name} {self.by_recording[name]}" for name in SHOWN_METRICS if name in self.by_recording)
+        return f"<Evaluation of {self.model} {self.bundle_id}: {self.n_recordings} recordings, {shown}>"
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields for JSON."""

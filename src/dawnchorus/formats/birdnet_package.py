@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
+from itertools import starmap
 from pathlib import Path
 from typing import BinaryIO
 
+from dawnchorus.formats.class_names import join_names, split_names
 from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.text import NamedColumns, check_row, text_stream
-from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.types import Detection, Provenance, RecordingTable
 
 COLUMNS = ("input", "start_time", "end_time", "species_name", "confidence")
@@ -28,7 +29,7 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
                     [table.recording] * len(columns),
                     map(_clock, columns.to_list("start_s")),
                     map(_clock, columns.to_list("end_s")),
-                    map("_".join, columns.rows("scientific_name", "common_name")),
+                    starmap(join_names, columns.rows("scientific_name", "common_name")),
                     map("{:.6f}".format, columns.to_list("score")),
                     strict=True,
                 )
@@ -44,14 +45,13 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     rows = NamedColumns(path)
     file, start, end, species, confidence = (rows.require([name]) for name in COLUMNS)
     for line, fields in rows:
-        name = rows.text(fields, species) or ""
-        scientific_name, _, common_name = name.partition("_")
+        label = split_names(rows.text(fields, species) or "")
         detection = Detection(
             start_s=rows.offset_s(line, fields, start),
             end_s=rows.offset_s(line, fields, end),
-            scientific_name=scientific_name,
-            common_name=common_name or scientific_name,
-            kind=parse_label(name).kind,
+            scientific_name=label.scientific_name,
+            common_name=label.common_name,
+            kind=label.kind,
             score=rows.number(line, fields, confidence),
         )
         yield rows.text(fields, file), check_row(path, line, detection)

@@ -49,6 +49,9 @@ from dawnchorus.storage.paths import RemotePath, absolute_path, as_path, full_na
 from dawnchorus.types import RecordingMetadata, Report, ignore_progress
 from dawnchorus.version import __version__
 
+MAX_SHORT = 8
+"""Numbers of an embedding that is as long with lowest value and step as in half precision."""
+
 _READ_OPTIONS = ("species", "thresholds", "merge", "drop_out_of_range")
 """Options that select or describe rows: in an archive, that is done when it is read."""
 
@@ -105,7 +108,7 @@ def archive_recordings(
         options: overlap, location and others that decide results; `min_score` and `top` say what is kept, and are 0.05
             and 10 where no options are given. Others that select results do not apply here.
         model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
-        keep: "embeddings" keeps those of all windows.
+        keep: "embeddings" keeps those of all windows in half precision, "embeddings:int8" in 8 bits.
         metadata: location and time by absolute path, stronger than the files' own metadata.
         analyses: names of analyses of the recordings' own samples.
         shard: part of the units, like "2/8"; by default all.
@@ -202,13 +205,13 @@ def prepare_job(
     shard = Shard.parse(shard) if isinstance(shard, str) else shard or Shard(1, 1)
     analyses = tuple(dict.fromkeys(ANALYSES.lookup(name).name for name in analyses))
     model = load_model(model)
-    keeps_embeddings = "embeddings" in _check_kept(keep, model)
+    kept_rows = _check_kept(keep, model)
     floor = ScoreFilter(np.full(len(model.labels), options.min_score, np.float32), options.top)
-    kept = {"embeddings": Embeddings()} if keeps_embeddings else {}
+    kept = {name: Embeddings() for name in kept_rows}
     plan = replace(build_run_plan(model, options, analyses), analyses={"hits": floor, **kept})
     range_filter = open_range_filter(model, options, metadata)
     builder = TableBuilder(model.bundle, plan.windows, options, range_filter, metadata or {})
-    run = _describe_run(builder, analyses, embedding_dim=model.embedding_dim if keeps_embeddings else None)
+    run = _describe_run(builder, analyses, keep=kept_rows, embedding_dim=model.embedding_dim if kept_rows else None)
     given = [recordings] if isinstance(recordings, str | os.PathLike) else list(recordings)
     _check_urls(given)
     return ArchivingJob(given, model, plan, builder, run, shard)
@@ -248,16 +251,24 @@ def _check_kept(keep: Iterable[Keep], model: Model) -> tuple[Keep, ...]:
     for each in kept:
         if each not in get_args(Keep):
             raise InputError(f"keep: expected any of {', '.join(get_args(Keep))}, got {each!r}.")
-    if "embeddings" in kept and model.embedding_dim is None:
+    if len(kept) > 1:
+        raise InputError(f"keep: expected embeddings in one form, got {', '.join(kept)}.")
+    if kept and model.embedding_dim is None:
         raise ModelError(f"{model.name}: this model has no embeddings to keep. Use one that has, such as birdnet.")
+    if "embeddings:int8" in kept and (model.embedding_dim or 0) <= MAX_SHORT:
+        raise ModelError(f"{model.name}: its embeddings are too short for 8 bits. Keep them in half precision.")
     return kept
 
 
-def _describe_run(builder: TableBuilder, analyses: tuple[str, ...], *, embedding_dim: int | None) -> ArchiveRun:
+def _describe_run(
+    builder: TableBuilder, analyses: tuple[str, ...], *, keep: tuple[Keep, ...], embedding_dim: int | None
+) -> ArchiveRun:
     info, options = builder.bundle.info, builder.options
     unused = {*_READ_OPTIONS, "min_score", "top"}
     parameters: dict[str, Any] = {name: value for name, value in asdict(options).items() if name not in unused}
     parameters["activation"] = info.activation
+    if "embeddings:int8" in keep:
+        parameters["embeddings"] = "int8"
     if info.cleaning:
         parameters["cleaning"] = info.cleaning.model_dump(exclude_defaults=True)
     if builder.metadata_by_path:

@@ -207,13 +207,13 @@ class Journal:
     def _replace(self, path: Path, version: FileVersion, values: tuple[Any, ...], tables: Mapping[str, Table]) -> None:
         key = self._key(path)
         size, changed = version
-        mtime_ns, version = (None, changed) if isinstance(changed, str) else (changed, None)
+        mtime_ns, etag = (None, changed) if isinstance(changed, str) else (changed, None)
         with self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO recordings"
                 " (path, given, size, mtime_ns, version, status, reason, duration_s, summary, hits)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [key, os.fsencode(path), size, mtime_ns, version, *values],
+                [key, os.fsencode(path), size, mtime_ns, etag, *values],
             )
             self._db.execute("DELETE FROM analyses WHERE path = ?", [key])
             self._db.executemany(

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 
@@ -25,6 +25,7 @@ from dawnchorus.archive.schemas import ANALYSIS_PREFIX, DETECTIONS, EMBEDDINGS, 
 from dawnchorus.archive.writer import UnitWriter
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.journal import file_version
+from dawnchorus.identification.options import Keep
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.result import RecordingFailure, RunCounts, build_provenance
 from dawnchorus.inference.loaded_model import LoadedModel
@@ -184,8 +185,9 @@ class ShardRun:
         table = self.builder.build(scored)
         unit.n_detections += scored.n_hits
         rows = {DETECTIONS: detection_rows(origin, table, self._provenance)}
-        if "embeddings" in self.plan.analyses:
-            rows[EMBEDDINGS] = embedding_rows(origin, scored, table, self.plan.windows)
+        for name in get_args(Keep):
+            if name in self.plan.analyses:
+                rows[EMBEDDINGS] = embedding_rows(origin, scored, table, self.plan.windows, kept=name)
         has_speech = self.plan.speech_detector is not None
         speech_s = sum(segment.length_s for segment in scored.speech) if has_speech else None
         for name, analysis in scored.tables.items():

@@ -24,10 +24,10 @@ Period = Literal["week", "month", "year", "all"]
 
 N_DAYS = {"week": 7, "month": 31}
 N_MONTHS = 12
-"""Days or months of the periods."""
+"""Numbers of days or months of the periods."""
 
 MAX_DAYS, MAX_MONTHS, MAX_YEARS = 31, 24, 50
-"""Days and months up to which a whole collection is shown by day and by month; the years that are shown of others."""
+"""Maximum numbers of days and months for which a collection is shown by day and by month, and of years."""
 
 N_TOP, N_LATEST = 10, 20
 
@@ -131,7 +131,7 @@ class Overview:
     top: tuple[tuple[str, int], ...]
     """Common names that had the highest score in most recordings, with the numbers of these."""
     latest: tuple[Prediction, ...]
-    """The newest first, whatever the period."""
+    """Latest predictions, the newest first; the period does not filter them."""
     version: str
     """Text that is another one after each change of the counts."""
 

@@ -96,6 +96,19 @@ def test_folders_of_species_with_tables_for_some_are_refused(tmp_path: Path) -> 
     assert imported(source)[0]["Turdus merula/2.wav"].is_annotated, "every recording has a table"
 
 
+def test_recordings_without_a_table_have_the_species_of_their_folder_if_no_other_has_both(tmp_path: Path) -> None:
+    names = ("Parus major_Great Tit/1.wav", "noise/2.wav", "soundscapes/3.wav", "soundscapes/4.wav")
+    source = make_recordings(tmp_path / "in", *names)
+    (source / "soundscapes" / "3.txt").write_text("0\t0.1\tTurdus merula\n")
+    rows, notes = imported(source)
+    assert [rows[name].kind for name in names] == ["focal", "background", "soundscape", "soundscape"]
+    assert rows[names[0]].scientific_name == PARUS
+    assert [mark.scientific_name for mark in rows[names[2]].annotations] == [TURDUS]
+    assert rows[names[3]].is_unlabeled
+    assert "layout: mixed, because tables of marks (3.txt) are of 1 of 4 recordings" in notes
+    assert "labels read from folders of level 1: 2 recordings" in notes
+
+
 def test_a_zip_that_was_sent_is_read_by_the_same_rule(tmp_path: Path) -> None:
     names = ("Parus major_Great Tit/2019/1.wav", "set/robin/2.wav", "robin/meadow/3.wav")
     source = make_recordings(tmp_path / "in", *names, "wren/wood/4.wav", "wren/5.wav")

@@ -9,9 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis.checks import CHECKS
 from tests.fixtures.server import Serve
 
 from dawnchorus.models.bundle import Bundle
@@ -109,6 +107,9 @@ def test_first_readers_of_the_description_at_once_get_all_of_it() -> None:
 def test_replies_match_the_openapi_schema_for_any_request(
     n_examples: int, level_bundle: Bundle, serve: Serve, tone: Path
 ) -> None:
+    import schemathesis
+    from schemathesis.checks import CHECKS
+
     client = serve(model=level_bundle.folder)
     client.post("/api/v1/identify?store=true", files={"audio": (tone.name, tone.read_bytes())})
     document = client.get("/api/openapi.json").json()

@@ -108,6 +108,14 @@ class FolderReading:
     tape_clips: list[Path] = field(default_factory=list)
     """Recordings labeled by a name of ANIMAL-SPOT's form."""
 
+    def find_clear(self) -> set[Path]:
+        """Return recordings with sure labels, and those in folders next to these: of `noise` and `robin`, both."""
+        folders = {
+            path: next((each for each in path.parents if each.name == name), None) for path, name in self.labels.items()
+        }
+        beside = {folder.parent for path, folder in folders.items() if path in self.sure and folder is not None}
+        return self.sure | {path for path, folder in folders.items() if folder is not None and folder.parent in beside}
+
     def notes(self) -> Iterator[str]:
         """Yield sentences on where labels were read."""
         for level, names in sorted(self.of_levels.items()):

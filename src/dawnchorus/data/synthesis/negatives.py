@@ -26,7 +26,7 @@ N_RECORDINGS = 200
 LENGTH_S = 3.0
 RATE_HZ = 48_000
 N_PER_SILENT = 6
-"""One in this number of sounds has no song."""
+"""Number of sounds of which one has no song."""
 
 SOURCE = "generated"
 

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from importlib.resources import files
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -68,6 +68,13 @@ ROUTE_MODULES = (
     models,
 )
 
+ROUTER = APIRouter()
+"""The routes of all modules. Applications share them: FastAPI takes longer to analyze their parameters, at the first
+request, than a server to start."""
+
+for _module in ROUTE_MODULES:
+    ROUTER.include_router(_module.router)
+
 STATIC_FOLDERS: list[str | tuple[str, str]] = [("dawnchorus.server.http", "static"), ("dawnchorus.reports", "static")]
 
 SECURITY_HEADERS = {
@@ -92,6 +99,7 @@ def create_app(service: Service) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
+        routes=list(ROUTER.routes),
     )
     settings = service.settings
     sessions = SessionStore(service.database, settings.tokens, max_age_s=settings.limits.session_max_age_s)
@@ -99,8 +107,6 @@ def create_app(service: Service) -> FastAPI:
     app.state.service, app.state.authorizer = service, Authorizer(settings, sessions, roles)
     app.state.error_page = pages.error_page
     error_handlers.install(app)
-    for module in ROUTE_MODULES:
-        app.include_router(module.router)
     app.mount(STATIC, RevalidatedFiles(packages=STATIC_FOLDERS))
     app.add_middleware(HeadAsGet)
     app.add_middleware(RequestMiddleware, service=service, authorizer=app.state.authorizer)

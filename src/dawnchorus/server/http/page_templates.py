@@ -34,6 +34,7 @@ def render_page(
         "base": request.scope.get("root_path", "").rstrip("/"),
         "here": own_path(request),
         "csrf": request.state.csrf,
+        "may_train": request.state.role >= Role.TRAIN,
         "is_admin": request.state.role >= Role.ADMIN,
         "bundle": service.pool.bundle,
         "min_score": DEFAULT_MIN_SCORE,

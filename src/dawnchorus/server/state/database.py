@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -16,6 +18,8 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 
 from dawnchorus.errors import InputError, MissingExtraError, OutputError
+
+LOG = logging.getLogger(__name__)
 
 FILE_NAME = "state.db"
 
@@ -120,19 +124,32 @@ def _upgrade(engine: Engine, migrations: Path) -> None:
         if engine.dialect.name == "postgresql":
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
         config = alembic_config(connection, migrations=migrations)
-        script = ScriptDirectory.from_config(config)
         current = MigrationContext.configure(connection).get_current_revision()
-        known = {revision.revision for revision in script.walk_revisions()}
+        known = _revisions(migrations)
         if current is not None and current not in known:
             raise InputError(
                 f"{engine.url!r}: its tables are of revision {current}, which this version of dawnchorus does "
                 f"not know. Update dawnchorus, or give another folder or database. Nothing was changed."
             )
-        if current == script.get_current_head():
+        if current == known[0]:
             return
+        if current is not None:
+            LOG.warning(
+                "The database is of revision %s and is upgraded to %s now, which takes minutes if it has millions of "
+                "detections. A server that is stopped meanwhile begins again at its next start.",
+                current,
+                script.get_current_head(),
+            )
         if current is not None and engine.url.database and engine.dialect.name == "sqlite":
             _back_up(Path(engine.url.database), current)
         command.upgrade(config, "head")
+
+
+@cache
+def _revisions(migrations: Path) -> tuple[str, ...]:
+    """Return the revisions of a folder, the newest first; Alembic runs all its files for that."""
+    script = ScriptDirectory.from_config(alembic_config(migrations=migrations))
+    return tuple(revision.revision for revision in script.walk_revisions())
 
 
 def _back_up(path: Path, revision: str) -> None:

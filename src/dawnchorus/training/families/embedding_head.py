@@ -85,7 +85,11 @@ class EmbeddingHead(Network):
         self._sessions = threading.local()
 
     def features(self, waveform: Tensor) -> Tensor:
-        """Compute the backbone's embeddings [batch * frames, dim]; each thread has its own session."""
+        """Compute the backbone's embeddings [batch * frames, dim]; each thread has its own session.
+
+        Raises:
+            ModelError: the backbone has no embeddings, or one is not finite.
+        """
         if not hasattr(self._sessions, "own"):
             self._sessions.own = open_session(self.bundle)
         session: Session = self._sessions.own

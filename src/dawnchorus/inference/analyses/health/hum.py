@@ -18,6 +18,9 @@ REDUCED_RATE_HZ = 2000
 
 MIN_SPECTRA = 5
 
+MIN_LINE_DB = 8.0
+"""Prominence from which a line is one: bins of noise reach less, also in the mean of `MIN_SPECTRA` spectra."""
+
 _NEIGHBORS_HZ = (4, 12)
 """Distance of the bins that a line is compared with, from the nearest to the farthest."""
 
@@ -44,13 +47,13 @@ class HumMeter:
     def measure(self) -> tuple[float, float]:
         """Return the mains frequency in Hz with the strongest lines, and their level in dB; NaN for less than 5 s.
 
-        Where no line stands out, only the frequency is NaN.
+        Where no line stands out by `MIN_LINE_DB`, only the frequency is NaN.
         """
         if self._n_spectra < MIN_SPECTRA:
             return np.nan, np.nan
         by_hz = {mains_hz: self._prominence_db(mains_hz) for mains_hz in MAINS_HZ}
         mains_hz, prominence_db = max(by_hz.items(), key=lambda entry: entry[1])
-        return (float(mains_hz) if prominence_db > 0 else np.nan), prominence_db
+        return (float(mains_hz) if prominence_db >= MIN_LINE_DB else np.nan), prominence_db
 
     def _prominence_db(self, mains_hz: int) -> float:
         """Return the prominence of the fundamental, or that which `SUPPORT` of the lines have, if it is larger."""

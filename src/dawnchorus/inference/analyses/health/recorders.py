@@ -99,6 +99,7 @@ def _recorder_row(recorder: _Recorder, difference_db: float) -> Row:
         "level_dbfs": recorder.level_db(),
         "level_difference_db": difference_db,
         "n_faulty": len({row["recording"] for row in recorder.rows if find_faults(row)}),
+        "dead_share": _mean(recorder.rows, "dead_share"),
         "clipped_share": _mean(recorder.rows, "clipped_share"),
         "rain_share": _mean(recorder.rows, "rain_share"),
         "wind_share": _mean(recorder.rows, "wind_share"),
@@ -131,7 +132,7 @@ def _describe_jumps(jumps: list[str]) -> list[str]:
 
 def _mean(rows: list[Row], name: str) -> float:
     """Return the mean of a share over the recordings, weighted by their lengths; NaN where none has it."""
-    values, weights = np.array([(row[name], row["duration_s"]) for row in rows], float).reshape(-1, 2).T
+    values, weights = np.array([(row.get(name, math.nan), row["duration_s"]) for row in rows], float).reshape(-1, 2).T
     is_known = np.isfinite(values)
     return float(np.average(values[is_known], weights=weights[is_known])) if is_known.any() else math.nan
 

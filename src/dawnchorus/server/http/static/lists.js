@@ -1,16 +1,6 @@
-// Lists: names of species while one is typed, and what is done with the selected recordings.
+// Lists: what is done with the selected recordings.
 import { confirmDeletion } from "./dialog.js";
 import { at, request } from "./page.js";
-
-const input = document.querySelector("[list=detected-species]"), names = document.getElementById("detected-species");
-let timer = 0;
-input.addEventListener("input", () => {
-  clearTimeout(timer);
-  timer = setTimeout(async () => {
-    const reply = await request("GET", `/api/v1/species?name=${encodeURIComponent(input.value)}`).catch(() => null);
-    if (reply) names.replaceChildren(...reply.species.map(each => new Option(each.scientific_name, each.common_name)));
-  }, 200);
-});
 
 const status = document.querySelector("[data-status]"), actions = { identify: identifyAgain, download, delete: askAndDelete };
 prepareSelection();

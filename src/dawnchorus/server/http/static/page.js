@@ -199,10 +199,12 @@ for (const form of all("[data-retrain]")) {
 function follow(box, id, isOver = false) {
   const part = name => box.querySelector(`[data-${name}]`);
   const losses = [];
-  box.hidden = false; box.dataset.job = id; part("cancel").hidden = isOver; part("error").hidden = true;
+  const button = part("cancel"); // null for a role that may not
+  const allowCancel = isAllowed => { if (button) button.hidden = !isAllowed; };
+  box.hidden = false; box.dataset.job = id; allowCancel(!isOver); part("error").hidden = true;
   const source = new EventSource(at(`/api/v1/jobs/${id}/events`));
-  const cancel = async () => { part("cancel").disabled = true; try { await request("POST", `/api/v1/jobs/${id}/cancel`); } catch (error) { part("stage").textContent = error.message; } };
-  part("cancel").onclick = cancel;
+  const cancel = async () => { button.disabled = true; try { await request("POST", `/api/v1/jobs/${id}/cancel`); } catch (error) { part("stage").textContent = error.message; } };
+  if (button) button.onclick = cancel;
   source.onmessage = event => {
     offline.hidden = true;
     const state = JSON.parse(event.data);
@@ -218,12 +220,12 @@ function follow(box, id, isOver = false) {
     if (source.readyState === 2) setTimeout(() => follow(box, id, isOver), 3000); // the response was no stream
   };
   source.addEventListener("end", async () => {
-    source.close(); part("cancel").hidden = true;
+    source.close(); allowCancel(false);
     if (isOver) return;
     const job = await request("GET", `/api/v1/jobs/${id}`);
     if (job.status === "done") location.href = box.dataset.then ? at(job.kind === "identify" ? `/recordings/${job.result.recording}` : "/training") : location.pathname;
     else if (box.dataset.then) location.reload(); // the page says how to start again
-    else document.querySelector("[data-retrain] button").disabled = false;
+    else for (const form of all("[data-retrain]")) form.querySelector("button").disabled = false;
   });
 }
 

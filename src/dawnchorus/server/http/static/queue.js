@@ -1,7 +1,7 @@
 // The page Review: one clip after the other, with the next ones loaded ahead, so that a key shows the next at once.
 import { watchKeys } from "./keys.js";
 import { at, request } from "./page.js";
-import { answers, applyReview, focusSpecies, modelName, relabel, setReview, showReview, undo, watchButtons } from "./review.js";
+import { answers, applyReview, focusSpecies, mayAnswer, modelName, relabel, setReview, showReview, undo, watchButtons } from "./review.js";
 import { formatTime } from "./viewer/view.js";
 
 const AHEAD = 10, BEHIND = 3, MAX_KEPT = 200, STORED = "review-autoplay", RETRY_MS = 2000;
@@ -159,7 +159,7 @@ const actions = {
 };
 
 function answer(verdict) {
-  if (!shown()) return;
+  if (!shown() || !mayAnswer) return;
   setReview({ verdict });
   move(1);
 }
@@ -204,6 +204,7 @@ function start() {
   after = first.position;
   watchAnswers();
   watchButtons(choose, answerSpecies);
+  panel.querySelector("[data-next]")?.addEventListener("click", event => { event.preventDefault(); move(1); });
   watchKeys(
     {
       y: () => answer("correct"), n: () => answer("incorrect"), u: () => answer("unsure"), b: () => answer("several"), 0: () => answer("none"),

@@ -1,8 +1,9 @@
 // The viewer of a recording: creates its parts, and keeps what is shown in the URL of the page.
 import { watchKeys } from "../keys.js";
 import { at } from "../page.js";
-import { VERDICTS, answers, applyReview, focusSpecies, modelName, relabel, setReview, showReview, undo, watchButtons } from "../review.js";
+import { VERDICTS, answers, applyReview, focusSpecies, mayAnswer, modelName, relabel, setReview, showReview, undo, watchButtons } from "../review.js";
 import { PALETTES } from "./colors.js";
+import { focusSpecies as focusField } from "../species_picker.js";
 import { Detections } from "./detections.js";
 import { Spectrogram } from "./spectrogram.js";
 import { Player } from "./player.js";
@@ -15,7 +16,7 @@ const SPEEDS = ["1", "0.5", "0.25", "0.125"], LOOP_MARGIN_S = 0.5, SETTLE_MS = 3
 
 const box = document.querySelector("[data-viewer]"), { dataset } = box;
 const part = name => box.querySelector(`[data-${name}]`);
-const form = document.querySelector("[data-review]"); // null without detections
+const form = document.querySelector("[data-review]"); // null without detections, and for a role that may not answer
 const path = `/api/v1/recordings/${dataset.viewer}`;
 const number = name => (dataset[name] === "" ? null : Number(dataset[name]));
 const filter = JSON.parse(dataset.filter);
@@ -91,7 +92,7 @@ function describe(detection) {
 function showSelected() {
   const detection = detections.selected;
   part("selected").textContent = describe(detection);
-  form.hidden = false;
+  if (form) form.hidden = false;
   showReview(detection);
   drawLines();
   updateUrl();
@@ -121,7 +122,7 @@ function set(control, value) { control.value = value; control.dispatchEvent(new 
 
 function brighten(step) { set(controls.brightness, Number(controls.brightness.value) + step); }
 
-function answer(verdict) { if (detections.selected) setReview(verdict && { verdict }); }
+function answer(verdict) { if (detections.selected && mayAnswer) setReview(verdict && { verdict }); }
 
 const actions = {
   play: () => { if (player.isPlaying) player.pause(); else player.play(player.loop?.[0] ?? (view.contains(player.time) ? player.time : view.start)); },
@@ -188,7 +189,7 @@ function setUpEvents() {
   watchKeys({
     ...named, y: () => answer("correct"), n: () => answer("incorrect"), u: () => answer("unsure"), b: () => answer("several"), 0: () => answer("none"),
     e: focusSpecies, z: takeBack, "Ctrl+z": takeBack,
-    "?": () => { part("help").open = !part("help").open; }, "/": () => { document.querySelector("[data-filters]").open = true; document.querySelector("[data-filters] [name=species]").focus(); }, "[": () => brighten(-0.1), "]": () => brighten(0.1),
+    "?": () => { part("help").open = !part("help").open; }, "/": () => { document.querySelector("[data-filters]").open = true; focusField(document.querySelector("[data-filters] [name=species]")); }, "[": () => brighten(-0.1), "]": () => brighten(0.1),
   }, controls.keys);
   if (form) watchReviews();
   document.addEventListener("click", event => {
