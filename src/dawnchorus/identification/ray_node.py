@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import socket
 import threading
 import time
@@ -11,17 +12,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dawnchorus.archive.archive import create_archive
+from dawnchorus.archive.archive import Archive, create_archive
 from dawnchorus.archive.manifest import Entry
 from dawnchorus.archive.workers import Worker
 from dawnchorus.archive.writer import UnitWriter
 from dawnchorus.errors import ModelError
-from dawnchorus.identification.archiving import prepare_job
+from dawnchorus.identification.archiving import ArchivingJob, prepare_job
 from dawnchorus.identification.options import Keep, Options
 from dawnchorus.identification.result import RecordingFailure, RunCounts
 from dawnchorus.identification.shard_run import ShardRun
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.model import load_model
+from dawnchorus.models.store import BUILTIN_MODELS, default_folder
 from dawnchorus.types import RecordingMetadata
 
 REPORT_S = 0.25
@@ -54,6 +56,22 @@ class NodeTask:
     keep: tuple[Keep, ...]
     metadata: dict[Path, RecordingMetadata] | None
     analyses: tuple[str, ...]
+
+    @classmethod
+    def create(cls, archive: Archive, job: ArchivingJob, keep: tuple[Keep, ...]) -> NodeTask:
+        """Return the task of a job: built-in models are those of each node, other bundles are seen by all."""
+        bundle, store = job.model.bundle, job.model.store
+        builtin = (name for name in BUILTIN_MODELS if store.bundle_folder(name) == bundle.folder)
+        return cls(
+            archive=str(archive.location.root),
+            run=job.run.id,
+            model=next(builtin, os.path.abspath(bundle.folder)),
+            models_folder=None if store.folder == default_folder() else os.path.abspath(store.folder),
+            options=job.builder.options,
+            keep=keep,
+            metadata=job.builder.metadata_by_path or None,
+            analyses=job.run.analyses,
+        )
 
 
 @dataclass(frozen=True)
