@@ -50,8 +50,9 @@ class ArchiveJob:
     analyses: Sequence[str]
     shard: str | None
     unit_mb: float | None
-    workers: int
+    workers: int | None
     resume: bool
+    ray: str | None
 
 
 def identify_into_archive(job: ArchiveJob, paths: Sequence[str], screen: Console, *, as_json: bool) -> None:
@@ -77,6 +78,7 @@ def identify_into_archive(job: ArchiveJob, paths: Sequence[str], screen: Console
             unit_size=None if n_bytes is None else UnitSize(max_bytes=n_bytes, min_bytes=n_bytes),
             workers=job.workers,
             resume=job.resume,
+            ray=job.ray,
             report=report,
         )
     elapsed_s = time.monotonic() - start_s
