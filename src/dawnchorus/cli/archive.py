@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +65,9 @@ def identify_into_archive(job: ArchiveJob, paths: Sequence[str], screen: Console
     model = Model(job.store.open(job.model), job.store)
     start_s = time.monotonic()
     n_bytes = None if job.unit_mb is None else job.unit_mb * 1e6
-    with _report_kept_units(), show_progress(screen, duration_s=None) as report:
+    # Ray writes messages about its nodes to standard output, which is for --json.
+    quiet = nullcontext() if job.ray is None else redirect_stdout(sys.stderr)
+    with _report_kept_units(), quiet, show_progress(screen, duration_s=None) as report:
         result = archive_recordings(
             paths,
             job.folder,
