@@ -54,13 +54,29 @@ def cluster() -> Iterator[Any]:
 
 
 DRIVE = """
-import sys, time
+import os, signal, sys, time
 from contextlib import redirect_stdout
 from pathlib import Path
 from dawnchorus.archive.manifest import UnitSize
+from dawnchorus.identification import ray_node
 from dawnchorus.identification.archiving import archive_recordings
 
-sounds, archive, bundle, address, slow_s = sys.argv[1:]
+sounds, archive, bundle, address, slow_s, deadly = sys.argv[1:]
+
+class Node(ray_node.RayNode):
+    def add(self, units):
+        super().add(die_of(units))
+
+    def score(self, units):
+        yield from super().score(die_of(units))
+
+def die_of(units):
+    if any(entry.path.name == deadly for unit in units for entry in unit):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return units
+
+if deadly:
+    ray_node.RayNode = Node  # before the driver imports it
 
 def slow(progress):
     time.sleep(float(slow_s))
@@ -76,8 +92,11 @@ for failure in result.failures:
 """
 
 
-def drive(sounds: Path, archive: Path, bundle: Bundle, address: str, slow_s: float = 0.0) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", DRIVE, *map(str, (sounds, archive, bundle.folder, address, slow_s))]
+def drive(
+    sounds: Path, archive: Path, bundle: Bundle, address: str, *, slow_s: float = 0.0, deadly: str = ""
+) -> subprocess.Popen[str]:
+    """Start a driver: slow to hand out units, or with nodes that die of a recording."""
+    command = [sys.executable, "-c", DRIVE, *map(str, (sounds, archive, bundle.folder, address, slow_s, deadly))]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -94,7 +113,7 @@ def test_rows_equal_those_of_one_process_though_nodes_go_and_come(
 ) -> None:
     nodes = [add_node(cluster), add_node(cluster)]
     archive = tmp_path / "archive"
-    driver = drive(sounds, archive, band_bundle, cluster.address, 0.1)
+    driver = drive(sounds, archive, band_bundle, cluster.address, slow_s=0.1)
     wait_for(lambda: n_ended(archive) >= 4 or driver.poll() is not None)
     hosts = {worker.host for worker in read_status(open_archive(archive))[1]}
     cluster.remove_node(nodes[0], allow_graceful=False)
@@ -122,7 +141,7 @@ def test_a_killed_driver_is_started_again_and_a_shard_ends_what_is_left(
     node = add_node(cluster)
     archive = tmp_path / "archive"
     for n_before in (0, 10):
-        driver = drive(sounds, archive, band_bundle, cluster.address, 0.05)
+        driver = drive(sounds, archive, band_bundle, cluster.address, slow_s=0.05)
         wait_for(lambda n=n_before, driver=driver: n_ended(archive) > n + 4 or driver.poll() is not None)  # type: ignore[misc]
         driver.kill()
         assert driver.wait() == -signal.SIGKILL
@@ -136,6 +155,27 @@ def test_a_killed_driver_is_started_again_and_a_shard_ends_what_is_left(
     opened = open_archive(archive)
     assert table_rows(opened.detections(min_score=0.25)) == expected
     assert len(opened.recordings().read_all()) == N_COPIES + 5
+    assert check_archive(opened).is_whole
+
+
+def test_a_unit_that_ends_its_processes_is_given_up_and_the_others_end(
+    sounds: Path, expected: list[dict[str, object]], band_bundle: Bundle, tmp_path: Path, cluster: Any
+) -> None:
+    node = add_node(cluster)
+    archive = tmp_path / "archive"
+    deadly = "C05_20260601_040000.wav"
+    driver = drive(sounds, archive, band_bundle, cluster.address, deadly=deadly)
+    output, errors = driver.communicate(timeout=300)
+    cluster.remove_node(node)
+    assert driver.returncode == 0, errors
+    first, *failures = output.splitlines()
+    n_all = N_COPIES + 5
+    assert list(map(int, first.split())) == [n_all, 0, n_all - 2, 2, n_all, n_all - 1]
+    assert sorted(line.split()[0] for line in failures) == sorted([BROKEN, deadly])
+    assert "was not finished, since processes ended at it" in output
+    opened = open_archive(archive)
+    others = [row for row in expected if Path(str(row["recording"])).name != deadly]
+    assert table_rows(opened.detections(min_score=0.25)) == others
     assert check_archive(opened).is_whole
 
 
