@@ -34,6 +34,20 @@ def test_units_end_at_bytes_or_recordings() -> None:
     assert cut_units([], size) == []
 
 
+def test_a_unit_has_files_of_one_month() -> None:
+    """As far as their names tell; sites are not divided for it."""
+    names = (
+        "A_20260430_040000",
+        "A_20260501_040000",
+        "B_20260430_040000",
+        "B_20260501_040000",
+        "x",
+        "B_20260502_040000",
+    )
+    named = [ListedFile(f"{name}.wav", name.encode(), 4, "1") for name in names]
+    assert cut_units(named, UnitSize(max_bytes=8, min_bytes=8)) == [1, 2, 1, 2, 0, 3]
+
+
 def test_small_listings_have_small_units() -> None:
     assert UnitSize().limit_bytes(1e6) == 64e6
     assert UnitSize().limit_bytes(100e9) == 500e6

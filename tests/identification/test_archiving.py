@@ -7,18 +7,20 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.fixtures.archives import BROKEN, SOUNDS, table_rows, write_sounds
 from tests.fixtures.disks import small_disk
+from tests.fixtures.moto_server import VARIABLES, serving_s3
 from tests.fixtures.waiting import wait_for
 
 from dawnchorus.archive.archive import open_archive
 from dawnchorus.archive.maintenance import check_archive, compact_archive, read_status
 from dawnchorus.archive.manifest import UnitSize
-from dawnchorus.errors import InputError, ModelError, OutputError
+from dawnchorus.errors import InputError, ModelError, OutputError, StoreError
 from dawnchorus.identification import Options, identify
 from dawnchorus.identification.archiving import ArchiveResult, archive_recordings
 from dawnchorus.models.bundle import Bundle
@@ -26,6 +28,7 @@ from dawnchorus.models.bundle import Bundle
 pytest.importorskip("deltalake")
 
 ONE_EACH = UnitSize(max_recordings=1)
+BUCKET = "birds"
 
 
 @pytest.fixture
@@ -39,7 +42,7 @@ def expected(sounds: Path, band_bundle: Bundle) -> list[dict[str, object]]:
     return table_rows(identify(sounds, Options(min_score=0.25), model=band_bundle.folder).to_arrow())
 
 
-def keep(sounds: Any, archive: Path, bundle: Bundle, **more: Any) -> ArchiveResult:
+def keep(sounds: Any, archive: str | Path, bundle: Bundle, **more: Any) -> ArchiveResult:
     return archive_recordings(sounds, archive, model=bundle.folder, **{"unit_size": ONE_EACH, "workers": 1, **more})
 
 
@@ -98,6 +101,27 @@ def test_the_list_is_pinned_until_it_is_resumed(sounds: Path, band_bundle: Bundl
     assert (state.n_recordings, state.n_failed) == (6, 0), "a later result has superseded the failure"
     counts = keep(sounds, archive, band_bundle, resume=True).counts
     assert (counts.n_files, counts.n_done, counts.n_resumed, counts.n_failed) == (6, 0, 6, 0)
+
+
+def test_results_of_a_file_that_was_replaced_count_no_more(sounds: Path, band_bundle: Bundle, tmp_path: Path) -> None:
+    """Also where the new one cannot be read; and it is read again, until it can."""
+    archive, name = tmp_path / "archive", "A_20260430_040000.wav"
+    keep(sounds, archive, band_bundle)
+    (sounds / name).write_bytes(b"cut short while it was copied")
+    for n_failed in (2, 2):
+        result = keep(sounds, archive, band_bundle, resume=True)
+        assert (result.counts.n_resumed, result.counts.n_failed) == (3, n_failed)
+        rows = {Path(row["recording"]).name: row for row in result.archive.recordings().read_all().to_pylist()}
+        assert (rows[name]["status"], len(rows)) == ("failed", 5)
+        assert len(result.archive.detections().read_all()) == 3, "of six, without those of the earlier file"
+        (state,), _ = read_status(result.archive)
+        assert (state.n_recordings, state.n_failed) == (5, 2)
+    shutil.copy(sounds / "B_20260501_040000.wav", sounds / name)
+    assert keep(sounds, archive, band_bundle, resume=True).counts.n_failed == 1
+    assert len(open_archive(archive).detections().read_all()) == 6
+    (sounds / name).unlink()
+    keep([sounds / name, sounds / "A_20260501_040000.wav"], archive, band_bundle)
+    assert len(open_archive(archive).detections().read_all()) == 6, "a file that is away replaces none"
 
 
 def test_recordings_of_another_list_are_not_doubled(sounds: Path, band_bundle: Bundle, tmp_path: Path) -> None:
@@ -206,12 +230,28 @@ def start(*arguments: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with serving_s3(BUCKET) as url:
+        yield url
+
+
+@pytest.fixture(params=["folder", "store"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An archive's folder on a disk, and in a store; programs that are started inherit what opens it."""
+    if request.param == "folder":
+        return str(tmp_path / "archive")
+    for name, value in {**VARIABLES, "AWS_ENDPOINT_URL": request.getfixturevalue("endpoint")}.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{tmp_path.name}"
+
+
 @pytest.mark.parametrize(("table", "n"), [("detections", 0), ("recordings", 0), ("recordings", 1)])
 @pytest.mark.ops
 def test_kills_between_rows_and_end_lose_and_double_nothing(
-    sounds: Path, expected: list[dict[str, object]], band_bundle: Bundle, tmp_path: Path, table: str, n: int
+    sounds: Path, expected: list[dict[str, object]], band_bundle: Bundle, place: str, table: str, n: int
 ) -> None:
-    archive = tmp_path / "archive"
+    archive = place
     killed = start(sounds, archive, band_bundle.folder, "1/2", table, n)
     other = start(sounds, archive, band_bundle.folder, "2/2", "", 0)
     assert (killed.wait(), other.wait()) == (-signal.SIGKILL, 0)
@@ -228,18 +268,18 @@ def test_kills_between_rows_and_end_lose_and_double_nothing(
 
 
 @pytest.mark.ops
-def test_kills_at_any_time_lose_and_double_nothing(band_bundle: Bundle, tmp_path: Path) -> None:
+def test_kills_at_any_time_lose_and_double_nothing(band_bundle: Bundle, tmp_path: Path, place: str) -> None:
     """Also with two processes at the same shard."""
     sounds = write_sounds(tmp_path / "sounds")
     for k in range(40):
         shutil.copy(sounds / "A_20260430_040000.wav", sounds / f"C{k:02d}_20260601_040000.wav")
     expected = table_rows(identify(sounds, Options(min_score=0.25), model=band_bundle.folder).to_arrow())
-    archive = tmp_path / "archive"
+    archive = place
 
     def n_ended() -> int:
         try:
             (state,), _ = read_status(open_archive(archive))
-        except (ValueError, InputError):
+        except (ValueError, InputError, StoreError):
             return 0
         return state.n_ended
 

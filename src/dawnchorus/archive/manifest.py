@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ import pyarrow.dataset as pa_dataset
 
 from dawnchorus.archive.delta import Table
 from dawnchorus.archive.schemas import MANIFEST, SCHEMAS
+from dawnchorus.audio.file_names import read_name
 from dawnchorus.errors import InputError
 from dawnchorus.storage.paths import as_path
 
@@ -146,16 +147,28 @@ class Shard:
 
 
 def cut_units(files: Sequence[ListedFile], size: UnitSize) -> list[int]:
-    """Return the number of the unit of each file, in order."""
+    """Return the number of the unit of each file, in order.
+
+    A unit has files of one month, as far as their names tell: tables are divided by months, so it adds one file to
+    each. Units are cut month by month, not where the month changes in the listing: else each folder would have some.
+    """
     limit = size.limit_bytes(sum(file.n_bytes or 0 for file in files))
-    units: list[int] = []
-    n_bytes = n_files = number = 0
-    for file in files:
-        if n_files and (n_files >= size.max_recordings or n_bytes + (file.n_bytes or 0) > limit):
+    units = [0] * len(files)
+    months = [_month(file) for file in files]
+    number, n_bytes, n_files, month = 0, 0, 0, ""
+    for index in sorted(range(len(files)), key=months.__getitem__):
+        file_bytes = files[index].n_bytes or 0
+        is_full = n_files >= size.max_recordings or n_bytes + file_bytes > limit or months[index] != month
+        if n_files and is_full:
             number, n_bytes, n_files = number + 1, 0, 0
-        units.append(number)
-        n_bytes, n_files = n_bytes + (file.n_bytes or 0), n_files + 1
+        units[index] = number
+        n_bytes, n_files, month = n_bytes + file_bytes, n_files + 1, months[index]
     return units
+
+
+def _month(file: ListedFile) -> str:
+    named = read_name(PurePath(file.name))
+    return "" if named is None or named.start_time is None else f"{named.start_time:%Y-%m}"
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,11 @@ def _analyses(_context: click.Context, _option: click.Parameter, value: str | No
 @click.option("--format", "formats", multiple=True, callback=_formats, help=f"Any of {', '.join(FORMATS)}.")
 @click.option("--combined", is_flag=True, help="In an --out folder, one table of all recordings.")
 @click.option("--report", type=PATH_OR_URL, help="Folder for a spectrogram of each recording and an HTML report.")
-@click.option("--archive", metavar="FOLDER", help="Keep results in an archive, into which many processes can write.")
+@click.option(
+    "--archive",
+    metavar="FOLDER",
+    help="Keep results in an archive, a folder or URL, into which many processes can write.",
+)
 @click.option("--keep", type=click.Choice(get_args(Keep)), help="In an archive, keep this too.")
 @click.option("--shard", metavar="I/N", help="In an archive, do part I of N of the recordings.")
 @click.option(

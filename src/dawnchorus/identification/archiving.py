@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Unpack, get_args
 
 import numpy as np
 
-from dawnchorus.archive.archive import Archive, create_archive
+from dawnchorus.archive.archive import Archive, create_tables
+from dawnchorus.archive.delta import require_deltalake
 from dawnchorus.archive.location import ArchiveLocation
 from dawnchorus.archive.manifest import (
     ListedFile,
@@ -109,7 +110,7 @@ def archive_recordings(
 
     Args:
         recordings: files, folders (searched to any depth) and globs.
-        archive: folder of the archive; created if it is not there.
+        archive: folder of the archive, or its URL in a store; created if it is not there.
         options: overlap, location and others that decide results; `min_score` and `top` say what is kept, and are 0.05
             and 10 where no options are given. Others that select results do not apply here.
         model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
@@ -146,12 +147,15 @@ def archive_recordings(
         resume=resume,
     )
     with nullcontext() if ray is None else connect_to_cluster(ray):
+        require_deltalake()
+        location = ArchiveLocation.parse(archive)
         # A path with a spelling mistake should leave no archive behind.
-        files = None if ArchiveLocation.parse(archive).exists else _list_files(job.given)
-        opened = create_archive(archive)
-        opened.add_run(job.run, job.model.labels)
-        manifests = _pin(opened, job.run.id, job.given, files, size=unit_size or UnitSize(), resume=resume)
-        with Worker(opened.location, job.run.id, "ray" if ray else str(job.shard)) as worker:
+        files = None if location.exists else _list_files(job.given)
+        location.create()
+        with Worker(location, job.run.id, "ray" if ray else str(job.shard)) as worker:
+            opened = create_tables(location)
+            opened.add_run(job.run, job.model.labels)
+            manifests = _pin(opened, job.run.id, job.given, files, size=unit_size or UnitSize(), resume=resume)
             shard_run = ShardRun(job.builder, job.plan, UnitWriter(opened, worker))
             missing = shard_run.list_missing(manifests, job.shard)
             if ray is None:

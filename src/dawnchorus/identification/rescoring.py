@@ -373,7 +373,7 @@ class _UnitScores:
         condition = (number >= min(ids)) & (number <= max(ids)) & number.isin(pa.array(ids, pa.int64()))
         condition &= _field("attempt").isin(self._rescoring.selection.attempts)
         table = self._rescoring.archive.table(EMBEDDINGS)
-        yield from table.dataset().scanner(columns=[*_WINDOW_COLUMNS, "embedding"], filter=condition).to_reader()
+        yield from table.scan([*_WINDOW_COLUMNS, "embedding"], condition)
 
 
 _WINDOW_COLUMNS = ["recording_id", "channel", "start_s", "end_s"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -28,10 +28,12 @@ from dawnchorus.identification.journal import file_version
 from dawnchorus.identification.options import Keep
 from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.result import RecordingFailure, RunCounts, build_provenance
+from dawnchorus.identification.run import count_active
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.recording import ScoringPlan
 from dawnchorus.inference.results import FailedRecording, ScoredRecording
 from dawnchorus.inference.scoring import ScoringStep, score_recordings
+from dawnchorus.storage.stores import CHANGED
 
 
 class _Unit:
@@ -114,7 +116,10 @@ class ShardRun:
             OutputError: the archive cannot be written.
         """
         yield self.counts
-        with closing(score_recordings(_Paths(units, self), model, self.plan, n_workers=n_workers)) as steps:
+        paths = _Paths(units, self)
+        max_active = count_active(paths.peek(), n_workers)
+        scoring = score_recordings(paths, model, self.plan, n_workers=n_workers, max_active=max_active)
+        with closing(scoring) as steps:
             for step in steps:
                 self._finish(step)
                 self.worker.beat(self._units)
@@ -159,6 +164,8 @@ class ShardRun:
                 result = FailedRecording(result.path, changed)
                 n_done, n_failed = self.counts.n_done - 1, self.counts.n_failed + 1
                 self.counts = replace(self.counts, n_done=n_done, n_failed=n_failed)
+        elif result.reason.startswith(CHANGED):
+            result = replace(result, reason=f"{CHANGED}. Use --resume to list it again.")
         if isinstance(result, FailedRecording):
             reason = printable(result.reason)
             unit.failures.append(RecordingFailure(entry.file.name, reason))
@@ -204,12 +211,26 @@ class _Paths:
         self._units, self._run = units, run
         self._left: deque[Entry] = deque()
 
+    def peek(self) -> list[Path]:
+        """Return the next paths: those of a unit, or none at the end."""
+        with suppress(StopIteration):
+            self._fill()
+        return [entry.path for entry in self._left]
+
+    def _fill(self) -> None:
+        """Begin units until there are paths.
+
+        Raises:
+            StopIteration: there are no more.
+        """
+        while not self._left:
+            self._left.extend(self._run.begin(next(self._units)))
+
     def __iter__(self) -> Iterator[Path]:
         return self
 
     def __next__(self) -> Path:
-        while not self._left:
-            self._left.extend(self._run.begin(next(self._units)))
+        self._fill()
         return self._left.popleft().path
 
 

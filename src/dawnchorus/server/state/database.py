@@ -138,7 +138,7 @@ def _upgrade(engine: Engine, migrations: Path) -> None:
                 "The database is of revision %s and is upgraded to %s now, which takes minutes if it has millions of "
                 "detections. A server that is stopped meanwhile begins again at its next start.",
                 current,
-                script.get_current_head(),
+                known[0],
             )
         if current is not None and engine.url.database and engine.dialect.name == "sqlite":
             _back_up(Path(engine.url.database), current)

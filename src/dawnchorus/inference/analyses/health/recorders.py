@@ -19,6 +19,9 @@ from dawnchorus.inference.analyses.health.faults import NO_SOUND, QUIET_DB, Row,
 MIN_RECORDINGS, MIN_RECORDERS = 5, 3
 """Fewer have no median that one of them could be compared with."""
 
+TABLES = ("", "recorders")
+"""Ends of the names of the tables: of recordings, and of recorders."""
+
 _PREFIX = re.compile(r"(?P<prefix>.+?)[_-]?(?<!\d)\d{8}(?!\d)")
 """Name of a recorder before the date in a file's name."""
 
@@ -61,7 +64,8 @@ def summarize(recordings: Iterable[AnalyzedRecording]) -> Tables:
         _compare_levels(recorder)
     for row in rows:
         row["verdict"] = verdict(list(find_faults(row).values()))
-    return {"": _build_table(rows), "recorders": _build_table(_recorder_rows(list(recorders.values())))}
+    tables = (rows, _recorder_rows(list(recorders.values())))
+    return dict(zip(TABLES, map(_build_table, tables), strict=True))
 
 
 def _recorder_name(recording: AnalyzedRecording) -> str:
