@@ -218,6 +218,22 @@ def _rescoring(result: dict[str, Any]) -> str:
     )
 
 
+def _dry_run(result: dict[str, Any]) -> str:
+    rows = "\n".join(
+        f"| {row['name']} | {key} | {value['estimated']:.3g} | {value['real']:.3g} | "
+        f"{100 * (value['estimated'] / value['real'] - 1):+.0f} % |"
+        for row in result["rows"]
+        for key, value in row["values"].items()
+    )
+    return (
+        "## Cost before a run\n\n"
+        f"What `identify --dry-run` estimates with BirdNET on {result['n_workers']} cores, and what the run then took, "
+        f"at a load average of {result['load_average']:.0f} at the end. It measures for "
+        f"{max(row['estimate_s'] for row in result['rows']):.0f} seconds at most.\n\n"
+        "| run | | estimated | real | difference |\n| --- | --- | ---: | ---: | ---: |\n" + rows + "\n"
+    )
+
+
 def _lists(result: dict[str, Any]) -> str:
     def cell(value: dict[str, float]) -> str:
         return f"{value['cpu_ms']:.0f} ({value['ms']:.0f})"
@@ -598,6 +614,7 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "archive": _archive,
     "search": _search,
     "rescoring": _rescoring,
+    "dry_run": _dry_run,
     "stereo": _stereo,
     "agreement": _agreement,
     "memory": _memory,

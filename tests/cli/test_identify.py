@@ -97,6 +97,24 @@ def test_a_dry_run_writes_nothing(recordings: Path, level_bundle: Bundle, comman
     assert done.returncode == 0
     assert b"2 recordings, 4 seconds of sound" in done.stderr
     assert sorted(recordings.parent.rglob("*")) == before
+    assert b"on 1 core: " in done.stderr or b" cores: " in done.stderr
+    assert b"8 detections; a csv table of about 0.00 MB." in done.stderr
+    assert b"Cost" not in done.stderr
+
+
+def test_a_dry_run_has_its_numbers_as_json(recordings: Path, level_bundle: Bundle, command: Command) -> None:
+    arguments = ("identify", recordings, "--model", level_bundle.folder, "--workers", "1", "--price-per-core-hour", "2")
+    done = command(*arguments, "--price-per-gb", "3", "--dry-run", "--json", "-q")
+    assert (done.returncode, done.stderr) == (0, b"")
+    printed = json.loads(done.stdout)
+    assert (printed["schema"], printed["dry_run"], printed["n_files"], printed["n_detections"]) == (1, True, 2, 8)
+    assert (printed["duration_s"], printed["n_windows"], printed["output_bytes"]) == (4.0, 4, 880)
+    assert printed["cost"]["cores"] == pytest.approx(2 * printed["core_hours"])
+    assert printed["cost"]["reading"] == pytest.approx(3e-9 * printed["n_bytes"])
+    assert printed["estimated_s"] == pytest.approx(3600 * printed["core_hours"])
+    done = command(*arguments)
+    assert done.returncode == 2
+    assert b"--price-per-core-hour, --price-per-gb: expected together with --dry-run" in done.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as pa_dataset
 
@@ -80,6 +81,11 @@ class ListedFile:
         """Size and version, by which changes are detected."""
         return self.n_bytes, self.version
 
+    @property
+    def full_path(self) -> Path:
+        """Absolute path of the file, or its URL."""
+        return as_path(os.fsdecode(self.path))
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -98,7 +104,7 @@ class Entry:
     @property
     def path(self) -> Path:
         """Absolute path of the file."""
-        return as_path(os.fsdecode(self.file.path))
+        return self.file.full_path
 
 
 @dataclass(frozen=True)
@@ -140,10 +146,16 @@ class Shard:
 
         A unit belongs to the shard in whose part of all bytes its middle lies.
         """
-        n_bytes = np.maximum(np.array(list(sizes.values()), np.float64), 1.0)
-        middle = np.cumsum(n_bytes) - n_bytes / 2
-        shard = np.minimum(np.floor(middle * self.count / max(n_bytes.sum(), 1.0)), self.count - 1)
-        return [unit for unit, each in zip(sizes, shard.tolist(), strict=True) if each == self.index - 1]
+        shards = assign_shards(list(sizes.values()), self.count)
+        return [unit for unit, each in zip(sizes, shards.tolist(), strict=True) if each == self.index]
+
+
+def assign_shards(sizes: Sequence[int], count: int) -> npt.NDArray[np.int64]:
+    """Return the number of the shard, from 1, of each unit [units] of these sizes in bytes; see `Shard.select`."""
+    n_bytes = np.maximum(np.array(sizes, np.float64), 1.0)
+    middle = np.cumsum(n_bytes) - n_bytes / 2
+    shards: npt.NDArray[np.int64] = np.floor(middle * count / max(n_bytes.sum(), 1.0)).astype(np.int64)
+    return np.minimum(shards, count - 1) + 1
 
 
 def cut_units(files: Sequence[ListedFile], size: UnitSize) -> list[int]:
@@ -199,13 +211,27 @@ def list_manifests(table: Table) -> list[Manifest]:
     return [Manifest(*each) for each in sorted(listed)]
 
 
-def pin_manifest(table: Table, *, run: str, source: str, files: Sequence[ListedFile], size: UnitSize) -> bool:
+def next_number(manifests: Iterable[Manifest]) -> int:
+    """Return the number of the next listing."""
+    return max((manifest.number for manifest in manifests), default=0) + 1
+
+
+def pin_manifest(
+    table: Table, *, number: int, run: str, source: str, files: Sequence[ListedFile], size: UnitSize
+) -> bool:
     """Pin a listing; False if another one was pinned meanwhile.
+
+    Args:
+        table: table of manifests.
+        number: `next_number` of the manifests that were there before the files were listed.
+        run: id of the run.
+        source: digest of the paths that were given.
+        files: the listing.
+        size: limits of its units.
 
     Raises:
         OutputError: it cannot be written.
     """
-    number = max((manifest.number for manifest in list_manifests(table)), default=0) + 1
     ids = (number << POSITION_BITS) + np.arange(len(files), dtype=np.int64)
     columns = {
         "recording_id": pa.array(ids, pa.int64()),

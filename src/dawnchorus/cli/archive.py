@@ -29,6 +29,7 @@ from dawnchorus.types import RecordingMetadata
 
 if TYPE_CHECKING:
     from dawnchorus.archive.archive import Archive
+    from dawnchorus.cli.dry_run import DryRun
     from dawnchorus.identification.archiving import ArchiveResult
     from dawnchorus.models.store import ModelStore
 
@@ -55,16 +56,37 @@ class ArchiveJob:
     ray: str | None
 
 
-def identify_into_archive(job: ArchiveJob, paths: Sequence[str], screen: Console, *, as_json: bool) -> None:
-    """Identify recordings into an archive, print the result, and exit with the code of `identify`."""
+def identify_into_archive(
+    job: ArchiveJob, paths: Sequence[str], screen: Console, *, as_json: bool, dry_run: DryRun | None = None
+) -> None:
+    """Identify recordings into an archive, print the result, and exit with the code of `identify`.
+
+    With `dry_run`, print what that costs instead.
+    """
     from dawnchorus.archive.manifest import UnitSize
-    from dawnchorus.identification.archiving import archive_recordings
+    from dawnchorus.identification.archiving import archive_recordings, plan_archiving
     from dawnchorus.inference.model import Model
 
     announce_model(job.store, job.model)
     model = Model(job.store.open(job.model), job.store)
-    start_s = time.monotonic()
     n_bytes = None if job.unit_mb is None else job.unit_mb * 1e6
+    unit_size = None if n_bytes is None else UnitSize(max_bytes=n_bytes, min_bytes=n_bytes)
+    if dry_run is not None:
+        plan = plan_archiving(
+            paths,
+            job.folder,
+            job.options,
+            model=model,
+            keep=job.keep,
+            metadata=job.metadata,
+            analyses=job.analyses,
+            shard=job.shard,
+            unit_size=unit_size,
+            resume=job.resume,
+        )
+        dry_run.show_archive(plan, job.folder, model)
+        return
+    start_s = time.monotonic()
     # Ray writes messages about its nodes to standard output, which is for --json.
     quiet = nullcontext() if job.ray is None else redirect_stdout(sys.stderr)
     with _report_kept_units(), quiet, show_progress(screen, duration_s=None) as report:
@@ -77,7 +99,7 @@ def identify_into_archive(job: ArchiveJob, paths: Sequence[str], screen: Console
             metadata=job.metadata,
             analyses=job.analyses,
             shard=job.shard,
-            unit_size=None if n_bytes is None else UnitSize(max_bytes=n_bytes, min_bytes=n_bytes),
+            unit_size=unit_size,
             workers=job.workers,
             resume=job.resume,
             ray=job.ray,

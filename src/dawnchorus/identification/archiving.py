@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Unpack, get_args
 
 import numpy as np
 
-from dawnchorus.archive.archive import Archive, create_tables
+from dawnchorus.archive.archive import Archive, create_tables, open_archive
 from dawnchorus.archive.delta import require_deltalake
 from dawnchorus.archive.location import ArchiveLocation
 from dawnchorus.archive.manifest import (
@@ -21,13 +21,18 @@ from dawnchorus.archive.manifest import (
     Manifest,
     Shard,
     UnitSize,
+    assign_shards,
+    cut_units,
     latest_marks,
     list_manifests,
+    next_number,
     pin_manifest,
+    read_entries,
+    unit_sizes,
 )
 from dawnchorus.archive.runs import ArchiveRun
 from dawnchorus.archive.schemas import MANIFEST, RECORDINGS
-from dawnchorus.archive.selection import failed_paths
+from dawnchorus.archive.selection import committed_attempts, failed_paths
 from dawnchorus.archive.workers import Worker
 from dawnchorus.archive.writer import UnitWriter
 from dawnchorus.arguments import count_workers
@@ -130,6 +135,8 @@ def archive_recordings(
         InputError: no recordings, an option that does not apply, an archive of a newer version, or no such cluster.
         ModelError: the model cannot be loaded or run, or has no embeddings to keep.
         OutputError: the archive cannot be written.
+        StoreError: its store failed.
+        BusyError: another process writes to a store in which only one can.
         MissingExtraError: deltalake is not installed, or Ray where it is asked for.
     """
     n_workers, keep = count_workers(workers), tuple(keep)
@@ -155,7 +162,7 @@ def archive_recordings(
         with Worker(location, job.run.id, "ray" if ray else str(job.shard)) as worker:
             opened = create_tables(location)
             opened.add_run(job.run, job.model.labels)
-            manifests = _pin(opened, job.run.id, job.given, files, size=unit_size or UnitSize(), resume=resume)
+            manifests = _pin(opened, job, files, size=unit_size or UnitSize(), resume=resume)
             shard_run = ShardRun(job.builder, job.plan, UnitWriter(opened, worker))
             missing = shard_run.list_missing(manifests, job.shard)
             if ray is None:
@@ -187,6 +194,86 @@ def _create_ray_run(listed: ShardRun, job: ArchivingJob, keep: tuple[Keep, ...],
 
 
 @dataclass(frozen=True)
+class ArchivePlan:
+    """Work of a call of `archive_recordings`, before anything is written.
+
+    Attributes:
+        model: the loaded model.
+        plan: settings of scoring.
+        run: id of the run.
+        shard: part of the units.
+        sizes: bytes of all units, those that have ended as well, in order.
+        missing: recordings of the units that have not ended, by unit.
+    """
+
+    model: LoadedModel
+    plan: ScoringPlan
+    run: str
+    shard: Shard
+    sizes: Mapping[str, int]
+    missing: Mapping[str, list[ListedFile]]
+
+    def missing_shares(self, count: int) -> list[float]:
+        """Return the share of the missing bytes that each of `count` shards has."""
+        shards = assign_shards(list(self.sizes.values()), count)
+        missing = [n_bytes if unit in self.missing else 0 for unit, n_bytes in self.sizes.items()]
+        sums = np.bincount(shards - 1, np.array(missing, np.float64), minlength=count)
+        shares: list[float] = (sums / max(sums.sum(), 1.0)).tolist()
+        return shares
+
+
+def plan_archiving(
+    recordings: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    archive: str | os.PathLike[str],
+    options: Options | None = None,
+    *,
+    model: str | os.PathLike[str] | Model = DEFAULT_MODEL,
+    keep: Iterable[Keep] = (),
+    metadata: dict[Path, RecordingMetadata] | None = None,
+    analyses: Iterable[str] = (),
+    shard: Shard | str | None = None,
+    unit_size: UnitSize | None = None,
+    resume: bool = False,
+) -> ArchivePlan:
+    """Return what `archive_recordings` would do with the same arguments, and write nothing.
+
+    Raises:
+        InputError: no recordings, an option that does not apply, or an archive of a newer version.
+        ModelError: the model cannot be loaded, or has no embeddings to keep.
+        MissingExtraError: deltalake is not installed.
+    """
+    require_deltalake()
+    job = prepare_job(
+        recordings,
+        options,
+        {},
+        model=model,
+        keep=keep,
+        metadata=metadata,
+        analyses=analyses,
+        shard=shard,
+        resume=resume,
+    )
+    sizes: dict[str, int] = {}
+    missing: dict[str, list[ListedFile]] = {}
+    if ArchiveLocation.parse(archive).exists:
+        opened = open_archive(archive)
+        table = opened.table(MANIFEST)
+        manifests, new = _find_listed(opened, job, None, list_manifests(table), resume=resume)
+        sizes = unit_sizes(table, manifests)
+        left = sizes.keys() - committed_attempts(opened.table(RECORDINGS)).keys()
+        for entry in read_entries(table, manifests, left):
+            missing.setdefault(entry.unit, []).append(entry.file)
+    else:
+        new = _list_files(job.given)
+    for file, number in zip(new, cut_units(new, unit_size or UnitSize()), strict=True):
+        unit = f"new-{number:06d}"
+        sizes[unit] = sizes.get(unit, 0) + (file.n_bytes or 0)
+        missing.setdefault(unit, []).append(file)
+    return ArchivePlan(job.load(), job.plan, job.run.id, job.shard, sizes, missing)
+
+
+@dataclass(frozen=True)
 class ArchivingJob:
     """Checked arguments, and what follows from them."""
 
@@ -196,6 +283,11 @@ class ArchivingJob:
     builder: TableBuilder
     run: ArchiveRun
     shard: Shard
+
+    @property
+    def source(self) -> str:
+        """Digest of the paths that were given."""
+        return _digest(sorted(full_name(as_path(os.fsdecode(path))) for path in self.given))
 
     def load(self) -> LoadedModel:
         """Load the model."""
@@ -324,34 +416,41 @@ def _digest(value: Any) -> str:
 
 
 def _pin(
-    archive: Archive,
-    run: str,
-    given: Sequence[str | os.PathLike[str]],
-    files: list[ListedFile] | None,
-    *,
-    size: UnitSize,
-    resume: bool,
+    archive: Archive, job: ArchivingJob, files: list[ListedFile] | None, *, size: UnitSize, resume: bool
 ) -> list[Manifest]:
     """Return the manifests of the given paths; pin the files that they name if there are none, or again to resume.
 
     Raises:
         InputError: there are no recordings.
     """
-    source = _digest(sorted(full_name(as_path(os.fsdecode(path))) for path in given))
     table = archive.table(MANIFEST)
     while True:
+        # Before the files are listed, which may take long: of processes that start at once, one pins its list.
         known = list_manifests(table)
-        own = [manifest for manifest in known if (manifest.run, manifest.source) == (run, source)]
-        if own and not resume:
-            return own
-        files = files or _list_files(given)
-        marks = latest_marks(table, run) if known else {}
-        repeated = failed_paths(archive.table(RECORDINGS), run) if resume else frozenset()
-        new = [file for file in files if marks.get(file.path) != file.mark or file.path in repeated]
+        manifests, new = _find_listed(archive, job, files, known, resume=resume)
         if not new:
-            return own or [manifest for manifest in known if manifest.run == run]
-        if pin_manifest(table, run=run, source=source, files=new, size=size):
+            return manifests
+        if pin_manifest(table, number=next_number(known), run=job.run.id, source=job.source, files=new, size=size):
             resume = False
+
+
+def _find_listed(
+    archive: Archive, job: ArchivingJob, files: list[ListedFile] | None, known: Sequence[Manifest], *, resume: bool
+) -> tuple[list[Manifest], list[ListedFile]]:
+    """Return the known manifests of the given paths, and the files to pin: if there are none, or again to resume.
+
+    Raises:
+        InputError: there are no recordings.
+    """
+    run = job.run.id
+    own = [manifest for manifest in known if (manifest.run, manifest.source) == (run, job.source)]
+    if own and not resume:
+        return own, []
+    files = files or _list_files(job.given)
+    marks = latest_marks(archive.table(MANIFEST), run) if known else {}
+    repeated = failed_paths(archive.table(RECORDINGS), run) if resume else frozenset()
+    new = [file for file in files if marks.get(file.path) != file.mark or file.path in repeated]
+    return own if own or new else [manifest for manifest in known if manifest.run == run], new
 
 
 def _list_files(given: Sequence[str | os.PathLike[str]]) -> list[ListedFile]:
