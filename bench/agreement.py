@@ -82,19 +82,19 @@ def _distances_from_exact(
 
 
 def _focal() -> dict[str, dict[str, int]]:
-    """Count by set the recordings whose best-scoring species is the labelled one, of those detected and of all."""
+    """Count by set the recordings whose best-scoring species is the labeled one, of those detected and of all."""
     with (SHARED_AUDIO / "metadata.csv").open(encoding="utf-8", newline="") as file:
-        labelled = {row["path"]: row for row in csv.DictReader(file) if row["set"] in ("focal", "focal_longtail")}
-    run = identify([SHARED_AUDIO / path for path in labelled], Options(min_score=0.05))
+        labeled = {row["path"]: row for row in csv.DictReader(file) if row["set"] in ("focal", "focal_longtail")}
+    run = identify([SHARED_AUDIO / path for path in labeled], Options(min_score=0.05))
     known = run.bundle.class_by_scientific_name
-    counts: dict[str, dict[str, int]] = defaultdict(lambda: {"right": 0, "heard": 0, "all": 0})
-    for path, row in labelled.items():
+    counts: dict[str, dict[str, int]] = defaultdict(lambda: {"right": 0, "detected": 0, "all": 0})
+    for path, row in labeled.items():
         if row["species_scientific"] not in known:
             continue
         table = run.table(SHARED_AUDIO / path)
         birds = [d for d in table.detections if d.kind == "species"] if table else []
         count = counts[row["set"]]
         count["all"] += 1
-        count["heard"] += bool(birds)
+        count["detected"] += bool(birds)
         count["right"] += bool(birds) and max(birds, key=lambda d: d.score).scientific_name == row["species_scientific"]
     return dict(counts)

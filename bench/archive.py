@@ -36,7 +36,7 @@ RUN = ArchiveRun(
 
 
 def measure() -> dict[str, Any]:
-    """Bytes and seconds of queries in an archive of ten million detections."""
+    """Return bytes and seconds of queries in an archive of ten million detections."""
     with tempfile.TemporaryDirectory() as folder:
         archive = create_archive(Path(folder, "archive"))
         archive.add_run(RUN, LABELS)

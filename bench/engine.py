@@ -43,7 +43,7 @@ class Cost:
 
 
 def measure(old: Path) -> dict[str, Any]:
-    """Median ratios of `old` to this checkout, with 90 % intervals: above 1, this one is faster."""
+    """Return median ratios of `old` to this checkout, with 90 % intervals: above 1, this one is faster."""
     sources = {"old": old.absolute() / "src", "new": ROOT / "src"}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -1,7 +1,7 @@
-"""Does a model that was taught a few birds hear them where they are, and nowhere else?
+"""Few-shot training: recall of newly trained species, and false alarms elsewhere.
 
-Four species of the focal set are taught under new names, as birds that BirdNET does not know, from six recordings each;
-the others, and the species of the set `open_set`, are what is not to be heard as one of them.
+Four species of the focal set are trained under new names, as birds that BirdNET does not know, from six recordings
+each; recordings of the others, and of the set `open_set`, must not be detected as one of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.training.retraining import retrain
 
-N_DRAWS, N_TAUGHT, N_EACH = 3, 4, 6
+N_DRAWS, N_NEW, N_EACH = 3, 4, 6
 SCORE = 0.5
 RECIPES: dict[str, tuple[str, ...]] = {
     "cautious": (),
@@ -35,11 +35,11 @@ RECIPES: dict[str, tuple[str, ...]] = {
         "trainer.epochs=30",
     ),
 }
-"""The retraining of a server, and a head that is trained in the usual way."""
+"""Settings of a server's retraining, and of a head that is trained in the usual way."""
 
 
 def measure() -> dict[str, Any]:
-    """Recall of held-out recordings of the taught species, and false alarms elsewhere, by recipe."""
+    """Return recall of held-out recordings of the new species, and false alarms elsewhere, by recipe."""
     store = ModelStore(default_folder())
     counts: dict[str, dict[str, int]] = {name: defaultdict(int) for name in RECIPES}
     with tempfile.TemporaryDirectory() as scratch:
@@ -64,7 +64,7 @@ def measure() -> dict[str, Any]:
     return {
         name: {
             **counted,
-            "recall": counted["heard"] / counted["held_out"],
+            "recall": counted["detected"] / counted["held_out"],
             "false_window_share": counted["false_windows"] / counted["windows"],
             "false_recording_share": counted["false_recordings"] / counted["others"],
         }
@@ -77,11 +77,11 @@ def _new_name(name: str | None) -> str:
 
 
 def _draw(
-    focal: RecordingsTable, strangers: RecordingsTable, draw: int
+    focal: RecordingsTable, unknown: RecordingsTable, draw: int
 ) -> tuple[list[RecordingRow], list[RecordingRow], list[RecordingRow]]:
-    """Return recordings to teach, those of the same species that are held out, and others."""
+    """Return recordings to train on, held-out ones of the same species, and others."""
     rng = random.Random(draw)  # noqa: S311 - a choice, not a secret
-    chosen = rng.sample(species_of(focal.rows), N_TAUGHT)
+    chosen = rng.sample(species_of(focal.rows), N_NEW)
     training_rows: list[RecordingRow] = []
     held_out: list[RecordingRow] = []
     for species in chosen:
@@ -89,11 +89,11 @@ def _draw(
         trained_on = set(rng.sample(range(len(rows)), N_EACH))
         for k, row in enumerate(rows):
             renamed = replace(row, scientific_name=_new_name(species), common_name=_new_name(species))
-            # One is kept back for the comparison that every retraining makes.
-            part = "test" if k == min(trained_on) else "train"
-            (training_rows if k in trained_on else held_out).append(replace(renamed, split=part))
+            # One is held out for the comparison that every retraining makes.
+            split = "test" if k == min(trained_on) else "train"
+            (training_rows if k in trained_on else held_out).append(replace(renamed, split=split))
     others = [row for row in focal.rows if row.scientific_name not in chosen]
-    return training_rows, held_out, [*others, *(row for row in strangers.rows if row.scientific_name not in chosen)]
+    return training_rows, held_out, [*others, *(row for row in unknown.rows if row.scientific_name not in chosen)]
 
 
 def _count(
@@ -114,7 +114,7 @@ def _count(
         detected = [d for d in table.detections if d.score >= SCORE]
         if (row.scientific_name or "").startswith("Nova "):
             counts["held_out"] += 1
-            counts["heard"] += any(d.scientific_name == row.scientific_name for d in detected)
+            counts["detected"] += any(d.scientific_name == row.scientific_name for d in detected)
         else:
             counts["others"] += 1
             counts["false_recordings"] += bool(detected)

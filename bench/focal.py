@@ -1,4 +1,4 @@
-"""The labelled recordings of ../shared/audio as data sets: `focal`, species that nobody trains on, and others."""
+"""The labeled recordings of ../shared/audio as data sets: `focal`, species that nobody trains on, and others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MIN_RATE_HZ = 22_050
 
 
 def _rows(folder: Path) -> list[tuple[RecordingRow, dict[str, str]]]:
-    """Return every labelled recording, and its line of the metadata."""
+    """Return every labeled recording, and its line of the metadata."""
     source = SHARED_AUDIO / "metadata.csv"
     table = import_recordings(source, folder, n_workers=usable_cores())
     with source.open(encoding="utf-8", newline="") as file:
@@ -33,7 +33,7 @@ def _write(folder: Path, rows: list[RecordingRow]) -> RecordingsTable:
 
 
 def data_sets(root: Path) -> dict[str, RecordingsTable]:
-    """`focal` with its own split, `open` (species that are not in it) and `others` (more species, and background)."""
+    """Return `focal` with its own split, `open` (species that are not in it) and `others`."""
     root.mkdir(parents=True, exist_ok=True)
     rows = _rows(root)
 

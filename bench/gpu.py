@@ -1,4 +1,4 @@
-"""Speed of training on a GPU, beside the processors of the same machine."""
+"""Speed of training on a GPU, and on the processors of the same machine."""
 
 from __future__ import annotations
 

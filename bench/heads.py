@@ -72,7 +72,7 @@ def _ours(
 
 
 def _embeddings(test: RecordingsTable, store: ModelStore) -> list[npt.NDArray[np.float32]]:
-    """BirdNET's embeddings of every window of each recording."""
+    """Return BirdNET's embeddings of every window of each recording."""
     bundle = store.open("birdnet")
     session = open_session(bundle)
     plan = WindowPlan.from_seconds(rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=0.0)

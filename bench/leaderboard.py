@@ -32,7 +32,7 @@ is of the same family as `birdclef-2024`.
 """
 
 SCENES = ("birdnet-head", "efficientnet-pcen")
-"""Recipes whose bundles hear the composite soundscapes as well."""
+"""Recipes whose bundles are evaluated on the composite soundscapes as well."""
 
 YAMNET = SHARED_AUDIO.parent / "models" / "yamnet" / "yamnet_waveform.onnx"
 
@@ -70,7 +70,7 @@ def measure(recipes: Sequence[str] = tuple(RECIPES)) -> dict[str, Any] | None:
 
 
 def _events(bundle: str) -> dict[str, Any]:
-    """Precision and recall of events in the composite soundscapes, by threshold."""
+    """Return precision and recall of events in the composite soundscapes, by threshold."""
     scenes = KEPT / "sets" / "scenes"
     if not scenes.exists():
         _dawnchorus("data", "import", str(SHARED_AUDIO / "soundscapes" / "composite"), str(scenes))

@@ -71,7 +71,7 @@ PAGES = (
 
 
 def measure() -> dict[str, Any]:
-    """Medians of milliseconds at the beginning, in the middle and at the end of each list."""
+    """Return medians of milliseconds at the beginning, in the middle and at the end of each list."""
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch, "server")
         data.mkdir()

@@ -18,7 +18,7 @@ N_USERS, RUN_S = 16, 20
 
 
 def measure() -> dict[str, Any]:
-    """Requests per second, waits and failures by number of servers; the cores are the same for all."""
+    """Return requests per second, waits and failures by number of servers; the cores are the same for all."""
     results = {}
     with tempfile.TemporaryDirectory() as scratch, Postgres(Path(scratch, "postgres")) as database:
         for n in (1, 2, 4):

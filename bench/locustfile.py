@@ -20,21 +20,21 @@ get_hub().loop.update_now()  # or the seconds that the clip took would be part o
 
 
 class Listener(FastHttpUser):
-    """Asks again as soon as it has an answer."""
+    """Client that sends the next request as soon as it has a response."""
 
     wait_time = constant(0)
 
     @task(50)
     def predict(self) -> None:
-        """Return a clip, as a form."""
+        """Send a clip as a form."""
         self.client.post("/api/predict", files={"audio": ("clip.wav", CLIP, "audio/wav")})
 
     @task(5)
     def identify(self) -> None:
-        """Return a clip, as it is."""
+        """Send a clip as the body."""
         self.client.post("/api/v1/identify", data=CLIP, headers={"Content-Type": "audio/wav"})  # type: ignore[arg-type]
 
     @task(1)
     def look(self) -> None:
-        """Return the detections."""
+        """Request the detections."""
         self.client.get("/api/metrics")

@@ -80,7 +80,7 @@ NODE = re.compile(r"(tests/\S+\.py::.+?)(?: \((?:setup|call|teardown)\)|\|(?:set
 
 @dataclass(frozen=True)
 class Mutant:
-    """A fault, its place, and what became of it."""
+    """A fault, its place, and its outcome."""
 
     path: str
     line: int
@@ -246,7 +246,7 @@ def _without_effect(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]
 
 
 def _is_alias(value: ast.expr) -> bool:
-    """Return True for the name of a type, such as `FileMark = tuple[int | None, int | None]`."""
+    """Return True for the name of a type, such as `FileVersion = tuple[int | None, int | None]`."""
     names = [node for node in ast.walk(value) if isinstance(node, ast.Name)]
     return any(node.id in ("Callable", "Literal", "NDArray", "tuple", "dict", "list") for node in names)
 

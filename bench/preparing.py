@@ -44,31 +44,31 @@ print(json.dumps({"n_clips": done.n_clips, "peak_mb": int(status["VmHWM"].split(
 """
 
 
-def _data_set(folder: Path, suffix: str, n: int, audio_folder: list[FloatArray]) -> tuple[RecordingsTable, float]:
-    """`n` recordings (48 kHz), which are `sounds` again and again, and their seconds together."""
+def _data_set(folder: Path, suffix: str, n: int, waveforms: list[FloatArray]) -> tuple[RecordingsTable, float]:
+    """Write `n` recordings (48 kHz), which repeat `waveforms`, and return their table and total seconds."""
     folder.mkdir()
-    for k, samples in enumerate(audio_folder):
+    for k, samples in enumerate(waveforms):
         soundfile.write(folder / f"{k}.{suffix}", samples, 48_000)
     rows = [
-        RecordingRow(recording_id=str(k), path=f"{k % len(audio_folder)}.{suffix}", scientific_name="A a")
+        RecordingRow(recording_id=str(k), path=f"{k % len(waveforms)}.{suffix}", scientific_name="A a")
         for k in range(n)
     ]
     table = RecordingsTable(folder, tuple(rows))
     write_table(table)
-    return table, sum(len(audio_folder[k % len(audio_folder)]) for k in range(n)) / 48_000
+    return table, sum(len(waveforms[k % len(waveforms)]) for k in range(n)) / 48_000
 
 
 def measure() -> dict[str, Any]:
-    """x real time on all cores for each task, and peak memory for a data set and one ten times as large."""
+    """Return x real time on all cores for each task, and peak memory for a data set and one ten times as large."""
     speeds = {}
-    audio_folder = [
+    waveforms = [
         np.concatenate([dawn_chorus(seed=2 * k + part).samples for part in range(2)]) for k in range(N_RECORDINGS)
     ]
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         for name, (suffix, recipe) in TASKS.items():
             folder = scratch / name.replace(", ", "-").replace(" ", "-")
-            table, total_s = _data_set(folder, suffix, N_RECORDINGS, audio_folder)
+            table, total_s = _data_set(folder, suffix, N_RECORDINGS, waveforms)
             prepare(
                 table.with_rows(table.rows[:2]),
                 folder / "warm",
@@ -92,7 +92,7 @@ def measure() -> dict[str, Any]:
         peaks = {}
         for n in (N_RECORDINGS, 10 * N_RECORDINGS) if sys.platform == "linux" else ():
             folder = scratch / f"memory-{n}"
-            _data_set(folder, "mp3", n, audio_folder)
+            _data_set(folder, "mp3", n, waveforms)
             done = subprocess.run(
                 [sys.executable, "-c", RUN, str(folder), str(folder / "out")],
                 capture_output=True,

@@ -32,7 +32,7 @@ N_RECORDINGS, N_ROUNDS, BATCH = 60, 3, 32
 
 
 def _clips(folder: Path) -> Clips:
-    """Dawn choruses in windows of 5 s at 32 kHz."""
+    """Return clips of dawn choruses: windows of 5 s at 32 kHz."""
     rows = []
     for k in range(N_RECORDINGS):
         scene = dawn_chorus(seed=k)
@@ -73,7 +73,7 @@ def _parquet(clips: Clips, path: Path) -> Read:
 
 
 def _tar_flac(clips: Clips, path: Path) -> Read:
-    """WebDataset's way: FLAC in a tar, read from front to end (what it shuffles, it shuffles in a buffer)."""
+    """Return a reader in WebDataset's way: FLAC in a tar, read from front to end and shuffled in a buffer."""
     with tarfile.open(path, "w") as archive:
         for k in range(len(clips)):
             content = io.BytesIO()

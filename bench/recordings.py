@@ -13,7 +13,7 @@ N_FILES, CHORUSES_PER_FILE = 24, 4
 
 
 def make_recordings(folder: Path, *, n_files: int = N_FILES) -> float:
-    """Write WAV files of six minutes (48 kHz, 16 bit, mono) to `folder`; their length in seconds together."""
+    """Write WAV files of six minutes (48 kHz, 16 bit, mono) to `folder`, and return their total seconds."""
     folder.mkdir(parents=True, exist_ok=True)
     total_s = 0.0
     for k in range(n_files):

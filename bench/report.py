@@ -136,11 +136,12 @@ def _agreement(result: dict[str, Any]) -> str:
         f"precision up to the backbone: in **{result['n_nearer']}** of them our score is nearer to that than LiteRT's "
         f"(median distance {result['ours_off']:.5f} against {result['litert_off']:.5f}; why: "
         "`bench/float64_reference.py`).\n",
-        "| set | best-scoring species is the labelled one | of those with any detection | of all |",
+        "| set | best-scoring species is the labeled one | of those with any detection | of all |",
         "| --- | ---: | ---: | ---: |",
     ]
     for name, count in result["focal"].items():
-        right, detected, total = count["right"], count["heard"], count["all"]
+        # Measurements of before 2026-11-28 have "heard".
+        right, detected, total = count["right"], count.get("detected", count.get("heard")), count["all"]
         lines.append(
             f"| {name} | {right} | {100 * right / detected:.0f} % of {detected} "
             f"| {100 * right / total:.0f} % of {total} |"
@@ -176,6 +177,62 @@ def _archive(result: dict[str, Any]) -> str:
         f"in {result['compacted_s']:.0f} s): bytes that a query reads, with the log and the recordings, as a share of "
         f"the table of detections, and seconds by the clock, at a load average of {result['load_average']:.0f}.\n\n"
         "| query | rows | before | compacted |\n| --- | ---: | ---: | ---: |\n" + rows + "\n"
+    )
+
+
+def _dry_run(result: dict[str, Any]) -> str:
+    rows = "\n".join(
+        f"| {row['name']} | {key} | {value['estimated']:.3g} | {value['real']:.3g} | "
+        f"{100 * (value['estimated'] / value['real'] - 1):+.0f} % |"
+        for row in result["rows"]
+        for key, value in row["values"].items()
+    )
+    return (
+        "## Cost before a run\n\n"
+        f"What `identify --dry-run` estimates with BirdNET on {result['n_workers']} cores, and what the run then took, "
+        f"at a load average of {result['load_average']:.0f} at the end. It measures for "
+        f"{max(row['estimate_s'] for row in result['rows']):.0f} seconds at most.\n\n"
+        "| run | | estimated | real | difference |\n| --- | --- | ---: | ---: | ---: |\n" + rows + "\n"
+    )
+
+
+def _search(result: dict[str, Any]) -> str:
+    def row(name: str, times: dict[str, Any]) -> str:
+        return (
+            f"| {name} ({times['n_files']} files) | {times['first_s']:.0f} s | {times['cold_s']:.2f} s | "
+            f"{times['warm_s']:.2f} s ({times['slowest_s']:.2f} s, {times['warm_cpu_s']:.2f} s) | "
+            f"{times['exact_s']:.1f} s | "
+            f"{times['data_bytes'] / 1e9:.2f} GB | {times['derived_bytes'] / 1e9:.2f} GB |"
+        )
+
+    rows = "\n".join((row("as written", result["as_written"]), row("compacted", result["compacted"])))
+    return (
+        "## Searches of an archive\n\n"
+        f"Of {result['n_real']:,} distinct BirdNET embeddings of real recordings (a window every 0.1 s), a search for "
+        f"the 100 nearest finds {100 * result['recall']:.2f} % of those that `--exact` finds, in the worst of "
+        f"{result['n_queries']} searches {100 * result['worst_recall']:.0f} %. Of {result['n_rows']:,} embeddings of "
+        f"1,024 numbers (mixtures of two real ones), by the clock, at a load average of {result['load_average']:.0f}: "
+        "the first search, which derives files; one whose files are not in memory; later ones, as the median, the "
+        "slowest, and the processor time of both cores; and one that compares all. Sizes are those of the table and "
+        "of the derived files.\n\n"
+        "| archive | first | cold | warm | `--exact` | table | derived |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n" + rows + "\n"
+    )
+
+
+def _rescoring(result: dict[str, Any]) -> str:
+    return (
+        "## Scores from kept embeddings\n\n"
+        f"A head of {result['n_classes']} classes on BirdNET, on {result['audio_s'] / 3600:.0f} hours of recordings of "
+        f"six minutes ({result['n_windows']:,} windows): {result['heard_s']:.0f} s from the audio, "
+        f"{result['rescored_s']:.1f} s from kept embeddings (`dawnchorus archive rescore`), {result['ratio']:.0f} "
+        f"times faster, on the same cores in one run at a load average of {result['load_average']:.0f}. Of "
+        f"{result['n_detections']:,} detections from score 0.05 on, {result['n_only_one']} are in one of the two "
+        f"results only; the largest difference of a score is {result['largest_difference']:.6f}, the 99.9th "
+        f"percentile {result['p999_difference']:.6f}. Embeddings in 8 bits (`--keep "
+        f"embeddings:int8`) change scores of BirdNET itself from 0.05 on by {result['int8_largest']:.4f} at most, "
+        f"{result['int8_p999']:.4f} at the 99.9th percentile; of {result['int8_n_detections']:,} detections from "
+        f"0.25 on, {result['int8_n_changed']} are in one of the two results only.\n"
     )
 
 
@@ -223,6 +280,19 @@ def _startup(result: dict[str, Any]) -> str:
     rows = [f"| `{name}` | {1000 * seconds:.0f} ms |" for name, seconds in result["median_s"].items()]
     head = f"## Start\n\nMedians of {result['n_runs']} processes each, in turn.\n\n| | |\n| --- | ---: |\n"
     return head + "\n".join(rows) + "\n"
+
+
+def _migrations(result: dict[str, Any]) -> str:
+    return (
+        "## Migrating a large database\n\n"
+        f"The first start of a version that counts detections (revision 0012) with {result['n_recordings']:,} "
+        f"recordings and {result['n_detections']:,} detections of before it, {result['mb']:,.0f} MB in SQLite, of "
+        f"which a copy is made first: **{result['wall_s']:.0f} s**, {result['cpu_s']:.0f} s of them processor time, "
+        f"{result['peak_mb']:.0f} MB at most, for {result['n_counts']:,} rows of counts. Killed half way and started "
+        f"again, it takes {result['after_kill_s']:.0f} s and counts "
+        f"{'the same' if result['is_same_after_kill'] else 'otherwise'}. The load of the machine was "
+        f"{result['load']:.0f}.\n"
+    )
 
 
 def _speech(result: dict[str, Any]) -> str:
@@ -279,6 +349,15 @@ def _storage(result: dict[str, Any]) -> str:
         f"for each whole file, by requests, {result['whole_mb_s']:,.0f} MB/s.\n\n"
         "| | disk | store | difference (rounds) | disk, x | store, x |\n| --- | ---: | ---: | ---: | ---: | ---: |\n"
         + "\n".join(rows)
+        + "\n\n"
+        f"{result['file_s'] / 60:.0f}-minute files from a store that is far away (each request waits before it is "
+        "sent), by the number of recordings that are decoded at the same time beyond one for each worker; with two "
+        "workers, medians in turn, the start of all processes included:\n\n"
+        "| seconds a request | spare recordings | x real time | CPU-s an hour |\n| ---: | ---: | ---: | ---: |\n"
+        + "\n".join(
+            f"| {row['delay_s']:g} | {row['spare']:.0f} | {row['x']:,.0f} | {row['cpu_s']:.1f} |"
+            for row in result["delays"]
+        )
         + "\n"
     )
 
@@ -296,10 +375,11 @@ def _pages(result: dict[str, Any]) -> str:
     ]
     return (
         "## The page of a recording\n\n"
-        "In chromium, 1,280 pixels wide, FLAC at 24 kHz with a detection every 7 s: time to the first view of 20 s and "
-        "to each zoom step out to the whole recording, which the server has not decoded before, and in again (medians, "
-        "and the longest step; 0.05 s of each are waiting). The server's CPU is without its decoders, its memory the "
-        f"highest until then. The load of the machine was {result['load']:.0f}: compare lengths, not seconds.\n\n"
+        f"In chromium, 1,280 pixels wide, {result.get('suffix', 'flac').upper()} at 24 kHz with a detection every 7 s: "
+        "time to the first view of 20 s and to each zoom step out to the whole recording, which the server has not "
+        "decoded before, and in again (medians, and the longest step; 0.05 s of each are waiting). The server's CPU is "
+        "without its decoders, its memory the highest until then. The load of the machine was "
+        f"{result['load']:.0f}: compare lengths, not seconds.\n\n"
         f"| {' | '.join(columns)} |\n| --- {'| ---: ' * (len(columns) - 1)}|\n" + "\n".join(rows) + "\n"
     )
 
@@ -370,7 +450,7 @@ def _leaderboard(result: dict[str, Any]) -> str:
     return (
         "## Recipes on one split\n\n"
         "../shared/audio, set focal: 184 recordings of 14 species to learn from, 51 to test on, split by recording. "
-        "BirdNET has very likely heard these recordings in its own training, so `birdnet-head` is a track of its "
+        "BirdNET was very likely trained on these recordings, so `birdnet-head` is a track of its "
         "own. Open set: how often a recording of a known species has a higher best score than one of a species that "
         "nobody trained on. Each was trained and timed on one core. Random split bias: the share of clips that are "
         "right when they are split at random, for that of whole held-out recordings. With other settings than by "
@@ -398,7 +478,7 @@ def _scenes(scenes: dict[str, dict[str, dict[str, float]]]) -> str:
     ]
     return (
         "Events in the composite soundscapes (real excerpts of test recordings laid over real background; birds in the "
-        "background are not labelled): an event is a run of windows of one species at or above the score.\n\n"
+        "background are not labeled): an event is a run of windows of one species at or above the score.\n\n"
         "| recipe | from score | precision | recall |\n| --- | ---: | ---: | ---: |\n" + "\n".join(rows) + "\n"
     )
 
@@ -456,11 +536,11 @@ def _few_shot(result: dict[str, Any]) -> str:
         for name, r in ((name, r) for name, r in result.items() if isinstance(r, dict))
     )
     return (
-        "## Few-shot training\n\nFour species of ../shared/audio taught to BirdNET under new names, as birds that it "
+        "## Few-shot training\n\nFour species of ../shared/audio trained under new names, as birds that BirdNET "
         "does not know, from five recordings each (and one for the comparison); three draws. Recall is of held-out "
         "recordings, false alarms are of recordings of other species, all from a score of 0.5. *Cautious* is what "
-        "`retrain` does; *plain* is a head taught in the usual way. BirdNET has probably heard these species, so birds "
-        "that are new to its embedding may do worse.\n\n"
+        "`retrain` does; *plain* is a head trained in the usual way. BirdNET was probably trained on these species, "
+        "so birds that are new to its embedding may do worse.\n\n"
         f"| | recall | false windows | false recordings |\n| --- | ---: | ---: | ---: |\n{rows}\n"
     )
 
@@ -534,6 +614,9 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "engine": _engine,
     "analyses": _analyses,
     "archive": _archive,
+    "dry_run": _dry_run,
+    "search": _search,
+    "rescoring": _rescoring,
     "stereo": _stereo,
     "agreement": _agreement,
     "memory": _memory,
@@ -558,5 +641,6 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "ablation": _ablation,
     "startup": _startup,
     "lists": _lists,
+    "migrations": _migrations,
     "uploads": _uploads,
 }

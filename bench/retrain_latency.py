@@ -19,7 +19,7 @@ N_CLIENTS, IDLE_S, ROUND_S, N_RETRAININGS = 4, 15.0, 5.0, 3
 
 
 def measure() -> dict[str, Any]:
-    """p50 and p99 in ms of clients that ask BirdNET again and again: before, while and after it retrains."""
+    """Return p50 and p99 in ms of clients that request BirdNET repeatedly: before, while and after it retrains."""
     latencies: dict[str, list[dict[str, float]]] = {"idle": [], "training": []}
     with tempfile.TemporaryDirectory() as scratch:
         birds = Path(scratch, "birds")

@@ -35,7 +35,7 @@ PAGES = {
     "detections": "/detections",
     "review": "/review",
 }
-"""Pages by the names of their pictures; the page of a recording has no fixed address."""
+"""Pages by the names of their screenshots; the page of a recording has no fixed path."""
 
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
@@ -54,7 +54,7 @@ TIMEOUT_MS = 60_000
 
 
 def main() -> None:
-    """Take the pictures."""
+    """Take the screenshots."""
     parser = argparse.ArgumentParser(prog="python -m bench.screenshots")
     parser.add_argument("folder", nargs="?", type=Path, default=FOLDER, metavar="FOLDER")
     folder: Path = parser.parse_args().folder

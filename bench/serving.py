@@ -54,11 +54,11 @@ async def predict(audio: UploadFile):
 
 uvicorn.run(app, port=int(sys.argv[1]), log_level="error")
 """
-"""As the seed project's: a temporary file, librosa's features and the model in the event loop."""
+"""A handler as in the replaced dashboard: a temporary file, librosa's features and the model in the event loop."""
 
 
 def clip() -> bytes:
-    """Five seconds of the dawn chorus as a WAV file of 480 KB."""
+    """Return five seconds of the dawn chorus as a WAV file of 480 KB."""
     scene = dawn_chorus(seed=1)
     out = io.BytesIO()
     audio = scene.samples[40 * scene.rate_hz :][: CLIP_S * scene.rate_hz]
@@ -87,7 +87,7 @@ def _small_model(folder: Path) -> Path:
 
 
 def load(port: int, body: bytes, *, n_clients: int = N_CLIENTS, seconds: float = ROUND_S) -> dict[str, float]:
-    """Requests per second of some clients that ask again as soon as they have an answer, and their waits in ms."""
+    """Return requests per second of clients that repeat as soon as they have a response, and their waits in ms."""
     until = time.perf_counter() + seconds
     waits: list[float] = []
     failures: list[int] = []

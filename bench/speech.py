@@ -36,7 +36,7 @@ def _loudness(samples: FloatArray) -> float:
 
 
 def _pieces(paths: list[Path], length_s: float) -> list[FloatArray]:
-    """Pieces of one length of all recordings, each with the same loudness."""
+    """Return pieces of one length of all recordings, each with the same loudness."""
     pieces = []
     for path in paths:
         samples, _ = read_mono(path, rate_hz=RATE_HZ)
@@ -46,7 +46,7 @@ def _pieces(paths: list[Path], length_s: float) -> list[FloatArray]:
 
 
 def _speech_pieces(scratch: Path) -> tuple[str, list[FloatArray]]:
-    """Real speech where there is some, else what espeak-ng says in several voices."""
+    """Return real speech where there is some, else several voices of espeak-ng."""
     real = SHARED_AUDIO / "general" / "speech"
     if real.is_dir():
         return "real speech", _pieces(sorted(real.iterdir()), SPEECH_S)
@@ -60,7 +60,7 @@ def _speech_pieces(scratch: Path) -> tuple[str, list[FloatArray]]:
 
 
 def _bird_pieces(scratch: Path) -> tuple[str, list[FloatArray]]:
-    """Real recordings where there are some, else synthetic dawn choruses."""
+    """Return pieces of real recordings where there are some, else of synthetic dawn choruses."""
     paths = sorted(path for path in (SHARED_AUDIO / "focal").rglob("*") if path.suffix in (".mp3", ".ogg", ".wav"))
     if paths:
         return "real bird recordings", _pieces(paths[:: max(len(paths) // (2 * N_BIRDS), 1)], BIRD_S)[:N_BIRDS]

@@ -18,7 +18,7 @@ COMMANDS = {
 
 
 def measure() -> dict[str, Any]:
-    """Medians in seconds, measured in turn."""
+    """Return medians in seconds, measured in turn."""
     took: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(N_RUNS):
         for name, arguments in COMMANDS.items():

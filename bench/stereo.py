@@ -23,7 +23,7 @@ N_BLOCKS = 200
 
 
 def measure() -> dict[str, Any]:
-    """Ratios of the two ways to mix blocks, and to decode a stereo WAV with them, in turn."""
+    """Return ratios of the two ways to mix blocks, and to decode a stereo WAV with them, in turn."""
     rng = np.random.default_rng(1)
     block = rng.normal(0, 0.1, (BLOCK_FRAMES, 2)).astype(np.float32)
     mixing, decoding = [], []

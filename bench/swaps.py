@@ -1,4 +1,4 @@
-"""A thousand hot swaps during a hundred thousand n_sent: none fails, and each reply is from exactly one model."""
+"""A thousand hot swaps during a hundred thousand requests: none fails, and each reply is from exactly one model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ N_REQUESTS, N_SWAPS = 100_000, 1_000
 
 
 def _model(folder: Path, names: tuple[str, str, str]) -> Bundle:
-    """Return a model that says how loud it is; the names of its classes tell which one it is."""
+    """Return a model that scores the level; the names of its classes tell which one it is."""
     folder.mkdir()
     labels = tuple(Label(name, f"{name} of {folder.name}") for name in names)
     # Another window makes it another graph, and so another id.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dawnchorus.data.explore import summarise_data_set
+from dawnchorus.data.explore import summarize_data_set
 from dawnchorus.data.given_split import split_by_tables
 from dawnchorus.data.layouts.annotations import MarkTables, NamedMark
 from dawnchorus.data.layouts.search_results import read_search_results
@@ -94,7 +94,7 @@ def _formats() -> tuple[Reader, ...]:
 
 
 def _read_layout(path: Path) -> None:
-    summarise_data_set(list(TableLayout.of(path, {}).rows()))
+    summarize_data_set(list(TableLayout.of(path, {}).rows()))
 
 
 def _read_taxonomy(content: bytes) -> None:
@@ -113,7 +113,7 @@ def _read_voices(path: Path) -> None:
 
 
 def _read_search_results(path: Path) -> None:
-    summarise_data_set(list(read_search_results(path, path.parent, [path.parent / "XC1.mp3"])))
+    summarize_data_set(list(read_search_results(path, path.parent, [path.parent / "XC1.mp3"])))
 
 
 def _read_split(path: Path) -> None:
@@ -124,7 +124,7 @@ def _read_split(path: Path) -> None:
 def _read_recordings(path: Path) -> None:
     rows = read_table(path).rows
     species_of(rows)
-    summarise_data_set(rows)
+    summarize_data_set(rows)
 
 
 TARGET = Target(

@@ -111,6 +111,24 @@ def test_of_two_with_one_name_the_first_is_used_and_the_other_is_logged_once(
     ]
 
 
+def test_after_an_interrupt_the_registry_is_loaded_again(package: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (package.parents[1] / "slow_colors.py").write_text(
+        "import more_colors\n"
+        "if not hasattr(more_colors, 'seen'):\n"
+        "    more_colors.seen = True\n"
+        "    raise KeyboardInterrupt\n"
+        "YELLOW = more_colors.Color('yellow')\n"
+    )
+    package.write_text("[test.colors]\ngreen = more_colors:GREEN\nyellow = slow_colors:YELLOW\n")
+    registry = colors(RED, group="test.colors")
+    with pytest.raises(KeyboardInterrupt):
+        registry.lookup("red")
+    (message,) = caplog.messages
+    assert message.startswith("interrupted while it was imported: color 'yellow' of the package more-colors 1")
+    assert list(registry) == ["red", "green", "yellow"]
+    assert not registry.broken
+
+
 def test_entries_of_packages_get_guards_and_others_do_not(package: Path) -> None:
     package.write_text("[test.colors]\ngreen = more_colors:GREEN\n")
     registry = Registry(Color, (RED,), noun="color", group="test.colors", guard=lambda _, plug_in: Color(str(plug_in)))

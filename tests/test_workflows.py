@@ -49,6 +49,7 @@ def test_a_model_is_measured_on_a_split(data_set: Path, level_bundle: Bundle) ->
     split(data_set, ratios={"train": 0.5, "test": 0.5}, seed=1)
     model = load_model(level_bundle.folder)
     evaluation = evaluate(model, data_set, workers=1)
+    assert repr(evaluation).startswith(f"<Evaluation of {model.name} {model.bundle.id}: ")
     assert evaluation.n_recordings == 4
     assert evaluation.by_recording["accuracy"].value == 1
     for arguments, message in (

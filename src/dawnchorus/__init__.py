@@ -37,6 +37,7 @@ _NAMES = {
     "identification.archiving": ("ArchiveResult", "archive_recordings"),
     "identification.notebook": ("NotebookProgress",),
     "identification.options": ("Options",),
+    "identification.rescoring": ("rescore_archive",),
     "identification.result": ("RecordingFailure", "Run"),
     "identification.run": ("identify",),
     "inference.analyses.base": ("Analysis",),

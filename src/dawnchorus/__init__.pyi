@@ -43,6 +43,7 @@ from dawnchorus.formats.registry import FORMATS, TableFormat
 from dawnchorus.identification.archiving import ArchiveResult, archive_recordings
 from dawnchorus.identification.notebook import NotebookProgress
 from dawnchorus.identification.options import Options
+from dawnchorus.identification.rescoring import rescore_archive
 from dawnchorus.identification.result import RecordingFailure, Run
 from dawnchorus.identification.run import identify
 from dawnchorus.inference.analyses.base import Analysis
@@ -124,6 +125,7 @@ __all__ = [
     "plot_spectrogram",
     "prepare",
     "read_detections",
+    "rescore_archive",
     "split",
     "train",
     "write_detections",

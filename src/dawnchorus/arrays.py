@@ -27,14 +27,43 @@ Embeddings = FloatArray
 """Embeddings [windows, dim]."""
 
 MAX_INTEGER_BYTES = 4
-"""No recorder has longer samples: integers of 64 bits come from other software, and have the scale of shorter ones."""
+"""Maximum size of integer samples; those of 64 bits come from other software, and have the scale of shorter ones."""
+
+
+MAX_PEAK = 100.0
+"""Largest sample of floating point, 40 dB above full scale: recorders of 32-bit float stay below, integers do not."""
+
+_INTEGER_SCALES = (1 << 15, 1 << 23, 1 << 31)
+
+
+class ScaleCheck:
+    """Check of samples of floating point, block by block, for the scale of integers: -32768 to 32767 in place of 1."""
+
+    def __init__(self) -> None:
+        self._peak = 0.0
+        self._is_whole = True
+
+    def add(self, samples: FloatArray) -> None:
+        """Add finite samples."""
+        self._peak = max(self._peak, float(np.abs(samples).max(initial=0.0)))
+        self._is_whole = self._is_whole and bool((samples == np.rint(samples)).all())
+
+    def describe(self) -> str | None:
+        """Return what was found, and what to do; None for samples of the usual scale, also with peaks above 1."""
+        if self._peak <= (1 if self._is_whole else MAX_PEAK):
+            return None
+        scale = next((scale for scale in _INTEGER_SCALES if self._peak <= scale), _INTEGER_SCALES[-1])
+        return (
+            f"samples of floating point reach {self._peak:.6g}, where full scale is 1, as if they were integers. "
+            f"Divide them by the full scale of these ({scale} of {scale.bit_length()} bits)"
+        )
 
 
 def as_frames(samples: npt.ArrayLike) -> Frames:
     """Convert samples [frames] or [frames, channels] to float32; integers are divided by their full scale.
 
     Raises:
-        InputError: no array, another shape or type, no samples, or some that are not finite.
+        InputError: no array, another shape or type, no samples, some that are not finite, or the scale of integers.
     """
     given = _as_array(samples)
     if given.ndim not in (1, 2) or given.size == 0:
@@ -59,6 +88,10 @@ def as_frames(samples: npt.ArrayLike) -> Frames:
         raise InputError(f"samples: expected floating point or signed integer samples, got {frames.dtype}.")
     if not np.isfinite(frames).all():
         raise InputError("samples: expected finite numbers, got NaN or infinity. Replace them, as by numpy.nan_to_num.")
+    check = ScaleCheck()
+    check.add(frames)
+    if (problem := check.describe()) is not None:
+        raise InputError(f"samples: expected -1 to 1, but {problem}.")
     return frames.astype(np.float32, copy=False)
 
 

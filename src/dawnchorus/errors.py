@@ -6,7 +6,7 @@ DawnChorusError
 │   ├── UploadTooSlowError      a request's body comes too slowly
 │   ├── UnknownClassError       a label is of no known class
 │   ├── NotFoundError           there is no recording, detection, model or job of this name
-│   └── ConflictError           somebody else changed what a request is about
+│   └── ConflictError           the object of a request was changed meanwhile
 ├── AudioError                  a recording cannot be used
 │   ├── AudioNotFoundError      no such file, or it is not a regular file
 │   ├── AudioDecodeError        the bytes are not a sound file that we can decode
@@ -141,7 +141,7 @@ class NotFoundError(InputError):
 
 
 class ConflictError(InputError):
-    """Somebody else changed what a request is about since its sender saw it; `current` has its fields now."""
+    """The object of a request was changed since the client read it; `current` has its fields now."""
 
     def __init__(self, reason: str, *, current: Mapping[str, Any] | None = None) -> None:
         super().__init__(reason)

@@ -156,6 +156,9 @@ class Registry(Mapping[str, EntryT], Generic[EntryT]):
             detail = error.reason if isinstance(error, DawnChorusError) else describe_failure(error)
             self._broken[plug_in] = PlugInError(str(plug_in), "cannot be used", detail=detail)
             self._broken[plug_in].__cause__ = error
+        except KeyboardInterrupt:  # by the user, who would like to know what took so long, or by its own code
+            LOG.warning(f"interrupted while it was imported: {plug_in}")
+            raise
 
     def _add(self, entry: EntryT, plug_in: PlugIn | None = None) -> None:
         if not isinstance(entry, self._kind):

@@ -55,7 +55,7 @@ class RetrainEvent(_Message):
 
     stage: Literal["checking", "training", "comparing", "done", "failed"]
     progress: float | None = None
-    """From 0 to 1."""
+    """Progress of the retraining, 0 to 1."""
     message: str | None = None
     epoch: int | None = None
     n_epochs: int | None = None

@@ -9,7 +9,7 @@ SIMILARITY = 0.6
 """Smallest ratio (difflib's) of a known name to one that it is suggested for."""
 
 
-def is_misspelt(name: str, known: str) -> bool:
+def is_misspelled(name: str, known: str) -> bool:
     """Return False for a known name with more than one letter added (`subspecies`), True for other typos."""
     return known not in name or len(name) - len(known) <= 1
 

@@ -95,7 +95,7 @@ class Detection:
         probability: calibrated probability that the species is present; None without a calibration.
         human_voice: True if it contains human speech; None if speech detection was off.
         channel: number of the channel, from 1; None where one signal was scored for all channels.
-        verdict: verdict of a person: "correct", "relabeled", "several" or "unsure"; None where nobody gave one.
+        verdict: verdict of a person: "correct", "relabeled", "several" or "unsure"; None without one.
     """
 
     start_s: float
@@ -114,7 +114,7 @@ class Detection:
 
 
 Review = Literal["", "rejected", "unverified"]
-"""Verdict of a person on a mark: none or that it is right, that it is wrong, or that nobody confirmed it yet."""
+"""Verdict of a person on a mark: "" for none or right, "rejected" for wrong, "unverified" for not confirmed yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class Mark:
 
     line: int
     detection: Detection | None
-    """None if the row only records that the recording was annotated."""
+    """Detection in the row; None if the row only records that the recording was annotated."""
     recording: str | None = None
     """Name or path of the recording, where the row has one."""
     is_within_file: bool = True

@@ -230,3 +230,15 @@ def test_damage_that_ffmpeg_finds_is_an_audio_error(tmp_path: Path) -> None:
     with pytest.raises(AudioDecodeError, match=r"x\.mka: Invalid data$"):
         next(blocks)
     backend.close()
+
+
+@pytest.mark.parametrize("codec", ["alac", "aac"])
+def test_places_in_an_mp4_are_found_by_their_times(tmp_path: Path, codec: str) -> None:
+    path = write(tmp_path / "x.m4a", codec=codec, n=35 * 16_000)
+    whole = samples_of(path)
+    for first in (30 * 16_000, 31 * 16_000 + 1, len(whole) - 1):
+        np.testing.assert_allclose(samples_of(path, first_frame=first), whole[first:], atol=1e-4)
+    with opened(path) as backend:
+        assert isinstance(backend, _AvBackend)
+        _, position = backend._decode_near(33 * 16_000)
+    assert 32 * 16_000 < position <= 33 * 16_000, "not from the start"

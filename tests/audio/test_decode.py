@@ -328,3 +328,15 @@ def test_a_clip_of_several_blocks_stops_where_it_ends(monkeypatch: pytest.Monkey
 def test_values_that_are_no_numbers_are_silent_in_a_clip(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = Fake(frames(0.5, np.nan, np.inf, -np.inf), info=info())
     assert clip(fake, monkeypatch, 0.0, 1.0) == [0.5, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("factor", "n_warnings"), [(1.0, 0), (30.0, 0), (32768.0, 1)])
+def test_a_float_file_with_the_scale_of_integers_has_a_warning(tmp_path: Path, factor: float, n_warnings: int) -> None:
+    path = tmp_path / "x.wav"
+    soundfile.write(path, tone(rate_hz=8000) * factor, 8000, subtype="FLOAT")
+    with open_recording(path) as recording:
+        for _ in recording.blocks():
+            continue
+    warnings = [line for line in recording.warnings if line.startswith("scale: ")]
+    assert len(warnings) == n_warnings
+    assert all("where full scale is 1" in line and "write the file again" in line for line in warnings)

@@ -139,7 +139,7 @@ def test_pairs_of_several_recordings_are_kept_separate() -> None:
         ([1, 4, 7, 10, 13, 16], False),
     ],
 )
-def test_hashes_agree_at_one_shift_or_its_neighbour(shifts: list[int], is_copy: bool) -> None:
+def test_hashes_agree_at_one_shift_or_its_neighbor(shifts: list[int], is_copy: bool) -> None:
     hashes = list(range(len(shifts)))
     frames = [100 * (k + 1) for k in hashes]
     other = prints(hashes, [frame + shift for frame, shift in zip(frames, shifts, strict=True)])

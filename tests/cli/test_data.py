@@ -39,7 +39,7 @@ def test_the_commands_from_folder_to_split(tmp_path: Path, command: Command) -> 
     assert (done.returncode, done.stdout.decode().strip()) == (0, "set/recordings.parquet"), done.stderr
     assert command("data", "import", "birds", "set", cwd=tmp_path).returncode == 4
     done = command("data", "check", "set", cwd=tmp_path)
-    assert done.stdout.decode().startswith("no_license: 20 (its licence is not known")
+    assert done.stdout.decode().startswith("no_license: 20 (its license is not known")
     done = command("data", "split", "set", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "train: 14 recordings" in done.stdout.decode()

@@ -93,9 +93,36 @@ def test_bundles_that_know_other_species_and_background_alone_are_reported(
     carrying = tmp_path / "carrying"
     shutil.copytree(level_bundle.folder, carrying)
     shutil.copy(tmp_path / "recordings.parquet", carrying)
-    misspelt = command("evaluate", carrying, tmp_path / "nowhere")
-    assert b"as the last argument" not in misspelt.stderr
+    misspelled = command("evaluate", carrying, tmp_path / "nowhere")
+    assert b"as the last argument" not in misspelled.stderr
     refused = command(
         "evaluate", level_bundle.folder, tmp_path, "--thresholds", tmp_path / "t.csv", "--precision", "nan"
     )
     assert refused.returncode == 2
+
+
+def test_what_other_bundles_measured_is_kept_if_one_fails(
+    tmp_path: Path, band_bundle: Bundle, level_bundle: Bundle, command: Command
+) -> None:
+    rows = tuple(
+        RecordingRow(recording_id=f"r{k}", path=f"r{k}.wav", scientific_name=name) for k, name in enumerate([DEEP] * 2)
+    )
+    for row in rows:
+        write_recording(tmp_path / row.path, np.full(16_000, 0.25, np.float32), rate_hz=16_000)
+    write_table(RecordingsTable(tmp_path, rows))
+    reason = f"the model {level_bundle.info.name} knows none of its 1 species"
+    for bundles in ((band_bundle, level_bundle), (level_bundle, band_bundle)):
+        folders = [each.folder for each in bundles]
+        done = command("evaluate", *folders, tmp_path, "--split", "all", "--json", "--thresholds", tmp_path / "t.csv")
+        assert done.returncode == 3, done.stderr
+        fields = json.loads(done.stdout)
+        assert [each["model"] for each in fields["evaluations"]] == ["bands"]
+        assert [each["model"] for each in fields["failed"]] == [str(level_bundle.folder)]
+        assert reason in fields["failed"][0]["reason"]
+        assert f"failed: {level_bundle.folder}: {tmp_path}: {reason}".encode() in done.stderr
+        is_written = (tmp_path / "t.csv").exists()
+        assert is_written == (bundles[0] is band_bundle)
+        assert (b"t.csv: not written, as it has the thresholds of the first BUNDLE" in done.stderr) != is_written
+        (tmp_path / "t.csv").unlink(missing_ok=True)
+    done = command("evaluate", level_bundle.folder, tmp_path, "--split", "all")
+    assert (done.returncode, reason.encode() in done.stderr) == (2, True), "nothing is left to report"

@@ -69,7 +69,7 @@ def test_the_explore_command_writes_one_page_and_plots(data_set: Path, command: 
     out = data_set / "explore"
     plots = {path.stem for path in out.glob("*.png")}
     assert {"species-recordings", "species-minutes", "long-tail", "lengths", "map", "month-hour", "spectra"} <= plots
-    assert {"licence", "recordists", "kind"} <= plots
+    assert {"license", "recordists", "kind"} <= plots
     page = (out / "index.html").read_text(encoding="utf-8")
     reader = Reader()
     reader.feed(page)

@@ -30,7 +30,7 @@ def test_help_names_every_verb_and_loads_nothing_heavy(command: Command) -> None
 
 
 @pytest.mark.parametrize(("words", "nearest"), [(["idenitfy"], "identify"), (["models", "lst"], "list")])
-def test_a_misspelt_verb_names_the_nearest(command: Command, words: list[str], nearest: str) -> None:
+def test_a_misspelled_verb_names_the_nearest(command: Command, words: list[str], nearest: str) -> None:
     done = command(*words)
     assert done.returncode == 2
     assert f"No such command '{words[-1]}'. Did you mean '{nearest}'?" in done.stderr.decode()

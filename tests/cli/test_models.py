@@ -25,7 +25,7 @@ def test_labels_of_one_species_are_named(capsys: pytest.CaptureFixture[str]) -> 
     )
 
 
-def test_models_are_listed_with_their_licences(command: Command) -> None:
+def test_models_are_listed_with_their_licenses(command: Command) -> None:
     done = command("models", "list")
     assert "CC-BY-NC-SA-4.0" in done.stdout.decode()
     assert "Apache-2.0" in done.stdout.decode()

@@ -12,7 +12,7 @@ from dawnchorus.data.recordings import RecordingRow, RecordingsTable, write_tabl
 from dawnchorus.models.bundle import Bundle
 
 
-def test_misspelt_label_fails_before_training(level_bundle: Bundle, tmp_path: Path, command: Command) -> None:
+def test_misspelled_label_fails_before_training(level_bundle: Bundle, tmp_path: Path, command: Command) -> None:
     for k, name in enumerate(("Avis mgna", "Nova avis", "quiet bird")):
         (tmp_path / "data" / name).mkdir(parents=True)
         soundfile.write(tmp_path / "data" / name / "a.wav", np.full(1600, 0.1 + 0.1 * k, np.float32), 16_000)

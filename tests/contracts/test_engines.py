@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnx
 import pytest
 from tests.fixtures.examples import MAX_LINES, count_lines
-from tests.fixtures.foreign_models import N_WINDOW, RATE_HZ, Foreign
+from tests.fixtures.foreign_models import RATE_HZ, WINDOW_SAMPLES, Foreign
 
 from dawnchorus.errors import InvalidBundleError, ModelError
 from dawnchorus.models.bundle import Bundle, read_bundle
@@ -32,7 +32,7 @@ SUFFIXES = (".onnx", ".tflite")
 """Files that the reference graph is written as; an engine that reads neither is not held to it."""
 
 FOREIGN = Foreign(n_outputs=2)
-WINDOWS = np.random.default_rng(3).uniform(-0.9, 0.9, (65, N_WINDOW)).astype(np.float32)
+WINDOWS = np.random.default_rng(3).uniform(-0.9, 0.9, (65, WINDOW_SAMPLES)).astype(np.float32)
 LABELS = tuple(Label(f"Avis {name}", f"Avis {name}") for name in "abc")
 
 
@@ -48,7 +48,7 @@ def check_reference(engine: Engine, path: Path) -> None:
     """Hold ports, scores and errors of whole graphs to the protocol."""
     graph = engine.open(FOREIGN.write(path), n_threads=1)
     (port,) = graph.inputs
-    assert (port.dtype, port.shape[1:]) == ("float32", (N_WINDOW,))
+    assert (port.dtype, port.shape[1:]) == ("float32", (WINDOW_SAMPLES,))
     assert port.shape[0] in (None, 1)
     assert [port.name for port in graph.outputs] == ["embedding", "label"]
     assert [port.shape[-1] for port in graph.outputs] == [3, 3]
@@ -110,7 +110,7 @@ def wrap(graph: Path, folder: Path, engine: str | None) -> Bundle:
         name="x",
         version="1",
         sample_rate_hz=RATE_HZ,
-        window_s=N_WINDOW / RATE_HZ,
+        window_s=WINDOW_SAMPLES / RATE_HZ,
         activation="sigmoid",
         license="CC0-1.0",
         engine=engine,
@@ -144,7 +144,7 @@ def test_a_package_adds_an_engine_without_a_change_here(
     assert count_lines("dawnchorus-onnx-reference") <= MAX_LINES
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed_examples), *sys.path]), "COLUMNS": "200"}
     (tmp_path / "labels.txt").write_text("\n".join(label.scientific_name for label in LABELS))
-    options = ["--labels", "labels.txt", "--sample-rate", str(RATE_HZ), "--window", str(N_WINDOW / RATE_HZ)]
+    options = ["--labels", "labels.txt", "--sample-rate", str(RATE_HZ), "--window", str(WINDOW_SAMPLES / RATE_HZ)]
     graph = FOREIGN.write(tmp_path / "x.onnx")
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, graph, "bundle", *options, "--activation", "sigmoid"],

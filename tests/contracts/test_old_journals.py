@@ -1,4 +1,4 @@
-"""Runs that a version before this one began are resumed, and their tables equal those of an undisturbed run."""
+"""Runs begun by an earlier version are resumed, and their tables equal those of an undisturbed run."""
 
 from __future__ import annotations
 

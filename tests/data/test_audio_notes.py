@@ -21,7 +21,7 @@ def imported(folder: Path) -> RecordingsTable:
 
 
 def problems(table: RecordingsTable) -> dict[str, list[str]]:
-    known = ("no_license", "unlabelled", "duplicate", "near_duplicate")
+    known = ("no_license", "unlabeled", "duplicate", "near_duplicate")
     return {row.recording_id: [p for p in row.problems if p not in known] for row in table.rows}
 
 

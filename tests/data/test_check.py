@@ -35,7 +35,7 @@ def test_every_problem_is_found_where_it_is(checked: RecordingsTable) -> None:
         "short.wav": ("short",),
         "gone.wav": ("missing",),
         "broken.wav": ("unreadable",),
-        "nameless.wav": ("unlabelled",),
+        "nameless.wav": ("unlabeled",),
         "cut.wav": ("damaged", "near_duplicate"),
     }
     assert rows["copy.flac"].duplicate_of == "3-1.wav"
@@ -93,7 +93,7 @@ def test_other_species_under_a_label_that_the_model_does_not_know_is_reported(re
     assert detected(checked, "3-1.wav")[:2] == ("unknown_label", None), "it may be a relative of what it sounds like"
     assert detected(checked, "7-1.wav")[:2] == ("checked", None), "a name in another spelling is known"
     assert detected(checked, "gone.wav")[:2] == ("failed", None)
-    assert detected(checked, "nameless.wav")[:2] == ("unlabelled", None)
+    assert detected(checked, "nameless.wav")[:2] == ("unlabeled", None)
     secondary = checked.with_rows(replace(row, secondary=("C c",)) for row in checked.rows)
     again = check_table(secondary, n_workers=2, scores=model_scores(["B b", "C c"], best))
     assert detected(again, "3-2.wav")[1] == "B b", "a species that is known to be in the background is not reported"
@@ -118,6 +118,13 @@ def test_detected_species_are_stored_and_older_tables_are_read(recordings: Recor
     assert detected(read_table(tmp_path), row.recording_id) == (None,) * 5
 
 
+def test_older_spellings_in_tables_are_read(recordings: RecordingsTable, tmp_path: Path) -> None:
+    row = replace(recordings.rows[0], label_check="unlabelled", problems=("unlabelled", "silent"))
+    write_table(RecordingsTable(tmp_path, (row,)))
+    (read,) = read_table(tmp_path).rows
+    assert (read.label_check, read.problems) == ("unlabeled", ("unlabeled", "silent"))
+
+
 def test_the_command_says_of_each_label_whether_it_was_checked(
     level_bundle: Bundle, command: Command, tmp_path: Path
 ) -> None:
@@ -131,14 +138,14 @@ def test_the_command_says_of_each_label_whether_it_was_checked(
     assert done.returncode == 0, done.stderr
     said = done.stdout.decode()
     assert (
-        "labels of 6 recordings: 2 checked, 2 with a label that the model does not know, 1 not labelled, "
+        "labels of 6 recordings: 2 checked, 2 with a label that the model does not know, 1 not labeled, "
         "1 that could not be scored\n"
     ) in said
     assert "    'Avis mgna': no such class. Did you mean Avis magna (Loud Bird)? (1 recording)\n" in said
     assert "    'Nova avis': no such class. (1 recording)\n" in said
     assert "Avis mgna/x.wav: labeled Avis mgna, detected Avis magna (0.90 at 0.0-1.0 s)\n" in said
     assert "Quiet Bird/x.wav: labeled Quiet Bird, detected Avis magna (0.96 at 0.0-1.0 s)\n" in said
-    assert "Nova avis/x.wav: labelled" not in said
+    assert "Nova avis/x.wav: labeled" not in said
     rows = {row.recording_id: row.label_check for row in read_table(tmp_path / "set").rows}
     assert rows["Nova avis/broken.wav"] == "failed"
     again = command("data", "check", "set", cwd=tmp_path)
@@ -152,4 +159,4 @@ def test_a_data_set_without_labels_has_nothing_to_compare(
     soundfile.write(tmp_path / "birds" / "noise" / "x.wav", np.full(16_000, 0.5, np.float32), 16_000)
     assert command("data", "import", "birds", "set", cwd=tmp_path).returncode == 0
     done = command("data", "check", "set", "--check-labels", "--model", level_bundle.folder, cwd=tmp_path)
-    assert (done.returncode, b"labels of 1 recording: 1 not labelled" in done.stdout) == (0, True), done.stderr
+    assert (done.returncode, b"labels of 1 recording: 1 not labeled" in done.stdout) == (0, True), done.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dawnchorus.data.explore import summarise_data_set
+from dawnchorus.data.explore import summarize_data_set
 from dawnchorus.data.recordings import RecordingRow
 
 
@@ -12,7 +12,7 @@ def test_the_numbers_are_those_of_the_table() -> None:
         RecordingRow(recording_id="b", path="b", scientific_name="A a", duration_s=30.0, date="2026"),
         RecordingRow(recording_id="c", path="c", kind="background"),
     ]
-    summary = summarise_data_set(rows)
+    summary = summarize_data_set(rows)
     (species,) = summary.species
     assert (species.n_recordings, species.duration_s, summary.duration_s) == (2, 90.0, 90.0)
     assert summary.month_hour[4][4] == 1

@@ -48,7 +48,7 @@ def test_names_that_leave_the_species_open_are_no_class_unless_they_are_known() 
     assert not any(read_label(text, tit) for text in ("Parus major?", "Great Tit ?", "?Great Tit", "Great Tit (?)"))
     reader = LabelReader(KnownClasses(()))
     labels = reader.read([row("1", "Parus sp.", "Parus sp.", "Parus major")])
-    assert (labels[0].scientific_name, labels[0].is_unlabelled) == (None, False)
+    assert (labels[0].scientific_name, labels[0].is_unlabeled) == (None, False)
     assert [mark.scientific_name for mark in labels[0].annotations] == ["", "Parus major"]
     assert reader.unnamed == {"Parus sp.": 2}
 

@@ -1,4 +1,4 @@
-"""Licences are known however they are written, and none of a data set's is passed over."""
+"""Licenses are known however they are written, and none of a data set's is passed over."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from dawnchorus.data.licenses import allows_derivatives, deed_url, is_allowed, p
         ("all rights reserved", "all rights reserved"),
     ],
 )
-def test_licences_have_spdx_names(text: str, spdx: str | None) -> None:
+def test_licenses_have_spdx_names(text: str, spdx: str | None) -> None:
     assert parse_license(text) == spdx
 
 
-def test_no_licence_is_not_allowed() -> None:
+def test_no_license_is_not_allowed() -> None:
     assert not is_allowed(None, ("CC0", "CC-BY"))
     assert is_allowed("CC-BY-3.0", ("CC-BY",))
     assert not is_allowed("CC-BY-NC-3.0", ("CC-BY",))
@@ -59,7 +59,7 @@ def test_no_licence_is_not_allowed() -> None:
         (("CC0-1.0", None), "unknown"),
     ],
 )
-def test_weights_have_the_restrictions_of_all_licences(licenses: tuple[str | None, ...], spdx: str) -> None:
+def test_weights_have_the_restrictions_of_all_licenses(licenses: tuple[str | None, ...], spdx: str) -> None:
     assert strictest(licenses) == spdx
 
 

@@ -113,7 +113,7 @@ def test_nothing_there_is_not_the_same_as_nobody_listened(tmp_path: Path) -> Non
         "plot7/bare.wav": [], "plot7/effort.wav": [], "plot7/empty.wav": [], "plot7/nobody.wav": None,
         "plot7/marked.wav": [(0, 1, "Avis una")],
     }  # fmt: skip
-    assert "unlabelled: 1 of 5 recordings (plot7/nobody.wav)" in notes
+    assert "unlabeled: 1 of 5 recordings (plot7/nobody.wav)" in notes
     assert "annotated recordings: 4, nothing in 3 of them" in notes
 
 

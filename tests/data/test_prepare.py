@@ -78,7 +78,7 @@ def test_windows_are_the_parts_of_the_recording_that_they_say(table: RecordingsT
         assert not samples[len(part) :].any()
 
 
-def test_every_clip_leads_back_to_its_recording_licence_and_recordist(table: RecordingsTable) -> None:
+def test_every_clip_leads_back_to_its_recording_license_and_recordist(table: RecordingsTable) -> None:
     _, clips = made(table, "all", Recipe(rate_hz=RATE_HZ))
     row = clips.index.slice(1, 1).to_pylist()[0]
     assert (row["recording_id"], row["license"], row["recordist"]) == ("long", "CC-BY-4.0", "R. Ecord")

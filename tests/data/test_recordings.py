@@ -26,3 +26,16 @@ def test_a_table_of_an_older_version_opens(tmp_path: Path) -> None:
     table = pq.read_table(path)
     pq.write_table(table.drop_columns(["is_annotated", "content_hash"]), path)
     assert read_table(tmp_path).rows == (row,)
+
+
+def test_a_table_shows_itself_shortly(tmp_path: Path) -> None:
+    rows = [
+        RecordingRow(recording_id=f"r<{k}>", path=f"{k}.wav", scientific_name="Avis una", split="test", duration_s=1.25)
+        for k in range(12)
+    ]
+    table = RecordingsTable(tmp_path, tuple(rows))
+    assert repr(table) == f"<RecordingsTable {tmp_path}: 12 recordings, 1 species, 12 in test>"
+    html = table._repr_html_()
+    assert html.count("<tr>") == 11, "a header and ten rows"
+    assert "r&lt;0&gt;" in html
+    assert "and 2 more" in html

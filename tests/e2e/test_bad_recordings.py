@@ -82,7 +82,7 @@ def run_with(folder: Path, bundle: Bundle, name: str, make: Callable[[Path], obj
     return identify(folder, model=bundle.folder, workers=2)
 
 
-def assert_neighbours_are_whole(run: Run, folder: Path) -> None:
+def assert_neighbors_are_whole(run: Run, folder: Path) -> None:
     tables = {Path(table.recording).name: table for table in run.tables()}
     for name in ("a.wav", "z.wav"):
         assert [d.common_name for d in tables[name].detections] == ["Quiet Bird", "Loud Bird"] * 3
@@ -97,7 +97,7 @@ def test_a_bad_file_is_one_failure(tmp_path: Path, level_bundle: Bundle, case: s
     assert str(tmp_path) not in run.failures[0].reason
     assert any(part in run.failures[0].reason for part in reason.split("|"))
     assert "0x" not in run.failures[0].reason
-    assert_neighbours_are_whole(run, tmp_path)
+    assert_neighbors_are_whole(run, tmp_path)
 
 
 @pytest.mark.parametrize("case", WARNING)
@@ -108,7 +108,7 @@ def test_a_damaged_file_is_scored_as_far_as_it_goes(tmp_path: Path, level_bundle
     assert [Path(w.recording).name for w in run.warnings] == [name]
     assert run.warnings[0].reason.startswith(tuple(reason.split("|")))
     assert {Path(table.recording).name for table in run.tables() if table.detections} == {"a.wav", name, "z.wav"}
-    assert_neighbours_are_whole(run, tmp_path)
+    assert_neighbors_are_whole(run, tmp_path)
 
 
 def test_a_file_without_read_permission(tmp_path: Path, level_bundle: Bundle) -> None:

@@ -168,7 +168,8 @@ def test_deletion_that_was_cancelled_and_asked_again_is_answered_once(page: Page
     page.wait_for_url("**/recordings/*")
     page.wait_for_load_state("networkidle")
     page.evaluate("""() => {  // faster than the dialog's event "close" of the first answer
-        const button = document.querySelector("[data-delete]"), dialog = document.querySelector("dialog[data-question]");
+        const button = document.querySelector("[data-delete]");
+        const dialog = document.querySelector("dialog[data-question]");
         button.click();
         dialog.close("cancel");
         button.click();
@@ -254,7 +255,7 @@ def test_long_recording_stays_small_and_every_detection_can_be_reached(page: Pag
 def test_viewer_follows_keys_pointer_and_address(page: Page, long_recording: str) -> None:
     page.goto(f"{long_recording}?t=3600&zoom=40")
     page.wait_for_function(IS_DRAWN)
-    for key, address in (
+    for key, path in (
         ("+", "t=3600.00&zoom=20.00"),
         ("ArrowRight", "t=3605.00"),
         ("Shift+ArrowLeft", "t=3585.00"),
@@ -263,7 +264,7 @@ def test_viewer_follows_keys_pointer_and_address(page: Page, long_recording: str
         ("f", "t=3600.00&zoom=7200.00"),
     ):
         page.keyboard.press(key)
-        page.wait_for_url(f"**{address}**")
+        page.wait_for_url(f"**{path}**")
     expect(page.get_by_text("1,000 detections in view: zoom in to see single detections")).to_be_visible()
     page.wait_for_function(IS_DRAWN)
     page.goto(f"{long_recording}?t=3600&zoom=40")
@@ -291,6 +292,7 @@ def test_viewer_follows_keys_pointer_and_address(page: Page, long_recording: str
     page.keyboard.press("/")
     page.keyboard.type("number 3")
     page.keyboard.press("Enter")
+    page.keyboard.press("Enter")  # the first one ends the name, the second one sends the form
     page.wait_for_url("**species=number+3**")
     assert "t=3600.00&zoom=40.00" in page.url
     for name in page.get_by_role("list", name="Species in view").get_by_role("listitem").all_inner_texts():
@@ -351,18 +353,18 @@ def test_flat_files_are_labeled_by_their_names(browser: Browser, level_bundle: B
         page = browser.new_page(base_url=str(client.base_url))
         page.goto("/training")
         names = ("Loud Bird1.wav", "New Recording 3.wav")
-        audio_folder = [
+        uploads = [
             {"name": name, "mimeType": "audio/wav", "buffer": _steady_tone(0.1 + 0.1 * k)}
             for k, name in enumerate(names)
         ]
-        page.set_input_files("#recordings", audio_folder)  # type: ignore[arg-type]
+        page.set_input_files("#recordings", uploads)  # type: ignore[arg-type]
         page.get_by_role("button", name="Upload", exact=True).click()
         expect(page.get_by_text("1 added, 1 rejected")).to_be_visible()
         expect(page.get_by_role("listitem").filter(has_text="Loud Bird1.wav")).to_contain_text("added, Loud Bird")
         expect(page.get_by_role("listitem").filter(has_text="New Recording")).to_contain_text("names its species")
         # a name that no class has is asked about, although nothing was taken
         page.get_by_label("Species", exact=True).fill("Lod Bird")
-        page.set_input_files("#recordings", audio_folder[1:])  # type: ignore[arg-type]
+        page.set_input_files("#recordings", uploads[1:])  # type: ignore[arg-type]
         page.get_by_role("button", name="Upload", exact=True).click()
         questions = page.get_by_role("group", name="Unknown names")
         expect(questions.get_by_role("listitem")).to_contain_text("Did you mean")

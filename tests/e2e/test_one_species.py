@@ -96,7 +96,7 @@ def test_one_species_without_background_is_refused_and_leaves_no_run(
     table = read_table(rails)
     alone = table.with_rows(row for row in table.rows if row.scientific_name)
     write_table(RecordingsTable(tmp_path, alone.rows))
-    with pytest.raises(InputError, match=f"beside the only species, {RAIL}, .*'noise', or '-{RAIL}'"):
+    with pytest.raises(InputError, match=f"besides the only species, {RAIL}, .*'noise', or '-{RAIL}'"):
         run_training("model=acoustic_mlp", f"data={tmp_path}")
     assert list(tmp_path.glob("runs/*")) == []
 

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import update
 from tests.fixtures.server import running_service
-from tests.fixtures.uploads import make_audio, upload
+from tests.fixtures.uploads import make_audio, store_samples, upload
+from tests.fixtures.waiting import wait_for
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.server.settings import Settings
@@ -213,3 +215,77 @@ def test_recordings_are_downloaded_and_identified_again(browser: Browser, site: 
         status.get_by_role("link", name="Show progress").click()
         page.wait_for_url("**/system")
         expect(page.locator("#jobs")).to_contain_text("waiting")
+
+
+def _choose(page: Page, name: str, text: str, option: str) -> None:
+    """Type a part of a name, and choose an option by arrows and Enter."""
+    box = page.get_by_role("combobox", name=name).first
+    box.press_sequentially(text, delay=20)
+    offered = page.get_by_role("option", name=option)
+    expect(offered).to_be_visible()
+    assert Axe().run(page).violations_count == 0
+    while "active" not in (offered.get_attribute("class") or ""):
+        box.press("ArrowDown")
+    box.press("Enter")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_species_are_offered_while_one_is_typed(browser: Browser, site: Site, width: int) -> None:
+    with open_page(browser, site, viewport={"width": width, "height": 844}) as page:
+        for path in ("/recordings", "/detections", f"{site.recording}?min_score=0.1"):
+            page.goto(path)
+            _choose(page, "Species", "lou", "Loud Bird")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            page.keyboard.press("Enter")
+            page.wait_for_url("**species=Loud+Bird**")
+            expect(page.locator("input[name=species][data-species-picker='']")).to_have_value("Loud Bird")
+        page.goto("/review")
+        page.keyboard.press("e")
+        _choose(page, "Another species than", "qui", "Quiet Bird")
+        expect(page.locator("[data-status]")).to_contain_text(", saved")
+        page.keyboard.press("z")
+        expect(page.locator("[data-status]")).to_contain_text("taken back")
+
+
+def test_a_recording_that_is_deleted_while_it_is_looked_at_is_said(
+    browser: Browser, level_bundle: Bundle, tmp_path: Path
+) -> None:
+    with running_service(Settings(model=level_bundle.folder, data=tmp_path / "server")) as (client, _service):
+        recording = store_samples(client, np.repeat([0.2, 0.9], 30 * 8_000), 8_000)
+        context = browser.new_context(base_url=str(client.base_url))
+        page = context.new_page()
+        page.goto(recording.removeprefix("/api/v1"))
+        page.keyboard.press("j")
+        expect(page.get_by_role("region", name="Selected detection").get_by_role("status").first).not_to_have_text(
+            "none"
+        )
+        client.delete(recording).raise_for_status()
+        page.keyboard.press("End")
+        expect(page.locator("[data-problem]")).to_contain_text("there is no recording")
+        page.keyboard.press("y")
+        expect(page.get_by_role("alert").filter(has_text="was deleted while you reviewed it")).to_be_visible()
+        page.reload()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Recording not found")
+        context.close()
+
+
+def test_uploads_of_a_tab_that_is_closed_leave_nothing_and_are_done_again(
+    browser: Browser, level_bundle: Bundle, tmp_path: Path
+) -> None:
+    files = [{"name": f"{k}.wav", "mimeType": "audio/wav", "buffer": make_audio(0.1 + 0.08 * k)} for k in range(8)]
+    with running_service(Settings(model=level_bundle.folder, data=tmp_path / "server")) as (client, service):
+        context = browser.new_context(base_url=str(client.base_url))
+        page = context.new_page()
+        page.goto("/")
+        page.set_input_files("#audio", files)  # type: ignore[arg-type]
+        page.get_by_role("button", name="Identify", exact=True).click()
+        wait_for(lambda: client.get("/api/v1/recordings").json()["total"])
+        page.close(run_before_unload=False)
+        wait_for(lambda: not [each for each in service.spool.iterdir() if not each.name.startswith("response-")])
+        page = context.new_page()
+        page.goto("/")
+        page.set_input_files("#audio", files)  # type: ignore[arg-type]
+        page.get_by_role("button", name="Identify", exact=True).click()
+        expect(page.get_by_text("All 8 files are finished")).to_be_visible()
+        assert client.get("/api/v1/recordings").json()["total"] == 8
+        context.close()

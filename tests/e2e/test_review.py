@@ -138,17 +138,52 @@ def test_answers_wait_for_the_server_and_are_counted(page: Page, client: httpx.C
     while not slow:
         page.wait_for_timeout(10)
     slow[0].continue_()
-    expect(page.get_by_text("1 answer not saved")).to_be_visible()
+    expect(page.get_by_text("1 answer waiting to be sent")).to_be_visible()
     expect(page.locator("[data-status]")).to_contain_text("unsure, saved")
     assert verdicts(client) == {ids[0]: "correct", ids[2]: "unsure"}
     page.get_by_role("button", name="Try again").click()
-    expect(page.get_by_text("1 answer not saved")).to_be_hidden()
+    expect(page.get_by_text("1 answer waiting to be sent")).to_be_hidden()
     assert verdicts(client)[ids[1]] == "incorrect"
     assert not _warns_when_left(page)
 
 
 def _warns_when_left(page: Page) -> bool:
     return not page.evaluate("dispatchEvent(new Event('beforeunload', { cancelable: true }))")
+
+
+def test_answers_that_were_not_saved_are_sent_when_the_page_is_opened_again(
+    page: Page, context: BrowserContext, client: httpx.Client
+) -> None:
+    ids = queue_of(client)
+    page.route(REVIEW, lambda route: route.abort())
+    for key in "ynu":
+        page.keyboard.press(key)
+    expect(page.get_by_text("3 answers waiting to be sent")).to_be_visible()
+    assert not verdicts(client)
+    other = context.new_page()  # somebody answers one of them otherwise in another tab
+    other.route(REVIEW, lambda route: route.abort())
+    other.goto(f"/review?d={ids[2]}")
+    expect(other.get_by_text("3 answers waiting to be sent")).to_be_visible()
+    expect(other.get_by_role("button", name="Unsure", exact=True)).to_have_attribute("aria-pressed", "true")
+    other.keyboard.press("b")
+    other.close(run_before_unload=False)
+    page.close(run_before_unload=False)
+
+    again = context.new_page()
+    again.goto("/recordings")
+    again.goto("/review")
+    expected = {ids[0]: "correct", ids[1]: "incorrect", ids[2]: "several"}
+    wait_for(lambda: verdicts(client) == expected)
+    expect(again.get_by_text("waiting to be sent")).to_be_hidden()
+    again.wait_for_function("() => !Object.keys(localStorage).some(name => name.includes('/answer/'))")
+    (recording,) = client.get(f"{V1}/recordings").json()["recordings"]
+    again.goto(f"/recordings/{recording['sha256']}?d={ids[1]}")
+    expect(again.get_by_role("button", name="Incorrect", exact=True)).to_have_attribute("aria-pressed", "true")
+    for number in (2, 1, 0):  # each was written once
+        again.keyboard.press("z")
+        expected.pop(ids[number])
+        wait_for(lambda: verdicts(client) == expected)
+    expect(again.get_by_role("button", name="Undo")).to_be_disabled()
 
 
 def test_an_answer_whose_reply_is_lost_is_taken_back(page: Page, client: httpx.Client) -> None:
@@ -162,7 +197,7 @@ def test_an_answer_whose_reply_is_lost_is_taken_back(page: Page, client: httpx.C
 
     page.route(REVIEW, lose_reply)
     page.keyboard.press("y")
-    expect(page.get_by_text("1 answer not saved")).to_be_visible()
+    expect(page.get_by_text("1 answer waiting to be sent")).to_be_visible()
     assert verdicts(client) == {ids[0]: "correct"}
     page.keyboard.press("z")
     expect_clip(page, ids[0])
@@ -171,7 +206,7 @@ def test_an_answer_whose_reply_is_lost_is_taken_back(page: Page, client: httpx.C
         page.wait_for_timeout(10)
     page.unroute(REVIEW)
     page.get_by_role("button", name="Try again").click()
-    expect(page.get_by_text("1 answer not saved")).to_be_hidden()
+    expect(page.get_by_text("1 answer waiting to be sent")).to_be_hidden()
     assert not verdicts(client)
 
 
@@ -282,10 +317,10 @@ def test_the_page_works_without_scripts(browser: Browser, client: httpx.Client) 
     for number, name in zip(ids, ("Correct", "Skip", "Nothing there"), strict=False):
         expect(form).to_have_attribute("data-review", str(number))
         page.get_by_role("button", name=name, exact=True).click()
-    page.get_by_role("combobox").fill("Avis mgna")
+    page.get_by_role("textbox").fill("Avis mgna")
     page.get_by_role("button", name="Other species").click()
     expect(page.get_by_role("alert").first).to_contain_text("Did you mean Avis magna")
-    page.get_by_role("combobox").fill("Loud Bird")
+    page.get_by_role("textbox").fill("Loud Bird")
     page.get_by_role("button", name="Other species").click()
     expect(form).to_have_attribute("data-review", str(ids[4]))
     assert verdicts(client) == {ids[0]: "correct", ids[2]: "none", ids[3]: "relabeled"}

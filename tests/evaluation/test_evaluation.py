@@ -123,7 +123,7 @@ def test_secondary_species_count_as_the_model_was_trained(
     assert choose_secondary(trained) == expected
 
 
-def test_annotated_and_empty_counts_as_none_and_unlabelled_does_not_count(
+def test_annotated_and_empty_counts_as_none_and_unlabeled_does_not_count(
     tmp_path: Path, band_bundle: Bundle, store: ModelStore, command: Command
 ) -> None:
     marks = (Annotation(start_s=0, end_s=1, scientific_name=DEEP),)
@@ -143,15 +143,15 @@ def test_annotated_and_empty_counts_as_none_and_unlabelled_does_not_count(
     write_table(table)
     assert read_table(tmp_path) == table
     scores = score_data_set(band_bundle, table, rows, store=store)
-    assert scores.unlabelled == ("silence",)
+    assert scores.unlabeled == ("silence",)
     assert [row.recording_id for row in scores.rows] == ["marked", "empty", "what", "not it"]
     assert np.isnan(scores.by_recording("mean")[0][:, 0]).tolist() == [False, False, True, True]
     assert {counts.n_recordings for counts in evaluate(band_bundle, scores).events.values()} == {3}
-    with pytest.raises(InputError, match="but all 1 are unlabelled"):
+    with pytest.raises(InputError, match="but all 1 are unlabeled"):
         score_data_set(band_bundle, table, rows[3:4], store=store)
     done = command("evaluate", band_bundle.folder, tmp_path)
     assert b"in 3 annotated recordings" in done.stdout, done.stderr
-    assert b"left out: 1 unlabelled recording (as silence)" in done.stderr
+    assert b"left out: 1 unlabeled recording (as silence)" in done.stderr
 
 
 @given(st.integers(0, 10_000), st.integers(1, 20), st.integers(2, 6))

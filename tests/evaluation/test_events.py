@@ -16,7 +16,7 @@ DEEP, HUMMING = "Avis gravis", "Avis murmurans"
 
 def test_events_in_a_recording_that_is_annotated_as_empty_are_wrong() -> None:
     mark = Annotation(start_s=0, end_s=1, scientific_name=DEEP)
-    names = ("marked", "empty", "unlabelled")
+    names = ("marked", "empty", "unlabeled")
     rows = [RecordingRow(recording_id=name, path=name, kind="soundscape") for name in names]
     rows[:2] = replace(rows[0], annotations=(mark,)), replace(rows[1], is_annotated=True)
     scores = Scores(

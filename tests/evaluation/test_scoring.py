@@ -26,7 +26,7 @@ LOUD, DEEP = "Avis magna", "Avis gravis"
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> RecordingsTable:
-    """Recordings of several lengths, one that is damaged, and one that is unlabelled."""
+    """Recordings of several lengths, one that is damaged, and one that is unlabeled."""
     folder = tmp_path_factory.mktemp("noise")
     rng = np.random.default_rng(2)
     for k in range(4):
@@ -72,7 +72,7 @@ def test_models_share_one_decoding_and_have_the_same_scores(
     together = score_together(bundles, table, table.rows, store=store, overlap_s=0.5)
     assert sorted(path.stem for path in opened) == ["0", "1", "2", "damaged"]
     assert [contents(each) for each in together] == [contents(each) for each in alone]
-    assert [(each.classes, each.unlabelled, [*each.failures]) for each in together] == [
+    assert [(each.classes, each.unlabeled, [*each.failures]) for each in together] == [
         ((LOUD,), ("3",), ["damaged"]),
         ((DEEP,), ("3",), ["damaged"]),
     ]
@@ -87,7 +87,7 @@ def test_each_model_has_classes_and_recordings_of_its_own(
         score_data_set(bundle, table, table.rows, store=store, classes=each, n_workers=1)
         for bundle, each in zip(bundles, classes, strict=True)
     ]
-    assert [len(each.rows) for each in together] == [3, 4], "the unlabelled one only where classes are given"
+    assert [len(each.rows) for each in together] == [3, 4], "the unlabeled one only where classes are given"
     assert [contents(each) for each in together] == [contents(each) for each in alone]
 
 

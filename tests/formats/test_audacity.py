@@ -69,7 +69,7 @@ def test_frequencies_before_any_label_are_refused(tmp_path: Path) -> None:
 def test_a_number_alone_is_the_label_of_an_audacity_track_and_no_score(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("0\t1\t7\n1\t2\t\n2\t3\tgreat_tit;0.5\n")
     labels = [(each.scientific_name, each.score) for _, each in audacity.read(tmp_path / "a.txt")]
-    assert labels == [("7", 1.0), ("great tit", 0.5)]
+    assert labels == [("7", 1.0), ("great_tit", 0.5)]
 
 
 def test_audacity_labels_of_ours_and_of_others(tmp_path: Path) -> None:

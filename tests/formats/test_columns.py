@@ -57,7 +57,7 @@ def test_tables_of_an_older_version_are_read(name: str, channels: tuple[int | No
     path = "/data/Grünfink/a.wav"
     assert "low_hz" not in pq.read_schema(STORED / f"{name}.parquet").names
     assert list(parquet.read(STORED / f"{name}.parquet")) == [(path, bird), (path, engine)]
-    read = [replace(each, probability=None, kind="species") for each in (bird, engine)]
+    read = [replace(each, probability=None) for each in (bird, engine)]
     assert list(birdnet_csv.read(STORED / f"{name}.csv")) == [(path, each) for each in read]
     assert [each.score for _, each in raven.read(STORED / f"{name}.selections.txt")] == [0.875, 0.25]
     assert list(json_lines.read(STORED / f"{name}.jsonl")) == [(path, bird), (path, engine)]

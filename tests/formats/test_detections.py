@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ from tests.fixtures.detections import MADE, METADATA
 from dawnchorus.errors import FormatError, InputError, MissingExtraError
 from dawnchorus.formats import exports
 from dawnchorus.formats.detections import Detections
+from dawnchorus.formats.files import read_detections, write_detections
 from dawnchorus.types import Detection, RecordingMetadata, RecordingTable
 
 
@@ -173,3 +175,34 @@ def test_annotations_of_crowsetta_have_possible_times() -> None:
         Detections.from_crowsetta([crowsetta.Annotation(annot_path="a.txt", notated_path="a.wav", bboxes=[box])])
     with pytest.raises(InputError, match="expected crowsetta's Annotation objects in a list, got str"):
         Detections.from_crowsetta(["a.txt"])
+
+
+def test_a_frame_in_place_of_tables_is_refused_with_what_to_do() -> None:
+    with pytest.raises(InputError, match=r"got a DataFrame. Convert it with Detections.from_pandas\(frame\)"):
+        Detections(MADE.to_pandas())  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"Convert it with Detections.from_pandas\(frame.to_pandas\(\)\)"):
+        Detections(MADE.to_polars())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("zero", ["0", "0.0", "0.0000", ""])
+def test_zero_is_no_detection_in_a_column_for_each_class(tmp_path: Path, zero: str) -> None:
+    import pandas as pd
+
+    text = f"file,start_time,end_time,Parus major,Avis_una\na.wav,0,3,{zero},0.25\nb.wav,0,3,1,{zero}\n"
+    for name in ("scores.csv", "x.opensoundscape.csv"):
+        (tmp_path / name).write_text(text)
+    made = [
+        read_detections(tmp_path / "scores.csv"),
+        read_detections(tmp_path / "x.opensoundscape.csv"),
+        Detections.from_pandas(pd.read_csv(tmp_path / "scores.csv")),
+    ]
+    for tables in made:
+        rows = [(t.recording, d.scientific_name, d.score) for t in tables for d in t.detections]
+        assert rows == [("a.wav", "Avis_una", 0.25), ("b.wav", "Parus major", 1.0)]
+
+
+def test_scores_that_round_to_zero_stay_in_wide_tables(tmp_path: Path) -> None:
+    faint = Detection(0.0, 3.0, "Avis una", "Bird", "species", 3e-5)
+    write_detections([RecordingTable("a", 3.0, 1, METADATA, None, (faint,))], tmp_path / "x.opensoundscape.csv")
+    (table,) = read_detections(tmp_path / "x.opensoundscape.csv")
+    assert [each.score for each in table.detections] == [3e-5]

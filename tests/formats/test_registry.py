@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from tests.fixtures.detection_tables import PROVENANCE, TABLES, detection, written
 
-from dawnchorus.errors import FormatError, InputError
+from dawnchorus.errors import FormatError, InputError, PlugInError
 from dawnchorus.formats import parquet, raven
 from dawnchorus.formats.detection_columns import DetectionColumns
-from dawnchorus.formats.registry import FORMATS, detect_format, read_annotations
-from dawnchorus.types import Provenance, RecordingMetadata, RecordingTable
+from dawnchorus.formats.registry import FORMATS, TableFormat, detect_format, guard_format, read_annotations
+from dawnchorus.plug_ins import PlugIn
+from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
 
 
 def test_a_selection_table_without_a_column_of_names_is_refused_with_its_columns(tmp_path: Path) -> None:
@@ -163,3 +166,39 @@ def test_columns_are_written_without_an_object_for_each_detection(name: str, mon
     monkeypatch.delattr(DetectionColumns, "__iter__")
     monkeypatch.delattr(DetectionColumns, "__getitem__")
     assert written(name, columns, EACH) == expected
+
+
+PLUG_IN = PlugIn("format", "odd", "odd-tables 1.0", "odd_tables:ODD")
+BIRD = Detection(0.0, 1.0, "Avis magna", "Loud Bird", "species", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ((7, BIRD), "expected the recording's name as text, or None, got 7"),
+        ((None, replace(BIRD, start_s="0.5")), "start_s: expected a number, got '0.5'"),
+        ((None, replace(BIRD, score=None)), "score: expected a number, got None"),
+        ((None, replace(BIRD, common_name=None)), "common_name: expected text, got None"),
+        ((None, replace(BIRD, channel=1.5)), "channel: expected a whole number, got 1.5"),
+        ((None, replace(BIRD, in_range="yes")), "in_range: expected True or False, got 'yes'"),
+        ((None, replace(BIRD, low_hz=True)), "low_hz: expected a number, got True"),
+    ],
+)
+def test_values_of_wrong_types_from_a_plug_ins_reader_are_named(row: tuple[object, Detection], message: str) -> None:
+    entry = TableFormat("odd", ".odd", "odd rows", FORMATS["csv"].write, lambda _: iter([row]))  # type: ignore[arg-type,list-item]
+    read = guard_format(entry, PLUG_IN).read
+    assert read is not None
+    with pytest.raises(PlugInError, match=re.escape(message)):
+        list(read(Path("x.odd")))
+
+
+def test_impossible_values_from_a_plug_ins_reader_are_refused_with_the_file() -> None:
+    rows = [(None, BIRD), (None, replace(BIRD, score=1.5))]
+    entry = TableFormat("odd", ".odd", "odd rows", FORMATS["csv"].write, lambda _: iter(rows))
+    read = guard_format(entry, PLUG_IN).read
+    assert read is not None
+    with pytest.raises(FormatError, match=r"x\.odd: detection 2: score: expected a score from 0 to 1, got 1\.5"):
+        list(read(Path("x.odd")))
+    fine = replace(BIRD, start_s=np.float32(0.25), channel=np.int16(1), in_range=np.isfinite(1.0))
+    entry = replace(entry, read=lambda _: iter([("a", fine)]))
+    assert list(guard_format(entry, PLUG_IN).read(Path("x.odd"))) == [("a", fine)]  # type: ignore[misc]

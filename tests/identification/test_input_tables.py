@@ -253,7 +253,7 @@ def test_names_that_are_twice_in_a_species_list_are_said(tmp_path: Path) -> None
         ("path,lat,lon\na.wav,0,0\n", "no location is known: left out in 1 row (as '0, 0')"),
     ],
 )
-def test_misspelt_columns_and_doubtful_locations_are_said(tmp_path: Path, content: str, said: str) -> None:
+def test_misspelled_columns_and_doubtful_locations_are_said(tmp_path: Path, content: str, said: str) -> None:
     try:
         text = "\n".join(read_recordings(written(tmp_path, content)).notes)
     except FormatError as error:

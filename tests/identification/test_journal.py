@@ -26,7 +26,7 @@ from dawnchorus.audio.sample_analyses import build_table
 from dawnchorus.audio.write import write_recording
 from dawnchorus.errors import JournalDamagedError, OutputError
 from dawnchorus.identification import Options, identify
-from dawnchorus.identification.journal import NO_FILE, Journal, file_mark
+from dawnchorus.identification.journal import NO_FILE, Journal, file_version
 from dawnchorus.identification.journal_records import RecordingSummary
 from dawnchorus.inference.analyses.hits import HIT
 from dawnchorus.inference.preparation import Kept
@@ -35,7 +35,7 @@ from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
 from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
 
-MARK = (1000, 2_000_000)
+VERSION = (1000, 2_000_000)
 
 INFO = AudioInfo("WAV", "PCM_16", 16_000, 1, None)
 
@@ -64,8 +64,8 @@ def test_journal_keeps_what_it_was_given(tmp_path: Path) -> None:
         FailedRecording(Path("/b.wav"), "broken"),
     )
     with closing(new_journal(tmp_path / "run.journal")) as journal:
-        journal.add(first, MARK)
-        journal.add_failure(second, MARK)
+        journal.add(first, VERSION)
+        journal.add_failure(second, VERSION)
     with closing(Journal(tmp_path / "run.journal")) as journal:
         assert journal.parameters() == {"min_score": 0.25}
         read = journal.read(first.path)
@@ -92,7 +92,7 @@ def test_journal_keeps_channels_apart() -> None:
                                    ScoredChannel({"hits": hits[:0]}, channel=2),
                                    ScoredChannel({"hits": hits[1:]}, cut, 3)))  # fmt: skip
     with closing(new_journal()) as journal:
-        journal.add(three, MARK)
+        journal.add(three, VERSION)
         read, note = journal.read(one.path), journal.read_summary(one.path)
         assert isinstance(read, ScoredRecording)
         assert isinstance(note, RecordingSummary)
@@ -109,12 +109,12 @@ def test_older_journal_has_the_names_of_today() -> None:
 def test_older_journal_is_read_and_continued(tmp_path: Path) -> None:
     first, second = scored(Path("/a.wav")), scored(Path("/b.wav"))
     with closing(new_journal(tmp_path / "run.journal")) as journal:
-        journal.add(first, MARK)
+        journal.add(first, VERSION)
     with closing(sqlite3.connect(tmp_path / "run.journal")) as database, database:
         database.execute("ALTER TABLE recordings RENAME COLUMN summary TO about")
         database.execute("UPDATE recordings SET about = replace(about, '\"metadata\"', '\"origin\"')")
     with closing(Journal(tmp_path / "run.journal")) as journal:
-        journal.add(second, MARK)
+        journal.add(second, VERSION)
         for expected in (first, second):
             read = journal.read(expected.path)
             assert isinstance(read, ScoredRecording)
@@ -131,7 +131,7 @@ def test_journal_of_a_new_run_is_empty() -> None:
 
 def test_journal_that_starts_again_forgets_everything() -> None:
     with closing(new_journal()) as journal:
-        journal.add(scored(Path("/a.wav")), MARK)
+        journal.add(scored(Path("/a.wav")), VERSION)
         journal.note_output("a.csv", "signature", digest="d1")
         journal.start({"min_score": 0.5})
         assert journal.parameters() == {"min_score": 0.5}
@@ -155,32 +155,32 @@ def test_journal_notes_outputs() -> None:
 def test_recording_is_done_while_its_file_is_the_same() -> None:
     path = Path("/a.wav")
     with closing(new_journal()) as journal:
-        assert not journal.is_done(path, MARK)
+        assert not journal.is_done(path, VERSION)
         assert not journal.is_done(path, NO_FILE)
-        journal.add_failure(FailedRecording(path, "broken"), MARK)
-        assert not journal.is_done(path, MARK)
-        journal.add(scored(path), MARK)
-        assert journal.is_done(path, MARK)
+        journal.add_failure(FailedRecording(path, "broken"), VERSION)
+        assert not journal.is_done(path, VERSION)
+        journal.add(scored(path), VERSION)
+        assert journal.is_done(path, VERSION)
         assert journal.is_done(path, NO_FILE), "a drive that is away"
-        assert not journal.is_done(path, (MARK[0] + 1, MARK[1]))
-        assert not journal.is_done(path, (MARK[0], MARK[1] + 1))
+        assert not journal.is_done(path, (VERSION[0] + 1, VERSION[1]))
+        assert not journal.is_done(path, (VERSION[0], VERSION[1] + 1))
 
 
-def test_mark_of_a_scored_recording_is_that_of_its_file() -> None:
+def test_version_of_a_scored_recording_is_that_of_its_file() -> None:
     path = Path("/a.wav")
     with closing(new_journal()) as journal:
-        assert journal.scored_mark(path) is None
-        journal.add_failure(FailedRecording(path, "broken"), MARK)
-        assert journal.scored_mark(path) is None
-        journal.add(scored(path), MARK)
-        assert journal.scored_mark(path) == MARK
+        assert journal.scored_version(path) is None
+        journal.add_failure(FailedRecording(path, "broken"), VERSION)
+        assert journal.scored_version(path) is None
+        journal.add(scored(path), VERSION)
+        assert journal.scored_version(path) == VERSION
 
 
 def test_root_is_that_of_the_start() -> None:
     with closing(Journal(None)) as journal:
         assert journal.root is None
         journal.start({}, root="/a")
-        journal.add(scored(Path("/a/b/x.wav")), MARK)
+        journal.add(scored(Path("/a/b/x.wav")), VERSION)
         assert journal.root == "/a"
         journal._db.execute("DELETE FROM run WHERE key = 'root'")
         assert journal.root == str(Path("/a/b").absolute()), "as a version that was killed at its start left it"
@@ -194,7 +194,7 @@ def test_relative_paths_are_kept_where_they_mean_the_same(
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "m")
     with closing(new_journal(tmp_path / "journal")) as journal:
-        journal.add(scored(Path("x.wav")), MARK)
+        journal.add(scored(Path("x.wav")), VERSION)
         assert journal.paths() == [Path("x.wav")]
         monkeypatch.chdir(tmp_path / elsewhere)
         assert journal.read(Path("x.wav")) is not None, "a run is not lost with its folder"
@@ -204,20 +204,20 @@ def test_relative_paths_are_kept_where_they_mean_the_same(
 
 def test_journal_is_used_by_several_threads() -> None:
     with closing(new_journal()) as journal, ThreadPoolExecutor(1) as pool:
-        pool.submit(journal.add, scored(Path("/a.wav")), MARK).result()
+        pool.submit(journal.add, scored(Path("/a.wav")), VERSION).result()
         assert pool.submit(journal.paths).result() == [Path("/a.wav")]
 
 
 def test_odd_letters_of_reasons_and_warnings_are_printable() -> None:
     with closing(new_journal()) as journal:
-        journal.add_failure(FailedRecording(Path("/a.wav"), "caf\udce9.wav: broken"), MARK)
+        journal.add_failure(FailedRecording(Path("/a.wav"), "caf\udce9.wav: broken"), VERSION)
         assert journal.read_failure(Path("/a.wav")) == "caf\\udce9.wav: broken"
 
 
-def test_mark_is_size_and_time_of_a_file(tmp_path: Path) -> None:
-    assert file_mark(tmp_path / "none.wav") == NO_FILE
+def test_version_is_size_and_time_of_a_file(tmp_path: Path) -> None:
+    assert file_version(tmp_path / "none.wav") == NO_FILE
     (tmp_path / "a.wav").write_bytes(b"123")
-    assert file_mark(tmp_path / "a.wav") == (3, (tmp_path / "a.wav").stat().st_mtime_ns)
+    assert file_version(tmp_path / "a.wav") == (3, (tmp_path / "a.wav").stat().st_mtime_ns)
 
 
 def test_journal_that_cannot_be_made_says_where(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_journal_with_a_broken_page_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "run.journal"
     with closing(new_journal(path)) as journal:
         for k in range(200):
-            journal.add(scored(Path(f"/{k}.wav")), MARK)
+            journal.add(scored(Path(f"/{k}.wav")), VERSION)
     content = bytearray(path.read_bytes())
     content[5 * 4096 : 6 * 4096] = bytes(4096)
     path.write_bytes(content)
@@ -252,7 +252,7 @@ def test_journal_with_a_broken_page_is_damaged(tmp_path: Path) -> None:
 
 def test_journal_of_an_older_version_lacks_speech() -> None:
     with closing(new_journal()) as journal:
-        journal.add(scored(Path("/a.wav")), MARK)
+        journal.add(scored(Path("/a.wav")), VERSION)
         journal._db.execute("UPDATE recordings SET summary = json_remove(summary, '$.speech')")
         read, note = journal.read(Path("/a.wav")), journal.read_summary(Path("/a.wav"))
         assert isinstance(read, ScoredRecording)
@@ -298,8 +298,8 @@ def test_a_journal_of_an_older_version_is_resumed(tmp_path: Path) -> None:
         ]
         assert (result.info.n_channels, result.speech) == (2, (Segment(1.0, 2.0),))
         assert result.metadata == RecordingMetadata(datetime(2026, 5, 1, 3, 45), 52.5, 13.4)
-        journal.add(result, MARK)
-        assert journal.is_done(Path("/data/a.wav"), MARK)
+        journal.add(result, VERSION)
+        assert journal.is_done(Path("/data/a.wav"), VERSION)
 
 
 def test_rows_are_in_the_journal_with_the_recording_that_they_are_of(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from dawnchorus.inference.results import FailedRecording, ScoredChannel, ScoredR
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.types import AudioInfo, RecordingMetadata
 
-MARK = (1, 2)
+VERSION = (1, 2)
 KEY = {"bundle_id": "0123456789ab", "min_score": 0.25, "species": None}
 
 
@@ -121,7 +121,7 @@ def run_of(
     paths: list[Path],
     *,
     n_failed: int = 0,
-    mark: tuple[int, int] = MARK,
+    version: tuple[int, int] = VERSION,
     **options: object,
 ) -> Run:
     """Return a run that found one loud bird in each recording, but in the first `n_failed`, which are broken."""
@@ -129,9 +129,9 @@ def run_of(
     builder = TableBuilder(bundle, plan, Options(**options), None, {})  # type: ignore[arg-type]
     for k, path in enumerate(paths):
         if k < n_failed:
-            journal.add_failure(FailedRecording(path, f"{path.name}: broken"), mark)
-        elif not journal.is_done(path, mark):
-            journal.add(scored(path), mark)
+            journal.add_failure(FailedRecording(path, f"{path.name}: broken"), version)
+        elif not journal.is_done(path, version):
+            journal.add(scored(path), version)
     return Run(bundle, tuple(paths), RunCounts(len(paths)), journal, builder)
 
 
@@ -248,11 +248,11 @@ def test_table_is_out_of_date_when_scored_or_located_again(out: Path, paths: lis
     at = location(out)
     with closing(opened(at, paths)) as journal:
         write_outputs(run_of(level_bundle, journal, paths), at)
-        journal.add(scored(paths[0]), (MARK[0] + 1, MARK[1]))
+        journal.add(scored(paths[0]), (VERSION[0] + 1, VERSION[1]))
         run = run_of(level_bundle, journal, paths[1:])
         run.builder.metadata_by_path[paths[1]] = RecordingMetadata(latitude=52.5, longitude=13.4)
         assert write_outputs(run, at).paths == (out / "b" / "c.wav.csv",), "the other is not in this run"
-        again = write_outputs(run_of(level_bundle, journal, paths, mark=(MARK[0] + 1, MARK[1])), at)
+        again = write_outputs(run_of(level_bundle, journal, paths, version=(VERSION[0] + 1, VERSION[1])), at)
         assert out / "a.wav.csv" in again.paths
 
 
@@ -303,7 +303,7 @@ def test_tables_of_an_earlier_version_are_left_alone(
         reviewed = [name for name in ("a", "b/c") if (out / f"{name}.wav.csv").read_text() == "reviewed by hand"]
         assert reviewed == kept
         assert journal.earlier_layout() is None
-        journal.add_failure(FailedRecording(paths[0], "broken"), MARK)
-        journal.add(scored(paths[0]), MARK)
+        journal.add_failure(FailedRecording(paths[0], "broken"), VERSION)
+        journal.add(scored(paths[0]), VERSION)
         write_outputs(run, at)
         assert is_finished(journal, at.files)

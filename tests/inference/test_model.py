@@ -256,3 +256,15 @@ def test_embeddings_that_are_not_finite_are_no_result(band_bundle: Bundle, monke
         ModelError, match=r"^bands: expected finite embeddings, got NaN or infinity for the window at 1 s of samples\."
     ):
         load_model(band_bundle.folder).embed(LEVELS, RATE_HZ)
+
+
+def test_integers_as_floats_are_refused_in_arrays_and_said_of_files(
+    model: Model, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(InputError, match="samples: expected -1 to 1, but samples of floating point reach 24576"):
+        model.predict(LEVELS * 32768, RATE_HZ)
+    with pytest.raises(InputError, match="samples: expected -1 to 1"):
+        identify((LEVELS * 32768, RATE_HZ), model=model)
+    soundfile.write(tmp_path / "x.wav", LEVELS * 32768, RATE_HZ, subtype="FLOAT")
+    model.predict(tmp_path / "x.wav")
+    assert "x.wav: scale: samples of floating point reach 24576" in caplog.text

@@ -12,7 +12,7 @@ from tests.fixtures.birds import bird, table
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.plotting.clip import clip_png_and_mp3
 from dawnchorus.plotting.spectrogram import recording_spectrogram
-from dawnchorus.reports.summary import summarise
+from dawnchorus.reports.summary import summarize
 from dawnchorus.types import Segment
 
 
@@ -22,7 +22,7 @@ def test_silenced_speech_is_neither_drawn_nor_audible(decoder: DecoderProcess, r
     assert whole.between(3.0, 5.4).levels_db.max() < whole.between(5.6, 5.9).levels_db.max() - 60
     detection = bird(3.0, human_voice=True)
     spoken = replace(table(recording, detection), speech=silent, is_silenced=True)
-    (entry,) = summarise([(recording, spoken)]).of_kind("species")
+    (entry,) = summarize([(recording, spoken)]).of_kind("species")
     assert entry.best is not None
     assert entry.best.silent == silent
     _, mp3 = clip_png_and_mp3(entry.best, decoder)

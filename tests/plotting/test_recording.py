@@ -24,7 +24,7 @@ from dawnchorus.plotting.recording import (
     draw_recording_with_waveform,
 )
 from dawnchorus.plotting.spectrogram import recording_spectrogram
-from dawnchorus.reports.summary import summarise
+from dawnchorus.reports.summary import summarize
 
 
 def test_plots_and_clips_follow_the_channel(decoder: DecoderProcess, tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_plots_and_clips_follow_the_channel(decoder: DecoderProcess, tmp_path: P
         levels = recording_spectrogram(path, decoder=decoder, duration_s=2, channel=channel).levels_db  # type: ignore[arg-type]
         assert levels.mean(axis=1).argmax() / levels.shape[0] * 12_000 == pytest.approx(hz, abs=50)
         detected = replace(table(path, bird(0.5), duration_s=2.0), channel=channel)
-        best = summarise([(path, detected)]).classes[bird(0.5).scientific_name].best
+        best = summarize([(path, detected)]).classes[bird(0.5).scientific_name].best
         assert best is not None
         assert best.channel == channel
         clip = read_clip(path, start_s=0.5, end_s=1.0, rate_hz=24_000, channel=best.channel)

@@ -7,15 +7,15 @@ from types import SimpleNamespace
 import pytest
 from matplotlib.figure import Figure
 
-from dawnchorus.data.explore import summarise_data_set
+from dawnchorus.data.explore import summarize_data_set
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.reports import data_set as plots
 from dawnchorus.reports.data_set import draw_data_set
 
 
 def test_a_data_set_of_which_nothing_is_known_can_be_drawn() -> None:
-    assert draw_data_set(summarise_data_set([RecordingRow(recording_id="a", path="a")])) == {}
-    assert draw_data_set(summarise_data_set([])) == {}
+    assert draw_data_set(summarize_data_set([RecordingRow(recording_id="a", path="a")])) == {}
+    assert draw_data_set(summarize_data_set([])) == {}
 
 
 @pytest.mark.parametrize("lengths_s", [[2.0, 14.0, 95.0, 700.0], [5.5, 6.0, 7.0], [4.0, 4.0]])

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.fixtures.birds import PROVENANCE, bird, table
 
 from dawnchorus.reports.identification import render_page
-from dawnchorus.reports.summary import summarise
+from dawnchorus.reports.summary import summarize
 from dawnchorus.types import Detection, RecordingTable
 
 
@@ -27,7 +27,7 @@ class Reader(HTMLParser):
 
 
 def page_of(*entries: tuple[Path, RecordingTable], **more: object) -> tuple[str, Reader]:
-    page = render_page(summarise(entries), PROVENANCE, license_note="CC BY", **more)  # type: ignore[arg-type]
+    page = render_page(summarize(entries), PROVENANCE, license_note="CC BY", **more)  # type: ignore[arg-type]
     reader = Reader()
     reader.feed(page)
     return page, reader

@@ -27,6 +27,7 @@ from dawnchorus.server.listing import (
     find_detections,
     find_recordings,
     list_sites,
+    order_by_upload,
 )
 from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.tables import (
@@ -257,6 +258,17 @@ def test_species_that_are_out_of_range_are_marked_in_lists(database: Database) -
     assert unexpected == {first: {"Avis owl"}, second: set(), third: set()}, "the model knows only its own species"
     counts = [Timeline(database).count_by_species(TimelineQuery(each)) for each in (first, second, third)]
     assert [{each.common_name for each in listed if each.is_unexpected} for listed in counts] == [{"owl"}, set(), set()]
+
+
+def test_recordings_of_one_upload_are_in_the_natural_order_of_their_names(database: Database) -> None:
+    names = "SITE10_a.wav", "site9_b.wav", "SITE9_a.wav", "10.wav", "9.wav", ""
+    for k, name in enumerate(names):
+        add(database, k, added_at=START + timedelta(seconds=50 * k), name=name)
+    add(database, 7, added_at=START + timedelta(minutes=6), name="zebra.wav")
+    add(database, 8, added_at=START - timedelta(minutes=1), name="aardvark.wav")
+    rows = find_recordings(database, RecordingQuery(), limit=9).rows
+    listed = [row.recording.name for row in order_by_upload(rows)]
+    assert listed == ["zebra.wav", "", "9.wav", "10.wav", "SITE9_a.wav", "site9_b.wav", "SITE10_a.wav", "aardvark.wav"]
 
 
 @pytest.mark.ops

@@ -7,7 +7,7 @@ from hypothesis import given
 from tests.fixtures.labels import ALBATROSS, KNOWN, TIT, WIDOW, texts
 
 from dawnchorus.taxonomy.classes import KnownClasses
-from dawnchorus.taxonomy.labels import Label, is_indeterminate, label_text, parse_label, read_label, split_labels
+from dawnchorus.taxonomy.labels import Label, is_indeterminate, label_text, read_label, split_labels
 
 
 @pytest.mark.parametrize(
@@ -109,24 +109,6 @@ def test_a_spelling_that_two_classes_share_is_not_guessed() -> None:
 def test_any_text_is_a_class_with_names_or_none(text: str) -> None:
     label = read_label(text)
     assert label is None or (label.scientific_name.strip() and label.common_name.strip())
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("Parus major_negative", "Parus_major_negative", "Parus major_absent", "Parus major_maybe", "Parus major_FP"),
-        *("Great Tit_unsure", "Parus major_noise", "Parus major (none)", "not Parus major", "nicht Parus major"),
-        *("Parus major_false positive", "Parus major_Tawny Owl", "Strix aluco (Great Tit)"),
-    ],
-)
-def test_rejected_and_contradictory_labels_name_nothing(text: str) -> None:
-    assert read_label(text, KNOWN) is None
-    assert KNOWN.find(parse_label(text)) is None
-
-
-@pytest.mark.parametrize("text", ["Parus major_positive", "Parus major_Great Tit", "Parus major_confirmed"])
-def test_confirmed_labels_name_their_species(text: str) -> None:
-    assert read_label(text, KNOWN) == TIT
 
 
 @pytest.mark.parametrize("name", ["Noise_Noise", "Human non-vocal_Human non-vocal", "Strix aluco (male)", "No bird"])

@@ -143,7 +143,7 @@ def test_unannotated_species_are_not_trained_as_absent(tmp_path: Path, store: Mo
     examples = loaded(tmp_path, store, "data.validation=0", "data.crop=fixed")
     assert [row.recording_id for row in examples.rows] == ["a", "b", "empty"]
     assert examples.targets.tolist() == [[0.0, 1.0], [1.0, IGNORED], [0.0, 0.0]]
-    assert examples.warnings[0].startswith("1 of 4 recordings are unlabelled (never...) and left out")
+    assert examples.warnings[0].startswith("1 of 4 recordings are unlabeled (never...) and left out")
 
 
 def test_clips_between_marks_are_trained_on_as_background(tmp_path: Path, store: ModelStore) -> None:

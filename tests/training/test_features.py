@@ -85,16 +85,16 @@ def test_embeddings_of_noise_are_computed_once(tmp_path: Path, store: ModelStore
         def classify(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             return features, features
 
-    audio_folder = torch.arange(80.0).reshape(20, 4)
+    waveforms = torch.arange(80.0).reshape(20, 4)
     network = Counting(Context(("Avis a",), store))
     network.features_key = "ear"
-    both = [birdless_features(network, audio_folder, tmp_path) for _ in range(2)]
-    assert all(torch.equal(each, audio_folder[:, :2]) for each in both)
+    both = [birdless_features(network, waveforms, tmp_path) for _ in range(2)]
+    assert all(torch.equal(each, waveforms[:, :2]) for each in both)
     assert network.n_recordings == 20
-    birdless_features(network, audio_folder[:5], tmp_path)
+    birdless_features(network, waveforms[:5], tmp_path)
     assert network.n_recordings == 25, "other sounds have a file of their own"
     network.features_key = None
-    assert torch.equal(birdless_features(network, audio_folder, tmp_path), audio_folder[:, :2])
+    assert torch.equal(birdless_features(network, waveforms, tmp_path), waveforms[:, :2])
 
 
 def test_run_resumes_only_with_its_own_data(own: Path, run_training: Train) -> None:

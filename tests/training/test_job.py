@@ -10,7 +10,7 @@ import pytest
 
 from dawnchorus.errors import InputError
 from dawnchorus.retraining_messages import RetrainEvent, RetrainOutcome
-from dawnchorus.training.job import EventPrinter, print_event, printed_failure
+from dawnchorus.training.job import EventPrinter, print_event, print_failure
 from dawnchorus.types import Progress
 
 
@@ -27,7 +27,7 @@ def test_events_of_a_retraining_are_read_as_they_were_printed(capsys: pytest.Cap
         splits={"a": "test"},
     )
     print_event(RetrainEvent(stage="done", outcome=outcome))
-    with pytest.raises(InputError), printed_failure():
+    with pytest.raises(InputError), print_failure():
         raise InputError("no recordings")
     lines = capsys.readouterr().out.splitlines()
     epoch, sentence, done, failed = map(RetrainEvent.model_validate_json, lines)

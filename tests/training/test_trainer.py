@@ -137,6 +137,8 @@ def test_added_epochs_and_a_missing_validation_part_are_said(
     assert "trainer.min_steps=2: trains 2 epochs instead of trainer.epochs=1, because an epoch has 1 steps" in said
     assert "warning: no recordings are held out for validation" in said
     assert "is without birds" not in said
+    with pytest.raises(TrainingError, match=r"The trained network gives no numbers any more.* Lower optimizer\.lr"):
+        run_training(*MLP, *given, "optimizer.lr=1e30")
 
 
 def test_a_hub_that_is_not_there_and_a_backbone_that_is_unknown(
@@ -260,3 +262,8 @@ def test_an_ensemble_is_the_average_of_its_members(run_training: Train, tmp_path
         assert logits.shape == (3, 3)
     with pytest.raises(InputError, match="at least two bundles"):
         make_ensemble(bundles[:1], tmp_path / "one", name="x", license_name="CC0-1.0")
+
+
+def test_a_learning_rate_that_is_too_high_is_a_training_error_also_in_the_last_epoch(run_training: Train) -> None:
+    with pytest.raises(TrainingError, match=r"The validation loss became nan.* Lower optimizer\.lr"):
+        run_training(*MLP, "optimizer.lr=1e30", "trainer.epochs=1", "trainer.batch_size=128")

@@ -10,13 +10,13 @@ from datetime import date, datetime
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as pa_dataset
 
 from dawnchorus.archive.delta import Table, check_columns, require_deltalake
 from dawnchorus.archive.location import ArchiveLocation
 from dawnchorus.archive.manifest import list_manifests
-from dawnchorus.archive.rows import EMBEDDING_TYPE
 from dawnchorus.archive.runs import ArchiveRun, StoredRun
 from dawnchorus.archive.schemas import (
     ANALYSIS_PREFIX,
@@ -31,6 +31,7 @@ from dawnchorus.archive.schemas import (
 from dawnchorus.archive.selection import Selection, select_results
 from dawnchorus.archive.thresholds import COLUMNS as THRESHOLD_COLUMNS
 from dawnchorus.archive.thresholds import lowest_score, select_rows
+from dawnchorus.archive.vectors import read_vectors
 from dawnchorus.errors import InputError, NotFoundError
 from dawnchorus.suggestions import suggestion
 from dawnchorus.taxonomy.labels import Label
@@ -100,12 +101,15 @@ class Archive:
             NotFoundError: there is no such run.
             InputError: an unknown species or column, or a time in another format.
         """
-        known = self._find_runs(runs)
+        known = self.find_runs(runs)
         special = [each for each in known if each.run.thresholds] if min_score is not None else []
         condition = None if min_score is None else _score_condition(lowest_score(special, min_score))
         if species is not None:
-            condition = _and(condition, _is_in("scientific_name", self._find_species(species, known)))
+            condition = _and(condition, is_in("scientific_name", self._find_species(species, known)))
         where: dict[str, Any] = {"runs": runs, "since": since, "until": until, "sites": sites, "condition": condition}
+        kept = [each.id for each in known if each.run.top != 0]
+        if len(kept) < len(known):  # imported embeddings replace no detections
+            where |= {"runs": kept, "per_run": runs is not None}
         if min_score is None or not special:
             return self._read(DETECTIONS, columns=columns, **where)
         wanted = check_columns(self.table(DETECTIONS), columns)
@@ -127,7 +131,7 @@ class Archive:
             NotFoundError: there is no such run.
             InputError: an unknown column, or a time in another format.
         """
-        self._find_runs(runs)
+        self.find_runs(runs)
         return self._read(RECORDINGS, runs=runs, since=since, until=until, sites=sites, columns=columns)
 
     def analysis(
@@ -142,8 +146,9 @@ class Archive:
         if name not in self.analyses():
             listed = ", ".join(self.analyses()) or "none"
             raise NotFoundError(f"analysis: the archive has {listed}, got '{name}'.{suggestion(name, self.analyses())}")
-        self._find_runs(runs)
-        return self._read(f"{ANALYSIS_PREFIX}{name}", runs=runs, columns=columns)
+        known = self.find_runs(runs)
+        kept = [each.id for each in known if name in each.run.analyses]
+        return self._read(f"{ANALYSIS_PREFIX}{name}", runs=kept, per_run=runs is not None, columns=columns)
 
     def embeddings(
         self,
@@ -155,11 +160,15 @@ class Archive:
     ) -> pa.RecordBatchReader:
         """Read embeddings lazily, as lists of float16 of one length; see `detections`.
 
+        A run that kept none, as one that scored embeddings again, replaces none. `since` and `until` are about the
+        starts of recordings.
+
         Raises:
             NotFoundError: there is no such run, or none with embeddings.
             InputError: runs with embeddings of other lengths, or a time in another format.
         """
-        dims = {each.run.embedding_dim for each in self._find_runs(runs)} - {None}
+        kept = [each for each in self.find_runs(runs) if each.run.embedding_dim]
+        dims = {each.run.embedding_dim for each in kept}
         if not dims:
             raise NotFoundError(
                 "embeddings: none are kept. Identify with --keep embeddings.", subject=self.location.root
@@ -168,18 +177,83 @@ class Archive:
             lengths = ", ".join(map(str, sorted(map(int, filter(None, dims)))))
             raise InputError(f"embeddings: expected runs with embeddings of one length, got {lengths}. Name the runs.")
         (dim,) = dims
-        reader = self._read(EMBEDDINGS, runs=runs, since=since, until=until, sites=sites)
+        condition = None
+        if since is not None or until is not None:
+            started = self.table(RECORDINGS).read(["recording_id"], _time_condition(since, until))
+            condition = _field("recording_id").isin(started["recording_id"].combine_chunks())
+        ids = [each.id for each in kept]
+        reader = self._read(EMBEDDINGS, runs=ids, per_run=runs is not None, sites=sites, condition=condition)
         index = reader.schema.get_field_index("embedding")
         field = pa.field("embedding", pa.list_(pa.float16(), dim))
         schema = reader.schema.set(index, field)
         batches = (_with_vectors(batch, index, schema) for batch in reader)
         return pa.RecordBatchReader.from_batches(schema, batches)
 
+    def search(
+        self,
+        vector: npt.ArrayLike,
+        k: int = 100,
+        *,
+        species: Names | None = None,
+        since: Time | None = None,
+        until: Time | None = None,
+        sites: Names | None = None,
+        runs: Names | None = None,
+        bundle_id: str | None = None,
+        exact: bool = False,
+        workers: int | None = None,
+        cache: str | os.PathLike[str] | None = None,
+    ) -> pa.Table:
+        """Find the windows whose embeddings are most like a vector, by the cosine of the angle between them.
+
+        The first search derives a file from each data file of embeddings, and later ones read little else: signs of
+        all, and the embeddings of the few whose signs are most alike. Of each recording the latest embeddings count.
+
+        Args:
+            vector: an embedding [dim] of the model whose embeddings are kept, or several [vectors, dim]: then a
+                window's score is that of the one that it is most like.
+            k: number of windows.
+            species: only windows in which one of these was detected, with a score of 0.25 or more.
+            since: earliest start of a window by the recorder's clock; those without a time are left out.
+            until: time before which windows start.
+            sites: names of sites.
+            runs: ids of runs.
+            bundle_id: id of the model that made the vector, to refuse embeddings of another one.
+            exact: compare all embeddings, not only those whose signs are alike.
+            workers: number of threads; default: all cores that this process may use.
+            cache: folder for derived files of an archive that cannot be written; default: in the user's cache.
+
+        Returns:
+            A row for each window, the most similar first, with the columns of `search.HIT_SCHEMA`.
+
+        Raises:
+            NotFoundError: there is no such run, or none with embeddings.
+            InputError: a vector of another model or shape, an unknown species, or a time in another format.
+            OutputError: there is no space for the derived files.
+        """
+        from dawnchorus.archive.search import search_archive
+
+        return search_archive(
+            self,
+            vector,
+            k=k,
+            species=species,
+            sites=sites,
+            since=since,
+            until=until,
+            runs=runs,
+            bundle_id=bundle_id,
+            exact=exact,
+            workers=workers,
+            cache=cache,
+        )
+
     def _read(
         self,
         table: str,
         *,
         runs: Names | None = None,
+        per_run: bool = True,
         since: Time | None = None,
         until: Time | None = None,
         sites: Names | None = None,
@@ -193,16 +267,17 @@ class Archive:
         names = check_columns(rows, columns)
         condition = _and(condition, _time_condition(since, until))
         if sites is not None:
-            condition = _and(condition, _is_in("site", _listed(sites)))
+            condition = _and(condition, is_in("site", list_names(sites)))
         # Last, for a unit that ends meanwhile has its rows then.
-        condition = _and(condition, self.select(runs).condition)
-        return Table(self.location, table).dataset().scanner(columns=names, filter=condition).to_reader()
+        condition = _and(condition, self.select(runs, per_run=per_run).condition)
+        return Table(self.location, table).scan(names, condition)
 
-    def select(self, runs: Names | None = None) -> Selection:
-        """Return the results that count; see the class."""
-        return select_results(self.table(RECORDINGS), None if runs is None else _listed(runs))
+    def select(self, runs: Names | None = None, *, per_run: bool = True) -> Selection:
+        """Return the results that count; see the class, and `select_results`."""
+        names = None if runs is None else list_names(runs)
+        return select_results(self.table(RECORDINGS), names, per_run=per_run)
 
-    def _find_runs(self, runs: Names | None) -> list[StoredRun]:
+    def find_runs(self, runs: Names | None) -> list[StoredRun]:
         """Return the runs of these ids, or all.
 
         Raises:
@@ -211,11 +286,11 @@ class Archive:
         known = {each.id: each for each in self.runs()}
         if runs is None:
             return list(known.values())
-        for run in _listed(runs):
+        for run in list_names(runs):
             if run not in known:
                 listed = ", ".join(known) or "none"
                 raise NotFoundError(f"run: the archive has {listed}, got '{run}'.{suggestion(run, known)}")
-        return [known[run] for run in _listed(runs)]
+        return [known[run] for run in list_names(runs)]
 
     def _find_species(self, species: Names, runs: Sequence[StoredRun]) -> list[str]:
         """Return the scientific names of species.
@@ -223,14 +298,14 @@ class Archive:
         Raises:
             InputError: no model of the runs knows one.
         """
-        rows = self.table(CLASSES).read(condition=_is_in("run", [each.id for each in runs]))
+        rows = self.table(CLASSES).read(condition=is_in("run", [each.id for each in runs]))
         scientific, common = rows["scientific_name"].to_pylist(), rows["common_name"].to_pylist()
         names: dict[str, set[str]] = {}
         for name, other in zip(scientific, common, strict=True):
             names.setdefault(name.casefold(), set()).add(name)
             names.setdefault(other.casefold(), set()).add(name)
         found: set[str] = set()
-        for wanted in _listed(species):
+        for wanted in list_names(species):
             if wanted.casefold() not in names:
                 advice = suggestion(wanted, [*scientific, *common])
                 raise InputError(f"species: '{wanted}' is no class of the archive's models.{advice}")
@@ -262,11 +337,12 @@ def open_archive(url: str | os.PathLike[str]) -> Archive:
     """Open an archive for reading.
 
     Args:
-        url: the folder that `dawnchorus identify PATHS --archive FOLDER` wrote.
+        url: the folder, or its URL in a store, that `dawnchorus identify PATHS --archive FOLDER` wrote.
 
     Raises:
         NotFoundError: there is no archive.
-        InputError: it is of a newer version, or a URL of another kind than file://.
+        InputError: it is of a newer version, or a URL of another kind than s3://, gs://, az:// or file://.
+        StoreError: the store failed.
         MissingExtraError: deltalake is not installed.
     """
     require_deltalake()
@@ -286,17 +362,28 @@ def create_archive(url: str | os.PathLike[str]) -> Archive:
     require_deltalake()
     location = ArchiveLocation.parse(url)
     location.create()
+    return create_tables(location)
+
+
+def create_tables(location: ArchiveLocation) -> Archive:
+    """Create the tables of a new archive, and return it; those that are there stay.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
     archive = Archive(location)
     for name in (MANIFEST, CLASSES, RUNS, DETECTIONS, RECORDINGS):
         archive.table(name).create()
     return archive
 
 
-def _listed(names: Names) -> list[str]:
+def list_names(names: Names) -> list[str]:
+    """Return one name or several as a list."""
     return [names] if isinstance(names, str) else list(names)
 
 
-def _is_in(column: str, values: Sequence[str]) -> pa_dataset.Expression:
+def is_in(column: str, values: Sequence[str]) -> pa_dataset.Expression:
+    """Return the condition that a column has one of some values."""
     if len(values) == 1:  # by which row groups are left out in all versions of Arrow
         return _field(column) == values[0]
     return _field(column).isin(pa.array(values, pa.string()))
@@ -323,15 +410,15 @@ def _time_condition(since: Time | None, until: Time | None) -> pa_dataset.Expres
     """Return the condition on the clock time, as text, and on the month, by which files are left out."""
     condition = None
     if since is not None:
-        text = _time_text("since", since)
+        text = clock_text("since", since)
         condition = (_field("start_time") >= text) & (_field("month") >= text[:7])
     if until is not None:
-        text = _time_text("until", until)
+        text = clock_text("until", until)
         condition = _and(condition, (_field("start_time") < text) & (_field("month") <= text[:7]))
     return condition
 
 
-def _time_text(name: str, value: Time) -> str:
+def clock_text(name: str, value: Time) -> str:
     """Return a time as the table has it, without a zone; a day as its first moment.
 
     Raises:
@@ -351,8 +438,7 @@ def _time_text(name: str, value: Time) -> str:
 def _with_vectors(batch: pa.RecordBatch, index: int, schema: pa.Schema) -> pa.RecordBatch:
     """Return a batch with embeddings as lists of numbers."""
     dim = schema.field(index).type.list_size
-    content = b"".join(batch.column(index).to_pylist())
-    values = pa.array(np.frombuffer(content, EMBEDDING_TYPE).astype(np.float16), pa.float16())
+    values = pa.array(read_vectors(batch.column(index), dim).ravel(), pa.float16())
     columns = list(batch.columns)
     columns[index] = pa.FixedSizeListArray.from_arrays(values, dim)
     return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -1,4 +1,4 @@
-"""Care of an archive: what it holds, whether it is whole, compaction, and removal of rows that do not count."""
+"""Maintenance of an archive: contents, checks, compaction, and removal of rows that do not count."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from dawnchorus.archive.schemas import (
     SCHEMAS,
 )
 from dawnchorus.archive.selection import committed_attempts, result_states
-from dawnchorus.archive.workers import WorkerState, read_workers
+from dawnchorus.archive.sign_index import drop_unused
+from dawnchorus.archive.workers import WorkerState, one_writer, read_workers
 from dawnchorus.archive.writer import SORTED_BY, attempt_transaction
 
 KEEP_FILES_H = 168.0
@@ -147,7 +148,7 @@ def read_status(archive: Archive) -> tuple[list[RunState], list[WorkerState]]:
 
 
 def check_archive(archive: Archive) -> CheckReport:
-    """Compare the tables with each other."""
+    """Check an archive for rows that are missing or doubled, by comparing its tables."""
     # Results first: what ends meanwhile has all of its rows then.
     counts = {name: archive.table(name).count_values("attempt") for name in _result_tables(archive)}
     recordings = archive.table(RECORDINGS)
@@ -185,16 +186,20 @@ def compact_archive(archive: Archive) -> Iterator[tuple[str, int, int]]:
 
     Raises:
         OutputError: a table cannot be written.
+        BusyError: another process writes to a store in which only one can.
+        StoreError: the store failed.
     """
-    for name in archive.location.list_tables():
-        table = archive.table(name)
-        n_before = len(table.list_files())
-        if name == DETECTIONS:
-            _sort_months(archive, table)
-        elif n_before > 1:
-            table.compact()
-        table.checkpoint()
-        yield name, n_before, len(archive.table(name).list_files())
+    with one_writer(archive.location, "compaction"):
+        for name in archive.location.list_tables():
+            table = archive.table(name)
+            n_before = len(table.list_files())
+            if name == DETECTIONS:
+                _sort_months(archive, table)
+            elif n_before > 1:
+                table.compact()
+            table.checkpoint()
+            yield name, n_before, len(archive.table(name).list_files())
+        drop_unused(archive.location)
 
 
 def _sort_months(archive: Archive, table: Table) -> None:
@@ -213,7 +218,7 @@ def _sorted_rows(table: Table, condition: pa_dataset.Expression) -> Iterator[pa.
     """Yield rows by species, some species in memory at a time."""
     dataset = table.dataset()
     names: Counter[str] = Counter()
-    for batch in dataset.scanner(columns=["scientific_name"], filter=condition).to_batches():
+    for batch in table.scan(["scientific_name"], condition):
         counted = batch.column(0).value_counts()
         names.update(dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True)))
     for group in _group_species(names):
@@ -255,7 +260,14 @@ def vacuum_archive(archive: Archive, *, older_than_h: float = KEEP_FILES_H) -> V
 
     Raises:
         OutputError: a table cannot be written.
+        BusyError: another process writes to a store in which only one can.
+        StoreError: the store failed.
     """
+    with one_writer(archive.location, "vacuum"):
+        return _vacuum(archive, older_than_h)
+
+
+def _vacuum(archive: Archive, older_than_h: float) -> VacuumReport:
     report = check_archive(archive)
     workers = read_workers(archive.location)
     alive = {worker.id for worker in workers if not worker.is_lost}
@@ -272,16 +284,20 @@ def vacuum_archive(archive: Archive, *, older_than_h: float = KEEP_FILES_H) -> V
     n_files = 0
     for name in archive.location.list_tables():
         n_files += len(archive.table(name).remove_unused_files(older_than_h=older_than_h))
+    n_files += drop_unused(archive.location)
     return VacuumReport(sum(removed.values()), n_files, tuple(sorted(kept)))
 
 
 def _end_attempt(archive: Archive, attempt: str) -> bool:
     """End an attempt, so that its worker can no longer end its unit with it; False if it has done that meanwhile."""
-    return archive.table(RECORDINGS).append(SCHEMAS[RECORDINGS].empty_table(), {attempt_transaction(attempt): 1})
+    recordings = archive.table(RECORDINGS)
+    if recordings.append(SCHEMAS[RECORDINGS].empty_table(), {attempt_transaction(attempt): 1}):
+        return True
+    return attempt not in committed_attempts(recordings).values()  # else an earlier vacuum did, and died
 
 
 MAX_NAMED = 200
-"""Attempts in one condition."""
+"""Maximum number of attempts in one condition."""
 
 
 def _delete_attempts(table: Table, attempts: Sequence[str]) -> None:

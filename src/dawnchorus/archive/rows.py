@@ -14,14 +14,13 @@ import pyarrow as pa
 from dawnchorus.archive.manifest import Entry
 from dawnchorus.archive.schemas import DETECTIONS, EMBEDDINGS, ORIGIN, RECORDINGS, SCHEMAS, UNKNOWN_MONTH
 from dawnchorus.archive.selection import DONE, FAILED
+from dawnchorus.archive.vectors import Kept, encode_vectors
 from dawnchorus.audio.file_names import read_name, text_before_time
 from dawnchorus.audio.sample_analyses import RESERVED_COLUMNS, Table
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.formats.parquet import open_batches
 from dawnchorus.inference.results import ScoredRecording
 from dawnchorus.types import Provenance, RecordingTable
-
-EMBEDDING_TYPE = np.dtype("<f2")
 
 
 @dataclass(frozen=True)
@@ -123,11 +122,18 @@ def detection_rows(origin: RowOrigin, table: RecordingTable, provenance: Provena
     return _with_origin(rows, origin, table.metadata.start_time)
 
 
-def embedding_rows(origin: RowOrigin, scored: ScoredRecording, table: RecordingTable, plan: WindowPlan) -> pa.Table:
+def embedding_rows(
+    origin: RowOrigin,
+    scored: ScoredRecording,
+    table: RecordingTable,
+    plan: WindowPlan,
+    *,
+    kept: Kept = "embeddings",
+) -> pa.Table:
     """Return a row for each window of each channel that was scored."""
     parts = []
     for channel in scored.channels:
-        vectors = channel.tables["embeddings"]["embedding"].astype(EMBEDDING_TYPE)
+        vectors = channel.tables[kept]["embedding"]
         times = [channel.window_times(window, plan, scored.duration_s) for window in range(len(vectors))]
         starts_s, ends_s = np.array(times, np.float64).reshape(-1, 2).T
         columns = {
@@ -135,7 +141,7 @@ def embedding_rows(origin: RowOrigin, scored: ScoredRecording, table: RecordingT
             "channel": pa.array([channel.channel] * len(vectors), pa.int16()),
             "start_s": pa.array(starts_s),
             "end_s": pa.array(ends_s),
-            "embedding": pa.array([vector.tobytes() for vector in vectors], pa.binary()),
+            "embedding": pa.array(encode_vectors(vectors, kept), pa.binary()),
         }
         parts.append(pa.table(columns, schema=pa.schema([SCHEMAS[EMBEDDINGS].field(name) for name in columns])))
     return _with_origin(pa.concat_tables(parts), origin, table.metadata.start_time)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from dawnchorus.archive.vectors import LAYOUT
 from dawnchorus.formats.columns import COLUMNS, ColumnType
 
 VERSION = 1
@@ -42,7 +43,7 @@ ORIGIN = (
 """Columns of all results: number of the recording in its listing, run, unit, the attempt at the unit that wrote the
 row, site, and month of the recording (the partition)."""
 
-_EMBEDDING = pa.field("embedding", pa.binary(), metadata={"layout": "float16, little-endian, one after the other"})
+_EMBEDDING = pa.field("embedding", pa.binary(), metadata={"layout": LAYOUT})
 
 SCHEMAS = {
     RECORDINGS: pa.schema(

@@ -7,24 +7,35 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import soundfile
 
 from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.header_lengths import UnwrittenAudio, find_unwritten, open_unwritten
+from dawnchorus.audio.mp3_frames import find_frames
 from dawnchorus.errors import AudioDecodeError, AudioError, AudioNotFoundError, AudioReadError
 from dawnchorus.storage.paths import is_remote, read_failure
 from dawnchorus.storage.stores import describe
 from dawnchorus.types import AudioInfo
+
+if TYPE_CHECKING:
+    from av import AudioFrame
 
 BLOCK_FRAMES = 1 << 16
 """Frames read at a time; bounds memory whatever the header promises."""
 
 BLOCK_SAMPLES = BLOCK_FRAMES * 32
 """Samples of all channels read at a time: of more channels, fewer frames."""
+
+NEAR_S = 30.0
+"""Places before this are reached as fast by decoding from the start."""
+
+BEFORE_S = 0.5
+"""Sound that is decoded before a place in an MP4: frames begin in those before them."""
 
 _WEB_PAGE = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:\s|<\?xml[^>]*>|<!--.*?-->)*<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
@@ -73,12 +84,13 @@ def open_backend(path: Path) -> Backend:
 
 
 def _open_decoder(path: Path) -> Backend:
-    """Return the first decoder that knows the file; samples that its header does not count are read without it."""
+    """Return the first decoder that can read the file; samples that its header does not count are read as raw ones."""
     unwritten = _open_unwritten(path)
     if unwritten is not None:
         return unwritten
     try:
-        return _SoundfileBackend(path, _open_soundfile(path))
+        file = _open_soundfile(path)
+        return (_Mp3Backend if file.format == "MP3" else _SoundfileBackend)(path, file)
     except soundfile.LibsndfileError as first:
         try:
             return _AvBackend(path)
@@ -117,7 +129,7 @@ def _open_unwritten(path: Path) -> Backend | None:
 
 
 def _reason(error: soundfile.LibsndfileError) -> str:
-    """Return libsndfile's own message, without the object address that soundfile puts before them.
+    """Return libsndfile's own message, without the object address that soundfile puts before it.
 
     Of an mp3 without sound it says that the file does not exist.
     """
@@ -218,6 +230,21 @@ class _SoundfileBackend:
         self._file.close()
 
 
+class _Mp3Backend(_SoundfileBackend):
+    """An MP3 file, in which places far from the start are found by an index of its frames."""
+
+    def blocks(self, *, first_frame: int = 0) -> Iterator[FloatArray]:
+        is_near = first_frame < NEAR_S * self.info.rate_hz
+        index = None if is_near or is_remote(self._path) else find_frames(self._path)
+        if index is None:
+            yield from super().blocks(first_frame=first_frame)
+        else:
+            try:
+                yield from index.blocks(self._path, first_frame, self.info.n_frames)
+            except soundfile.LibsndfileError as error:
+                raise AudioDecodeError(_reason(error), subject=self._path) from error
+
+
 class _RawBackend(_SoundfileBackend):
     """The samples of a file whose header does not count them."""
 
@@ -291,11 +318,13 @@ class _AvBackend:
     def blocks(self, *, first_frame: int = 0) -> Iterator[FloatArray]:
         to_float = self._av.AudioResampler(format="fltp")
         try:
-            for frame in self._container.decode(self._stream):
+            frames, position = self._decode_near(first_frame)
+            unwanted = first_frame - position
+            for frame in frames:
                 for resampled in to_float.resample(frame):
                     samples = resampled.to_ndarray().T.astype(np.float32, copy=False)
-                    skipped = min(first_frame, len(samples))
-                    first_frame -= skipped
+                    skipped = min(unwanted, len(samples))
+                    unwanted -= skipped
                     if skipped < len(samples):
                         yield samples[skipped:]
         except self._av.error.FFmpegError as error:
@@ -304,6 +333,36 @@ class _AvBackend:
         except OSError:
             check_reading(self._path)
             raise
+
+    def _decode_near(self, first_frame: int) -> tuple[Iterator[AudioFrame], int]:
+        """Return decoded frames from shortly before a sample on, and the number of their first sample.
+
+        Only MP4's times are in samples, so that its places are found by them; others are decoded from the start.
+        """
+        frames = self._container.decode(self._stream)
+        first = next(frames, None)
+        ticks = self._samples_of_tick()
+        if first is None:
+            return frames, 0
+        if ticks is None or first.pts is None or first_frame < NEAR_S * self.info.rate_hz:
+            return chain([first], frames), 0
+        before = first_frame - round(BEFORE_S * self.info.rate_hz)
+        for start in (first.pts + before // ticks, first.pts):
+            self._container.seek(start, stream=self._stream)
+            frames = self._container.decode(self._stream)
+            found = next(frames, None)
+            position = None if found is None or found.pts is None else (found.pts - first.pts) * ticks
+            if found is not None and position is not None and 0 <= position <= first_frame:
+                return chain([found], frames), position
+        raise AudioDecodeError(f"{first_frame / self.info.rate_hz:.3f} s are not found in it", subject=self._path)
+
+    def _samples_of_tick(self) -> int | None:
+        """Return the samples of a unit of the stream's times; None where these are not whole samples of an MP4."""
+        time_base = self._stream.time_base
+        if time_base is None or "MP4" not in self.info.container:
+            return None
+        ticks = time_base * self.info.rate_hz
+        return ticks.numerator if ticks.denominator == 1 else None
 
     def close(self) -> None:
         self._opened.close()

@@ -21,16 +21,16 @@ CANCELLED_POWER = 0.1
 """Channels cancel if their mean has less than this part of their mean power: unrelated ones have half of it."""
 
 MAX_NOISE_VARIATION, MAX_NOISE_PEAK = 0.6, 4.0
-"""Noise is steady (standard deviation over mean of the power in a band) and has no peaks in its mean spectrum.
+"""Limits of noise, which is steady (standard deviation over mean of a band's power) and without spectral peaks.
 
 White noise has 0.3 and 1.6 here; a song comes and goes, and a steady tone is a peak.
 """
 
 MIN_BAND_POWER = 1e-6
-"""Bands with less than this part of the loudest band's power hold nothing but rounding errors."""
+"""Minimum power of a band relative to the loudest one; below, there are only rounding errors."""
 
 EQUAL_VARIATION = 0.9
-"""Channels whose variation is this part of the largest are equally clear."""
+"""Ratio to the largest variation from which channels count as equally clear."""
 
 _ALL_OF_BLOCKS, _EVERY_BLOCK = 16, 8
 
@@ -41,7 +41,7 @@ _FIRST_BIN = 8
 """Below are rumble and the slope of any recorder's filter."""
 
 _BANDS = 16
-_NEIGHBOURS = 8
+_NEIGHBORS = 8
 
 
 def as_channel(channel: object) -> ChannelSource:
@@ -139,8 +139,8 @@ class ChannelStatistics:
         return largest
 
     def _peaks(self) -> Powers:
-        padded = np.pad(self._spectrum, ((0, 0), (_NEIGHBOURS, _NEIGHBOURS)), mode="reflect")
-        around = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * _NEIGHBOURS + 1, axis=1), axis=2)
+        padded = np.pad(self._spectrum, ((0, 0), (_NEIGHBORS, _NEIGHBORS)), mode="reflect")
+        around = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * _NEIGHBORS + 1, axis=1), axis=2)
         highest: Powers = np.divide(self._spectrum, around, out=np.zeros_like(around), where=around > 0).max(axis=1)
         return highest
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import soxr
 
-from dawnchorus.arrays import FloatArray
+from dawnchorus.arrays import FloatArray, ScaleCheck
 from dawnchorus.audio.backends import Backend, open_backend
 from dawnchorus.audio.channels import ChannelStatistics, find_best_channel, mix_to_mono
 from dawnchorus.audio.header_lengths import find_unwritten
@@ -25,7 +25,7 @@ from dawnchorus.errors import AudioDecodeError, AudioTooLargeError
 from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata
 
 MAX_SAMPLE = 1e12
-"""Larger ones are no sound, whatever its scale, and overflow in models."""
+"""Largest absolute sample that is accepted; larger ones are no audio at any scale, and overflow in models."""
 
 MAX_DECODED_SAMPLES = 400 * 3600 * 48_000
 """Default bound on samples x channels: 400 hours of 48 kHz mono. It stops decompression bombs, not recorders."""
@@ -135,10 +135,22 @@ class Recording:
         mono = self._mono_blocks(max_samples=max_samples, used=used, number=number, analyses=analyses)
         yield from _resample(mono, self.info.rate_hz, rate_hz or self.info.rate_hz)
 
+    def clip_blocks(
+        self, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean"
+    ) -> Iterator[FloatArray]:
+        """Yield the audio between two times as mono float32 blocks [samples], with one block in memory at a time.
+
+        Raises:
+            AudioError: the recording cannot be decoded there.
+        """
+        used = _find_channel(self.path, self.info.n_channels, channel)
+        mono = _mono_clip(self.path, self._backend, start_s, end_s, used)
+        yield from _resample(mono, self.info.rate_hz, rate_hz)
+
     def _mono_blocks(
         self, *, max_samples: int, used: int | None, number: int | None, analyses: SampleAnalyses | None
     ) -> Iterator[FloatArray]:
-        n_bad, n_zeros, is_silent = 0, 0, True
+        checks, n_zeros = _SampleChecks(self.info.codec), 0
         statistics = None
         try:
             for block in self._backend.blocks():
@@ -151,11 +163,7 @@ class Recording:
                         f"{self.info.n_channels} channels at {self.info.rate_hz} Hz). Split it, or raise the limit.",
                         subject=self.path,
                     )
-                finite = np.abs(block) < MAX_SAMPLE  # not so of NaN
-                if not finite.all():
-                    n_bad += int(finite.size - np.count_nonzero(finite))
-                    block = np.where(finite, block, np.float32(0))
-                is_silent = is_silent and float(np.abs(block).max(initial=0)) <= SILENT_PEAK
+                block = checks.clean(block)
                 if block.shape[1] > 1 and number in (None, 1):
                     statistics = statistics or ChannelStatistics(block.shape[1])
                     statistics.add(block)
@@ -168,15 +176,9 @@ class Recording:
             self.warnings.append(f"damaged: decoding stopped at {self.duration_s:.3f} s ({error.reason})")
         if not self.n_frames_decoded:
             raise AudioDecodeError("there are no samples in the file.", subject=self.path)
-        if n_bad == self.n_frames_decoded * self.info.n_channels:
+        if checks.n_bad == self.n_frames_decoded * self.info.n_channels:
             raise AudioDecodeError("all samples are NaN, infinite or as good as that.", subject=self.path)
-        if n_bad:
-            self.warnings.append(f"{n_bad} samples are NaN, infinite or as good as that; they were set to zero")
-        if is_silent:
-            self.warnings.append(
-                f"silence: no sample of {self.duration_s:.3f} s is above one step of 16 bits; what a model names in it "
-                f"is not there"
-            )
+        self.warnings += checks.warnings(self.duration_s)
         self._check_zeros(n_zeros / self.info.rate_hz)
         if statistics is not None:
             self.warnings += statistics.warnings(used) if number is None else statistics.faults()
@@ -212,6 +214,40 @@ class Recording:
             )
 
 
+class _SampleChecks:
+    """Checks of the samples of all channels, block by block."""
+
+    def __init__(self, codec: str) -> None:
+        self.n_bad = 0
+        """Samples that are no sound, and were set to zero."""
+        self._is_silent = True
+        # Names of libsndfile and FFmpeg for samples of floating point.
+        self._scale = ScaleCheck() if codec.startswith(("FLOAT", "DOUBLE", "PCM_F")) else None
+
+    def clean(self, block: FloatArray) -> FloatArray:
+        """Return the block with zeros in place of samples that are no sound."""
+        finite = np.abs(block) < MAX_SAMPLE  # not so of NaN
+        if not finite.all():
+            self.n_bad += int(finite.size - np.count_nonzero(finite))
+            block = np.where(finite, block, np.float32(0))
+        self._is_silent = self._is_silent and float(np.abs(block).max(initial=0)) <= SILENT_PEAK
+        if self._scale is not None:
+            self._scale.add(block)
+        return block
+
+    def warnings(self, duration_s: float) -> Iterator[str]:
+        """Yield what was found in a recording of this length."""
+        if self.n_bad:
+            yield f"{self.n_bad} samples are NaN, infinite or as good as that; they were set to zero"
+        if self._is_silent:
+            yield (
+                f"silence: no sample of {duration_s:.3f} s is above one step of 16 bits; what a model names in it is "
+                f"not there"
+            )
+        if self._scale is not None and (problem := self._scale.describe()) is not None:
+            yield f"scale: {problem}, and write the file again; scores of it may be wrong"
+
+
 def _find_channel(path: Path, n_channels: int, channel: ChannelSource) -> int | None:
     """Return the index of the channel to read; None for the mean of all, or the only one."""
     if isinstance(channel, int) and channel > n_channels:
@@ -230,7 +266,7 @@ def _find_channel(path: Path, n_channels: int, channel: ChannelSource) -> int | 
 
 
 def _until_damage(blocks: Iterator[FloatArray]) -> Iterator[FloatArray]:
-    """Yield the blocks up to the first that cannot be decoded, which decoding for good reports."""
+    """Yield the blocks before the first one that cannot be decoded; decoding the whole recording reports the damage."""
     try:
         yield from blocks
     except AudioDecodeError:
@@ -273,24 +309,10 @@ def read_clip(path: Path, *, start_s: float, end_s: float, rate_hz: int, channel
     Raises:
         AudioError: the recording cannot be decoded there.
     """
-    blocks = clip_blocks(path, start_s=start_s, end_s=end_s, rate_hz=rate_hz, channel=channel)
-    return np.concatenate([np.zeros(0, np.float32), *blocks])
-
-
-def clip_blocks(
-    path: Path, *, start_s: float, end_s: float, rate_hz: int, channel: ChannelSource = "mean"
-) -> Iterator[FloatArray]:
-    """Decode the audio between two times as mono float32 blocks [samples], with one block in memory at a time.
-
-    Raises:
-        AudioError: the recording cannot be decoded there.
-    """
     backend = open_backend(path)
-    try:
-        used = _find_channel(path, backend.info.n_channels, channel)
-        yield from _resample(_mono_clip(path, backend, start_s, end_s, used), backend.info.rate_hz, rate_hz)
-    finally:
-        backend.close()
+    with Recording(path=path, info=backend.info, _backend=backend) as recording:
+        blocks = recording.clip_blocks(start_s=start_s, end_s=end_s, rate_hz=rate_hz, channel=channel)
+        return np.concatenate([np.zeros(0, np.float32), *blocks])
 
 
 def _mono_clip(path: Path, backend: Backend, start_s: float, end_s: float, used: int | None) -> Iterator[FloatArray]:

@@ -45,7 +45,7 @@ class DecoderChild:
         """Write a line.
 
         Raises:
-            DecoderCrashError: nobody reads it.
+            DecoderCrashError: the process has ended.
         """
         stdin = cast(IO[bytes], self.process.stdin)
         try:

@@ -14,7 +14,7 @@ from typing import IO, Any
 from dawnchorus import errors
 from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.backends import check_reading
-from dawnchorus.audio.decode import clip_blocks, open_recording
+from dawnchorus.audio.decode import open_recording
 from dawnchorus.audio.metadata import metadata_to_json
 from dawnchorus.audio.ring_buffer import N_SLOTS, SLOT_SAMPLES, SharedRingBuffer
 from dawnchorus.audio.sample_analyses import SampleAnalyses
@@ -70,7 +70,7 @@ class DecoderServer:
             analyses = SampleAnalyses(pickled)
             if "start_s" in request:
                 clip = {name: request[name] for name in ("start_s", "end_s", "rate_hz", "channel")}
-                self._send_samples(clip_blocks(path, **clip))
+                self._send_samples(recording.clip_blocks(**clip))
             elif "rate_hz" in request:
                 self._send_samples(
                     recording.blocks(

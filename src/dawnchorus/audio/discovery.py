@@ -18,7 +18,7 @@ SUFFIXES = frozenset(
         *(".aif", ".aiff", ".aifc", ".wma", ".caf", ".au", ".wv"),
     )
 )
-"""Names that a folder is searched for, in any case. A file that is named itself may end in anything."""
+"""Suffixes that a folder is searched for, in any case. A file that is given itself may have any suffix."""
 
 COMPANIONS = frozenset(
     {

@@ -148,7 +148,7 @@ NAME_PATTERNS: tuple[NamePattern, ...] = (
         _year_last,
     ),
 )
-"""Tried in this order; in each, the first match in the name that gives a time counts, so the start before the end."""
+"""Patterns in the order of their use; of each, the first match with a time counts, so the start before the end."""
 
 _HEX_NAME = re.compile(r"[0-9A-F]{8}")
 """AudioMoth's firmware before 1.3: Unix time as eight hexadecimal digits."""

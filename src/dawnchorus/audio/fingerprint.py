@@ -18,14 +18,14 @@ from dawnchorus.arrays import FloatArray
 IntArray = npt.NDArray[np.int64]
 
 RATE_HZ = 16_000
-"""Sound is brought to this rate first."""
+"""Sample rate of the audio that is fingerprinted."""
 
 N_FFT, N_HOP = 1024, 256
 MAX_S = 120.0
-"""Only so much of the start is looked at."""
+"""Length of a recording's start that is fingerprinted."""
 
 _BOX_BINS, _BOX_FRAMES = 15, 15
-"""A peak is the maximum within this many bins and frames on each side."""
+"""Distance in bins and frames on each side within which a peak is the maximum."""
 
 _PEAKS_PER_S = 12
 _PAIRS_PER_PEAK = 4
@@ -33,11 +33,11 @@ _MAX_STEP, _MAX_JUMP = 63, 127
 """Maximum distance of a pair's peaks in frames and bins."""
 
 _MAX_SHARED = 200
-"""A hash that more recordings have is no evidence."""
+"""Maximum number of recordings with the same hash; more common hashes are no evidence."""
 
 MIN_COMMON, MIN_PART = 5, 0.04
-"""At least so many hashes, and so much of the shorter recording's, must agree. A test holds that against copies of
-real recordings in other codecs, at other levels and cut, and against other recordings of their species."""
+"""Minimum number of hashes, and minimum share of the shorter recording's, that must agree. A test holds that against
+copies of real recordings in other codecs, at other levels and cut, and against other recordings of their species."""
 
 HASH = np.dtype([("hash", "<u4"), ("frame", "<i4")])
 
@@ -124,7 +124,7 @@ class _Index:
         mine, theirs = mine[later], theirs[later]
         shift = self.frames[theirs].astype(np.int64) - own["frame"][mine]
         keys, counts = np.unique((self.owners[theirs] << 32) + shift + (1 << 31), return_counts=True)
-        # Framing differs by up to half a hop between copies: neighbouring shifts count together.
+        # Framing differs by up to half a hop between copies: neighboring shifts count together.
         together = counts.copy()
         together[1:] += np.where(np.diff(keys) == 1, counts[:-1], 0)
         others, begins = np.unique(keys >> 32, return_index=True)

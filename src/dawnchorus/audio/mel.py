@@ -60,7 +60,7 @@ class MelImage:
     hop_s: float = 0.01
     low_hz: float = 50.0
     high_hz: float = 15_000.0
-    """Or half the sample rate, if that is less."""
+    """Upper edge of the highest band; at most half the sample rate."""
     range_db: float = 80.0
 
     def levels(self, samples: FloatArray, *, rate_hz: int) -> FloatArray:

@@ -41,13 +41,13 @@ READERS: tuple[Reader, ...] = (
     lambda path, _notes: read_name(path),
     _from_notes(read_info_date),
 )
-"""The most trusted source first: what a recorder wrote inside, then the name, then dates that editors write."""
+"""Readers, the most trusted first: what a recorder wrote inside, then the name, then dates that editors write."""
 
 _SAME_TIME = timedelta(seconds=2)
 _MAX_AHEAD = timedelta(days=1)
 """A later time lies in the future in every zone."""
 _SAME_DEGREES = 0.01
-"""About a kilometre: receivers without a good fix differ by less."""
+"""About a kilometer: receivers without a good fix differ by less."""
 
 
 def read_metadata(path: Path, readers: Sequence[Reader] = READERS) -> RecordingMetadata:

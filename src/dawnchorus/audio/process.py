@@ -29,7 +29,7 @@ from dawnchorus.storage.stores import retry_s
 from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata
 
 STALL_S = 60.0
-"""A decoder process without output for this long is killed."""
+"""Time without output after which a decoder process is killed."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dawnchorus.audio.riff import is_placeholder, iter_chunks
 from dawnchorus.storage.paths import RemotePath
 
 MIN_UNKNOWN_BYTES = 1 << 17
-"""Fewer bytes of no known kind are tags, or what is left of a card's cluster."""
+"""Minimum number of bytes of no known kind to report; fewer are tags, or the rest of a card's cluster."""
 
 _WAV, _AIFF, _AU, _CAF = (b"RIFF", b"RF64", b"BW64"), b"FORM", b".snd", b"caff"
 _NAMES = {**dict.fromkeys(_WAV, "WAV"), _AIFF: "AIFF", _AU: "AU", _CAF: "CAF", b"fLaC": "FLAC", b"OggS": "Ogg"}

@@ -14,7 +14,7 @@ PLACEHOLDERS = (range(0x7FFF_F000, 0x8000_0001), range(0xFFFF_F000, 0x1_0000_000
 MAX_METADATA_BYTES = 1 << 20
 
 MAX_CHUNKS = 1000
-"""More headers than any recorder writes; a damaged file could have millions."""
+"""Maximum number of chunks that are read: more than any recorder writes; a damaged file could have millions."""
 
 _IN_DS64 = 0xFFFFFFFF
 """The size in an RF64 file that stands for the one in its ds64 chunk."""

@@ -14,7 +14,7 @@ from dawnchorus.audio.fingerprint import MAX_S, RATE_HZ, fingerprint
 from dawnchorus.audio.sample_analyses import Table, build_table
 
 CLIPPED_LEVEL = 0.999
-"""A sample that is at least so loud is clipped."""
+"""Absolute value from which a sample counts as clipped."""
 
 
 class SignalLevel:

@@ -13,7 +13,7 @@ from dawnchorus.errors import InputError
 from dawnchorus.tables.notes import counted
 
 MIN_TAIL_FRACTION = 0.25
-"""A rest at the end shorter than this part of a window is not scored (unless it is the whole recording)."""
+"""Minimum length of a rest at the end that is scored, as a share of a window (a whole recording always is)."""
 
 _MIN_REST_S = 0.01
 """Less is a matter of rounding."""

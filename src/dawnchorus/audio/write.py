@@ -15,7 +15,7 @@ from dawnchorus.errors import OutputError
 from dawnchorus.storage.files import atomic_file
 
 MAX_WAV_BYTES = (1 << 32) - 64
-"""Sizes in a WAV file's header have 32 bits."""
+"""Maximum size of a WAV file, whose header has sizes of 32 bits."""
 
 
 def write_recording(path: Path, samples: FloatArray, *, rate_hz: int) -> None:

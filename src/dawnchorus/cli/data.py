@@ -166,7 +166,7 @@ def describe(table: RecordingsTable, screen: Console) -> None:
         f"{hours:.1f} hours, {len(species_of(rows))} species, {counted(n_annotations, 'annotation')}"
     )
     licenses = Counter(row.license or "unknown" for row in rows)
-    screen.print("licences: " + ", ".join(f"{name} {n}" for name, n in licenses.most_common()), markup=False)
+    screen.print("licenses: " + ", ".join(f"{name} {n}" for name, n in licenses.most_common()), markup=False)
     splits = Counter(row.split for row in rows if row.split)
     if splits:
         screen.print("split: " + ", ".join(f"{name} {n}" for name, n in splits.items()))
@@ -311,7 +311,7 @@ def split(
 
 
 def _split_by_tables(table: RecordingsTable, paths: Sequence[Path]) -> RecordingsTable:
-    """Split as tables say, and print which of the names are no recordings of the data set."""
+    """Split by the tables, and print the names in them that are no recordings of the data set."""
     notes = collect_log()
     given = split_by_tables(table, paths)
     print_notes(notes, console())
@@ -421,7 +421,7 @@ def _print_leaks(leaks: Sequence[Any]) -> None:
     help="List the recordings of this 'Birds Voice.csv' instead, whose files carry no numbers.",
 )
 def attribution(*, data_set: Path, voices: Path | None) -> None:
-    """Write ATTRIBUTION.md with recordists and licences."""
+    """Write ATTRIBUTION.md with recordists and licenses."""
     table = read_table(data_set)
     notes = collect_log()
     rows = read_voice_recordings(voices) if voices else table.rows

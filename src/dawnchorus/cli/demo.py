@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -41,9 +42,13 @@ def command(*, folder: Path, seed: int, models_folder: Path | None) -> None:
     truth = scene.truth(str(recording))
     options = Options(merge=True, latitude=DAWN_LATITUDE, longitude=DAWN_LONGITUDE)
     run = identify(recording, options, out=folder / "detections.csv", overwrite=True, model=model)
-    for name, tables in (("truth", [truth]), ("detections", list(run.tables()))):
+    truth_provenance = replace(run.provenance, parameters={"annotated": True})
+    for name, tables, provenance in (
+        ("truth", [truth], truth_provenance),
+        ("detections", list(run.tables()), run.provenance),
+    ):
         with atomic_file(folder / f"{name}.selections.txt") as stream:
-            raven.write(stream, tables, run.provenance)
+            raven.write(stream, tables, provenance)
     page, _ = write_report(run, folder)
     _print_comparison(truth, run)
     _print_next(folder, recording, page)

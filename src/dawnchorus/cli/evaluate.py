@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from dawnchorus.cli.options import models_folder_option, schema_option, workers_option
-from dawnchorus.cli.present import SOME_FAILED, announce_model, console, print_table
+from dawnchorus.cli.present import SOME_FAILED, announce_model, console, print_table, without_nan
 from dawnchorus.cli.progress import show_progress
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, select_split, table_path
-from dawnchorus.errors import InputError, OutputError, OutputExistsError
+from dawnchorus.errors import DawnChorusError, InputError, OutputError, OutputExistsError
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore, default_folder
 from dawnchorus.storage.files import atomic_file, cannot_write
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 UNKNOWN_TITLE = "unknown species counted as wrong"
 
 MAX_REFUSALS = 10
-"""Species without a threshold that are named."""
+"""Maximum number of species without a threshold that are named."""
 
 JSON_NAME, PAGE_NAME = "evaluation.json", "evaluation.html"
 
@@ -42,7 +42,7 @@ TITLES = {
     "log_loss": "log loss (cross-entropy)",
     "padded_cmap": "padded cmap (5)",
 }
-"""Of metrics whose names do not say it all; `top_1` has the value of `accuracy`, and no row of its own."""
+"""Titles of metrics whose names need one; `top_1` is not printed, as it equals `accuracy`."""
 
 
 OF_REPORTS = ("secondary", "out", "pool", "overlap_s", "thresholds", "precision", "as_json")
@@ -123,10 +123,10 @@ def command(
     """Evaluate a BUNDLE on DATA_SET, with confidence intervals; further bundles are compared with the first.
 
     DATA_SET comes last. A bundle is a folder, a built-in model's name, or a training run's folder; the run keeps what
-    was measured for `dawnchorus runs`.
+    was measured for `dawnchorus runs`. If one of several bundles fails, the others are reported; the exit code is 3.
     """
     _refuse_unused(is_submission=submission is not None, has_thresholds=thresholds is not None)
-    from dawnchorus.evaluation.evaluation import compare, evaluate
+    from dawnchorus.evaluation.evaluation import compare
     from dawnchorus.evaluation.submission import write_submission
     from dawnchorus.workflows import choose_secondary
 
@@ -152,45 +152,46 @@ def command(
     _refuse_doubled(models, bundles)
     secondary = secondary or choose_secondary(bundles[0])
     options = {"data_set": str(data_set.resolve()), "part": split, "overlap_s": overlap_s, "tta_shifts": tta_shifts}
-    results = []
-    for name, bundle, scores in _score_all(
-        models, bundles, table, rows, store=store, n_workers=workers, overlap_s=overlap_s, tta_shifts=tta_shifts,
+    scorer = _Scorer(
+        bundles, table, rows, store=store, n_workers=workers, overlap_s=overlap_s, tta_shifts=tta_shifts,
         secondary=secondary,
-    ):  # fmt: skip
-        results.append((evaluate(bundle, scores, pool=pool), scores))
-        _save_result(name, results[-1][0], options)
+    )  # fmt: skip
+    results, failed = _measure_all(models, bundles, scorer, pool=pool, options=options)
     differences = [compare(results[0][1], other, pool=pool) for _, other in results[1:]]
     fields: dict[str, Any] = {
         "data_set": str(data_set),
         "part": split,
         "secondary": secondary,
         "evaluations": [evaluation.as_json() for evaluation, _ in results],
+        "failed": [{"model": name, "reason": str(error)} for name, error in failed.items()],
         "first_minus_other": [
             {name: vars(value) for name, value in each.first_minus_other.items()} for each in differences
         ],
     }
-    text = json.dumps(_without_nan(fields), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(without_nan(fields), indent=2, ensure_ascii=False, allow_nan=False)
     if out is not None:
         _write_report(out, text, table, results, differences)
         click.echo(out / PAGE_NAME, err=as_json)
+    for name, error in failed.items():
+        click.echo(f"failed: {name}: {error}", err=True)
     if thresholds is not None:
-        _write_thresholds(thresholds, results[0][1], precision)
-    is_whole = not any(scores.failures for _, scores in results)
+        _write_thresholds(thresholds, None if models[0] in failed else results[0][1], precision)
+    is_whole = not failed and not any(scores.failures for _, scores in results)
     if as_json:
         click.echo(text)
         sys.exit(0 if is_whole else SOME_FAILED)
     _print_results(results, differences)
     for issue in results[0][0].label_issues:
         click.echo(
-            f"possible label error: {issue.recording_id}: labelled {issue.label}, predicted {issue.prediction} "
+            f"possible label error: {issue.recording_id}: labeled {issue.label}, predicted {issue.prediction} "
             f"({issue.score:.2f})",
             err=True,
         )
-    unlabelled = results[0][1].unlabelled
-    if unlabelled:
+    unlabeled = results[0][1].unlabeled
+    if unlabeled:
         click.echo(
-            f"left out: {counted(len(unlabelled), 'unlabelled recording')} (as {unlabelled[0]}): nobody said what is "
-            f"in them, so what is found there is neither right nor wrong.",
+            f"left out: {counted(len(unlabeled), 'unlabeled recording')} (as {unlabeled[0]}): what is in them is "
+            f"unknown, so predictions there are neither right nor wrong.",
             err=True,
         )
     for evaluation, scores in results:
@@ -199,25 +200,67 @@ def command(
     sys.exit(0 if is_whole else SOME_FAILED)
 
 
-def _score_all(
-    names: Sequence[str],
-    bundles: Sequence[Bundle],
-    table: RecordingsTable,
-    rows: Sequence[RecordingRow],
-    **options: Any,
-) -> Iterator[tuple[str, Bundle, Scores]]:
-    """Yield the scores of each bundle; those of the same windows are scored together. See `score_together`."""
-    from dawnchorus.evaluation.scoring import group_by_windows, score_together
+def _measure_all(
+    names: Sequence[str], bundles: Sequence[Bundle], scorer: _Scorer, *, pool: Pool, options: dict[str, Any]
+) -> tuple[list[tuple[Evaluation, Scores]], dict[str, DawnChorusError]]:
+    """Evaluate all bundles; return what was measured, which runs keep at once, and errors of others by name.
 
-    duration_s = sum(row.duration_s or 0 for row in rows)
-    scores_by_folder: dict[Path, Scores] = {}
+    Raises:
+        DawnChorusError: all failed; the error of the first one.
+    """
+    from dawnchorus.evaluation.evaluation import evaluate
+
+    results: list[tuple[Evaluation, Scores]] = []
+    failed: dict[str, DawnChorusError] = {}
     for name, bundle in zip(names, bundles, strict=True):
-        if bundle.folder not in scores_by_folder:
-            (group,) = (each for each in group_by_windows(bundles) if bundle in each)
-            with show_progress(console(), duration_s=duration_s) as report:
-                measured = score_together(group, table, rows, report=report, **options)
-            scores_by_folder |= zip((each.folder for each in group), measured, strict=True)
-        yield name, bundle, scores_by_folder[bundle.folder]
+        try:
+            scores = scorer.score(bundle)
+            evaluation = evaluate(bundle, scores, pool=pool)
+        except DawnChorusError as error:
+            failed[name] = error
+            continue
+        results.append((evaluation, scores))
+        _save_result(name, evaluation, options)
+    if not results:
+        raise failed[names[0]]
+    return results, failed
+
+
+class _Scorer:
+    """Scores of bundles; those that take the same windows are scored together, by `score_together` with `options`."""
+
+    def __init__(self, bundles: Sequence[Bundle], table: RecordingsTable, rows: Sequence[RecordingRow], **options: Any):
+        self._bundles, self._table, self._rows, self._options = bundles, table, rows, options
+        self._scores: dict[Path, Scores] = {}
+        self._alone: set[Path] = set()
+        """Folders of bundles that are scored by themselves, after one of their group failed."""
+
+    def score(self, bundle: Bundle) -> Scores:
+        """Return the scores of one of the bundles.
+
+        Raises:
+            DawnChorusError: it cannot be scored; others can still be.
+        """
+        from dawnchorus.evaluation.scoring import group_by_windows
+
+        if bundle.folder not in self._scores:
+            (group,) = (each for each in group_by_windows(self._bundles) if bundle in each)
+            if len(group) > 1 and bundle.folder not in self._alone:
+                try:
+                    self._score_group(group)
+                except DawnChorusError:
+                    self._alone |= {each.folder for each in group}
+            if bundle.folder not in self._scores:
+                self._score_group([bundle])
+        return self._scores[bundle.folder]
+
+    def _score_group(self, group: Sequence[Bundle]) -> None:
+        from dawnchorus.evaluation.scoring import score_together
+
+        duration_s = sum(row.duration_s or 0 for row in self._rows)
+        with show_progress(console(), duration_s=duration_s) as report:
+            measured = score_together(group, self._table, self._rows, report=report, **self._options)
+        self._scores |= zip((each.folder for each in group), measured, strict=True)
 
 
 def _open(name: str, store: ModelStore) -> Bundle:
@@ -287,15 +330,6 @@ def _refuse_doubled(names: Sequence[str], bundles: Sequence[Bundle]) -> None:
         if folder in first:
             raise InputError(f"BUNDLE: {first[folder]} and {name} are the same bundle ({bundle.id}). Leave one out.")
         first[folder] = name
-
-
-def _without_nan(value: Any) -> Any:
-    """Return fields for JSON, which has no NaN: null for metrics that are not defined."""
-    if isinstance(value, Mapping):
-        return {name: _without_nan(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _save_result(model: str, evaluation: Evaluation, options: dict[str, Any]) -> None:
@@ -420,8 +454,11 @@ def _write_report(
             stream.write(content.encode())
 
 
-def _write_thresholds(path: Path, scores: Scores, precision: float) -> None:
-    """Write a table for `dawnchorus identify --thresholds`."""
+def _write_thresholds(path: Path, scores: Scores | None, precision: float) -> None:
+    """Write a table for `dawnchorus identify --thresholds`, or say that there are no scores of the first bundle."""
+    if scores is None:
+        click.echo(f"{path}: not written, as it has the thresholds of the first BUNDLE, which failed", err=True)
+        return
     from dawnchorus.evaluation.thresholds import describe_refusals, group_windows, thresholds_for_precision
 
     thresholds = thresholds_for_precision(

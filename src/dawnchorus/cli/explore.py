@@ -19,7 +19,7 @@ from dawnchorus.cli.present import PAGE_NAME, console
 from dawnchorus.data.attribution import attribution_line
 from dawnchorus.data.check import ISSUES
 from dawnchorus.data.cutting import loudest_starts
-from dawnchorus.data.explore import Example, summarise_data_set
+from dawnchorus.data.explore import Example, summarize_data_set
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, usable
 from dawnchorus.errors import AudioError
 from dawnchorus.inference.speech import VoiceActivityDetector
@@ -51,11 +51,11 @@ def command(
     models_folder: Path | None,
     seed: int,
 ) -> None:
-    """Describe a data set on an HTML page: counts, lengths, licences, locations, times, spectra and examples."""
+    """Describe a data set on an HTML page: counts, lengths, licenses, locations, times, spectra and examples."""
     from dawnchorus.reports.data_set import draw_data_set, render_data_page, show_examples
 
     table = read_table(data_set)
-    summary = summarise_data_set(table.rows)
+    summary = summarize_data_set(table.rows)
     describe(table, Console(highlight=False, soft_wrap=True))
     out = out or table.folder / "explore"
     try:
@@ -99,7 +99,7 @@ def _examples(
             if loudest is not None:
                 start_s, silent = loudest
                 caption = (
-                    f"{attribution_line(row)} · {row.license or 'licence not known'} · {row.locality or ''}".rstrip(
+                    f"{attribution_line(row)} · {row.license or 'license not known'} · {row.locality or ''}".rstrip(
                         " ·"
                     )
                 )

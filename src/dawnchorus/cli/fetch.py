@@ -53,7 +53,7 @@ def command() -> None:
 @click.option("--limit", type=click.IntRange(1), help="Maximum number in total.")
 @click.option("--max-length", type=click.FloatRange(0), help="Leave out recordings longer than this many seconds.")
 @click.option(
-    "--license", "licenses", multiple=True, help=f"Allowed licences.  [default: {', '.join(DEFAULT_ALLOWED)}]"
+    "--license", "licenses", multiple=True, help=f"Allowed licenses.  [default: {', '.join(DEFAULT_ALLOWED)}]"
 )
 @click.option(
     "--workers", type=click.IntRange(1, 8), default=3, show_default=True, help="Number of parallel downloads."

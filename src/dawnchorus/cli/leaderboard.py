@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--seeds", type=click.IntRange(1), default=1, show_default=True, help="Train this many models, and average them."
 )
-@click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighbouring windows.")
+@click.option("--overlap", type=float, default=0.0, show_default=True, help="Seconds shared by neighboring windows.")
 @config_dir_option
 @click.option("--out", type=click.Path(path_type=Path), help="A JSON file for the table.")
 def command(

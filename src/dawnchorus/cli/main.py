@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from types import FrameType
 
-# Threads that wait sleep: beside other programs, those that spin cost more than what they do.
+# Idle OpenMP threads sleep: spinning would slow down other programs.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # One thread for each of our own workers; set before NumPy is imported. BLAS pools only get in their way.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -39,6 +39,7 @@ VERBS = {
     "tune": "Search settings of a training run.",
     "runs": "List, show, compare, plot and remove training runs.",
     "evaluate": "Evaluate models on a data set, with confidence intervals.",
+    "compare": "Compare two models on your own recordings, with or without labels.",
     "leaderboard": "Train and evaluate all recipes on one split.",
     "serve": "Identify birds over HTTP.",
     "doctor": "Check the installation, and report what is missing.",

@@ -41,9 +41,9 @@ def command(ctx: click.Context, *, models_folder: Path | None) -> None:
 @command.command("list")
 @click.pass_obj
 def list_models(store: ModelStore) -> None:
-    """List the built-in models with their licences and status."""
+    """List the built-in models with their licenses and status."""
     table = Table(box=None, pad_edge=False)
-    for name in ("name", "bundle", "licence of the weights", "what it is"):
+    for name in ("name", "bundle", "license of the weights", "what it is"):
         table.add_column(name)
     for model in BUILTIN_MODELS.values():
         bundle = store.find_installed(model.name)
@@ -160,7 +160,7 @@ def wrap(
     """Create a bundle in FOLDER from GRAPH, an ONNX or TFLite classifier of waveforms.
 
     With activation "identity" the model's own output is the score. A model that was trained on trimmed or cleaned
-    recordings wants --trim, --denoise or --cut-speech: whoever scores with the bundle then hears the same.
+    recordings wants --trim, --denoise or --cut-speech: the bundle then cleans recordings in the same way.
     """
     if folder.exists() and not overwrite:
         raise OutputExistsError("it exists already. Choose another folder, or use --overwrite.", subject=folder)

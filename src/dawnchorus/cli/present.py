@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -59,7 +61,7 @@ def _natural_width(table: Table) -> int:
 
 
 def announce_model(store: ModelStore, name: str | Path) -> None:
-    """Print that a built-in model is created, and the licence of its weights."""
+    """Print that a built-in model is created, and the license of its weights."""
     if str(name) not in BUILTIN_MODELS or store.find_installed(str(name)) is not None:
         return
     model = BUILTIN_MODELS[str(name)]
@@ -86,8 +88,15 @@ def _parse_name(line: bytes) -> str:
     return name if os.path.lexists(name) else name.removeprefix("\ufeff").strip()
 
 
+def length_text(seconds: float) -> str:
+    """Return a length of time in a unit that suits it."""
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+
+
 def license_note(run: Run) -> str:
-    """Return the licence and source of the model's weights."""
+    """Return the license and source of the model's weights."""
     info = run.bundle.info
     return f"The model's weights: {info.license}. {info.attribution}"
 
@@ -102,7 +111,7 @@ def write_report(run: Run, folder: Path) -> tuple[Path, list[RecordingFailure]]:
     """
     from dawnchorus.plotting.recording import draw_recording
     from dawnchorus.reports.identification import render_page
-    from dawnchorus.reports.summary import summarise
+    from dawnchorus.reports.summary import summarize
 
     failures: list[RecordingFailure] = []
     with closing(DecoderProcess()) as decoder:
@@ -119,7 +128,7 @@ def write_report(run: Run, folder: Path) -> tuple[Path, list[RecordingFailure]]:
                     failures.append(RecordingFailure(table.recording, f"no picture: {error.reason}"))
                     break
     page = render_page(
-        summarise(_path_and_table(run)),
+        summarize(_path_and_table(run)),
         run.provenance,
         license_note=license_note(run),
         failures=[(p.recording, p.reason) for p in run.failures],
@@ -140,3 +149,12 @@ def _write(path: Path, content: bytes) -> None:
         raise cannot_write(path.parent, error) from error
     with atomic_file(path) as stream:
         stream.write(content)
+
+
+def without_nan(value: Any) -> Any:
+    """Return fields for JSON, which has no NaN: null for metrics that are not defined."""
+    if isinstance(value, Mapping):
+        return {name: without_nan(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

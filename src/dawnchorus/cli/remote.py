@@ -18,7 +18,7 @@ TIMEOUT_S = 120
 """A server answers a roll-back when the model is loaded and warm."""
 
 MAX_REPLY = 1 << 20
-"""Bytes of a reply that are read."""
+"""Maximum number of bytes of a reply that are read."""
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

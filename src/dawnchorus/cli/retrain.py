@@ -64,7 +64,7 @@ def command(
     try:
         from dawnchorus.retraining_messages import RetrainEvent, RetrainRequest
         from dawnchorus.training.compose import refuse_contradictions
-        from dawnchorus.training.job import EventPrinter, check_request, print_event, printed_failure, run_request
+        from dawnchorus.training.job import EventPrinter, check_request, print_event, print_failure, run_request
     except ImportError as error:
         raise MissingExtraError(error.name or "torch", extra="train", purpose="Retraining") from error
 
@@ -87,7 +87,7 @@ def command(
     )
     output: EventPrinter | _Lines = EventPrinter() if as_json else _Lines()
     show_log(output)
-    with printed_failure() if as_json else nullcontext():
+    with print_failure() if as_json else nullcontext():
         if only_check:
             check_request(request)
             return

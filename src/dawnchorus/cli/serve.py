@@ -175,7 +175,7 @@ def _server(config: Any, service: Service) -> Any:
 
 
 def _url(host: str, listener: socket.socket) -> str:
-    """Return the address that the server listens on, also where the system chose the port."""
+    """Return the URL of the server, also where the system chose the port."""
     port = listener.getsockname()[1]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

@@ -55,7 +55,7 @@ def command(
     )
     if folder.exists() and not overwrite and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputExistsError("it is not empty. Choose another folder, or use --overwrite.", subject=folder)
-    provenance = Provenance("synth", "1", "", f"dawnchorus {__version__}", {"seed": seed})
+    provenance = Provenance("synth", "1", "", f"dawnchorus {__version__}", {"seed": seed, "annotated": True})
     n = 0
     for relative, scene in synthetic_recordings(plan, seed=seed):
         path = folder / relative

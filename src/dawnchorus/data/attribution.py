@@ -1,4 +1,4 @@
-"""ATTRIBUTION.md: who made the recordings of a data set, and under which licences."""
+"""ATTRIBUTION.md: who made the recordings of a data set, and under which licenses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dawnchorus.storage.files import atomic_file
 from dawnchorus.tables.notes import counted
 
 FILE_NAME = "ATTRIBUTION.md"
-UNKNOWN = "licence not known"
+UNKNOWN = "license not known"
 
 
 def attribution_line(row: RecordingRow) -> str:
@@ -24,7 +24,7 @@ def attribution_line(row: RecordingRow) -> str:
 
 
 def attribution_text(rows: Sequence[RecordingRow]) -> str:
-    """Return the attribution file: licences with counts, and all recordings by licence."""
+    """Return the attribution file: licenses with counts, and all recordings by license."""
     by_license: dict[str, list[RecordingRow]] = defaultdict(list)
     for row in rows:
         by_license[row.license or UNKNOWN].append(row)

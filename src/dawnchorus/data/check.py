@@ -48,7 +48,7 @@ species, 101 and 92 do for their own.
 LABEL_CHECKS: dict[str, str] = {
     "checked": "checked",
     "unknown_label": "with a label that the model does not know",
-    "unlabelled": "not labelled",
+    "unlabeled": "not labeled",
     "failed": "that could not be scored",
 }
 """Outcomes of comparing a recording's label with a model, as a part of a sentence."""
@@ -69,11 +69,11 @@ ISSUES: dict[str, str] = {
     "short": f"it is shorter than {SHORT_S:g} s",
     "duplicate": "another row has the same sound: drop it; the split keeps both together",
     "near_duplicate": "another row has nearly the same sound (another codec, level or cut): drop it",
-    "unlabelled": "it has no species, and is not marked as background: name its species",
+    "unlabeled": "it has no species, and is not marked as background: name its species",
     CONTRADICTORY: "its file lay under several labels: keep it under the right one, and import it again",
     "doubtful_label": "a model detects another species and not this one: listen to it",
     "other_species": "a model that does not know its label detects another species: listen to it, or correct the label",
-    "no_license": "its licence is not known: ask its recordist before you publish anything made from it",
+    "no_license": "its license is not known: ask its recordist before you publish anything made from it",
 }
 """Every problem that a check names, and what to do."""
 
@@ -185,9 +185,9 @@ def _hash_file(path: Path) -> str:
 
 
 def _label_problems(row: RecordingRow) -> list[str]:
-    is_labelled = row.scientific_name or row.is_annotated or row.kind != "focal"
+    is_labeled = row.scientific_name or row.is_annotated or row.kind != "focal"
     return [
-        *([] if is_labelled else ["unlabelled"]),
+        *([] if is_labeled else ["unlabeled"]),
         *([] if row.license else ["no_license"]),
         *([CONTRADICTORY] if CONTRADICTORY in row.problems else []),
     ]
@@ -236,7 +236,7 @@ def mark_duplicates(checks: Sequence[RecordingCheck]) -> list[RecordingRow]:
 
 def _with_label_check(row: RecordingRow, scores: ModelScores) -> RecordingRow:
     if row.scientific_name is None:
-        return replace(row, label_check="unlabelled")
+        return replace(row, label_check="unlabeled")
     best = scores.best.get(row.recording_id)
     if best is None:
         return replace(row, label_check="failed")

@@ -34,7 +34,7 @@ def with_known_classes(
     known = KnownClasses(labels)
     confirmed = KnownClasses(map(parse_label, new_classes))
     given = Counter(label for row in rows for label in set(_labels(row)))
-    _tell_unused(new_classes, given)
+    _log_unused(new_classes, given)
     # Labels of two names first: one of a single name is then found by either.
     for label in sorted(given, key=lambda label: (label.scientific_name == label.common_name, label_text(label))):
         is_known = known.find(Label(label.scientific_name, label.scientific_name)) is not None
@@ -46,8 +46,8 @@ def with_known_classes(
     return tuple(_rename_row(row, known) for row in rows)
 
 
-def _tell_unused(new_classes: Iterable[str], given: Iterable[Label]) -> None:
-    """Name new classes that are no label of the recordings."""
+def _log_unused(new_classes: Iterable[str], given: Iterable[Label]) -> None:
+    """Log new classes that are no label of the recordings."""
     labeled = KnownClasses(given)
     for name in new_classes:
         label = parse_label(name)

@@ -1,8 +1,8 @@
 """Prepared clips on disk: 16-bit samples in large memory-mapped files, and a table that describes them.
 
 `clips-00000.i16`...: clips one after the other, little-endian, nothing else. `clips.parquet`: a row per clip with its
-file, its row there, and the recording, seconds, species, licence and recordist that it comes from. `prepare.sqlite`:
-what was prepared, so that a second run goes on where the first one stopped. `recordings.parquet`: the recordings table
+file, its row there, and the recording, seconds, species, license and recordist that it comes from. `prepare.sqlite`:
+what was prepared, so that a second run resumes where the first one stopped. `recordings.parquet`: the recordings table
 that the clips were prepared from, so that training and evaluation take the folder as a data set.
 """
 
@@ -128,7 +128,18 @@ class ClipWriter:
         times: Sequence[tuple[float, float]],
         cuts: Sequence[tuple[float, float]],
     ) -> None:
-        """Append the clips in the file `clips`, durably."""
+        """Append the clips in the file `clips`, durably.
+
+        Args:
+            recording_id: the recording.
+            key: digest of all that the clips depend on.
+            clips: file with the samples of the clips, one after the other.
+            times: start and end of each clip in the recording, in seconds.
+            cuts: start and end of each removed segment, in seconds.
+
+        Raises:
+            OutputError: no space, or no permission.
+        """
         try:
             if self._n_rows and (self._n_rows + len(times)) * self._clip_bytes > MAX_SHARD_BYTES:
                 self._file.close()
@@ -373,7 +384,7 @@ class Clips:
             try:
                 return _rows(f"{database_uri}?mode=ro", statement)
             except sqlite3.OperationalError:
-                # SQLite wants to write next to a database even to read it; where it may not, nobody else does.
+                # SQLite wants to write next to a database even to read it; where it may not, no other process does.
                 return _rows(f"{database_uri}?immutable=1", statement)
         except sqlite3.Error as error:
             raise FormatError(

@@ -12,7 +12,7 @@ _FACTS = {
     "source": ("source",),
     "URL": ("url",),
     "recordist": ("recordist",),
-    "licence": ("license",),
+    "license": ("license",),
     "location": ("latitude", "longitude"),
     "locality": ("locality",),
     "country": ("country",),

@@ -139,4 +139,4 @@ def _label_text(row: RecordingRow) -> str:
         return row.scientific_name
     if row.absent:
         return f"without {', '.join(row.absent)}"
-    return row.kind if row.kind == "background" else "unlabelled"
+    return row.kind if row.kind == "background" else "unlabeled"

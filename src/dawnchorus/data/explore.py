@@ -14,7 +14,7 @@ from dawnchorus.types import Segment
 UNKNOWN = "not known"
 
 PROPERTIES: dict[str, Callable[[RecordingRow], str]] = {
-    "licence": lambda row: row.license or UNKNOWN,
+    "license": lambda row: row.license or UNKNOWN,
     "quality": lambda row: row.quality or UNKNOWN,
     "sample rate": lambda row: f"{row.rate_hz / 1000:g} kHz" if row.rate_hz else UNKNOWN,
     "format": lambda row: row.container or UNKNOWN,
@@ -44,7 +44,7 @@ class DataSetSummary:
     duration_s: float
     species: tuple[SpeciesShare, ...]
     counts: dict[str, tuple[tuple[str, int], ...]]
-    """By property: licence, quality, sample rate..."""
+    """By property: license, quality, sample rate..."""
     recordists: tuple[tuple[str, int], ...]
     lengths_s: tuple[float, ...]
     locations: tuple[tuple[float, float], ...]
@@ -64,12 +64,12 @@ class Example:
     scientific_name: str
     common_name: str
     caption: str
-    """Origin and licence."""
+    """Origin and license."""
     silent: tuple[Segment, ...] = ()
     """Segments that must not be audible, in the recording's seconds."""
 
 
-def summarise_data_set(rows: Sequence[RecordingRow]) -> DataSetSummary:
+def summarize_data_set(rows: Sequence[RecordingRow]) -> DataSetSummary:
     """Count the recordings of a data set by each of their properties."""
     n_by_species: Counter[str] = Counter()
     seconds: dict[str, float] = defaultdict(float)

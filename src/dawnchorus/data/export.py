@@ -36,7 +36,7 @@ Convert = Callable[[Path], None]
 
 METADATA_NAME = "export.json"
 UNSPLIT = "unsplit"
-"""Part of clips that have no split."""
+"""Name of the split of clips without one."""
 
 _MAX_NAME = 60
 """Characters of a name, which have up to four bytes each; file systems take 255 bytes."""
@@ -55,9 +55,9 @@ class Export:
     n_items: int
     """Clips or recordings in it."""
     n_without_species: int
-    """Clips that are in no array, because they have no species to be labelled with."""
+    """Clips that are in no array, because they have no species to be labeled with."""
     is_new: bool
-    """It was not there already."""
+    """True if it was not there already."""
 
 
 @dataclass(frozen=True)

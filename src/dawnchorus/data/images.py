@@ -1,7 +1,7 @@
 """Log-mel spectrograms of prepared clips as PNG images.
 
 One 8-bit PNG per clip in a folder per species: time to the right, low frequencies below, black `range_db` below the
-clip's loudest. Its text says which recording and seconds it shows, under which licence.
+clip's loudest. Its text says which recording and seconds it shows, under which license.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def _write_if_changed(path: Path, clips: Clips, number: int, how: MelImage) -> b
 
 def _image(levels: Any, range_db: float) -> Image.Image:
     """Return a gray image of levels [bands, frames] in dB, low frequencies at the bottom."""
-    grey = np.rint((levels + range_db) / range_db * 255).astype(np.uint8)
-    return Image.fromarray(grey[::-1])
+    gray = np.rint((levels + range_db) / range_db * 255).astype(np.uint8)
+    return Image.fromarray(gray[::-1])
 
 
 def _text_chunks(row: dict[str, Any]) -> dict[str, str]:

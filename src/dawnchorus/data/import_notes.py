@@ -115,8 +115,8 @@ def list_import_notes(rows: Sequence[RecordingRow]) -> Iterator[str]:
     forbidding = Counter(row.license for row in rows if not allows_derivatives(row.license))
     if forbidding:
         yield (
-            f"licences that allow no derivatives: {_format_counts(forbidding)}. Clips of these recordings may not be "
-            f"passed on, and weights trained with them get a licence with ND."
+            f"licenses that allow no derivatives: {_format_counts(forbidding)}. Clips of these recordings may not be "
+            f"passed on, and weights trained with them get a license with ND."
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -94,8 +94,8 @@ def import_recordings(
     if layout not in ("csv", "detections"):
         for note in describe_skipped([find_audio_folder(source, audio)], companions=_files_read(source)):
             LOG.info(note)
-    if layout in ("annotations", "detections"):
-        if layout == "annotations":
+    if layout in ("annotations", "mixed", "detections"):
+        if layout != "detections":
             table = _annotate(
                 source,
                 folder,
@@ -104,11 +104,14 @@ def import_recordings(
                 n_workers,
                 known=labels.known,
                 with_model_output=is_given,
+                with_folders=layout == "mixed",
             )
         else:
             reader = _choose_reader(source)
             table = import_detections(source, folder, reader, audio=audio, n_workers=n_workers, known=labels.known)
         table = table.with_rows(_read_labels(labels, table.rows, per_species))
+        if layout == "mixed":
+            table = table.with_rows(_join_contradictory(table.rows))
     else:
         rows = list(_rows(source, layout, columns or {}, audio, labels.known))
         named = _read_labels(labels, rows, per_species)
@@ -118,10 +121,10 @@ def import_recordings(
     if not table.rows:
         raise InputError("there are no recordings in it.", subject=source)
     table = _fill_folder_dates(table)
-    unlabelled = [row.recording_id for row in table.rows if row.is_unlabelled]
-    if unlabelled:
+    unlabeled = [row.recording_id for row in table.rows if row.is_unlabeled]
+    if unlabeled:
         LOG.info(
-            f"unlabelled: {len(unlabelled)} of {count_recordings(table.rows)} ({list_some(unlabelled)}). "
+            f"unlabeled: {len(unlabeled)} of {count_recordings(table.rows)} ({list_some(unlabeled)}). "
             f"Nothing says what is in them, so neither training nor evaluation uses them. "
             f"An empty table next to a recording says that nothing is there."
         )
@@ -199,7 +202,7 @@ def _describe(
     known: KnownClasses,
     n_workers: int,
 ) -> RecordingsTable:
-    """Return labelled recordings as a table, and say what contradicts in it.
+    """Return labeled recordings as a table, and say what contradicts in it.
 
     Raises:
         InputError: all species have one name.
@@ -210,10 +213,15 @@ def _describe(
             LOG.info(note)
     described = build_table(named, folder, n_workers=n_workers)
     _log_other_lengths(named, described.rows)
-    joined = join_contradictory(described.rows)
+    return described.with_rows(_join_contradictory(described.rows))
+
+
+def _join_contradictory(rows: Sequence[RecordingRow]) -> list[RecordingRow]:
+    """Return the rows, files of the same bytes under contradicting labels as one, which is logged."""
+    joined = join_contradictory(rows)
     for note in joined.notes():
         LOG.info(note)
-    return RecordingsTable(folder, tuple(joined.rows))
+    return joined.rows
 
 
 def _fill_folder_dates(table: RecordingsTable) -> RecordingsTable:
@@ -434,12 +442,15 @@ def _annotate(
     *,
     known: KnownClasses,
     with_model_output: bool,
+    with_folders: bool,
 ) -> RecordingsTable:
-    """Return the recordings with what tables of marks say of them."""
+    """Return the recordings with what tables of marks say of them; `with_folders`, others have the folder's species."""
     root = find_audio_folder(source, audio)
     files = _described_recordings(root)
     marks = find_marks(source, root, files, read, with_model_output=with_model_output)
     rows = [RecordingRow(kind="soundscape", **parse_file_facts(path, root)) for path in files]  # type: ignore[arg-type]
+    if with_folders:
+        rows = _label_by_folders(root, files, rows, marks.recordings(), known)
     table = build_table(rows, folder, n_workers=n_workers)
     durations = {path: row.duration_s for path, row in zip(files, table.rows, strict=True)}
     matched = match_marks(marks, durations, files, rows=dict(zip(files, table.rows, strict=True)), known=known)
@@ -454,6 +465,19 @@ def _annotate(
         replace(row, annotations=matched.annotations[path], is_annotated=True) if path in matched.annotations else row
         for path, row in zip(files, table.rows, strict=True)
     )
+
+
+def _label_by_folders(
+    root: Path, files: Sequence[Path], rows: Sequence[RecordingRow], marked: Collection[Path], known: KnownClasses
+) -> list[RecordingRow]:
+    """Return the rows; recordings that are not marked, in folders of species, have that one."""
+    clear = read_folders(root, files, known).find_clear()
+    others = [path for path in files if path in clear and path not in marked]
+    reading = read_folders(root, others, known)
+    for note in reading.notes():
+        LOG.info(note)
+    labelled = dict(zip(others, build_rows(root, others, reading), strict=True))
+    return [labelled.get(path, row) for path, row in zip(files, rows, strict=True)]
 
 
 def _log_unread_tables(source: Path, layout: Layout) -> None:

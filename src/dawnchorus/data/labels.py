@@ -22,7 +22,7 @@ from dawnchorus.taxonomy.labels import (
 )
 
 BLANK = "(blank)"
-"""Stands for an empty label in lists."""
+"""Text for an empty label in lists."""
 
 Given = tuple[str, str]
 """Names as a source gives them: a scientific name, or whatever stands in its place, and a common name or nothing."""

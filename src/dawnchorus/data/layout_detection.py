@@ -19,7 +19,7 @@ from dawnchorus.tables.notes import counted_rows
 from dawnchorus.taxonomy.classes import KnownClasses
 
 Layout = str
-"""A name that `list_layouts` returns, or what folders are, the outer first: `species/site`, `site/species/year`."""
+"""Name from `list_layouts`, or the meaning of folder levels, outermost first: `species/site`, `site/species/year`."""
 
 KNOWN_TABLES = ("train_metadata.csv", "train.csv", "metadata.csv")
 """Tables that describe the recordings next to them: BirdCLEF's, the Cornell set's, and the usual name."""
@@ -31,7 +31,7 @@ _MAX_NAMED = 3
 
 def list_layouts() -> list[str]:
     """Return the names of layouts."""
-    return ["auto", "folders", "csv", *SOURCES, "annotations", "detections"]
+    return ["auto", "folders", "csv", *SOURCES, "annotations", "mixed", "detections"]
 
 
 def parse_layout(text: str) -> Layout:
@@ -84,13 +84,20 @@ def detect_layout(
             LOG.info(note)
         return "folders"
     named = reading.sure - marked
+    if named and marked.isdisjoint(reading.find_clear()):
+        tables = list_some(file_names(marks.tables))
+        LOG.info(
+            f"layout: mixed, because tables of marks ({tables}) are of {len(marked)} of {count_recordings(files)}, "
+            f"none of which is in a folder of a species, as others are (as '{min(named).parent.name}')."
+        )
+        return "mixed"
     if named:
         first = min(named)
         raise InputError(
             f"the layout is ambiguous. Tables of marks are of {len(marked)} of {len(files)} recordings (as "
             f"{min(marked).name}), and {len(named)} others are in folders of a species (as "
             f"'{reading.labels[first]}'). Repeat it with {option('layout', 'annotations')}, which leaves recordings "
-            f"without a table unlabelled, or with {option('layout', 'folders')}, which reads no table.",
+            f"without a table unlabeled, or with {option('layout', 'folders')}, which reads no table.",
             subject=source,
         )
     LOG.info(

@@ -1,4 +1,4 @@
-"""Licences of recordings: SPDX identifiers from the URLs and words that sources give, and what they allow."""
+"""Licenses of recordings: SPDX identifiers from the URLs and words that sources give, and what they allow."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _RESTRICTIONS = {
     "ND": re.compile(r"\bND\b|no[ -]?deriv", re.IGNORECASE),
     "SA": re.compile(r"\bSA\b|share[ -]?alike", re.IGNORECASE),
 }
-"""Parts of a licence's identifier, and the letters and words for them, in the order of the identifier."""
+"""Parts of a license's identifier, and the letters and words for them, in the order of the identifier."""
 
 _PERMISSIVE = frozenset(("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc-pdm-1.0", "cc0-1.0"))
-"""Licences, in lower case, that ask for less than every licence named "Attribution"."""
+"""Licenses, in lower case, that ask for less than every license named "Attribution"."""
 
 DEFAULT_ALLOWED = ("CC0", "CC-PDM", "CC-BY", "CC-BY-SA", "CC-BY-NC", "CC-BY-NC-SA")
-"""Licences that allow cutting and training: no ND among them, because a clip is a derivative."""
+"""Licenses that allow cutting and training: no ND among them, because a clip is a derivative."""
 
 
 def parse_license(text: str | None) -> str | None:
-    """Return the SPDX identifier of a Creative Commons licence, from its URL, identifier or name.
+    """Return the SPDX identifier of a Creative Commons license, from its URL, identifier or name.
 
-    None for an empty text; the text itself where it names no licence that is known.
+    None for an empty text; the text itself where it names no license that is known.
     """
     if text is None or not text.strip():
         return None
@@ -43,14 +43,14 @@ def parse_license(text: str | None) -> str | None:
 
 
 def _parse_url(kind: str, name: str, version: str) -> str:
-    """Return the identifier of the licence whose deed has these parts in its URL."""
+    """Return the identifier of the license whose deed has these parts in its URL."""
     if kind == "publicdomain":
         return f"CC0-{version}" if name == "zero" else f"CC-PDM-{version}"
     return _identifier(name, version) if name.startswith("by") else f"CC-{name.upper()}-{version}"
 
 
 def _of_words(text: str) -> str:
-    """Return the identifier of the licence that the text names in words, or else the text."""
+    """Return the identifier of the license that the text names in words, or else the text."""
     if _ZERO.search(text):
         return "CC0-1.0"
     if _PUBLIC_DOMAIN_MARK.search(text):
@@ -62,18 +62,18 @@ def _of_words(text: str) -> str:
 
 
 def _identifier(restrictions: str, version: str | None) -> str:
-    """Return the identifier of the licence with the restrictions that the text names; version 4.0 if none is given."""
+    """Return the identifier of the license with the restrictions that the text names; version 4.0 if none is given."""
     parts = [part for part, pattern in _RESTRICTIONS.items() if pattern.search(restrictions)]
     return "-".join(("CC-BY", *parts, version or "4.0"))
 
 
 def allows_derivatives(spdx: str | None) -> bool:
-    """Return False for a Creative Commons licence with NoDerivatives."""
+    """Return False for a Creative Commons license with NoDerivatives."""
     return spdx is None or re.search(r"-ND\b", spdx) is None
 
 
 def is_allowed(spdx: str | None, allowed: Sequence[str]) -> bool:
-    """Return True if the licence is among `allowed`, with or without a version; False without a licence."""
+    """Return True if the license is among `allowed`, with or without a version; False without a license."""
     if spdx is None:
         return False
     without_version = re.sub(r"-\d\.\d$", "", spdx)
@@ -81,7 +81,7 @@ def is_allowed(spdx: str | None, allowed: Sequence[str]) -> bool:
 
 
 def describe_unmatched(allowed: Sequence[str], given: Iterable[str | None]) -> Iterator[str]:
-    """Yield a sentence if some `allowed` licences match none of the `given` ones."""
+    """Yield a sentence if some `allowed` licenses match none of the `given` ones."""
     given = sorted(name for name in set(given) if name is not None)
     unmatched = [name for name in allowed if not any(is_allowed(each, [name]) for each in given)]
     if unmatched and given:
@@ -95,7 +95,7 @@ _PUBLIC_DOMAIN = {
 
 
 def deed_url(spdx: str) -> str | None:
-    """Return the URL of a Creative Commons licence."""
+    """Return the URL of a Creative Commons license."""
     match = re.fullmatch(r"CC-(BY[A-Z-]*)-(\d\.\d)", spdx)
     if match:
         return f"https://creativecommons.org/licenses/{match[1].lower()}/{match[2]}/"
@@ -106,7 +106,7 @@ _ATTRIBUTION = re.compile(r"CC-BY(?:-(?:NC|ND|SA))*-(\d\.\d)", re.IGNORECASE)
 
 
 def strictest(licenses: Iterable[str | None]) -> str:
-    """Return the least permissive licence that weights trained on all of these can have.
+    """Return the least permissive license that weights trained on all of these can have.
 
     It has the restrictions of all: NonCommercial, and NoDerivatives or else ShareAlike. If one is not known, the
     result is "unknown", unless all are the same.

@@ -16,7 +16,7 @@ from dawnchorus.taxonomy.labels import Label, is_unnamed
 from dawnchorus.types import Detection
 
 NEARLY_S = 0.1
-"""Marks may be so much longer than their recording, by rounding and because lengths of mp3 are estimates."""
+"""Maximum time of a mark beyond its recording's end: times are rounded, and lengths of MP3 files are estimates."""
 
 _MAX_NAMED = 3
 

@@ -21,7 +21,7 @@ Secondary = Literal["count", "mask"]
 """Secondary species of a recording are present ("count"), or it is not known whether they are audible ("mask")."""
 
 MIN_OVERLAP_S = 0.25
-"""A marked sound is present where at least so much of it is, or half of a shorter one; with less it is not known."""
+"""Minimum overlap of annotation and segment, or half of a shorter annotation; with less, presence is unknown."""
 
 
 class Presence:
@@ -39,7 +39,7 @@ class Presence:
         - Recordings of a species: it is present from start to end, and secondary species as the rule for them says.
           All others are absent.
         - Background: all classes are absent; or, where it is background of some species only, these.
-        - Others are unlabelled: only their secondary species are known of.
+        - Others are unlabeled: only their secondary species are known of.
         """
         if row.is_annotated:
             marked = _mark(row, start_s, end_s)

@@ -25,7 +25,7 @@ _RANGES = (
 )
 
 MAX_CHOICE_S = 600.0
-"""Clips are chosen (by anything but "all") from so much of a recording's start."""
+"""Length of a recording's start from which clips are chosen (by anything but "all")."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ from dawnchorus.storage.paths import as_path
 from dawnchorus.storage.urls import is_url
 
 TABLE_NAME = "recordings.parquet"
+
+MAX_SHOWN_ROWS = 10
+"""Recordings that a notebook shows of a table."""
+
 SCHEMA_VERSION = 1
 _VERSION_KEY = b"dawnchorus_recordings"
 
@@ -38,7 +43,7 @@ class Annotation:
     start_s: float
     end_s: float
     scientific_name: str
-    """Empty where nobody knows which species it is."""
+    """Empty if the species is unknown."""
     low_hz: float | None = None
     high_hz: float | None = None
 
@@ -138,7 +143,7 @@ class RecordingRow:
             object.__setattr__(self, "is_annotated", True)
 
     @property
-    def is_unlabelled(self) -> bool:
+    def is_unlabeled(self) -> bool:
         """True if nothing is known about the species in it."""
         return self.scientific_name is None and not self.is_annotated and self.kind != "background"
 
@@ -170,9 +175,11 @@ _RENAMED_COLUMNS = {
     **{f"heard_{name}": f"detected_{name}" for name in ("species", "score", "start_s", "end_s")},
 }
 """Columns of tables that were written before 2026-12, and their names today."""
+_RENAMED_VALUES = {"unlabelled": "unlabeled"}
+"""Values of `problems` and `label_check` in tables that were written before 2026-12, and their names today."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RecordingsTable:
     """Rows of a data set, and the folder that paths are relative to."""
 
@@ -186,6 +193,35 @@ class RecordingsTable:
     def with_rows(self, rows: Iterable[RecordingRow]) -> RecordingsTable:
         """Return the data set with other rows."""
         return RecordingsTable(self.folder, tuple(rows))
+
+    def __repr__(self) -> str:
+        return f"<RecordingsTable {self.folder}: {self._headline()}>"
+
+    def _headline(self) -> str:
+        splits = Counter(row.split for row in self.rows if row.split)
+        counts = [f"{len(self.rows)} recordings", f"{len(species_of(self.rows))} species"]
+        return ", ".join([*counts, *(f"{n} in {split}" for split, n in sorted(splits.items()))])
+
+    def _repr_html_(self) -> str:
+        """Return the first recordings for notebooks."""
+        columns = ("recording_id", "scientific_name", "kind", "duration_s", "split", "problems")
+        rows = "".join(
+            f"<tr>{''.join(f'<td>{escape(_cell(getattr(row, name)))}</td>' for name in columns)}</tr>"
+            for row in self.rows[:MAX_SHOWN_ROWS]
+        )
+        more = len(self.rows) - MAX_SHOWN_ROWS
+        return (
+            f"<p>{escape(str(self.folder))}: {escape(self._headline())}</p><table><thead><tr>"
+            f"{''.join(f'<th>{name}</th>' for name in columns)}</tr></thead><tbody>{rows}</tbody></table>"
+            f"{f'<p>and {more} more</p>' if more > 0 else ''}"
+        )
+
+
+def _cell(value: object) -> str:
+    """Format a value for a table in a notebook."""
+    if value is None:
+        return ""
+    return ", ".join(value) if isinstance(value, tuple) else f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
 def table_path(data_set: Path) -> Path:
@@ -255,8 +291,11 @@ def _known_columns(path: Path, table: pa.Table) -> pa.Table:
 
 
 def _row(path: Path, fields: dict[str, Any]) -> RecordingRow:
-    for name in ("secondary", "absent", "problems"):
+    for name in ("secondary", "absent"):
         fields[name] = tuple(fields.get(name) or ())
+    fields["problems"] = tuple(_RENAMED_VALUES.get(problem, problem) for problem in fields.get("problems") or ())
+    outcome = fields.get("label_check")
+    fields["label_check"] = _RENAMED_VALUES.get(outcome, outcome) if outcome else None
     annotations = fields.get("annotations") or ()
     if any(a is None or None in (a["start_s"], a["end_s"], a["scientific_name"]) for a in annotations):
         raise FormatError(
@@ -290,7 +329,7 @@ def select_per_species(rows: Sequence[RecordingRow], n: int) -> tuple[list[int],
     """Return indices of the first `n` rows of each species, and those left out, by species.
 
     A row counts for the species that it is of, or else for each that is marked in it, and is taken if one of these has
-    fewer than `n`. Rows of no species (background, negatives, unlabelled) are all taken.
+    fewer than `n`. Rows of no species (background, negatives, unlabeled) are all taken.
     """
     seen: Counter[str] = Counter()
     indices: list[int] = []

@@ -32,7 +32,7 @@ Keys = list[tuple[str, ...]]
 """For each row the keys that it shares with its relatives; none if nothing is known."""
 
 MAX_CLIP_S = 60.0
-"""Files of one length up to this may be clips of a recording; longer ones are a recorder's schedule."""
+"""Maximum length of files of equal length that may be clips of a recording; longer ones follow a schedule."""
 
 _SAME_S = 0.05
 _MIN_OFFSET_S = 2
@@ -232,7 +232,7 @@ class Series:
     folder: str
     base: str
     marks: tuple[Mark, ...]
-    """In the order of their numbers."""
+    """Marks of the files, in the order of their numbers."""
     length_s: float | None
     """Length of all, except that the last may be shorter, as if they were cut; None if they differ; 0 if not known."""
 
@@ -420,9 +420,9 @@ class Relation:
     needs: str
     """Need of a recording for it, as the end of "no recording has ..."."""
     is_known: Callable[[RecordingRow], bool] | None = None
-    """None: where there is a key."""
+    """Function that returns True if a row has the data for the relation; None: rows with a key have it."""
     is_of_one_recording: bool = True
-    """Such recordings are one piece of evidence, and not several."""
+    """True if such recordings count as one piece of evidence."""
 
 
 ARCHIVE = Relation("the same number of an archive", _archive_keys, "the number of an archive in its name or URL")

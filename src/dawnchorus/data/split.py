@@ -159,9 +159,9 @@ class LeakReport:
     n_tested: int
     """Recordings outside the largest split."""
     n_leaking: int
-    """Of these, those with a relative in the largest split."""
+    """Number of these that have a relative in the largest split."""
     n_leaking_at_random: float
-    """The same for splits that ignore groups: mean of `N_RANDOM`."""
+    """`n_leaking` of splits that ignore groups: mean of `N_RANDOM` splits."""
     n_recordings: int
     """Recordings with a split."""
     n_groups: int

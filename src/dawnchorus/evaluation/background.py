@@ -23,7 +23,7 @@ PERCENTILE = 95
 ALARM_SCORES = (DEFAULT_MIN_SCORE, 0.5, 0.9)
 
 GROUP_S = 60.0
-"""Windows of the same minute of a recording are one piece of evidence for the interval."""
+"""Length of the parts of a recording whose windows count as one observation for the interval."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class FalseAlarms:
     n_alarms: int
     """Windows, counted for each species."""
     per_hour: float
-    """The sum over species, each by the hours in which it is known to be absent."""
+    """Alarms per hour, summed over species, each by the hours in which it is known to be absent."""
     low: float
     """The 95 % interval of `per_hour`: see `_interval`."""
     high: float
@@ -72,11 +72,11 @@ class BackgroundTest:
     """The score from which `identify` shows a species by default."""
     highest: float
     percentile_95: float
-    """95 % of the recordings have a highest score of at most this."""
+    """95th percentile of the recordings' highest scores."""
     scored_h: float
     """Hours of sound in them."""
     false_alarms: tuple[FalseAlarms, ...]
-    """From `min_score` on, and from higher scores."""
+    """False alarms from `min_score` on, and from higher scores."""
     recordings: tuple[BackgroundScore, ...]
 
     def as_record(self) -> dict[str, Any]:

@@ -39,7 +39,7 @@ from dawnchorus.tables.notes import counted
 SCHEMA = 2
 
 MAX_NAMED = 10
-"""Species that a sentence names."""
+"""Maximum number of species that a sentence names."""
 
 
 def _decision_metric(
@@ -75,7 +75,7 @@ METRICS: dict[str, Metric] = {
     "log_loss": RowMean(classification.log_loss),
     "multilabel_log_loss": RowMean(classification.multilabel_log_loss),
 }
-"""By name: what is computed of recordings with intervals, and of windows without."""
+"""Metrics by name, computed over recordings with intervals, and over windows without."""
 
 SECONDARY_NOTES: dict[Secondary, str] = {
     "count": "Secondary species count as truth.",
@@ -135,7 +135,11 @@ class Comparison:
         return describe_no_width(self.first_minus_other, self.n_drawn)
 
 
-@dataclass(frozen=True)
+SHOWN_METRICS = ("accuracy", "macro_roc_auc", "cmap")
+"""Metrics by recording that an evaluation shows of itself; all are in `by_recording`."""
+
+
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Results of evaluating one bundle on a data set."""
 
@@ -145,14 +149,14 @@ class Evaluation:
     n_recordings: int
     n_windows: int
     n_failed: int
-    n_unlabelled: int
-    """Unlabelled recordings, which are left out."""
+    n_unlabeled: int
+    """Unlabeled recordings, which are left out."""
     n_known_species: int
     """Species of these recordings that the model knows: all figures are of these, but `with_unknown`."""
     n_model_species: int
     """All species that the model knows; the best is looked for among `n_known_species`."""
     unknown_species: tuple[UnknownSpecies, ...]
-    """The others, those with most recordings first."""
+    """Species of these recordings that the model does not know, those with most recordings first."""
     n_unknown_recordings: int
     """Recordings of which the model knows no species: they count only as negatives."""
     pool: Pool
@@ -170,7 +174,7 @@ class Evaluation:
     reliability: tuple[tuple[float, float, int], ...]
     """In each tenth of the score: mean score, share of correct detections, number of windows and species."""
     calibrated_error: float | None
-    """The same of the probabilities that the bundle's calibration makes of the scores; None: it has none."""
+    """Expected calibration error of the probabilities by the bundle's calibration; None without one."""
     calibrated_reliability: tuple[tuple[float, float, int], ...]
     background: BackgroundTest | None
     """Scores in background recordings; None if there are none."""
@@ -210,6 +214,10 @@ class Evaluation:
         """Describe which recordings and species are evaluated and left out, unknown species first."""
         return tuple(_describe_coverage(self))
 
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name} {self.by_recording[name]}" for name in SHOWN_METRICS if name in self.by_recording)
+        return f"<Evaluation of {self.model} {self.bundle_id}: {self.n_recordings} recordings, {shown}>"
+
     def as_json(self) -> dict[str, Any]:
         """Return the fields for JSON."""
         fields = asdict(self)
@@ -239,7 +247,7 @@ def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluati
         n_recordings=len(scores.rows),
         n_windows=len(known),
         n_failed=len(scores.failures),
-        n_unlabelled=len(scores.unlabelled),
+        n_unlabeled=len(scores.unlabeled),
         n_known_species=len(scores.classes),
         n_model_species=n_model_species,
         unknown_species=unknown,
@@ -370,7 +378,7 @@ def _describe_coverage(evaluation: Evaluation) -> Iterator[str]:
     left_out = [
         f"{n} {what}"
         for n, what in (
-            (evaluation.n_unlabelled, "unlabelled"),
+            (evaluation.n_unlabeled, "unlabeled"),
             (evaluation.n_failed, "failed"),
         )
         if n

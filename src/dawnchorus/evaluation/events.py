@@ -44,7 +44,7 @@ class EventCounts:
 def count_events(scores: Scores) -> dict[str, EventCounts]:
     """Count events in annotated recordings by threshold; empty if no recording is annotated.
 
-    A recording in which somebody listened and marked nothing is annotated: each event found there is wrong. An event
+    A recording that was reviewed and has no marks is annotated: each event predicted there is wrong. An event
     that touches no mark of its species, but one without a species, is not counted.
     """
     annotated = [k for k, row in enumerate(scores.rows) if row.is_annotated]
@@ -54,7 +54,7 @@ def count_events(scores: Scores) -> dict[str, EventCounts]:
 
 
 def _count_at(scores: Scores, annotated: list[int], threshold: float) -> EventCounts:
-    """Count events, each of neighbouring windows above the threshold."""
+    """Count events, each of neighboring windows above the threshold."""
     counts = np.zeros(4, int)
     for recording in annotated:
         unnamed = [mark for mark in scores.rows[recording].annotations if not mark.scientific_name]

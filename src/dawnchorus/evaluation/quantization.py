@@ -25,7 +25,7 @@ from dawnchorus.models.store import ModelStore
 from dawnchorus.version import __version__
 
 N_SHOWN, LISTEN_S = 64, 60.0
-"""Windows from which the ranges of activations are estimated: the loudest of the first minute of as many recordings."""
+"""Number of windows from which ranges of activations are estimated: the loudest of a recording's first minute each."""
 
 
 def quantize_bundle(

@@ -36,7 +36,7 @@ Pool = Literal["mean", "max"]
 NOTHING_LEFT = "nothing of it is left to score after the bundle's cleaning"
 
 MAX_TOGETHER = 4
-"""Models that share a decoding: the sessions of all of them are in memory."""
+"""Maximum number of models that share a decoding: the sessions of all are in memory."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class Scores:
     """[windows, classes]: `PRESENT`, `ABSENT` or `NOT_KNOWN` of `dawnchorus.data.presence`."""
     failures: dict[str, str]
     """Reasons why other recordings could not be scored, by recording_id."""
-    unlabelled: tuple[str, ...] = ()
-    """The recording_id of each recording that was left out because it is unlabelled."""
+    unlabeled: tuple[str, ...] = ()
+    """The recording_id of each recording that was left out because it is unlabeled."""
     secondary: Secondary = "count"
     unknown_species: tuple[tuple[str, ...], ...] = ()
     """[recordings]: the species of each recording that the model does not know; empty: it knows all of them."""
@@ -140,7 +140,7 @@ def score_data_set(
     that the bundle does not know are scored: none of its classes is in them.
 
     Raises:
-        InputError: the bundle knows none of the species, or all recordings are unlabelled.
+        InputError: the bundle knows none of the species, or all recordings are unlabeled.
     """
     (scores,) = score_together(
         [bundle],
@@ -191,7 +191,7 @@ def score_together(
     `classes` are those of each bundle.
 
     Raises:
-        InputError: one of the bundles knows none of the species, or all recordings are unlabelled.
+        InputError: one of the bundles knows none of the species, or all recordings are unlabeled.
         ValueError: the bundles take other windows; see `group_by_windows`.
     """
     if len({_windows_key(bundle) for bundle in bundles}) > 1:
@@ -221,7 +221,7 @@ class _Task:
 
     bundle: Bundle
     by_path: Mapping[Path, RecordingRow]
-    unlabelled: tuple[str, ...]
+    unlabeled: tuple[str, ...]
     classes: tuple[str, ...]
     secondary: Secondary
 
@@ -251,16 +251,16 @@ def _plan_task(
     """Return the recordings and classes that a bundle is asked for.
 
     Raises:
-        InputError: the bundle knows none of the species, or all recordings are unlabelled.
+        InputError: the bundle knows none of the species, or all recordings are unlabeled.
     """
-    unlabelled = tuple(row.recording_id for row in rows if row.is_unlabelled) if classes is None else ()
-    if unlabelled:
-        left_out = set(unlabelled)
+    unlabeled = tuple(row.recording_id for row in rows if row.is_unlabeled) if classes is None else ()
+    if unlabeled:
+        left_out = set(unlabeled)
         rows = [row for row in rows if row.recording_id not in left_out]
     if not rows:
         raise InputError(
-            f"expected recordings with a species, annotations or background, but all {len(unlabelled)} "
-            f"are unlabelled (as {unlabelled[0] if unlabelled else 'none'}). Annotate them, or name their species.",
+            f"expected recordings with a species, annotations or background, but all {len(unlabeled)} "
+            f"are unlabeled (as {unlabeled[0] if unlabeled else 'none'}). Annotate them, or name their species.",
             subject=table.folder,
         )
     known = bundle.class_by_scientific_name
@@ -274,7 +274,7 @@ def _plan_task(
             f"scientific; the model's are in its labels.csv.",
             subject=table.folder,
         )
-    return _Task(bundle, {table.file(row): row for row in rows}, unlabelled, wanted, secondary)
+    return _Task(bundle, {table.file(row): row for row in rows}, unlabeled, wanted, secondary)
 
 
 @dataclass(frozen=True)
@@ -346,7 +346,7 @@ def _build_scores(task: _Task, number: int, table: RecordingsTable, results: _Re
         scores=np.concatenate(values, dtype=np.float64),
         presence=np.stack(present),
         failures=failures,
-        unlabelled=task.unlabelled,
+        unlabeled=task.unlabeled,
         secondary=task.secondary,
         unknown_species=tuple(
             tuple(name for name in _species_in(row, task.secondary) if name not in known) for row, _ in scored

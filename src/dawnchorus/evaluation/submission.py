@@ -165,7 +165,7 @@ def read_sample(path: Path) -> Sample:
 def by_step(scores: Scores, names: Mapping[str, str]) -> tuple[list[str], FloatArray]:
     """Return row ids, and the maximum score of each class [rows, classes] in steps of 5 seconds.
 
-    `names` are those that row ids begin with, by recording_id.
+    `names` has the start of the row ids by recording_id.
     """
     ids: list[str] = []
     blocks = []

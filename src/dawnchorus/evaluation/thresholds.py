@@ -34,7 +34,7 @@ class Threshold:
 
     min_score: float
     precision: float
-    """The share of windows from this score on that is right."""
+    """Share of correct windows from this score on."""
     low: float
     """The share of correct detections in other recordings is at least this, with 95 % confidence."""
     n_windows: int

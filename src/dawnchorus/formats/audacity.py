@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
+from dawnchorus.formats.class_names import one_line, read_class, split_lines, write_class
+from dawnchorus.formats.columns import is_annotated
 from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import convert_marks, score, text_stream
@@ -16,8 +18,12 @@ from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
-    """Write one label per detection; recordings follow each other in time, as if joined in one track."""
-    del provenance  # labels have no place for it; it goes into the file next to the table
+    """Write one label per detection, without a score for annotations.
+
+    Recordings follow each other in time, as if joined in one track.
+    """
+    # Labels have no place for the provenance; it goes into the file next to the table
+    with_score = not is_annotated(provenance)
     before_s = 0.0
     with text_stream(stream) as text:
         for table in tables:
@@ -25,10 +31,15 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
             starts_s, ends_s = ((before_s + columns.column(name)).tolist() for name in ("start_s", "end_s"))
             names, scores = columns.to_list("common_name"), columns.to_list("score")
             text.writelines(
-                "{:.6f}\t{:.6f}\t{};{}\n".format(start_s, end_s, name.replace("\t", " "), score(value))
+                "{:.6f}\t{:.6f}\t{}{}\n".format(start_s, end_s, *_label(name, value if with_score else None))
                 for start_s, end_s, name, value in zip(starts_s, ends_s, names, scores, strict=True)
             )
             before_s += table.duration_s
+
+
+def _label(name: str, value: float | None) -> tuple[str, str]:
+    """Return the name, and the score behind it where there is one."""
+    return (one_line(name), "") if value is None else (one_line(write_class(name)), f";{score(value)}")
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
@@ -45,7 +56,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     """Yield a mark for each label; lines that cannot be parsed become marks with a problem."""
     guesses = Notes()
-    lines = read_text(path, guesses).splitlines()
+    lines = split_lines(read_text(path, guesses))
     if notes is not None:
         for sentence in guesses.sentences():
             notes.add(path, sentence)
@@ -75,7 +86,7 @@ def _mark(number: int, fields: list[str]) -> Mark:
         name, is_scored = name or behind if len(fields) > 3 else name, True
     except ValueError:
         name, value, is_scored = (fields[2].strip() if len(fields) > 2 else ""), 1.0, False
-    label = parse_label(name)
+    label = read_class(name) if is_scored else parse_label(name)
     detection = Detection(
         start_s=_offset_s(fields[0]),
         end_s=_offset_s(fields[1]),

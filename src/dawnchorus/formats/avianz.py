@@ -1,7 +1,7 @@
 """Annotations of AviaNZ: one `.data` file next to each recording, a JSON list of facts and segments.
 
 A segment is `[start, end, lowest, highest, [{"species": ..., "certainty": ...}, ...]]` in seconds and Hz; certainty 100
-is a species that somebody is sure of, less one that is possible, and 0 (`Don't Know`) none.
+is a certain species, less a possible one, and 0 (`Don't Know`) none.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""CSV with BirdNET-Analyzer's columns, and optionally `in_range`, `human_voice`, `channel` and `verdict`."""
+"""CSV with BirdNET-Analyzer's columns, and optionally `in_range`, `human_voice`, `channel`, `verdict` and `kind`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from dawnchorus.formats.columns import has_channels, has_verdicts
+from dawnchorus.formats.class_names import one_line
+from dawnchorus.formats.columns import has_channels, has_kinds, has_verdicts
 from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import (
@@ -17,12 +18,13 @@ from dawnchorus.formats.text import (
     seconds,
     text_stream,
 )
+from dawnchorus.taxonomy.labels import KINDS, kind_of
 from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 COLUMNS = ("Start (s)", "End (s)", "Scientific name", "Common name", "Confidence", "File")
 
-MORE_COLUMNS = ("in_range", "human_voice", "channel", "verdict")
-"""Columns of the schema that are added if the run's options request them, or people reviewed detections."""
+MORE_COLUMNS = ("in_range", "human_voice", "channel", "verdict", "kind")
+"""Columns of the schema that a table has if needed: by options, by reviews, or by kinds that names do not tell."""
 
 _TRUTHS = {"true": True, "false": False}
 
@@ -31,7 +33,7 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
     """Write the header and one row per detection."""
     parameters = provenance.parameters
     options = parameters.get("range_filter"), parameters.get("speech"), has_channels(provenance)
-    requested = *options, has_verdicts(provenance)
+    requested = *options, has_verdicts(provenance), has_kinds(provenance)
     more = [name for name, is_requested in zip(MORE_COLUMNS, requested, strict=True) if is_requested]
     with text_stream(stream) as text:
         rows = csv.writer(text, lineterminator="\n")
@@ -42,8 +44,8 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
                 zip(
                     map(seconds, columns.to_list("start_s")),
                     map(seconds, columns.to_list("end_s")),
-                    columns.to_list("scientific_name"),
-                    columns.to_list("common_name"),
+                    map(one_line, columns.to_list("scientific_name")),
+                    map(one_line, columns.to_list("common_name")),
                     map(score, columns.to_list("score")),
                     [table.recording] * len(columns),
                     *(map(_text, columns.to_list(name)) for name in more),
@@ -77,15 +79,16 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     common = rows.require(["Common name"])
     confidence = rows.require(["Confidence"])
     file = rows.find_column(["File"])
-    in_range, voice, channel, verdict = (rows.find_column([name]) for name in MORE_COLUMNS)
+    in_range, voice, channel, verdict, kind = (rows.find_column([name]) for name in MORE_COLUMNS)
 
     def mark(line: int, fields: list[str]) -> Mark:
+        scientific_name = rows.text(fields, scientific) or ""
         detection = Detection(
             start_s=rows.offset_s(line, fields, start),
             end_s=rows.offset_s(line, fields, end),
-            scientific_name=rows.text(fields, scientific) or "",
+            scientific_name=scientific_name,
             common_name=rows.text(fields, common) or "",
-            kind="species",
+            kind=KINDS.get(rows.text(fields, kind) or "") or kind_of(scientific_name),
             score=rows.number(line, fields, confidence),
             in_range=_TRUTHS.get(rows.text(fields, in_range) or ""),
             human_voice=_TRUTHS.get(rows.text(fields, voice) or ""),

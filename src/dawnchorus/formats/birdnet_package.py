@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Iterable, Iterator
+from itertools import starmap
 from pathlib import Path
 from typing import BinaryIO
 
+from dawnchorus.formats.class_names import join_names, split_names
 from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.text import NamedColumns, check_row, text_stream
-from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.types import Detection, Provenance, RecordingTable
+
+LOG = logging.getLogger(__name__)
 
 COLUMNS = ("input", "start_time", "end_time", "species_name", "confidence")
 
@@ -21,18 +25,25 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
     with text_stream(stream) as text:
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(COLUMNS)
+        escaped: set[str] = set()
         for table in tables:
             columns = DetectionColumns.from_detections(table.detections)
+            escaped |= {name for name in columns.to_list("scientific_name") if "_" in name}
             rows.writerows(
                 zip(
                     [table.recording] * len(columns),
                     map(_clock, columns.to_list("start_s")),
                     map(_clock, columns.to_list("end_s")),
-                    map("_".join, columns.rows("scientific_name", "common_name")),
+                    starmap(join_names, columns.rows("scientific_name", "common_name")),
                     map("{:.6f}".format, columns.to_list("score")),
                     strict=True,
                 )
             )
+    if escaped:
+        LOG.warning(
+            f"underscores in scientific names are written as \\_ in the format birdnet, in which _ parts the names: "
+            f"{len(escaped)} (as {join_names(min(escaped), '')})."
+        )
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
@@ -44,14 +55,13 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     rows = NamedColumns(path)
     file, start, end, species, confidence = (rows.require([name]) for name in COLUMNS)
     for line, fields in rows:
-        name = rows.text(fields, species) or ""
-        scientific_name, _, common_name = name.partition("_")
+        label = split_names(rows.text(fields, species) or "")
         detection = Detection(
             start_s=rows.offset_s(line, fields, start),
             end_s=rows.offset_s(line, fields, end),
-            scientific_name=scientific_name,
-            common_name=common_name or scientific_name,
-            kind=parse_label(name).kind,
+            scientific_name=label.scientific_name,
+            common_name=label.common_name,
+            kind=label.kind,
             score=rows.number(line, fields, confidence),
         )
         yield rows.text(fields, file), check_row(path, line, detection)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral, Real
 
+import numpy as np
+
+from dawnchorus.formats.columns import DETECTION_COLUMNS
 from dawnchorus.types import Detection
 
 ROUNDING = 1e-3
@@ -41,3 +45,30 @@ def find_score_problem(score: float) -> str | None:
         f"expected a score from 0 to 1, got {score:g}. Convert logits by a sigmoid or softmax, and divide percentages "
         f"by 100."
     )
+
+
+_TYPES: dict[str, tuple[str, tuple[type, ...]]] = {
+    "category": ("text", (str,)),
+    "string": ("text", (str,)),
+    "float64": ("a number", (Real,)),
+    "float32": ("a number", (Real,)),
+    "int16": ("a whole number", (Integral,)),
+    "int8": ("a whole number", (Integral,)),
+    "bool": ("True or False", (bool, np.bool_)),
+}
+"""Values of a column, in words and types."""
+
+
+def check_types(recording: object, detection: Detection) -> None:
+    """Check the types of what another package's reader returns.
+
+    Raises:
+        TypeError: the name of the recording, or a value of the detection, is of another type.
+    """
+    if not isinstance(recording, str | None):
+        raise TypeError(f"expected the recording's name as text, or None, got {recording!r}")
+    for column in DETECTION_COLUMNS:
+        value, (expected, types) = getattr(detection, column.name), _TYPES[column.type]
+        is_flag = column.type != "bool" and isinstance(value, bool)  # which is an integer to Python
+        if (value is not None or column.is_required) and (is_flag or not isinstance(value, types)):
+            raise TypeError(f"{column.name}: expected {expected}, got {value!r}")

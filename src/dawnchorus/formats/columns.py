@@ -79,6 +79,16 @@ def has_channels(provenance: Provenance) -> bool:
     return provenance.parameters.get("channel") == "each"
 
 
+def is_annotated(provenance: Provenance) -> bool:
+    """Return True if the rows are annotations, whose score of 1 is none of a model."""
+    return provenance.parameters.get("annotated") is True
+
+
+def has_kinds(provenance: Provenance) -> bool:
+    """Return True if the kind of some classes is not the one that their names tell (`taxonomy.labels.kind_of`)."""
+    return provenance.parameters.get("kinds") is True
+
+
 def has_verdicts(provenance: Provenance) -> bool:
     """Return True if people reviewed some of the detections."""
     return provenance.parameters.get("reviewed") is True

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from dawnchorus.errors import InputError
 from dawnchorus.formats.detection_columns import DetectionColumns, Metadata
 from dawnchorus.formats.exports import DetectionExports
-from dawnchorus.formats.foreign import read_crowsetta, read_frame_metadata, read_frame_run, read_pandas
+from dawnchorus.formats.foreign import is_pandas, read_crowsetta, read_frame_metadata, read_frame_run, read_pandas
+from dawnchorus.taxonomy.labels import kind_of
 from dawnchorus.types import Detection, Provenance, RecordingMetadata, RecordingTable
 
 if TYPE_CHECKING:
@@ -63,8 +64,7 @@ class Detections(DetectionExports):
         """Convert a data frame with columns of ours, birdnet, OpenSoundscape or scikit-maad (regions of interest).
 
         Our own frames keep all their columns. Without a column of scores, all scores are 1. OpenSoundscape's wide
-        scores, with a column for each class, become a detection for each cell that is not empty; in columns of whole
-        numbers or flags, for each 1.
+        scores, with a column for each class, become a detection for each cell that is neither empty nor 0.
 
         Args:
             frame: one row for each detection, region or window.
@@ -116,6 +116,13 @@ def _check_tables(recordings: object) -> tuple[RecordingTable, ...]:
     Raises:
         InputError: something else.
     """
+    if hasattr(recordings, "columns"):  # of pandas, polars or Arrow: a sequence of names of columns
+        kind = type(recordings).__name__
+        convert = "frame" if is_pandas(recordings) else "frame.to_pandas()"
+        raise InputError(
+            f"detections: expected a Run, Detections, or RecordingTable objects in a list, got a {kind}. Convert it "
+            f"with Detections.from_pandas({convert})."
+        )
     tables: tuple[Any, ...] = tuple(recordings) if isinstance(recordings, Iterable) else (recordings,)
     for table in tables:
         if not isinstance(table, RecordingTable):
@@ -139,4 +146,7 @@ def _guess_provenance(tables: Iterable[RecordingTable]) -> Provenance:
     for name, parameter in implied.items():
         if not all(part.is_null(name).all() for part in parts):
             parameters |= parameter
+    classes = {pair for part in parts for pair in part.rows("scientific_name", "kind")}
+    if any(kind != kind_of(name) for name, kind in classes):
+        parameters["kinds"] = True
     return Provenance(model="", model_version="", bundle_id="", software="", parameters=parameters)

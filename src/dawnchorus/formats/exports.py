@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dawnchorus.errors import MissingExtraError
+from dawnchorus.formats.class_names import write_class
 from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.registry import write_tables
 from dawnchorus.types import Provenance, RecordingTable
@@ -113,7 +114,7 @@ class DetectionExports(ABC):
         wide: pd.DataFrame = frame.pivot_table(
             index=["file", "start_time", "end_time"], columns="scientific_name", values="score", aggfunc="max"
         )
-        return wide.rename_axis(columns=None)
+        return wide.rename(columns=write_class).rename_axis(columns=None)
 
     def write(self, path: str | os.PathLike[str], *, format: str | None = None) -> None:  # noqa: A002 - as in pandas
         """Write one table of all recordings atomically, in the given format or that of the path's suffix.

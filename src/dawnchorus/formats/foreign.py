@@ -12,6 +12,7 @@ import numpy as np
 
 from dawnchorus.errors import FormatError, InputError
 from dawnchorus.formats.checks import ROUNDING, find_problem, find_score_problem
+from dawnchorus.formats.class_names import read_class, split_names
 from dawnchorus.formats.columns import COLUMNS, DETECTION_COLUMNS
 from dawnchorus.formats.detection_columns import METADATA_COLUMNS, Metadata, Values, first_metadata
 from dawnchorus.taxonomy.labels import parse_label
@@ -238,7 +239,9 @@ class _Frame:
         commons, kinds = self._texts("common_name"), self._texts("kind")
         in_range, voices = self._flags("in_range"), self._flags("human_voice")
         names = self._required_texts("scientific_name")
-        labels = {name: parse_label(name) for name in set(names)}
+        is_of_birdnet = {"input", "species_name"} <= set(self.frame.columns)  # of its Python package
+        read = split_names if is_of_birdnet else parse_label
+        labels = {name: read(name) for name in set(names)}
         for row, recording in enumerate(self._recordings()):
             label = labels[names[row]]
             number = channel[row]
@@ -264,13 +267,13 @@ class _Frame:
             )
 
     def wide_rows(self) -> Iterator[tuple[str, Detection]]:
-        """Yield a detection for each cell of a class that is not empty; in columns of 0 and 1, for each 1.
+        """Yield a detection for each cell of a class that is neither empty nor 0.
 
         Raises:
             FormatError: a value is missing or impossible.
         """
         starts_s, ends_s = self._numbers("start_s"), self._numbers("end_s")
-        labels = [parse_label(str(name)) for name in self.classes]
+        labels = [read_class(str(name)) for name in self.classes]
         scores = np.column_stack([self._class_scores(name) for name in self.classes])
         for row, recording in enumerate(self._recordings()):
             for column in np.flatnonzero(~np.isnan(scores[row])).tolist():
@@ -287,7 +290,7 @@ class _Frame:
                 )
 
     def _class_scores(self, name: Hashable) -> Values:
-        """Return the scores [rows] of a class; NaN where it has none, and for 0 in a column of whole numbers or flags.
+        """Return the scores [rows] of a class; NaN where it has none, and for 0.
 
         Raises:
             FormatError: one is no number from 0 to 1.
@@ -298,7 +301,7 @@ class _Frame:
         if is_wrong.any():
             row = int(is_wrong.argmax())
             raise self._error(row, name, f"{find_score_problem(scores[row])}{hint}")
-        return np.where(scores == 0, np.nan, scores) if self.frame[name].dtype.kind in "biu" else scores
+        return np.where(scores == 0, np.nan, scores)
 
     def _check(self, row: int, detection: Detection) -> Detection:
         if (problem := find_problem(detection)) is not None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from dawnchorus.formats.class_names import split_lines
 from dawnchorus.formats.columns import COLUMNS, DETECTION_COLUMNS, round_values
 from dawnchorus.formats.detection_columns import METADATA_COLUMNS, Metadata, first_metadata, iterate_rows
 from dawnchorus.formats.text import RowError, check_row, text_stream
@@ -34,7 +35,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     Raises:
         FormatError: a line is not an object of ours, or has an impossible time or score.
     """
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    for number, line in enumerate(split_lines(read_text(path)), start=1):
         with _row(path, number):
             row = json.loads(line)
             recording, detection = row["recording"], Detection(**_read_values(row))
@@ -49,7 +50,7 @@ def read_metadata(path: Path) -> tuple[Metadata, dict[str, Any]]:
     """
     metadata: dict[str, tuple[RecordingMetadata, int | None]] = {}
     runs: set[tuple[str | None, ...]] = set()
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    for number, line in enumerate(split_lines(read_text(path)), start=1):
         with _row(path, number):
             row = json.loads(line)
             runs.add(tuple(row.get(name) for name in _RUN_COLUMNS))

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from dawnchorus.formats.class_names import one_line, read_class, write_class
 from dawnchorus.formats.columns import has_channels
 from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.text import NamedColumns, convert_marks, score, seconds, text_stream
@@ -53,7 +54,7 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
                     *[channels] * with_channel,
                     map(seconds, start_s.tolist()),
                     map(seconds, (end_s - start_s).tolist()),
-                    columns.to_list("common_name"),
+                    map(one_line, map(write_class, columns.to_list("common_name"))),
                     map(score, (1 - columns.column("score")).tolist()),
                     strict=True,
                 )
@@ -87,7 +88,8 @@ def _read_marks(path: Path) -> Iterator[Mark]:
     def mark(line: int, fields: list[str]) -> Mark:
         by_person = rows.text(fields, manual)
         named = rows.text(fields, automatic)
-        label = parse_label(by_person or named or "")
+        read = parse_label if by_person or match is None else read_class
+        label = read(by_person or named or "")
         common_name = None if by_person else rows.text(fields, common)
         value = None
         if by_person is None and named is not None and match is not None:

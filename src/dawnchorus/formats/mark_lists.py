@@ -1,7 +1,7 @@
 """Lists of marks with columns for recording, start, end and label, as in OpenSoundscape.
 
 Instead of an end there may be a duration, and instead of a label a column for each class, with 1 or POS where it is
-present, 0 or NEG where it is not, and UNK where nobody knows.
+present, 0 or NEG where it is not, and UNK where that is unknown.
 """
 
 from __future__ import annotations
@@ -141,8 +141,8 @@ def has_times(path: Path) -> bool:
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     """Yield a mark for each row, or for each class column of a row; unreadable rows have a problem.
 
-    Rows without times that have no label, or that of no species (`nocall`), and negative ones, say that somebody
-    listened.
+    Rows without times that have no label, or that of no species (`nocall`), and negative ones, show that a
+    person listened.
 
     Raises:
         FormatError: a required column is missing.

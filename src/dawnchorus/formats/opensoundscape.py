@@ -1,7 +1,7 @@
 """OpenSoundscape score tables: one row per window, one column per class.
 
 `file`, `start_time` and `end_time` are its index. A window without a detection has no row, and a class that was not
-detected in a window has an empty cell.
+detected in a window has an empty cell. 0 is no detection either, as in all tables with a column for each class.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dawnchorus.formats.checks import find_score_problem
+from dawnchorus.formats.class_names import one_line, read_class, write_class
 from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.text import NamedColumns, RowError, check_row, score, seconds, text_stream
-from dawnchorus.taxonomy.labels import parse_label
 from dawnchorus.types import Detection, Provenance, RecordingTable
 
 INDEX = ("file", "start_time", "end_time")
@@ -30,7 +30,9 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
         for table in tables:
             windows: dict[tuple[float, float], dict[str, float]] = {}
             columns = DetectionColumns.from_detections(table.detections)
-            for start_s, end_s, name, value in columns.rows("start_s", "end_s", "scientific_name", "score"):
+            fields = ("start_s", "end_s", "scientific_name", "common_name", "score")
+            for start_s, end_s, scientific_name, common_name, value in columns.rows(*fields):
+                name = scientific_name or common_name
                 scores = windows.setdefault((start_s, end_s), {})
                 scores[name] = max(scores.get(name, value), value)
                 classes.setdefault(name)
@@ -39,14 +41,20 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
         waiting.seek(0)
         with text_stream(stream) as text:
             rows = csv.writer(text, lineterminator="\n")
-            rows.writerow([*INDEX, *classes])
+            rows.writerow([*INDEX, *(one_line(write_class(name)) for name in classes)])
             for recording, start_s, end_s, scores in map(json.loads, waiting):
-                cells = (score(scores[name]) if name in scores else "" for name in classes)
+                cells = (_cell(scores[name]) if name in scores else "" for name in classes)
                 rows.writerow([recording, seconds(start_s), seconds(end_s), *cells])
 
 
+def _cell(value: float) -> str:
+    """Format a score with four decimals, or, where these are 0, with one digit: 0 would be no detection."""
+    text = score(value)
+    return f"{value:.0e}" if value > 0 and not float(text) else text
+
+
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield (recording, detection) for each non-empty cell; each column but those of the index is a class.
+    """Yield (recording, detection) for each cell that is neither empty nor 0; other columns than the index are classes.
 
     Raises:
         FormatError: a column of the index is missing, or a value is not a number, or impossible, as of logits.
@@ -54,12 +62,12 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     rows = NamedColumns(path)
     file, start, end = (rows.require([name]) for name in INDEX)
     index = (file, start, end)
-    labels = {column: parse_label(name) for column, name in enumerate(rows.header) if column not in index and name}
+    labels = {column: read_class(name) for column, name in enumerate(rows.header) if column not in index and name}
     for line, fields in rows:
         start_s, end_s = rows.offset_s(line, fields, start), rows.offset_s(line, fields, end)
         for column, label in labels.items():
             value = rows.number_or_none(line, fields, column)
-            if value is None:
+            if not value:
                 continue
             if (problem := find_score_problem(value)) is not None:
                 sentence = f"column '{rows.header[column]}': {problem} If it is no column of a class, drop it."

@@ -7,7 +7,7 @@ other; `File Offset (s)` is the time within the file.
 from __future__ import annotations
 
 import ntpath
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -15,7 +15,8 @@ from typing import BinaryIO
 import numpy as np
 
 from dawnchorus.errors import FormatError
-from dawnchorus.formats.columns import has_verdicts
+from dawnchorus.formats.class_names import one_line
+from dawnchorus.formats.columns import has_kinds, has_verdicts, is_annotated
 from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import (
@@ -27,7 +28,7 @@ from dawnchorus.formats.text import (
 )
 from dawnchorus.tables import headers
 from dawnchorus.tables.text_files import read_text
-from dawnchorus.taxonomy.labels import is_nothing, parse_label
+from dawnchorus.taxonomy.labels import KINDS, Label, is_nothing, kind_of, parse_label
 from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 
 COLUMNS = (
@@ -46,8 +47,11 @@ COLUMNS = (
     "File Offset (s)",
 )
 
-VERDICT = "Verdict"
-"""Column that is added if people reviewed detections."""
+SCORE = "Confidence"
+"""Column that tables of annotations lack: by it, a table is known to be of a model."""
+
+VERDICT, KIND = "Verdict", "Kind"
+"""Columns that are added if people reviewed detections, and if the kind of some classes is not that of their names."""
 
 BOX_TOP_HZ = 15_000
 """Upper edge of a box without annotated frequencies, unless the recording ends below it."""
@@ -58,20 +62,25 @@ CODE_COLUMNS = ("Species Code", "eBird Code", "Tags", "Type")
 
 
 def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Provenance) -> None:
-    """Write the header and one row per detection."""
+    """Write the header and one row per detection; of annotations without the column of scores."""
     # Raven has no place for the provenance; it goes into the file next to the table
-    with_verdict = has_verdicts(provenance)
+    more = {VERDICT: "verdict"} if has_verdicts(provenance) else {}
+    more |= {KIND: "kind"} if has_kinds(provenance) else {}
+    columns = [name for name in COLUMNS if name != SCORE or not is_annotated(provenance)]
     with text_stream(stream) as text:
-        text.write("\t".join([*COLUMNS, *[VERDICT] * with_verdict]) + "\n")
+        text.write("\t".join([*columns, *more]) + "\n")
         first, before_s = 1, 0.0
         for table in tables:
-            text.writelines("\t".join(row) + "\n" for row in _rows(table, first, before_s, with_verdict=with_verdict))
+            rows = _rows(table, first, before_s, more.values(), with_score=SCORE in columns)
+            text.writelines("\t".join(row) + "\n" for row in rows)
             first += len(table.detections)
             before_s += table.duration_s
 
 
-def _rows(table: RecordingTable, first: int, before_s: float, *, with_verdict: bool) -> Iterator[tuple[str, ...]]:
-    """Yield the fields of each detection; `first` is the number of the first one."""
+def _rows(
+    table: RecordingTable, first: int, before_s: float, more: Collection[str], *, with_score: bool
+) -> Iterator[tuple[str, ...]]:
+    """Yield the fields of each detection, those of `more` last; `first` is the number of the first one."""
     columns = DetectionColumns.from_detections(table.detections)
     n = len(columns)
     start_s, end_s = columns.column("start_s"), columns.column("end_s")
@@ -87,20 +96,15 @@ def _rows(table: RecordingTable, first: int, before_s: float, *, with_verdict: b
         map(seconds, (before_s + end_s).tolist()),
         map("{:.1f}".format, low_hz),
         map("{:.1f}".format, high_hz),
-        map(_field, columns.to_list("common_name")),
-        map(_field, columns.to_list("scientific_name")),
-        map(score, columns.to_list("score")),
-        [_field(ntpath.basename(table.recording))] * n,
-        [_field(table.recording)] * n,
+        map(one_line, columns.to_list("common_name")),
+        map(one_line, columns.to_list("scientific_name")),
+        *[map(score, columns.to_list("score"))] * with_score,
+        [one_line(ntpath.basename(table.recording))] * n,
+        [one_line(table.recording)] * n,
         map(seconds, start_s.tolist()),
-        *[[_field(value or "") for value in columns.to_list("verdict")]] * with_verdict,
+        *([one_line(value or "") for value in columns.to_list(name)] for name in more),
         strict=True,
     )
-
-
-def _field(text: str) -> str:
-    """Return the text without what separates fields and rows, as Raven knows no quotes."""
-    return text.replace("\t", " ").replace("\n", " ")
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
@@ -137,7 +141,7 @@ def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
     """Yield a mark for each row, including repeated views of a selection and unreadable rows.
 
     Columns are separated by tabs, or by commas or semicolons where a spreadsheet saved the table. Rows without times
-    that have no name, or that of no species (`nocall`), say that somebody listened.
+    that have no name, or that of no species (`nocall`), show that a person listened.
 
     Raises:
         FormatError: a required column is missing.
@@ -155,6 +159,8 @@ class _Columns:
     start: int
     end: int
     columns: Mapping[str, int | None]
+    is_own: bool
+    """True for a table that has all columns of ours, whose names are read as they are written."""
 
     @classmethod
     def of(cls, rows: NamedColumns) -> _Columns:
@@ -180,7 +186,9 @@ class _Columns:
         }
         columns = {field: rows.find_column(synonyms) for field, synonyms in names.items()}
         columns["confidence"] = rows.score_column(headers.SCORE)
-        return cls(rows, rows.require(["Begin Time (s)"]), rows.require(["End Time (s)"]), columns)
+        is_own = set(COLUMNS) - {SCORE} <= set(rows.header)
+        columns["kind"] = rows.find_column([KIND]) if is_own else None
+        return cls(rows, rows.require(["Begin Time (s)"]), rows.require(["End Time (s)"]), columns, is_own)
 
     def mark(self, line: int, fields: list[str]) -> Mark:
         """Parse a row.
@@ -192,7 +200,7 @@ class _Columns:
         text = {field: rows.text(fields, column) for field, column in self.columns.items()}
         counted_on = text["path"] or text["file"]
         named = counted_on or text["recording"]
-        label = parse_label(text["name"] or text["common"] or text["code"] or "")
+        label = self._label(text)
         has_times = rows.text(fields, self.start) is not None or rows.text(fields, self.end) is not None
         if not has_times and is_nothing(label):
             return Mark(line, None, named)
@@ -217,6 +225,13 @@ class _Columns:
         is_within_file = within is not None or counted_on is None
         selection, view = text["selection"], text["view"]
         return Mark(line, detection, named, is_within_file, selection, view, is_scored=value is not None)
+
+    def _label(self, text: Mapping[str, str | None]) -> Label:
+        """Return the class of a row, given its fields."""
+        name, common = text["name"], text["common"]
+        if self.is_own and name is not None:
+            return Label(name, common or name, KINDS.get(text["kind"] or "") or kind_of(name))
+        return parse_label(name or common or text["code"] or "")
 
 
 def require_names(path: Path) -> None:

@@ -22,6 +22,7 @@ from dawnchorus.formats import (
     parquet,
     raven,
 )
+from dawnchorus.formats.checks import check_types, find_problem
 from dawnchorus.formats.mark_notes import MarkNotes
 from dawnchorus.formats.text import convert_marks
 from dawnchorus.plug_ins import PlugIn
@@ -85,9 +86,12 @@ def _write_guarded(
 
 def _read_guarded(plug_in: PlugIn, read: Read, path: Path) -> Iterator[tuple[str | None, Detection]]:
     with plug_in.guard():
-        for recording, detection in read(path):
+        for number, (recording, detection) in enumerate(read(path), start=1):
             if not isinstance(detection, Detection):
                 raise TypeError(f"expected pairs of a name and a Detection, got {type(detection).__name__}")
+            check_types(recording, detection)
+            if (problem := find_problem(detection)) is not None:
+                raise FormatError(f"detection {number}: {problem[0]}: {problem[1]}", subject=path)
             yield recording, detection
 
 
@@ -103,7 +107,7 @@ FORMATS = Registry(
             "BirdNET-Analyzer's columns",
             birdnet_csv.write,
             birdnet_csv.read,
-            kept=(*_NAMES, *_TIMES, "in_range", "human_voice", "channel"),
+            kept=(*_NAMES, *_TIMES, "kind", "in_range", "human_voice", "channel"),
         ),
         TableFormat(
             "raven",
@@ -111,16 +115,23 @@ FORMATS = Registry(
             "Raven selection table",
             raven.write,
             raven.read,
-            kept=(*_NAMES, *_TIMES, "channel"),
+            kept=(*_NAMES, *_TIMES, "kind", "channel"),
         ),
-        TableFormat("audacity", ".labels.txt", "Audacity labels", audacity.write, audacity.read, kept=_TIMES),
+        TableFormat(
+            "audacity",
+            ".labels.txt",
+            "Audacity labels",
+            audacity.write,
+            audacity.read,
+            kept=("common_name", *_TIMES),
+        ),
         TableFormat(
             "kaleidoscope",
             ".kaleidoscope.csv",
             "Kaleidoscope",
             kaleidoscope.write,
             kaleidoscope.read,
-            kept=("recording", *_TIMES, "channel"),
+            kept=("recording", "common_name", *_TIMES, "channel"),
         ),
         TableFormat(
             "parquet",
@@ -291,6 +302,8 @@ def _read_marks(path: Path) -> Iterator[tuple[str | None, Detection]]:
     has_names = any(mark_lists.has_columns(text, [name]) for name in kaleidoscope.NAMES)
     if has_names and mark_lists.has_columns(text, kaleidoscope.REQUIRED):
         return kaleidoscope.read(path)
+    if marks_format(path) is None and mark_lists.has_columns(text, opensoundscape.INDEX):
+        return opensoundscape.read(path)
     return convert_marks(path, read_annotations(path))
 
 

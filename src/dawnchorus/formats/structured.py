@@ -15,7 +15,7 @@ from dawnchorus.formats.text import text_stream
 Table = npt.NDArray[np.void]
 
 N_DIGITS = 6
-"""Significant digits of numbers in csv."""
+"""Number of significant digits of numbers in csv."""
 
 ROWS_AT_A_TIME = 10_000
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,12 @@ Columns = np.dtype[np.void]
 
 def build_tables(analysis: Analysis, recordings: Iterable[AnalyzedRecording]) -> Iterator[tuple[str, Iterable[Table]]]:
     """Yield (name suffix, pieces) for each table of an analysis; the suffix of the main table is ""."""
+    recordings = iter(recordings)
+    first = next(recordings, None)
+    if first is None:  # all failed: there is nothing to summarize
+        yield from ((name, ()) for name in analysis.tables)
+        return
+    recordings = chain([first], recordings)
     if analysis.summarize is None:
         yield "", (_add_recording(recording) for recording in recordings)
         return

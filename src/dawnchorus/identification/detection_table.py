@@ -32,7 +32,7 @@ Seconds = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TableBuilder:
-    """Builds the detection table of a scored recording."""
+    """Builder of the detection table of a scored recording."""
 
     bundle: Bundle
     plan: WindowPlan

@@ -20,7 +20,7 @@ MAX_PROBED = 400
 """Maximum number of files that are opened; others are extrapolated."""
 
 ROW_BYTES = 110
-"""A row of csv with a path of ordinary length."""
+"""Size of a csv row with a path of ordinary length."""
 
 
 @dataclass(frozen=True)

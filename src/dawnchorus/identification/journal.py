@@ -39,13 +39,13 @@ CREATE TABLE IF NOT EXISTS analyses (
 ) STRICT;
 """
 
-FileMark = tuple[int | None, int | str | None]
+FileVersion = tuple[int | None, int | str | None]
 """Size, and modification time in nanoseconds; of an object in a store, the version that the store gives."""
 
-NO_FILE: FileMark = (None, None)
+NO_FILE: FileVersion = (None, None)
 
 
-def file_mark(path: Path) -> FileMark:
+def file_version(path: Path) -> FileVersion:
     """Return the file's size and modification time, or an object's size and version, by which changes are detected."""
     try:
         if (version := listed_version(path)) is not None:
@@ -175,8 +175,8 @@ class Journal:
             self._db.execute("INSERT INTO run VALUES ('parameters', ?)", [json.dumps(parameters)])
             self._db.execute("INSERT INTO run VALUES ('root', ?)", [json.dumps(root)])
 
-    def scored_mark(self, path: Path) -> FileMark | None:
-        """Return the mark that a scored recording's file had; None for one that was not scored."""
+    def scored_version(self, path: Path) -> FileVersion | None:
+        """Return the version that a scored recording's file had; None for one that was not scored."""
         row = self._read_row(
             "SELECT size, mtime_ns, version FROM recordings WHERE path = ? AND status = 'done'", self._key(path)
         )
@@ -185,35 +185,35 @@ class Journal:
         size, mtime_ns, version = row
         return size, mtime_ns if version is None else version
 
-    def is_done(self, path: Path, mark: FileMark, *, analyses: Collection[str] = ()) -> bool:
+    def is_done(self, path: Path, version: FileVersion, *, analyses: Collection[str] = ()) -> bool:
         """Return True if the recording was scored, and its file has not changed since.
 
         It must have rows of all `analyses`, for the others failed. A missing file is done: it cannot be scored again.
         """
-        scored = self.scored_mark(path)
-        if scored is None or mark == NO_FILE:
+        scored = self.scored_version(path)
+        if scored is None or version == NO_FILE:
             return scored is not None
-        return mark == scored and all(self.read_analysis(path, name) is not None for name in analyses)
+        return version == scored and all(self.read_analysis(path, name) is not None for name in analyses)
 
-    def add(self, scored: ScoredRecording, mark: FileMark) -> None:
-        """Write a result durably; `mark` is the file's mark from before it was read."""
+    def add(self, scored: ScoredRecording, version: FileVersion) -> None:
+        """Write a result durably; `version` is the file's version from before it was read."""
         summary, hits = encode_recording(scored)
-        self._replace(scored.path, mark, ("done", None, scored.duration_s, summary, hits), scored.tables)
+        self._replace(scored.path, version, ("done", None, scored.duration_s, summary, hits), scored.tables)
 
-    def add_failure(self, failed: FailedRecording, mark: FileMark) -> None:
+    def add_failure(self, failed: FailedRecording, version: FileVersion) -> None:
         """Write the failure of a recording durably; see `add`."""
-        self._replace(failed.path, mark, ("failed", printable(failed.reason), None, None, None), {})
+        self._replace(failed.path, version, ("failed", printable(failed.reason), None, None, None), {})
 
-    def _replace(self, path: Path, mark: FileMark, values: tuple[Any, ...], tables: Mapping[str, Table]) -> None:
+    def _replace(self, path: Path, version: FileVersion, values: tuple[Any, ...], tables: Mapping[str, Table]) -> None:
         key = self._key(path)
-        size, changed = mark
-        mtime_ns, version = (None, changed) if isinstance(changed, str) else (changed, None)
+        size, changed = version
+        mtime_ns, etag = (None, changed) if isinstance(changed, str) else (changed, None)
         with self._transaction():
             self._db.execute(
                 "INSERT OR REPLACE INTO recordings"
                 " (path, given, size, mtime_ns, version, status, reason, duration_s, summary, hits)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [key, os.fsencode(path), size, mtime_ns, version, *values],
+                [key, os.fsencode(path), size, mtime_ns, etag, *values],
             )
             self._db.execute("DELETE FROM analyses WHERE path = ?", [key])
             self._db.executemany(

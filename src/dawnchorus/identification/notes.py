@@ -17,7 +17,7 @@ from dawnchorus.tables.notes import counted
 from dawnchorus.taxonomy.classes import nearest_species
 
 MAX_UNKNOWN_NAMES = 20
-"""Names for which the nearest class is looked for, which takes 7 ms each."""
+"""Maximum number of unknown names that get a suggestion, which takes 7 ms each."""
 
 
 def describe_times(summaries: Iterable[RecordingSummary], builder: TableBuilder) -> Iterator[str]:

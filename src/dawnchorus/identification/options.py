@@ -33,10 +33,10 @@ SpeechUse = Literal["flag", "blank", "drop"]
 
 KEPT_MIN_SCORE = 0.05
 KEPT_TOP = 10
-"""Default floor of an archive: no detections below this score, and none behind the ten best of a window."""
+"""Defaults of what an archive keeps: the minimum score, and the maximum number of detections in a window."""
 
-Keep = Literal["embeddings"]
-"""A kind of rows that an archive keeps besides detections."""
+Keep = Literal["embeddings", "embeddings:int8"]
+"""A kind of rows that an archive keeps besides detections: embeddings in half precision, or in 8 bits."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from dawnchorus.errors import InputError, OutputError, PlugInError
 from dawnchorus.formats.registry import FORMATS, TableFormat, detect_format
 from dawnchorus.formats.structured import WRITERS
 from dawnchorus.formats.text import text_stream
-from dawnchorus.identification.analysis_tables import build_tables
 from dawnchorus.identification.output_paths import (
     RunFiles,
     WrittenOutputs,
@@ -100,12 +99,12 @@ def list_outputs(location: OutputLocation, recordings: Sequence[Path], root: str
     ]
 
 
-def list_files_beside(location: OutputLocation) -> list[Path]:
+def list_other_files(location: OutputLocation) -> list[Path]:
     """List the files that a run may write next to its tables of detections."""
     tables = [
         _analysis_path(location, name, end, kind)
         for name in location.analyses
-        for end, _ in build_tables(ANALYSES.lookup(name), ())
+        for end in ANALYSES.lookup(name).tables
         for kind in location.analysis_formats
     ]
     return [location.files.parameters, location.files.failures, *tables]
@@ -137,7 +136,7 @@ def write_outputs(run: Run, location: OutputLocation) -> WrittenOutputs:
         PlugInError: a format or an analysis of another package failed; all other tables are written.
     """
     journal, files = run.journal, location.files
-    scored = [path for path in run.paths if journal.scored_mark(path) is not None]
+    scored = [path for path in run.paths if journal.scored_version(path) is not None]
     outputs = list_outputs(location, scored, journal.root)
     settings = _hash_settings(run)
     _note_earlier_outputs(run, location, outputs, settings)
@@ -231,7 +230,7 @@ def _sign(output: Output, settings: str, run: Run) -> str:
     for path in output.recordings:
         full = absolute_path(path)
         digest.update(os.fsencode(full))
-        digest.update(repr((run.journal.scored_mark(path), run.builder.metadata_by_path.get(full))).encode())
+        digest.update(repr((run.journal.scored_version(path), run.builder.metadata_by_path.get(full))).encode())
     return digest.hexdigest()
 
 

@@ -67,11 +67,11 @@ class RunFiles:
             if is_folder(out)
             else (out.parent, f".{out.name}", out.name, out.name.removesuffix(suffix) or out.stem)
         )
-        beside, state = (runs_folder(), remote_state(out)) if is_remote(out) else (folder, state)
+        state_folder, state = (runs_folder(), remote_state(out)) if is_remote(out) else (folder, state)
         return cls(
             folder=folder,
-            journal=beside / f"{state}.journal",
-            lock=beside / f"{state}.lock",
+            journal=state_folder / f"{state}.journal",
+            lock=state_folder / f"{state}.lock",
             parameters=folder / f"{name}{PARAMETERS_SUFFIX}",
             failures=folder / f"{name}{FAILURES_SUFFIX}",
             stem=folder / stem,
@@ -110,7 +110,7 @@ def unused_path(path: Path, word: str) -> Path:
 
 
 MAX_NAME_BYTES = 240
-"""Most file systems take 255; our unfinished files have six more."""
+"""Maximum length of a file name: most file systems take 255 bytes, and names of unfinished files are six longer."""
 
 
 def named_after(path: Path, suffix: str) -> Path:

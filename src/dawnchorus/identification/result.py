@@ -35,6 +35,7 @@ from dawnchorus.inference.analyses.registry import ANALYSES
 from dawnchorus.inference.results import ScoredRecording
 from dawnchorus.inference.scoring import ScoringStep
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.taxonomy.labels import kind_of
 from dawnchorus.types import Detection, Progress, Provenance, RecordingTable
 from dawnchorus.version import __version__
 
@@ -165,7 +166,11 @@ class Run(DetectionExports):
         return {end: np.concatenate(pieces) if pieces else build_table({}) for end, pieces in tables.items()}
 
     def iter_analysis(self, name: str) -> Iterator[tuple[str, Iterable[Table]]]:
-        """Yield the tables as `analysis_tables` does, each in pieces that are read one at a time."""
+        """Yield the tables as `analysis_tables` does, each in pieces that are read one at a time.
+
+        Raises:
+            InputError: the run was made without this analysis.
+        """
         if name not in self.analyses:
             expected = ", ".join(self.analyses) or "none"
             raise InputError(f"analysis: the run has {expected}, got {name!r}. Run it with this analysis.")
@@ -290,6 +295,8 @@ def build_provenance(bundle: Bundle, options: Options, *, range_filter: bool) ->
     parameters = {**asdict(options), "range_filter": range_filter}
     if bundle.info.cleaning:
         parameters["cleaning"] = bundle.info.cleaning.model_dump(exclude_defaults=True)
+    if any(label.kind != kind_of(label.scientific_name) for label in bundle.labels):
+        parameters["kinds"] = True  # so that tables get a column for it
     return Provenance(
         model=bundle.info.name,
         model_version=bundle.info.version,

@@ -19,7 +19,7 @@ from dawnchorus.identification.output import (
     as_json,
     hash_file,
     is_finished,
-    list_files_beside,
+    list_other_files,
     list_outputs,
 )
 from dawnchorus.identification.output_paths import shared_folder, unused_path
@@ -28,14 +28,14 @@ from dawnchorus.storage.listing import existing_paths
 from dawnchorus.storage.paths import is_remote
 
 MAX_NAMED = 5
-"""Existing files that a refusal names besides the first."""
+"""Maximum number of existing files that a refusal names besides the first."""
 
 LATER_SETTINGS = ("activation",)
 """Settings that journals of earlier versions do not have."""
 
 
 _TO_REPLACE = "to be replaced"
-"""Signature of no table."""
+"""Signature that no table has."""
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def open_journal(
     path = location.files.journal
     if not overwrite and not path.exists():
         tables = (output.path for output in list_outputs(location, recordings))
-        _refuse_existing(chain(tables, list_files_beside(location)))
+        _refuse_existing(chain(tables, list_other_files(location)))
     try:
         journal = Journal(path)
     except JournalDamagedError:

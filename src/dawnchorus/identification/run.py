@@ -16,7 +16,7 @@ from dawnchorus.audio.sources import AudioSource, is_in_memory, open_audio
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.errors import InputError
 from dawnchorus.identification.detection_table import TableBuilder
-from dawnchorus.identification.journal import NO_FILE, FileMark, Journal, file_mark
+from dawnchorus.identification.journal import NO_FILE, FileVersion, Journal, file_version
 from dawnchorus.identification.options import OptionFields, Options, as_options
 from dawnchorus.identification.output import OutputLocation, choose_location, write_outputs
 from dawnchorus.identification.output_paths import printable
@@ -39,8 +39,12 @@ from dawnchorus.models.store import DEFAULT_MODEL
 from dawnchorus.storage.paths import absolute_path, as_path, full_name, is_remote
 from dawnchorus.types import RecordingMetadata, Report, ignore_progress
 
-ACTIVE_REMOTE = 2
-"""Recordings of a store that are decoded at the same time, for each worker: their first bytes take a while."""
+N_SPARE_REMOTE = 1
+"""Recordings of a store that are decoded at the same time beyond one for each worker.
+
+While the first bytes of one come, the others feed all workers: a decoder reads twenty times as fast as a worker scores.
+Each is a process, whose start takes a quarter of a second of CPU time (`python -m bench storage`).
+"""
 
 
 def identify(
@@ -117,11 +121,11 @@ def identify(
         key = _build_key(model.bundle, options, analyses)
         with _open_journal(location, key, listed, resume=resume, overwrite=overwrite) as journal:
             paths = _with_earlier(listed, journal) if resume else listed
-            marks = {path: file_mark(path) for path in paths}
+            versions = {path: file_version(path) for path in paths}
             wanted = analyses if resume else ()
-            done = {path for path in paths if journal.is_done(path, marks[path], analyses=wanted)}
+            done = {path for path in paths if journal.is_done(path, versions[path], analyses=wanted)}
             counts = RunCounts(len(paths), n_resumed=len(done))
-            waiting = {path: marks[path] for path in paths if path not in done}
+            waiting = {path: versions[path] for path in paths if path not in done}
             steps = _score(waiting, journal, loaded, plan, counts, n_workers=n_workers)
             # Also where `report` raises: threads and decoders end now, not with the exception.
             with closing(steps):
@@ -135,7 +139,7 @@ def identify(
                 builder,
                 analyses=analyses,
                 formats=() if location is None else location.formats,
-                gone=tuple(path for path in paths if path in done and marks[path] == NO_FILE),
+                gone=tuple(path for path in paths if path in done and versions[path] == NO_FILE),
             )
             if location is not None:
                 run = replace(run, written=write_outputs(run, location))
@@ -148,7 +152,7 @@ def _as_names(names: Iterable[str] | str) -> tuple[str, ...]:
 
 
 def _by_absolute_path(recordings: object) -> dict[Path, RecordingMetadata]:
-    """Return what is known of recordings by their absolute paths.
+    """Return the metadata of recordings by absolute path.
 
     Raises:
         InputError: something else than metadata by path.
@@ -194,7 +198,7 @@ def _check_paths(audio: object) -> list[str | os.PathLike[str]]:
 def _open_journal(
     location: OutputLocation | None, key: dict[str, Any], paths: list[Path], *, resume: bool, overwrite: bool
 ) -> Iterator[Journal]:
-    """Yield the journal beside the output, which is locked meanwhile, or a temporary one; it stays open for a `Run`."""
+    """Yield the journal next to the output, locked meanwhile, or a temporary one; it stays open for a `Run`."""
     with nullcontext() if location is None else lock_output(location):
         if location is None:
             journal = Journal(None)
@@ -242,7 +246,7 @@ def _with_earlier(paths: list[Path], journal: Journal) -> list[Path]:
 
 
 def _score(
-    waiting: Mapping[Path, FileMark],
+    waiting: Mapping[Path, FileVersion],
     journal: Journal,
     model: LoadedModel,
     plan: ScoringPlan,
@@ -250,12 +254,11 @@ def _score(
     *,
     n_workers: int,
 ) -> Generator[RunCounts, None, None]:
-    """Score recordings, given with the marks of their files; write each result as it comes, and yield the counts."""
+    """Score recordings, given with the versions of their files; write each result as it comes, and yield the counts."""
     yield counts
     if not waiting:
         return
-    # While some are read from a store, others are decoded.
-    max_active = n_workers * ACTIVE_REMOTE if any(map(is_remote, waiting)) else n_workers
+    max_active = count_active(waiting, n_workers)
     with closing(score_recordings(waiting, model, plan, n_workers=n_workers, max_active=max_active)) as steps:
         for step in steps:
             if step.scored is not None:
@@ -264,6 +267,11 @@ def _score(
                 journal.add_failure(step.failed, waiting[step.failed.path])
             counts = counts.after(step, plan.windows)
             yield counts
+
+
+def count_active(paths: Iterable[Path], n_workers: int) -> int:
+    """Return how many recordings are decoded at the same time: where some are in a store, more than workers."""
+    return n_workers + N_SPARE_REMOTE if any(map(is_remote, paths)) else n_workers
 
 
 def build_scoring_plan(

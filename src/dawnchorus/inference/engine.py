@@ -32,7 +32,7 @@ from dawnchorus.inference.work import NumberedWindows, ResultT, Work, WorkFuture
 from dawnchorus.models.runner import BATCH_WINDOWS
 
 N_SHARED_DECODERS = 4
-"""Decoders for other uses than scoring: headers, clips and spectrograms, of which a server renders two at once."""
+"""Number of decoders for headers, clips and spectrograms, of which a server renders two at once."""
 
 CLOSING_S = 10.0
 """Longest time that a thread may need for its last batch when the engine closes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ from dawnchorus.models.runner import BATCH_WINDOWS
 from dawnchorus.models.store import DEFAULT_MODEL, ModelStore, default_folder
 from dawnchorus.taxonomy.labels import Label
 from dawnchorus.types import ChannelSource
+
+LOG = logging.getLogger(__name__)
 
 MAX_SHOWN_LABELS = 5
 
@@ -151,7 +154,10 @@ class Model:
             plan = ScoringPlan(windows=windows, analyses={"": analysis}, channel=channel)
             with InferenceEngine(n_threads=usable_cores(), max_active=1) as engine:
                 work = RecordingWork(file.path, self.loaded, plan, decoders=engine.decoders)
-                return engine.submit(work).result().channels[0].tables[""]
+                scored = engine.submit(work).result()
+                for warning in scored.warnings:
+                    LOG.warning(f"{file.name}: {warning}.")
+                return scored.channels[0].tables[""]
 
     def _compute_here(self, analysis: WindowAnalysis, path: Path, plan: WindowPlan, channel: ChannelSource) -> Table:
         """Return what the analysis computes of samples of this process, which need no decoder and no threads."""

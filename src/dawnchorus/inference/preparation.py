@@ -31,7 +31,7 @@ CHUNK_S = 120.0
 """Noise is estimated in chunks of this length, so that memory does not depend on a recording's."""
 
 _FRAME, _HOP = 2048, 512
-"""Samples in a frame whose level is measured for trimming, and between the centres of neighbouring frames."""
+"""Samples in a frame whose level is measured for trimming, and between the centers of neighboring frames."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Kept:
 
 
 WHOLE = Kept()
-"""Nothing is removed."""
+"""The whole recording: nothing is removed."""
 
 
 class Cleaner:

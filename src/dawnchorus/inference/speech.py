@@ -28,7 +28,7 @@ birds these find more of it, and cost few birds (bench/speech.py)."""
 
 MIN_SPEECH_S = 0.2
 MAX_GAP_S = 1.0
-"""Pauses shorter than this belong to the speech around them."""
+"""Maximum length of a pause that belongs to the speech around it."""
 
 PAD_S = 0.3
 """Seconds cut before and after speech."""

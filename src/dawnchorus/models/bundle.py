@@ -8,7 +8,7 @@ range.onnx      optional: input `place` float32 [batch, 3] = latitude, longitude
                 `probabilities` [batch, classes] that a species occurs there and then
 labels.csv      one row per class, in output order: scientific_name, common_name, kind
 recordings.parquet  optional: its training recordings, as a recordings table without locations
-MODEL_CARD.md   the same for a reader, with the licence
+MODEL_CARD.md   the same for a reader, with the license
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ class TrainingSummary(BaseModel):
     n_recordings: int
     n_clips: int
     licenses: dict[str, int]
-    """Recordings by licence."""
+    """Recordings by license."""
     backbone: str | None = None
     """Name and id of the bundle that it is built on."""
     metrics: dict[str, float] = Field(default_factory=dict)
-    """On validation data."""
+    """Metrics on validation data."""
     recipe: dict[str, Any] | None = None
     """Settings of `dawnchorus train` that made it, without classes and paths of data; a backbone or weights that were
     given as a folder are named by its path."""
@@ -94,7 +94,7 @@ class BundleDescription(BaseModel):
     graph_outputs: dict[OutputName, int] | None = None
     """Positions of these among the outputs of a graph that is not ONNX; None: logits are the only one of their size."""
     license: str
-    """SPDX identifier of the weights' licence."""
+    """SPDX identifier of the weights' license."""
     attribution: str
     source: str
     """Origin of the weights."""

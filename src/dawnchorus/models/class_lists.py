@@ -37,10 +37,10 @@ NAME_COLUMNS = (
 )
 COMMON_NAME_COLUMNS = ("common_name", "com_name")
 INDEX_COLUMNS = ("index", "idx", "id")
-"""Columns that say which output a row is of."""
+"""Columns with the index of the output that a row describes."""
 
 MAX_NAMED = 10
-"""Classes that a note names."""
+"""Maximum number of classes that a note names."""
 
 _NO_LISTS = frozenset((".json", ".yaml", ".yml", ".pkl", ".npy", ".npz", ".xlsx"))
 _INDEX_BEFORE = re.compile(r"[\[(]?(?P<index>\d+)\s*[\s,:;=|.)\]_-]\s*(?P<name>\S.*)")

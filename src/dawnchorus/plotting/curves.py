@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dawnchorus.plotting.style import FAINT, GRID, INK, NIGHT, colours_by_name
+from dawnchorus.plotting.style import FAINT, GRID, INK, NIGHT, colors_by_name
 
 Points = Sequence[tuple[float, float]]
 
@@ -47,18 +47,18 @@ def draw_figure(runs: Sequence[Curves], *, setting: str, metric: str) -> Figure:
     figure = Figure(figsize=(13, min(max(7, 0.25 * len(labels)), 40)), dpi=110, layout="constrained")
     figure.set_facecolor(NIGHT)
     FigureCanvasAgg(figure)
-    colours = colours_by_name(labels)
+    colors = colors_by_name(labels)
     grid = figure.add_gridspec(2, 3)
     for k, name in enumerate(SHOWN):
         axes = figure.add_subplot(grid[k // 2, k % 2])
         for run in runs:
             points = run.metrics.get(name, ())
-            axes.plot([x for x, _ in points], [y for _, y in points], ".-", color=colours[run.label], linewidth=1.4)
+            axes.plot([x for x, _ in points], [y for _, y in points], ".-", color=colors[run.label], linewidth=1.4)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_xlabel("epoch", color=FAINT, fontsize=8)
         _style(axes, name)
-    _draw_results(figure.add_subplot(grid[:, 2]), runs, labels, colours, setting, metric)
-    handles = [figure.axes[0].plot([], [], color=colours[label])[0] for label in labels[:MAX_IN_LEGEND]]
+    _draw_results(figure.add_subplot(grid[:, 2]), runs, labels, colors, setting, metric)
+    handles = [figure.axes[0].plot([], [], color=colors[label])[0] for label in labels[:MAX_IN_LEGEND]]
     figure.legend(
         handles,
         [_short(label) for label in labels[:MAX_IN_LEGEND]],
@@ -75,18 +75,18 @@ def draw_figure(runs: Sequence[Curves], *, setting: str, metric: str) -> Figure:
 
 
 def _draw_results(
-    axes: Axes, runs: Sequence[Curves], labels: Sequence[str], colours: Mapping[str, str], setting: str, metric: str
+    axes: Axes, runs: Sequence[Curves], labels: Sequence[str], colors: Mapping[str, str], setting: str, metric: str
 ) -> None:
     """Draw a point with its interval for each run, in the row of its label."""
     has_interval = False
     for run in runs:
         if run.result is None:
             continue
-        row, colour = labels.index(run.label), colours[run.label]
+        row, color = labels.index(run.label), colors[run.label]
         if run.limits is not None:
             has_interval = True
-            axes.plot(run.limits, (row, row), color=colour, linewidth=2, alpha=0.7)
-        axes.plot(run.result, row, "o", color=colour)
+            axes.plot(run.limits, (row, row), color=color, linewidth=2, alpha=0.7)
+        axes.plot(run.result, row, "o", color=color)
         axes.annotate(f"{run.result:.3f}", (run.result, row), (0, 7), textcoords="offset points", color=INK, fontsize=8,
                       ha="center")  # fmt: skip
     axes.set_yticks(range(len(labels)), [_short(label) for label in labels])

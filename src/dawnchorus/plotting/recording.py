@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.plotting.spectrogram import Spectrogram, recording_spectrogram
-from dawnchorus.plotting.style import DAWN, FAINT, GRID, INK, NIGHT, colours_by_name
+from dawnchorus.plotting.style import DAWN, FAINT, GRID, INK, NIGHT, colors_by_name
 from dawnchorus.plotting.waveform import Waveform, recording_waveform
 from dawnchorus.types import Detection, RecordingTable, Segment
 
@@ -26,7 +26,7 @@ ROW_S = 30.0
 
 MAX_ROWS = 8
 MAX_LABEL_ROWS = 12
-"""Rows of name tags above a row of the spectrogram; in a crowded row the lowest scores are boxed and not named."""
+"""Maximum rows of name tags above a row of the spectrogram; the lowest scores of a crowded row are not named."""
 
 WIDTH_IN, ROW_IN, LABEL_ROW_IN, WAVEFORM_IN = 14.0, 2.1, 0.24, 0.7
 DPI = 110
@@ -83,7 +83,7 @@ def draw_table(
     top = 1 - (0.55 + above_in) / total_in
     figure.subplots_adjust(left=0.052, right=0.052 + _AXES_WIDTH, top=top, bottom=0.45 / total_in)
     figure.text(0.052, 1 - 0.3 / total_in, _title(title, table), color=INK, fontsize=12, weight="bold")
-    colours = colours_by_name(d.common_name for d in detections)
+    colors = colors_by_name(d.common_name for d in detections)
     limits = spectrogram.limits_db()
     for k, start in enumerate(starts):
         row_spectrogram = spectrogram.between(start, min(start + row_s, spectrogram.end_s))
@@ -91,8 +91,8 @@ def draw_table(
         _draw_spectrogram(axes, row_spectrogram, limits)
         _style(axes, row_spectrogram, table, row_s=row_s, first=start, height_in=heights[k])
         _draw_speech(axes, table.speech)
-        _draw_boxes(axes, rows[k], row_spectrogram, colours)
-        _draw_tags(axes, tags[k], row_spectrogram, colours)
+        _draw_boxes(axes, rows[k], row_spectrogram, colors)
+        _draw_tags(axes, tags[k], row_spectrogram, colors)
         if waveform is not None:
             _draw_waveform(axes, waveform, height=above_in / heights[k])
     out = io.BytesIO()
@@ -229,7 +229,7 @@ def _draw_speech(axes: Axes, speech: Sequence[Segment]) -> None:
             axes.annotate("voice", (left, 0), (2, 3), textcoords="offset points", color=INK, fontsize=7)
 
 
-def _draw_boxes(axes: Axes, row: Sequence[Detection], spectrogram: Spectrogram, colours: dict[str, str]) -> None:
+def _draw_boxes(axes: Axes, row: Sequence[Detection], spectrogram: Spectrogram, colors: dict[str, str]) -> None:
     top_khz = spectrogram.top_hz / 1000
     left_edge, right_edge = axes.get_xlim()
     for detection in row:
@@ -240,14 +240,14 @@ def _draw_boxes(axes: Axes, row: Sequence[Detection], spectrogram: Spectrogram, 
                 right - left,
                 0.96 * top_khz,
                 fill=False,
-                edgecolor=colours[detection.common_name],
+                edgecolor=colors[detection.common_name],
                 linewidth=1.2,
                 linestyle=(0, (3, 2)) if detection.in_range is False else "solid",
             )
         )
 
 
-def _draw_tags(axes: Axes, tags: Sequence[_Tag], spectrogram: Spectrogram, colours: dict[str, str]) -> None:
+def _draw_tags(axes: Axes, tags: Sequence[_Tag], spectrogram: Spectrogram, colors: dict[str, str]) -> None:
     top_khz = spectrogram.top_hz / 1000
     label_row_khz = top_khz * LABEL_ROW_IN / ROW_IN
     left_edge, right_edge = axes.get_xlim()
@@ -259,7 +259,7 @@ def _draw_tags(axes: Axes, tags: Sequence[_Tag], spectrogram: Spectrogram, colou
                 (tag.left_s, bottom + 0.1 * label_row_khz),
                 tag.right_s - tag.left_s,
                 0.8 * label_row_khz,
-                facecolor=colours[tag.detection.common_name],
+                facecolor=colors[tag.detection.common_name],
                 alpha=0.18 + 0.5 * tag.detection.score,
                 linewidth=0,
             )

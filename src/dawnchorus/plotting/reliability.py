@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from dawnchorus.plotting.style import FAINT, GRID, INK, NIGHT, SPECIES_COLOURS
+from dawnchorus.plotting.style import FAINT, GRID, INK, NIGHT, SPECIES_COLORS
 
 
 def draw_reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]]) -> bytes:
@@ -19,8 +19,8 @@ def draw_reliability(curves: Mapping[str, Sequence[tuple[float, float, int]]]) -
     axes = figure.add_axes((0.13, 0.12, 0.83, 0.83))
     axes.set_facecolor(NIGHT)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=(0, (3, 3)))
-    for (name, bins), colour in zip(curves.items(), SPECIES_COLOURS, strict=False):
-        axes.plot([x for x, _, _ in bins], [y for _, y, _ in bins], "o-", color=colour, linewidth=1.4, label=name)
+    for (name, bins), color in zip(curves.items(), SPECIES_COLORS, strict=False):
+        axes.plot([x for x, _, _ in bins], [y for _, y, _ in bins], "o-", color=color, linewidth=1.4, label=name)
         for x, y, n in bins:
             axes.annotate(f"{n:,}", (x, y), (5, -9), textcoords="offset points", color=FAINT, fontsize=7)
     if len(curves) > 1:

@@ -15,7 +15,7 @@ from dawnchorus.audio.silencing import silence_blocks
 from dawnchorus.types import ChannelSource, Segment
 
 RATE_HZ = 24_000
-"""Sound is brought to at most this rate first: pictures go up to 12 kHz, where nearly all birds are."""
+"""Maximum sample rate of the audio: plots go up to 12 kHz, where nearly all birds are."""
 
 N_FFT = 512
 N_HOP = 256
@@ -24,7 +24,7 @@ SILENCE = 1e-12
 """Power that is added before the logarithm: levels are not below -120 dB."""
 
 MAX_COLUMNS = 12_000
-"""Longer recordings get fewer columns per second; each column then shows the loudest of its moments."""
+"""Maximum number of columns; long recordings get fewer per second, each of which shows its loudest moment."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def _columns(blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
 
 
 def _pool(blocks: Iterable[FloatArray], pool: int) -> Iterator[FloatArray]:
-    """Yield the maximum of every `pool` neighbouring columns."""
+    """Yield the maximum of every `pool` neighboring columns."""
     if pool == 1:
         yield from blocks
         return

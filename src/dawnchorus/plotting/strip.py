@@ -10,15 +10,15 @@ from PIL import Image
 from dawnchorus.plotting.spectrogram import Spectrogram
 from dawnchorus.plotting.style import DAWN
 
-_COLOURS = (DAWN(np.arange(DAWN.N))[:, :3] * 255).astype(np.uint8)
+_COLORS = (DAWN(np.arange(DAWN.N))[:, :3] * 255).astype(np.uint8)
 
 
 def draw_strip(spectrogram: Spectrogram, *, width: int, height: int) -> bytes:
     """Draw a PNG of `width` x `height` pixels of the spectrogram alone, without axes."""
     low, high = spectrogram.limits_db()
-    steps = (spectrogram.levels_db[::-1] - low) * (len(_COLOURS) / (high - low))
-    colours = _COLOURS[np.clip(steps, 0, len(_COLOURS) - 1, out=steps).astype(np.uint8)]
-    image = Image.fromarray(colours).resize((width, height), Image.Resampling.BILINEAR)
+    steps = (spectrogram.levels_db[::-1] - low) * (len(_COLORS) / (high - low))
+    colors = _COLORS[np.clip(steps, 0, len(_COLORS) - 1, out=steps).astype(np.uint8)]
+    image = Image.fromarray(colors).resize((width, height), Image.Resampling.BILINEAR)
     out = io.BytesIO()
     image.save(out, format="png", compress_level=3)
     return out.getvalue()

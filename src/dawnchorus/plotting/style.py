@@ -14,9 +14,9 @@ GRID = "#243248"
 DAWN = LinearSegmentedColormap.from_list(
     "dawn", ["#0b1220", "#16254a", "#413a7d", "#8a4a8f", "#d4607c", "#f6946a", "#fcd489", "#fffbe6"]
 )
-"""From night over dusk to sunrise: the colour map of spectrograms, even in lightness."""
+"""Color map of spectrograms, from night over dusk to sunrise, even in lightness."""
 
-SPECIES_COLOURS = (
+SPECIES_COLORS = (
     "#5cc8ff",
     "#ffd166",
     "#7ee0a3",
@@ -30,7 +30,7 @@ SPECIES_COLOURS = (
 )
 
 
-def colours_by_name(names: Iterable[str]) -> dict[str, str]:
+def colors_by_name(names: Iterable[str]) -> dict[str, str]:
     """Return a color for each name, in order of first appearance; colors repeat after ten."""
     distinct = dict.fromkeys(names)
-    return {name: SPECIES_COLOURS[k % len(SPECIES_COLOURS)] for k, name in enumerate(distinct)}
+    return {name: SPECIES_COLORS[k % len(SPECIES_COLORS)] for k, name in enumerate(distinct)}

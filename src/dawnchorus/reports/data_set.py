@@ -21,15 +21,15 @@ from dawnchorus.data.explore import DataSetSummary, Example
 from dawnchorus.errors import AudioError
 from dawnchorus.plotting.clip import draw_clip
 from dawnchorus.plotting.spectrogram import RATE_HZ, Spectrogram, clip_spectrogram
-from dawnchorus.plotting.style import DAWN, FAINT, GRID, INK, NIGHT, SPECIES_COLOURS
+from dawnchorus.plotting.style import DAWN, FAINT, GRID, INK, NIGHT, SPECIES_COLORS
 from dawnchorus.reports.environment import page_environment
 
 MAX_SPECIES = 40
-"""Species in plots that have a row for each."""
+"""Maximum number of species in plots that have a row for each."""
 
 MAX_VALUES = 12
 
-_BLUE, _ORANGE = SPECIES_COLOURS[0], SPECIES_COLOURS[5]
+_BLUE, _ORANGE = SPECIES_COLORS[0], SPECIES_COLORS[5]
 
 
 def _figure(width: float, height: float, title: str) -> tuple[Figure, Axes]:
@@ -57,11 +57,11 @@ def _text(value: str) -> str:
     return value.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
 
 
-def _bars(title: str, values: Sequence[tuple[str, float]], unit: str, *, colour: str = _BLUE) -> bytes:
+def _bars(title: str, values: Sequence[tuple[str, float]], unit: str, *, color: str = _BLUE) -> bytes:
     """Draw horizontal bars, the first on top, each with its value."""
     figure, axes = _figure(6.4, 0.9 + 0.26 * max(len(values), 2), title)
     positions = range(len(values))
-    axes.barh(positions, [value for _, value in values], color=colour, height=0.72)
+    axes.barh(positions, [value for _, value in values], color=color, height=0.72)
     axes.set_yticks(positions, [_text(name[:44]) for name, _ in values])
     axes.set_ylim(len(values) - 0.4, -0.6)
     axes.xaxis.set_visible(False)
@@ -84,7 +84,7 @@ def draw_data_set(summary: DataSetSummary) -> dict[str, bytes]:
             f"Recordings of each species{more}", [(n, s.n_recordings) for n, s in named], ""
         )
         hours = [(n, s.duration_s / 60) for n, s in named]
-        plots["species-minutes"] = _bars(f"Minutes of each species{more}", hours, " min", colour=_ORANGE)
+        plots["species-minutes"] = _bars(f"Minutes of each species{more}", hours, " min", color=_ORANGE)
         plots["long-tail"] = _long_tail(summary)
     if summary.lengths_s:
         plots["lengths"] = _lengths(summary)

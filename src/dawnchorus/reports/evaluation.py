@@ -21,7 +21,7 @@ from dawnchorus.reports.environment import page_environment
 from dawnchorus.types import Detection
 
 MAX_MISTAKES = 60
-"""Recordings with picture and sound."""
+"""Maximum number of mistakes shown with spectrogram and audio."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dawnchorus.reports.summary import N_HOURS, ClassSummary, RunSummary
 from dawnchorus.types import Provenance
 
 MAX_CLIPS = 60
-"""Species with picture and sound; what is rarer is in the table of counts only."""
+"""Maximum number of species with spectrogram and audio; rarer ones are in the table of counts only."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ def _heat(species: Sequence[ClassSummary]) -> list[tuple[ClassSummary, list[tupl
     for entry in species:
         largest = max(entry.by_hour)
         if largest:
-            rows.append((entry, [(count, _colour(count / largest)) for count in entry.by_hour]))
+            rows.append((entry, [(count, _color(count / largest)) for count in entry.by_hour]))
     return rows
 
 
-def _colour(share: float) -> str:
+def _color(share: float) -> str:
     if share == 0:
         return "transparent"
     red, green, blue, _ = DAWN(0.25 + 0.65 * share, bytes=True)

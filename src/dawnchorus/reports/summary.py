@@ -57,7 +57,7 @@ class RunSummary:
         return sorted(classes, key=lambda c: (c.n_out_of_range == c.n_detections, -c.n_detections, c.common_name))
 
 
-def summarise(tables: Iterable[tuple[Path, RecordingTable]]) -> RunSummary:
+def summarize(tables: Iterable[tuple[Path, RecordingTable]]) -> RunSummary:
     """Summarize the tables of a run; memory grows with the number of species only."""
     summary = RunSummary()
     for path, table in tables:

@@ -32,7 +32,7 @@ from dawnchorus.server.state.database import lock
 from dawnchorus.server.state.tables import DetectionCount, DetectionRow, Identification, Recording
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 0.9)
-"""Lowest scores of what is counted apart, so the minimum scores that counts can be read for."""
+"""Minimum scores for which detections are counted, so those that counts can be read for."""
 
 ALL = ""
 """Site or species of the sums of all."""
@@ -306,7 +306,7 @@ def add_counts(session: Session, change: Counts) -> None:
         return
     lock(session, DetectionCount.__tablename__)  # until the end of the transaction: rows are read and written
     added, changed, emptied = [], [], []
-    for (site, unit, start), keys in groupby(sorted(change.rows), key=_find_place):
+    for (site, unit, start), keys in groupby(sorted(change.rows), key=_get_site_and_start):
         by_species = {key.scientific_name: key for key in keys}
         known = _read_rows(session, site, unit, start, list(by_species))
         for scientific_name, key in by_species.items():
@@ -330,7 +330,7 @@ def add_counts(session: Session, change: Counts) -> None:
         connection.execute(delete(DetectionCount).where(*_IS_ROW), emptied)
 
 
-def _find_place(key: CountKey) -> tuple[str, Unit, str]:
+def _get_site_and_start(key: CountKey) -> tuple[str, Unit, str]:
     return key.site, key.unit, key.start
 
 

@@ -42,7 +42,7 @@ INSERT_ROWS = 1000
 N_TOP = 10
 
 MAX_PENDING = 100_000
-"""Counts that are kept while the database cannot be written; of more, the oldest are dropped."""
+"""Maximum number of counts that are kept while the database cannot be written; the oldest are dropped."""
 
 UNAVAILABLE = (OperationalError, InterfaceError, PoolTimeout)
 """Errors of a database that cannot be reached, is locked or full; the same work may succeed again."""

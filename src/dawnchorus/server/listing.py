@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Generic, Literal, TypeVar
 
 from sqlalchemy import ColumnElement, Select, exists, func, literal, select, tuple_, union
@@ -31,15 +31,18 @@ from dawnchorus.server.state.tables import (
 )
 
 MAX_COUNTED = 10_000
-"""Rows that are counted; of more, a list says only that there are more."""
+"""Maximum number of rows that are counted; of more, a list says only that there are more."""
 
 MAX_MERGED = 20
-"""Species that are each read in order and merged; of more, enough are in any recording to read all in order."""
+"""Maximum number of species that are each read in order and merged; for more, all rows are read in order."""
 
 N_BEST = 3
-"""Species that a list shows of a recording."""
+"""Number of species that a list shows of a recording."""
 
 MAX_ID = 2**63 - 1
+
+UPLOAD_GAP = timedelta(minutes=1)
+"""Recordings that were uploaded within this time of each other are listed as one upload."""
 
 RecordingState = Literal["detections", "no_detections", "failed"]
 
@@ -220,6 +223,26 @@ def find_recordings(
         keys, following, previous = _read_keys(session, sources, at, limit)
         rows = _read_recordings(session, [key[1] for key in keys])
         return Page(rows, *_count(session, sources), following, previous)
+
+
+def order_by_upload(rows: Sequence[RecordingRecord]) -> list[RecordingRecord]:
+    """Return recordings, the latest first, with those of one upload in the natural order of their names.
+
+    An upload is recordings of which each came less than `UPLOAD_GAP` after another.
+    """
+    uploads: list[list[RecordingRecord]] = []
+    for row in rows:
+        if uploads and uploads[-1][-1].recording.added_at - row.recording.added_at < UPLOAD_GAP:
+            uploads[-1].append(row)
+        else:
+            uploads.append([row])
+    return [row for upload in uploads for row in sorted(upload, key=_natural_key)]
+
+
+def _natural_key(row: RecordingRecord) -> list[str | int]:
+    """Return the parts of a name, of which digits are numbers: SITE9 comes before SITE10."""
+    parts = re.split(r"(\d+)", row.recording.name.casefold())
+    return [int(part) if k % 2 else part for k, part in enumerate(parts)]
 
 
 def find_detections(

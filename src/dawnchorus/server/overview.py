@@ -24,15 +24,15 @@ Period = Literal["week", "month", "year", "all"]
 
 N_DAYS = {"week": 7, "month": 31}
 N_MONTHS = 12
-"""Days or months of the periods."""
+"""Numbers of days or months of the periods."""
 
 MAX_DAYS, MAX_MONTHS, MAX_YEARS = 31, 24, 50
-"""Days and months up to which a whole collection is shown by day and by month; the years that are shown of others."""
+"""Maximum numbers of days and months for which a collection is shown by day and by month, and of years."""
 
 N_TOP, N_LATEST = 10, 20
 
 MAX_LATEST = 10_000
-"""Identifications, from the last one back, among which the latest predictions are looked for."""
+"""Maximum number of identifications, from the last one back, that are searched for the latest predictions."""
 
 N_SPECIES, MAX_CELLS = 20, 400
 """Species by time, and cells of their table, on a page that does not ask for all species."""
@@ -131,7 +131,7 @@ class Overview:
     top: tuple[tuple[str, int], ...]
     """Common names that had the highest score in most recordings, with the numbers of these."""
     latest: tuple[Prediction, ...]
-    """The newest first, whatever the period."""
+    """Latest predictions, the newest first; the period does not filter them."""
     version: str
     """Text that is another one after each change of the counts."""
 
@@ -145,7 +145,7 @@ class _Reader:
 
     session: Session
     site: str
-    places: Sequence[tuple[Unit, list[str]]]
+    starts_by_unit: Sequence[tuple[Unit, list[str]]]
     """Units, with the starts of their rows."""
 
     def read_all_species(self) -> dict[str, Numbers]:
@@ -167,7 +167,7 @@ class _Reader:
         return dict(sums)
 
     def _select(self, columns: Sequence[Any], *conditions: ColumnElement[bool]) -> Iterator[Any]:
-        for unit, starts in self.places:
+        for unit, starts in self.starts_by_unit:
             is_there = DetectionCount.site == self.site, DetectionCount.unit == unit, DetectionCount.start.in_(starts)
             yield from self.session.execute(select(*columns).where(*is_there, *conditions))
 
@@ -181,10 +181,10 @@ def read_overview(database: Database, query: OverviewQuery) -> Overview:
         names = None if known is None else [each.scientific_name for each in known]
         spans = _choose_spans(session, site, query)
         unit: Unit = spans[0].unit if spans else "day"
-        places: list[tuple[Unit, list[str]]] = [(unit, [span.start for span in spans])]
+        starts_by_unit: list[tuple[Unit, list[str]]] = [(unit, [span.start for span in spans])]
         if query.period == "all":
-            places.append(("undated", [UNDATED]))
-        reader = _Reader(session, site, places)
+            starts_by_unit.append(("undated", [UNDATED]))
+        reader = _Reader(session, site, starts_by_unit)
         recorded = reader.read_all_species()
         detected = recorded if names is None else reader.read_hours(names)
         species = _SpeciesSums.of_rows(reader.read_species(names), level)

@@ -1,4 +1,4 @@
-"""Clips that were decoded last: the spectrogram and the audio of a detection are asked for together."""
+"""Cache of the clips decoded last: the spectrogram and the audio of a detection are requested together."""
 
 from __future__ import annotations
 

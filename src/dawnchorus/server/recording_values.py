@@ -1,4 +1,4 @@
-"""Values of a stored recording that an upload gives beside the audio: name, start time, location, site."""
+"""Values of a stored recording that an upload gives in addition to the audio: name, start time, location, site."""
 
 from __future__ import annotations
 

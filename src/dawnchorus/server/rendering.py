@@ -21,7 +21,7 @@ from dawnchorus.errors import NotFoundError, OverloadedError
 from dawnchorus.storage.files import cannot_write
 
 MAX_RUNNING = 2
-"""Responses that are rendered at the same time; bounds memory and CPU load."""
+"""Maximum number of responses rendered at the same time; bounds memory and CPU load."""
 
 MAX_WAITING = 32
 """Maximum number of responses in the queue."""

@@ -54,7 +54,7 @@ MAX_BLOCKING = 3
 """Maximum number of concurrent blocking operations."""
 
 MAX_BATCHES, MAX_COMPARISONS = 4, 1
-"""Concurrent uploads of many files (50 MB of memory each) and comparisons (two models in memory)."""
+"""Maximum numbers of concurrent uploads of many files (50 MB of memory each) and comparisons (two models)."""
 
 RETRY_AFTER_S = 10.0
 

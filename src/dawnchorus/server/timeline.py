@@ -16,7 +16,7 @@ from dawnchorus.server.state.database import Database
 from dawnchorus.server.state.tables import REJECTED, DetectionRow, Recording, Review
 
 N_NAMED = 10
-"""Species that activity is counted for, by their number of detections; all others are counted together."""
+"""Number of species for which activity is counted, the most frequent ones; all others are counted together."""
 
 PAGE_ROWS = 1000
 """Rows in memory while detections are counted."""
@@ -49,7 +49,7 @@ class SpeciesCount:
     best_score: float | None
     first_s: float | None
     last_s: float | None
-    """None if all are rejected."""
+    """Start of the last detection; None if all are rejected."""
     is_unexpected: bool
     """True if the range model does not expect the species at the recording's location and week."""
 

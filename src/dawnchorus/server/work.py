@@ -102,7 +102,7 @@ class Upload:
         return IdentifyResult(table, self.model.bundle, warnings, notes, self._stage_s)
 
     def close(self) -> None:
-        """Give up what is left to decode."""
+        """Cancel the remaining decoding."""
         self._recording.close()
 
 
@@ -119,11 +119,11 @@ class DecodedWindows:
 
     @property
     def share_done(self) -> float:
-        """Not known: they are few."""
+        """Always 0: the windows are few."""
         return 0.0
 
     def open(self) -> None:
-        """Nothing is to be decoded."""
+        """Do nothing: the windows are decoded already."""
 
     def is_ready(self, *, within_s: float) -> bool:
         """Return True: there is nothing to wait for."""
@@ -143,7 +143,7 @@ class DecodedWindows:
         return self._scores, self.model.bundle
 
     def close(self) -> None:
-        """Nothing is to be given up."""
+        """Do nothing: there is no decoding to cancel."""
 
 
 def _unused_options(options: Options, table: RecordingTable, range_filter: RangeFilter | None) -> Iterator[str]:

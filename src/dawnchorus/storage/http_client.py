@@ -65,7 +65,7 @@ class _StatusError(Exception):
 
 
 class _SystemCertificates(HTTPAdapter):
-    """Connections that trust this machine's certificates, beside those of certifi or `REQUESTS_CA_BUNDLE`."""
+    """Connections that trust this machine's certificates in addition to those of certifi or `REQUESTS_CA_BUNDLE`."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         """Create the connection pool."""

@@ -35,7 +35,7 @@ _MONTHS = {
     )
     for prefix in prefixes.split()
 }  # fmt: skip
-"""Months by the first letters of their names in English and its neighbours."""
+"""Months by the first letters of their names in English and its neighbors."""
 
 _HYPHENS = dict.fromkeys(map(ord, "\u2212\u2013\u2010\u2011"), "-")
 _FILLERS = frozenset(("st", "nd", "rd", "th", "er", "de", "of", "le"))

@@ -12,7 +12,7 @@ _DAY = re.compile(r"\d{1,2}[-. /]\s?[^\W\d_]{3,4}\.?|[^\W\d_]{3}[-. ]\d{2}")
 def exact_id(text: str) -> str | None:
     """Restore an identifier that a spreadsheet changed to a number; None if digits were lost.
 
-    `134874.0` is 134874, `1.34874E+05` too; of `5.88E+05` nobody knows the last digits.
+    `134874.0` is 134874, `1.34874E+05` too; of `5.88E+05` the last digits are lost.
     """
     text = text.strip()
     if whole := re.fullmatch(r"(\d+)[.,]0+", text, re.ASCII):

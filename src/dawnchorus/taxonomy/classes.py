@@ -10,7 +10,7 @@ from dawnchorus.suggestions import nearest
 from dawnchorus.taxonomy.labels import Label, has_two_species, label_text, name_key
 
 MAX_SUGGESTIONS, MIN_SIMILARITY = 3, 0.75
-"""Suggested classes for an unknown name, and the smallest ratio (difflib's) of their names to it."""
+"""Maximum number of suggested classes for an unknown name, and minimum similarity (difflib's ratio) of their names."""
 
 MAX_COMPARED = 100
 """Maximum number of unknown names that get suggestions, which take up to 0.1 s each."""

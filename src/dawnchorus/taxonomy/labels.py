@@ -27,7 +27,8 @@ OTHER_SOUNDS = frozenset(
 )
 """Class names that are no species: BirdNET's, and the background folders of training sets. In lower case."""
 
-_KINDS: dict[str, Kind] = {"species": "species", "sound": "sound"}
+KINDS: dict[str, Kind] = {"species": "species", "sound": "sound"}
+"""Kinds by their names in tables."""
 
 _COLUMNS = ("scientific_name", "common_name", "kind")
 
@@ -113,6 +114,13 @@ def name_key(name: str) -> str:
 
 
 _SOUND_KEYS = frozenset(map(name_key, OTHER_SOUNDS))
+
+
+def kind_of(name: str) -> Kind:
+    """Return the kind of a class by its name: "sound" for `OTHER_SOUNDS`, also with more in brackets."""
+    below = _IN_BRACKETS.fullmatch(name)
+    names = (name, name if below is None else below["before"])
+    return "sound" if any(name_key(each) in _SOUND_KEYS for each in names) else "species"
 
 
 def is_binomial(name: str) -> bool:
@@ -286,10 +294,7 @@ def _read_numbered(text: str, names: Names | None) -> Label | None:
 
 def _read_sound(text: str) -> Label | None:
     """Return the label of another sound than a species': `Engine_Engine`, `Noise`, `dog_bark`; None for others."""
-    if name_key(text) in _SOUND_KEYS:
-        return Label(text, text, "sound")
-    below = _IN_BRACKETS.fullmatch(text)
-    if below is not None and name_key(below["before"]) in _SOUND_KEYS:
+    if kind_of(text) == "sound":
         return Label(text, text, "sound")
     first, *others = [" ".join(part.split()) for part in text.split("_") if part.strip()]
     second = " ".join(others)
@@ -412,10 +417,10 @@ def read_labels(path: Path) -> tuple[Label, ...]:
         raise FormatError(f"expected the columns {_COLUMNS}, found {columns}.", subject=path)
     labels = []
     for number, row in enumerate(rows, start=2):
-        kind = _KINDS.get(row["kind"])
+        kind = KINDS.get(row["kind"])
         if kind is None:
             raise FormatError(
-                f"line {number}: expected kind to be one of {tuple(_KINDS)}, found {row['kind']!r}.", subject=path
+                f"line {number}: expected kind to be one of {tuple(KINDS)}, found {row['kind']!r}.", subject=path
             )
         labels.append(Label(row["scientific_name"], row["common_name"], kind))
     if not labels:

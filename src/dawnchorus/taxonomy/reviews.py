@@ -45,7 +45,7 @@ _BEFORE = re.compile(r"(?:[Nn]ot|[Nn]icht|[Kk]eine?)[\s_]+(?P<name>[A-Z].*)")
 _SHORT = frozenset(("tp", "fp", "tn", "fn"))
 
 MAX_CHARS = 500
-"""Longer texts are no label with a review: looking for one takes time with the square of the length."""
+"""Maximum length of a label with a review: the search takes time with the square of the length."""
 
 
 def parse_review(text: str) -> Review | None:

@@ -1,6 +1,6 @@
 """The 95 acoustic features of a clip, as a network module with librosa's definitions.
 
-Frames of 2,048 samples, a new one every 512, centred, zeros (for zero crossings the edge's sample) around the ends;
+Frames of 2,048 samples, a new one every 512, centered, zeros (for zero crossings the edge's sample) around the ends;
 defaults of librosa 0.11 where nothing else is said. The mel spectrogram is in dB below its largest value. Chroma is
 taken at concert pitch (librosa's `tuning=0`), so that one clip's pitch does not move another feature's meaning.
 """

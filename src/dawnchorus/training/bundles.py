@@ -31,7 +31,7 @@ from dawnchorus.training.families.base import Pretrained
 from dawnchorus.version import __version__
 
 PARITY = 1e-4
-"""The largest difference between torch's logits and the bundle's: see `largest_difference`."""
+"""Maximum difference between torch's logits and the bundle's: see `largest_difference`."""
 
 N_PARITY = 8
 

@@ -48,7 +48,7 @@ tags: [bioacoustics, birds, dawnchorus]
 A classifier of the family `{config.model["family"]}`{base}, trained with Dawn Chorus on {training.n_recordings}
 recordings ({training.n_clips} clips; data {training.data}).
 
-- **Licence of the weights: {info.license}**, the strictest of those that it is made from.
+- **License of the weights: {info.license}**, the strictest of those that it is made from.
 - {len(bundle.labels)} classes.
 - Input: {info.window_s:g} s of mono sound at {info.sample_rate_hz} Hz.
 - Cost: {bundle.graph_path.stat().st_size / 1e6:.1f} MB; {milliseconds(bundle):.1f} ms for 5 s of sound on one core of
@@ -61,9 +61,9 @@ recordings ({training.n_clips} clips; data {training.data}).
 | --- | ---: | ---: | ---: |
 {_species(examples)}
 
-## Licences of the recordings
+## Licenses of the recordings
 
-| licence | recordings |
+| license | recordings |
 | --- | ---: |
 {licenses}
 

@@ -28,6 +28,14 @@ PER_RANK = 982_451_653
 takes of a seed."""
 
 
+def diverged(problem: str) -> TrainingError:
+    """Return the error of a training whose numbers are no numbers any more."""
+    return TrainingError(
+        f"{problem} Lower optimizer.lr, set trainer.gradient_clip_val=1, or use trainer.precision=32; the best "
+        f"checkpoint so far is kept."
+    )
+
+
 class ClassifierModule(lightning.LightningModule):
     """Lightning module: a network with its loss, augmentation and optimizer.
 
@@ -73,14 +81,19 @@ class ClassifierModule(lightning.LightningModule):
         loss = self._loss(logits[:n], targets)
         if self._birdless is not None:
             loss = loss + self._birdless_loss(logits[n:], n)
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"The loss became {loss.item()} in epoch {self.current_epoch + 1}. Lower optimizer.lr, set "
-                f"trainer.gradient_clip_val=1, or use trainer.precision=32; the best checkpoint so far is kept."
-            )
+        self._check_finite(loss, "loss")
         self.log("loss", loss, on_step=False, on_epoch=True, batch_size=n, sync_dist=True)
         self._log_accuracy(logits[:n].detach(), targets)
         return loss
+
+    def _check_finite(self, loss: Tensor, name: str) -> None:
+        """Check a loss.
+
+        Raises:
+            TrainingError: it is no number any more.
+        """
+        if not torch.isfinite(loss):
+            raise diverged(f"The {name} became {loss.item()} in epoch {self.current_epoch + 1}.")
 
     def _draw_birdless(self, birdless: Tensor, n_clips: int) -> Tensor:
         """Return silence, and this process's share of the noise that is drawn for the whole batch."""
@@ -114,6 +127,7 @@ class ClassifierModule(lightning.LightningModule):
         values, targets, numbers = batch
         logits, _ = self.network.classify(self._inputs.features(values))
         loss = self._loss(logits, targets)
+        self._check_finite(loss, "validation loss")
         self.log("val_loss", loss, batch_size=len(values), sync_dist=True)
         self._seen.append((numbers.cpu(), logits.float().cpu()))
 

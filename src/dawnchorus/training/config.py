@@ -40,7 +40,7 @@ class DataConfig(Config):
     validation: float = Field(default=0.15, ge=0, lt=1)
     """The share of the training recordings to validate on, where the table's split has no such part; 0: none."""
     random_clip_split: bool = False
-    """Validate on clips drawn at random from all recordings for training, as many do: it leaks, and flatters."""
+    """True to validate on clips drawn at random from all training recordings: this leaks, so metrics are too good."""
     auxiliary: str | None = None
     """Another data set, whose other species are trained as auxiliary classes, for more variety; they are no classes of
     the bundle. Its recordings of the kind "background" are background here, too."""
@@ -50,7 +50,7 @@ class DataConfig(Config):
     """Synthetic noise without any class added to each batch of the losses bce and focal, as a share of the batch; 0
     for none."""
     validation_fold: int | None = None
-    """Of a table split into folds: this one is for validation, the others for training."""
+    """Number of the fold for validation, of a table split into folds; the others are for training."""
     seed: int = 1
 
     @model_validator(mode="before")
@@ -107,24 +107,24 @@ class AugmentConfig(Config):
     """Data augmentation; each kind has a probability (`_p`), and 0 turns it off."""
 
     gain_db: float = Field(default=0.0, ge=0)
-    """Louder or softer by at most so much."""
+    """Maximum gain or attenuation."""
     time_roll: float = Field(default=0.0, ge=0, le=1)
-    """Turned around in time by at most so large a share of the window."""
+    """Maximum circular shift in time, as a share of the window."""
     pitch_shift: float = Field(default=0.0, ge=0, le=12)
     """Maximum pitch shift in semitones, at the same speed."""
     time_stretch: float = Field(default=0.0, ge=0, lt=1)
-    """Faster or slower by at most this share, at the same pitch."""
+    """Maximum change of speed, as a share, at the same pitch."""
     tilt_db: float = Field(default=0.0, ge=0)
-    """High frequencies up or down, against low ones, by at most so much: other microphones, other distances."""
+    """Maximum gain of high against low frequencies, as of other microphones and distances."""
     noise_p: float = Field(default=0.0, ge=0, le=1)
     noise_snr_db: tuple[float, float] = (10.0, 40.0)
     background_p: float = Field(default=0.0, ge=0, le=1)
-    """Recordings of the kind "background" laid under clips."""
+    """Probability of mixing a recording of the kind "background" into a clip."""
     background_snr_db: tuple[float, float] = (3.0, 20.0)
     mixup_p: float = Field(default=0.0, ge=0, le=1)
     mixup_alpha: float = Field(default=0.4, gt=0)
     mixup_target: Literal["share", "both"] = "share"
-    """Targets in the shares of the sounds, or all of both."""
+    """Targets after mixup: in the shares of the two clips, or all of both."""
     freq_shift: int = Field(default=0, ge=0)
     """Maximum shift of a spectrogram in bands."""
     time_masks: int = Field(default=0, ge=0)
@@ -142,9 +142,9 @@ class LossConfig(Config):
     """"auto": bce where clips for training have no species, or several; else cross_entropy. With cross_entropy, the
     scores of a window sum to 1: some species is detected in everything."""
     class_weights: bool = False
-    """Rare classes count more: n / (classes * n of the class)."""
+    """True to weight each class by n / (classes * n of the class), so that rare ones count more."""
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
-    """None: 0.05 with cross_entropy, none with the others."""
+    """Share of a target that is spread over all classes; None: 0.05 with cross_entropy, 0 with the others."""
     focal_gamma: float = Field(default=2.0, ge=0)
 
 
@@ -153,7 +153,7 @@ class TrainerConfig(Config):
 
     epochs: int = Field(default=30, ge=1)
     min_steps: int = Field(default=1, ge=1)
-    """The least number of steps: epochs are added until there are as many."""
+    """Minimum number of steps: epochs are added until there are as many."""
     batch_size: int = Field(default=32, ge=1)
     sampling: Literal["clips", "recordings"] = "clips"
     """Unit that an epoch has once: each clip, or one clip of each recording, louder ones drawn more often."""
@@ -179,7 +179,7 @@ class TrackerConfig(Config):
     name: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
     project: str = "dawnchorus"
     uri: str | None = None
-    """Of an MLflow server, or an Azure ML workspace (its MLflow tracking URI); None: `mlflow.db` next to the runs."""
+    """URI of an MLflow server, or an Azure ML workspace's MLflow tracking URI; None: `mlflow.db` next to the runs."""
     offline: bool = True
 
 
@@ -223,9 +223,9 @@ class TrainConfig(Config):
     profiler: ProfilerConfig = ProfilerConfig()
     paths: PathsConfig = PathsConfig()
     name: str | None = None
-    """Of the model; None: the family's."""
+    """Name of the model; None: the family's."""
     license: str | None = None
-    """Licence of the new weights; None for the strictest of its data and backbone."""
+    """License of the new weights; None for the strictest of its data and backbone."""
     seed: int = Field(default=1, ge=0)
 
     def recipe(self) -> dict[str, Any]:

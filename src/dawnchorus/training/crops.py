@@ -13,7 +13,7 @@ from dawnchorus.arrays import FloatArray
 from dawnchorus.training.dataset import DistributedBatchSampler, LabeledClips, rank_share
 
 MAX_DRAWS = 50
-"""Draws of one crop, of a recording of a species whose sounds are annotated, until one of them is inside."""
+"""Maximum draws of a crop until it has an annotated sound, in recordings with annotations of their species."""
 
 Draw = tuple[int, int]
 """Index of a recording in `LabeledClips.train`, and the number of the draw in the whole run."""

@@ -38,13 +38,13 @@ IntArray = npt.NDArray[np.int64]
 Item = TypeVar("Item")
 
 WAIT_S = 3600.0
-"""Another run may be preparing the same clips."""
+"""Maximum wait for another run that prepares the same clips."""
 
 LOUD_DB = 3.0
-"""A clip this much softer than another of its recording is drawn e times more seldom."""
+"""Level difference at which the softer of two clips of a recording is drawn e times less often."""
 
 SILENT = 1e-4
-"""A clip whose largest sample is smaller is silent, and left out."""
+"""Largest sample below which a clip is silent, and left out."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +62,18 @@ class LabeledClips:
     train: IntArray
     validation: IntArray
     backgrounds: IntArray
-    """Clips for training that are without birds."""
+    """Indices of the clips for training that are without birds."""
     crops: Mapping[int, WholeRecording]
     """Recordings to draw random crops from, by clip number in `train`, which then has one clip of each recording, with
     the targets of all; empty where clips are trained on as they are."""
     target_between: Callable[[int, float, float], FloatArray]
-    """Returns the targets [classes] of the seconds from start to end of a recording, by its number."""
+    """Function of a recording's number, start_s and end_s that returns the targets [classes] there."""
     n_auxiliary: int
     """Number of auxiliary species, the last columns of `targets`."""
     rows: tuple[RecordingRow, ...]
     """The recordings for training."""
     fingerprint: str
-    """Changes with the recordings, their labels and their parts."""
+    """Digest of the recordings, their labels and their splits."""
     warnings: tuple[str, ...]
 
     @property
@@ -102,7 +102,7 @@ def load_labeled_clips(
     classes = _classes(splits["train"], config)
     auxiliary_rows = _auxiliary_rows(table, config, classes)
     splits["train"] += auxiliary_rows
-    warnings = (*_warn_unlabelled(table), *_warnings(splits["train"], classes), *_leak_warnings(splits))
+    warnings = (*_warn_unlabeled(table), *_warnings(splits["train"], classes), *_leak_warnings(splits))
     # In the table's order, whatever part they are in: what is made of the clips then serves every fold.
     chosen = {row.recording_id: row for rows in splits.values() for row in rows}
     used = table.with_rows(
@@ -160,7 +160,7 @@ def _read_prepared_clips(table: RecordingsTable, config: DataConfig, *, rate_hz:
     }
     classes = _classes(splits["train"], config)
     warnings = (
-        *_warn_unlabelled(table),
+        *_warn_unlabeled(table),
         *_species_without_clips(table, with_clips),
         *_warnings(splits["train"], classes),
         *_leak_warnings(splits),
@@ -208,8 +208,8 @@ def _digest(value: object) -> str:
 
 
 def _assign_splits(table: RecordingsTable, config: DataConfig) -> dict[str, list[RecordingRow]]:
-    """Return the recordings for training and for validation; unlabelled ones are in neither."""
-    table = table.with_rows(row for row in table.rows if not row.is_unlabelled)
+    """Return the recordings for training and for validation; unlabeled ones are in neither."""
+    table = table.with_rows(row for row in table.rows if not row.is_unlabeled)
     named = {row.split for row in table.rows if row.split}
     if not named:
         raise InputError("the recordings are not split yet. Run `dawnchorus data split` first.", subject=table.folder)
@@ -265,14 +265,14 @@ def class_labels(rows: Iterable[RecordingRow], classes: Iterable[str]) -> tuple[
     return tuple(Label(name, common.get(name) or name) for name in classes)
 
 
-def _warn_unlabelled(table: RecordingsTable) -> tuple[str, ...]:
-    """Return a warning if there are recordings of which nobody said what is in them."""
-    unlabelled = [row.recording_id for row in table.rows if row.is_unlabelled]
-    if not unlabelled:
+def _warn_unlabeled(table: RecordingsTable) -> tuple[str, ...]:
+    """Return a warning if there are unlabeled recordings."""
+    unlabeled = [row.recording_id for row in table.rows if row.is_unlabeled]
+    if not unlabeled:
         return ()
     return (
-        f"{len(unlabelled)} of {len(table.rows)} recordings are unlabelled ({', '.join(unlabelled[:3])}...) and left "
-        f"out: nobody said what is in them.",
+        f"{len(unlabeled)} of {len(table.rows)} recordings are unlabeled ({', '.join(unlabeled[:3])}...) and left "
+        f"out: name their species, or mark them as background.",
     )
 
 
@@ -285,7 +285,7 @@ def _may_be_without(row: RecordingRow, name: str) -> bool:
 
 def _no_background(path: str | Path, name: str) -> InputError:
     return InputError(
-        f"expected background beside the only species, {name}, found none for training. Add recordings without "
+        f"expected background besides the only species, {name}, found none for training. Add recordings without "
         f"it: a folder 'noise', or '-{name}' for what is mistaken for it; then import and split again.",
         subject=path,
     )

@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 LAST, BEST = "last", "best"
-"""Of the last epoch, and of the best one."""
+"""Checkpoints of the last epoch, and of the best one."""

@@ -31,7 +31,7 @@ LOG = logging.getLogger(__name__)
 
 NOISE_SEED = 20261127
 MIN_NOISES, MAX_NOISES, NOISE_BYTES = 8, 64, 64_000_000
-"""Sounds of noise that a run draws from: fewer where windows are long."""
+"""Minimum and maximum number of noise sounds that a run draws from, and the bytes that limit it for long windows."""
 
 
 def _birdless(inputs: Inputs, config: TrainConfig, examples: LabeledClips, *, n_clips: int) -> torch.Tensor | None:
@@ -68,7 +68,7 @@ def fit(
 
     Raises:
         InputError: settings that do not fit the data.
-        TrainingError: the loss is not finite.
+        TrainingError: the loss, or what the trained network gives, is not finite.
         OutputError: no space, or no permission.
     """
     import lightning
@@ -139,7 +139,24 @@ def fit(
     best = run.folder / "checkpoints" / f"{BEST}.ckpt"
     if best.is_file():
         learner.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+    _check_logits(network, inputs, examples)
     return FitResult(best_metrics(last), _devices(trainer), trainer.current_epoch, elapsed_s)
+
+
+def _check_logits(network: Network, inputs: Inputs, examples: LabeledClips) -> None:
+    """Check what the trained network gives for a training clip: the last step is in no loss without validation.
+
+    Raises:
+        TrainingError: it is no number.
+    """
+    from dawnchorus.training.classifier_module import diverged
+
+    network.eval()
+    clip = torch.from_numpy(np.array(inputs.clip(int(examples.train[0]))[np.newaxis]))
+    with torch.inference_mode():
+        logits, _ = network.classify(inputs.features(clip))
+    if not torch.isfinite(logits).all():
+        raise diverged("The trained network gives no numbers any more.")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from dawnchorus.training.spectrum import PowerSpectrum
 FLOOR = 0.1
 
 SMALLEST_VARIANCE = 1e-12
-"""Keeps the slope of the deviation finite in silence."""
+"""Lower bound of a variance, which keeps the gradient of the deviation finite in silence."""
 
 PCEN_WHITE = 4.0
 """PCEN's level of clear calls, which becomes the white of an image."""
@@ -34,9 +34,9 @@ class MelConfig(Config):
     n_mels: int = Field(default=128, ge=8, le=512)
     low_hz: float = Field(default=50.0, ge=0)
     high_hz: float = Field(default=14_000.0, gt=0)
-    """Or half the sample rate, if that is less."""
+    """Upper edge of the highest band; at most half the sample rate."""
     compression: Literal["log", "pcen"] = "log"
-    """Scale of levels: the logarithm of energy, or per-channel energy normalisation, which follows slow changes of the
+    """Scale of levels: the logarithm of energy, or per-channel energy normalization, which follows slow changes of the
     background and of distance (Wang et al., ICASSP 2017; for birds Lostanlen et al., IEEE SPL 2019)."""
     pcen_s: float = Field(default=0.3, gt=0)
     """Time constant of PCEN's smoothing, in seconds."""

@@ -143,7 +143,7 @@ def print_event(event: RetrainEvent) -> None:
 
 
 @contextmanager
-def printed_failure() -> Iterator[None]:
+def print_failure() -> Iterator[None]:
     """Print an error raised in the block as the last event.
 
     Raises:
@@ -180,7 +180,7 @@ def main() -> None:
     log.addHandler(printer)
     log.setLevel(logging.INFO)
     try:
-        with printed_failure():
+        with print_failure():
             try:
                 if request.only_check:
                     check_request(request)

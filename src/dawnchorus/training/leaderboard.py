@@ -23,7 +23,7 @@ from dawnchorus.training.runs import TrainingRun
 from dawnchorus.training.trainer import open_store, train
 
 ENSEMBLE_NAME = "ensemble"
-"""In the folder of the first run of several seeds."""
+"""Folder of the ensemble, in that of the first run of several seeds."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class LeaderboardRow:
     bundle: Bundle
     evaluation: Evaluation
     by_seed: tuple[Evaluation, ...]
-    """Of each run on its own; one for a single seed."""
+    """Evaluation of each run on its own; one for a single seed."""
     ms_per_5_s: float
-    """On one core, without decoding."""
+    """Milliseconds for 5 s of audio on one core, without decoding."""
     open_set_auroc: float | None
     """ROC AUC of the best score, for recordings of known species against those of species that were not trained on."""
     random_split_accuracy: float | None
@@ -93,7 +93,7 @@ def measure_recipe(
 
     Recipes in `config_dir` come before built-in ones. `unknown` are recordings of species that are not learned. With
     several seeds, each run is measured, and their scores are averaged (geometrically) in one bundle. `overlap_s` is
-    that of neighbouring windows in measuring.
+    that of neighboring windows in measuring.
 
     Raises:
         InputError, ModelError, TrainingError: as training does.

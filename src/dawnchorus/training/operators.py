@@ -1,6 +1,6 @@
 """Workaround for a `torchvision` whose operators do not load next to the installed PyTorch.
 
-PyPI's torchvision is built for PyPI's torch with CUDA; beside a CPU build its compiled operators do not load, and its
+PyPI's torchvision is built for PyPI's torch with CUDA; with a CPU build its compiled operators do not load, and its
 import then fails at "operator torchvision::nms does not exist". Nothing here uses these operators (they find boxes in
 images), so declaring their names is all that the import needs.
 """

@@ -1,4 +1,4 @@
-"""Retraining: a new model from labelled recordings, compared with the active one on held-out recordings."""
+"""Retraining: a new model from labeled recordings, compared with the active one on held-out recordings."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ PARTS = {"train": 0.75, "test": 0.25}
 """Shares of the split. Held-out recordings are never trained on: this and all later models are compared on them."""
 
 MAX_LOSS = 0.01
-"""A new model whose macro average precision is lower by more than this is not promoted."""
+"""Largest decrease of macro average precision for which a new model is promoted."""
 
 MAX_FEWER_RIGHT = 0.05
 """Largest decrease of top-1 accuracy over all of the model's classes for which a new model is promoted."""
@@ -59,7 +59,7 @@ KNOWN = 0.5
 """A species with at least this average precision is known; a model with half of that has lost it."""
 
 MIN_HELD_OUT = 5
-"""Held-out recordings of each trained class that a promotion needs.
+"""Minimum number of held-out recordings of each trained class for a promotion.
 
 If all n of them are named right, the one-sided 95 % lower bound of the share named right is 0.05 ** (1 / n) (Clopper
 and Pearson, 1934). It passes one half from n = 5 on; with fewer, a model that is right half of the time cannot be ruled
@@ -67,7 +67,7 @@ out.
 """
 
 MAX_LISTED = 10
-"""Classes that a reason names."""
+"""Maximum number of classes that a reason names."""
 
 
 @dataclass(frozen=True)
@@ -151,9 +151,9 @@ class Settings:
 
     overrides: tuple[str, ...]
     is_default: bool
-    """A head on the backbone's embeddings, by `RECIPE`."""
+    """True for a head on the backbone's embeddings, by `RECIPE`."""
     is_chosen: bool
-    """The caller chose family or recipe."""
+    """True if the caller chose family or recipe."""
 
 
 def training_settings(active: Bundle, overrides: Sequence[str], *, backbone: str | Path) -> Settings:
@@ -243,14 +243,14 @@ def _train(config: TrainConfig, overrides: list[str], started: datetime, report:
     for run in find_runs(Path(config.paths.runs)):
         is_done = run.metadata["status"] == "done"
         if is_done or (run.folder / "checkpoints").is_dir():
-            _tell_other_settings(run, overrides)
+            _log_other_settings(run, overrides)
             LOG.info("the training is done already" if is_done else "resuming from the last checkpoint")
             return run if is_done else trainer.resume(run.folder, report=report)
     return trainer.train(config, started=started, overrides=overrides, report=report)
 
 
-def _tell_other_settings(run: TrainingRun, overrides: Sequence[str]) -> None:
-    """Tell the log if a run that is resumed began with other settings."""
+def _log_other_settings(run: TrainingRun, overrides: Sequence[str]) -> None:
+    """Log a warning if a run that is resumed began with other settings."""
     before, now = (
         [each for each in given if split_override(each)[0] not in OWN_KEYS]
         for given in (run.metadata.get("overrides", overrides), overrides)
@@ -276,7 +276,7 @@ def compare(
     active: Bundle, new: Bundle, table: RecordingsTable, *, store: ModelStore, n_workers: int
 ) -> dict[str, Any]:
     """Compare both bundles on held-out recordings, by species and by recording."""
-    rows = [row for row in table.rows if row.split == "test" and not row.is_unlabelled]
+    rows = [row for row in table.rows if row.split == "test" and not row.is_unlabeled]
     each = {"active": active, "new": new}
     scores = _score_models([active, new], table, rows, store, n_workers)
     results = {name: _judge(bundle, own, rows) for (name, bundle), own in zip(each.items(), scores, strict=True)}

@@ -22,7 +22,7 @@ LOG = logging.getLogger(__name__)
 REPORT_NAME = "retraining.json"
 
 MAX_NAMED = 20
-"""Files without a label that a note names."""
+"""Maximum number of files without a label that a note names."""
 
 
 def load_labeled_recordings(dataset: Path, known: Sequence[Label], *, n_workers: int) -> RecordingsTable:
@@ -36,7 +36,7 @@ def load_labeled_recordings(dataset: Path, known: Sequence[Label], *, n_workers:
     if table_path(dataset).exists():
         return read_table(dataset)
     table = import_recordings(dataset, dataset, known=known, n_workers=n_workers)
-    unlabeled = {row.path for row in table.rows if row.is_unlabelled}
+    unlabeled = {row.path for row in table.rows if row.is_unlabeled}
     if unlabeled:
         named = ", ".join(sorted(unlabeled)[:MAX_NAMED])
         LOG.info(

@@ -24,12 +24,15 @@ RUN_NAME, CONFIG_NAME, METRICS_NAME = "run.json", "config.yaml", "metrics.csv"
 PACKAGES = ("dawnchorus", "torch", "lightning", "timm", "transformers", "onnx", "onnxruntime", "numpy")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainingRun:
     """Folder of a training run."""
 
     folder: Path
     metadata: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<TrainingRun {self.folder}: {self.status}>"
 
     @property
     def name(self) -> str:
@@ -164,7 +167,9 @@ def read_config(run: TrainingRun) -> dict[str, Any]:
     except ImportError as error:
         raise MissingExtraError("PyYAML", extra="train", purpose="Reading a run's configuration") from error
 
-    return with_current_keys(yaml.safe_load((run.folder / CONFIG_NAME).read_text(encoding="utf-8")))
+    config = with_current_keys(yaml.safe_load((run.folder / CONFIG_NAME).read_text(encoding="utf-8")))
+    config["data"].setdefault("noise_share", 0.0)  # runs from before this key had no synthetic noise
+    return config
 
 
 def _environment() -> dict[str, Any]:
@@ -178,7 +183,7 @@ def _environment() -> dict[str, Any]:
 
 
 def _git() -> dict[str, Any] | None:
-    """Commit and whether files were changed, of the working directory's repository."""
+    """Return the commit of the working directory's repository, and whether files were changed."""
     try:
         commit, changes = (
             subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S607

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 class PowerSpectrum(nn.Module):
     """Module from waveforms [batch, samples] to power spectra [batch, bins, frames] (Hann windows).
 
-    Frames are centred on multiples of hop_length, with zeros around the ends.
+    Frames are centered on multiples of hop_length, with zeros around the ends.
 
     A Fourier transform of a * b points is b transforms of a points, each turned a little, and a transform of b points
     over their results (Cooley and Tukey, 1965). With b a divisor of the hop, the first ones are a convolution of the
@@ -68,5 +68,5 @@ def _phases(n_fft: int, hop_length: int) -> int:
 
 
 def _unit_phasors(share: npt.NDArray[np.float64]) -> npt.NDArray[np.complex128]:
-    """Numbers of length 1 at these shares of a full turn, clockwise."""
+    """Return complex numbers of magnitude 1 at these shares of a full turn, clockwise."""
     return np.asarray(np.exp(-2j * np.pi * share))

@@ -17,7 +17,7 @@ from dawnchorus.training.config import TrackerConfig
 from dawnchorus.training.runs import TrainingRun
 
 MLFLOW_NAME = "mlflow.db"
-"""Beside the runs, where no server is named; show it with `mlflow ui --backend-store-uri sqlite:///runs/mlflow.db`."""
+"""Database next to the runs, without a server; show it by `mlflow ui --backend-store-uri sqlite:///runs/mlflow.db`."""
 
 MODULES = {"tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 DATABASES = ("sqlite:", "postgresql", "mysql", "mssql")
@@ -25,10 +25,10 @@ AZURE = "azureml://"
 WANDB_URL = "https://api.wandb.ai"
 
 ANSWER_S = 5
-"""Time for an answer of a tracker's server."""
+"""Timeout of a tracker's server."""
 
 MLFLOW_LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_S), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
-"""Without these MLflow's client tries for minutes."""
+"""Environment variables of MLflow's client, which otherwise tries for minutes."""
 
 LOG = logging.getLogger(__name__)
 

@@ -35,7 +35,7 @@ Method = Literal["tpe", "random", "grid"]
 """The tree-structured Parzen estimator (Bergstra et al., 2011), values at random, or every combination."""
 
 STUDIES_NAME = "studies.db"
-"""In the folder of runs: every trial of every study, so that a stopped study can be resumed."""
+"""Database in the folder of runs with every trial of every study, so that a stopped study can be resumed."""
 
 N_TRIALS = 20
 """Default number of trials; of a grid, all."""
@@ -156,7 +156,7 @@ def describe_trial(trial: TrialResult) -> str:
 
 
 def _sampler(method: Method, seed: int) -> BaseSampler:
-    """Make what proposes values; those of a grid are in the study's queue already."""
+    """Build the sampler that proposes values; those of a grid are in the study's queue already."""
     from optuna.samplers import RandomSampler, TPESampler
 
     return TPESampler(seed=seed, n_startup_trials=N_STARTUP) if method == "tpe" else RandomSampler(seed=seed)

@@ -61,8 +61,8 @@ def test_species_are_found_at_any_depth(names: tuple[str, ...], species: list[st
     rows, notes = imported(make_recordings(tmp_path / "in", *names), known=(Label(PARUS, "Great Tit"),))
     assert [rows[name].scientific_name for name in names] == species
     assert "layout: folders, because" in notes
-    n_unlabelled = sum(row.is_unlabelled for row in rows.values())
-    assert (f"unlabelled: {n_unlabelled} of" in notes) == bool(n_unlabelled)
+    n_unlabeled = sum(row.is_unlabeled for row in rows.values())
+    assert (f"unlabeled: {n_unlabeled} of" in notes) == bool(n_unlabeled)
 
 
 def test_what_is_read_as_a_label_and_what_is_not_is_said(tmp_path: Path) -> None:
@@ -91,9 +91,22 @@ def test_folders_of_species_with_tables_for_some_are_refused(tmp_path: Path) -> 
     with pytest.raises(InputError, match="the layout is ambiguous.*--layout annotations.*--layout folders"):
         imported(source)
     rows, _ = imported(source, layout="annotations")
-    assert [row.is_unlabelled for row in rows.values()] == [False, True]
+    assert [row.is_unlabeled for row in rows.values()] == [False, True]
     (source / "Turdus merula" / "2.txt").touch()
     assert imported(source)[0]["Turdus merula/2.wav"].is_annotated, "every recording has a table"
+
+
+def test_recordings_without_a_table_have_the_species_of_their_folder_if_no_other_has_both(tmp_path: Path) -> None:
+    names = ("Parus major_Great Tit/1.wav", "noise/2.wav", "soundscapes/3.wav", "soundscapes/4.wav")
+    source = make_recordings(tmp_path / "in", *names)
+    (source / "soundscapes" / "3.txt").write_text("0\t0.1\tTurdus merula\n")
+    rows, notes = imported(source)
+    assert [rows[name].kind for name in names] == ["focal", "background", "soundscape", "soundscape"]
+    assert rows[names[0]].scientific_name == PARUS
+    assert [mark.scientific_name for mark in rows[names[2]].annotations] == [TURDUS]
+    assert rows[names[3]].is_unlabeled
+    assert "layout: mixed, because tables of marks (3.txt) are of 1 of 4 recordings" in notes
+    assert "labels read from folders of level 1: 2 recordings" in notes
 
 
 def test_a_zip_that_was_sent_is_read_by_the_same_rule(tmp_path: Path) -> None:
@@ -108,7 +121,7 @@ def test_folders_of_a_review_say_if_the_species_is_there(tmp_path: Path) -> None
     names = ("Parus major/Positive/1.wav", "Parus major/negative/2.wav", "false_positives/Parus major/3.wav")
     names += ("robin/Confirmed clips/4.wav", "robin/rejected/site7/5.wav", "robin/unsure/6.wav", "neg/7.wav")
     rows, notes = imported(make_recordings(tmp_path / "in", *names))
-    read = [(rows[name].scientific_name, rows[name].absent, rows[name].is_unlabelled) for name in names]
+    read = [(rows[name].scientific_name, rows[name].absent, rows[name].is_unlabeled) for name in names]
     absent = (None, (PARUS,), False)
     assert read[:3] == [(PARUS, (), False), absent, absent]
     assert read[3:] == [("robin", (), False), (None, ("robin",), False), (None, (), True), (None, (), True)]
@@ -116,7 +129,7 @@ def test_folders_of_a_review_say_if_the_species_is_there(tmp_path: Path) -> None
         "folders of a review, Positive (1), Confirmed clips (1): the species is there, in 2 recordings.",
         "negative (1), false_positives (1), rejected (1): the species is known not to be there, in 3 recordings.",
         "folders of a review, unsure (1): nothing is known of them, in 1 recording.",
-        "folders of a review without a species: 1 recording (as neg/7.wav), which are unlabelled.",
+        "folders of a review without a species: 1 recording (as neg/7.wav), which are unlabeled.",
     ):
         assert note in notes, notes
     rows, _ = imported(make_recordings(tmp_path / "Parus major_Great Tit", "pos/1.wav", "incorrect/2.wav"))
@@ -127,7 +140,7 @@ def test_folders_of_a_review_say_if_the_species_is_there(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "absent", "is_unlabelled"),
+    ("name", "absent", "is_unlabeled"),
     [
         ("Parus major_negative/1.wav", (PARUS,), False), ("Parus_major_FP/1.wav", (PARUS,), False),
         ("Parus major_maybe/1.wav", (), True), ("not Parus major/1.wav", (PARUS,), False),
@@ -135,10 +148,10 @@ def test_folders_of_a_review_say_if_the_species_is_there(tmp_path: Path) -> None
         ("Parus major/unsicher/1.wav", (), True), ("Parus major/to check/1.wav", (), True),
     ],
 )  # fmt: skip
-def test_reviews_in_names_of_folders(tmp_path: Path, name: str, absent: tuple[str, ...], is_unlabelled: bool) -> None:
+def test_reviews_in_names_of_folders(tmp_path: Path, name: str, absent: tuple[str, ...], is_unlabeled: bool) -> None:
     source = make_recordings(tmp_path / "in", name)
     (row,) = read_folder_rows(source, find_recordings([source]))
-    assert (row.scientific_name, row.absent, row.is_unlabelled) == (None, absent, is_unlabelled)
+    assert (row.scientific_name, row.absent, row.is_unlabeled) == (None, absent, is_unlabeled)
 
 
 def test_yes_and_no_folders_together_are_a_review(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_catalogue_numbers_are_names_of_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("files", "evidence"), NOT_READ.values(), ids=list(NOT_READ))
 def test_tables_of_unknown_columns_are_named(files: dict[str, str], evidence: str, tmp_path: Path) -> None:
     rows, notes = imported(archive(tmp_path / "in", files))
-    assert all(row.is_unlabelled for row in rows.values())
+    assert all(row.is_unlabeled for row in rows.values())
     assert f"in columns that are not known, not read: 1 ({evidence})" in notes
 
 

@@ -114,7 +114,7 @@ def test_headers_in_other_languages(header: str, tmp_path: Path) -> None:
     assert (row.latitude, row.longitude, row.locality, notes) == (52.5, 13.4, "Aue", [])
 
 
-def test_a_longer_name_is_no_misspelt_one(tmp_path: Path) -> None:
+def test_a_longer_name_is_no_misspelled_one(tmp_path: Path) -> None:
     _, notes = imported(tmp_path, "path,scientific_name,subspecies,recordisst\na.wav,Parus major,newtoni,Mo\n")
     assert notes[0].endswith("(in Python: columns). Did you mean --column recordist=recordisst?")
 
@@ -170,7 +170,7 @@ def test_splits_are_read_from_such_tables(tmp_path: Path) -> None:
     assert notes == [f"{tmp_path / 'b.csv'}: 1 row without the name of a recording."]
 
 
-def test_misspelt_columns_and_fields_are_reported(tmp_path: Path) -> None:
+def test_misspelled_columns_and_fields_are_reported(tmp_path: Path) -> None:
     rows, notes = imported(tmp_path, "path,species,lattitude,longitude\na.wav,Avis una,0,0\n", "a.wav")
     assert any("Did you mean --column latitude=lattitude?" in note for note in notes)
     for columns, near in (({"locallity": "species"}, "locality"), ({"path": "pth"}, "path")):

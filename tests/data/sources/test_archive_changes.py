@@ -36,7 +36,7 @@ def test_rows_that_the_archive_has_changed_are_named_and_updated(
     assert "under another species at the archive now: 2 (" in said
     assert "XC3: Parus major -> Cyanistes caeruleus" in said
     assert "XC4: Cuculus canorus -> unknown" in said
-    assert "under another licence at the archive now: 1 (XC6: CC-BY-SA-4.0 -> CC-BY-NC-ND-4.0)." in said
+    assert "under another license at the archive now: 1 (XC6: CC-BY-SA-4.0 -> CC-BY-NC-ND-4.0)." in said
     assert "with another date at the archive now: 1 (XC10: 2024-05-10 -> 2023-01-02)." in said
     assert "with another quality at the archive now: 1 (XC10: E -> A)." in said
     assert "another file at the archive now, which is downloaded if it is selected: 1 (XC8)." in said

@@ -181,12 +181,12 @@ def test_values_of_a_listing_that_are_left_out_are_counted() -> None:
         assert f"the listing: {part}" in said
 
 
-def test_best_quality_first_and_licences_and_limits(archive: XenoCanto) -> None:
+def test_best_quality_first_and_licenses_and_limits(archive: XenoCanto) -> None:
     results = search(web(), "cnt:Spain", key=KEY, server=archive.url)
     chosen, left_out = FetchFilter(licenses=("CC-BY", "CC-BY-SA", "CC-BY-NC-SA"), per_species=2).choose(results)
     assert len(chosen) == 6
     assert {item.row.license for item in chosen}.isdisjoint({"CC-BY-NC-ND-4.0"})
-    assert left_out["licence CC-BY-NC-ND-4.0"] == 6, "XC21 is without sound besides"
+    assert left_out["license CC-BY-NC-ND-4.0"] == 6, "XC21 is without sound besides"
     assert left_out["no sound (restricted species)"] == 3
     great_tits = [item.row.quality for item in chosen if item.row.common_name == "Great Tit"]
     assert great_tits == ["A", "A"], "XC6 and XC12, not XC3"
@@ -199,7 +199,7 @@ def test_fetch_writes_audio_table_and_attribution(archive: XenoCanto, fetch: Fet
     table = read_table(tmp_path / "set")
     files = {path.name for path in (tmp_path / "set" / "audio").iterdir()}
     assert files == {Path(row.path).name for row in table.rows}
-    assert len(files) == 25 - 7 - 3 + 1  # XC21 has no sound and no licence to derive
+    assert len(files) == 25 - 7 - 3 + 1  # XC21 has no sound and no license to derive
     text = (tmp_path / "set" / "ATTRIBUTION.md").read_text()
     assert "Recordist 3, XC3. Accessible at www.xeno-canto.org/3" in text
     assert all(row.license and row.n_bytes for row in table.rows)

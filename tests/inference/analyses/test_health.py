@@ -64,6 +64,16 @@ def with_gaps(samples: FloatArray) -> FloatArray:
     return samples
 
 
+def with_silence(seconds: int, start_s: int = 4, *, rest: FloatArray | None = None) -> FloatArray:
+    samples = clean()
+    samples[start_s * RATE_HZ : (start_s + seconds) * RATE_HZ] = 0 if rest is None else rest
+    return samples
+
+
+def noise(seconds: float = 8.0, seed: int = 0, rate_hz: int = RATE_HZ) -> FloatArray:
+    return (0.05 * np.random.default_rng(seed).standard_normal((round(seconds * rate_hz), 1))).astype(np.float32)
+
+
 def with_stuck_value(samples: FloatArray) -> FloatArray:
     samples = samples.copy()
     samples[50_000:60_000] = samples[50_000]
@@ -81,6 +91,16 @@ PLANTED: dict[str, tuple[Callable[[], FloatArray], str]] = {
     "dead microphone": (lambda: np.zeros((RATE_HZ * 8, 1), np.float32), "no sound: constant value 0"),
     "constant value": (lambda: np.full((RATE_HZ * 8, 1), 0.125, np.float32), "no sound: constant value 0.125"),
     "last bit alone": (lambda: np.sign(clean()) / np.float32(1 << 17), "no sound: -102 dBFS"),
+    "dead at the end": (lambda: with_silence(4), "no sound for 50.0% of the time, at most 4 s on end"),
+    "dead in the midst": (
+        lambda: with_silence(2, 4),
+        "no sound for 25.0% of the time, at most 2 s on end; gaps: 1, the",
+    ),
+    "last bit alone in the midst": (
+        lambda: with_silence(2, 4, rest=np.sign(clean(seconds=2, seed=1)) / np.float32(1 << 17)),
+        "no sound for 25.0% of the time, at most 2 s on end",
+    ),
+    "white noise": (lambda: clean(level=0.0) + noise(), "ok"),
     "clipping": (lambda: np.clip(clean(level=2.0), -1, 1), "clipping: 28"),
     "clipping in the preamplifier": (lambda: np.clip(clean(level=0.5), -0.3, 0.3), "clipping: 0.33%"),
     "stuck value": (lambda: with_stuck_value(clean()), "stuck at one value for 7.8% of the time; gaps: 1, the longest"),
@@ -133,6 +153,12 @@ def test_every_sample_counts_for_level_peak_and_offset(n: int, rate_hz: int, las
 )
 def test_the_mains_frequency_is_empty_where_it_cannot_be_told(samples: FloatArray, hum_hz: float) -> None:
     np.testing.assert_array_equal(measure(samples)["hum_hz"], [hum_hz])
+
+
+@pytest.mark.parametrize(("seconds", "rate_hz"), [(5.0, 8000), (20.0, 8000), (5.0, 44_100)])
+def test_noise_has_no_mains_frequency(seconds: float, rate_hz: int) -> None:
+    tables = [measure(noise(seconds, seed, rate_hz), rate_hz=rate_hz) for seed in range(8)]
+    assert np.isnan([table["hum_hz"][0] for table in tables]).all()
 
 
 def test_zeros_at_the_ends_of_a_file_are_no_gaps() -> None:
@@ -207,3 +233,18 @@ def test_a_recording_without_samples_or_of_a_moment_has_numbers() -> None:
     assert len(measure(np.zeros((0, 1), np.float32))) == 0
     (verdict,) = verdicts(analyzed(clean(seconds=0.05)))
     assert verdict == "ok"
+
+
+def test_stretches_without_sound_are_counted_for_the_recorder() -> None:
+    recordings = [analyzed(with_silence(4), name="A/1.wav"), analyzed(clean(), name="A/2.wav")]
+    assert recorders(*recordings) == {
+        "(A)": "stretches without sound in 1 of 2 recordings (25.0% of the time, at most 4 s on end)"
+    }
+    assert HEALTH.summarize is not None
+    assert HEALTH.summarize(recordings)["recorders"]["dead_share"] == [0.25]
+
+
+def test_the_tables_of_a_run_are_those_that_are_listed() -> None:
+    assert HEALTH.summarize is not None
+    for recordings in ([], [analyzed(clean(seconds=1))]):
+        assert tuple(HEALTH.summarize(recordings)) == HEALTH.tables

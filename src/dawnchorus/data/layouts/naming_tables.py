@@ -16,7 +16,7 @@ from dawnchorus.formats.registry import marks_format
 from dawnchorus.tables import Table, posix_path
 
 MAX_TABLE_BYTES = 1 << 26
-"""Larger text files are not read for names."""
+"""Maximum size of a text file that is searched for names."""
 
 _N_ROWS = 2000
 """Rows that are read."""

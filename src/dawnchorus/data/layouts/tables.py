@@ -15,7 +15,7 @@ from dawnchorus.data.layouts.taxon_names import TaxonNames
 from dawnchorus.data.licenses import parse_license
 from dawnchorus.data.recordings import RecordingRow
 from dawnchorus.errors import FormatError, InputError
-from dawnchorus.suggestions import is_misspelt, nearest, suggestion
+from dawnchorus.suggestions import is_misspelled, nearest, suggestion
 from dawnchorus.tables import (
     CoordinateColumns,
     LocationColumn,
@@ -76,7 +76,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "split": ("split",),
     "source": ("source",),
 }
-"""The fields that a csv can give, and the columns that each is looked for in, in this order and however spelt."""
+"""The fields that a csv can give, and the columns that each is looked for in, in this order and however spelled."""
 
 _MAX_NAMED = 7
 _UNKNOWN_CODES = frozenset(("", "nan", "none", "no score", "[]"))
@@ -151,13 +151,13 @@ class TableLayout:
             )
 
     def _near_fields(self, columns: Sequence[str]) -> str:
-        """Return questions for columns that are spelt nearly like one of a field that the table lacks."""
+        """Return questions for columns that are spelled nearly like one of a field that the table lacks."""
         names = {name: field for field, names in COLUMNS.items() if field not in self.columns for name in names}
         near = {column: nearest(column, names, cutoff=0.8) for column in columns}
         questions = [
             f"{names[alike[0]]}={column}"
             for column, alike in near.items()
-            if alike and is_misspelt(column.lower(), alike[0])
+            if alike and is_misspelled(column.lower(), alike[0])
         ]
         return f" Did you mean --column {' --column '.join(questions)}?" if questions else ""
 

@@ -48,7 +48,7 @@ def find_voices_table(source: Path) -> Path | None:
 def read_voices(table: Path, root: Path, files: Sequence[Path]) -> Iterator[RecordingRow]:
     """Yield a row for each of `files` below `root`, which are in folders named by species.
 
-    A file in another folder is labelled by its own name, if the table has it. The log says what had to be guessed in
+    A file in another folder is labeled by its own name, if the table has it. The log says what had to be guessed in
     the table.
 
     Raises:

@@ -19,7 +19,7 @@ MAX_LOOKED_UP = 100
 
 _MAX_NAMED = 3
 SAME_LENGTH_S = 2.0
-"""Lengths of one sound may differ by so much between the archive's list and a decoder."""
+"""Maximum difference between the length that an archive lists and the decoded one of the same file."""
 
 _COMPARED_FIELDS = (
     *("scientific_name", "common_name", "secondary", "kind", "url", "recordist", "license", "latitude", "longitude"),
@@ -52,7 +52,7 @@ class ArchiveChanges:
         others = ((f"with another {name.replace('_', ' ')}", changes) for name, changes in self.others.items())
         for what, changes in (
             ("under another species", self.renamed),
-            ("under another licence", self.relicensed),
+            ("under another license", self.relicensed),
             *others,
         ):
             if changes:
@@ -85,7 +85,7 @@ def compare_with_archive(
     earlier: EarlierSearch,
     find_recording: Callable[[str], SearchResult | None],
 ) -> ArchiveChanges:
-    """Update the table with the archive's current names and licences.
+    """Update the table with the archive's current names and licenses.
 
     Args:
         table: The data set's rows.

@@ -113,7 +113,7 @@ def fetch_recordings(
     """Download recordings that are not yet in `folder`, in parallel.
 
     A file has its name only when it is whole and sound, so what is there is done; after an interruption the same call
-    goes on.
+    resumes.
 
     Args:
         web: The server.
@@ -205,7 +205,7 @@ class _Fetch:
         ]
 
     def download(self, entry: SearchResult) -> str | None:
-        """Fetch a file, and return its recording's identifier; None if it failed, or the server asks for patience."""
+        """Fetch a file, and return its recording's identifier; None if it failed, or the server asked to wait."""
         name = entry.row.recording_id
         if any(isinstance(error, LongWaitError) for error in list(self.failures.values())):
             self.not_requested.append(name)

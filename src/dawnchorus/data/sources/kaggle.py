@@ -96,7 +96,7 @@ def find_source(url: str) -> KaggleSource:
 def download(source: KaggleSource) -> Path:
     """Download a data set or competition, and return its folder.
 
-    kagglehub keeps them in its cache, goes on with an interrupted download, and compares its checksum. An archive that
+    kagglehub keeps them in its cache, resumes an interrupted download, and compares its checksum. An archive that
     is damaged in spite of it is removed, because kagglehub would take it for complete the next time.
 
     Raises:

@@ -29,12 +29,12 @@ SERVER = "https://xeno-canto.org"
 KEY_VARIABLES = ("XENO_CANTO_API_KEY", "XCKEY")
 PER_PAGE = 500
 PER_S = 4.0
-"""Requests per second, restrained as the site's terms ask; perch uses 8."""
+"""Requests per second: moderate, as the site's terms ask (Perch uses 8)."""
 
 PER_S_OF_MIRROR = 1000.0
 
 MAX_READINGS = 4
-"""A listing that changes while it is read is read so often at most."""
+"""Maximum number of times that a listing is read because it changed meanwhile."""
 
 _N_SHOWN = 120
 """Characters of a reply that a message shows."""
@@ -127,7 +127,7 @@ class FetchFilter:
         if not result.file_url:
             return "no sound (restricted species)"
         if not is_allowed(row.license, self.licenses):
-            return f"licence {row.license or 'not given'}"
+            return f"license {row.license or 'not given'}"
         if self.max_length_s is not None and (row.duration_s or 0) > self.max_length_s:
             return "too long"
         return None

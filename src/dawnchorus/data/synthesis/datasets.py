@@ -50,7 +50,7 @@ class SyntheticPlan:
 
 def invented_song(number: int, *, rng: np.random.Generator) -> Song:
     """Return a random synthetic song, drawn from `rng`."""
-    centre_hz = 700 * 2 ** rng.uniform(0, 3.2)
+    center_hz = 700 * 2 ** rng.uniform(0, 3.2)
     n_notes = int(rng.integers(1, 6))
     every_s = rng.uniform(0.12, 0.4)
     shape = rng.choice(["flat", "up", "down", "arch"])
@@ -61,7 +61,7 @@ def invented_song(number: int, *, rng: np.random.Generator) -> Song:
         Note(
             start_s=k * every_s,
             duration_s=every_s * 0.75,
-            pitch_hz=tuple(centre_hz * step ** (k - n_notes / 2) * b for b in bend),
+            pitch_hz=tuple(center_hz * step ** (k - n_notes / 2) * b for b in bend),
             pulse_hz=trill_hz,
         )
         for k in range(n_notes)

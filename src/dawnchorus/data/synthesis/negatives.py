@@ -1,6 +1,6 @@
 """Synthetic negative examples: songs of no species, wind, insects and hum.
 
-A model that is taught a few species from a few recordings has heard nothing else, and would hear them everywhere; these
+A model trained on a few recordings of a few species knows no other sound, and would detect them everywhere; these
 show it what else there is, without a data set of other people's.
 """
 
@@ -26,7 +26,7 @@ N_RECORDINGS = 200
 LENGTH_S = 3.0
 RATE_HZ = 48_000
 N_PER_SILENT = 6
-"""One in this number of sounds has no song."""
+"""Number of sounds of which one has no song."""
 
 SOURCE = "generated"
 

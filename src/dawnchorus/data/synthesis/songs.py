@@ -1,6 +1,6 @@
 """Bird songs by synthesis: notes with gliding pitch, overtones and soft edges, in phrases that repeat.
 
-The songs follow published descriptions of real ones (pitch, rhythm, number of notes), so that a recogniser trained on
+The songs follow published descriptions of real ones (pitch, rhythm, number of notes), so that a recognizer trained on
 real birds can name them.
 """
 

@@ -38,7 +38,7 @@ ANTHROPHONY_HZ, BIOPHONY_HZ = (0, 1_000), (1_000, 10_000)
 """First and last bands of `NDSI_STEP_HZ` by their lower edges; as in scikit-maad, the one from 1 kHz is in both."""
 
 MIN_S = 1.0
-"""A rest of a recording that is shorter has no indices."""
+"""Minimum length of the last minute of a recording that gets indices."""
 
 _WINDOW = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME) / FRAME)).astype(np.float32)
 _AT_A_TIME = 64

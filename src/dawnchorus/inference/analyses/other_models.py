@@ -1,4 +1,4 @@
-"""Analyses of what another model has for the same windows."""
+"""Analyses of another model's output for the same windows."""
 
 from __future__ import annotations
 

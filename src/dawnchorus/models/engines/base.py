@@ -14,7 +14,7 @@ from dawnchorus.arrays import FloatArray
 from dawnchorus.errors import ModelError
 
 FLOATS = frozenset(("float16", "float32", "float64"))
-QUANTISED = frozenset(("int8", "uint8", "int16", "uint16"))
+QUANTIZED = frozenset(("int8", "uint8", "int16", "uint16"))
 
 Array = npt.NDArray[Any]
 
@@ -52,7 +52,7 @@ class Port:
     @property
     def is_convertible(self) -> bool:
         """True if values of the port's type can be converted from or to float32."""
-        return self.dtype in FLOATS or (self.dtype in QUANTISED and self.scale is not None)
+        return self.dtype in FLOATS or (self.dtype in QUANTIZED and self.scale is not None)
 
     def encode(self, values: FloatArray) -> Array:
         """Convert values to the port's type."""

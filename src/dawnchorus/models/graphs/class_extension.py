@@ -19,7 +19,7 @@ from dawnchorus.models.runner import open_session
 from dawnchorus.taxonomy.labels import Label
 
 PARITY = 1e-4
-"""The largest difference between a logit of the new model and of the one that it is from: see `largest_difference`."""
+"""Maximum difference between logits of the new model and of the one that they are from: see `largest_difference`."""
 
 
 def can_extend(base: Bundle, head: Bundle) -> bool:

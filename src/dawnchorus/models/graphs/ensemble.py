@@ -293,11 +293,11 @@ def _card(info: BundleDescription, bundles: Sequence[Bundle], shares: np.ndarray
 
 The {average} average of {len(bundles)} models.{_on_windows(info, bundles)}
 
-- **Licence of the weights: {info.license}**
+- **License of the weights: {info.license}**
 - {len(bundles[0].labels)} classes.
 - Input: {info.window_s:g} s of mono sound at {info.sample_rate_hz} Hz.
 
-| member | family | weight | licence |
+| member | family | weight | license |
 | --- | --- | ---: | --- |
 {rows}
 """

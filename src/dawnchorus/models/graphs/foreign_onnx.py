@@ -69,7 +69,7 @@ class ForeignOnnx:
         return [self._with_scale(port) for port in ports]
 
     def _with_scale(self, port: Port) -> Port:
-        """Return the port with the scale that the nodes next to it use, if its numbers are quantised."""
+        """Return the port with the scale that the nodes next to it use, if its numbers are quantized."""
         for node in self._model.graph.node:
             is_next_to = (node.op_type == "DequantizeLinear" and node.input[0] == port.name) or (
                 node.op_type == "QuantizeLinear" and node.output[0] == port.name

@@ -15,7 +15,7 @@ from dawnchorus.models.graphs.onnx_writer import OnnxWriter
 from dawnchorus.models.graphs.surgery import cut_graph, join_graphs, rename_values
 
 N_CROSSINGS = 32
-"""Zero crossings of the resampling filter on each side."""
+"""Number of zero crossings of the resampling filter on each side."""
 
 PASS = 0.95
 """Share of the lower rate's band that resampling preserves."""

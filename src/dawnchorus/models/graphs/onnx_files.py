@@ -1,6 +1,6 @@
 """Loading of ONNX graphs, including untrusted ones.
 
-A graph may name other files that hold its weights; one from a stranger could so read any file of this machine. Every
+A graph may name other files that hold its weights; an untrusted one could so read any file of this machine. Every
 graph is therefore checked here, also before an engine loads it, and one that names other files is refused.
 """
 

@@ -44,7 +44,7 @@ def find_layout(path: Path, inputs: Sequence[Port], window_samples: int) -> Layo
     (port,) = inputs
     if not port.is_convertible:
         raise ModelError(
-            f"expected an input of floating-point samples, or a quantised one with a scale, found {port}. The "
+            f"expected an input of floating-point samples, or a quantized one with a scale, found {port}. The "
             f"file does not say which level is full scale. Export it with a float input.",
             subject=path,
         )

@@ -18,12 +18,12 @@ from dawnchorus.models.graphs.onnx_files import load_graph
 Precision = Literal["float16", "int8"]
 
 MIN_FLOAT16 = 1024
-"""Tensors with fewer numbers stay as they are."""
+"""Minimum number of values of a tensor that is converted."""
 
 _FRONT_ENDS = ("front_end", "acoustic", "spectrum")
 """Parts of the names of front-end nodes, whose levels span more than 8 bits can represent."""
 
-_QUANTISED = ("Conv", "Gemm", "MatMul")
+_QUANTIZED = ("Conv", "Gemm", "MatMul")
 
 
 def to_float16(graph: onnx.ModelProto) -> onnx.ModelProto:
@@ -78,7 +78,7 @@ def quantize(graph: Path, out: Path, windows: Iterable[FloatArray]) -> None:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            op_types_to_quantize=list(_QUANTISED),
+            op_types_to_quantize=list(_QUANTIZED),
             nodes_to_exclude=_front_end(model),
         )
 

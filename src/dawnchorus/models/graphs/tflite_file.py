@@ -111,7 +111,11 @@ class TfliteFile:
         return () if isinstance(shape, int) else tuple(int(n) for n in shape)
 
     def constant(self, tensor: int) -> npt.NDArray[Any] | None:
-        """Return the stored values of `tensor`; None if it is computed."""
+        """Return the stored values of `tensor`; None if it is computed.
+
+        Raises:
+            ModelError: the values have a type that this reader does not know.
+        """
         if tensor < 0:
             return None
         info = self._graph.Tensors(tensor)

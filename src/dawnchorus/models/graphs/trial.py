@@ -25,8 +25,8 @@ MIN_PERCENT = 10.0
 """Largest of values from 0 to 100 above which they look like percent."""
 
 MAX_BATCH_EFFECT = 0.02
-"""Change of a window's scores by the windows next to it, as a share of the scores' range, that a scale of quantized
-numbers explains which is chosen for the whole batch."""
+"""Maximum change of a window's scores by the windows next to it, as a share of the scores' range: rounding
+of quantized numbers, whose scale is chosen for the whole batch, explains as much."""
 
 _ACTIVATION_BEHIND: dict[str, Activation] = {"Sigmoid": "identity", "Softmax": "identity", "LogSoftmax": "softmax"}
 """Activations that make scores of what such an operator gives."""

@@ -67,7 +67,7 @@ def wrap_model(
 
     `scores_output` names the graph's output with one number per class (default: the only one with as many as there
     are labels that is not called an embedding); `embeddings_output` the one with an embedding (default: the one that
-    is called so, if any). Numbers in half or double precision, and quantised ones, are converted; a fixed number of
+    is called so, if any). Numbers in half or double precision, and quantized ones, are converted; a fixed number of
     windows is filled up. A bundle that does not run, or whose scores are not what `activation` says, is not written.
     The log says each choice and doubt.
 
@@ -172,7 +172,7 @@ def _card(description: ModelDescription, n_classes: int) -> str:
 
 {description.attribution}.
 
-- **Licence of the weights: {description.license}**
+- **License of the weights: {description.license}**
 - {n_classes} classes.
 - Input: {description.window_s:g} s of mono sound at {description.sample_rate_hz} Hz.
 - A score is not a probability: choose thresholds with recordings of your own.

@@ -28,7 +28,7 @@ from dawnchorus.server.state.sessions import SessionStore
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 STATIC = "/static"
-"""Path of files that everybody may read."""
+"""Path of files that need no token."""
 
 COOKIE, CSRF_HEADER, CSRF_FIELD = "dawnchorus_session", "x-csrf-token", "csrf"
 
@@ -40,7 +40,7 @@ BURST_S = 5.0
 MAX_CLIENTS = 10_000
 
 MAX_WRONG_TOKENS, WRONG_TOKENS_PER_S = 20, 20 / 60
-"""Wrong tokens of one client at once and over time; more of them get 429, correct tokens are still accepted."""
+"""Limits of one client's wrong tokens, at once and over time; more get 429, correct tokens are still accepted."""
 
 
 BEARER = HTTPBearer(auto_error=False, description="One of the server's tokens; one without tokens needs none.")
@@ -55,7 +55,7 @@ class RouteRole:
     def __init__(self, role: Role, *, is_probe: bool, is_form: bool, is_page: bool) -> None:
         self.role = role
         self.is_page = is_page
-        """True for a page, which is shown without what it cannot use of its address."""
+        """True for a page, which ignores and notes invalid parameters in its URL."""
         self.is_probe = is_probe
         """True for a probe of load balancers, which may send any Host header."""
         self.is_form = is_form

@@ -90,7 +90,7 @@ def problem_response(
 
 
 def is_page(request: Request) -> bool:
-    """Tell whether a browser asks for a page, by an address or a form."""
+    """Return True if a browser requests a page, by a link or a form."""
     return "text/html" in request.headers.get("accept", "") and "/api/" not in request.scope["path"]
 
 
@@ -117,7 +117,7 @@ async def handle_known_error(request: Request, error: Exception) -> Response:
 
 
 def retry_header(error: DawnChorusError) -> dict[str, str]:
-    """Return the header that says when to come again, if the error says so."""
+    """Return the header Retry-After, if the error says when to retry."""
     return {"Retry-After": f"{error.retry_after_s:.0f}"} if isinstance(error, OverloadedError) else {}
 
 

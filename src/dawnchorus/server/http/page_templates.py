@@ -26,7 +26,7 @@ def render_page(
     headers: Mapping[str, str] | None = None,
     **values: object,
 ) -> Response:
-    """Return a page, with the notes on its address that `parameters.PageQuery` left."""
+    """Return a page, with the notes of `parameters.PageQuery` on its URL."""
     service = request.app.state.service
     common = {
         "error": None,
@@ -34,6 +34,7 @@ def render_page(
         "base": request.scope.get("root_path", "").rstrip("/"),
         "here": own_path(request),
         "csrf": request.state.csrf,
+        "may_train": request.state.role >= Role.TRAIN,
         "is_admin": request.state.role >= Role.ADMIN,
         "bundle": service.pool.bundle,
         "min_score": DEFAULT_MIN_SCORE,

@@ -17,7 +17,7 @@ from dawnchorus.errors import InputError
 from dawnchorus.suggestions import suggestion
 
 MAX_SHOWN = 40
-"""Characters of a value in a message."""
+"""Maximum number of characters of a value in a message."""
 
 Parameters = TypeVar("Parameters", bound=BaseModel)
 
@@ -35,13 +35,13 @@ class RequestParameters(BaseModel):
         return {name: value for name, value in fields.items() if not (isinstance(value, str) and not value.strip())}
 
     def query_string(self, **changes: object) -> str:
-        """Return the given parameters as the query of an address, some of them changed; None leaves one out."""
+        """Return the given parameters as the query of a URL, some of them changed; None leaves one out."""
         values = {**self.model_dump(mode="json", exclude_unset=True), **changes}
         return urlencode({name: to_text(value) for name, value in values.items() if value not in (None, "")})
 
 
 def to_text(value: object) -> str:
-    """Return the text of a value in an address."""
+    """Return the text of a value in a URL."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -123,7 +123,7 @@ def merge_fields(query: Parameters, fields: Mapping[str, str]) -> Parameters:
 class PageQuery(Generic[Parameters]):
     """Dependency that reads the query of a page: what cannot be used is left out, and said on the page.
 
-    An address is shared, kept for years and typed by hand; its page is more use without a parameter than an error is.
+    A URL is shared, kept for years and typed by hand; its page is more use without a parameter than an error is.
     """
 
     def __init__(self, model: type[Parameters]) -> None:
@@ -151,14 +151,14 @@ class PageQuery(Generic[Parameters]):
 
 
 def note(request: Request, sentence: str) -> None:
-    """Add a sentence on what cannot be used of the request's address; its page shows all."""
+    """Add a note on an invalid part of the request's URL; the page shows all of them."""
     if not hasattr(request.state, "notes"):
         request.state.notes = []
     request.state.notes.append(sentence)
 
 
 def note_unknown_query(request: Request) -> None:
-    """Note the parameters in the address of a page that it does not read."""
+    """Note the parameters in the URL of a page that it does not read."""
     route = request.scope.get("route")
     if not request.query_params or not isinstance(route, APIRoute):
         return

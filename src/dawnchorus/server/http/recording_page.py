@@ -18,13 +18,13 @@ from dawnchorus.server.state.tables import Recording
 from dawnchorus.server.timeline import Order, TimelineQuery
 
 N_ROWS, N_SPECIES = 50, 40
-"""Rows of the tables of detections and of species."""
+"""Number of rows of the tables of detections and of species."""
 
 VIEW_S, PLAIN_S = 20.0, 60.0
 """Seconds that are in view at first, and in the picture for browsers without scripts."""
 
 MAX_TRACKED = 200
-"""Species whose order the viewer knows."""
+"""Maximum number of species whose order the viewer knows."""
 
 MAX_S = 1e7
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,6 +18,8 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 from sqlalchemy.orm import Session
 
 from dawnchorus.errors import InputError, MissingExtraError, OutputError
+
+LOG = logging.getLogger(__name__)
 
 FILE_NAME = "state.db"
 
@@ -98,7 +101,7 @@ def _engine(url: str | URL) -> Engine:
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # transactions start explicitly, in _begin_sqlite
+    connection.isolation_level = None  # transactions start explicitly, in _start_transaction
     for setting in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 20000", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {setting}")
 
@@ -130,6 +133,13 @@ def _upgrade(engine: Engine, migrations: Path) -> None:
             )
         if current == known[0]:
             return
+        if current is not None:
+            LOG.warning(
+                "The database is of revision %s and is upgraded to %s now, which takes minutes if it has millions of "
+                "detections. A server that is stopped meanwhile begins again at its next start.",
+                current,
+                known[0],
+            )
         if current is not None and engine.url.database and engine.dialect.name == "sqlite":
             _back_up(Path(engine.url.database), current)
         command.upgrade(config, "head")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dawnchorus.audio.file_names import text_before_time
 
 MAX_NAME = 255
-"""Bytes."""
+"""Maximum length of a file name in bytes."""
 
 UNNAMED = "upload"
 """Name of a file whose client gives none."""

@@ -29,7 +29,7 @@ MAX_CHECK_INTERVAL_S = 3.0
 """Maximum that one check adds to the time without a heartbeat: a server that could not check saw none."""
 
 MAX_ATTEMPTS = 3
-"""Attempts whose servers died before the job fails: it may be the reason."""
+"""Maximum number of attempts whose servers died; then the job fails, as it may be the reason."""
 
 MAX_JOBS = 1000
 """Maximum number of queued jobs."""

@@ -130,7 +130,7 @@ class Identification(Base):
     warnings: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     """Sentences on the audio and on parameters without effect; empty if a version before 0010 wrote the row."""
     scientific_name: Mapped[str | None] = mapped_column(String(255))
-    """Of the best detection; before 0012 None, or the common name if nothing is stored and no other is known."""
+    """Name of the best detection; before 0012 None, or the common name if nothing is stored and no other is known."""
 
 
 class RecordingSpecies(Base):
@@ -245,9 +245,9 @@ class ReviewAnswer(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     detection: Mapped[int] = mapped_column(ForeignKey("detections.id", ondelete="CASCADE"), index=True)
     reviewer: Mapped[str | None] = mapped_column(String(32))
-    """Id of the browser that it came from, which is shown to nobody; None of other programs."""
+    """Id of the browser that it came from, which is never shown; None of other programs."""
     verdict: Mapped[str | None] = mapped_column(String(16))
-    """None if the answer before was deleted."""
+    """Verdict of the answer; None if it deleted the answer before."""
     scientific_name: Mapped[str | None] = mapped_column(String(255))
     common_name: Mapped[str | None] = mapped_column(String(255))
     """The correct species, for "relabeled"."""
@@ -270,7 +270,7 @@ class LabeledRecording(Base):
     duration_s: Mapped[float]
     rate_hz: Mapped[int]
     scientific_name: Mapped[str | None] = mapped_column(String(255), index=True)
-    """None if it is a recording without any species, or without the species `absent`."""
+    """Species of the recording; None without any species, or without the species `absent`."""
     common_name: Mapped[str | None] = mapped_column(String(255))
     absent: Mapped[str | None] = mapped_column(String(255))
     group: Mapped[str | None] = mapped_column("group_name", String(255))

@@ -59,7 +59,7 @@ class SpeciesCount:
     """Amount of training data of a species."""
 
     scientific_name: str | None
-    """None for recordings without any species, or with only a species that is absent."""
+    """Species of the recordings; None for those without any species, or with only a species that is absent."""
     common_name: str
     n_recordings: int
     n_held_out: int

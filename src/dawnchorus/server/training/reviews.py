@@ -109,7 +109,7 @@ class Reviews:
             NotFoundError: there is no such detection.
             UnknownClassError: `species` is neither one of `labels` nor has training data, and `new_class` is False.
             InputError: "relabeled" without a species, or another verdict with one.
-            ConflictError: somebody else gave another answer since.
+            ConflictError: another user has given another answer since.
         """
         if (verdict == "relabeled") != bool(species):
             raise InputError("expected a species where the verdict is 'relabeled', and only there.")
@@ -132,7 +132,7 @@ class Reviews:
 
         Raises:
             NotFoundError: there is no such detection.
-            ConflictError: somebody else gave another answer since `replaces`.
+            ConflictError: another user has given another answer since `replaces`.
         """
         self._write(detection_id, _Answer(None), reviewer=reviewer, replaces=replaces)
 
@@ -143,7 +143,7 @@ class Reviews:
 
         Raises:
             NotFoundError: there is no such answer, or its detection was deleted.
-            ConflictError: somebody else answered since.
+            ConflictError: another user has answered since.
         """
         chosen = self.last_answer(reviewer) if answer_id is None else answer_id
         with self._database.read() as session:
@@ -308,7 +308,7 @@ def _find_latest(session: Session, detection_id: int) -> ReviewAnswer | None:
 
 
 def _is_own(session: Session, review: Review | None, reviewer: str | None) -> bool:
-    """Return True if a review has an answer of this browser; there is nobody else's where there is none."""
+    """Return True if a review has an answer of this browser, or if there is none."""
     if review is None or review.answer is None:
         return review is None or reviewer is None
     given = session.get(ReviewAnswer, review.answer)

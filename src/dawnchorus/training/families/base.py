@@ -41,15 +41,15 @@ class Network(nn.Module, ABC):
     def __init__(self, context: Context) -> None:
         super().__init__()
         self.n_outputs = context.n_outputs
-        """Of the classes that are learned, the first so many are the bundle's."""
+        """Number of the bundle's classes, which are the first of those that are trained."""
         self.has_fixed_features = False
         """True if training needs the front end's result only once per clip, because nothing in it is learned."""
         self.features_key: str | None = None
-        """Of fixed features that are worth keeping for other runs: what they depend on besides the clips."""
+        """Key of fixed features that are worth keeping for other runs: what they depend on besides the clips."""
         self.pretrained: tuple[str, ...] = ()
         """Prefixes of the names of weights that are not initialized at random."""
         self.start_note: str | None = None
-        """A remark on the weights that the network begins with, for whoever trains it."""
+        """A note for the user on the weights that the network begins with."""
 
     @abstractmethod
     def features(self, waveform: Tensor) -> Tensor:
@@ -137,8 +137,8 @@ class Family(Generic[C]):
     config: type[C]
     build: Callable[[C, Context], Network]
     complete: Callable[[dict[str, Any], ModelStore], dict[str, Any]] = lambda fields, _store: fields
-    """Fills in what another model decides (a backbone's sample rate)."""
+    """Function that fills in what another model decides, such as a backbone's sample rate."""
     base_bundle: Callable[[C], str | None] = lambda _config: None
-    """The bundle that the network is built on, whose licence the new one inherits."""
+    """The bundle that the network is built on, whose license the new one inherits."""
     pretrained: Callable[[C], Pretrained | None] = lambda _config: None
     """Pretrained weights; None without any."""

@@ -17,7 +17,7 @@ from dawnchorus.training.operators import declare_vision_operators
 from dawnchorus.training.pretrained import LITE0_ATTRIBUTION, lite0_weights
 
 MIN_KNOWN = 0.8
-"""A file with a smaller share of a backbone's weights is another one's."""
+"""Minimum share of a backbone's weights that a file must have."""
 
 
 class EfficientNetConfig(FamilyConfig):
@@ -173,7 +173,7 @@ def _from_file(path: Path) -> dict[str, Tensor]:
 
 
 def _one_channel(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights with a first convolution for one channel instead of three colours, and no classifier."""
+    """Return the weights with a first convolution for one channel instead of three colors, and no classifier."""
     adapted = {}
     for name, value in weights.items():
         is_first = value.ndim == 4 and value.shape[1] == 3

@@ -1,7 +1,7 @@
 """A small head on the frozen embeddings of a bundle, exported as one graph.
 
 Where the backbone has a linear classifier of its own and knows some of the classes, the head begins with what the
-backbone says of them and learns the rest: a few recordings then do not have to teach what it knows already.
+backbone says of them and learns the rest: what it knows already need not be learned from a few recordings.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dawnchorus.training.families.base import Context, Family, FamilyConfig, Net
 from dawnchorus.training.families.heads import BackboneMeanHead, Head, LinearLayer, Pooling, ResidualHead
 
 LAST_LAYER_PARITY = 1e-3
-"""The largest difference between the backbone's logits and those by its last layer: see `largest_difference`."""
+"""Maximum difference between the backbone's logits and those by its last layer: see `largest_difference`."""
 
 Units = Annotated[int, Field(ge=1)]
 
@@ -40,12 +40,12 @@ class EmbeddingHeadConfig(FamilyConfig):
     n_frames: int = Field(default=1, ge=1, le=256)
     """Windows of the backbone in one window of the new model, spread evenly."""
     pool: Literal["mean_max", "mean"] = "mean_max"
-    """Of several windows the head sees their embeddings' mean and largest values, or the mean alone."""
+    """Pooling of the embeddings of several windows: mean and maximum, or the mean alone."""
     hidden: Units | tuple[Units, ...] | None = 512
     """Units of the layer, or of each of the layers, before the last; None: one layer in all."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
     init_from_backbone: bool = True
-    """Begin with the backbone's own classifier for the classes that it knows."""
+    """True to initialize the classes that the backbone knows from its own classifier."""
     init_from_backbone_mean: bool = False
     """Classes that the backbone does not know begin at the mean of those that it knows, each of which was learned
     against all the others, so that a sound of no training class is none of them. What is learned is one layer of small
@@ -85,7 +85,11 @@ class EmbeddingHead(Network):
         self._sessions = threading.local()
 
     def features(self, waveform: Tensor) -> Tensor:
-        """Compute the backbone's embeddings [batch * frames, dim]; each thread has its own session."""
+        """Compute the backbone's embeddings [batch * frames, dim]; each thread has its own session.
+
+        Raises:
+            ModelError: the backbone has no embeddings, or one is not finite.
+        """
         if not hasattr(self._sessions, "own"):
             self._sessions.own = open_session(self.bundle)
         session: Session = self._sessions.own

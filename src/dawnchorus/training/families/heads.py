@@ -36,7 +36,7 @@ class Pooling:
     n_frames: int
     n_dim: int
     has_max: bool
-    """Their largest values follow their mean."""
+    """True if their largest values follow their mean."""
 
     @property
     def n_pooled(self) -> int:

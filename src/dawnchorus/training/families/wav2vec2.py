@@ -23,15 +23,15 @@ class Wav2Vec2Config(FamilyConfig):
     source: str | None = None
     """A name at the hub (facebook/wav2vec2-base), or a folder with config.json and weights; None: at random."""
     layers: int = Field(default=12, ge=1)
-    """This and the next three: of a network that begins at random."""
+    """Number of layers; this and the next three are for a network without published weights."""
     units: int = Field(default=768, ge=16)
     heads: int = Field(default=12, ge=1)
     channels: int = Field(default=512, ge=8)
     freeze_feature_encoder: bool = True
-    """This and the next one: of a network with published weights; what begins at random is always learned."""
+    """True to freeze the feature encoder; this and the next one are for published weights only."""
     freeze_transformer: bool = False
     masked_share: float = Field(default=0.05, ge=0, lt=1)
-    """Moments hidden from the transformer in training."""
+    """Share of the frames that are masked in training."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
 
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import html as html_module
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import httpx2 as httpx
+from fastapi.routing import APIRoute
 from sqlalchemy import update
+from starlette.routing import BaseRoute, Match
 from tests.fixtures.long_recordings import store_long_recording
 from tests.fixtures.server import Serve, running_service
 
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.store import ModelStore
+from dawnchorus.server.http.app import create_app
+from dawnchorus.server.http.auth import find_role
 from dawnchorus.server.settings import Role, Settings
 from dawnchorus.server.state.tables import DetectionRow, Identification, Job, Model, ModelActivation
 
@@ -250,3 +255,66 @@ def test_a_new_model_is_compared_and_chosen_in_plain_words(level_bundle: Bundle,
     assert "Average precision on 8 recordings held out for testing: 0.900; of the model before it: 0.800." in models
     for words in ('<strong class="badge">in use</strong>', "· installed ", "· trained here ", "Model card"):
         assert words in models, words
+
+
+ACTIONS = {
+    "data-cancel": ("POST", f"/api/v1/jobs/{'1' * 32}/cancel"),
+    "data-retrain": ("POST", "/api/v1/retrain"),
+    "data-training-data": ("POST", "/api/v1/training-data"),
+    'data-action="delete"': ("POST", "/api/v1/recordings/delete"),
+    'data-action="identify"': ("POST", f"/api/v1/recordings/{'0' * 64}/identify"),
+}
+"""Requests of buttons and forms whose addresses are in scripts."""
+
+
+def actions(html: str) -> set[tuple[str, str]]:
+    """Return method and path of the requests that the buttons and forms of a page send."""
+    sent = {request for mark, request in ACTIONS.items() if mark in html}
+    sent |= {("POST", path) for path in re.findall(r'data-post="([^"]+)"', html)}
+    sent |= {("DELETE", path) for path in re.findall(r'data-delete="([^"]+)"', html)}
+    return sent | {("POST", path) for path in re.findall(r'method="post" action="([^"]+)"', html)}
+
+
+def api_routes(routes: Iterable[BaseRoute]) -> Iterator[APIRoute]:
+    for route in routes:
+        yield from api_routes(getattr(getattr(route, "original_router", None), "routes", ()))
+        if isinstance(route, APIRoute):
+            yield route
+
+
+def role_of(routes: Iterable[APIRoute], method: str, path: str) -> Role:
+    """Return the role that a request needs."""
+    scope = {"type": "http", "method": method, "path": path, "root_path": "", "headers": []}
+    role = find_role(next(each for each in routes if each.matches(scope)[0] is Match.FULL))
+    assert role is not None
+    return role.role
+
+
+def test_pages_have_the_buttons_of_a_role_and_no_others(level_bundle: Bundle, tmp_path: Path, dawn: Path) -> None:
+    tokens = {f"the-token-of-{role.name.lower()}": role for role in (Role.IDENTIFY, Role.TRAIN, Role.ADMIN)}
+    settings = Settings(model=level_bundle.folder, data=tmp_path / "server", tokens=tokens)
+    path = tmp_path / "x.wav"
+    path.write_bytes(dawn.read_bytes())
+    with running_service(settings) as (client, service):
+        sha256 = store_long_recording(service, path, duration_s=30, n_detections=3)
+        new = {"bundle_id": "0" * 12, "name": "another", "family": "head", "n_classes": 4, "storage_key": "x"}
+        with service.database.write() as session:
+            session.add(Model(**new, source="retrained"))
+            session.flush()
+            session.add_all(ModelActivation(bundle_id=each, reason="by hand") for each in ("0" * 12, level_bundle.id))
+            ended = {"kind": "retrain", "parameters": {}, "status": "cancelled"}
+            session.add_all([Job(id="1" * 32, **ended), Job(id="2" * 32, **ended | {"status": "running"})])
+        pages = *PAGES, f"/recordings/{sha256}", f"/jobs/{'1' * 32}", f"/jobs/{'2' * 32}"
+        seen: dict[Role, dict[str, set[tuple[str, str]]]] = {}
+        for token, role in tokens.items():
+            headers = {"Authorization": f"Bearer {token}"}
+            texts = {page: client.get(page, headers=headers).raise_for_status().text for page in pages}
+            seen[role] = {page: actions(text) for page, text in texts.items()}
+        routes = list(api_routes(create_app(service).routes))
+    for role, by_page in seen.items():
+        for page, sent in by_page.items():
+            allowed = {each for each in seen[Role.ADMIN][page] if role_of(routes, *each) <= role}
+            assert sent == allowed, f"{page} for {role.name}"
+    everything = set.union(*seen[Role.ADMIN].values())
+    assert {("POST", "/review"), ("POST", "/review/undo"), ("DELETE", f"/api/v1/recordings/{sha256}")} < everything
+    assert set(ACTIONS.values()) < everything

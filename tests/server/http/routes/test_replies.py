@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
+import pytest
+from fastapi import FastAPI, Request
+from pydantic import BaseModel
+from starlette.requests import ClientDisconnect
 from tests.fixtures.server import Serve
 from tests.fixtures.waiting import wait_for
 
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.server.http.responses import while_connected
+from dawnchorus.server.http.routes.replies import JsonRoute
 
 BIRD = "Parus major_Great Tit"
 
@@ -84,3 +92,25 @@ def test_a_detection_in_the_description_has_every_column(level_bundle: Bundle, s
     assert [
         name for name, value in detection.items() if kinds[type(value)] not in described["properties"][name]["type"]
     ] == []
+
+
+class _Numbers(BaseModel):
+    """A body."""
+
+    numbers: list[int]
+
+
+async def _work_for_ever(request: Request, body: _Numbers) -> None:
+    assert body.numbers == [1, 2]
+    await while_connected(request, asyncio.Event().wait())
+
+
+def test_work_for_a_body_ends_when_its_client_leaves() -> None:
+    app = FastAPI()
+    app.router.add_api_route("/work", _work_for_ever, methods=["POST"], route_class_override=JsonRoute)
+    body = {"type": "http.request", "body": b'{"numbers": [1, 2]}'}
+    receive = AsyncMock(side_effect=[body, {"type": "http.disconnect"}])
+    scope = {"type": "http", "method": "POST", "path": "/work", "query_string": b"", "root_path": ""}
+    headers = [(b"content-type", b"application/json")]
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(app({**scope, "headers": headers}, receive, AsyncMock()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2 as httpx
@@ -68,3 +69,22 @@ def test_tiles_are_cached_bounded_and_deleted_with_their_recording(
     assert client.get(f"{tiles}/0/3", headers=same).status_code == 404
     assert client.get(f"{tiles}/{STRETCH_LEVEL}/1").status_code == 404
     assert not list(tmp_path.glob("server/spool-*/response-*"))
+
+
+@pytest.mark.ops
+def test_a_client_that_asks_for_every_tile_at_once_gets_all_and_keeps_nobody_out(
+    level_bundle: Bundle, serve: Serve
+) -> None:
+    client = serve(model=level_bundle.folder)
+    tiles = f"{store_samples(client, np.random.default_rng(1).normal(0, 0.1, 600 * 8_000), 8_000)}/spectrogram/12"
+    wanted = [f"{tiles}/0/{k}" for k in range(109)] + [f"{tiles}/{STRETCH_LEVEL}/{k}" for k in range(4)]
+    n_refused = 0
+    with ThreadPoolExecutor(len(wanted)) as threads:
+        while wanted:
+            replies = dict(zip(wanted, threads.map(client.get, wanted), strict=True))
+            assert {reply.status_code for reply in replies.values()} <= {200, 503}
+            assert client.get("/api/v1/health/ready").status_code == 200
+            wanted = [path for path, reply in replies.items() if reply.status_code == 503]
+            assert all(int(replies[path].headers["retry-after"]) >= 1 for path in wanted)
+            n_refused += len(wanted)
+    assert n_refused, "the queue is bounded"

@@ -6,12 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from dawnchorus.inference.analyses.minutes import MINUTE_S
+
 DEAD_DBFS = -90.0
 """Level of one step of 16 bits: less is no sound."""
 
 DEAD_SHARE = 0.99
 STUCK_SHARE = 0.01
 """Shares of the time with one value."""
+
+DEAD_STRETCH_S, DEAD_STRETCH_SHARE = 60.0, 0.05
+"""A stretch without sound that is a fault: of this length, or all of them together of this share of the recording."""
 
 QUIET_DB = 20.0
 """Below the recorder's own median, or below that of all recorders."""
@@ -41,6 +46,18 @@ def _no_sound(row: Row) -> str | None:
     if row["constant_share"] >= DEAD_SHARE:
         return f"no sound: constant value {row['dc_offset']:.4g}"
     return f"no sound: {row['level_dbfs']:.0f} dBFS" if row["level_dbfs"] < DEAD_DBFS else None
+
+
+def _dead_stretches(row: Row) -> str | None:
+    share, longest_s = row.get("dead_share", 0.0), row.get("longest_dead_s", 0.0)  # rows of earlier versions have none
+    is_fault = share >= DEAD_STRETCH_SHARE or longest_s >= DEAD_STRETCH_S
+    return f"no sound for {describe_stretches(share, longest_s)}" if is_fault else None
+
+
+def describe_stretches(share: float, longest_s: float) -> str:
+    """Return the share of the time in words, and the longest stretch."""
+    length = f"{longest_s:.0f} s" if longest_s < 2 * MINUTE_S else f"{longest_s / MINUTE_S:.1f} min"
+    return f"{share:.1%} of the time, at most {length} on end"
 
 
 def _stuck(row: Row) -> str | None:
@@ -81,9 +98,11 @@ def _wind(row: Row) -> str | None:
 
 
 NO_SOUND = Fault("no sound", _no_sound)
+DEAD_STRETCHES = Fault("stretches without sound", _dead_stretches)
 
 FAULTS = (
     NO_SOUND,
+    DEAD_STRETCHES,
     Fault("stuck at one value", _stuck),
     Fault("too quiet", _quiet),
     Fault("clipping", _clipped),

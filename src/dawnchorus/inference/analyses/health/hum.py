@@ -18,7 +18,10 @@ REDUCED_RATE_HZ = 2000
 
 MIN_SPECTRA = 5
 
-_NEIGHBOURS_HZ = (4, 12)
+MIN_LINE_DB = 8.0
+"""Prominence from which a line is one: bins of noise reach less, also in the mean of `MIN_SPECTRA` spectra."""
+
+_NEIGHBORS_HZ = (4, 12)
 """Distance of the bins that a line is compared with, from the nearest to the farthest."""
 
 
@@ -44,17 +47,17 @@ class HumMeter:
     def measure(self) -> tuple[float, float]:
         """Return the mains frequency in Hz with the strongest lines, and their level in dB; NaN for less than 5 s.
 
-        Where no line stands out, only the frequency is NaN.
+        Where no line stands out by `MIN_LINE_DB`, only the frequency is NaN.
         """
         if self._n_spectra < MIN_SPECTRA:
             return np.nan, np.nan
         by_hz = {mains_hz: self._prominence_db(mains_hz) for mains_hz in MAINS_HZ}
         mains_hz, prominence_db = max(by_hz.items(), key=lambda entry: entry[1])
-        return (float(mains_hz) if prominence_db > 0 else np.nan), prominence_db
+        return (float(mains_hz) if prominence_db >= MIN_LINE_DB else np.nan), prominence_db
 
     def _prominence_db(self, mains_hz: int) -> float:
         """Return the prominence of the fundamental, or that which `SUPPORT` of the lines have, if it is larger."""
-        highest_hz = len(self._powers) - 1 - _NEIGHBOURS_HZ[1]
+        highest_hz = len(self._powers) - 1 - _NEIGHBORS_HZ[1]
         lines_hz = range(mains_hz, min(mains_hz * N_HARMONICS, highest_hz) + 1, mains_hz)
         lines_db = [self._line_db(line_hz) for line_hz in lines_hz]
         if not lines_db:
@@ -63,7 +66,7 @@ class HumMeter:
         return max(lines_db[0], supported_db, 0.0)
 
     def _line_db(self, line_hz: int) -> float:
-        near, far = _NEIGHBOURS_HZ
+        near, far = _NEIGHBORS_HZ
         below = self._powers[line_hz - far : line_hz - near + 1]
         above = self._powers[line_hz + near : line_hz + far + 1]
         around = float(np.median(np.concatenate([below, above])))

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.sample_analyses import Table, build_table
+from dawnchorus.inference.analyses.health.faults import DEAD_DBFS
 from dawnchorus.inference.analyses.health.hum import HumMeter
 from dawnchorus.inference.analyses.health.weather import WeatherMeter
 from dawnchorus.inference.analyses.levels import Moments, decibels
@@ -32,6 +33,12 @@ CHUNK_S = 4
 
 MIN_FLAT_LEVEL = 0.003
 """A hundred steps of 16 bits: below, flat tops are steps of the converter."""
+
+DEAD_POWER = 10 ** (DEAD_DBFS / 10)
+"""Variance of a second below which it has no sound."""
+
+MAX_DEAD_RANGE = 1e-3
+"""Largest difference of two samples in a second without sound; sparse clicks may have it."""
 
 
 class Health:
@@ -59,7 +66,7 @@ class _Channel:
         self._sample_rate_hz = sample_rate_hz
         self._chunks = Framer(CHUNK_S * sample_rate_hz)
         self._moments = Moments()
-        self._constant, self._zero = _Runs(), _Runs()
+        self._constant, self._zero, self._dead = _Runs(), _Runs(), _Runs()
         self._top, self._bottom = _Extreme(), _Extreme()
         self._n_full_scale = 0
         self._hum, self._weather = HumMeter(sample_rate_hz), WeatherMeter(sample_rate_hz)
@@ -78,7 +85,8 @@ class _Channel:
         self._hum.add(seconds)
         self._weather.add(seconds)
         cell = self._sample_rate_hz // CELLS_PER_S
-        self._add_cells(seconds[:, : CELLS_PER_S * cell].reshape(-1, cell))
+        maxima, minima = self._add_cells(seconds[:, : CELLS_PER_S * cell].reshape(-1, cell))
+        self._dead.add(_find_dead(seconds, maxima, minima))
         if self._sample_rate_hz % CELLS_PER_S:
             self._add_levels(seconds[:, CELLS_PER_S * cell :])
 
@@ -100,12 +108,13 @@ class _Channel:
             self._add_levels(rest[np.newaxis])
         self._end_minute()
 
-    def _add_cells(self, cells: FloatArray) -> None:
-        """Add whole cells [cells, samples]."""
+    def _add_cells(self, cells: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Add whole cells [cells, samples]; return maximum and minimum of each."""
         maxima, minima = self._add_levels(cells)
         is_constant = maxima == minima
         self._constant.add(is_constant)
         self._zero.add(is_constant & (maxima == 0))
+        return maxima, minima
 
     def _add_levels(self, frames: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Add samples [frames, samples] to the measurements without cells; return maximum and minimum of each frame."""
@@ -131,6 +140,8 @@ class _Channel:
             "dc_offset": self._moments.mean,
             "constant_share": self._constant.share,
             "zero_share": self._zero.share,
+            "dead_share": self._dead.share,
+            "longest_dead_s": float(self._dead.longest),
             "n_gaps": self._constant.n_gaps,
             "longest_gap_s": self._constant.longest_gap / CELLS_PER_S,
             "hum_hz": hum_hz,
@@ -144,6 +155,18 @@ class _Channel:
         is_constant = self._top.value == -self._bottom.value
         n_flat = 0 if is_constant or peak < MIN_FLAT_LEVEL else self._top.n_flat + self._bottom.n_flat
         return max(self._n_full_scale, n_flat)
+
+
+def _find_dead(seconds: FloatArray, maxima: FloatArray, minima: FloatArray) -> Flags:
+    """Return the mask of seconds [seconds, samples] without sound; of their cells, the maxima and minima are given.
+
+    Levels are computed of those seconds alone whose range allows a level below `DEAD_DBFS`.
+    """
+    n = len(seconds)
+    ranges = maxima.reshape(n, -1).max(axis=1) - minima.reshape(n, -1).min(axis=1)
+    is_dead: Flags = ranges <= MAX_DEAD_RANGE
+    is_dead[is_dead] = seconds[is_dead].var(axis=1, dtype=np.float64) < DEAD_POWER
+    return is_dead
 
 
 class _Extreme:
@@ -167,8 +190,8 @@ class _Runs:
     """Runs of cells that have a property; those at the start or end, as codecs and editors leave them, are no gaps."""
 
     def __init__(self) -> None:
-        self.n_gaps = self.longest_gap = 0
-        """Number of runs of at least `GAP_CELLS`; cells in the longest of these."""
+        self.n_gaps = self.longest_gap = self.longest = 0
+        """Number of runs of at least `GAP_CELLS`; cells in the longest of these, and in the longest run of all."""
         self._n = self._n_true = self._open = 0
 
     @property
@@ -191,6 +214,7 @@ class _Runs:
         for start, end in zip(edges[::2], edges[1::2], strict=True):
             length = end - start + (before if start == 0 else 0)
             is_first = length == self._n + end
+            self.longest = max(self.longest, length)
             if end == len(flags):
                 self._open = length
             elif length >= GAP_CELLS and not is_first:

@@ -26,7 +26,7 @@ RAIN_MIN_DBFS, RAIN_MAX_SPREAD_DB, RAIN_MAX_CHANGE_DB, RAIN_MAX_LEVEL_CHANGE_DB 
 """Rain is loud, about as loud in all bands, and steady: in the median band, and as a whole (standard deviations)."""
 
 RAIN_MIN_KURTOSIS = 3.3
-"""Drops make differences of neighbouring samples uneven; a recorder's own noise has 3, as any normal distribution."""
+"""Drops make differences of neighboring samples uneven; a recorder's own noise has 3, as any normal distribution."""
 
 WIND_MIN_DBFS, WIND_MIN_SWING_DB = -50.0, 18.0
 """Wind is louder than all above it, and its level swings (from the 10th to the 90th percentile)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -15,7 +16,15 @@ from dawnchorus.server.http.parameters import PageQuery, note
 from dawnchorus.server.http.recording_page import DOWNLOADS
 from dawnchorus.server.http.routes.lists import MAX_SITES, DetectionPageFilter, RecordingFilter, RecordingPageFilter
 from dawnchorus.server.http.routes.replies import recording_state
-from dawnchorus.server.listing import Page, Row, find_detections, find_recordings, list_sites, list_species_names
+from dawnchorus.server.listing import (
+    Page,
+    Row,
+    find_detections,
+    find_recordings,
+    list_sites,
+    list_species_names,
+    order_by_upload,
+)
 from dawnchorus.server.service import Service
 from dawnchorus.server.settings import Role
 from dawnchorus.suggestions import nearest
@@ -33,6 +42,7 @@ def recordings(
 ) -> Response:
     """Show the recordings, the latest upload first."""
     page = _find(find_recordings, request, service, query)
+    page = replace(page, rows=order_by_upload(page.rows))
     states = {record.recording.sha256: recording_state(record.recording) for record in page.rows}
     values = _list_values(service, query, page)
     return render_page("recordings.html", request, states=states, formats=DOWNLOADS, **values)
@@ -50,8 +60,8 @@ def detections(
 
 
 @router.get("/history", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
-def history(request: Request) -> Response:
-    """Redirect from the address that the detections had before."""
+def redirect_history(request: Request) -> Response:
+    """Redirect from the former URL of the page of detections."""
     return redirect(request, "/detections")
 
 

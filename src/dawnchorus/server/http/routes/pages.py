@@ -100,8 +100,8 @@ def training(request: Request, service: ServiceDependency) -> Response:
 
 
 @router.get("/teach", dependencies=[require_role(Role.IDENTIFY, is_page=True)])
-def teach(request: Request) -> Response:
-    """Redirect from the address that the page for training had before."""
+def redirect_teach(request: Request) -> Response:
+    """Redirect from the former URL of the page for training."""
     return redirect(request, "/training")
 
 

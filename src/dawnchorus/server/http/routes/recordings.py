@@ -53,7 +53,7 @@ MEDIA_TYPES = {
     b"\xff\xfb": "audio/mpeg",
     b"\xff\xf3": "audio/mpeg",
 }
-"""Media types by the first bytes of a file; other files are sent as `application/octet-stream`."""
+"""Media types by the first bytes of a file; others but MP4 are sent as `application/octet-stream`."""
 
 MAX_CLIP_S = 30.0
 """Maximum length of a detection's audio and spectrogram; of a longer one, the start is returned."""
@@ -104,10 +104,16 @@ def recording_audio(service: ServiceDependency, sha256: Sha256) -> Response:
     service.detections.get_recording(sha256)
     path = service.files.local(sha256)
     with path.open("rb") as file:
-        head = file.read(4)
-    kind = next((media for start, media in MEDIA_TYPES.items() if head.startswith(start)), "application/octet-stream")
+        kind = _media_type(file.read(8))
     headers = {"Cache-Control": "private, max-age=31536000, immutable", "ETag": f'"{sha256}"'}
     return FileResponse(path, media_type=kind, headers=headers, stat_result=path.stat())
+
+
+def _media_type(head: bytes) -> str:
+    """Return the media type of a file by its first eight bytes."""
+    if head[4:] == b"ftyp":
+        return "audio/mp4"
+    return next((media for start, media in MEDIA_TYPES.items() if head.startswith(start)), "application/octet-stream")
 
 
 @router.get(
@@ -256,7 +262,7 @@ class DownloadRequest(BaseModel):
     response_class=Response,
     responses={200: {"content": {"application/zip": {}}}, **error_responses(404, 408, 413, 503)},
 )
-async def download(service: ServiceDependency, body: DownloadRequest) -> Response:
+async def download(request: Request, service: ServiceDependency, body: DownloadRequest) -> Response:
     """Return a zip with a table of the detections of each recording, as people corrected them."""
     output_format = FORMATS.lookup(body.format)
     unique = dict.fromkeys(body.recordings)
@@ -266,7 +272,7 @@ async def download(service: ServiceDependency, body: DownloadRequest) -> Respons
             raise InputError(f"{row.name}: expected an identified recording, got one that failed: {row.error}")
     write = partial(_write_tables, service, rows, output_format)
     return RenderedResponse(
-        await service.renderer.render_once(write),
+        await while_connected(request, service.renderer.render_once(write)),
         media_type="application/zip",
         headers={"Content-Disposition": 'attachment; filename="detections.zip"'},
     )

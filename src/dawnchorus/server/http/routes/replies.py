@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import Query, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.types import Message
+from starlette.types import Message, Receive
 
 from dawnchorus.errors import InputError
 from dawnchorus.formats.columns import round_values
@@ -49,13 +49,23 @@ class JsonRoute(APIRoute):
             body = await read_body(request, max_bytes=MAX_JSON_BYTES)
             request.state.body = body
             _check_json(body)
-
-            async def receive() -> Message:
-                return {"type": "http.request", "body": body, "more_body": False}
-
-            return await handle(Request(request.scope, receive))
+            return await handle(Request(request.scope, _Replay(body, request.receive)))
 
         return handle_checked
+
+
+class _Replay:
+    """Receives a body that was read before, and then what the client sends: that it has left."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        if self._body is None:
+            return await self._receive()
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
 
 
 def _check_json(body: bytes) -> None:

@@ -15,6 +15,7 @@ from dawnchorus.server.http.routes.replies import (
     JsonRoute,
     Limit,
     Number,
+    Sha256,
     answer_fields,
     clip_fields,
     error_responses,
@@ -67,6 +68,8 @@ class ReviewRequest(BaseModel):
     new_class: bool = False
     """True to add a new class, if no class has the name in `species`."""
     replaces: Replaces | None = None
+    recording: Sha256 | None = None
+    """Recording that the detection is expected to be of; 404 if it is not."""
 
 
 @router.put(
@@ -76,6 +79,8 @@ class ReviewRequest(BaseModel):
 )
 def review(service: ServiceDependency, number: Number, body: ReviewRequest, reviewer: Reviewer) -> dict[str, Any]:
     """Review a detection; its clip becomes training data. The same answer again changes nothing."""
+    if body.recording is not None:
+        service.timeline.get(body.recording, number)
     row = service.reviews.answer(
         number,
         body.verdict,
@@ -99,8 +104,11 @@ def delete_review(
     number: Number,
     reviewer: Reviewer,
     replaces: Annotated[Replaces | None, Query()] = None,
+    recording: Annotated[Sha256 | None, Query()] = None,
 ) -> Response:
     """Delete the review of a detection; nothing changes if it has none."""
+    if recording is not None:
+        service.timeline.get(recording, number)
     service.reviews.delete(number, reviewer=reviewer, replaces=replaces)
     return Response(status_code=204)
 

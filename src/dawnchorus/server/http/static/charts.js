@@ -1,16 +1,16 @@
-// Charts: drawn from the tables beside them, and drawn again when these have newer numbers.
+// Charts: drawn from the tables next to them, and redrawn when these have newer numbers.
 import { onRefresh } from "./live.js";
 
 const LINE_HEIGHT = 220, BAR_HEIGHT = 28, NAME_WIDTH = 160;
 const { uPlot } = window;
-const colour = name => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+const color = name => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const rowsOf = chart => [...document.querySelectorAll(`#${chart.dataset.chart} [data-value]`)]
   .map(({ dataset }) => ({ name: dataset.name, value: Number(dataset.value), at: dataset.at, href: dataset.href }));
 
 // ---------------------------------------------------------------- kinds of charts
 
 const axis = more => ({
-  stroke: () => colour("faint"), grid: { stroke: () => colour("line"), width: 1 }, ticks: { show: false }, ...more,
+  stroke: () => color("faint"), grid: { stroke: () => color("line"), width: 1 }, ticks: { show: false }, ...more,
 });
 const whole = (_, ticks) => ticks.map(tick => (Number.isInteger(tick) ? tick : ""));
 const shortened = name => (name.length > 18 ? `${name.slice(0, 17)}…` : name);
@@ -23,7 +23,7 @@ const line = {
   options: (rows, chart) => ({
     scales: { x: { time: false, range: (_, low, high) => [low - 0.5, high + 0.5] }, y: { range: [0, 1] } },
     axes: [axis({ size: 28, space: 70, incrs: [1, 2, 5, 10], values: (_, ticks) => ticks.map(k => rows()[k]?.at.slice(11) ?? "") }), axis({ size: 44 })],
-    series: [{}, { stroke: () => colour("sun"), width: 2, points: { show: true, size: 7, fill: () => colour("sun") } }, { show: Number(chart.dataset.minScore) > 0, stroke: () => colour("faint"), dash: [4, 4], points: { show: false } }],
+    series: [{}, { stroke: () => color("sun"), width: 2, points: { show: true, size: 7, fill: () => color("sun") } }, { show: Number(chart.dataset.minScore) > 0, stroke: () => color("faint"), dash: [4, 4], points: { show: false } }],
   }),
   words: row => `${row.name}, score ${row.value.toFixed(2)}, at ${row.at} UTC`,
 };
@@ -39,7 +39,7 @@ const bars = {
       axis({ side: 3, size: NAME_WIDTH, gap: 6, grid: { show: false }, splits: () => rows().map((_, k) => k), values: (_, ticks) => ticks.map(k => (rows()[k] ? `${shortened(rows()[k].name)}  ${rows()[k].value.toLocaleString("en")}` : "")) }),
       axis({ side: 2, size: 28, incrs: [1, 2, 5, 10, 20, 50, 100, 1000, 10000, 100000, 1000000], values: whole }),
     ],
-    series: [{}, { fill: () => colour("sun"), width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.7, 24] }) }],
+    series: [{}, { fill: () => color("sun"), width: 0, points: { show: false }, paths: uPlot.paths.bars({ size: [0.7, 24] }) }],
   }),
   words: row => `${row.name}: ${row.value.toLocaleString("en")} recording${row.value === 1 ? "" : "s"}`,
 };

@@ -1,4 +1,4 @@
-// The page's own question before something is deleted.
+// Confirmation dialog before something is deleted.
 const dialog = document.querySelector("[data-question]");
 
 // Resolves with true if the user chose Delete.

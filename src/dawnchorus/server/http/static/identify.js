@@ -10,7 +10,7 @@ const part = name => box.querySelector(`[data-${name}]`);
 const status = form.querySelector("[data-status]"), rows = part("rows");
 const input = form.elements.audio, folder = form.querySelector("[data-folder] input");
 
-const uploads = []; // of all states; files that are done are let go
+const uploads = []; // of all states; files that are done are released
 const waiting = [];
 let isStarted = false, isPaused = false, isServerBusy = false, nSending = 0, nSkipped = 0, startedAt = 0, nFinishedAtStart = 0, drawing = 0, polling = 0;
 let nChoices = 0, nShown = N_ROWS;
@@ -148,7 +148,7 @@ function nameFields(message) {
   return field ? message.replace(field.name, field.labels[0].firstChild.textContent.trim()) : message;
 }
 
-// The server is busy or gone: the file is the next one again, after a while.
+// The server is busy or cannot be reached: the file goes to the front of the queue, and is sent again later.
 function wait(upload, seconds) {
   upload.state = "waiting"; waiting.unshift(upload);
   isServerBusy = true;

@@ -1,4 +1,4 @@
-// Single keys of a page: nothing where somebody types or chooses. Turned off, the slider keeps its arrows, and Ctrl+Z works.
+// Single-key shortcuts of a page, ignored in fields. If turned off, the slider keeps its arrow keys, and Ctrl+Z works.
 const STORED = "single-keys";
 const REPEATING = ["ArrowLeft", "ArrowRight", "j", "k"];
 

@@ -1,16 +1,6 @@
-// Lists: names of species while one is typed, and what is done with the selected recordings.
+// Lists: what is done with the selected recordings.
 import { confirmDeletion } from "./dialog.js";
 import { at, request } from "./page.js";
-
-const input = document.querySelector("[list=detected-species]"), names = document.getElementById("detected-species");
-let timer = 0;
-input.addEventListener("input", () => {
-  clearTimeout(timer);
-  timer = setTimeout(async () => {
-    const reply = await request("GET", `/api/v1/species?name=${encodeURIComponent(input.value)}`).catch(() => null);
-    if (reply) names.replaceChildren(...reply.species.map(each => new Option(each.scientific_name, each.common_name)));
-  }, 200);
-});
 
 const status = document.querySelector("[data-status]"), actions = { identify: identifyAgain, download, delete: askAndDelete };
 prepareSelection();
@@ -96,7 +86,7 @@ function question(rows) {
   return `Delete ${what}, ${count(sum("detections"), "detection")} and ${count(sum("reviews"), "answer")}? This cannot be undone.`;
 }
 
-// The page is read again, so that it is full and its count is right; the focus goes to the row that took the place.
+// The page is read again, so that it is full and its count is right; the focus goes to the row that is there now.
 async function remove(rows, index) {
   const reply = await request("POST", "/api/v1/recordings/delete", { recordings: rows.map(row => row.dataset.sha256) });
   status.textContent = `${count(reply.deleted.length, "recording")} deleted.`;

@@ -2,20 +2,20 @@
 // the server has it now, on an event of the stream that data-events names, or every few seconds.
 import { at, fetchPage } from "./page.js";
 
-const POLL_MS = 5000, PAUSE_MS = 2000, PATIENCE_MS = 6000;
+const POLL_MS = 5000, PAUSE_MS = 2000, OFFLINE_AFTER_MS = 6000;
 const parts = [...document.querySelectorAll("[data-live]")], stream = document.querySelector("[data-events]")?.dataset;
 const offline = document.getElementById("offline"), pause = document.querySelector("[data-pause-live]");
 const listeners = [];
-let source = null, version = stream?.version, isWaiting = false, isStale = false, patience = 0;
+let source = null, version = stream?.version, isWaiting = false, isStale = false, offlineTimer = 0;
 
 export function onRefresh(listener) { listeners.push(listener); }
 
 const isPaused = () => document.hidden || pause?.getAttribute("aria-pressed") === "true";
 
-// ---------------------------------------------------------------- taking over
+// ---------------------------------------------------------------- new content
 
-// What is equal stays, so that pictures are not loaded again and a choice of text is kept; the focus goes to the same link.
-function takeOver(part, newer) {
+// Keeps equal elements, so that images are not loaded again and selected text stays; the focus moves to the same link.
+function replaceContent(part, newer) {
   if (part.isEqualNode(newer)) return;
   const focused = part.contains(document.activeElement) && part !== document.activeElement ? document.activeElement : null;
   const known = [...part.childNodes];
@@ -41,7 +41,7 @@ async function refresh() {
   if (!page || isPaused()) return;
   for (const part of parts) {
     const newer = page.getElementById(part.id);
-    if (newer) takeOver(part, newer);
+    if (newer) replaceContent(part, newer);
   }
   for (const listener of listeners) listener();
 }
@@ -59,16 +59,16 @@ async function schedule() {
 // A stream is open only while its page is in view: browsers have few connections to one server.
 function listen() {
   source = new EventSource(`${at(stream.events)}?version=${version}`);
-  source.onopen = () => { clearTimeout(patience); patience = 0; offline.hidden = true; };
+  source.onopen = () => { clearTimeout(offlineTimer); offlineTimer = 0; offline.hidden = true; };
   source.onerror = () => {
-    patience ||= setTimeout(() => { offline.hidden = false; }, PATIENCE_MS); // it ends each minute, and connects again
+    offlineTimer ||= setTimeout(() => { offline.hidden = false; }, OFFLINE_AFTER_MS); // it ends each minute, and connects again
     if (source.readyState === EventSource.CLOSED) setTimeout(() => { if (source?.readyState === EventSource.CLOSED) listen(); }, POLL_MS);
   };
   source.addEventListener("change", event => { version = event.lastEventId; schedule(); });
 }
 
 function watch() {
-  if (document.hidden) { source?.close(); source = null; clearTimeout(patience); patience = 0; } else if (!source) listen();
+  if (document.hidden) { source?.close(); source = null; clearTimeout(offlineTimer); offlineTimer = 0; } else if (!source) listen();
 }
 
 function setUpPause() {

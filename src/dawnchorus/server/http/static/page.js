@@ -1,17 +1,17 @@
-// What the pages do beyond showing: each part looks for its own elements, and does nothing where there are none.
+// Scripts of all pages: each part looks for its own elements, and does nothing on pages without them.
 import { confirmDeletion } from "./dialog.js";
 
 const root = document.documentElement.dataset;
 export const at = path => root.base + path;
 const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
 
-// ---------------------------------------------------------------- talking to the server
+// ---------------------------------------------------------------- requests
 
 const offline = document.getElementById("offline");
 
 const TIMEOUT_MS = 30_000, LOAD_MS = 300_000, STALL_MS = 60_000, ANSWER_MS = 900_000;
 
-// Fetches a text with a limit of time for the whole of it: a server that hangs is as bad as one that is gone.
+// Fetches a text with a time limit for all of it, so that a server that hangs counts as unreachable.
 async function fetchWithin(timeoutMs, url, options) {
   const abort = new AbortController(), timer = setTimeout(() => abort.abort(), timeoutMs);
   try {
@@ -38,7 +38,7 @@ export async function request(method, path, body, { timeoutMs = TIMEOUT_MS } = {
 
 function parse(text) { try { return JSON.parse(text) ?? {}; } catch { return {}; } } // of a proxy
 
-// Returns a message without what it tells programs.
+// Returns a message without its hints for programs.
 const forReaders = text => text.replace(" (new_class=yes)", "");
 
 function describe(reply, fields) {
@@ -199,10 +199,12 @@ for (const form of all("[data-retrain]")) {
 function follow(box, id, isOver = false) {
   const part = name => box.querySelector(`[data-${name}]`);
   const losses = [];
-  box.hidden = false; box.dataset.job = id; part("cancel").hidden = isOver; part("error").hidden = true;
+  const button = part("cancel"); // null for a role that may not
+  const allowCancel = isAllowed => { if (button) button.hidden = !isAllowed; };
+  box.hidden = false; box.dataset.job = id; allowCancel(!isOver); part("error").hidden = true;
   const source = new EventSource(at(`/api/v1/jobs/${id}/events`));
-  const cancel = async () => { part("cancel").disabled = true; try { await request("POST", `/api/v1/jobs/${id}/cancel`); } catch (error) { part("stage").textContent = error.message; } };
-  part("cancel").onclick = cancel;
+  const cancel = async () => { button.disabled = true; try { await request("POST", `/api/v1/jobs/${id}/cancel`); } catch (error) { part("stage").textContent = error.message; } };
+  if (button) button.onclick = cancel;
   source.onmessage = event => {
     offline.hidden = true;
     const state = JSON.parse(event.data);
@@ -218,12 +220,12 @@ function follow(box, id, isOver = false) {
     if (source.readyState === 2) setTimeout(() => follow(box, id, isOver), 3000); // the response was no stream
   };
   source.addEventListener("end", async () => {
-    source.close(); part("cancel").hidden = true;
+    source.close(); allowCancel(false);
     if (isOver) return;
     const job = await request("GET", `/api/v1/jobs/${id}`);
     if (job.status === "done") location.href = box.dataset.then ? at(job.kind === "identify" ? `/recordings/${job.result.recording}` : "/training") : location.pathname;
     else if (box.dataset.then) location.reload(); // the page says how to start again
-    else document.querySelector("[data-retrain] button").disabled = false;
+    else for (const form of all("[data-retrain]")) form.querySelector("button").disabled = false;
   });
 }
 

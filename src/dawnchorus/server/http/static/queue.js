@@ -1,7 +1,7 @@
 // The page Review: one clip after the other, with the next ones loaded ahead, so that a key shows the next at once.
 import { watchKeys } from "./keys.js";
 import { at, request } from "./page.js";
-import { answers, applyReview, focusSpecies, modelName, relabel, setReview, showReview, undo, watchButtons } from "./review.js";
+import { answers, applyReview, focusSpecies, mayAnswer, modelName, relabel, setReview, showReview, undo, watchButtons } from "./review.js";
 import { formatTime } from "./viewer/view.js";
 
 const AHEAD = 10, BEHIND = 3, MAX_KEPT = 200, STORED = "review-autoplay", RETRY_MS = 2000;
@@ -27,11 +27,11 @@ class Clip {
     if (!this.image) return;
     this.audio.pause();
     for (const media of [this.image, this.audio]) media.removeAttribute("src");
-    this.audio.load(); // lets go of what was loaded
+    this.audio.load(); // releases what was loaded
     this.image = this.audio = null;
   }
 
-  // Learns why a picture does not come: it is asked for again, unless its detection was deleted or cannot be decoded.
+  // Requests a spectrogram that failed to load again, unless its detection was deleted or cannot be decoded.
   async #check() {
     const { image } = this;
     if (!image?.getAttribute("src")) return;
@@ -42,8 +42,8 @@ class Clip {
   }
 
   // The server may have been busy.
-  #loadAgain(media, address) {
-    setTimeout(() => { if (media && !this.isBroken && [this.image, this.audio].includes(media)) media.src = address; }, RETRY_MS);
+  #loadAgain(media, url) {
+    setTimeout(() => { if (media && !this.isBroken && [this.image, this.audio].includes(media)) media.src = url; }, RETRY_MS);
   }
 }
 
@@ -74,7 +74,7 @@ async function loadMore() {
   if (isWaiting) show(index); else prepare();
 }
 
-// Loads the clips ahead, and lets go of those behind.
+// Loads the clips ahead, and releases those behind.
 function prepare() {
   const surplus = Math.min(clips.length - MAX_KEPT, index - BEHIND);
   if (surplus > 0) { clips.splice(0, surplus).forEach(clip => clip.unload()); index -= surplus; }
@@ -159,7 +159,7 @@ const actions = {
 };
 
 function answer(verdict) {
-  if (!shown()) return;
+  if (!shown() || !mayAnswer) return;
   setReview({ verdict });
   move(1);
 }
@@ -204,6 +204,7 @@ function start() {
   after = first.position;
   watchAnswers();
   watchButtons(choose, answerSpecies);
+  panel.querySelector("[data-next]")?.addEventListener("click", event => { event.preventDefault(); move(1); });
   watchKeys(
     {
       y: () => answer("correct"), n: () => answer("incorrect"), u: () => answer("unsure"), b: () => answer("several"), 0: () => answer("none"),

@@ -1,5 +1,6 @@
 // Reviewing: an answer is shown at once and saved behind, in the order of the answers. It is kept until it is saved.
 import { request } from "./page.js";
+import { focusSpecies as focusField, setSpecies } from "./species_picker.js";
 
 export const VERDICTS = { correct: "correct", incorrect: "incorrect", relabeled: "another species", several: "several species", unsure: "unsure", none: "nothing there" };
 
@@ -10,11 +11,13 @@ function report(name, detail) { answers.dispatchEvent(new CustomEvent(name, { de
 
 // ---------------------------------------------------------------- the form
 
-const box = document.querySelector("[data-review]"); // null on a page without detections
+const box = document.querySelector("[data-review]"); // null without detections, and for a role that may not answer
 const part = name => box.querySelector(`[data-${name}]`);
 const relabelForm = box && part("relabel");
 const shown = new Map(); // reviews by detection, as the person sees them
 let current = null; // the detection that the form shows
+
+export const mayAnswer = Boolean(box);
 
 export const modelName = detection => detection.model_common_name ?? detection.common_name;
 
@@ -31,6 +34,7 @@ export function applyReview(detection, review) {
 
 // Shows a detection in the form, with its review or the answer that is not saved yet.
 export function showReview(detection) {
+  if (!box) return;
   current = detection;
   const { id } = detection, waiting = find(id);
   box.dataset.review = id;
@@ -38,7 +42,7 @@ export function showReview(detection) {
   const name = modelName(detection);
   box.querySelector("[role=group]").setAttribute("aria-label", `Is it a ${name}?`);
   relabelForm.querySelector("label").textContent = `Another species than ${name}`;
-  relabelForm.elements.species.value = (waiting ? waiting.review?.species : detection.review?.common_name) ?? "";
+  setSpecies(relabelForm.elements.species, (waiting ? waiting.review?.species : detection.review?.common_name) ?? "");
   showVerdict(shown.get(id));
   showClassQuestion(false);
 }
@@ -70,15 +74,14 @@ const find = id => [...unsaved].findLast(answer => answer.id === id);
 
 // Sets the review of the detection that is shown; null deletes it. Resolves with true when it is saved.
 export function setReview(review) {
-  const { id } = current, before = shown.get(id) ?? null;
-  const answer = { id, name: modelName(current), review, before, replaces: before?.answer ?? current.review?.answer ?? 0, problem: "" };
+  const { id, recording } = current, before = shown.get(id) ?? null;
+  const answer = { id, recording, name: modelName(current), review, before, replaces: before?.answer ?? current.review?.answer ?? 0, problem: "" };
   return enqueue(answer);
 }
 
 function enqueue(answer) {
-  answer.number = nAnswers += 1;
-  unsaved.add(answer);
-  shown.set(answer.id, answer.review);
+  keep(answer);
+  add(answer);
   if (isShown(answer)) {
     showClassQuestion(false);
     if (answer.review?.verdict !== "relabeled") showVerdict(answer.review); // its name may be unknown
@@ -90,13 +93,20 @@ function enqueue(answer) {
   return saved;
 }
 
+function add(answer) {
+  answer.number = nAnswers += 1;
+  unsaved.add(answer);
+  shown.set(answer.id, answer.review);
+}
+
 const isShown = answer => current?.id === answer.id && find(answer.id) === answer;
 
 async function save(answer) {
   if (!unsaved.has(answer)) return true; // it is saved, a later one is, or it was taken back
-  const { id, review, replaces } = answer, path = `/api/v1/detections/${id}/review`;
+  if (isOutdated(answer)) { removeUntil(answer); showUnsaved(); return true; }
+  const { id, recording, review, replaces } = answer, path = `/api/v1/detections/${id}/review`;
   try {
-    const saved = await (review ? request("PUT", path, { ...review, replaces }) : request("DELETE", `${path}?replaces=${replaces}`));
+    const saved = await (review ? request("PUT", path, { ...review, replaces, recording }) : request("DELETE", `${path}?replaces=${replaces}&recording=${recording}`));
     const isLast = find(id) === answer;
     removeUntil(answer);
     undoable = saved?.answer ?? null;
@@ -119,7 +129,7 @@ function refuse(answer, error) {
     return;
   }
   const wasShown = isShown(answer);
-  unsaved.delete(answer);
+  remove(answer);
   if (!find(answer.id)) restore(answer.id, error.current ?? answer.before);
   if (error.status === 404) {
     notify(`${answer.name} was deleted while you reviewed it. Your answer was not saved.`);
@@ -143,9 +153,14 @@ function restore(id, review) {
 // Earlier answers to the same detection are out of date too.
 function removeUntil(answer) {
   for (const each of unsaved) {
-    if (each.id === answer.id) unsaved.delete(each);
+    if (each.id === answer.id) remove(each);
     if (each === answer) return;
   }
+}
+
+function remove(answer) {
+  unsaved.delete(answer);
+  forget(answer);
 }
 
 const unsavedLine = document.querySelector("[data-unsaved]");
@@ -153,7 +168,7 @@ const unsavedLine = document.querySelector("[data-unsaved]");
 function showUnsaved() {
   const failed = new Set([...unsaved].filter(answer => answer.problem).map(answer => answer.id));
   unsavedLine.hidden = !failed.size;
-  unsavedLine.querySelector("span").textContent = failed.size ? `${failed.size} answer${failed.size === 1 ? "" : "s"} not saved` : "";
+  unsavedLine.querySelector("span").textContent = failed.size ? `${failed.size} answer${failed.size === 1 ? "" : "s"} waiting to be sent` : "";
   showUndo();
 }
 
@@ -164,6 +179,42 @@ function saveAgain() {
 unsavedLine?.querySelector("button").addEventListener("click", saveAgain);
 window.addEventListener("online", saveAgain);
 window.addEventListener("beforeunload", event => { if (unsaved.size) event.preventDefault(); });
+
+// ---------------------------------------------------------------- kept answers
+
+// An answer is kept in this browser until it is saved or refused, so it outlives a closed tab; of a detection, the last one.
+const KEPT = `${document.documentElement.dataset.base}/answer/`;
+
+function keep(answer) {
+  answer.key = `${Date.now()}-${Math.random()}`;
+  const { id, recording, name, review, before, replaces, isUndo, key } = answer;
+  try {
+    localStorage.setItem(KEPT + id, JSON.stringify({ id, recording, name, review, before, replaces, isUndo, key }));
+    answer.isKept = true;
+  } catch { answer.isKept = false; } // no space, or not allowed
+}
+
+function readKept(name) {
+  try { return JSON.parse(localStorage.getItem(name)); } catch { return null; }
+}
+
+function forget(answer) {
+  if (answer.isKept && readKept(KEPT + answer.id)?.key === answer.key) localStorage.removeItem(KEPT + answer.id);
+}
+
+// Another tab has saved the answer, or its person has answered otherwise there.
+function isOutdated(answer) {
+  return answer.isKept && find(answer.id) === answer && readKept(KEPT + answer.id)?.key !== answer.key;
+}
+
+// Sends what earlier visits could not. An answer that the server has already changes nothing there.
+function sendKept() {
+  let names = [];
+  try { names = Object.keys(localStorage).filter(name => name.startsWith(KEPT)); } catch { return; } // not allowed
+  const kept = names.map(readKept).filter(Boolean).sort((a, b) => parseInt(a.key) - parseInt(b.key)); // as they were given
+  for (const answer of kept) add({ ...answer, isKept: true, problem: "kept" });
+  if (kept.length) { showUnsaved(); saveAgain(); }
+}
 
 // ---------------------------------------------------------------- notices
 
@@ -192,13 +243,14 @@ let mayUndo = Boolean(undoable); // whether this browser has answered anything t
 
 // Takes back the last answer of this browser, also of an earlier visit: of those that wait here, then of the saved ones.
 export function undo() {
+  if (!box) return;
   const last = nAnswers; // what is answered later is not meant
   saving = saving.then(() => takeBack(last));
 }
 
 // What was there before is sent, since the server may have the answer: its reply may have been lost.
 function undoHere(waiting) {
-  unsaved.delete(waiting);
+  remove(waiting);
   enqueue({ ...waiting, review: asRequest(waiting.before), problem: "", isUndo: true });
   restore(waiting.id, waiting.before);
   showStatus(`${describe(waiting)}, taken back`);
@@ -236,24 +288,31 @@ async function takeBack(last) {
 export async function relabel() {
   const { species: input, new_class: consent } = relabelForm.elements, species = input.value.trim();
   if (species) return setReview({ verdict: "relabeled", species, new_class: consent.checked });
-  input.focus();
+  focusField(input);
   return false;
 }
 
-export function focusSpecies() { relabelForm?.elements.species.focus(); }
+export function focusSpecies() { if (relabelForm) focusField(relabelForm.elements.species); }
 
 function watchForms() {
-  const { species } = relabelForm.elements;
-  species.addEventListener("input", () => showClassQuestion(false));
-  species.addEventListener("keydown", event => { if (event.key === "Escape") species.blur(); });
+  relabelForm.addEventListener("input", event => { if (event.target.type !== "checkbox") showClassQuestion(false); });
+  relabelForm.addEventListener("keydown", watchSpeciesKeys);
   part("undo").addEventListener("submit", event => { event.preventDefault(); undo(); });
   answers.addEventListener("reviewed", () => { mayUndo = true; showUndo(); });
 }
 
-if (box) watchForms();
+// The key that chooses a species also sends it.
+function watchSpeciesKeys(event) {
+  if (!event.target.matches("[role=combobox]")) return;
+  if (event.key === "Escape") event.target.blur();
+  if (event.key === "Enter" && event.defaultPrevented && relabelForm.elements.species.value) relabelForm.requestSubmit();
+}
+
+if (box) { watchForms(); sendKept(); }
 
 // Calls `choose` with the verdict of a button, null to delete the one that is set, and `name` when a species is sent.
 export function watchButtons(choose, name) {
+  if (!box) return;
   part("verdicts").addEventListener("submit", event => {
     event.preventDefault();
     const { submitter } = event;

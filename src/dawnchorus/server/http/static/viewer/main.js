@@ -1,10 +1,11 @@
-// The viewer of a recording: the parts are wired here, and the address of the page says what is shown.
+// The viewer of a recording: creates its parts, and keeps what is shown in the URL of the page.
 import { watchKeys } from "../keys.js";
 import { at } from "../page.js";
-import { VERDICTS, answers, applyReview, focusSpecies, modelName, relabel, setReview, showReview, undo, watchButtons } from "../review.js";
+import { VERDICTS, answers, applyReview, focusSpecies, mayAnswer, modelName, relabel, setReview, showReview, undo, watchButtons } from "../review.js";
 import { PALETTES } from "./colors.js";
+import { focusSpecies as focusField } from "../species_picker.js";
 import { Detections } from "./detections.js";
-import { Picture } from "./picture.js";
+import { Spectrogram } from "./spectrogram.js";
 import { Player } from "./player.js";
 import { watchPointer } from "./pointer.js";
 import { Strip } from "./strip.js";
@@ -15,7 +16,7 @@ const SPEEDS = ["1", "0.5", "0.25", "0.125"], LOOP_MARGIN_S = 0.5, SETTLE_MS = 3
 
 const box = document.querySelector("[data-viewer]"), { dataset } = box;
 const part = name => box.querySelector(`[data-${name}]`);
-const form = document.querySelector("[data-review]"); // null without detections
+const form = document.querySelector("[data-review]"); // null without detections, and for a role that may not answer
 const path = `/api/v1/recordings/${dataset.viewer}`;
 const number = name => (dataset[name] === "" ? null : Number(dataset[name]));
 const filter = JSON.parse(dataset.filter);
@@ -24,40 +25,40 @@ const wholeKhz = number("rate") / 2000;
 const isLight = matchMedia("(prefers-color-scheme: light)");
 const settings = { palette: isLight.matches ? "Paper" : "Dawn", brightness: 0, contrast: 1, ...readStored(), top: Math.min(12, wholeKhz) };
 const view = new View(number("duration"), number("clock"));
-const picture = new Picture(box, view, at(`${path}/spectrogram`), settings);
+const spectrogram = new Spectrogram(box, view, at(`${path}/spectrogram`), settings);
 const detections = new Detections(path, view, filter);
 const tracks = new Tracks(box, view, detections, JSON.parse(dataset.species), linkToSpecies);
 const strip = new Strip(box, view);
 const player = new Player(part("audio"), at(path), view, number("rate"));
 let span = null, timer = 0;
 
-// ---------------------------------------------------------------- the address
+// ---------------------------------------------------------------- the URL of the page
 
-function addressNow() {
-  const address = new URLSearchParams(location.search);
-  address.set("t", view.center.toFixed(2));
-  address.set("zoom", view.length.toFixed(2));
-  if (detections.selected) address.set("d", detections.selected.id);
-  return address;
+function currentQuery() {
+  const query = new URLSearchParams(location.search);
+  query.set("t", view.center.toFixed(2));
+  query.set("zoom", view.length.toFixed(2));
+  if (detections.selected) query.set("d", detections.selected.id);
+  return query;
 }
 
 function linkToSpecies(name) {
-  const address = addressNow();
-  for (const old of ["species", "after", "before", "d"]) address.delete(old);
-  address.set("species", name);
-  return `?${address}`;
+  const query = currentQuery();
+  for (const old of ["species", "after", "before", "d"]) query.delete(old);
+  query.set("species", name);
+  return `?${query}`;
 }
 
-function noteAddress() {
+function updateUrl() {
   clearTimeout(timer);
   timer = setTimeout(() => {
-    history.replaceState(null, "", `?${addressNow()}`);
+    history.replaceState(null, "", `?${currentQuery()}`);
     for (const link of document.querySelectorAll("a[data-keep]")) { // pages of the table keep what is shown
-      const address = new URLSearchParams(link.search);
-      for (const name of ["t", "zoom"]) address.set(name, addressNow().get(name));
-      link.search = address;
+      const query = new URLSearchParams(link.search);
+      for (const name of ["t", "zoom"]) query.set(name, currentQuery().get(name));
+      link.search = query;
     }
-    for (const name of ["t", "zoom"]) document.querySelector(`[data-filters] [name=${name}]`).value = addressNow().get(name);
+    for (const name of ["t", "zoom"]) document.querySelector(`[data-filters] [name=${name}]`).value = currentQuery().get(name);
   }, SETTLE_MS);
 }
 
@@ -91,10 +92,10 @@ function describe(detection) {
 function showSelected() {
   const detection = detections.selected;
   part("selected").textContent = describe(detection);
-  form.hidden = false;
+  if (form) form.hidden = false;
   showReview(detection);
   drawLines();
-  noteAddress();
+  updateUrl();
 }
 
 function reveal() {
@@ -121,7 +122,7 @@ function set(control, value) { control.value = value; control.dispatchEvent(new 
 
 function brighten(step) { set(controls.brightness, Number(controls.brightness.value) + step); }
 
-function answer(verdict) { if (detections.selected) setReview(verdict && { verdict }); }
+function answer(verdict) { if (detections.selected && mayAnswer) setReview(verdict && { verdict }); }
 
 const actions = {
   play: () => { if (player.isPlaying) player.pause(); else player.play(player.loop?.[0] ?? (view.contains(player.time) ? player.time : view.start)); },
@@ -134,7 +135,7 @@ const actions = {
   start: () => view.show(0), end: () => view.show(view.duration),
   speed: () => set(controls.speed, SPEEDS[(SPEEDS.indexOf(controls.speed.value) + 1) % SPEEDS.length]),
   marks: () => { tracks.isShown = !tracks.isShown; tracks.draw(); },
-  reset: () => { Object.assign(settings, { brightness: 0, contrast: 1 }); controls.brightness.value = 0; controls.contrast.value = 1; picture.reset(); store(); },
+  reset: () => { Object.assign(settings, { brightness: 0, contrast: 1 }); controls.brightness.value = 0; controls.contrast.value = 1; spectrogram.reset(); store(); },
 };
 
 const keys = {
@@ -157,7 +158,7 @@ function setUpControls() {
     controls[name].addEventListener("input", () => {
       settings[name] = name === "palette" ? controls[name].value : Number(controls[name].value);
       if (name !== "top") store();
-      picture.recolor();
+      spectrogram.recolor();
     });
   }
   const sound = () => player.setSound({ gainDb: Number(controls.gain.value), highPassHz: Number(controls.highpass.value) });
@@ -171,7 +172,7 @@ function setUpControls() {
 // ---------------------------------------------------------------- start
 
 function setUpEvents() {
-  view.addEventListener("change", () => { drawLines(); noteAddress(); });
+  view.addEventListener("change", () => { drawLines(); updateUrl(); });
   detections.addEventListener("select", showSelected);
   player.addEventListener("time", () => {
     if (player.isPlaying && player.time > view.end && !player.loop) view.show(player.time); // by page
@@ -188,7 +189,7 @@ function setUpEvents() {
   watchKeys({
     ...named, y: () => answer("correct"), n: () => answer("incorrect"), u: () => answer("unsure"), b: () => answer("several"), 0: () => answer("none"),
     e: focusSpecies, z: takeBack, "Ctrl+z": takeBack,
-    "?": () => { part("help").open = !part("help").open; }, "/": () => { document.querySelector("[data-filters]").open = true; document.querySelector("[data-filters] [name=species]").focus(); }, "[": () => brighten(-0.1), "]": () => brighten(0.1),
+    "?": () => { part("help").open = !part("help").open; }, "/": () => { document.querySelector("[data-filters]").open = true; focusField(document.querySelector("[data-filters] [name=species]")); }, "[": () => brighten(-0.1), "]": () => brighten(0.1),
   }, controls.keys);
   if (form) watchReviews();
   document.addEventListener("click", event => {
@@ -198,7 +199,7 @@ function setUpEvents() {
     detections.selectById(Number(link.dataset.detection), Number(link.dataset.t));
     box.scrollIntoView({ block: "start" });
   });
-  const redraw = () => { picture.draw(); tracks.draw(); strip.draw(); drawLines(); };
+  const redraw = () => { spectrogram.draw(); tracks.draw(); strip.draw(); drawLines(); };
   window.addEventListener("resize", redraw);
   isLight.addEventListener("change", redraw);
 }
@@ -248,7 +249,7 @@ async function start() {
   view.show(number("t") - number("zoom") / 2, number("zoom"));
   player.seek(number("d") && view.contains(number("dstart")) ? number("dstart") : number("t"));
   if (number("d")) await detections.selectById(number("d"), number("dstart"));
-  detections.addEventListener("select", reveal); // not for the address, whose view stays
+  detections.addEventListener("select", reveal); // not for the URL, whose view stays
   const activity = await detections.countAll(STRIP_COLUMNS);
   if (activity) strip.show(activity);
 }

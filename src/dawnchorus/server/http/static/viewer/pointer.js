@@ -1,4 +1,4 @@
-// Gestures on the picture: drag to move, Shift and drag to mark a span, Ctrl and wheel or pinch to zoom, click to play from.
+// Gestures on the spectrogram: drag to move, Shift and drag to mark a span, Ctrl and wheel or pinch to zoom, click to play from.
 const CLICK_PIXELS = 4;
 
 // Calls `onClick(time)`, `onSpan([start, end])` and `onHover(time or null, share of the height)`.

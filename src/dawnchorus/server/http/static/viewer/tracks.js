@@ -1,4 +1,4 @@
-// One track for each species in view, below the picture; blocks are as high as their scores, and answers are signs.
+// One track for each species in view, below the spectrogram; blocks are as high as their scores, and answers are signs.
 const SIGNS = { correct: "✓", incorrect: "✗", relabeled: "✓", several: "+", unsure: "?", none: "✗" }, MAX_TRACKS = 8, MIN_BLOCK = 3, SIGN_WIDTH = 14;
 
 export const scoreColors = () => {

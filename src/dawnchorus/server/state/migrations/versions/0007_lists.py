@@ -23,7 +23,7 @@ _FILL = (
 
 
 def upgrade() -> None:
-    """Upgrade to this revision: what lists count is written beside the recordings."""
+    """Upgrade to this revision: what lists count is written with the recordings."""
     op.create_table(
         "recording_species",
         sa.Column("recording", sa.String(64), nullable=False),

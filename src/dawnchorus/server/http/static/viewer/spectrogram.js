@@ -6,7 +6,7 @@ const TOPS_KHZ = [12, 24, 48, 96, 192], MAX_FALLBACK = 6;
 const STEPS_S = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200];
 const STEPS_KHZ = [1, 2, 4, 8, 16, 32];
 
-export class Picture {
+export class Spectrogram {
   #canvas; #view; #tiles; #levels = null; #table = null; #direction = 1; #lastStart = 0;
 
   constructor(box, view, url, settings) {

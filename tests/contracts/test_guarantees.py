@@ -1,4 +1,4 @@
-"""docs/PROMISES.md and docs/DECISIONS.md name tests that exist, and say of each in which run it is."""
+"""docs/GUARANTEES.md and docs/DECISIONS.md name tests that exist, and say of each in which run it is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TEXT = "\n".join((ROOT / "docs" / name).read_text() for name in ("PROMISES.md", "DECISIONS.md"))
+TEXT = "\n".join((ROOT / "docs" / name).read_text() for name in ("GUARANTEES.md", "DECISIONS.md"))
 
 
 @pytest.mark.parametrize("named", sorted(set(re.findall(r"tests/[\w/]+\.py(?:::\w+)?", TEXT))))

@@ -1,0 +1,262 @@
+"""The two files of a Perch-Hoplite database: `hoplite.sqlite` for recordings and windows, `usearch.index` for vectors.
+
+The layout is that of `SQLiteUSearchDB` of perch-hoplite 1.0, github.com/google-research/perch-hoplite. A window
+is a row with start and end as two little-endian float64, and its id is the key of its vector in an index of
+USearch.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dawnchorus.archive.vectors import HalfArray
+from dawnchorus.errors import FormatError, MissingExtraError, NotFoundError
+
+if TYPE_CHECKING:
+    from usearch.index import Index
+
+SQLITE_NAME = "hoplite.sqlite"
+INDEX_NAME = "usearch.index"
+
+INDEX_SETTINGS: dict[str, Any] = {
+    "dtype": "float16",
+    "metric_name": "IP",
+    "expansion_add": 256,
+    "expansion_search": 128,
+}
+"""Settings of the index that perch-hoplite has by default, and stores with their names."""
+
+_OFFSETS = np.dtype("<f8")
+
+_TABLES = """
+CREATE TABLE hoplite_metadata (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE deployments (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, project TEXT NOT NULL, latitude REAL, longitude REAL,
+  UNIQUE (name, project)
+);
+CREATE TABLE recordings (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, filename TEXT NOT NULL, datetime TEXT,
+  deployment_id INTEGER REFERENCES deployments (id) ON DELETE CASCADE,
+  UNIQUE (id, deployment_id), UNIQUE (filename, deployment_id)
+);
+CREATE TABLE windows (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  recording_id INTEGER NOT NULL REFERENCES recordings (id) ON DELETE CASCADE,
+  offsets FLOAT_LIST NOT NULL, UNIQUE (id, recording_id, offsets)
+);
+CREATE TABLE annotations (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  recording_id INTEGER NOT NULL REFERENCES recordings (id) ON DELETE CASCADE,
+  offsets FLOAT_LIST NOT NULL, label TEXT NOT NULL, label_type INTEGER NOT NULL, provenance TEXT NOT NULL,
+  UNIQUE (id, recording_id, offsets)
+);
+CREATE INDEX idx_annotations ON annotations (recording_id, offsets, label, label_type, provenance);
+CREATE INDEX idx_labels ON annotations (label, label_type, provenance);
+CREATE INDEX idx_recordings_deployment_id ON recordings (deployment_id);
+CREATE INDEX idx_windows_recording_id ON windows (recording_id);
+"""
+
+
+def require_usearch() -> None:
+    """Check that USearch is installed.
+
+    Raises:
+        MissingExtraError: it is not.
+    """
+    try:
+        import usearch.index  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            error.name or "usearch", extra="hoplite", purpose="A database of Perch-Hoplite"
+        ) from None
+
+
+class HopliteWriter:
+    """A new database; `save` completes it.
+
+    Args:
+        folder: an empty folder.
+        dim: length of the vectors.
+    """
+
+    def __init__(self, folder: Path, *, dim: int) -> None:
+        from usearch.index import Index, MetricKind, ScalarKind
+
+        self._folder = folder
+        self._db = sqlite3.connect(folder / SQLITE_NAME)
+        self._db.executescript(_TABLES)
+        self._index = Index(
+            ndim=dim,
+            metric=MetricKind.IP,
+            dtype=ScalarKind.F16,
+            expansion_add=INDEX_SETTINGS["expansion_add"],
+            expansion_search=INDEX_SETTINGS["expansion_search"],
+        )
+        self._n_windows = 0
+        self.add_metadata("usearch_config", {"embedding_dim": dim, **INDEX_SETTINGS})
+
+    def add_metadata(self, key: str, value: dict[str, Any]) -> None:
+        """Add values under a key."""
+        self._db.execute("INSERT INTO hoplite_metadata VALUES (?, ?)", (key, json.dumps(value)))
+
+    def add_deployment(self, name: str, project: str, latitude: float | None, longitude: float | None) -> int:
+        """Add a site, and return its id."""
+        values = (name, project, latitude, longitude)
+        return self._insert("INSERT INTO deployments (name, project, latitude, longitude) VALUES (?, ?, ?, ?)", values)
+
+    def add_recording(self, filename: str, start_time: str | None, deployment: int) -> int:
+        """Add a recording, and return its id."""
+        values = (filename, start_time, deployment)
+        return self._insert("INSERT INTO recordings (filename, datetime, deployment_id) VALUES (?, ?, ?)", values)
+
+    def _insert(self, statement: str, values: tuple[Any, ...]) -> int:
+        number = self._db.execute(statement, values).lastrowid
+        return int(number or 0)
+
+    def add_windows(
+        self, recordings: Sequence[int], offsets_s: npt.NDArray[np.float64], vectors: HalfArray, *, n_threads: int
+    ) -> None:
+        """Add windows with start and end [windows, 2] and vectors [windows, dim] of recordings with these ids."""
+        keys = np.arange(1, len(recordings) + 1, dtype=np.uint64) + np.uint64(self._n_windows)
+        blobs = (each.tobytes() for each in offsets_s.astype(_OFFSETS))
+        rows = zip(keys.tolist(), recordings, blobs, strict=True)
+        self._db.executemany("INSERT INTO windows (id, recording_id, offsets) VALUES (?, ?, ?)", rows)
+        self._index.add(keys, np.ascontiguousarray(vectors), threads=n_threads)
+        self._n_windows += len(recordings)
+
+    def save(self) -> None:
+        """Write everything to the folder."""
+        self._db.commit()
+        self._db.close()
+        self._index.save(str(self._folder / INDEX_NAME))
+
+    def close(self) -> None:
+        """Close the files, complete or not."""
+        self._db.close()
+
+
+@dataclass(frozen=True)
+class HopliteRecording:
+    """A recording of a database.
+
+    Attributes:
+        id: its number.
+        filename: its name.
+        start_time: time of its start in ISO 8601.
+        site: name of its deployment.
+        project: project of its deployment.
+        latitude: of its deployment.
+        longitude: of its deployment.
+        n_windows: number of its windows.
+    """
+
+    id: int
+    filename: str
+    start_time: str | None
+    site: str | None
+    project: str | None
+    latitude: float | None
+    longitude: float | None
+    n_windows: int
+
+
+class HopliteReader:
+    """A database that is there.
+
+    Args:
+        folder: its folder.
+
+    Raises:
+        NotFoundError: there is none.
+        FormatError: its files cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        for name in (SQLITE_NAME, INDEX_NAME):
+            if not (folder / name).is_file():
+                raise NotFoundError(f"it is no database of Perch-Hoplite: there is no {name} in it.", subject=folder)
+        self._folder = folder
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the values by key."""
+        return {key: json.loads(value) for key, value in self._query("SELECT key, value FROM hoplite_metadata")}
+
+    def recordings(self) -> list[HopliteRecording]:
+        """List the recordings that have windows."""
+        rows = self._query(
+            "SELECT r.id, r.filename, r.datetime, d.name, d.project, d.latitude, d.longitude, count(w.id) "
+            "FROM recordings r JOIN windows w ON w.recording_id = r.id "
+            "LEFT JOIN deployments d ON d.id = r.deployment_id GROUP BY r.id ORDER BY r.id"
+        )
+        return [HopliteRecording(*row) for row in rows]
+
+    def count_annotations(self) -> int:
+        """Return the number of labels that people gave."""
+        ((n,),) = self._query("SELECT count(*) FROM annotations")
+        return int(n)
+
+    def windows(self, recording: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float64]]:
+        """Return the keys [windows] of a recording's windows, and start and end of each in seconds [windows, 2].
+
+        Raises:
+            FormatError: a window has other times than a start and an end.
+        """
+        rows = list(self._query("SELECT id, offsets FROM windows WHERE recording_id = ? ORDER BY id", (recording,)))
+        content = b"".join(blob for _, blob in rows)
+        if any(len(blob) != 2 * _OFFSETS.itemsize for _, blob in rows):
+            raise FormatError("windows: expected a start and an end each.", subject=self._folder / SQLITE_NAME)
+        return np.array([key for key, _ in rows], np.uint64), np.frombuffer(content, _OFFSETS).reshape(-1, 2)
+
+    def _query(self, statement: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        """Yield rows of a query.
+
+        Raises:
+            FormatError: the file is damaged, or has other tables.
+        """
+        path = self._folder / SQLITE_NAME
+        try:
+            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+                yield from db.execute(statement, values)
+        except sqlite3.Error as error:
+            raise FormatError(
+                f"expected the tables of perch-hoplite 1.0 ({error}). Open it with that version first.", subject=path
+            ) from error
+
+    def open_index(self) -> Index:
+        """Open the vectors, mapped into memory.
+
+        Raises:
+            FormatError: the file is damaged.
+        """
+        from usearch.index import Index
+
+        path = self._folder / INDEX_NAME
+        try:
+            index = Index.restore(str(path), view=True)
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise FormatError(f"cannot be read ({error}).", subject=path) from error
+        if index is None:
+            raise FormatError("it is no index of USearch.", subject=path)
+        return index
+
+
+def read_index(index: Index, keys: npt.NDArray[np.uint64], path: Path) -> HalfArray:
+    """Return the vectors of windows [windows, dim].
+
+    Raises:
+        FormatError: one is missing.
+    """
+    vectors = [None if each is None else np.asarray(each, "<f2") for each in index.get(keys, np.float16)]
+    known = [each for each in vectors if each is not None]
+    if len(known) < len(vectors):
+        raise FormatError("the index has no vector for some windows.", subject=path)
+    return np.stack(known).reshape(len(keys), index.ndim)

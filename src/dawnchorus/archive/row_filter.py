@@ -1,0 +1,241 @@
+"""Rows of embeddings that count in a search: those of the results that count, and of what is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pa_dataset
+
+from dawnchorus.archive.schemas import DETECTIONS
+from dawnchorus.archive.selection import select_results
+
+if TYPE_CHECKING:
+    from dawnchorus.archive.archive import Archive, Names, Time
+    from dawnchorus.archive.delta import Table
+    from dawnchorus.archive.sign_index import Block
+
+VOICE_MARGIN_S = 1.0
+"""Speech this near to a window would be audible in its clip."""
+
+_TOUCHING_S = 1e-3
+"""Windows and detections that overlap by less only touch: their times are sums of rounded seconds."""
+
+_CLOCK_DIGITS = len("2026-05-01T04:00:00.000")
+
+Ids = npt.NDArray[np.int64]
+Seconds = npt.NDArray[np.float64]
+
+_field = pa_dataset.field
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Spans of time in recordings, on one axis on which each recording has a place of its own.
+
+    Attributes:
+        place_s: length of a recording's place.
+        starts_s: starts of the spans in order.
+        latest_s: latest end of all spans up to each, after one that is before all.
+    """
+
+    place_s: float
+    starts_s: Seconds
+    latest_s: Seconds
+
+    @classmethod
+    def create(cls, recordings: npt.NDArray[np.intp], starts_s: Seconds, ends_s: Seconds, *, longest_s: float) -> Spans:
+        """Create spans of recordings, given by number, of which none is longer than `longest_s`."""
+        place_s = 1.0 + longest_s
+        order = np.lexsort((starts_s, recordings))
+        starts_s, ends_s = ((each + recordings * place_s)[order] for each in (starts_s, ends_s))
+        return cls(place_s, starts_s, np.maximum.accumulate(np.append(-np.inf, ends_s)))
+
+    def overlap(self, recordings: npt.NDArray[np.intp], starts_s: Seconds, ends_s: Seconds) -> npt.NDArray[np.bool_]:
+        """Return True for each window that a span of its recording overlaps."""
+        shift_s = recordings * self.place_s
+        n_before = np.searchsorted(self.starts_s, ends_s + shift_s - _TOUCHING_S)
+        overlaps: npt.NDArray[np.bool_] = self.latest_s[n_before] > starts_s + shift_s + _TOUCHING_S
+        return overlaps
+
+
+@dataclass(frozen=True)
+class RowFilter:
+    """Rows that count.
+
+    Attributes:
+        attempts: attempts at units with results that count.
+        others: recordings of these attempts that do not count [n], in order.
+        recordings: the recordings that are asked for [recordings], in order; None: all.
+        since_s: seconds of each of them from which its windows are asked for [recordings].
+        until_s: seconds of each before which they are asked for [recordings].
+        spans: spans of them that are asked for; None: all.
+    """
+
+    attempts: frozenset[str]
+    others: Ids
+    recordings: Ids | None = None
+    since_s: Seconds | None = None
+    until_s: Seconds | None = None
+    spans: Spans | None = None
+    _counting: dict[tuple[str, ...], npt.NDArray[np.bool_]] = field(default_factory=dict, compare=False)
+
+    def rows(self, block: Block) -> npt.NDArray[np.intp]:
+        """Return the numbers of the rows of a block that count."""
+        counts = self._counting.get(block.attempts)
+        if counts is None:
+            counts = np.array([name in self.attempts for name in block.attempts], bool)
+            self._counting[block.attempts] = counts
+        is_kept = counts[block.column("attempt")]
+        if len(self.others):
+            is_kept &= ~np.isin(block.column("recording_id"), self.others)
+        rows = np.flatnonzero(is_kept)
+        return rows if self.recordings is None or not len(rows) else self._select(block, rows, self.recordings)
+
+    def _select(self, block: Block, rows: npt.NDArray[np.intp], known: Ids) -> npt.NDArray[np.intp]:
+        """Return those of some rows that are asked for."""
+        if not len(known):
+            return rows[:0]
+        ids = block.column("recording_id")[rows]
+        number = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+        starts_s = block.column("start_s")[rows]
+        is_kept = known[number] == ids
+        if self.since_s is not None:
+            is_kept &= starts_s >= self.since_s[number]
+        if self.until_s is not None:
+            is_kept &= starts_s < self.until_s[number]
+        if self.spans is not None:
+            is_kept &= self.spans.overlap(number, starts_s, block.column("end_s")[rows])
+        selected: npt.NDArray[np.intp] = rows[is_kept]
+        return selected
+
+
+def find_windows(
+    archive: Archive,
+    table: Table,
+    runs: Sequence[str],
+    *,
+    species: Names | None = None,
+    sites: Names | None = None,
+    since: Time | None = None,
+    until: Time | None = None,
+    min_score: float,
+) -> RowFilter:
+    """Return the rows of some runs that count, one result of each recording, and are asked for; see `Archive.search`.
+
+    `table` is that of recordings.
+
+    Raises:
+        InputError: an unknown species, or a time in another format.
+    """
+    from dawnchorus.archive.archive import is_in, list_names
+
+    selection = select_results(table, runs, per_run=False)
+    attempts, others = frozenset(selection.attempts.to_pylist()), np.sort(_to_numpy(selection.others))
+    if species is None and sites is None and since is None and until is None:
+        return RowFilter(attempts, others)
+    condition = selection.condition if sites is None else selection.condition & is_in("site", list_names(sites))
+    rows = table.read(["recording_id", "path", "start_time", "duration_s"], condition).sort_by("recording_id")
+    if since is not None or until is not None:
+        rows = rows.filter(pc.is_valid(rows["start_time"]))
+    return RowFilter(
+        attempts,
+        others,
+        recordings=_to_numpy(rows["recording_id"]),
+        since_s=None if since is None else _seconds_to("since", since, rows),
+        until_s=None if until is None else _seconds_to("until", until, rows),
+        spans=None if species is None else _find_spans(archive, table, rows, species, min_score=min_score),
+    )
+
+
+def _to_numpy(column: pa.Array | pa.ChunkedArray) -> Ids:
+    values: Ids = column.to_numpy()
+    return values
+
+
+def _seconds_to(name: str, time: Time, recordings: pa.Table) -> Seconds:
+    """Return how long after the start of each recording a time of their clocks is."""
+    from dawnchorus.archive.archive import clock_text
+
+    starts = [text[:_CLOCK_DIGITS] for text in recordings["start_time"].to_pylist()]
+    passed = np.datetime64(clock_text(name, time), "ms") - np.array(starts, "datetime64[ms]")
+    seconds: Seconds = passed.astype(np.int64) / 1000
+    return seconds
+
+
+def _find_spans(archive: Archive, table: Table, recordings: pa.Table, species: Names, *, min_score: float) -> Spans:
+    """Return the spans of recordings in which a species was detected, whatever run detected it."""
+    columns = ["recording_id", "start_s", "end_s"]
+    detections = archive.detections(species=species, min_score=min_score, columns=columns).read_all()
+    ids = pc.unique(detections["recording_id"])
+    known = table.read(["recording_id", "path"], _field("recording_id").isin(ids))
+    number_by_path = {path: number for number, path in enumerate(recordings["path"].to_pylist())}
+    number_by_id = {
+        each["recording_id"]: number_by_path[each["path"]]
+        for each in known.to_pylist()
+        if each["path"] in number_by_path
+    }
+    numbers = np.array([number_by_id.get(each, -1) for each in detections["recording_id"].to_pylist()], np.intp)
+    is_known = numbers >= 0
+    starts_s, ends_s = (detections[name].to_numpy()[is_known] for name in ("start_s", "end_s"))
+    longest_s = max(pc.max(recordings["duration_s"]).as_py() or 0.0, ends_s.max(initial=0.0))
+    return Spans.create(numbers[is_known], starts_s, ends_s, longest_s=longest_s)
+
+
+# ---------------------------------------------------------------------- what was detected
+
+
+class DetectedSpecies:
+    """Detections in a few recordings, for a look at single windows.
+
+    Args:
+        archive: the archive.
+        table: its table of recordings.
+        paths: paths of the recordings.
+        min_score: smallest score.
+    """
+
+    def __init__(self, archive: Archive, table: Table, paths: Sequence[bytes], *, min_score: float) -> None:
+        condition = select_results(table).condition & _field("path").isin(pa.array(list(paths), pa.binary()))
+        known = table.read(["recording_id", "path", "attempt"], condition)
+        path_by_id = {each["recording_id"]: each["path"] for each in known.to_pylist()}
+        rows = archive.table(DETECTIONS).read(
+            ["recording_id", "start_s", "end_s", "scientific_name", "kind", "score", "human_voice"],
+            _field("recording_id").isin(known["recording_id"].combine_chunks())
+            & _field("attempt").isin(pc.unique(known["attempt"]))
+            & (_field("score") >= min_score),
+        )
+        self._by_path: dict[bytes, list[dict[str, object]]] = {}
+        for row in rows.sort_by([("score", "descending")]).to_pylist():
+            self._by_path.setdefault(path_by_id[row["recording_id"]], []).append(row)
+
+    def names(self, path: bytes, start_s: float, end_s: float) -> list[str]:
+        """Return the scientific names of the species that were detected in a window, the highest score first."""
+        rows = self._overlapping(path, start_s + _TOUCHING_S, end_s - _TOUCHING_S)
+        return list(dict.fromkeys(str(row["scientific_name"]) for row in rows if row["kind"] == "species"))
+
+    def has_voice(self, path: bytes, start_s: float, end_s: float) -> bool:
+        """Return True if human speech was detected in or near a window."""
+        rows = self._overlapping(path, start_s - VOICE_MARGIN_S, end_s + VOICE_MARGIN_S)
+        return any(row["human_voice"] or _is_speech(row) for row in rows)
+
+    def _overlapping(self, path: bytes, start_s: float, end_s: float) -> list[dict[str, object]]:
+        rows = self._by_path.get(path, [])
+        return [row for row in rows if row["start_s"] < end_s and row["end_s"] > start_s]  # type: ignore[operator]
+
+
+def _is_speech(row: dict[str, object]) -> bool:
+    return row["kind"] == "sound" and str(row["scientific_name"]).lower().startswith(("human", "speech"))
+
+
+def shift_clock(start_time: str | None, seconds: float) -> str | None:
+    """Return a time of a recorder's clock some seconds later, with its zone if it has one."""
+    if start_time is None:
+        return None
+    return (datetime.fromisoformat(start_time) + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")

@@ -1,0 +1,127 @@
+"""`dawnchorus archive rescore`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from dawnchorus.cli.options import models_folder_option, workers_option
+from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console
+from dawnchorus.cli.progress import show_progress
+from dawnchorus.identification.options import KEPT_MIN_SCORE, KEPT_TOP
+from dawnchorus.inference.model import Model
+from dawnchorus.models.store import ModelStore, default_folder
+from dawnchorus.tables.notes import counted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dawnchorus.identification.archiving import ArchiveResult
+
+JSON_SCHEMA = 1
+
+
+@click.command("rescore")
+@click.argument("folder")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    required=True,
+    help="A head on the embeddings that are kept: a bundle's or training run's folder; may be given several times.",
+)
+@models_folder_option
+@click.option("--run", "runs", multiple=True, help="Run with the embeddings.  [default: all that fit]")
+@click.option(
+    "--min-score", type=click.FloatRange(0, 1), default=KEPT_MIN_SCORE, show_default=True, help="Minimum score to keep."
+)
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    default=KEPT_TOP,
+    show_default=True,
+    help="Maximum number of species in one window.",
+)
+@click.option("--shard", metavar="I/N", help="Do part I of N of the recordings.")
+@workers_option
+@click.option("--resume", is_flag=True, help="Add recordings whose embeddings are new since the last time.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each new run.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress and no summary; failures only.")
+def rescore(
+    *,
+    folder: str,
+    models: tuple[str, ...],
+    models_folder: Path | None,
+    runs: tuple[str, ...],
+    min_score: float,
+    top: int,
+    shard: str | None,
+    workers: int,
+    resume: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Score kept embeddings by heads that were trained on them, without the audio, as new runs of the archive."""
+    from dawnchorus.identification.rescoring import rescore_archive
+
+    screen = Console(quiet=True) if quiet else console()
+    store = ModelStore(models_folder or default_folder())
+    n_failed = 0
+    for name in models:
+        announce_model(store, name)
+        model = Model(store.open(name), store)
+        start_s = time.monotonic()
+        with show_progress(screen, duration_s=None) as report:
+            results = rescore_archive(
+                folder,
+                model,
+                runs=runs or None,
+                min_score=min_score,
+                top=top,
+                shard=shard,
+                workers=workers,
+                resume=resume,
+                report=report,
+            )
+        elapsed_s = time.monotonic() - start_s
+        for result in results:
+            n_failed += len(result.failures)
+            _print_result(result, model.name, elapsed_s, screen, as_json=as_json)
+    if n_failed:
+        sys.exit(SOME_FAILED)
+
+
+def _print_result(result: ArchiveResult, model: str, elapsed_s: float, screen: Console, *, as_json: bool) -> None:
+    counts = result.counts
+    if as_json:
+        fields: dict[str, Any] = {
+            "schema": JSON_SCHEMA,
+            "run": result.run,
+            "model": model,
+            "n_files": counts.n_files,
+            "n_done": counts.n_done,
+            "n_resumed": counts.n_resumed,
+            "n_failed": counts.n_failed,
+            "n_detections": counts.n_detections,
+            "n_units": result.n_units,
+            "scored_s": round(counts.scored_s, 3),
+            "elapsed_s": round(elapsed_s, 3),
+            "failures": [vars(failure) for failure in result.failures],
+        }
+        click.echo(json.dumps(fields, ensure_ascii=False))
+    screen.print(
+        f"{model}: {counted(counts.n_done + counts.n_resumed, 'recording')} done ({counts.n_resumed} of them before), "
+        f"{counts.n_failed} failed; {counts.n_detections} detections kept, "
+        f"{counts.scored_s / max(elapsed_s, 1e-6):,.0f} x real time. Run {result.run}",
+        markup=False,
+    )
+    problems = console()
+    for failure in result.failures[:MAX_LISTED]:
+        problems.print(f"failed: {failure.recording}: {failure.reason}", markup=False)
+    if len(result.failures) > MAX_LISTED:
+        problems.print(f"failed: and {len(result.failures) - MAX_LISTED} more")

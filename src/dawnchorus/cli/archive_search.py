@@ -1,0 +1,163 @@
+"""`dawnchorus archive search`."""
+
+from __future__ import annotations
+
+import math
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+from rich.table import Table
+
+from dawnchorus.arrays import Embeddings
+from dawnchorus.audio.process import DecoderProcess
+from dawnchorus.cli.options import LOCAL_PATH, PATH_OR_URL, model_options, workers_option
+from dawnchorus.cli.present import announce_model, print_table
+from dawnchorus.errors import InputError, ModelError
+from dawnchorus.inference.model import Model
+from dawnchorus.models.store import ModelStore
+from dawnchorus.storage.files import atomic_file, make_parent
+from dawnchorus.tables.notes import counted
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MAX_CLIP_WINDOWS = 16
+"""Windows of a clip that are searched for; a longer clip is no example of one sound."""
+
+
+@click.command("search")
+@click.argument("folder")
+@click.argument("clip", type=PATH_OR_URL)
+@click.option("--start-s", type=click.FloatRange(0), default=0.0, help="Start of the sound in the clip, in seconds.")
+@click.option("--end-s", type=click.FloatRange(0), help="End of the sound in the clip.  [default: that of the clip]")
+@click.option("-k", "--count", "k", type=click.IntRange(1), default=100, show_default=True, help="Number of windows.")
+@model_options
+@click.option("--species", multiple=True, help="Only where this was detected; may be given several times.")
+@click.option("--site", "sites", multiple=True, help="May be given several times.")
+@click.option("--since", help="A day or time of the recorders' clocks.")
+@click.option("--until", help="A day or time, which is not included.")
+@click.option("--run", "runs", multiple=True, help="Embeddings of this run.  [default: the latest of each recording]")
+@click.option(
+    "--exact", is_flag=True, help="Compare all embeddings, not only those that are most alike by their signs."
+)
+@click.option("--out", type=LOCAL_PATH, help="A file that ends in .csv or .parquet.  [default: a table, printed]")
+@click.option("--report", type=LOCAL_PATH, help="A page to look at and listen to the hits, such as hits.html.")
+@workers_option
+def search(
+    *,
+    folder: str,
+    clip: Path,
+    start_s: float,
+    end_s: float | None,
+    k: int,
+    model: str,
+    store: ModelStore,
+    species: tuple[str, ...],
+    sites: tuple[str, ...],
+    since: str | None,
+    until: str | None,
+    runs: tuple[str, ...],
+    exact: bool,
+    out: Path | None,
+    report: Path | None,
+    workers: int,
+) -> None:
+    """Find the windows of an archive that sound like a clip; needs kept embeddings (identify --keep embeddings)."""
+    from dawnchorus.archive.archive import open_archive
+    from dawnchorus.archive.exports import write_rows
+
+    archive = open_archive(folder)
+    announce_model(store, model)
+    loaded = Model(store.open(model), store)
+    hits = archive.search(
+        embed_clip(loaded, clip, start_s=start_s, end_s=end_s),
+        k=k,
+        species=species or None,
+        sites=sites or None,
+        since=since,
+        until=until,
+        runs=runs or None,
+        bundle_id=loaded.bundle.id,
+        exact=exact,
+        workers=workers,
+    )
+    if out is not None:
+        click.echo(f"{out}: {counted(write_rows(hits.to_reader(), out), 'row')}")
+    elif report is None:
+        print_table(_as_screen(hits), optional=("site", "clock"))
+    if report is not None:
+        _write_page(report, hits, title=f"Like {clip.name}")
+        click.echo(f"Report: {report}")
+
+
+def embed_clip(model: Model, clip: Path, *, start_s: float, end_s: float | None) -> Embeddings:
+    """Return the embeddings [windows, dim] of a sound in a clip.
+
+    A sound that is shorter than a window is in the middle of one, as far as the clip reaches; a longer one has as many
+    windows, of even distance, as cover it.
+
+    Raises:
+        InputError: the end is not after the start, or the sound is too long.
+        ModelError: the model has no embeddings.
+        AudioError: the clip cannot be decoded there.
+    """
+    if model.embedding_dim is None:
+        raise ModelError(f"{model.name}: this model has no embeddings. Use one that has, such as birdnet.")
+    if end_s is not None and end_s <= start_s:
+        raise InputError(f"--end-s: expected more than --start-s ({start_s:g}), got {end_s:g}.")
+    rate_hz, n_window = model.sample_rate_hz, model.bundle.window_samples
+    with closing(DecoderProcess()) as decoder:
+        # As much around the sound as a window may need, and no more of a long clip than is used.
+        first_s = max(start_s - model.window_s, 0.0)
+        longest_s = start_s + (MAX_CLIP_WINDOWS + 1) * model.window_s
+        last_s = longest_s if end_s is None else min(end_s + model.window_s, longest_s)
+        samples = decoder.read_clip(clip, start_s=first_s, end_s=last_s, rate_hz=rate_hz)
+    length = len(samples)
+    start = round((start_s - first_s) * rate_hz)
+    end = length if end_s is None else min(round((end_s - first_s) * rate_hz), length)
+    if end <= start:
+        raise InputError(f"--start-s: the clip ends before {start_s:g} s.", subject=clip)
+    n_windows = math.ceil((end - start) / n_window)
+    if n_windows > MAX_CLIP_WINDOWS:
+        raise InputError(
+            f"expected a sound of at most {MAX_CLIP_WINDOWS * model.window_s:g} s. Give --start-s and --end-s.",
+            subject=clip,
+        )
+    if n_windows == 1:
+        starts = [start - (n_window - (end - start)) // 2]
+    else:
+        starts = np.linspace(start, end - n_window, n_windows).round().astype(int).tolist()
+    starts = [max(min(each, length - n_window), 0) for each in starts]
+    windows = [samples[each : each + n_window] for each in starts]
+    return np.concatenate([model.embed(window, rate_hz)[:1] for window in windows])
+
+
+def _as_screen(hits: pa.Table) -> Table:
+    """Return hits as a table for the terminal."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("rank", "score", "recording", "start", "clock", "site", "species"):
+        table.add_column(name, justify="right" if name in ("rank", "score", "start") else "left")
+    for hit in hits.to_pylist():
+        table.add_row(
+            str(hit["rank"]),
+            f"{hit['score']:.4f}",
+            hit["recording"],
+            f"{hit['start_s']:.1f} s",
+            (hit["start_time"] or "")[:19],
+            hit["site"],
+            hit["species"],
+        )
+    return table
+
+
+def _write_page(path: Path, hits: pa.Table, *, title: str) -> None:
+    from dawnchorus.reports.search import render_page
+
+    make_parent(path)
+    rows: list[dict[str, Any]] = hits.to_pylist()
+    page = render_page(rows, title=title)
+    with atomic_file(path) as stream:
+        stream.write(page.encode())

@@ -1,0 +1,420 @@
+"""Scores of another model for an archive, from the embeddings that it keeps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pa_dataset
+
+from dawnchorus.archive.archive import Archive, Names, open_archive
+from dawnchorus.archive.manifest import (
+    Entry,
+    ListedFile,
+    Manifest,
+    Shard,
+    UnitSize,
+    latest_marks,
+    list_manifests,
+    next_number,
+    pin_manifest,
+    read_entries,
+    unit_sizes,
+)
+from dawnchorus.archive.rows import RowOrigin, detection_rows, failure_row, recording_row, recording_rows
+from dawnchorus.archive.runs import ArchiveRun, StoredRun
+from dawnchorus.archive.schemas import DETECTIONS, EMBEDDINGS, MANIFEST, RECORDINGS, SCHEMAS
+from dawnchorus.archive.selection import DONE, Selection
+from dawnchorus.archive.vectors import read_vectors
+from dawnchorus.archive.workers import Worker
+from dawnchorus.archive.writer import UnitWriter
+from dawnchorus.arguments import count_workers
+from dawnchorus.audio.windows import WindowPlan
+from dawnchorus.errors import InputError
+from dawnchorus.identification.archiving import ArchiveResult
+from dawnchorus.identification.detection_table import TableBuilder
+from dawnchorus.identification.options import KEPT_MIN_SCORE, KEPT_TOP, Options, as_options, option_specs
+from dawnchorus.identification.result import RecordingFailure, RunCounts, build_provenance
+from dawnchorus.identification.run import open_range_filter
+from dawnchorus.inference.analyses.hits import HIT, ScoreFilter
+from dawnchorus.inference.embedding_scoring import EmbeddingScorer
+from dawnchorus.inference.model import Model, load_model
+from dawnchorus.inference.results import ScoredChannel, ScoredRecording
+from dawnchorus.models.bundle import Bundle
+from dawnchorus.models.graphs.embedding_classifier import base_id
+from dawnchorus.types import AudioInfo, RecordingMetadata, Report, ignore_progress
+from dawnchorus.version import __version__
+
+UNITS = UnitSize(max_bytes=20e9, max_recordings=2_000, min_bytes=5e9)
+"""Limits of a unit: some seconds of work, so that its commit is a small part of it."""
+
+_field = pa_dataset.field
+
+
+def rescore_archive(
+    archive: str | os.PathLike[str],
+    model: str | os.PathLike[str] | Model,
+    *,
+    runs: Names | None = None,
+    min_score: float = KEPT_MIN_SCORE,
+    top: int | None = KEPT_TOP,
+    shard: Shard | str | None = None,
+    unit_size: UnitSize = UNITS,
+    workers: int | None = None,
+    resume: bool = False,
+    report: Report = ignore_progress,
+) -> list[ArchiveResult]:
+    """Score the kept embeddings of an archive by a head on them, as new runs of the archive.
+
+    Each run whose embeddings fit gives one. The rows are those of a run from the audio, as far as embeddings in half
+    precision tell. The same call, in another shard or after an interruption, does what is missing.
+
+    Args:
+        archive: folder of the archive.
+        model: a head that was trained on the embeddings that are kept, such a head joined with its base, or the base
+            itself: a bundle's or training run's folder, or a loaded model.
+        runs: ids of the runs with the embeddings; by default all that fit.
+        min_score: smallest score that is kept.
+        top: largest number of detections that are kept of a window; None: all.
+        shard: part of the units, like "2/8"; by default all.
+        unit_size: limits of a unit, when the recordings are listed.
+        workers: cores to use; default: all that this process may use.
+        resume: list the recordings again, and add those whose embeddings are new.
+        report: called with the progress in the caller's thread.
+
+    Raises:
+        InputError: no run has embeddings that the model was trained on, or an option that does not apply.
+        ModelError: the model cannot be loaded or run, or its scores do not come from embeddings alone.
+        OutputError: the archive cannot be written.
+        MissingExtraError: deltalake is not installed.
+    """
+    n_workers = count_workers(workers)
+    if resume and shard is not None:
+        raise InputError(
+            "resume: it lists the recordings again, which one process has to do. Start it once without a shard; "
+            "shards can then be started as before."
+        )
+    floor = as_options(Options(min_score=min_score, top=top))
+    shard = Shard.parse(shard) if isinstance(shard, str) else shard or Shard(1, 1)
+    opened = open_archive(archive)
+    loaded = load_model(model)
+    sources = _find_sources(opened, loaded.bundle, runs)
+    scorer = EmbeddingScorer(loaded.bundle, dim=sources[0].run.embedding_dim or 0, n_threads=n_workers)
+    results = []
+    for source in sources:
+        rescoring = _Rescoring.create(opened, source, loaded, scorer, floor)
+        with Worker(opened.location, rescoring.run.id, str(shard)) as worker:
+            opened.add_run(rescoring.run, loaded.labels)
+            manifests = rescoring.pin(unit_size, resume=resume)
+            results.append(rescoring.run_shard(manifests, shard, worker, report))
+    return results
+
+
+def _find_sources(archive: Archive, bundle: Bundle, runs: Names | None) -> list[StoredRun]:
+    """Return the runs whose embeddings a bundle can score.
+
+    Raises:
+        NotFoundError: there is no such run.
+        InputError: there is none whose embeddings fit, or one that is named does not.
+    """
+    known = [each for each in archive.find_runs(runs) if runs is not None or each.run.embedding_dim]
+    misfits = {each.id: _describe_misfit(bundle, each.run) for each in known}
+    fitting = [each for each in known if misfits[each.id] is None]
+    if not fitting or (runs is not None and len(fitting) < len(known)):
+        listed = "; ".join(f"run {run}: {reason}" for run, reason in misfits.items() if reason is not None)
+        raise InputError(
+            f"{bundle.info.name} cannot score what the archive keeps: {listed or 'no run has embeddings'}. "
+            f"Identify with the model that the head was trained on, and --keep embeddings.",
+            subject=archive.location.root,
+        )
+    return fitting
+
+
+def _describe_misfit(bundle: Bundle, run: ArchiveRun) -> str | None:
+    """Return a sentence if the embeddings of a run are not those that a bundle classifies."""
+    info, training = bundle.info, bundle.info.training
+    base = f"{info.name} {bundle.id}" if training is None or training.backbone is None else training.backbone
+    if not run.embedding_dim:
+        return "it has no embeddings"
+    if base_id(bundle) != run.bundle_id:
+        return f"the model is on embeddings of {base}, the run has those of {run.model} {run.bundle_id}"
+    if (info.sample_rate_hz, info.window_s) != (run.sample_rate_hz, run.window_s):
+        return (
+            f"the model takes windows of {info.window_s:g} s at {info.sample_rate_hz} Hz, the embeddings are of "
+            f"{run.window_s:g} s at {run.sample_rate_hz} Hz"
+        )
+    cleaning = info.cleaning.model_dump(exclude_defaults=True) if info.cleaning else None
+    if cleaning != (run.parameters.get("cleaning") or None):
+        return "the model's recordings are cleaned before in another way"
+    if run.parameters.get("tta_shifts", 1) != 1:
+        return "its embeddings are means over test-time augmentation"
+    return None
+
+
+# ---------------------------------------------------------------------- one run
+
+
+@dataclass(frozen=True)
+class _Channel(ScoredChannel):
+    """Hits of a channel, whose windows have the times that their embeddings have."""
+
+    starts_s: Sequence[float] = ()
+    ends_s: Sequence[float] = ()
+
+    def window_times(self, window: int, plan: WindowPlan, duration_s: float) -> tuple[float, float]:  # noqa: ARG002
+        """Return start and end of a window in seconds."""
+        return self.starts_s[window], self.ends_s[window]
+
+
+@dataclass(frozen=True)
+class _Rescoring:
+    """Scoring of the embeddings of one run.
+
+    Attributes:
+        archive: the archive.
+        source: the run with the embeddings.
+        run: the new run.
+        scorer: the model.
+        score_filter: scores that are kept.
+        builder: makes tables of detections.
+        selection: results of the source that count.
+    """
+
+    archive: Archive
+    source: StoredRun
+    run: ArchiveRun
+    scorer: EmbeddingScorer
+    score_filter: ScoreFilter
+    builder: TableBuilder
+    selection: Selection
+
+    @classmethod
+    def create(
+        cls, archive: Archive, source: StoredRun, model: Model, scorer: EmbeddingScorer, floor: Options
+    ) -> _Rescoring:
+        """Describe the new run."""
+        bundle, given = model.bundle, source.run.parameters
+        options = _restore_options(source.run, floor)
+        selection = archive.select([source.id])
+        run = replace(
+            source.run,
+            model=bundle.info.name,
+            model_version=bundle.info.version,
+            bundle_id=bundle.id,
+            software=f"dawnchorus {__version__}",
+            min_score=options.min_score,
+            top=options.top,
+            embedding_dim=None,
+            analyses=(),
+            thresholds=bundle.info.thresholds,
+            parameters={**given, "activation": bundle.info.activation, "embeddings_of": source.id},
+        )
+        # A table that was given had locations, by which the range filter was used.
+        located = _list_locations(archive, selection) if "metadata" in given else None
+        plan = WindowPlan.from_seconds(rate_hz=run.sample_rate_hz, window_s=run.window_s, overlap_s=run.overlap_s)
+        builder = TableBuilder(bundle, plan, options, open_range_filter(model, options, located), {})
+        thresholds = np.full(len(bundle.labels), options.min_score, np.float32)
+        return cls(archive, source, run, scorer, ScoreFilter(thresholds, options.top), builder, selection)
+
+    def pin(self, size: UnitSize, *, resume: bool) -> list[Manifest]:
+        """Return the listings of the new run; list the recordings with embeddings if there are none, or to resume."""
+        table = self.archive.table(MANIFEST)
+        while True:
+            known = list_manifests(table)
+            own = [each for each in known if (each.run, each.source) == (self.run.id, self.source.id)]
+            if own and not resume:
+                return own
+            marks = latest_marks(table, self.run.id) if own else {}
+            new = [file for file in self._list_files() if marks.get(file.path) != file.mark]
+            if not new:
+                return own
+            number = next_number(known)
+            if pin_manifest(table, number=number, run=self.run.id, source=self.source.id, files=new, size=size):
+                resume = False
+
+    def _list_files(self) -> list[ListedFile]:
+        columns = ["recording", "path", "n_bytes", "version"]
+        condition = self.selection.condition & (_field("status") == DONE)
+        rows = self.archive.table(RECORDINGS).read(["recording_id", *columns], condition).sort_by("recording_id")
+        return [ListedFile(*file) for file in zip(*(rows[name].to_pylist() for name in columns), strict=True)]
+
+    def run_shard(self, manifests: Sequence[Manifest], shard: Shard, worker: Worker, report: Report) -> ArchiveResult:
+        """Score what is missing of a shard's units."""
+        table = self.archive.table(MANIFEST)
+        units = shard.select(unit_sizes(table, manifests))
+        writer = UnitWriter(self.archive, worker)
+        ended = writer.list_ended()
+        by_unit: dict[str, list[Entry]] = {unit: [] for unit in units}
+        for entry in read_entries(table, manifests, units):
+            by_unit[entry.unit].append(entry)
+        before = sum(len(entries) for unit, entries in by_unit.items() if unit in ended)
+        counts = RunCounts(sum(map(len, by_unit.values())), n_resumed=before)
+        report(counts.as_progress("scoring"))
+        failures: list[RecordingFailure] = []
+        for unit, entries in by_unit.items():
+            if unit in ended or writer.has_ended(unit):
+                counts = counts if unit in ended else replace(counts, n_resumed=counts.n_resumed + len(entries))
+                continue
+            worker.beat([unit])
+            scored = _UnitScores(self, entries, worker.attempt(unit))
+            writer.commit(unit, *scored.rows())
+            failures += scored.failures
+            counts = replace(
+                counts,
+                n_done=counts.n_done + len(entries) - len(scored.failures),
+                n_failed=counts.n_failed + len(scored.failures),
+                n_detections=counts.n_detections + scored.n_detections,
+                scored_s=counts.scored_s + scored.scored_s,
+            )
+            report(counts.as_progress("scoring"))
+        return ArchiveResult(self.archive, self.run.id, counts, len(units), len(units), tuple(failures))
+
+
+def _restore_options(run: ArchiveRun, floor: Options) -> Options:
+    """Return the options of a run that decide columns of its rows, with another floor.
+
+    Speech was looked for in the audio: the seconds of it are kept, and where it was is not known.
+    """
+    given = {name: value for name, value in run.parameters.items() if name in option_specs()}
+    others = {"speech": None, "overlap_s": run.overlap_s, "min_score": floor.min_score, "top": floor.top}
+    return Options.from_fields({**given, **others})
+
+
+def _list_locations(archive: Archive, selection: Selection) -> Mapping[Path, RecordingMetadata]:
+    rows = archive.table(RECORDINGS).read(["path", "latitude", "longitude"], selection.condition)
+    return {
+        Path(os.fsdecode(row["path"])): RecordingMetadata(latitude=row["latitude"], longitude=row["longitude"])
+        for row in rows.to_pylist()
+    }
+
+
+# ---------------------------------------------------------------------- one unit
+
+
+class _UnitScores:
+    """Scores of the recordings of a unit.
+
+    Args:
+        rescoring: the run.
+        entries: the recordings in the new run's list.
+        attempt: name of the attempt at the unit.
+    """
+
+    def __init__(self, rescoring: _Rescoring, entries: Sequence[Entry], attempt: str) -> None:
+        self._rescoring, self._entries, self._attempt = rescoring, entries, attempt
+        self.failures: list[RecordingFailure] = []
+        self.n_detections = 0
+        self.scored_s = 0.0
+
+    def rows(self) -> tuple[pa.Table, dict[str, pa.Table]]:
+        """Return the rows of the recordings, and the detections by table."""
+        rescoring = self._rescoring
+        recordings = self._read_recordings()
+        channels = self._score([row["recording_id"] for row in recordings.values()])
+        builder = replace(rescoring.builder, names={entry.path: entry.file.name for entry in self._entries})
+        has_range = builder.range_filter is not None
+        provenance = build_provenance(builder.bundle, builder.options, range_filter=has_range)
+        listed, detections = [], []
+        for entry in self._entries:
+            origin = RowOrigin(entry, rescoring.run.id, self._attempt)
+            row = recordings.get(entry.file.path)
+            if row is None:
+                reason = "its embeddings were replaced since they were listed. Use --resume to list them again."
+                self.failures.append(RecordingFailure(entry.file.name, reason))
+                listed.append(failure_row(origin, reason))
+                continue
+            scored = _as_scored(entry, row, channels.get(row["recording_id"], ()))
+            table = builder.build(scored)
+            listed.append(recording_row(origin, scored, table, speech_s=row["speech_s"]))
+            if len(table.detections):
+                detections.append(detection_rows(origin, table, provenance))
+            self.n_detections += len(table.detections)
+            self.scored_s += scored.duration_s * max(len(scored.channels), 1)
+        results = {DETECTIONS: pa.concat_tables(detections, promote_options="default")} if detections else {}
+        return recording_rows(listed), results
+
+    def _read_recordings(self) -> dict[bytes, dict[str, Any]]:
+        """Return the rows of the source's results for these versions of the files, by path."""
+        versions = {entry.file.path: entry.file.mark for entry in self._entries}
+        is_listed = _field("path").isin(pa.array(list(versions), pa.binary()))
+        condition = self._rescoring.selection.condition & (_field("status") == DONE) & is_listed
+        rows = self._rescoring.archive.table(RECORDINGS).read(condition=condition).to_pylist()
+        return {row["path"]: row for row in rows if versions[row["path"]] == (row["n_bytes"], row["version"])}
+
+    def _score(self, ids: Sequence[int]) -> dict[int, tuple[_Channel, ...]]:
+        """Score the embeddings of recordings, and return the hits by recording and channel."""
+        if not ids:
+            return {}
+        found, times = [np.zeros(0, HIT)], []
+        n_rows = 0
+        for batch in self._read_embeddings(ids):
+            vectors = read_vectors(batch["embedding"], self._rescoring.source.run.embedding_dim or 0)
+            scores = self._rescoring.scorer.run(vectors.astype(np.float32))
+            found.append(self._rescoring.score_filter.apply(scores, n_rows))
+            times.append(batch.select(_WINDOW_COLUMNS))
+            n_rows += len(batch)
+        windows = pa.Table.from_batches(times) if times else _NO_WINDOWS
+        order = pc.sort_indices(windows, [(name, "ascending") for name in _WINDOW_COLUMNS[:3]]).to_numpy()
+        hits = np.concatenate(found)
+        rank = np.empty(n_rows, np.int32)
+        rank[order] = np.arange(n_rows)
+        hits["window"] = rank[hits["window"]]
+        hits = hits[np.argsort(hits["window"], kind="stable")]
+        return _split_by_channel(hits, windows.take(order))
+
+    def _read_embeddings(self, ids: Sequence[int]) -> Iterator[pa.RecordBatch]:
+        """Yield the embeddings of recordings."""
+        number = _field("recording_id")
+        # The limits, by which parts of files are passed over, are not seen in a set.
+        condition = (number >= min(ids)) & (number <= max(ids)) & number.isin(pa.array(ids, pa.int64()))
+        condition &= _field("attempt").isin(self._rescoring.selection.attempts)
+        table = self._rescoring.archive.table(EMBEDDINGS)
+        yield from table.scan([*_WINDOW_COLUMNS, "embedding"], condition)
+
+
+_WINDOW_COLUMNS = ["recording_id", "channel", "start_s", "end_s"]
+
+_NO_WINDOWS = SCHEMAS[EMBEDDINGS].empty_table().select(_WINDOW_COLUMNS)
+
+
+def _split_by_channel(hits: np.ndarray[Any, Any], windows: pa.Table) -> dict[int, tuple[_Channel, ...]]:
+    """Return the hits by recording and channel; `windows` has a row for each, those of a channel in a row."""
+    columns = [windows[name].to_pylist() for name in _WINDOW_COLUMNS]
+    recording_ids, numbers, starts_s, ends_s = columns
+    keys = list(zip(recording_ids, numbers, strict=True))
+    firsts = [k for k, key in enumerate(keys) if k == 0 or key != keys[k - 1]]
+    channels: dict[int, tuple[_Channel, ...]] = {}
+    for first, last in zip(firsts, [*firsts[1:], len(keys)], strict=True):
+        start, stop = np.searchsorted(hits["window"], [first, last])
+        own = hits[start:stop].copy()
+        own["window"] -= first
+        recording_id, number = keys[first]
+        channel = _Channel({"hits": own}, channel=number, starts_s=starts_s[first:last], ends_s=ends_s[first:last])
+        channels[recording_id] = (*channels.get(recording_id, ()), channel)
+    return channels
+
+
+def _as_scored(entry: Entry, row: Mapping[str, Any], channels: Sequence[_Channel]) -> ScoredRecording:
+    """Return a recording of an archive as one that was scored."""
+    start_time = row["start_time"]
+    return ScoredRecording(
+        path=entry.path,
+        info=AudioInfo("", "", row["sample_rate_hz"], row["n_channels"], None),
+        metadata=RecordingMetadata(
+            start_time=None if start_time is None else datetime.fromisoformat(start_time),
+            latitude=row["latitude"],
+            longitude=row["longitude"],
+            recorder=row["recorder"],
+            source=row["metadata_source"],
+        ),
+        duration_s=row["duration_s"],
+        warnings=tuple((row["warnings"] or "").splitlines()),
+        channels=tuple(channels) or (_Channel({"hits": np.zeros(0, HIT)}),),
+    )

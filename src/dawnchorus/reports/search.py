@@ -1,0 +1,56 @@
+"""The HTML page of a search in an archive, with an image and the sound of each hit."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from dawnchorus.audio.process import DecoderProcess
+from dawnchorus.errors import AudioError
+from dawnchorus.plotting.clip import Clip, clip_png_and_mp3
+from dawnchorus.reports.environment import page_environment
+from dawnchorus.storage.paths import as_path
+from dawnchorus.types import Detection
+
+MAX_CLIPS = 100
+"""Hits with picture and sound; others are in the table only."""
+
+
+@dataclass(frozen=True)
+class _Card:
+    hit: Mapping[str, Any]
+    time: datetime | None
+    png: str | None
+    mp3: str | None
+    why_not: str | None
+
+
+def render_page(hits: Sequence[Mapping[str, Any]], *, title: str) -> str:
+    """Render the page of the rows of `Archive.search` as HTML.
+
+    A hit whose recording is gone, or in or near which speech was detected, has no sound.
+    """
+    with closing(DecoderProcess()) as decoder:
+        cards = [_card(hit, decoder) for hit in hits[:MAX_CLIPS]]
+    n_recordings = len({hit["path"] for hit in hits})
+    template = page_environment().get_template("search.html")
+    return template.render(title=title, hits=hits, cards=cards, n_recordings=n_recordings, max_clips=MAX_CLIPS)
+
+
+def _card(hit: Mapping[str, Any], decoder: DecoderProcess) -> _Card:
+    time = None if hit["start_time"] is None else datetime.fromisoformat(hit["start_time"])
+    if hit["human_voice"]:
+        return _Card(hit, time, None, None, "Speech was detected here, so no audio is shown.")
+    window = Detection(hit["start_s"], hit["end_s"], "", "", "species", hit["score"])
+    path = as_path(os.fsdecode(hit["path"]))
+    clip = Clip(path, window, time, hit["duration_s"], channel=hit["channel"] or "mean")
+    try:
+        png, mp3 = clip_png_and_mp3(clip, decoder)
+    except AudioError as error:
+        return _Card(hit, time, None, None, error.reason)
+    return _Card(hit, time, base64.b64encode(png).decode(), base64.b64encode(mp3).decode(), None)
