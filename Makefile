@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-ops test-often test-lowest check mutants fuzz bench load screenshots wheel clean
+.PHONY: demo test test-ops test-often test-lowest check mutants kills fuzz bench load screenshots wheel clean
 
 # On Linux, PyPI's torch brings gigabytes of CUDA, which tests do not need. PyTorch's own index has the CPU build; it is
 # asked where pip is told of no other place for packages. TORCH_INDEX= takes what PyPI has.
@@ -51,6 +51,11 @@ SEED ?= 1
 mutants: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group mutation
 	$(BIN)/python -m bench.mutants --n $(N) --seed $(SEED)
+
+# Kills processes that write an archive in shards N times, and compares its rows with those of an undisturbed run.
+kills: N = 200
+kills: $(VENV)/ready
+	$(BIN)/python -m bench.kills --n $(N) --seed $(SEED)
 
 # Gives damaged files, tables, headers and requests to their readers, guided by coverage. Findings go to fuzz/work/.
 fuzz: $(VENV)/ready

@@ -180,11 +180,28 @@ def _archive(result: dict[str, Any]) -> str:
     )
 
 
+def _dry_run(result: dict[str, Any]) -> str:
+    rows = "\n".join(
+        f"| {row['name']} | {key} | {value['estimated']:.3g} | {value['real']:.3g} | "
+        f"{100 * (value['estimated'] / value['real'] - 1):+.0f} % |"
+        for row in result["rows"]
+        for key, value in row["values"].items()
+    )
+    return (
+        "## Cost before a run\n\n"
+        f"What `identify --dry-run` estimates with BirdNET on {result['n_workers']} cores, and what the run then took, "
+        f"at a load average of {result['load_average']:.0f} at the end. It measures for "
+        f"{max(row['estimate_s'] for row in result['rows']):.0f} seconds at most.\n\n"
+        "| run | | estimated | real | difference |\n| --- | --- | ---: | ---: | ---: |\n" + rows + "\n"
+    )
+
+
 def _search(result: dict[str, Any]) -> str:
     def row(name: str, times: dict[str, Any]) -> str:
         return (
             f"| {name} ({times['n_files']} files) | {times['first_s']:.0f} s | {times['cold_s']:.2f} s | "
-            f"{times['warm_s']:.2f} s ({times['slowest_s']:.2f} s) | {times['exact_s']:.1f} s | "
+            f"{times['warm_s']:.2f} s ({times['slowest_s']:.2f} s, {times['warm_cpu_s']:.2f} s) | "
+            f"{times['exact_s']:.1f} s | "
             f"{times['data_bytes'] / 1e9:.2f} GB | {times['derived_bytes'] / 1e9:.2f} GB |"
         )
 
@@ -195,8 +212,9 @@ def _search(result: dict[str, Any]) -> str:
         f"the 100 nearest finds {100 * result['recall']:.2f} % of those that `--exact` finds, in the worst of "
         f"{result['n_queries']} searches {100 * result['worst_recall']:.0f} %. Of {result['n_rows']:,} embeddings of "
         f"1,024 numbers (mixtures of two real ones), by the clock, at a load average of {result['load_average']:.0f}: "
-        "the first search, which derives files; one whose files are not in memory; later ones, as the median and the "
-        "slowest; and one that compares all. Sizes are those of the table and of the derived files.\n\n"
+        "the first search, which derives files; one whose files are not in memory; later ones, as the median, the "
+        "slowest, and the processor time of both cores; and one that compares all. Sizes are those of the table and "
+        "of the derived files.\n\n"
         "| archive | first | cold | warm | `--exact` | table | derived |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n" + rows + "\n"
     )
@@ -331,6 +349,15 @@ def _storage(result: dict[str, Any]) -> str:
         f"for each whole file, by requests, {result['whole_mb_s']:,.0f} MB/s.\n\n"
         "| | disk | store | difference (rounds) | disk, x | store, x |\n| --- | ---: | ---: | ---: | ---: | ---: |\n"
         + "\n".join(rows)
+        + "\n\n"
+        f"{result['file_s'] / 60:.0f}-minute files from a store that is far away (each request waits before it is "
+        "sent), by the number of recordings that are decoded at the same time beyond one for each worker; with two "
+        "workers, medians in turn, the start of all processes included:\n\n"
+        "| seconds a request | spare recordings | x real time | CPU-s an hour |\n| ---: | ---: | ---: | ---: |\n"
+        + "\n".join(
+            f"| {row['delay_s']:g} | {row['spare']:.0f} | {row['x']:,.0f} | {row['cpu_s']:.1f} |"
+            for row in result["delays"]
+        )
         + "\n"
     )
 
@@ -587,6 +614,7 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "engine": _engine,
     "analyses": _analyses,
     "archive": _archive,
+    "dry_run": _dry_run,
     "search": _search,
     "rescoring": _rescoring,
     "stereo": _stereo,

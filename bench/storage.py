@@ -23,17 +23,28 @@ from bench.recordings import make_recordings
 from dawnchorus.storage.paths import as_path, closing_content
 
 N_ROUNDS, N_FILES = 5, 6
+N_NAMES = 5
+"""Names of each file: the cost for each hour, not that of starting, is what long runs have."""
+
 CHUNK_BYTES = 1 << 20
 
+N_DELAYED_ROUNDS = 3
+DELAYS_S = (0.0, 0.05, 0.2)
+SPARES = (0, 1, 2)
+"""Recordings that are decoded at the same time beyond one for each worker."""
+
+N_WORKERS = 2
+
 RUN = """
-import json, resource, sys, time
-from dawnchorus.identification import identify
+import json, os, resource, sys, time
+from dawnchorus.identification import identify, run
+run.N_SPARE_REMOTE = int(os.environ.get("BENCH_SPARE", run.N_SPARE_REMOTE))
 begin = time.perf_counter()
-run = identify(sys.argv[2:], workers=int(sys.argv[1]))
+done = identify(sys.argv[2:], workers=int(sys.argv[1]))
 took_s = time.perf_counter() - begin
-run.journal.close()
+done.journal.close()
 used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-print(json.dumps({"n_done": run.counts.n_done, "scored_s": run.counts.scored_s, "took_s": took_s,
+print(json.dumps({"n_done": done.counts.n_done, "scored_s": done.counts.scored_s, "took_s": took_s,
                   "cpu_s": sum(each.ru_utime + each.ru_stime for each in used)}))
 """
 
@@ -54,6 +65,21 @@ used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAG
 print(json.dumps({"n_done": len(sys.argv) - 2, "scored_s": seconds, "took_s": took_s,
                   "cpu_s": sum(each.ru_utime + each.ru_stime for each in used)}))
 """
+
+DELAY = """
+import time
+from dawnchorus.storage.object_store import ObjectStore
+
+def delay(method):
+    def wait(*arguments):
+        time.sleep({delay_s})
+        return method(*arguments)
+    return wait
+
+for name in ("_head_once", "_read_once"):
+    setattr(ObjectStore, name, delay(getattr(ObjectStore, name)))
+"""
+"""Module `sitecustomize` of all processes: a store that is far away, which costs no CPU time to simulate."""
 
 
 @contextmanager
@@ -84,10 +110,11 @@ def _is_up(port: int) -> bool:
         return False
 
 
-def _run(code: str, sources: list[str], n_workers: int) -> dict[str, float]:
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(n_workers), *sources], capture_output=True, text=True, check=True
-    )
+def _run(code: str, sources: list[str], n_workers: int, **variables: str) -> dict[str, float]:
+    command = [sys.executable, "-c", code, str(n_workers), *sources]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **variables})
+    if done.returncode:
+        raise AssertionError(done.stderr)
     result: dict[str, float] = json.loads(done.stdout)
     if result["n_done"] != len(sources):
         raise AssertionError(done.stdout)
@@ -107,6 +134,25 @@ def _compare(code: str, local: list[str], remote: list[str], n_workers: int) -> 
         "local_x": statistics.median(local for local, _ in speeds),
         "remote_x": statistics.median(remote for _, remote in speeds),
     }
+
+
+def _compare_delays(remote: list[str], scratch: Path) -> list[dict[str, float]]:
+    """Return the speed and the CPU time of `identify` by delay of the store and number of spare recordings."""
+    rows = []
+    for delay_s in DELAYS_S:
+        folder = scratch / f"delay-{delay_s}"
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(DELAY.format(delay_s=delay_s))
+        path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+        runs: dict[int, list[dict[str, float]]] = {spare: [] for spare in SPARES}
+        for _ in range(N_DELAYED_ROUNDS):
+            for spare in SPARES:
+                runs[spare].append(_run(RUN, remote, N_WORKERS, PYTHONPATH=path, BENCH_SPARE=str(spare)))
+        for spare, each in runs.items():
+            speed = statistics.median(run["scored_s"] / run["took_s"] for run in each)
+            cpu_s = statistics.median(3600 * run["cpu_s"] / run["scored_s"] for run in each)
+            rows.append({"delay_s": delay_s, "spare": spare, "x": speed, "cpu_s": cpu_s})
+    return rows
 
 
 def _read_own(url: str) -> int:
@@ -141,15 +187,21 @@ def measure() -> dict[str, Any] | None:
         scratch = Path(temporary)
         scratch.chmod(0o755)
         folder = scratch / "sounds"
-        hours = make_recordings(folder, n_files=N_FILES) / 3600
+        made_s = make_recordings(folder, n_files=N_FILES)
+        short = [str(path) for path in sorted(folder.iterdir())]
+        for path in map(Path, short):
+            for k in range(1, N_NAMES):
+                os.link(path, path.with_stem(f"{path.stem}-{k}"))
         local = [str(path) for path in sorted(folder.iterdir())]
         with serving_folder(program, folder, scratch) as url:
             remote = [f"{url}/{Path(path).name}" for path in local]
             return {
-                "hours": hours,
+                "hours": N_NAMES * made_s / 3600,
                 "n_rounds": N_ROUNDS,
                 "load": os.getloadavg()[0],
                 "decode": _compare(DECODE, local, remote, 1),
-                "identify": _compare(RUN, local, remote, 2),
+                "identify": _compare(RUN, local, remote, N_WORKERS),
+                "file_s": made_s / N_FILES,
+                "delays": _compare_delays([f"{url}/{Path(path).name}" for path in short], scratch),
                 **_throughput(remote),
             }

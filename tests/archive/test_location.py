@@ -50,8 +50,11 @@ def test_a_table_of_a_version_with_fewer_columns_is_read_and_written(tmp_path: P
 
 def test_urls(tmp_path: Path) -> None:
     assert ArchiveLocation.parse(f"file://{tmp_path}/a%20b").root == tmp_path / "a b"
-    with pytest.raises(InputError, match="got s3://"):
-        open_archive("s3://bucket/archive")
+    assert str(ArchiveLocation.parse("s3://bucket/a/").root) == "s3://bucket/a"
+    with pytest.raises(
+        InputError, match="archive: expected a folder, or a URL that begins with s3://, gs:// or az://, got https://"
+    ):
+        open_archive("https://example.org/archive")
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

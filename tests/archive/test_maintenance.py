@@ -34,7 +34,7 @@ def test_compaction_changes_no_result(copied: Archive, rows: Rows) -> None:
     embeddings = rows(copied.embeddings(), "recording", "start_s", "embedding")
     reader = copied.detections(columns=["start_s"])
     counts = {name: (n_before, n_after) for name, n_before, n_after in compact_archive(copied)}
-    assert counts["recordings"] == (4, 2)
+    assert counts["recordings"] == (3, 2)
     assert rows(copied.detections(), *COLUMNS) == before
     assert rows(copied.embeddings(), "recording", "start_s", "embedding") == embeddings
     assert len(reader.read_all()) == 6, "a reader from before"

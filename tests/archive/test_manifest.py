@@ -34,6 +34,20 @@ def test_units_end_at_bytes_or_recordings() -> None:
     assert cut_units([], size) == []
 
 
+def test_a_unit_has_files_of_one_month() -> None:
+    """As far as their names tell; sites are not divided for it."""
+    names = (
+        "A_20260430_040000",
+        "A_20260501_040000",
+        "B_20260430_040000",
+        "B_20260501_040000",
+        "x",
+        "B_20260502_040000",
+    )
+    named = [ListedFile(f"{name}.wav", name.encode(), 4, "1") for name in names]
+    assert cut_units(named, UnitSize(max_bytes=8, min_bytes=8)) == [1, 2, 1, 2, 0, 3]
+
+
 def test_small_listings_have_small_units() -> None:
     assert UnitSize().limit_bytes(1e6) == 64e6
     assert UnitSize().limit_bytes(100e9) == 500e6
@@ -66,12 +80,12 @@ def test_a_listing_is_pinned_once(tmp_path: Path) -> None:
     one, two = archive.table("manifest"), archive.table("manifest")
     list_manifests(one), list_manifests(two)
     size = UnitSize(max_recordings=2)
-    assert pin_manifest(one, run="r", source="s", files=files(1, 2, 3), size=size)
+    assert pin_manifest(one, number=1, run="r", source="s", files=files(1, 2, 3), size=size)
     (manifest,) = list_manifests(two)
     assert unit_sizes(two, [manifest]) == {"1-000000": 3, "1-000001": 3}
     entries = read_entries(two, [manifest], ["1-000001"])
     assert [(entry.recording_id, str(entry.path)) for entry in entries] == [((1 << 32) + 2, "/2.wav")]
-    assert pin_manifest(two, run="r", source="t", files=files(None), size=size)
+    assert pin_manifest(two, number=2, run="r", source="t", files=files(None), size=size)
     assert [each.number for each in list_manifests(archive.table("manifest"))] == [1, 2]
 
 
@@ -80,10 +94,8 @@ def test_of_two_that_pin_at_once_one_wins(tmp_path: Path, monkeypatch: pytest.Mo
     archive = create_archive(tmp_path / "archive")
     slow, fast = archive.table("manifest"), archive.table("manifest")
     list_manifests(slow)
-    assert pin_manifest(fast, run="r", source="s", files=files(1), size=UnitSize())
+    assert pin_manifest(fast, number=1, run="r", source="s", files=files(1), size=UnitSize())
     refresh, skipped = slow.refresh, [None]
     monkeypatch.setattr(slow, "refresh", lambda: skipped.pop() if skipped else refresh())
-    with monkeypatch.context() as patch:
-        patch.setattr("dawnchorus.archive.manifest.list_manifests", lambda _table: [])
-        assert not pin_manifest(slow, run="r", source="s", files=files(1), size=UnitSize())
+    assert not pin_manifest(slow, number=1, run="r", source="s", files=files(1), size=UnitSize())
     assert len(archive.table("manifest").read()) == 1

@@ -11,7 +11,7 @@ import pytest
 from dawnchorus.archive.archive import Archive, create_archive
 from dawnchorus.archive.maintenance import check_archive, vacuum_archive
 from dawnchorus.archive.rows import recording_rows
-from dawnchorus.archive.schemas import DETECTIONS, SCHEMAS
+from dawnchorus.archive.schemas import DETECTIONS, RECORDINGS, SCHEMAS
 from dawnchorus.archive.workers import Worker
 from dawnchorus.archive.writer import UnitWriter
 
@@ -131,3 +131,13 @@ def test_a_writer_whose_rows_were_removed_cannot_end_its_unit(
     assert len(archive.table("recordings").read()) == 0
     assert write(writer(archive))
     assert check_archive(archive).is_whole
+
+
+def test_rows_that_do_not_count_are_removed_after_a_vacuum_that_died(archive: Archive) -> None:
+    """It has ended the attempt, and deleted nothing."""
+    dead, unit = writer(archive), "1-000000"
+    recordings, results = unit_rows(unit, dead.worker.attempt(unit))
+    assert len(recordings) == 1
+    archive.table(DETECTIONS).append(results[DETECTIONS])
+    archive.table(RECORDINGS).append(recordings.slice(0, 0), {f"attempt-{dead.worker.attempt(unit)}": 1})
+    assert vacuum_archive(archive).n_rows == 3

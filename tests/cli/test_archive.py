@@ -109,6 +109,25 @@ def test_check_compact_and_vacuum(kept: Path, command: Command) -> None:
     assert b"no row is missing or doubled" in command("archive", "check", kept).stdout
 
 
+def test_dry_run_says_the_size_of_the_archive(
+    sounds: Path, kept: Path, band_bundle: Bundle, command: Command, tmp_path: Path
+) -> None:
+    arguments = ("--model", band_bundle.folder, "--workers", "1", "--dry-run")
+    done = command("identify", sounds, "--archive", tmp_path / "archive", *arguments, "--shard", "2/3")
+    assert done.returncode == 0, done.stderr
+    text = done.stderr.decode()
+    assert "5 recordings, 12 seconds of sound; 0.38 MB to read (from 5 headers, 1 of which cannot be read)." in text
+    assert "for one process" in text
+    assert "for 3 shards at once" in text
+    assert "of embeddings (with --keep embeddings)" in text
+    assert not (tmp_path / "archive").exists()
+    done = command("identify", sounds, "--archive", kept, *arguments, "--json")
+    assert "5 of 5 units are done already" in done.stderr.decode()
+    printed = json.loads(done.stdout)
+    assert (printed["n_files"], printed["n_units"], printed["archive_bytes"], printed["core_hours"]) == (0, 0, 0, 0)
+    assert "output_bytes" not in printed
+
+
 def test_options_without_effect_are_refused(sounds: Path, command: Command, tmp_path: Path) -> None:
     done = command("identify", sounds, "--archive", tmp_path / "archive", "--out", "table.csv", "--overwrite")
     assert done.returncode == 2

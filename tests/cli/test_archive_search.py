@@ -65,7 +65,7 @@ def test_wrong_requests_say_what_to_do(kept: Path, sounds: Path, level_bundle: B
 
 
 def test_a_short_sound_is_in_the_middle_of_a_window(model: Model, tmp_path: Path) -> None:
-    """So that it is compared with what the model was trained on, a window of sound, not of zeros."""
+    """A clip is compared with what the model was trained on, a window of sound, not of zeros."""
     samples = np.random.default_rng(0).normal(0, 0.1, 80_000).astype(np.float32)
     path = tmp_path / "clip.wav"
     soundfile.write(path, samples, 16_000, subtype="FLOAT")

@@ -97,6 +97,24 @@ def test_a_dry_run_writes_nothing(recordings: Path, level_bundle: Bundle, comman
     assert done.returncode == 0
     assert b"2 recordings, 4 seconds of sound" in done.stderr
     assert sorted(recordings.parent.rglob("*")) == before
+    assert b"on 1 core: " in done.stderr or b" cores: " in done.stderr
+    assert b"8 detections; a csv table of about 0.00 MB." in done.stderr
+    assert b"Cost" not in done.stderr
+
+
+def test_a_dry_run_has_its_numbers_as_json(recordings: Path, level_bundle: Bundle, command: Command) -> None:
+    arguments = ("identify", recordings, "--model", level_bundle.folder, "--workers", "1", "--price-per-core-hour", "2")
+    done = command(*arguments, "--price-per-gb", "3", "--dry-run", "--json", "-q")
+    assert (done.returncode, done.stderr) == (0, b"")
+    printed = json.loads(done.stdout)
+    assert (printed["schema"], printed["dry_run"], printed["n_files"], printed["n_detections"]) == (1, True, 2, 8)
+    assert (printed["duration_s"], printed["n_windows"], printed["output_bytes"]) == (4.0, 4, 880)
+    assert printed["cost"]["cores"] == pytest.approx(2 * printed["core_hours"])
+    assert printed["cost"]["reading"] == pytest.approx(3e-9 * printed["n_bytes"])
+    assert printed["estimated_s"] == pytest.approx(3600 * printed["core_hours"])
+    done = command(*arguments)
+    assert done.returncode == 2
+    assert b"--price-per-core-hour, --price-per-gb: expected together with --dry-run" in done.stderr
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
@@ -219,3 +237,16 @@ def test_tables_of_recordings_are_files() -> None:
     assert "SECRET" not in str(done.exception)
     done = CliRunner().invoke(command, ["x.wav", "--recordings", "s3://bucket/recordings.csv"])
     assert (done.exit_code, "URLs are not supported here" in done.output) == (2, True)
+
+
+def test_ray_needs_an_archive_and_an_address(recordings: Path, level_bundle: Bundle, command: Command) -> None:
+    done = command("identify", recordings, "--model", level_bundle.folder, "--ray=auto")
+    assert (done.returncode, b"--ray: expected together with --archive" in done.stderr) == (2, True)
+    archive = recordings.parent / "archive"
+    done = command("identify", recordings, "--archive", archive, "--model", level_bundle.folder, "--ray", recordings)
+    assert done.returncode == 2
+    assert b"ray: expected the address of a cluster's head" in done.stderr
+    done = command("identify", recordings, "--archive", archive, "--model", level_bundle.folder, "--ray", "--shard=1/2")
+    assert done.returncode == 2
+    assert b"shard: the nodes of a Ray cluster share all units" in done.stderr
+    assert not archive.exists()

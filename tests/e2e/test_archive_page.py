@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from tests.fixtures.archives import table_rows, write_sounds
+from tests.fixtures.archives import check_equal_to_table, program_environment, write_sounds
 
-from dawnchorus.archive.archive import open_archive
-from dawnchorus.archive.maintenance import check_archive
-from dawnchorus.identification import Options, identify
 from dawnchorus.models.bundle import Bundle
-from dawnchorus.models.store import ModelStore
 
 pytestmark = pytest.mark.ops
 
@@ -32,20 +26,8 @@ def test_recipes_give_the_rows_of_a_table(
     if recipe.startswith("parallel") and shutil.which("parallel") is None:
         pytest.skip("GNU parallel is not on this machine")
     write_sounds(tmp_path / "recordings")
-    store = ModelStore(tmp_path / "models")
-    shutil.copytree(band_bundle.folder, store.bundle_folder("birdnet"))
-    program = tmp_path / "bin" / "dawnchorus"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m dawnchorus "$@"\n')
-    program.chmod(0o755)
-    path = f"{program.parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "DAWNCHORUS_MODELS": str(store.folder)}
+    environment = program_environment(tmp_path, band_bundle)
     done = subprocess.run(["sh", "-c", recipe], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert "failed: recordings/B_20260503_040000.wav" in done.stderr
     monkeypatch.chdir(tmp_path)
-    expected = table_rows(identify("recordings", Options(min_score=0.25), model=band_bundle.folder).to_arrow())
-    archive = open_archive("results")
-    model = {"model": "bands", "bundle_id": band_bundle.id}
-    assert table_rows(archive.detections(min_score=0.25)) == [row | model for row in expected]
-    assert len(archive.recordings().read_all()) == 5
-    assert check_archive(archive).is_whole
+    check_equal_to_table(Path("results"), "recordings", band_bundle)

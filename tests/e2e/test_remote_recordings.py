@@ -132,7 +132,7 @@ def test_what_stays_is_a_failure_of_one_recording_without_secrets(
     run = identify(given, model=level_bundle.folder, out=tmp_path / "x.csv")
     assert list(rows(run)) == ["b.flac"]
     assert {as_path(failure.recording).name: failure.reason for failure in run.failures} == {
-        "h.wav": "it was replaced while it was read. Run the same command again, into an archive with --resume.",
+        "h.wav": "it was replaced while it was read. Run the same command again.",
         "none.wav": "there is no such object. Was it moved or deleted?",
         "e.wav": "there is no such object. Was it moved or deleted?",
     }

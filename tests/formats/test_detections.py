@@ -186,6 +186,8 @@ def test_a_frame_in_place_of_tables_is_refused_with_what_to_do() -> None:
 
 @pytest.mark.parametrize("zero", ["0", "0.0", "0.0000", ""])
 def test_zero_is_no_detection_in_a_column_for_each_class(tmp_path: Path, zero: str) -> None:
+    import pandas as pd
+
     text = f"file,start_time,end_time,Parus major,Avis_una\na.wav,0,3,{zero},0.25\nb.wav,0,3,1,{zero}\n"
     for name in ("scores.csv", "x.opensoundscape.csv"):
         (tmp_path / name).write_text(text)

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import os
+import random
 import shutil
 import signal
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.fixtures.archives import BROKEN, SOUNDS, table_rows, write_sounds
 from tests.fixtures.disks import small_disk
-from tests.fixtures.waiting import wait_for
+from tests.fixtures.killed_workers import KillCounts, kill_until_done, start_worker, wait_for_workers
+from tests.fixtures.moto_server import VARIABLES, serving_s3
 
-from dawnchorus.archive.archive import open_archive
+from dawnchorus.archive.archive import create_archive, open_archive
 from dawnchorus.archive.maintenance import check_archive, compact_archive, read_status
-from dawnchorus.archive.manifest import UnitSize
+from dawnchorus.archive.manifest import UnitSize, list_manifests
+from dawnchorus.archive.schemas import MANIFEST
 from dawnchorus.errors import InputError, ModelError, OutputError
-from dawnchorus.identification import Options, identify
-from dawnchorus.identification.archiving import ArchiveResult, archive_recordings
+from dawnchorus.identification import Options, archiving, identify
+from dawnchorus.identification.archiving import ArchiveResult, archive_recordings, plan_archiving
 from dawnchorus.models.bundle import Bundle
 
 pytest.importorskip("deltalake")
 
 ONE_EACH = UnitSize(max_recordings=1)
+BUCKET = "birds"
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def expected(sounds: Path, band_bundle: Bundle) -> list[dict[str, object]]:
     return table_rows(identify(sounds, Options(min_score=0.25), model=band_bundle.folder).to_arrow())
 
 
-def keep(sounds: Any, archive: Path, bundle: Bundle, **more: Any) -> ArchiveResult:
+def keep(sounds: Any, archive: str | Path, bundle: Bundle, **more: Any) -> ArchiveResult:
     return archive_recordings(sounds, archive, model=bundle.folder, **{"unit_size": ONE_EACH, "workers": 1, **more})
 
 
@@ -98,6 +100,70 @@ def test_the_list_is_pinned_until_it_is_resumed(sounds: Path, band_bundle: Bundl
     assert (state.n_recordings, state.n_failed) == (6, 0), "a later result has superseded the failure"
     counts = keep(sounds, archive, band_bundle, resume=True).counts
     assert (counts.n_files, counts.n_done, counts.n_resumed, counts.n_failed) == (6, 0, 6, 0)
+
+
+def test_shards_that_start_at_once_pin_one_list(
+    sounds: Path, band_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the second one lists the recordings, the first one pins its list."""
+    create_archive(tmp_path / "archive")
+    list_files = archiving._list_files
+
+    def list_slowly(given: Any) -> Any:
+        files = list_files(given)
+        monkeypatch.undo()
+        keep(sounds, tmp_path / "archive", band_bundle, shard="1/2")
+        return files
+
+    monkeypatch.setattr(archiving, "_list_files", list_slowly)
+    result = keep(sounds, tmp_path / "archive", band_bundle, shard="2/2")
+    assert len(list_manifests(result.archive.table(MANIFEST))) == 1
+    (state,), _ = read_status(result.archive)
+    assert (state.n_units, state.n_ended) == (5, 5)
+
+
+def test_plan_says_what_is_missing_and_writes_nothing(sounds: Path, band_bundle: Bundle, tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    arguments: dict[str, Any] = {"model": band_bundle.folder, "unit_size": ONE_EACH}
+    plan = plan_archiving(sounds, archive, **arguments)
+    assert not archive.exists()
+    assert (len(plan.sizes), len(plan.missing)) == (5, 5)
+    assert [file.full_path for files in plan.missing.values() for file in files] == sorted(sounds.iterdir())
+    assert sum(plan.missing_shares(3)) == pytest.approx(1.0)
+    result = keep(sounds, archive, band_bundle, shard="1/2")
+    before = sorted(archive.rglob("*"))
+    plan = plan_archiving(sounds, archive, shard="2/2", **arguments)
+    assert (plan.run, len(plan.sizes), len(plan.missing)) == (result.run, 5, 3)
+    assert plan.missing_shares(2) == [0.0, 1.0]
+    keep(sounds, archive, band_bundle)
+    done = plan_archiving(sounds, archive, **arguments)
+    assert (done.missing, done.missing_shares(2)) == ({}, [0.0, 0.0])
+    shutil.copy(sounds / "A_20260430_040000.wav", sounds / "C_20260601_040000.wav")
+    again = plan_archiving(sounds, archive, resume=True, **arguments)
+    names = [file.full_path.name for files in again.missing.values() for file in files]
+    assert names == [BROKEN, "C_20260601_040000.wav"]
+    assert set(before) <= set(archive.rglob("*"))
+
+
+def test_results_of_a_file_that_was_replaced_count_no_more(sounds: Path, band_bundle: Bundle, tmp_path: Path) -> None:
+    """Also where the new one cannot be read; and it is read again, until it can."""
+    archive, name = tmp_path / "archive", "A_20260430_040000.wav"
+    keep(sounds, archive, band_bundle)
+    (sounds / name).write_bytes(b"cut short while it was copied")
+    for n_failed in (2, 2):
+        result = keep(sounds, archive, band_bundle, resume=True)
+        assert (result.counts.n_resumed, result.counts.n_failed) == (3, n_failed)
+        rows = {Path(row["recording"]).name: row for row in result.archive.recordings().read_all().to_pylist()}
+        assert (rows[name]["status"], len(rows)) == ("failed", 5)
+        assert len(result.archive.detections().read_all()) == 3, "of six, without those of the earlier file"
+        (state,), _ = read_status(result.archive)
+        assert (state.n_recordings, state.n_failed) == (5, 2)
+    shutil.copy(sounds / "B_20260501_040000.wav", sounds / name)
+    assert keep(sounds, archive, band_bundle, resume=True).counts.n_failed == 1
+    assert len(open_archive(archive).detections().read_all()) == 6
+    (sounds / name).unlink()
+    keep([sounds / name, sounds / "A_20260501_040000.wav"], archive, band_bundle)
+    assert len(open_archive(archive).detections().read_all()) == 6, "a file that is away replaces none"
 
 
 def test_recordings_of_another_list_are_not_doubled(sounds: Path, band_bundle: Bundle, tmp_path: Path) -> None:
@@ -179,47 +245,36 @@ def test_a_full_disk_keeps_what_was_committed(
         assert check_archive(result.archive).is_whole
 
 
-WORK = """
-import os, signal, sys
-from dawnchorus.archive import delta
-from dawnchorus.archive.manifest import UnitSize
-from dawnchorus.identification.archiving import archive_recordings
-
-sounds, archive, bundle, shard, table, n = sys.argv[1:]
-append, left = delta.Table.append, int(n)
-
-def append_or_die(self, *arguments):
-    global left
-    if self.name == table:
-        left -= 1
-        if left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-    return append(self, *arguments)
-
-delta.Table.append = append_or_die
-archive_recordings(sounds, archive, model=bundle, shard=shard, unit_size=UnitSize(max_recordings=1), workers=1)
-"""
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with serving_s3(BUCKET) as url:
+        yield url
 
 
-def start(*arguments: Any) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", WORK, *map(str, arguments)]
-    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+@pytest.fixture(params=["folder", "store"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An archive's folder on a disk, and in a store; programs that are started inherit what opens it."""
+    if request.param == "folder":
+        return str(tmp_path / "archive")
+    for name, value in {**VARIABLES, "AWS_ENDPOINT_URL": request.getfixturevalue("endpoint")}.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{tmp_path.name}"
 
 
 @pytest.mark.parametrize(("table", "n"), [("detections", 0), ("recordings", 0), ("recordings", 1)])
 @pytest.mark.ops
 def test_kills_between_rows_and_end_lose_and_double_nothing(
-    sounds: Path, expected: list[dict[str, object]], band_bundle: Bundle, tmp_path: Path, table: str, n: int
+    sounds: Path, expected: list[dict[str, object]], band_bundle: Bundle, place: str, table: str, n: int
 ) -> None:
-    archive = tmp_path / "archive"
-    killed = start(sounds, archive, band_bundle.folder, "1/2", table, n)
-    other = start(sounds, archive, band_bundle.folder, "2/2", "", 0)
-    assert (killed.wait(), other.wait()) == (-signal.SIGKILL, 0)
+    archive = place
+    killed = start_worker(sounds, archive, band_bundle.folder, "1/2", table, n)
+    other = start_worker(sounds, archive, band_bundle.folder, "2/2")
+    assert wait_for_workers(killed, other) == [-signal.SIGKILL, 0]
     (state,), workers = read_status(open_archive(archive))
     assert [worker.is_lost for worker in workers] == [False], "not seen for some seconds only"
     assert state.n_ended < state.n_units
-    rest = [start(sounds, archive, band_bundle.folder, f"{k}/3", "", 0) for k in (1, 2, 3)]
-    assert [each.wait() for each in rest] == [0, 0, 0]
+    rest = [start_worker(sounds, archive, band_bundle.folder, f"{k}/3") for k in (1, 2, 3)]
+    assert wait_for_workers(*rest) == [0, 0, 0]
     opened = open_archive(archive)
     assert table_rows(opened.detections(min_score=0.25)) == expected
     report = check_archive(opened)
@@ -228,34 +283,17 @@ def test_kills_between_rows_and_end_lose_and_double_nothing(
 
 
 @pytest.mark.ops
-def test_kills_at_any_time_lose_and_double_nothing(band_bundle: Bundle, tmp_path: Path) -> None:
-    """Also with two processes at the same shard."""
+def test_kills_at_any_time_lose_and_double_nothing(band_bundle: Bundle, tmp_path: Path, place: str) -> None:
+    """Shards of other numbers at once, also the same one twice; `make kills` does more of it."""
     sounds = write_sounds(tmp_path / "sounds")
-    for k in range(40):
+    for k in range(20):
         shutil.copy(sounds / "A_20260430_040000.wav", sounds / f"C{k:02d}_20260601_040000.wav")
     expected = table_rows(identify(sounds, Options(min_score=0.25), model=band_bundle.folder).to_arrow())
-    archive = tmp_path / "archive"
-
-    def n_ended() -> int:
-        try:
-            (state,), _ = read_status(open_archive(archive))
-        except (ValueError, InputError):
-            return 0
-        return state.n_ended
-
-    n_kills = 0
-    while n_ended() < 45 and n_kills < 20:
-        workers = [start(sounds, archive, band_bundle.folder, shard, "", 0) for shard in ("1/2", "2/2", "2/2")]
-        before = n_ended()
-        wait_for(lambda before=before, workers=workers: n_ended() > before + 3 or workers[0].poll() is not None)  # type: ignore[misc]
-        for worker in workers:
-            n_kills += worker.poll() is None
-            worker.kill()
-            worker.wait()
-    final = start(sounds, archive, band_bundle.folder, "1/1", "", 0)
-    assert final.wait() == 0
-    opened = open_archive(archive)
-    assert n_kills > 5
-    assert table_rows(opened.detections(min_score=0.25)) == expected
-    assert len(opened.recordings().read_all()) == 45
-    assert check_archive(opened).is_whole
+    rng, counts = random.Random(1), KillCounts()
+    while counts.n_kills < 12:
+        archive = f"{place}-{counts.n_archives}"
+        kill_until_done(sounds, archive, band_bundle.folder, rng, counts)
+        opened = open_archive(archive)
+        assert table_rows(opened.detections(min_score=0.25)) == expected
+        assert len(opened.recordings().read_all()) == 25
+    assert counts.faults == []

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dawnchorus.evaluation.evaluation import METRICS
-from dawnchorus.metrics.bootstrap import describe_no_width, interval, paired_interval
+from dawnchorus.metrics.bootstrap import describe_no_width, interval, paired_interval, ratio_interval, resampled_sums
 
 
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 4))
@@ -74,3 +74,14 @@ def test_intervals_of_means_over_rows_are_those_of_every_resample_computed_anew(
         (paired_interval(metric, truth, first, second), paired_interval(anew, truth, first, second)),
     ):
         assert (own.value, own.low, own.high) == pytest.approx((expected.value, expected.low, expected.high))
+
+
+def test_a_ratio_of_sums_is_resampled_by_recordings() -> None:
+    rng = np.random.default_rng(5)
+    whole = rng.integers(0, 5, 40).astype(float)
+    part = np.minimum(rng.integers(0, 5, 40), whole)
+    result = ratio_interval(part, whole)
+    assert result.value == part.sum() / whole.sum()
+    sums = resampled_sums(np.stack([part, whole], axis=1))
+    assert [result.low, result.high] == pytest.approx(np.quantile(sums[:, 0] / sums[:, 1], [0.025, 0.975]))
+    assert str(ratio_interval(np.zeros(3), np.zeros(3))) == "not defined"

@@ -18,8 +18,11 @@ def test_a_folder_is_an_absolute_path_without_options(tmp_path: Path, monkeypatc
 def test_a_url_has_the_options_that_we_would_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "KEY")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:5000")
+    monkeypatch.setenv("DAWNCHORUS_STORE_RETRY_S", "7")
     access = store_access("s3://bucket/archive/")
-    assert (access.url, access.options) == ("s3://bucket/archive", {"allow_http": "true"})
+    assert access.url == "s3://bucket/archive"
+    assert access.options["allow_http"] == "true"
+    assert (access.options["retry_timeout"], access.options["max_retries"]) == ("7s", "1000")
 
 
 def test_options_are_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

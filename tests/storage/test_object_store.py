@@ -158,3 +158,12 @@ def test_a_store_that_cannot_be_set_up_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT", raising=False)
     with pytest.raises(InputError, match="az://container/: the store cannot be opened"):
         open_object_store(parse_url("az://container/x.wav"), retry_s=0)
+
+
+def test_folders_are_listed_and_conditions_are_tried(memory: ObjectStore) -> None:
+    memory.write("a/b/y.wav", io.BytesIO(b"y"), replaces=None)
+    memory.write("c/z.wav", io.BytesIO(b"z"), replaces=None)
+    assert memory.list_folders("") == ["a", "c"]
+    assert memory.list_folders("a/") == ["b"]
+    assert memory.keeps_existing("a/probe")
+    assert "a/probe" not in dict(memory.list(""))

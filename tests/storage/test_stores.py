@@ -64,5 +64,5 @@ def test_versions_are_compared_by_what_is_known() -> None:
 
 def test_errors_are_sentences() -> None:
     assert describe(not_found()).endswith("deleted?")
-    assert describe(changed()).endswith("Run the same command again, into an archive with --resume.")
+    assert describe(changed()).endswith("Run the same command again.")
     assert describe(OSError("odd")) == "odd."

@@ -107,6 +107,9 @@ class Archive:
         if species is not None:
             condition = _and(condition, is_in("scientific_name", self._find_species(species, known)))
         where: dict[str, Any] = {"runs": runs, "since": since, "until": until, "sites": sites, "condition": condition}
+        kept = [each.id for each in known if each.run.top != 0]
+        if len(kept) < len(known):  # imported embeddings replace no detections
+            where |= {"runs": kept, "per_run": runs is not None}
         if min_score is None or not special:
             return self._read(DETECTIONS, columns=columns, **where)
         wanted = check_columns(self.table(DETECTIONS), columns)
@@ -267,7 +270,7 @@ class Archive:
             condition = _and(condition, is_in("site", list_names(sites)))
         # Last, for a unit that ends meanwhile has its rows then.
         condition = _and(condition, self.select(runs, per_run=per_run).condition)
-        return Table(self.location, table).dataset().scanner(columns=names, filter=condition).to_reader()
+        return Table(self.location, table).scan(names, condition)
 
     def select(self, runs: Names | None = None, *, per_run: bool = True) -> Selection:
         """Return the results that count; see the class, and `select_results`."""
@@ -334,11 +337,12 @@ def open_archive(url: str | os.PathLike[str]) -> Archive:
     """Open an archive for reading.
 
     Args:
-        url: the folder that `dawnchorus identify PATHS --archive FOLDER` wrote.
+        url: the folder, or its URL in a store, that `dawnchorus identify PATHS --archive FOLDER` wrote.
 
     Raises:
         NotFoundError: there is no archive.
-        InputError: it is of a newer version, or a URL of another kind than file://.
+        InputError: it is of a newer version, or a URL of another kind than s3://, gs://, az:// or file://.
+        StoreError: the store failed.
         MissingExtraError: deltalake is not installed.
     """
     require_deltalake()
@@ -358,6 +362,15 @@ def create_archive(url: str | os.PathLike[str]) -> Archive:
     require_deltalake()
     location = ArchiveLocation.parse(url)
     location.create()
+    return create_tables(location)
+
+
+def create_tables(location: ArchiveLocation) -> Archive:
+    """Create the tables of a new archive, and return it; those that are there stay.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
     archive = Archive(location)
     for name in (MANIFEST, CLASSES, RUNS, DETECTIONS, RECORDINGS):
         archive.table(name).create()

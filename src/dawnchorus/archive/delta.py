@@ -8,29 +8,36 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import chain
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pa_dataset
+import pyarrow.fs as pa_fs
 import pyarrow.parquet as pq
 
 from dawnchorus.archive.location import ArchiveLocation
 from dawnchorus.archive.schemas import SCHEMAS, partition_columns
-from dawnchorus.errors import InputError, MissingExtraError, OutputError
+from dawnchorus.errors import InputError, MissingExtraError, OutputError, StoreError
+from dawnchorus.storage.failures import describe_failure
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 MAX_TRIES = 20
 """Maximum number of attempts at a commit, which is repeated if another process was faster."""
+
+MAX_LOST_REPLIES = 2
+"""Requests of a commit to a store that may fail; the store's own client has repeated them before, where it may."""
 
 ROW_GROUP_ROWS = 16_384
 """Rows that are read together. A species of a month fills few of these groups once a table is compacted."""
@@ -42,6 +49,15 @@ SELECTIVE = ("scientific_name", "site", "score", "start_time", "recording_id", "
 """Columns with minimum and maximum in the statistics of files, by which readers skip parts of them."""
 
 NO_TRANSACTIONS: Mapping[str, int] = MappingProxyType({})
+
+N_REQUESTS = 8
+"""Parts of a store's files that are read at the same time."""
+
+GROUPS_AT_A_TIME = 16
+"""Row groups of a store's file that are read together, and are in memory at a time."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def require_deltalake() -> None:
@@ -78,48 +94,136 @@ class Table:
 
     def __init__(self, location: ArchiveLocation, name: str) -> None:
         self.location, self.name = location, name
+        self._opened: tuple[int, pa_dataset.Dataset] | None = None
+
+    @property
+    def uri(self) -> str:
+        """Place of the table."""
+        return self.location.table_uri(self.name)
 
     @cached_property
     def _delta(self) -> DeltaTable:
         from deltalake import DeltaTable
 
-        uri = self.location.table_uri(self.name)
-        return DeltaTable(uri, storage_options=dict(self.location.storage_options) or None)
+        with self._reading():
+            return DeltaTable(self.uri, storage_options=self._options)
+
+    @property
+    def _options(self) -> dict[str, str] | None:
+        return dict(self.location.storage_options) or None
 
     @property
     def exists(self) -> bool:
-        """True if the table is there."""
+        """True if the table is there.
+
+        Raises:
+            StoreError: the store failed.
+        """
         from deltalake import DeltaTable
 
-        uri = self.location.table_uri(self.name)
-        return "_delta" in vars(self) or DeltaTable.is_deltatable(uri, dict(self.location.storage_options) or None)
+        if "_delta" in vars(self):
+            return True
+        # Of a store, deltalake would ask with the interpreter's lock, so that no other thread could go on.
+        return self.location.has_log(self.name) if self.location.is_remote else DeltaTable.is_deltatable(self.uri)
 
     def refresh(self) -> None:
-        """Read what was committed since."""
+        """Read what was committed since.
+
+        Raises:
+            StoreError: the store failed.
+        """
         if "_delta" in vars(self):
-            self._delta.update_incremental()
+            with self._reading():
+                self._delta.update_incremental()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Convert the errors of a store to StoreErrors, without a cause, since those quote its replies.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        from deltalake.exceptions import DeltaError
+
+        try:
+            yield
+        except (DeltaError, OSError, pa.ArrowException) as error:
+            if not self.location.is_remote:
+                raise
+            raise StoreError(
+                f"the table cannot be read: {describe_failure(error)}, and run the same command again.",
+                subject=self.uri,
+            ) from None
 
     # ------------------------------------------------------------------ reading
 
     def dataset(self) -> pa_dataset.Dataset:
-        """Return the rows as an Arrow data set, whose files are opened when they are read."""
-        dataset: pa_dataset.Dataset = self._delta.to_pyarrow_dataset(filesystem=self.location.filesystem(self.name))
-        return dataset
+        """Return the rows as an Arrow data set, whose files are opened when they are read.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        # Of a store, deltalake gives one with the same credentials.
+        files = None if self.location.is_remote else self.location.filesystem(self.name)
+        version = self._delta.version()
+        if self._opened is None or self._opened[0] != version:  # of many files, it takes a while to make
+            with self._reading():
+                self._opened = version, self._delta.to_pyarrow_dataset(filesystem=files)
+        return self._opened[1]
 
     def read(self, columns: Sequence[str] | None = None, condition: pa_dataset.Expression | None = None) -> pa.Table:
-        """Read rows; no rows where there is no table."""
+        """Read rows; no rows where there is no table.
+
+        Raises:
+            StoreError: the store failed.
+        """
         if not self.exists:
             schema = SCHEMAS[self.name]
             return schema.empty_table().select(columns or schema.names)
-        return self.dataset().to_table(columns=None if columns is None else list(columns), filter=condition)
+        dataset = self.dataset()
+        with self._reading():
+            return dataset.to_table(columns=None if columns is None else list(columns), filter=condition)
+
+    def scan(self, columns: Sequence[str], condition: pa_dataset.Expression | None) -> pa.RecordBatchReader:
+        """Read rows of a table lazily, ahead of their reader.
+
+        The reader raises a StoreError if the store fails.
+        """
+        scanner = self.dataset().scanner(columns=list(columns), filter=condition)
+        if not self.location.is_remote:
+            return scanner.to_reader()
+        batches = self._read_ahead(list(columns), condition)
+        return pa.RecordBatchReader.from_batches(scanner.projected_schema, batches)
+
+    def _read_ahead(
+        self, columns: list[str], condition: pa_dataset.Expression | None
+    ) -> Generator[pa.RecordBatch, None, None]:
+        """Yield rows of a table in a store, some requests ahead.
+
+        The file system of a store is Python's. Arrow's threads, which read ahead of its own readers, would call it
+        while the process ends, and abort it. Those of Python end first.
+        """
+        dataset = self.dataset()
+        threads = ThreadPoolExecutor(N_REQUESTS, thread_name_prefix="dawnchorus-archive")
+        split = partial(_split_fragment, condition=condition, schema=dataset.schema)
+        read = partial(_read_fragment, columns=columns, condition=condition, schema=dataset.schema)
+        try:
+            with self._reading():
+                pieces = chain.from_iterable(_map_ahead(threads, split, dataset.get_fragments(condition)))
+                for rows in _map_ahead(threads, read, pieces):
+                    yield from rows.to_batches()
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def list_partitions(self) -> list[dict[str, str]]:
         """List the values of the partition columns."""
-        return list(self._delta.partitions()) if self.exists else []
+        with self._reading():
+            return list(self._delta.partitions()) if self.exists else []
 
     def has_transaction(self, name: str, version: int = 1) -> bool:
         """Return True if a transaction, in this version or a later one, is in the state that was read last."""
-        done = self._delta.transaction_version(name) if self.exists else None
+        with self._reading():
+            done = self._delta.transaction_version(name) if self.exists else None
         return done is not None and done >= version
 
     def _has_any(self, transactions: Mapping[str, int]) -> bool:
@@ -129,7 +233,7 @@ class Table:
         """Count the rows with each value of a column of texts."""
         counts: Counter[str] = Counter()
         if self.exists:
-            for batch in self.dataset().scanner(columns=[column]).to_batches():
+            for batch in self.scan([column], None):
                 counted = pc.value_counts(batch.column(0))
                 counts.update(dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True)))
         return counts
@@ -138,7 +242,8 @@ class Table:
         """List the files that hold the rows."""
         if not self.exists:
             return []
-        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        with self._reading():
+            actions = pa.table(self._delta.get_add_actions(flatten=True))
         months = actions["partition.month"] if "partition.month" in actions.schema.names else [None] * len(actions)
         names = ("path", "size_bytes", "num_records")
         columns = [actions[name].to_pylist() for name in names]
@@ -158,19 +263,18 @@ class Table:
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError
 
-        options = dict(self.location.storage_options) or None
         columns = SCHEMAS[self.name] if schema is None else schema
         try:
             DeltaTable.create(
-                self.location.table_uri(self.name),
+                self.uri,
                 columns,
                 mode="ignore",
                 partition_by=list(partition_columns(self.name)),
-                storage_options=options,
+                storage_options=self._options,
             )
         except (DeltaError, OSError) as error:
             if not self.exists:  # else another process has created it meanwhile
-                raise self._cannot_write(error) from error
+                raise self._cannot_write(error) from (None if self.location.is_remote else error)
 
     def append(self, rows: pa.Table, transactions: Mapping[str, int] = NO_TRANSACTIONS) -> bool:
         """Append rows in one commit, and return True; False if one of the transactions was committed before.
@@ -205,18 +309,22 @@ class Table:
         from deltalake.exceptions import CommitFailedError, DeltaError
 
         self.refresh()
+        n_failures = 0
         for left in range(MAX_TRIES, 0, -1):
             if self._has_any(transactions):
                 return False
             try:
                 write()
             except (DeltaError, OSError) as error:
-                with suppress(DeltaError, OSError):
+                with suppress(DeltaError, OSError, StoreError):
                     self.refresh()
                 if self._has_any(transactions):
                     return False
-                if not isinstance(error, CommitFailedError) or left == 1:
-                    raise self._cannot_write(error) from error
+                n_failures += not isinstance(error, CommitFailedError)
+                # A request to a store may have been carried out though it failed: a transaction tells.
+                max_failures = MAX_LOST_REPLIES if self.location.is_remote and transactions else 0
+                if n_failures > max_failures or left == 1:
+                    raise self._cannot_write(error) from (None if self.location.is_remote else error)
             else:
                 return True
         return False
@@ -238,16 +346,14 @@ class Table:
         Raises:
             OutputError: they cannot be written, or another process has replaced them.
         """
-        from deltalake.exceptions import DeltaError
         from deltalake.transaction import AddAction, RemoveAction
 
         now_ms = time.time_ns() // 1_000_000
         partition: dict[str, str | None] = {"month": files[0].month}
-        try:
-            written = list(self._write_files(f"month={files[0].month}", pieces))
+        with self._writing():
             added = [
                 AddAction(path, n_bytes, partition, now_ms, data_change=False, stats=json.dumps(stats))
-                for path, n_bytes, stats in written
+                for path, n_bytes, stats in self._write_files(f"month={files[0].month}", pieces)
             ]
             removed = [
                 RemoveAction(
@@ -262,12 +368,10 @@ class Table:
             self._delta.create_write_transaction(
                 [*added, *removed], mode="append", schema=self._delta.schema(), partition_by=["month"]
             )
-        except (DeltaError, OSError) as error:
-            raise self._cannot_write(error) from error
 
     def _write_files(self, folder: str, pieces: Iterable[pa.Table]) -> Iterator[tuple[str, int, dict[str, Any]]]:
         """Write rows into files of at most about `FILE_ROWS`, and yield path, size and statistics of each."""
-        files = self.location.filesystem(self.name)
+        files = self._filesystem()
         waiting = iter(pieces)
         piece = next(waiting, None)
         while piece is not None:
@@ -285,14 +389,32 @@ class Table:
             with files.open_input_file(path) as file:
                 yield path, file.size(), _read_statistics(pq.read_metadata(file))
 
+    def _filesystem(self) -> pa_fs.FileSystem:
+        """Return the file system in which the paths of the table's files are valid, for writing."""
+        if not self.location.is_remote:
+            return self.location.filesystem(self.name)
+        from deltalake.fs import DeltaStorageHandler
+
+        return pa_fs.PyFileSystem(DeltaStorageHandler(self.uri, self._options))
+
     def compact(self) -> int:
-        """Join small files, and return how many there were."""
-        metrics = self._delta.optimize.compact(writer_properties=_writer_properties())
+        """Join small files, and return how many there were.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        with self._writing():
+            metrics = self._delta.optimize.compact(writer_properties=_writer_properties())
         return int(metrics["numFilesRemoved"])
 
     def checkpoint(self) -> None:
-        """Write the state of the log into one file."""
-        self._delta.create_checkpoint()
+        """Write the state of the log into one file.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with self._writing():
+            self._delta.create_checkpoint()
 
     def remove_unused_files(self, *, older_than_h: float) -> list[str]:
         """Remove files that no state of the last hours refers to, and return their names.
@@ -300,20 +422,32 @@ class Table:
         Raises:
             OutputError: they cannot be removed.
         """
-        from deltalake.exceptions import DeltaError
-
-        try:
+        with self._writing():
             return self._delta.vacuum(
                 retention_hours=round(older_than_h), dry_run=False, enforce_retention_duration=False, full=True
             )
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Convert the errors of a disk or store to OutputErrors; of a store, without a cause.
+
+        Raises:
+            OutputError: the table cannot be written.
+        """
+        from deltalake.exceptions import DeltaError
+
+        try:
+            yield
         except (DeltaError, OSError) as error:
-            raise self._cannot_write(error) from error
+            raise self._cannot_write(error) from (None if self.location.is_remote else error)
 
     def _cannot_write(self, error: Exception) -> OutputError:
+        cause = f"({_first_line(error)}). Check free space and access rights; what"
+        if self.location.is_remote:
+            cause = f"({describe_failure(error)}). What"
         return OutputError(
-            f"the table cannot be written ({_first_line(error)}). Check free space and access rights; what was "
-            f"committed is kept: run the same command again to resume.",
-            subject=self.location.table_uri(self.name),
+            f"the table cannot be written {cause} was committed is kept: run the same command again to resume.",
+            subject=self.uri,
         )
 
 
@@ -363,3 +497,33 @@ def check_columns(table: Table, columns: Sequence[str] | None) -> list[str]:
         if column not in names:
             raise InputError(f"columns: expected some of {', '.join(names)}, got '{column}'.", subject=table.name)
     return list(columns or names)
+
+
+def _map_ahead(threads: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Yield the results of `work` in the order of its items, of which some are worked at ahead."""
+    waiting: deque[Future[Result]] = deque()
+    for item in items:
+        waiting.append(threads.submit(work, item))
+        if len(waiting) > N_REQUESTS:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _split_fragment(
+    fragment: pa_dataset.ParquetFileFragment, *, condition: pa_dataset.Expression | None, schema: pa.Schema
+) -> list[pa_dataset.ParquetFileFragment]:
+    """Return the parts of a file that may have rows of a condition, each of some row groups."""
+    parts = fragment.split_by_row_group(condition, schema)
+    ids = [group.id for part in parts for group in part.row_groups]
+    return [fragment.subset(row_group_ids=ids[k : k + GROUPS_AT_A_TIME]) for k in range(0, len(ids), GROUPS_AT_A_TIME)]
+
+
+def _read_fragment(
+    fragment: pa_dataset.ParquetFileFragment,
+    *,
+    columns: list[str],
+    condition: pa_dataset.Expression | None,
+    schema: pa.Schema,
+) -> pa.Table:
+    return fragment.to_table(schema=schema, columns=columns, filter=condition)

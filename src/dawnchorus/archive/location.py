@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import Any, cast
 from uuid import uuid4
 
 import pyarrow.fs as pa_fs
 
 from dawnchorus.archive.schemas import VERSION
-from dawnchorus.errors import InputError, NotFoundError
+from dawnchorus.errors import InputError, NotFoundError, OutputExistsError, StoreError
+from dawnchorus.storage.access import store_access
 from dawnchorus.storage.files import atomic_file, cannot_write
+from dawnchorus.storage.paths import RemotePath, absolute_path, as_path
+from dawnchorus.storage.stores import ObjectInfo, describe
+from dawnchorus.storage.urls import CLOUD_SCHEMES
 
 MARKER = "archive.json"
 FORMAT = "dawnchorus archive"
@@ -24,7 +28,7 @@ WORKERS = "workers"
 
 @dataclass(frozen=True)
 class ArchiveLocation:
-    """Folder of an archive.
+    """Folder of an archive, on a disk or in a store.
 
     Attributes:
         root: the folder.
@@ -34,38 +38,59 @@ class ArchiveLocation:
 
     @classmethod
     def parse(cls, url: str | os.PathLike[str]) -> ArchiveLocation:
-        """Return the location that a path or a `file://` URL names.
+        """Return the location that a path or URL names.
 
         Raises:
-            InputError: a URL of another kind.
+            InputError: a URL of another kind than a folder's or that of a bucket of S3, Google Cloud Storage or Azure.
         """
-        text = os.fspath(url)
-        parts = urlsplit(text)
-        if "://" not in text:
-            return cls(Path(os.path.abspath(text)))
-        if parts.scheme != "file":
+        root = absolute_path(as_path(url))
+        if not isinstance(root, RemotePath):
+            return cls(root)
+        if root.url.scheme not in CLOUD_SCHEMES:
             raise InputError(
-                f"expected a folder or a file:// URL, got {parts.scheme}://. Archives in object stores are not "
-                f"supported by this version: write to a folder, and copy it.",
+                f"expected a folder, or a URL that begins with s3://, gs:// or az://, got {root.url.scheme}://. Other "
+                f"servers cannot be written to by several processes at once.",
                 subject="archive",
             )
-        return cls(Path(unquote(parts.path)))
+        return cls(RemotePath(root.url.at(root.url.key.strip("/"))))
+
+    @property
+    def is_remote(self) -> bool:
+        """True in a store."""
+        return isinstance(self.root, RemotePath)
 
     @property
     def storage_options(self) -> Mapping[str, str]:
-        """Options of the store for deltalake."""
-        return {}
+        """Options of the store for deltalake, which are secret."""
+        return store_access(self.root).options
 
     def table_uri(self, table: str) -> str:
         """Return the place of a table."""
         return str(self.root / table)
 
     def filesystem(self, table: str) -> pa_fs.FileSystem:
-        """Return the file system in which the paths of a table's files are valid.
+        """Return the file system of a disk in which the paths of a table's files are valid.
 
         It is Arrow's own, so that Arrow's threads never call Python, which may be about to exit.
         """
         return pa_fs.SubTreeFileSystem(self.table_uri(table), pa_fs.LocalFileSystem())
+
+    @cached_property
+    def allows_many_writers(self) -> bool:
+        """True where a new file is never written over one that is there; a store is asked to do so.
+
+        Commits of tables stand on it. Some servers of S3 pass over `If-None-Match`, and write.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        if not isinstance(self.root, RemotePath):
+            return True
+        probe = self.root / f".{uuid4().hex}"
+        try:
+            return probe.store.keeps_existing(probe.url.key)
+        except OSError as error:
+            raise StoreError(describe(error), subject=self.root) from None
 
     @property
     def exists(self) -> bool:
@@ -82,19 +107,25 @@ class ArchiveLocation:
         if self.exists:
             self.check()
             return
-        if self._has_other_content():
+        # Other processes that start now may have made the marker by now.
+        if self._has_other_content() and not self.exists:
             raise InputError(
                 "expected an archive, a new folder or an empty one, got other content. Choose another folder.",
                 subject=self.root,
             )
-        self.put(MARKER, {"format": FORMAT, "version": VERSION})
+        try:
+            self.put(MARKER, {"format": FORMAT, "version": VERSION})
+        except OutputExistsError:
+            self.check()
 
     def _has_other_content(self) -> bool:
-        if not self.root.exists():
+        """Return True if there is anything but unfinished files of other processes, which are hidden."""
+        root = self.root
+        if isinstance(root, RemotePath):
+            return any(not key.removeprefix(_prefix(root)).startswith(".") for key, _ in self._objects(""))
+        if not root.exists():
             return False
-        # Other processes that start now may have unfinished files here, or have made the marker by now.
-        is_empty = self.root.is_dir() and all(path.name.startswith(".") for path in self.root.iterdir())
-        return not is_empty and not self.exists
+        return not root.is_dir() or not all(path.name.startswith(".") for path in root.iterdir())
 
     def check(self) -> None:
         """Check that there is an archive that this version can read.
@@ -121,21 +152,47 @@ class ArchiveLocation:
             )
 
     def list_tables(self) -> list[str]:
-        """List the tables that are there."""
-        return sorted(path.parent.name for path in self.root.glob("*/_delta_log"))
+        """List the tables that are there.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        root = self.root
+        if not isinstance(root, RemotePath):
+            return sorted(path.parent.name for path in root.glob("*/_delta_log"))
+        try:
+            folders = root.store.list_folders(_prefix(root))
+        except OSError as error:
+            raise StoreError(describe(error), subject=root) from None
+        # The log is the first that is written of a table.
+        return sorted(name for name in folders if name != WORKERS)
+
+    def has_log(self, table: str) -> bool:
+        """Return True if there is a table of this name in a store.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        return next(self._objects(f"{table}/_delta_log/"), None) is not None
 
     def put(self, name: str, fields: Mapping[str, Any]) -> None:
         """Write a small file of JSON in one step.
 
         Raises:
+            OutputExistsError: another process has written it to the store meanwhile.
             OutputError: no space, or no permission.
         """
         path = self.root / name
+        content = json.dumps(fields, ensure_ascii=False).encode()
+        if self.is_remote:
+            with atomic_file(path) as stream:
+                stream.write(content)
+            return
         part = path.with_name(f".{path.name}.{uuid4().hex}")  # several processes may write it at once
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_file(part) as stream:
-                stream.write(json.dumps(fields, ensure_ascii=False).encode())
+                stream.write(content)
             os.replace(part, path)
         except OSError as error:
             raise cannot_write(path, error) from error
@@ -145,6 +202,7 @@ class ArchiveLocation:
 
         Raises:
             InputError: it cannot be read.
+            StoreError: the store failed.
         """
         path = self.root / name
         try:
@@ -154,14 +212,48 @@ class ArchiveLocation:
         except ValueError:
             return {}
         except OSError as error:
+            if self.is_remote:
+                raise StoreError(describe(error), subject=path) from None
             raise InputError(f"cannot be read ({error.strerror}). Check access rights.", subject=path) from error
         return fields if isinstance(fields, dict) else {}
 
     def list_workers(self) -> dict[str, float]:
-        """Return when each worker's file was written last, in seconds since 1970, by the file's name."""
-        folder = self.root / WORKERS
-        return {f"{WORKERS}/{path.name}": path.stat().st_mtime for path in sorted(folder.glob("*.json"))}
+        """Return when each worker's file was written last, in seconds since 1970, by the file's name.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        if self.is_remote:
+            written = {
+                f"{WORKERS}/{key.rpartition('/')[2]}": 0.0 if info.modified is None else info.modified.timestamp()
+                for key, info in self._objects(f"{WORKERS}/")
+            }
+        else:
+            paths = (self.root / WORKERS).glob("*.json")
+            written = {f"{WORKERS}/{path.name}": path.stat().st_mtime for path in paths}
+        return {name: written[name] for name in sorted(written) if name.endswith(".json")}
+
+    def _objects(self, folder: str) -> Iterator[tuple[str, ObjectInfo]]:
+        """Yield the objects below a folder of an archive in a store, by their keys.
+
+        Raises:
+            StoreError: the store failed.
+        """
+        root = cast(RemotePath, self.root)
+        try:
+            yield from root.store.list(f"{_prefix(root)}{folder}")
+        except OSError as error:
+            raise StoreError(describe(error), subject=root) from None
 
     def remove(self, name: str) -> None:
-        """Remove a small file, if it is there."""
+        """Remove a small file, if it is there.
+
+        Raises:
+            StoreError: the store failed.
+        """
         (self.root / name).unlink(missing_ok=True)
+
+
+def _prefix(root: RemotePath) -> str:
+    """Return the start of the keys of a folder."""
+    return f"{root.url.key}/" if root.url.key else ""

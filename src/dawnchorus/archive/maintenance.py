@@ -22,7 +22,7 @@ from dawnchorus.archive.schemas import (
 )
 from dawnchorus.archive.selection import committed_attempts, result_states
 from dawnchorus.archive.sign_index import drop_unused
-from dawnchorus.archive.workers import WorkerState, read_workers
+from dawnchorus.archive.workers import WorkerState, one_writer, read_workers
 from dawnchorus.archive.writer import SORTED_BY, attempt_transaction
 
 KEEP_FILES_H = 168.0
@@ -186,17 +186,20 @@ def compact_archive(archive: Archive) -> Iterator[tuple[str, int, int]]:
 
     Raises:
         OutputError: a table cannot be written.
+        BusyError: another process writes to a store in which only one can.
+        StoreError: the store failed.
     """
-    for name in archive.location.list_tables():
-        table = archive.table(name)
-        n_before = len(table.list_files())
-        if name == DETECTIONS:
-            _sort_months(archive, table)
-        elif n_before > 1:
-            table.compact()
-        table.checkpoint()
-        yield name, n_before, len(archive.table(name).list_files())
-    drop_unused(archive.location)
+    with one_writer(archive.location, "compaction"):
+        for name in archive.location.list_tables():
+            table = archive.table(name)
+            n_before = len(table.list_files())
+            if name == DETECTIONS:
+                _sort_months(archive, table)
+            elif n_before > 1:
+                table.compact()
+            table.checkpoint()
+            yield name, n_before, len(archive.table(name).list_files())
+        drop_unused(archive.location)
 
 
 def _sort_months(archive: Archive, table: Table) -> None:
@@ -215,7 +218,7 @@ def _sorted_rows(table: Table, condition: pa_dataset.Expression) -> Iterator[pa.
     """Yield rows by species, some species in memory at a time."""
     dataset = table.dataset()
     names: Counter[str] = Counter()
-    for batch in dataset.scanner(columns=["scientific_name"], filter=condition).to_batches():
+    for batch in table.scan(["scientific_name"], condition):
         counted = batch.column(0).value_counts()
         names.update(dict(zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True)))
     for group in _group_species(names):
@@ -257,7 +260,14 @@ def vacuum_archive(archive: Archive, *, older_than_h: float = KEEP_FILES_H) -> V
 
     Raises:
         OutputError: a table cannot be written.
+        BusyError: another process writes to a store in which only one can.
+        StoreError: the store failed.
     """
+    with one_writer(archive.location, "vacuum"):
+        return _vacuum(archive, older_than_h)
+
+
+def _vacuum(archive: Archive, older_than_h: float) -> VacuumReport:
     report = check_archive(archive)
     workers = read_workers(archive.location)
     alive = {worker.id for worker in workers if not worker.is_lost}
@@ -280,7 +290,10 @@ def vacuum_archive(archive: Archive, *, older_than_h: float = KEEP_FILES_H) -> V
 
 def _end_attempt(archive: Archive, attempt: str) -> bool:
     """End an attempt, so that its worker can no longer end its unit with it; False if it has done that meanwhile."""
-    return archive.table(RECORDINGS).append(SCHEMAS[RECORDINGS].empty_table(), {attempt_transaction(attempt): 1})
+    recordings = archive.table(RECORDINGS)
+    if recordings.append(SCHEMAS[RECORDINGS].empty_table(), {attempt_transaction(attempt): 1}):
+        return True
+    return attempt not in committed_attempts(recordings).values()  # else an earlier vacuum did, and died
 
 
 MAX_NAMED = 200

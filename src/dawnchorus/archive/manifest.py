@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as pa_dataset
 
 from dawnchorus.archive.delta import Table
 from dawnchorus.archive.schemas import MANIFEST, SCHEMAS
+from dawnchorus.audio.file_names import read_name
 from dawnchorus.errors import InputError
 from dawnchorus.storage.paths import as_path
 
@@ -79,6 +81,11 @@ class ListedFile:
         """Size and version, by which changes are detected."""
         return self.n_bytes, self.version
 
+    @property
+    def full_path(self) -> Path:
+        """Absolute path of the file, or its URL."""
+        return as_path(os.fsdecode(self.path))
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -97,7 +104,7 @@ class Entry:
     @property
     def path(self) -> Path:
         """Absolute path of the file."""
-        return as_path(os.fsdecode(self.file.path))
+        return self.file.full_path
 
 
 @dataclass(frozen=True)
@@ -139,23 +146,41 @@ class Shard:
 
         A unit belongs to the shard in whose part of all bytes its middle lies.
         """
-        n_bytes = np.maximum(np.array(list(sizes.values()), np.float64), 1.0)
-        middle = np.cumsum(n_bytes) - n_bytes / 2
-        shard = np.minimum(np.floor(middle * self.count / max(n_bytes.sum(), 1.0)), self.count - 1)
-        return [unit for unit, each in zip(sizes, shard.tolist(), strict=True) if each == self.index - 1]
+        shards = assign_shards(list(sizes.values()), self.count)
+        return [unit for unit, each in zip(sizes, shards.tolist(), strict=True) if each == self.index]
+
+
+def assign_shards(sizes: Sequence[int], count: int) -> npt.NDArray[np.int64]:
+    """Return the number of the shard, from 1, of each unit [units] of these sizes in bytes; see `Shard.select`."""
+    n_bytes = np.maximum(np.array(sizes, np.float64), 1.0)
+    middle = np.cumsum(n_bytes) - n_bytes / 2
+    shards: npt.NDArray[np.int64] = np.floor(middle * count / max(n_bytes.sum(), 1.0)).astype(np.int64)
+    return np.minimum(shards, count - 1) + 1
 
 
 def cut_units(files: Sequence[ListedFile], size: UnitSize) -> list[int]:
-    """Return the number of the unit of each file, in order."""
+    """Return the number of the unit of each file, in order.
+
+    A unit has files of one month, as far as their names tell: tables are divided by months, so it adds one file to
+    each. Units are cut month by month, not where the month changes in the listing: else each folder would have some.
+    """
     limit = size.limit_bytes(sum(file.n_bytes or 0 for file in files))
-    units: list[int] = []
-    n_bytes = n_files = number = 0
-    for file in files:
-        if n_files and (n_files >= size.max_recordings or n_bytes + (file.n_bytes or 0) > limit):
+    units = [0] * len(files)
+    months = [_month(file) for file in files]
+    number, n_bytes, n_files, month = 0, 0, 0, ""
+    for index in sorted(range(len(files)), key=months.__getitem__):
+        file_bytes = files[index].n_bytes or 0
+        is_full = n_files >= size.max_recordings or n_bytes + file_bytes > limit or months[index] != month
+        if n_files and is_full:
             number, n_bytes, n_files = number + 1, 0, 0
-        units.append(number)
-        n_bytes, n_files = n_bytes + (file.n_bytes or 0), n_files + 1
+        units[index] = number
+        n_bytes, n_files, month = n_bytes + file_bytes, n_files + 1, months[index]
     return units
+
+
+def _month(file: ListedFile) -> str:
+    named = read_name(PurePath(file.name))
+    return "" if named is None or named.start_time is None else f"{named.start_time:%Y-%m}"
 
 
 @dataclass(frozen=True)
@@ -186,13 +211,27 @@ def list_manifests(table: Table) -> list[Manifest]:
     return [Manifest(*each) for each in sorted(listed)]
 
 
-def pin_manifest(table: Table, *, run: str, source: str, files: Sequence[ListedFile], size: UnitSize) -> bool:
+def next_number(manifests: Iterable[Manifest]) -> int:
+    """Return the number of the next listing."""
+    return max((manifest.number for manifest in manifests), default=0) + 1
+
+
+def pin_manifest(
+    table: Table, *, number: int, run: str, source: str, files: Sequence[ListedFile], size: UnitSize
+) -> bool:
     """Pin a listing; False if another one was pinned meanwhile.
+
+    Args:
+        table: table of manifests.
+        number: `next_number` of the manifests that were there before the files were listed.
+        run: id of the run.
+        source: digest of the paths that were given.
+        files: the listing.
+        size: limits of its units.
 
     Raises:
         OutputError: it cannot be written.
     """
-    number = max((manifest.number for manifest in list_manifests(table)), default=0) + 1
     ids = (number << POSITION_BITS) + np.arange(len(files), dtype=np.int64)
     columns = {
         "recording_id": pa.array(ids, pa.int64()),

@@ -7,11 +7,13 @@ import os
 import socket
 import time
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Self
 from uuid import uuid4
 
 from dawnchorus.archive.location import WORKERS, ArchiveLocation
+from dawnchorus.errors import BusyError, OutputExistsError, StoreError
 
 HEARTBEAT_S = 15.0
 """Time after which a worker writes its file again."""
@@ -55,14 +57,49 @@ class Worker:
             return
         self._units, self._written_s = listed, time.monotonic()
         fields: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "run": self.run}
-        self.location.put(self.name, {**fields, "shard": self.shard, "units": listed})
+        with suppress(OutputExistsError):  # a vacuum has removed it as lost: the next beat writes it
+            self.location.put(self.name, {**fields, "shard": self.shard, "units": listed})
 
     def __enter__(self) -> Self:
+        """Write the file of this worker.
+
+        Raises:
+            BusyError: another worker is writing to a store in which only one can.
+            OutputError: the archive cannot be written.
+            StoreError: the store failed.
+        """
         self.beat(())
+        try:
+            self._check_alone()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
+    def _check_alone(self) -> None:
+        """Refuse a second writer of a store that loses what one of two writes.
+
+        Each writes its file before it looks for others. So of two that start at once none may go on, but never both.
+
+        Raises:
+            BusyError: there is another one.
+        """
+        if self.location.allows_many_writers:
+            return
+        others = [each for each in read_workers(self.location) if each.id != self.id and not each.is_lost]
+        if others:
+            last = min(others, key=lambda each: each.age_s)
+            raise BusyError(
+                f"the store passes over If-None-Match, so only one process at a time can write this archive, and "
+                f"process {last.pid} on {last.host} does (last seen {last.age_s:.0f} s ago). Wait for its end, "
+                f"{LOST_AFTER_S:.0f} s if it has died, and start again; or use a store with conditional writes.",
+                subject=self.location.root,
+            )
+
     def __exit__(self, *_: object) -> None:
-        self.location.remove(self.name)
+        # Results are kept already. A file that stays is that of a lost worker.
+        with suppress(StoreError):
+            self.location.remove(self.name)
 
 
 @dataclass(frozen=True)
@@ -113,3 +150,8 @@ def read_workers(location: ArchiveLocation) -> list[WorkerState]:
         )
         states.append(state)
     return states
+
+
+def one_writer(location: ArchiveLocation, work: str) -> AbstractContextManager[object]:
+    """Return a block that is a writer of its own where only one can write; `work` names it in the list of workers."""
+    return nullcontext() if location.allows_many_writers else Worker(location, "", work)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pyarrow as pa
+import pyarrow.dataset as pa_dataset
 
 from dawnchorus.archive.archive import Archive
 from dawnchorus.archive.schemas import DETECTIONS, RECORDINGS
@@ -69,12 +70,19 @@ class UnitWriter:
         attempt = self.worker.attempt(unit)
         for name, rows in results.items():
             if len(rows):
-                self.archive.table(name).append(rows.sort_by(SORTED_BY) if name == DETECTIONS else rows)
+                rows_in_order = rows.sort_by(SORTED_BY) if name == DETECTIONS else rows
+                # With a transaction, so that a commit whose reply was lost is not made again.
+                self.archive.table(name).append(rows_in_order, {attempt_transaction(attempt): 1})
         ends = {unit_transaction(unit): 1, attempt_transaction(attempt): 1}
-        if self._recordings.append(recordings, ends):
+        # A store may have made the commit though its reply was lost, or a later try was refused.
+        if self._recordings.append(recordings, ends) or self._has_ended_with(unit, attempt):
             return True
         self._delete(attempt, results)
         return False
+
+    def _has_ended_with(self, unit: str, attempt: str) -> bool:
+        is_of_unit = pa_dataset.field("unit") == unit
+        return attempt in self._recordings.read(["attempt"], is_of_unit)["attempt"].to_pylist()
 
     def _delete(self, attempt: str, results: Mapping[str, pa.Table]) -> None:
         for name, rows in results.items():

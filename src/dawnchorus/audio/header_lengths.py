@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dawnchorus.audio.riff import Chunk, is_placeholder, iter_chunks, read_chunk
+from dawnchorus.storage.positioned_file import PositionedFile
 
 SUBTYPES = {
     (1, 8): "PCM_U8",
@@ -100,34 +101,16 @@ def open_unwritten(path: Path, audio: UnwrittenAudio) -> BinaryIO:
     return io.BufferedReader(_Region(path, audio.start, audio.n_bytes))
 
 
-class _Region(io.RawIOBase):
+class _Region(PositionedFile):
     """A part of a file."""
 
     def __init__(self, path: Path, start: int, n_bytes: int) -> None:
-        super().__init__()
-        self._file = path.open("rb")
-        self._start, self._n_bytes, self._position = start, n_bytes, 0
+        super().__init__(n_bytes)
+        self._file, self._start = path.open("rb"), start
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        metadata = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._n_bytes}[whence]
-        self._position = max(metadata + offset, 0)
-        return self._position
-
-    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
-        self._file.seek(self._start + self._position)
-        content = self._file.read(max(min(len(buffer), self._n_bytes - self._position), 0))
-        buffer[: len(content)] = content
-        self._position += len(content)
-        return len(content)
+    def read_at(self, start: int, n: int) -> bytes:
+        self._file.seek(self._start + start)
+        return self._file.read(max(min(n, self._size - start), 0))
 
     def close(self) -> None:
         self._file.close()

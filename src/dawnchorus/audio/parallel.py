@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import TypeVar
@@ -20,7 +20,7 @@ _AHEAD = 4
 
 def map_recordings(
     work: Callable[[DecoderProcess, Recording], Result], recordings: Iterable[Recording], *, n_workers: int
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield `work(decoder, recording)` for each recording, in order, computed by `n_workers` threads.
 
     They are read lazily, so there may be any number.

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from dawnchorus.types import RecordingMetadata
 
 if TYPE_CHECKING:
     from dawnchorus.archive.archive import Archive
+    from dawnchorus.cli.dry_run import DryRun
     from dawnchorus.identification.archiving import ArchiveResult
     from dawnchorus.models.store import ModelStore
 
@@ -50,21 +51,45 @@ class ArchiveJob:
     analyses: Sequence[str]
     shard: str | None
     unit_mb: float | None
-    workers: int
+    workers: int | None
     resume: bool
+    ray: str | None
 
 
-def identify_into_archive(job: ArchiveJob, paths: Sequence[str], screen: Console, *, as_json: bool) -> None:
-    """Identify recordings into an archive, print the result, and exit with the code of `identify`."""
+def identify_into_archive(
+    job: ArchiveJob, paths: Sequence[str], screen: Console, *, as_json: bool, dry_run: DryRun | None = None
+) -> None:
+    """Identify recordings into an archive, print the result, and exit with the code of `identify`.
+
+    With `dry_run`, print what that costs instead.
+    """
     from dawnchorus.archive.manifest import UnitSize
-    from dawnchorus.identification.archiving import archive_recordings
+    from dawnchorus.identification.archiving import archive_recordings, plan_archiving
     from dawnchorus.inference.model import Model
 
     announce_model(job.store, job.model)
     model = Model(job.store.open(job.model), job.store)
-    start_s = time.monotonic()
     n_bytes = None if job.unit_mb is None else job.unit_mb * 1e6
-    with _report_kept_units(), show_progress(screen, duration_s=None) as report:
+    unit_size = None if n_bytes is None else UnitSize(max_bytes=n_bytes, min_bytes=n_bytes)
+    if dry_run is not None:
+        plan = plan_archiving(
+            paths,
+            job.folder,
+            job.options,
+            model=model,
+            keep=job.keep,
+            metadata=job.metadata,
+            analyses=job.analyses,
+            shard=job.shard,
+            unit_size=unit_size,
+            resume=job.resume,
+        )
+        dry_run.show_archive(plan, job.folder, model)
+        return
+    start_s = time.monotonic()
+    # Ray writes messages about its nodes to standard output, which is for --json.
+    quiet = nullcontext() if job.ray is None else redirect_stdout(sys.stderr)
+    with _report_kept_units(), quiet, show_progress(screen, duration_s=None) as report:
         result = archive_recordings(
             paths,
             job.folder,
@@ -74,9 +99,10 @@ def identify_into_archive(job: ArchiveJob, paths: Sequence[str], screen: Console
             metadata=job.metadata,
             analyses=job.analyses,
             shard=job.shard,
-            unit_size=None if n_bytes is None else UnitSize(max_bytes=n_bytes, min_bytes=n_bytes),
+            unit_size=unit_size,
             workers=job.workers,
             resume=job.resume,
+            ray=job.ray,
             report=report,
         )
     elapsed_s = time.monotonic() - start_s
@@ -172,7 +198,8 @@ def info(*, folder: str) -> None:
             run.bundle_id,
             run.software,
             f"{run.window_s:g} s, {run.overlap_s:g} s overlap",
-            f"score {run.min_score:.3g}, best {run.top or 'all'}" + (", embeddings" if run.embedding_dim else ""),
+            ("no detections" if run.top == 0 else f"score {run.min_score:.3g}, best {run.top or 'all'}")
+            + (", embeddings" if run.embedding_dim else ""),
             ", ".join(run.analyses),
         )
     print_table(runs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dawnchorus.cli.options import models_folder_option, schema_option, workers_option
-from dawnchorus.cli.present import SOME_FAILED, announce_model, console, print_table
+from dawnchorus.cli.present import SOME_FAILED, announce_model, console, print_table, without_nan
 from dawnchorus.cli.progress import show_progress
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, select_split, table_path
 from dawnchorus.errors import DawnChorusError, InputError, OutputError, OutputExistsError
@@ -168,7 +168,7 @@ def command(
             {name: vars(value) for name, value in each.first_minus_other.items()} for each in differences
         ],
     }
-    text = json.dumps(_without_nan(fields), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(without_nan(fields), indent=2, ensure_ascii=False, allow_nan=False)
     if out is not None:
         _write_report(out, text, table, results, differences)
         click.echo(out / PAGE_NAME, err=as_json)
@@ -330,15 +330,6 @@ def _refuse_doubled(names: Sequence[str], bundles: Sequence[Bundle]) -> None:
         if folder in first:
             raise InputError(f"BUNDLE: {first[folder]} and {name} are the same bundle ({bundle.id}). Leave one out.")
         first[folder] = name
-
-
-def _without_nan(value: Any) -> Any:
-    """Return fields for JSON, which has no NaN: null for metrics that are not defined."""
-    if isinstance(value, Mapping):
-        return {name: _without_nan(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _save_result(model: str, evaluation: Evaluation, options: dict[str, Any]) -> None:

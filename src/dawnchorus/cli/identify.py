@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from rich.table import Table
 from dawnchorus.audio.discovery import describe_skipped, find_recordings
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.cli.archive import ArchiveJob, identify_into_archive
+from dawnchorus.cli.dry_run import DryRun, Prices, warn_if_full
 from dawnchorus.cli.options import (
     LOCAL_PATH,
     PATH_OR_URL,
@@ -34,6 +34,7 @@ from dawnchorus.cli.present import (
     announce_model,
     console,
     files_from,
+    length_text,
     print_table,
     write_report,
 )
@@ -91,7 +92,11 @@ def _analyses(_context: click.Context, _option: click.Parameter, value: str | No
 @click.option("--format", "formats", multiple=True, callback=_formats, help=f"Any of {', '.join(FORMATS)}.")
 @click.option("--combined", is_flag=True, help="In an --out folder, one table of all recordings.")
 @click.option("--report", type=PATH_OR_URL, help="Folder for a spectrogram of each recording and an HTML report.")
-@click.option("--archive", metavar="FOLDER", help="Keep results in an archive, into which many processes can write.")
+@click.option(
+    "--archive",
+    metavar="FOLDER",
+    help="Keep results in an archive, a folder or URL, into which many processes can write.",
+)
 @click.option("--keep", type=click.Choice(get_args(Keep)), help="In an archive, keep this too.")
 @click.option("--shard", metavar="I/N", help="In an archive, do part I of N of the recordings.")
 @click.option(
@@ -99,12 +104,23 @@ def _analyses(_context: click.Context, _option: click.Parameter, value: str | No
     type=click.FloatRange(0, min_open=True),
     help="In an archive, megabytes of recordings that are committed together.  [default: by their size]",
 )
+@click.option(
+    "--ray",
+    metavar="[ADDRESS]",
+    is_flag=False,
+    flag_value="auto",
+    help="In an archive, work on the nodes of a Ray cluster: HOST:PORT, auto or local.",
+)
 @workers_option
 @click.option(
     "--resume", is_flag=True, help="Add recordings to a finished run: new and changed ones, and those that failed."
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing output.")
-@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Measure what a run costs in time, money and space, and write nothing.")
+@click.option(
+    "--price-per-core-hour", type=click.FloatRange(0), help="With --dry-run, the price of an hour of one core."
+)
+@click.option("--price-per-gb", type=click.FloatRange(0), help="With --dry-run, the price of reading a gigabyte.")
 @click.option("--json", "as_json", is_flag=True, help="Print the run's summary as one JSON object.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary; warnings and failures only.")
 @click.option("--no-color", is_flag=True, help="No colors.  [also: $NO_COLOR]")
@@ -127,10 +143,13 @@ def command(
     keep: Keep | None,
     shard: str | None,
     unit_mb: float | None,
+    ray: str | None,
     workers: int,
     resume: bool,
     overwrite: bool,
     dry_run: bool,
+    price_per_core_hour: float | None,
+    price_per_gb: float | None,
     as_json: bool,
     quiet: bool,
     no_color: bool,
@@ -151,7 +170,10 @@ def command(
     species = _print_notes(read_species_list(species_list)) if species_list else None
     options = Options(species=species, **fields, **location)
     metadata_by_path = _print_notes(read_recordings(recordings)) if recordings else None
-    if archive is not None and not dry_run:
+    shown = _open_dry_run(
+        DryRun(screen, workers, Prices(price_per_core_hour, price_per_gb), as_json), is_wanted=dry_run
+    )
+    if archive is not None:
         identify_into_archive(
             ArchiveJob(
                 folder=archive,
@@ -163,12 +185,15 @@ def command(
                 analyses=analyses,
                 shard=shard,
                 unit_mb=unit_mb,
-                workers=workers,
+                # Each node of a cluster has cores of its own.
+                workers=workers if ray is None or _is_given("workers") else None,
                 resume=resume,
+                ray=ray,
             ),
             files_from(paths),
             screen,
             as_json=as_json,
+            dry_run=shown,
         )
         return
     files = _find_recordings(paths)
@@ -182,11 +207,14 @@ def command(
     unknown_names = tuple(describe_unknown_names(bundle, options))  # said before the run, which may be long
     for line in unknown_names:
         click.echo(f"warning: {line}", err=True)
-    plan = WindowPlan.from_seconds(
-        rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s
-    )
+    if shown is not None:
+        shown.show_table(files, Model(bundle, store), options, analyses, out)
+        return
     estimate = None
-    if dry_run or not quiet:
+    if not quiet:
+        plan = WindowPlan.from_seconds(
+            rate_hz=bundle.info.sample_rate_hz, window_s=bundle.info.window_s, overlap_s=options.overlap_s
+        )
         estimate = estimate_run(
             files,
             bundle,
@@ -197,10 +225,6 @@ def command(
             clock=time.perf_counter,
         )
         _print_estimate(screen, estimate, options, workers, out)
-    if dry_run:
-        if as_json:
-            click.echo(json.dumps({"schema": JSON_SCHEMA, "dry_run": True, **vars(estimate)}))
-        return
     duration_s = estimate.duration_s if estimate else 0.0
     start_s = time.monotonic()
     with _report_kept_results(out), show_progress(screen, duration_s=duration_s) as report_progress:
@@ -237,6 +261,17 @@ def command(
         sys.exit(SOME_FAILED)
 
 
+def _open_dry_run(dry_run: DryRun, *, is_wanted: bool) -> DryRun | None:
+    """Return a dry run if it is wanted.
+
+    Raises:
+        InputError: it is not, and there are prices.
+    """
+    if not is_wanted and dry_run.prices != Prices():
+        raise InputError("--price-per-core-hour, --price-per-gb: expected together with --dry-run.")
+    return dry_run if is_wanted else None
+
+
 _TABLE_OPTIONS = {
     **{name: f"--{name}" for name in ("out", "combined", "report", "overwrite", "thresholds")},
     "formats": "--format",
@@ -244,7 +279,7 @@ _TABLE_OPTIONS = {
 }
 """Options that describe tables, by the name of their parameter; an archive has none."""
 
-_ARCHIVE_OPTIONS = {"keep": "--keep", "shard": "--shard", "unit_mb": "--unit-mb"}
+_ARCHIVE_OPTIONS = {"keep": "--keep", "shard": "--shard", "unit_mb": "--unit-mb", "ray": "--ray"}
 
 
 def _check_archive_options(archive: str | None) -> None:
@@ -394,20 +429,11 @@ def _print_estimate(screen: Console, estimate: Estimate, options: Options, n_wor
     size_mb = estimate.output_bytes / 1e6
     each = ", each channel counted" if options.channel == "each" else ""
     screen.print(
-        f"{counted(estimate.n_files, 'recording')}, {_length(estimate.duration_s)} of sound{each}; about "
-        f"{_length(estimate.estimated_s)} on {n_workers} cores; a csv table of at most about {size_mb:.1f} MB."
+        f"{counted(estimate.n_files, 'recording')}, {length_text(estimate.duration_s)} of sound{each}; about "
+        f"{length_text(estimate.estimated_s)} on {n_workers} cores; a csv table of at most about {size_mb:.1f} MB."
     )
-    if out is None or is_remote(out):
-        return
-    folder = next((p for p in (out, *out.absolute().parents) if p.exists()), None)
-    if folder is not None and shutil.disk_usage(folder).free < estimate.output_bytes:
-        screen.print(f"warning: {folder} may not have enough free space for the table.")
-
-
-def _length(seconds: float) -> str:
-    if seconds >= 5400:
-        return f"{seconds / 3600:.1f} hours"
-    return f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+    if out is not None and not is_remote(out):
+        warn_if_full(screen, out, estimate.output_bytes)
 
 
 def _print_table(run: Run, formats: tuple[str, ...]) -> tuple[str, ...]:
@@ -447,7 +473,7 @@ def _print_result(screen: Console, result: _Result, notes: Iterable[str]) -> Non
     if sounds:
         screen.print("Other sounds: " + ", ".join(f"{name} {n}" for name, n in sounds), markup=False)
     if run.builder.options.speech is not None:
-        screen.print(f"Human voices: {_length(run.speech_s)}.")
+        screen.print(f"Human voices: {length_text(run.speech_s)}.")
     if "health" in run.analyses:
         _print_recorders(screen, run)
     for note in notes:
@@ -455,8 +481,8 @@ def _print_result(screen: Console, result: _Result, notes: Iterable[str]) -> Non
     resumed = f" ({counts.n_resumed} of them before)" if counts.n_resumed else ""
     n_done = counts.n_done + counts.n_resumed
     screen.print(
-        f"{counted(n_done, 'recording')} done{resumed}, {len(run.failures)} failed; {_length(counts.scored_s)} of "
-        f"sound in {_length(result.elapsed_s)}, {counts.scored_s / max(result.elapsed_s, 1e-6):,.0f} x real time."
+        f"{counted(n_done, 'recording')} done{resumed}, {len(run.failures)} failed; {length_text(counts.scored_s)} of "
+        f"sound in {length_text(result.elapsed_s)}, {counts.scored_s / max(result.elapsed_s, 1e-6):,.0f} x real time."
     )
     if result.out:
         screen.print(f"{'Written' if run.written.paths else 'Up to date'}: {result.out}", markup=False)
@@ -466,7 +492,7 @@ def _print_result(screen: Console, result: _Result, notes: Iterable[str]) -> Non
 
 def _read_verdicts(run: Run) -> list[dict[str, Any]]:
     """Return the verdict on each recorder, those with a fault first."""
-    rows = run.analysis_tables("health").get("recorders", ())  # none where all recordings failed
+    rows = run.analysis_tables("health")["recorders"]
     names = ("recorder", "n_recordings", "verdict")
     verdicts: list[dict[str, Any]] = []
     if len(rows):

@@ -39,6 +39,7 @@ VERBS = {
     "tune": "Search settings of a training run.",
     "runs": "List, show, compare, plot and remove training runs.",
     "evaluate": "Evaluate models on a data set, with confidence intervals.",
+    "compare": "Compare two models on your own recordings, with or without labels.",
     "leaderboard": "Train and evaluate all recipes on one split.",
     "serve": "Identify birds over HTTP.",
     "doctor": "Check the installation, and report what is missing.",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -86,6 +88,13 @@ def _parse_name(line: bytes) -> str:
     return name if os.path.lexists(name) else name.removeprefix("\ufeff").strip()
 
 
+def length_text(seconds: float) -> str:
+    """Return a length of time in a unit that suits it."""
+    if seconds >= 5400:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{seconds / 60:.1f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
+
+
 def license_note(run: Run) -> str:
     """Return the license and source of the model's weights."""
     info = run.bundle.info
@@ -140,3 +149,12 @@ def _write(path: Path, content: bytes) -> None:
         raise cannot_write(path.parent, error) from error
     with atomic_file(path) as stream:
         stream.write(content)
+
+
+def without_nan(value: Any) -> Any:
+    """Return fields for JSON, which has no NaN: null for metrics that are not defined."""
+    if isinstance(value, Mapping):
+        return {name: without_nan(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -21,7 +21,7 @@ def build_tables(analysis: Analysis, recordings: Iterable[AnalyzedRecording]) ->
     recordings = iter(recordings)
     first = next(recordings, None)
     if first is None:  # all failed: there is nothing to summarize
-        yield "", ()
+        yield from ((name, ()) for name in analysis.tables)
         return
     recordings = chain([first], recordings)
     if analysis.summarize is None:

@@ -5,28 +5,35 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, Unpack, get_args
+from typing import TYPE_CHECKING, Any, Unpack, get_args
 
 import numpy as np
 
-from dawnchorus.archive.archive import Archive, create_archive
+from dawnchorus.archive.archive import Archive, create_tables, open_archive
+from dawnchorus.archive.delta import require_deltalake
 from dawnchorus.archive.location import ArchiveLocation
 from dawnchorus.archive.manifest import (
     ListedFile,
     Manifest,
     Shard,
     UnitSize,
+    assign_shards,
+    cut_units,
     latest_marks,
     list_manifests,
+    next_number,
     pin_manifest,
+    read_entries,
+    unit_sizes,
 )
 from dawnchorus.archive.runs import ArchiveRun
 from dawnchorus.archive.schemas import MANIFEST, RECORDINGS
-from dawnchorus.archive.selection import failed_paths
+from dawnchorus.archive.selection import committed_attempts, failed_paths
 from dawnchorus.archive.workers import Worker
 from dawnchorus.archive.writer import UnitWriter
 from dawnchorus.arguments import count_workers
@@ -35,17 +42,24 @@ from dawnchorus.errors import InputError, ModelError
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.options import KEPT_MIN_SCORE, KEPT_TOP, Keep, OptionFields, Options, as_options
 from dawnchorus.identification.output_paths import printable
+from dawnchorus.identification.ray_cluster import connect_to_cluster
 from dawnchorus.identification.result import RecordingFailure, RunCounts
 from dawnchorus.identification.run import build_run_plan, load_sessions, open_range_filter
 from dawnchorus.identification.shard_run import ShardRun, read_mark
 from dawnchorus.inference.analyses.embeddings import Embeddings
 from dawnchorus.inference.analyses.hits import ScoreFilter
 from dawnchorus.inference.analyses.registry import ANALYSES
+from dawnchorus.inference.analyses.windows import WindowAnalysis
+from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.model import Model, load_model
+from dawnchorus.inference.recording import ScoringPlan
 from dawnchorus.models.store import DEFAULT_MODEL
 from dawnchorus.storage.paths import RemotePath, absolute_path, as_path, full_name
 from dawnchorus.types import RecordingMetadata, Report, ignore_progress
 from dawnchorus.version import __version__
+
+if TYPE_CHECKING:
+    from dawnchorus.identification.ray_run import RayRun
 
 MAX_SHORT = 8
 """Numbers of an embedding that is as long with lowest value and step as in half precision."""
@@ -92,6 +106,7 @@ def archive_recordings(
     unit_size: UnitSize | None = None,
     workers: int | None = None,
     resume: bool = False,
+    ray: str | None = None,
     report: Report = ignore_progress,
     **changes: Unpack[OptionFields],
 ) -> ArchiveResult:
@@ -102,7 +117,7 @@ def archive_recordings(
 
     Args:
         recordings: files, folders (searched to any depth) and globs.
-        archive: folder of the archive; created if it is not there.
+        archive: folder of the archive, or its URL in a store; created if it is not there.
         options: overlap, location and others that decide results; `min_score` and `top` say what is kept, and are 0.05
             and 10 where no options are given. Others that select results do not apply here.
         model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
@@ -111,20 +126,197 @@ def archive_recordings(
         analyses: names of analyses of the recordings' own samples.
         shard: part of the units, like "2/8"; by default all.
         unit_size: limits of a unit, when the recordings are listed.
-        workers: cores to use; default: all that this process may use.
+        workers: cores to use, with `ray` on each node; default: all that there are.
         resume: list the recordings again, and add new and changed ones, and those that failed.
+        ray: address of a Ray cluster whose nodes do the work: HOST:PORT, "auto" for the one of $RAY_ADDRESS or of this
+            machine, or "local" for a new one on this machine. Nodes see archive and recordings under the same paths.
         report: called with the progress in the caller's thread.
         changes: options by name, which take precedence.
 
     Raises:
-        InputError: no recordings, an option that does not apply, or an archive of a newer version.
+        InputError: no recordings, an option that does not apply, an archive of a newer version, or no such cluster.
         ModelError: the model cannot be loaded or run, or has no embeddings to keep.
         OutputError: the archive cannot be written.
+        StoreError: its store failed.
+        BusyError: another process writes to a store in which only one can.
+        MissingExtraError: deltalake is not installed, or Ray where it is asked for.
+    """
+    n_workers, keep = count_workers(workers), tuple(keep)
+    if ray is not None and shard is not None:
+        raise InputError("shard: the nodes of a Ray cluster share all units. Leave it out, or ray.")
+    job = prepare_job(
+        recordings,
+        options,
+        changes,
+        model=model,
+        keep=keep,
+        metadata=metadata,
+        analyses=analyses,
+        shard=shard,
+        resume=resume,
+    )
+    with nullcontext() if ray is None else connect_to_cluster(ray):
+        require_deltalake()
+        location = ArchiveLocation.parse(archive)
+        # A path with a spelling mistake should leave no archive behind.
+        files = None if location.exists else _list_files(job.given)
+        location.create()
+        with Worker(location, job.run.id, "ray" if ray else str(job.shard)) as worker:
+            opened = create_tables(location)
+            opened.add_run(job.run, job.model.labels)
+            manifests = _pin(opened, job, files, size=unit_size or UnitSize(), resume=resume)
+            shard_run = ShardRun(job.builder, job.plan, UnitWriter(opened, worker))
+            missing = shard_run.list_missing(manifests, job.shard)
+            if ray is None:
+                scored: ShardRun | RayRun = shard_run
+                steps = shard_run.score(iter(missing.values()), job.load(), n_workers=n_workers)
+            else:
+                scored = ray_run = _create_ray_run(shard_run, job, keep, n_workers=workers)
+                steps = ray_run.score(missing)
+            # Also where `report` raises: threads and decoders end now, not with the exception.
+            with closing(steps):
+                for counts in steps:
+                    report(counts.as_progress("identifying"))
+            return ArchiveResult(
+                opened,
+                job.run.id,
+                scored.counts,
+                scored.n_units,
+                scored.n_ended,
+                tuple(scored.failures),
+                scored.n_failed_before,
+            )
+
+
+def _create_ray_run(listed: ShardRun, job: ArchivingJob, keep: tuple[Keep, ...], *, n_workers: int | None) -> RayRun:
+    from dawnchorus.identification.ray_node import NodeTask
+    from dawnchorus.identification.ray_run import RayRun
+
+    return RayRun(listed, NodeTask.create(listed.writer.archive, job, keep), n_workers=n_workers)
+
+
+@dataclass(frozen=True)
+class ArchivePlan:
+    """Work of a call of `archive_recordings`, before anything is written.
+
+    Attributes:
+        model: the loaded model.
+        plan: settings of scoring.
+        run: id of the run.
+        shard: part of the units.
+        sizes: bytes of all units, those that have ended as well, in order.
+        missing: recordings of the units that have not ended, by unit.
+    """
+
+    model: LoadedModel
+    plan: ScoringPlan
+    run: str
+    shard: Shard
+    sizes: Mapping[str, int]
+    missing: Mapping[str, list[ListedFile]]
+
+    def missing_shares(self, count: int) -> list[float]:
+        """Return the share of the missing bytes that each of `count` shards has."""
+        shards = assign_shards(list(self.sizes.values()), count)
+        missing = [n_bytes if unit in self.missing else 0 for unit, n_bytes in self.sizes.items()]
+        sums = np.bincount(shards - 1, np.array(missing, np.float64), minlength=count)
+        shares: list[float] = (sums / max(sums.sum(), 1.0)).tolist()
+        return shares
+
+
+def plan_archiving(
+    recordings: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    archive: str | os.PathLike[str],
+    options: Options | None = None,
+    *,
+    model: str | os.PathLike[str] | Model = DEFAULT_MODEL,
+    keep: Iterable[Keep] = (),
+    metadata: dict[Path, RecordingMetadata] | None = None,
+    analyses: Iterable[str] = (),
+    shard: Shard | str | None = None,
+    unit_size: UnitSize | None = None,
+    resume: bool = False,
+) -> ArchivePlan:
+    """Return what `archive_recordings` would do with the same arguments, and write nothing.
+
+    Raises:
+        InputError: no recordings, an option that does not apply, or an archive of a newer version.
+        ModelError: the model cannot be loaded, or has no embeddings to keep.
         MissingExtraError: deltalake is not installed.
+    """
+    require_deltalake()
+    job = prepare_job(
+        recordings,
+        options,
+        {},
+        model=model,
+        keep=keep,
+        metadata=metadata,
+        analyses=analyses,
+        shard=shard,
+        resume=resume,
+    )
+    sizes: dict[str, int] = {}
+    missing: dict[str, list[ListedFile]] = {}
+    if ArchiveLocation.parse(archive).exists:
+        opened = open_archive(archive)
+        table = opened.table(MANIFEST)
+        manifests, new = _find_listed(opened, job, None, list_manifests(table), resume=resume)
+        sizes = unit_sizes(table, manifests)
+        left = sizes.keys() - committed_attempts(opened.table(RECORDINGS)).keys()
+        for entry in read_entries(table, manifests, left):
+            missing.setdefault(entry.unit, []).append(entry.file)
+    else:
+        new = _list_files(job.given)
+    units = cut_units(new, unit_size or UnitSize())
+    for number, file in sorted(zip(units, new, strict=True), key=itemgetter(0)):
+        unit = f"new-{number:06d}"
+        sizes[unit] = sizes.get(unit, 0) + (file.n_bytes or 0)
+        missing.setdefault(unit, []).append(file)
+    return ArchivePlan(job.load(), job.plan, job.run.id, job.shard, sizes, missing)
+
+
+@dataclass(frozen=True)
+class ArchivingJob:
+    """Checked arguments, and what follows from them."""
+
+    given: list[str | os.PathLike[str]]
+    model: Model
+    plan: ScoringPlan
+    builder: TableBuilder
+    run: ArchiveRun
+    shard: Shard
+
+    @property
+    def source(self) -> str:
+        """Digest of the paths that were given."""
+        return _digest(sorted(full_name(as_path(os.fsdecode(path))) for path in self.given))
+
+    def load(self) -> LoadedModel:
+        """Load the model."""
+        return load_sessions(self.model, self.builder.options)
+
+
+def prepare_job(
+    recordings: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    options: Options | None,
+    changes: OptionFields,
+    *,
+    model: str | os.PathLike[str] | Model,
+    keep: Iterable[Keep],
+    metadata: dict[Path, RecordingMetadata] | None,
+    analyses: Iterable[str],
+    shard: Shard | str | None,
+    resume: bool,
+) -> ArchivingJob:
+    """Check the arguments of `archive_recordings`.
+
+    Raises:
+        InputError: an option that does not apply.
+        ModelError: the model cannot be loaded, or has no embeddings to keep.
     """
     all_kept = Options(min_score=KEPT_MIN_SCORE, top=KEPT_TOP)
     options = (all_kept if options is None else as_options(options)).with_changes(changes)
-    n_workers = count_workers(workers)
     _check_options(options)
     if resume and shard is not None:
         raise InputError(
@@ -136,35 +328,14 @@ def archive_recordings(
     model = load_model(model)
     kept_rows = _check_kept(keep, model)
     floor = ScoreFilter(np.full(len(model.labels), options.min_score, np.float32), options.top)
-    kept = {name: Embeddings() for name in kept_rows}
+    kept: dict[str, WindowAnalysis] = {name: Embeddings() for name in kept_rows}
     plan = replace(build_run_plan(model, options, analyses), analyses={"hits": floor, **kept})
     range_filter = open_range_filter(model, options, metadata)
     builder = TableBuilder(model.bundle, plan.windows, options, range_filter, metadata or {})
     run = _describe_run(builder, analyses, keep=kept_rows, embedding_dim=model.embedding_dim if kept_rows else None)
     given = [recordings] if isinstance(recordings, str | os.PathLike) else list(recordings)
     _check_urls(given)
-    # A path with a spelling mistake should leave no archive behind.
-    files = None if ArchiveLocation.parse(archive).exists else _list_files(given)
-    opened = create_archive(archive)
-    opened.add_run(run, model.labels)
-    manifests = _pin(opened, run.id, given, files, size=unit_size or UnitSize(), resume=resume)
-    with Worker(opened.location, run.id, str(shard)) as worker:
-        shard_run = ShardRun(builder, plan, UnitWriter(opened, worker))
-        loaded = load_sessions(model, options)
-        steps = shard_run.score(manifests, shard, loaded, n_workers=n_workers)
-        # Also where `report` raises: threads and decoders end now, not with the exception.
-        with closing(steps):
-            for counts in steps:
-                report(counts.as_progress("identifying"))
-    return ArchiveResult(
-        opened,
-        run.id,
-        shard_run.counts,
-        shard_run.n_units,
-        shard_run.n_ended,
-        tuple(shard_run.failures),
-        shard_run.n_failed_before,
-    )
+    return ArchivingJob(given, model, plan, builder, run, shard)
 
 
 def _check_options(options: Options) -> None:
@@ -248,34 +419,41 @@ def _digest(value: Any) -> str:
 
 
 def _pin(
-    archive: Archive,
-    run: str,
-    given: Sequence[str | os.PathLike[str]],
-    files: list[ListedFile] | None,
-    *,
-    size: UnitSize,
-    resume: bool,
+    archive: Archive, job: ArchivingJob, files: list[ListedFile] | None, *, size: UnitSize, resume: bool
 ) -> list[Manifest]:
     """Return the manifests of the given paths; pin the files that they name if there are none, or again to resume.
 
     Raises:
         InputError: there are no recordings.
     """
-    source = _digest(sorted(full_name(as_path(os.fsdecode(path))) for path in given))
     table = archive.table(MANIFEST)
     while True:
+        # Before the files are listed, which may take long: of processes that start at once, one pins its list.
         known = list_manifests(table)
-        own = [manifest for manifest in known if (manifest.run, manifest.source) == (run, source)]
-        if own and not resume:
-            return own
-        files = files or _list_files(given)
-        marks = latest_marks(table, run) if known else {}
-        repeated = failed_paths(archive.table(RECORDINGS), run) if resume else frozenset()
-        new = [file for file in files if marks.get(file.path) != file.mark or file.path in repeated]
+        manifests, new = _find_listed(archive, job, files, known, resume=resume)
         if not new:
-            return own or [manifest for manifest in known if manifest.run == run]
-        if pin_manifest(table, run=run, source=source, files=new, size=size):
+            return manifests
+        if pin_manifest(table, number=next_number(known), run=job.run.id, source=job.source, files=new, size=size):
             resume = False
+
+
+def _find_listed(
+    archive: Archive, job: ArchivingJob, files: list[ListedFile] | None, known: Sequence[Manifest], *, resume: bool
+) -> tuple[list[Manifest], list[ListedFile]]:
+    """Return the known manifests of the given paths, and the files to pin: if there are none, or again to resume.
+
+    Raises:
+        InputError: there are no recordings.
+    """
+    run = job.run.id
+    own = [manifest for manifest in known if (manifest.run, manifest.source) == (run, job.source)]
+    if own and not resume:
+        return own, []
+    files = files or _list_files(job.given)
+    marks = latest_marks(archive.table(MANIFEST), run) if known else {}
+    repeated = failed_paths(archive.table(RECORDINGS), run) if resume else frozenset()
+    new = [file for file in files if marks.get(file.path) != file.mark or file.path in repeated]
+    return own if own or new else [manifest for manifest in known if manifest.run == run], new
 
 
 def _list_files(given: Sequence[str | os.PathLike[str]]) -> list[ListedFile]:

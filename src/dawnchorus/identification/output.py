@@ -15,7 +15,6 @@ from dawnchorus.errors import InputError, OutputError, PlugInError
 from dawnchorus.formats.registry import FORMATS, TableFormat, detect_format
 from dawnchorus.formats.structured import WRITERS
 from dawnchorus.formats.text import text_stream
-from dawnchorus.identification.analysis_tables import build_tables
 from dawnchorus.identification.output_paths import (
     RunFiles,
     WrittenOutputs,
@@ -105,7 +104,7 @@ def list_other_files(location: OutputLocation) -> list[Path]:
     tables = [
         _analysis_path(location, name, end, kind)
         for name in location.analyses
-        for end, _ in build_tables(ANALYSES.lookup(name), ())
+        for end in ANALYSES.lookup(name).tables
         for kind in location.analysis_formats
     ]
     return [location.files.parameters, location.files.failures, *tables]

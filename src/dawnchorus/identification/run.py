@@ -39,8 +39,12 @@ from dawnchorus.models.store import DEFAULT_MODEL
 from dawnchorus.storage.paths import absolute_path, as_path, full_name, is_remote
 from dawnchorus.types import RecordingMetadata, Report, ignore_progress
 
-ACTIVE_REMOTE = 2
-"""Recordings of a store that are decoded at the same time, for each worker: their first bytes take a while."""
+N_SPARE_REMOTE = 1
+"""Recordings of a store that are decoded at the same time beyond one for each worker.
+
+While the first bytes of one come, the others feed all workers: a decoder reads twenty times as fast as a worker scores.
+Each is a process, whose start takes a quarter of a second of CPU time (`python -m bench storage`).
+"""
 
 
 def identify(
@@ -254,8 +258,7 @@ def _score(
     yield counts
     if not waiting:
         return
-    # While some are read from a store, others are decoded.
-    max_active = n_workers * ACTIVE_REMOTE if any(map(is_remote, waiting)) else n_workers
+    max_active = count_active(waiting, n_workers)
     with closing(score_recordings(waiting, model, plan, n_workers=n_workers, max_active=max_active)) as steps:
         for step in steps:
             if step.scored is not None:
@@ -264,6 +267,11 @@ def _score(
                 journal.add_failure(step.failed, waiting[step.failed.path])
             counts = counts.after(step, plan.windows)
             yield counts
+
+
+def count_active(paths: Iterable[Path], n_workers: int) -> int:
+    """Return how many recordings are decoded at the same time: where some are in a store, more than workers."""
+    return n_workers + N_SPARE_REMOTE if any(map(is_remote, paths)) else n_workers
 
 
 def build_scoring_plan(

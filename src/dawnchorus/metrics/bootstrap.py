@@ -93,6 +93,18 @@ def resampled_sums(values: FloatArray, *, seed: int = 1) -> FloatArray:
     return np.concatenate([values[draws].sum(1) for draws in _draws(values.astype(bool), seed)])
 
 
+def ratio_interval(numerator: FloatArray, denominator: FloatArray, *, seed: int = 1) -> Interval:
+    """Compute the ratio of two sums over recordings [recordings], with its interval; NaN: the denominator is 0."""
+    values = np.stack([numerator, denominator], axis=1).astype(np.float64)
+    total, whole = values.sum(0)
+    rng, n = np.random.default_rng(seed), len(values)
+    # One after the other: there may be a million recordings.
+    sums = np.array([values[rng.integers(0, n, n)].sum(0) for _ in range(N_DRAWS)])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = np.where(sums[:, 1] > 0, sums[:, 0] / sums[:, 1], np.nan)
+    return Interval(float(total / whole) if whole else float("nan"), *_limits([ratios]))
+
+
 def _resample(
     metric: Metric, truth: BoolArray, scores: FloatArray, draws: list[npt.NDArray[np.int64]]
 ) -> list[FloatArray]:

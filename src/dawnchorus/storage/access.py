@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dawnchorus.storage.credentials import store_options
 from dawnchorus.storage.paths import RemotePath, absolute_path, as_path
+from dawnchorus.storage.stores import CONNECT_TIMEOUT_S, MAX_RETRIES, TIMEOUT_S, retry_s
 
 
 @dataclass(frozen=True)
@@ -30,4 +31,12 @@ def store_access(path: str | os.PathLike[str]) -> StoreAccess:
     known = absolute_path(as_path(path))
     if not isinstance(known, RemotePath):
         return StoreAccess(os.fspath(known))
-    return StoreAccess(str(known.url).rstrip("/"), store_options(known.url.scheme, os.environ, Path.home()))
+    # What a client of obstore has (storage.object_store).
+    patience = {
+        "timeout": f"{TIMEOUT_S}s",
+        "connect_timeout": f"{CONNECT_TIMEOUT_S}s",
+        "max_retries": str(MAX_RETRIES if retry_s() else 0),
+        "retry_timeout": f"{round(retry_s())}s",
+    }
+    options = store_options(known.url.scheme, os.environ, Path.home())
+    return StoreAccess(str(known.url).rstrip("/"), patience | options)

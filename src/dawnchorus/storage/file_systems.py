@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,6 +64,17 @@ class FileSystemStore:
             found = self._system.find(folder, detail=True) if self._system.isdir(folder) else {}
         for path, info in found.items():
             yield prefix + path.removeprefix(folder).lstrip("/"), _info(info)
+
+    def list_folders(self, prefix: str) -> Sequence[str]:
+        """Return the names of the folders below a prefix that is empty or ends with a slash."""
+        folder = self._path(prefix.rstrip("/"))
+        with _explained():
+            found = self._system.ls(folder, detail=True) if self._system.isdir(folder) else []
+        return [info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory"]
+
+    def keeps_existing(self, key: str) -> bool:  # noqa: ARG002 - as in `Store`
+        """Return False: what is there is looked at before it is written."""
+        return False
 
     def write(self, key: str, file: BinaryIO, *, replaces: ObjectInfo | None) -> None:
         """Write a whole file, under another name first."""

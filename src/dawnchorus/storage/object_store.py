@@ -4,20 +4,39 @@ from __future__ import annotations
 
 import base64
 import errno
+import io
 import os
 import random
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from dawnchorus.errors import InputError, MissingExtraError
 from dawnchorus.storage.credentials import store_options
-from dawnchorus.storage.stores import NoRangesError, ObjectInfo, changed, exists_already, not_found
-from dawnchorus.storage.urls import ObjectUrl, hide_secrets
+from dawnchorus.storage.failures import (
+    NO_BUCKET,
+    NO_CREDENTIALS,
+    REFUSED,
+    failure_detail,
+    lacks_credentials,
+    unknown_failure,
+)
+from dawnchorus.storage.stores import (
+    CONNECT_TIMEOUT_S,
+    MAX_RETRIES,
+    TIMEOUT_S,
+    NoRangesError,
+    ObjectInfo,
+    changed,
+    exists_already,
+    not_found,
+)
+from dawnchorus.storage.urls import ObjectUrl
 from dawnchorus.version import __version__
 
 try:
@@ -30,10 +49,6 @@ except ImportError as error:
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta, PutMode
 
-TIMEOUT = timedelta(seconds=60)
-CONNECT_TIMEOUT = timedelta(seconds=10)
-MAX_RETRIES = 1000
-"""The time decides, not the number."""
 
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 15.0
 """Pauses before a request is repeated."""
@@ -43,11 +58,6 @@ MAX_CONDITIONAL_BYTES = 64 << 20
 
 CLIENT_OPTIONS = frozenset({"allow_http"})
 """Options of the HTTP client, which obstore takes apart from those of the store."""
-
-_MACHINE_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "169.254.170.2")
-"""Addresses that libraries ask last for credentials; a failure there means that there are none."""
-
-_MAX_DETAIL = 300
 
 _PASSING = ("status code: 408", "status code: 429")
 
@@ -102,7 +112,7 @@ class ObjectStore:
         try:
             content = memoryview(result.bytes())
         except exceptions.BaseError as error:
-            raise _BrokenReplyError(_detail(error)) from None
+            raise _BrokenReplyError(failure_detail(error)) from None
         start, stop = result.range
         if len(content) != stop - start:
             raise _BrokenReplyError(f"the reply ended after {len(content)} of {stop - start} bytes")
@@ -135,6 +145,26 @@ class ObjectStore:
             for chunk in obstore.list(self._store, prefix or None, chunk_size=1000):
                 for meta in chunk:
                     yield meta["path"], _info(meta)
+
+    def list_folders(self, prefix: str) -> Sequence[str]:
+        """Return the names of the folders below a prefix that is empty or ends with a slash."""
+        found = self._repeat(lambda: obstore.list_with_delimiter(self._store, prefix or None))
+        return [folder.rstrip("/").rpartition("/")[2] for folder in found["common_prefixes"]]
+
+    def keeps_existing(self, key: str) -> bool:
+        """Return True if a new object is never written over one that is there; see `Store`."""
+        path = self._path(key)
+        try:
+            # Two contents: a second reply of "it is there" would else be taken for that of a repeated request.
+            for file in (io.BytesIO(b"1"), io.BytesIO(b"2")):
+                self._repeat(partial(self._write_once, path, file, "create"))
+        except FileExistsError:
+            return True
+        except NotImplementedError:
+            return False
+        finally:
+            self.delete(key)
+        return False
 
     def write(self, key: str, file: BinaryIO, *, replaces: ObjectInfo | None) -> None:
         """Write a whole object: a new one, or instead of the version `replaces`."""
@@ -202,8 +232,8 @@ def open_object_store(url: ObjectUrl, *, retry_s: float) -> ObjectStore:
     """
     client: dict[str, Any] = {
         "user_agent": f"dawnchorus/{__version__}",
-        "timeout": TIMEOUT,
-        "connect_timeout": CONNECT_TIMEOUT,
+        "timeout": timedelta(seconds=TIMEOUT_S),
+        "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_S),
     }
     try:
         if url.is_http:
@@ -214,7 +244,7 @@ def open_object_store(url: ObjectUrl, *, retry_s: float) -> ObjectStore:
         root = f"{url.scheme}://{url.host}"
         store = from_url(root, config=config, client_options=cast(Any, client), retry_config=_retry_config(retry_s))
     except (exceptions.BaseError, ValueError) as error:
-        raise InputError(f"the store cannot be opened ({_detail(error)}).", subject=str(url.root)) from None
+        raise InputError(f"the store cannot be opened ({failure_detail(error)}).", subject=str(url.root)) from None
     return ObjectStore(store, retry_s=retry_s)
 
 
@@ -241,40 +271,28 @@ def _explained() -> Iterator[None]:
     except FileNotFoundError:
         raise not_found() from None
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError):
-        raise PermissionError(
-            errno.EACCES, "the store refused access. Check the credentials, and what they may read and write"
-        ) from None
+        raise PermissionError(errno.EACCES, REFUSED) from None
     except (exceptions.PreconditionError, exceptions.NotModifiedError):
         raise changed() from None
     except exceptions.AlreadyExistsError:
         raise exists_already() from None
     except (exceptions.BaseError, _BrokenReplyError, ValueError) as error:
-        if any(host in str(error) for host in _MACHINE_CREDENTIALS):
-            raise PermissionError(
-                errno.EACCES,
-                "there are no credentials for the store. Set them as for the cloud's own tools, or, for a public "
-                "bucket of S3, AWS_SKIP_SIGNATURE=true",
-            ) from None
+        if lacks_credentials(error):
+            raise PermissionError(errno.EACCES, NO_CREDENTIALS) from None
         if "list request" in str(error) and "status code: 404" in str(error):
-            raise FileNotFoundError(errno.ENOENT, "there is no such bucket") from None
+            raise FileNotFoundError(errno.ENOENT, NO_BUCKET) from None
         if "invalid path" in str(error):
             raise OSError(
                 errno.EINVAL,
-                f"it has an object that cannot be listed ({_detail(error)}). Rename it, or name the folders and "
+                f"it has an object that cannot be listed ({failure_detail(error)}). Rename it, or name the folders and "
                 f"objects beside it",
             ) from None
-        raise OSError(errno.EIO, f"the store failed ({_detail(error)})") from None
+        raise OSError(errno.EIO, unknown_failure(error)) from None
 
 
 def _may_pass(error: Exception) -> bool:
     """Return True for failures that obstore does not repeat: replies that break off, 408 and 429."""
     return isinstance(error, _BrokenReplyError) or any(status in str(error) for status in _PASSING)
-
-
-def _detail(error: Exception) -> str:
-    """Return the first sentence of a message, without replies, which may quote keys, and without secrets in URLs."""
-    text = str(error).split("\n", 1)[0].split("<", 1)[0]
-    return hide_secrets(text).strip(" :.")[:_MAX_DETAIL]
 
 
 def _info(meta: ObjectMeta) -> ObjectInfo:

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
 
+from dawnchorus.storage.positioned_file import PositionedFile
 from dawnchorus.storage.stores import NoRangesError, ObjectInfo, Store, ends_early, open_store
 from dawnchorus.storage.urls import ObjectUrl
 
@@ -201,29 +202,12 @@ class RemoteObject:
             raise
 
 
-class _RangeFile(io.RawIOBase):
+class _RangeFile(PositionedFile):
     """A file over a `RemoteObject`, with a position of its own."""
 
     def __init__(self, content: RemoteObject, size: int) -> None:
-        super().__init__()
-        self._content, self._size, self._position = content, size, 0
+        super().__init__(size)
+        self._content = content
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = max(base + offset, 0)
-        return self._position
-
-    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
-        content = self._content.read(self._position, len(buffer))
-        buffer[: len(content)] = content
-        self._position += len(content)
-        return len(content)
+    def read_at(self, start: int, n: int) -> memoryview:
+        return self._content.read(start, n)

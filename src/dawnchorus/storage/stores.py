@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, NoReturn, Protocol
@@ -15,6 +15,13 @@ from dawnchorus.storage.urls import OBJECT_STORE_SCHEMES, ObjectUrl
 RETRY_VARIABLE = "DAWNCHORUS_STORE_RETRY_S"
 RETRY_S = 180.0
 """Default time for which requests that fail are repeated."""
+
+TIMEOUT_S, CONNECT_TIMEOUT_S = 60, 10
+MAX_RETRIES = 1000
+"""The time decides, not the number."""
+
+CHANGED = "it was replaced while it was read"
+"""Start of the sentence for an object that is another one than that which was listed."""
 
 _SETTINGS = ("AWS_", "AZURE_", "GOOGLE_", "DAWNCHORUS_STORE_", "HTTP_", "HTTPS_", "HOME")
 """Starts of the names of variables that the opening of a store reads."""
@@ -81,6 +88,17 @@ class Store(Protocol):
         """Yield the objects whose keys begin with a prefix that is empty or ends with a slash."""
         ...
 
+    def list_folders(self, prefix: str) -> Sequence[str]:
+        """Return the names of the folders below a prefix that is empty or ends with a slash."""
+        ...
+
+    def keeps_existing(self, key: str) -> bool:
+        """Return True if a new object is never written over one that is there, by writing `key` twice; it is deleted.
+
+        Where False, two programs that write at once may lose what one of them wrote.
+        """
+        ...
+
     def write(self, key: str, file: BinaryIO, *, replaces: ObjectInfo | None) -> None:
         """Write a whole object: a new one, or instead of the version `replaces`."""
         ...
@@ -133,8 +151,7 @@ def not_found() -> FileNotFoundError:
 
 def changed() -> ObjectChangedError:
     """Return the error for an object that was replaced."""
-    advice = "Run the same command again, into an archive with --resume"
-    return ObjectChangedError(errno.ESTALE, f"it was replaced while it was read. {advice}")
+    return ObjectChangedError(errno.ESTALE, f"{CHANGED}. Run the same command again")
 
 
 def ends_early() -> NoReturn:

@@ -35,6 +35,7 @@ class Analysis:
         create: makes the state of one recording; it must be importable by its name, for it is pickled.
         summarize: makes the tables of a run from all its recordings, in their order, by the end of their names ("" is
             the analysis's own table); None: the own table is the rows of all recordings, one after the other.
+        tables: the ends of the names of these tables; files that are called so are in the way of a new run.
         plug_in: entry point that it comes from; None for our own.
     """
 
@@ -42,6 +43,7 @@ class Analysis:
     summary: str
     create: Callable[[], SampleAnalysis]
     summarize: Callable[[Iterable[AnalyzedRecording]], Tables] | None = None
+    tables: tuple[str, ...] = ("",)
     plug_in: PlugIn | None = None
 
     def check(self) -> None:
