@@ -180,6 +180,22 @@ def _archive(result: dict[str, Any]) -> str:
     )
 
 
+def _dry_run(result: dict[str, Any]) -> str:
+    rows = "\n".join(
+        f"| {row['name']} | {key} | {value['estimated']:.3g} | {value['real']:.3g} | "
+        f"{100 * (value['estimated'] / value['real'] - 1):+.0f} % |"
+        for row in result["rows"]
+        for key, value in row["values"].items()
+    )
+    return (
+        "## Cost before a run\n\n"
+        f"What `identify --dry-run` estimates with BirdNET on {result['n_workers']} cores, and what the run then took, "
+        f"at a load average of {result['load_average']:.0f} at the end. It measures for "
+        f"{max(row['estimate_s'] for row in result['rows']):.0f} seconds at most.\n\n"
+        "| run | | estimated | real | difference |\n| --- | --- | ---: | ---: | ---: |\n" + rows + "\n"
+    )
+
+
 def _search(result: dict[str, Any]) -> str:
     def row(name: str, times: dict[str, Any]) -> str:
         return (
@@ -215,22 +231,6 @@ def _rescoring(result: dict[str, Any]) -> str:
         f"embeddings:int8`) change scores of BirdNET itself from 0.05 on by {result['int8_largest']:.4f} at most, "
         f"{result['int8_p999']:.4f} at the 99.9th percentile; of {result['int8_n_detections']:,} detections from "
         f"0.25 on, {result['int8_n_changed']} are in one of the two results only.\n"
-    )
-
-
-def _dry_run(result: dict[str, Any]) -> str:
-    rows = "\n".join(
-        f"| {row['name']} | {key} | {value['estimated']:.3g} | {value['real']:.3g} | "
-        f"{100 * (value['estimated'] / value['real'] - 1):+.0f} % |"
-        for row in result["rows"]
-        for key, value in row["values"].items()
-    )
-    return (
-        "## Cost before a run\n\n"
-        f"What `identify --dry-run` estimates with BirdNET on {result['n_workers']} cores, and what the run then took, "
-        f"at a load average of {result['load_average']:.0f} at the end. It measures for "
-        f"{max(row['estimate_s'] for row in result['rows']):.0f} seconds at most.\n\n"
-        "| run | | estimated | real | difference |\n| --- | --- | ---: | ---: | ---: |\n" + rows + "\n"
     )
 
 
@@ -612,9 +612,9 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "engine": _engine,
     "analyses": _analyses,
     "archive": _archive,
+    "dry_run": _dry_run,
     "search": _search,
     "rescoring": _rescoring,
-    "dry_run": _dry_run,
     "stereo": _stereo,
     "agreement": _agreement,
     "memory": _memory,

@@ -31,6 +31,7 @@ from dawnchorus.archive.manifest import (
     UnitSize,
     latest_marks,
     list_manifests,
+    next_number,
     pin_manifest,
     read_entries,
     unit_sizes,
@@ -266,7 +267,8 @@ def _pin(archive: Archive, run: str, source: str, files: Sequence[ListedFile]) -
         known = list_manifests(table)
         marks = latest_marks(table, run) if known else {}
         new = [file for file in files if marks.get(file.path) != file.mark]
-        if not new or pin_manifest(table, run=run, source=source, files=new, size=UNITS):
+        number = next_number(known)
+        if not new or pin_manifest(table, number=number, run=run, source=source, files=new, size=UNITS):
             return [each for each in list_manifests(table) if (each.run, each.source) == (run, source)]
 
 

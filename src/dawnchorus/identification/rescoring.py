@@ -23,6 +23,7 @@ from dawnchorus.archive.manifest import (
     UnitSize,
     latest_marks,
     list_manifests,
+    next_number,
     pin_manifest,
     read_entries,
     unit_sizes,
@@ -225,14 +226,16 @@ class _Rescoring:
         """Return the listings of the new run; list the recordings with embeddings if there are none, or to resume."""
         table = self.archive.table(MANIFEST)
         while True:
-            own = [each for each in list_manifests(table) if (each.run, each.source) == (self.run.id, self.source.id)]
+            known = list_manifests(table)
+            own = [each for each in known if (each.run, each.source) == (self.run.id, self.source.id)]
             if own and not resume:
                 return own
             marks = latest_marks(table, self.run.id) if own else {}
             new = [file for file in self._list_files() if marks.get(file.path) != file.mark]
             if not new:
                 return own
-            if pin_manifest(table, run=self.run.id, source=self.source.id, files=new, size=size):
+            number = next_number(known)
+            if pin_manifest(table, number=number, run=self.run.id, source=self.source.id, files=new, size=size):
                 resume = False
 
     def _list_files(self) -> list[ListedFile]:

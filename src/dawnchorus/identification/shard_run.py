@@ -92,9 +92,8 @@ class ShardRun:
         if not missing:
             return
         max_active = count_active((entry.path for entry in missing), n_workers)
-        submitted = self._submit(missing)
-        scoring = score_recordings(submitted, model, self.plan, n_workers=n_workers, max_active=max_active)
-        with closing(scoring) as steps:
+        steps = score_recordings(self._submit(missing), model, self.plan, n_workers=n_workers, max_active=max_active)
+        with closing(steps):
             for step in steps:
                 self._finish(step)
                 self.worker.beat(self._units)
