@@ -200,7 +200,8 @@ def _search(result: dict[str, Any]) -> str:
     def row(name: str, times: dict[str, Any]) -> str:
         return (
             f"| {name} ({times['n_files']} files) | {times['first_s']:.0f} s | {times['cold_s']:.2f} s | "
-            f"{times['warm_s']:.2f} s ({times['slowest_s']:.2f} s) | {times['exact_s']:.1f} s | "
+            f"{times['warm_s']:.2f} s ({times['slowest_s']:.2f} s, {times['warm_cpu_s']:.2f} s) | "
+            f"{times['exact_s']:.1f} s | "
             f"{times['data_bytes'] / 1e9:.2f} GB | {times['derived_bytes'] / 1e9:.2f} GB |"
         )
 
@@ -211,8 +212,9 @@ def _search(result: dict[str, Any]) -> str:
         f"the 100 nearest finds {100 * result['recall']:.2f} % of those that `--exact` finds, in the worst of "
         f"{result['n_queries']} searches {100 * result['worst_recall']:.0f} %. Of {result['n_rows']:,} embeddings of "
         f"1,024 numbers (mixtures of two real ones), by the clock, at a load average of {result['load_average']:.0f}: "
-        "the first search, which derives files; one whose files are not in memory; later ones, as the median and the "
-        "slowest; and one that compares all. Sizes are those of the table and of the derived files.\n\n"
+        "the first search, which derives files; one whose files are not in memory; later ones, as the median, the "
+        "slowest, and the processor time of both cores; and one that compares all. Sizes are those of the table and "
+        "of the derived files.\n\n"
         "| archive | first | cold | warm | `--exact` | table | derived |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n" + rows + "\n"
     )

@@ -110,8 +110,10 @@ def rescore_archive(
     results = []
     for source in sources:
         rescoring = _Rescoring.create(opened, source, loaded, scorer, floor)
-        manifests = rescoring.pin(unit_size, resume=resume)
-        results.append(rescoring.run_shard(manifests, shard, report))
+        with Worker(opened.location, rescoring.run.id, str(shard)) as worker:
+            opened.add_run(rescoring.run, loaded.labels)
+            manifests = rescoring.pin(unit_size, resume=resume)
+            results.append(rescoring.run_shard(manifests, shard, worker, report))
     return results
 
 
@@ -197,7 +199,7 @@ class _Rescoring:
     def create(
         cls, archive: Archive, source: StoredRun, model: Model, scorer: EmbeddingScorer, floor: Options
     ) -> _Rescoring:
-        """Add the new run to the archive."""
+        """Describe the new run."""
         bundle, given = model.bundle, source.run.parameters
         options = _restore_options(source.run, floor)
         selection = archive.select([source.id])
@@ -218,7 +220,6 @@ class _Rescoring:
         located = _list_locations(archive, selection) if "metadata" in given else None
         plan = WindowPlan.from_seconds(rate_hz=run.sample_rate_hz, window_s=run.window_s, overlap_s=run.overlap_s)
         builder = TableBuilder(bundle, plan, options, open_range_filter(model, options, located), {})
-        archive.add_run(run, bundle.labels)
         thresholds = np.full(len(bundle.labels), options.min_score, np.float32)
         return cls(archive, source, run, scorer, ScoreFilter(thresholds, options.top), builder, selection)
 
@@ -244,36 +245,35 @@ class _Rescoring:
         rows = self.archive.table(RECORDINGS).read(["recording_id", *columns], condition).sort_by("recording_id")
         return [ListedFile(*file) for file in zip(*(rows[name].to_pylist() for name in columns), strict=True)]
 
-    def run_shard(self, manifests: Sequence[Manifest], shard: Shard, report: Report) -> ArchiveResult:
+    def run_shard(self, manifests: Sequence[Manifest], shard: Shard, worker: Worker, report: Report) -> ArchiveResult:
         """Score what is missing of a shard's units."""
         table = self.archive.table(MANIFEST)
         units = shard.select(unit_sizes(table, manifests))
-        with Worker(self.archive.location, self.run.id, str(shard)) as worker:
-            writer = UnitWriter(self.archive, worker)
-            ended = writer.list_ended()
-            by_unit: dict[str, list[Entry]] = {unit: [] for unit in units}
-            for entry in read_entries(table, manifests, units):
-                by_unit[entry.unit].append(entry)
-            before = sum(len(entries) for unit, entries in by_unit.items() if unit in ended)
-            counts = RunCounts(sum(map(len, by_unit.values())), n_resumed=before)
+        writer = UnitWriter(self.archive, worker)
+        ended = writer.list_ended()
+        by_unit: dict[str, list[Entry]] = {unit: [] for unit in units}
+        for entry in read_entries(table, manifests, units):
+            by_unit[entry.unit].append(entry)
+        before = sum(len(entries) for unit, entries in by_unit.items() if unit in ended)
+        counts = RunCounts(sum(map(len, by_unit.values())), n_resumed=before)
+        report(counts.as_progress("scoring"))
+        failures: list[RecordingFailure] = []
+        for unit, entries in by_unit.items():
+            if unit in ended or writer.has_ended(unit):
+                counts = counts if unit in ended else replace(counts, n_resumed=counts.n_resumed + len(entries))
+                continue
+            worker.beat([unit])
+            scored = _UnitScores(self, entries, worker.attempt(unit))
+            writer.commit(unit, *scored.rows())
+            failures += scored.failures
+            counts = replace(
+                counts,
+                n_done=counts.n_done + len(entries) - len(scored.failures),
+                n_failed=counts.n_failed + len(scored.failures),
+                n_detections=counts.n_detections + scored.n_detections,
+                scored_s=counts.scored_s + scored.scored_s,
+            )
             report(counts.as_progress("scoring"))
-            failures: list[RecordingFailure] = []
-            for unit, entries in by_unit.items():
-                if unit in ended or writer.has_ended(unit):
-                    counts = counts if unit in ended else replace(counts, n_resumed=counts.n_resumed + len(entries))
-                    continue
-                worker.beat([unit])
-                scored = _UnitScores(self, entries, worker.attempt(unit))
-                writer.commit(unit, *scored.rows())
-                failures += scored.failures
-                counts = replace(
-                    counts,
-                    n_done=counts.n_done + len(entries) - len(scored.failures),
-                    n_failed=counts.n_failed + len(scored.failures),
-                    n_detections=counts.n_detections + scored.n_detections,
-                    scored_s=counts.scored_s + scored.scored_s,
-                )
-                report(counts.as_progress("scoring"))
         return ArchiveResult(self.archive, self.run.id, counts, len(units), len(units), tuple(failures))
 
 
