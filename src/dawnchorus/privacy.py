@@ -12,6 +12,7 @@ OPT_OUTS = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "WANDB_ERROR_REPORTING": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
 }
 """Environment variables, and the values that turn reporting off."""
 

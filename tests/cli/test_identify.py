@@ -237,3 +237,16 @@ def test_tables_of_recordings_are_files() -> None:
     assert "SECRET" not in str(done.exception)
     done = CliRunner().invoke(command, ["x.wav", "--recordings", "s3://bucket/recordings.csv"])
     assert (done.exit_code, "URLs are not supported here" in done.output) == (2, True)
+
+
+def test_ray_needs_an_archive_and_an_address(recordings: Path, level_bundle: Bundle, command: Command) -> None:
+    done = command("identify", recordings, "--model", level_bundle.folder, "--ray=auto")
+    assert (done.returncode, b"--ray: expected together with --archive" in done.stderr) == (2, True)
+    archive = recordings.parent / "archive"
+    done = command("identify", recordings, "--archive", archive, "--model", level_bundle.folder, "--ray", recordings)
+    assert done.returncode == 2
+    assert b"ray: expected the address of a cluster's head" in done.stderr
+    done = command("identify", recordings, "--archive", archive, "--model", level_bundle.folder, "--ray", "--shard=1/2")
+    assert done.returncode == 2
+    assert b"shard: the nodes of a Ray cluster share all units" in done.stderr
+    assert not archive.exists()

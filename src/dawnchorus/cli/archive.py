@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,8 +51,9 @@ class ArchiveJob:
     analyses: Sequence[str]
     shard: str | None
     unit_mb: float | None
-    workers: int
+    workers: int | None
     resume: bool
+    ray: str | None
 
 
 def identify_into_archive(
@@ -86,7 +87,9 @@ def identify_into_archive(
         dry_run.show_archive(plan, job.folder, model)
         return
     start_s = time.monotonic()
-    with _report_kept_units(), show_progress(screen, duration_s=None) as report:
+    # Ray writes messages about its nodes to standard output, which is for --json.
+    quiet = nullcontext() if job.ray is None else redirect_stdout(sys.stderr)
+    with _report_kept_units(), quiet, show_progress(screen, duration_s=None) as report:
         result = archive_recordings(
             paths,
             job.folder,
@@ -99,6 +102,7 @@ def identify_into_archive(
             unit_size=unit_size,
             workers=job.workers,
             resume=job.resume,
+            ray=job.ray,
             report=report,
         )
     elapsed_s = time.monotonic() - start_s

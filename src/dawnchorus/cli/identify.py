@@ -104,6 +104,13 @@ def _analyses(_context: click.Context, _option: click.Parameter, value: str | No
     type=click.FloatRange(0, min_open=True),
     help="In an archive, megabytes of recordings that are committed together.  [default: by their size]",
 )
+@click.option(
+    "--ray",
+    metavar="[ADDRESS]",
+    is_flag=False,
+    flag_value="auto",
+    help="In an archive, work on the nodes of a Ray cluster: HOST:PORT, auto or local.",
+)
 @workers_option
 @click.option(
     "--resume", is_flag=True, help="Add recordings to a finished run: new and changed ones, and those that failed."
@@ -136,6 +143,7 @@ def command(
     keep: Keep | None,
     shard: str | None,
     unit_mb: float | None,
+    ray: str | None,
     workers: int,
     resume: bool,
     overwrite: bool,
@@ -177,8 +185,10 @@ def command(
                 analyses=analyses,
                 shard=shard,
                 unit_mb=unit_mb,
-                workers=workers,
+                # Each node of a cluster has cores of its own.
+                workers=workers if ray is None or _is_given("workers") else None,
                 resume=resume,
+                ray=ray,
             ),
             files_from(paths),
             screen,
@@ -269,7 +279,7 @@ _TABLE_OPTIONS = {
 }
 """Options that describe tables, by the name of their parameter; an archive has none."""
 
-_ARCHIVE_OPTIONS = {"keep": "--keep", "shard": "--shard", "unit_mb": "--unit-mb"}
+_ARCHIVE_OPTIONS = {"keep": "--keep", "shard": "--shard", "unit_mb": "--unit-mb", "ray": "--ray"}
 
 
 def _check_archive_options(archive: str | None) -> None:

@@ -6,11 +6,11 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Unpack, get_args
+from typing import TYPE_CHECKING, Any, Unpack, get_args
 
 import numpy as np
 
@@ -42,6 +42,7 @@ from dawnchorus.errors import InputError, ModelError
 from dawnchorus.identification.detection_table import TableBuilder
 from dawnchorus.identification.options import KEPT_MIN_SCORE, KEPT_TOP, Keep, OptionFields, Options, as_options
 from dawnchorus.identification.output_paths import printable
+from dawnchorus.identification.ray_cluster import connect_to_cluster
 from dawnchorus.identification.result import RecordingFailure, RunCounts
 from dawnchorus.identification.run import build_run_plan, load_sessions, open_range_filter
 from dawnchorus.identification.shard_run import ShardRun, read_mark
@@ -56,6 +57,9 @@ from dawnchorus.models.store import DEFAULT_MODEL
 from dawnchorus.storage.paths import RemotePath, absolute_path, as_path, full_name
 from dawnchorus.types import RecordingMetadata, Report, ignore_progress
 from dawnchorus.version import __version__
+
+if TYPE_CHECKING:
+    from dawnchorus.identification.ray_run import RayRun
 
 MAX_SHORT = 8
 """Numbers of an embedding that is as long with lowest value and step as in half precision."""
@@ -102,6 +106,7 @@ def archive_recordings(
     unit_size: UnitSize | None = None,
     workers: int | None = None,
     resume: bool = False,
+    ray: str | None = None,
     report: Report = ignore_progress,
     **changes: Unpack[OptionFields],
 ) -> ArchiveResult:
@@ -121,21 +126,25 @@ def archive_recordings(
         analyses: names of analyses of the recordings' own samples.
         shard: part of the units, like "2/8"; by default all.
         unit_size: limits of a unit, when the recordings are listed.
-        workers: cores to use; default: all that this process may use.
+        workers: cores to use, with `ray` on each node; default: all that there are.
         resume: list the recordings again, and add new and changed ones, and those that failed.
+        ray: address of a Ray cluster whose nodes do the work: HOST:PORT, "auto" for the one of $RAY_ADDRESS or of this
+            machine, or "local" for a new one on this machine. Nodes see archive and recordings under the same paths.
         report: called with the progress in the caller's thread.
         changes: options by name, which take precedence.
 
     Raises:
-        InputError: no recordings, an option that does not apply, or an archive of a newer version.
+        InputError: no recordings, an option that does not apply, an archive of a newer version, or no such cluster.
         ModelError: the model cannot be loaded or run, or has no embeddings to keep.
         OutputError: the archive cannot be written.
         StoreError: its store failed.
         BusyError: another process writes to a store in which only one can.
-        MissingExtraError: deltalake is not installed.
+        MissingExtraError: deltalake is not installed, or Ray where it is asked for.
     """
-    n_workers = count_workers(workers)
-    job = _prepare(
+    n_workers, keep = count_workers(workers), tuple(keep)
+    if ray is not None and shard is not None:
+        raise InputError("shard: the nodes of a Ray cluster share all units. Leave it out, or ray.")
+    job = prepare_job(
         recordings,
         options,
         changes,
@@ -146,30 +155,44 @@ def archive_recordings(
         shard=shard,
         resume=resume,
     )
-    require_deltalake()
-    location = ArchiveLocation.parse(archive)
-    # A path with a spelling mistake should leave no archive behind.
-    files = None if location.exists else _list_files(job.given)
-    location.create()
-    with Worker(location, job.run.id, str(job.shard)) as worker:
-        opened = create_tables(location)
-        opened.add_run(job.run, job.model.labels)
-        manifests = _pin(opened, job, files, size=unit_size or UnitSize(), resume=resume)
-        shard_run = ShardRun(job.builder, job.plan, UnitWriter(opened, worker))
-        steps = shard_run.score(manifests, job.shard, job.load(), n_workers=n_workers)
-        # Also where `report` raises: threads and decoders end now, not with the exception.
-        with closing(steps):
-            for counts in steps:
-                report(counts.as_progress("identifying"))
-    return ArchiveResult(
-        opened,
-        job.run.id,
-        shard_run.counts,
-        shard_run.n_units,
-        shard_run.n_ended,
-        tuple(shard_run.failures),
-        shard_run.n_failed_before,
-    )
+    with nullcontext() if ray is None else connect_to_cluster(ray):
+        require_deltalake()
+        location = ArchiveLocation.parse(archive)
+        # A path with a spelling mistake should leave no archive behind.
+        files = None if location.exists else _list_files(job.given)
+        location.create()
+        with Worker(location, job.run.id, "ray" if ray else str(job.shard)) as worker:
+            opened = create_tables(location)
+            opened.add_run(job.run, job.model.labels)
+            manifests = _pin(opened, job, files, size=unit_size or UnitSize(), resume=resume)
+            shard_run = ShardRun(job.builder, job.plan, UnitWriter(opened, worker))
+            missing = shard_run.list_missing(manifests, job.shard)
+            if ray is None:
+                scored: ShardRun | RayRun = shard_run
+                steps = shard_run.score(iter(missing.values()), job.load(), n_workers=n_workers)
+            else:
+                scored = ray_run = _create_ray_run(shard_run, job, keep, n_workers=workers)
+                steps = ray_run.score(missing)
+            # Also where `report` raises: threads and decoders end now, not with the exception.
+            with closing(steps):
+                for counts in steps:
+                    report(counts.as_progress("identifying"))
+            return ArchiveResult(
+                opened,
+                job.run.id,
+                scored.counts,
+                scored.n_units,
+                scored.n_ended,
+                tuple(scored.failures),
+                scored.n_failed_before,
+            )
+
+
+def _create_ray_run(listed: ShardRun, job: ArchivingJob, keep: tuple[Keep, ...], *, n_workers: int | None) -> RayRun:
+    from dawnchorus.identification.ray_node import NodeTask
+    from dawnchorus.identification.ray_run import RayRun
+
+    return RayRun(listed, NodeTask.create(listed.writer.archive, job, keep), n_workers=n_workers)
 
 
 @dataclass(frozen=True)
@@ -222,7 +245,7 @@ def plan_archiving(
         MissingExtraError: deltalake is not installed.
     """
     require_deltalake()
-    job = _prepare(
+    job = prepare_job(
         recordings,
         options,
         {},
@@ -254,7 +277,7 @@ def plan_archiving(
 
 
 @dataclass(frozen=True)
-class _Job:
+class ArchivingJob:
     """Checked arguments, and what follows from them."""
 
     given: list[str | os.PathLike[str]]
@@ -274,7 +297,7 @@ class _Job:
         return load_sessions(self.model, self.builder.options)
 
 
-def _prepare(
+def prepare_job(
     recordings: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     options: Options | None,
     changes: OptionFields,
@@ -285,7 +308,13 @@ def _prepare(
     analyses: Iterable[str],
     shard: Shard | str | None,
     resume: bool,
-) -> _Job:
+) -> ArchivingJob:
+    """Check the arguments of `archive_recordings`.
+
+    Raises:
+        InputError: an option that does not apply.
+        ModelError: the model cannot be loaded, or has no embeddings to keep.
+    """
     all_kept = Options(min_score=KEPT_MIN_SCORE, top=KEPT_TOP)
     options = (all_kept if options is None else as_options(options)).with_changes(changes)
     _check_options(options)
@@ -306,7 +335,7 @@ def _prepare(
     run = _describe_run(builder, analyses, keep=kept_rows, embedding_dim=model.embedding_dim if kept_rows else None)
     given = [recordings] if isinstance(recordings, str | os.PathLike) else list(recordings)
     _check_urls(given)
-    return _Job(given, model, plan, builder, run, shard)
+    return ArchivingJob(given, model, plan, builder, run, shard)
 
 
 def _check_options(options: Options) -> None:
@@ -390,7 +419,7 @@ def _digest(value: Any) -> str:
 
 
 def _pin(
-    archive: Archive, job: _Job, files: list[ListedFile] | None, *, size: UnitSize, resume: bool
+    archive: Archive, job: ArchivingJob, files: list[ListedFile] | None, *, size: UnitSize, resume: bool
 ) -> list[Manifest]:
     """Return the manifests of the given paths; pin the files that they name if there are none, or again to resume.
 
@@ -409,7 +438,7 @@ def _pin(
 
 
 def _find_listed(
-    archive: Archive, job: _Job, files: list[ListedFile] | None, known: Sequence[Manifest], *, resume: bool
+    archive: Archive, job: ArchivingJob, files: list[ListedFile] | None, known: Sequence[Manifest], *, resume: bool
 ) -> tuple[list[Manifest], list[ListedFile]]:
     """Return the known manifests of the given paths, and the files to pin: if there are none, or again to resume.
 

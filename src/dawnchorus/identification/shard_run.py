@@ -1,9 +1,10 @@
-"""Scoring of one shard of an archive's units."""
+"""Scoring of units of an archive: those of a shard, or those that come while others are scored."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -38,10 +39,12 @@ from dawnchorus.storage.stores import CHANGED
 class _Unit:
     """A unit under way: its recordings, and the rows of those that are finished."""
 
-    def __init__(self, name: str, entries: list[Entry]) -> None:
+    def __init__(self, name: str, entries: Sequence[Entry]) -> None:
         self.name, self.entries = name, entries
         self.recordings: dict[int, dict[str, Any]] = {}
         self.results: dict[str, list[pa.Table]] = {}
+        self.failures: list[RecordingFailure] = []
+        self.n_detections = 0
 
     @property
     def is_complete(self) -> bool:
@@ -56,63 +59,88 @@ class _Unit:
 
 
 class ShardRun:
-    """Scoring of the units of one shard: one stream of recordings, whose units are committed as they are complete."""
+    """Scoring of units: one stream of recordings, whose units are committed as they are complete.
+
+    Attributes:
+        counts: counts of the recordings so far.
+        committed: those of units that this process has ended, which are the ones that stay if it dies now.
+        ended: names of the units that have ended since the list of missing recordings, in this process or another.
+        n_units: number of units of the shard.
+        n_ended: units of the shard that have ended.
+        n_failed_before: failures of earlier calls among the counts.
+        failures: recordings that failed, of units that this process has ended.
+    """
 
     def __init__(self, builder: TableBuilder, plan: ScoringPlan, writer: UnitWriter) -> None:
-        self.builder, self.plan, self.writer, self.worker = builder, plan, writer, writer.worker
+        self._names: dict[Path, str] = {}
+        self.builder = replace(builder, names=self._names)
+        self.plan, self.writer, self.worker = plan, writer, writer.worker
         has_range = builder.range_filter is not None
         self._provenance = build_provenance(builder.bundle, builder.options, range_filter=has_range)
-        self.counts = RunCounts(0)
+        self.counts = self.committed = RunCounts(0)
         self.n_units = self.n_ended = self.n_failed_before = 0
+        self.ended: list[str] = []
         self.failures: list[RecordingFailure] = []
         self._units: dict[str, _Unit] = {}
         self._entries: dict[Path, list[Entry]] = {}
         """Recordings that are submitted and not finished, by path."""
 
-    def score(
-        self, manifests: Sequence[Manifest], shard: Shard, model: LoadedModel, *, n_workers: int
-    ) -> Generator[RunCounts, None, None]:
-        """Score what is missing of the shard's units, and yield the counts.
-
-        Raises:
-            ModelError: the model cannot be run, or gives scores that are not finite.
-            OutputError: the archive cannot be written.
-        """
+    def list_missing(self, manifests: Sequence[Manifest], shard: Shard) -> dict[str, list[Entry]]:
+        """Return the recordings of the shard's units that have not ended, by unit, and count the others."""
         table = self.writer.archive.table(MANIFEST)
         units = shard.select(unit_sizes(table, manifests))
         entries = read_entries(table, manifests, units)
         ended = self.writer.list_ended()
         self.n_units, self.n_ended = len(units), len(ended.intersection(units))
-        missing = [entry for entry in entries if entry.unit not in ended]
-        self.builder = replace(self.builder, names={entry.path: entry.file.name for entry in missing})
-        before = {entry.file.path for entry in entries if entry.unit in ended}
-        before -= {entry.file.path for entry in missing}  # they were listed again
-        self._count_before(before, RunCounts(len(missing) + len(before)))
+        missing: dict[str, list[Entry]] = {}
+        before: set[bytes] = set()
+        for entry in entries:
+            if entry.unit in ended:
+                before.add(entry.file.path)
+            else:
+                missing.setdefault(entry.unit, []).append(entry)
+        listed = [entry.file.path for entries in missing.values() for entry in entries]
+        before.difference_update(listed)  # they were listed again
+        self._count_before(before, RunCounts(len(listed) + len(before)))
+        return missing
+
+    def score(
+        self, units: Iterator[Sequence[Entry]], model: LoadedModel, *, n_workers: int
+    ) -> Generator[RunCounts, None, None]:
+        """Score the recordings of units that have not ended, and yield the counts.
+
+        `units` is asked again after its end: it may have more while earlier ones are scored.
+
+        Raises:
+            ModelError: the model cannot be run, or gives scores that are not finite.
+            OutputError: the archive cannot be written.
+        """
         yield self.counts
-        if not missing:
-            return
-        max_active = count_active((entry.path for entry in missing), n_workers)
-        steps = score_recordings(self._submit(missing), model, self.plan, n_workers=n_workers, max_active=max_active)
+        paths = _Paths(units, self)
+        max_active = count_active(paths.peek(), n_workers)
+        steps = score_recordings(paths, model, self.plan, n_workers=n_workers, max_active=max_active)
         with closing(steps):
             for step in steps:
                 self._finish(step)
                 self.worker.beat(self._units)
                 yield self.counts
 
-    def _submit(self, entries: Iterable[Entry]) -> Iterator[Path]:
-        """Yield the paths of recordings, unit by unit, without those of units that another worker has ended."""
-        by_unit: dict[str, list[Entry]] = {}
+    def begin(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Note that a unit is under way; return its recordings, or none if another worker has ended it."""
+        name = entries[0].unit
+        if self.writer.has_ended(name):
+            self._end(name)
+            self._count_before({entry.file.path for entry in entries}, self.counts)
+            return ()
+        self._units[name] = _Unit(name, entries)
         for entry in entries:
-            by_unit.setdefault(entry.unit, []).append(entry)
-        for name, members in by_unit.items():
-            if self.writer.has_ended(name):
-                self.n_ended += 1
-                self._count_before({entry.file.path for entry in members}, self.counts)
-                continue
-            self._units[name] = _Unit(name, members)
-            for entry in members:
-                self._entries.setdefault(entry.path, []).append(entry)
-                yield entry.path
+            self._entries.setdefault(entry.path, []).append(entry)
+            self._names[entry.path] = entry.file.name
+        return entries
+
+    def _end(self, unit: str) -> None:
+        self.n_ended += 1
+        self.ended.append(unit)
 
     def _count_before(self, paths: set[bytes], counts: RunCounts) -> None:
         """Count recordings of units that had ended, those that failed as failures."""
@@ -140,17 +168,29 @@ class ShardRun:
             result = replace(result, reason=f"{CHANGED}. Use --resume to list it again.")
         if isinstance(result, FailedRecording):
             reason = printable(result.reason)
-            self.failures.append(RecordingFailure(entry.file.name, reason))
+            unit.failures.append(RecordingFailure(entry.file.name, reason))
             unit.recordings[entry.recording_id] = failure_row(origin, reason)
         else:
             self._add(unit, origin, result)
         if unit.is_complete:
-            del self._units[unit.name]
-            self.writer.commit(unit.name, *unit.joined())
-            self.n_ended += 1
+            self._commit(unit)
+
+    def _commit(self, unit: _Unit) -> None:
+        del self._units[unit.name]
+        self.writer.commit(unit.name, *unit.joined())
+        self._end(unit.name)
+        self.failures += unit.failures
+        n_failed, committed = len(unit.failures), self.committed
+        self.committed = replace(
+            committed,
+            n_done=committed.n_done + len(unit.entries) - n_failed,
+            n_failed=committed.n_failed + n_failed,
+            n_detections=committed.n_detections + unit.n_detections,
+        )
 
     def _add(self, unit: _Unit, origin: RowOrigin, scored: ScoredRecording) -> None:
         table = self.builder.build(scored)
+        unit.n_detections += scored.n_hits
         rows = {DETECTIONS: detection_rows(origin, table, self._provenance)}
         for name in get_args(Keep):
             if name in self.plan.analyses:
@@ -162,6 +202,36 @@ class ShardRun:
         unit.recordings[origin.entry.recording_id] = recording_row(origin, scored, table, speech_s=speech_s)
         for name, each in rows.items():
             unit.results.setdefault(name, []).append(each)
+
+
+class _Paths:
+    """Paths of the recordings of units in their order; after the end, there may be more."""
+
+    def __init__(self, units: Iterator[Sequence[Entry]], run: ShardRun) -> None:
+        self._units, self._run = units, run
+        self._left: deque[Entry] = deque()
+
+    def peek(self) -> list[Path]:
+        """Return the next paths: those of a unit, or none at the end."""
+        with suppress(StopIteration):
+            self._fill()
+        return [entry.path for entry in self._left]
+
+    def _fill(self) -> None:
+        """Begin units until there are paths.
+
+        Raises:
+            StopIteration: there are no more.
+        """
+        while not self._left:
+            self._left.extend(self._run.begin(next(self._units)))
+
+    def __iter__(self) -> Iterator[Path]:
+        return self
+
+    def __next__(self) -> Path:
+        self._fill()
+        return self._left.popleft().path
 
 
 def read_mark(path: Path) -> tuple[int | None, str | None]:

@@ -1,0 +1,80 @@
+"""Connection of this process to a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dawnchorus.cores import usable_cores
+from dawnchorus.errors import InputError, MissingExtraError
+
+AUTO, LOCAL = "auto", "local"
+
+OBJECT_STORE_BYTES = 100_000_000
+"""Shared memory of a cluster of this machine alone: only paths and counts pass through it."""
+
+_ADDRESS = re.compile(r"[\w.:\[\]-]+:\d{1,5}")
+
+_START = (
+    "Start one: `RAY_AUTH_MODE=token ray get-auth-token --generate`, with the same token on all machines; then "
+    "`RAY_AUTH_MODE=token ray start --head` on the first one, and `RAY_AUTH_MODE=token ray start --address=HOST:6379` "
+    "on the others. On this machine alone, leave --ray out, or give --ray local."
+)
+
+
+@contextmanager
+def connect_to_cluster(address: str) -> Iterator[None]:
+    """Connect to a Ray cluster, and disconnect at the end, unless this program is connected already.
+
+    Args:
+        address: HOST:PORT of the cluster's head; "auto" for the one of $RAY_ADDRESS, else the one that runs on this
+            machine; "local" for a new one on this machine.
+
+    Raises:
+        InputError: there is no cluster, it cannot be reached, or it wants another token.
+        MissingExtraError: Ray is not installed.
+    """
+    if address not in (AUTO, LOCAL) and not _ADDRESS.fullmatch(address):
+        raise InputError(
+            f"ray: expected the address of a cluster's head like 192.0.2.7:6379, or auto or local, got {address!r}. "
+            f"On the command line, give it as --ray={AUTO} before paths; the driver runs on a node of the cluster."
+        )
+    # Read when Ray is imported. Without a token, whoever reaches a node can run code on it.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "ray", extra="ray", purpose="A run on a Ray cluster") from None
+    if ray.is_initialized():
+        yield
+        return
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    try:
+        if address == LOCAL:
+            ray.init(
+                LOCAL,
+                num_cpus=usable_cores(),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                **quiet,
+            )
+        else:
+            ray.init(address, **quiet)
+    except ray.exceptions.AuthenticationError as error:
+        raise InputError(
+            f"ray: this process has no token of the cluster ({_first_line(error)}). Copy the head's ~/.ray/auth_token, "
+            f"or set RAY_AUTH_TOKEN_PATH; for a cluster without tokens, set RAY_AUTH_MODE=disabled."
+        ) from error
+    except ConnectionError as error:
+        where = "no cluster runs on this machine" if address == AUTO else f"cannot connect to {address}"
+        raise InputError(f"ray: {where} ({_first_line(error)}), or it has another token. {_START}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".")

@@ -1,0 +1,249 @@
+"""The part of a run on a Ray cluster that runs on each node; it knows nothing of Ray."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dawnchorus.archive.archive import Archive, create_archive
+from dawnchorus.archive.manifest import Entry
+from dawnchorus.archive.workers import Worker
+from dawnchorus.archive.writer import UnitWriter
+from dawnchorus.errors import ModelError
+from dawnchorus.identification.archiving import ArchivingJob, prepare_job
+from dawnchorus.identification.options import Keep, Options
+from dawnchorus.identification.result import RecordingFailure, RunCounts
+from dawnchorus.identification.shard_run import ShardRun
+from dawnchorus.inference.loaded_model import LoadedModel
+from dawnchorus.inference.model import load_model
+from dawnchorus.models.store import BUILTIN_MODELS, default_folder
+from dawnchorus.types import RecordingMetadata
+
+REPORT_S = 0.25
+"""Seconds between reports where no unit ends."""
+
+AHEAD_S = 1.0
+"""Seconds for which a node has recordings when it asks for more: a report and its answer take a part of it."""
+
+
+@dataclass(frozen=True)
+class NodeTask:
+    """Work of a node: the arguments of `archive_recordings` that decide results.
+
+    Attributes:
+        archive: absolute path or URL of the archive.
+        run: id of the run, by which other software or another model on a node is noticed.
+        model: a built-in model's name, or the absolute path of a bundle's folder.
+        models_folder: folder of the built-in models; None: the one that each node has.
+        options: options of the run.
+        keep: what else is kept.
+        metadata: location and time by absolute path.
+        analyses: names of analyses of the recordings' own samples.
+    """
+
+    archive: str
+    run: str
+    model: str
+    models_folder: str | None
+    options: Options
+    keep: tuple[Keep, ...]
+    metadata: dict[Path, RecordingMetadata] | None
+    analyses: tuple[str, ...]
+
+    @classmethod
+    def create(cls, archive: Archive, job: ArchivingJob, keep: tuple[Keep, ...]) -> NodeTask:
+        """Return the task of a job: built-in models are those of each node, other bundles are seen by all."""
+        bundle, store = job.model.bundle, job.model.store
+        builtin = (name for name in BUILTIN_MODELS if store.bundle_folder(name) == bundle.folder)
+        return cls(
+            archive=str(archive.location.root),
+            run=job.run.id,
+            model=next(builtin, os.path.abspath(bundle.folder)),
+            models_folder=None if store.folder == default_folder() else os.path.abspath(store.folder),
+            options=job.builder.options,
+            keep=keep,
+            metadata=job.builder.metadata_by_path or None,
+            analyses=job.run.analyses,
+        )
+
+
+@dataclass(frozen=True)
+class NodeReport:
+    """State of a node in the middle of its work.
+
+    Attributes:
+        counts: counts of its recordings since it began.
+        committed: those of units that it has ended.
+        ended: units that have ended since the report before.
+        failures: recordings of these that failed.
+        n_wanted: number of recordings that it asks for.
+    """
+
+    counts: RunCounts
+    committed: RunCounts
+    ended: tuple[str, ...]
+    failures: tuple[RecordingFailure, ...]
+    n_wanted: int
+
+
+class RayNode:
+    """The inference engine of a node, and its writer of the archive.
+
+    `score` runs in a thread of its own; `add` gives it more units meanwhile.
+
+    Args:
+        task: the work, which is that of all nodes.
+        n_workers: cores to use.
+    """
+
+    def __init__(self, task: NodeTask, n_workers: int) -> None:
+        self._task, self._n_workers = task, n_workers
+        self._units = _Units()
+        self._opened: tuple[Worker, ShardRun, LoadedModel] | None = None
+
+    def open(self) -> str:
+        """Load the model, open the archive, and return the name of the machine.
+
+        Raises:
+            ModelError: the model cannot be loaded, or software or model differ from those of the run.
+            OutputError: the archive cannot be written.
+        """
+        task, host = self._task, socket.gethostname()
+        model = load_model(task.model, models_folder=task.models_folder)
+        job = prepare_job(
+            (),
+            task.options,
+            {},
+            model=model,
+            keep=task.keep,
+            metadata=task.metadata,
+            analyses=task.analyses,
+            shard=None,
+            resume=False,
+        )
+        if job.run.id != task.run:
+            raise ModelError(
+                f"this node has {job.run.software} with {job.run.model} {job.run.model_version} ({job.run.bundle_id}), "
+                f"which gives another run than the driver's. Install the same versions and models on all nodes.",
+                subject=host,
+            )
+        archive = create_archive(task.archive)
+        worker = Worker(archive.location, task.run, "ray")
+        run = ShardRun(job.builder, job.plan, UnitWriter(archive, worker))
+        self._opened = worker.__enter__(), run, job.load()
+        return host
+
+    def add(self, units: Sequence[Sequence[Entry]]) -> None:
+        """Give the node more units, unless its work has ended."""
+        self._units.add(units)
+
+    def score(self, units: Sequence[Sequence[Entry]]) -> Iterator[NodeReport]:
+        """Score units, and those that are added meanwhile, and yield reports.
+
+        Raises:
+            ModelError: the model cannot be run, or gives scores that are not finite.
+            OutputError: the archive cannot be written.
+            RuntimeError: the node is not open.
+        """
+        if self._opened is None:
+            raise RuntimeError("the node is not open")
+        _, run, model = self._opened
+        self._units.restart(units)
+        reporter = _Reporter(run, self._units, self._n_workers)
+        while not self._units.close_if_empty():
+            for _ in run.score(self._units, model, n_workers=self._n_workers):
+                if reporter.is_due:
+                    yield reporter.create()
+        yield reporter.create()
+
+    def close(self) -> None:
+        """Leave the list of workers."""
+        if self._opened is not None:
+            self._opened[0].__exit__()
+
+
+class _Units:
+    """Units that wait on a node: an iterator that has more when some are added."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: deque[Sequence[Entry]] = deque()
+        self._is_open = False
+        self.n_begun = 0
+        """Number of recordings of the units that were taken."""
+
+    @property
+    def n_waiting(self) -> int:
+        """Number of recordings of the units that wait."""
+        with self._lock:
+            return sum(map(len, self._waiting))
+
+    def restart(self, units: Sequence[Sequence[Entry]]) -> None:
+        """Begin with some units, and forget others."""
+        with self._lock:
+            self._waiting = deque(units)
+            self._is_open = True
+
+    def add(self, units: Sequence[Sequence[Entry]]) -> None:
+        """Add units, unless it is closed."""
+        with self._lock:
+            if self._is_open:
+                self._waiting.extend(units)
+
+    def close_if_empty(self) -> bool:
+        """Close if no units wait, and return True then."""
+        with self._lock:
+            self._is_open = bool(self._waiting)
+            return not self._is_open
+
+    def __iter__(self) -> Iterator[Sequence[Entry]]:
+        return self
+
+    def __next__(self) -> Sequence[Entry]:
+        with self._lock:
+            if not self._waiting:
+                raise StopIteration
+            unit = self._waiting.popleft()
+            self.n_begun += len(unit)
+            return unit
+
+
+class _Reporter:
+    """Maker of the reports of one call."""
+
+    def __init__(self, run: ShardRun, units: _Units, n_workers: int) -> None:
+        self._run, self._units, self._n_workers = run, units, n_workers
+        self._n_ended, self._n_failures = len(run.ended), len(run.failures)
+        self._n_before = self._n_finished
+        self._start_s, self._last_s = time.monotonic(), -math.inf
+
+    @property
+    def _n_finished(self) -> int:
+        counts = self._run.counts
+        return counts.n_done + counts.n_failed + counts.n_resumed
+
+    @property
+    def is_due(self) -> bool:
+        """True if units have ended, or the last report is some time ago."""
+        return len(self._run.ended) > self._n_ended or time.monotonic() - self._last_s >= REPORT_S
+
+    def create(self) -> NodeReport:
+        """Return a report of what is new."""
+        run = self._run
+        ended, failures = tuple(run.ended[self._n_ended :]), tuple(run.failures[self._n_failures :])
+        self._n_ended, self._n_failures, self._last_s = len(run.ended), len(run.failures), time.monotonic()
+        return NodeReport(run.counts, run.committed, ended, failures, max(self._count_wanted(), 0))
+
+    def _count_wanted(self) -> int:
+        """Return how many recordings keep all cores at work until the next ones come."""
+        elapsed_s = max(self._last_s - self._start_s, REPORT_S)
+        per_second = (self._n_finished - self._n_before) / elapsed_s
+        n_left = self._units.n_waiting + self._units.n_begun - self._n_finished
+        return self._n_workers + 1 + math.ceil(per_second * AHEAD_S) - n_left

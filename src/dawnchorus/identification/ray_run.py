@@ -1,0 +1,301 @@
+"""The driver of a run on a Ray cluster: it gives units to one actor on each node.
+
+The archive alone says which units have ended. So nodes may come and go, a unit that was given twice counts once, and a
+driver that was killed is started again.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from dawnchorus.archive.manifest import Entry
+from dawnchorus.errors import DawnChorusError, ModelError
+from dawnchorus.identification.ray_node import NodeReport, NodeTask, RayNode
+from dawnchorus.identification.result import RecordingFailure, RunCounts
+from dawnchorus.identification.shard_run import ShardRun
+from dawnchorus.identification.unit_queue import UnitQueue
+
+LOG = logging.getLogger(__name__)
+
+WAIT_S = 1.0
+"""Longest time that the driver waits for a report."""
+
+LOOK_S = 5.0
+"""Seconds between looks at the cluster's nodes."""
+
+CLOSING_S = 5.0
+"""Longest time that actors may need to leave the archive's list of workers."""
+
+MAX_STARTS = 3
+"""Maximum number of times in a row that an actor may end while it starts on a node."""
+
+
+@dataclass(eq=False)
+class _Node:
+    """A node of the cluster with its actor, as the driver sees it.
+
+    Attributes:
+        id: id of the node.
+        host: name of its machine.
+        actor: handle of the actor.
+        opening: reference that is ready when the actor is; None then.
+        reports: generator of references to reports; None if it has no work.
+        adding: reference that is ready when the actor has the units that were added last.
+        held: units that it has.
+        n_wanted: number of recordings that it asks for.
+        report: its last report.
+    """
+
+    id: str
+    host: str
+    actor: Any
+    opening: Any = None
+    reports: Any = None
+    adding: Any = None
+    held: dict[str, list[Entry]] = field(default_factory=dict)
+    n_wanted: int = 1
+    report: NodeReport | None = None
+
+    @property
+    def references(self) -> list[Any]:
+        """References to wait for."""
+        return [each for each in (self.opening, self.reports, self.adding) if each is not None]
+
+
+class RayRun:
+    """Scoring of units on the nodes of the cluster that this process is connected to.
+
+    The attributes are those of `ShardRun`.
+
+    Args:
+        listed: the units, of which none are scored in this process.
+        task: the work of nodes.
+        n_workers: cores to use on each node; None: all that it has.
+    """
+
+    def __init__(self, listed: ShardRun, task: NodeTask, *, n_workers: int | None) -> None:
+        self._listed, self._n_workers = listed, n_workers
+        self._task = ray.put(task)
+        self._nodes: dict[str, _Node] = {}
+        self._refused: dict[str, Exception] = {}
+        """Nodes on which no actor can start, with the reason."""
+        self._starts: Counter[str] = Counter()
+        self._is_noted = False
+        self._next_look_s = -math.inf
+        self._before = listed.counts
+        """Counts of units that had ended before, and of nodes that are gone."""
+        self._queue = UnitQueue({})
+        self._entries: dict[str, list[Entry]] = {}
+        self.n_units, self.n_ended = listed.n_units, listed.n_ended
+        self.failures: list[RecordingFailure] = []
+
+    @property
+    def counts(self) -> RunCounts:
+        """Counts of the recordings so far."""
+        counts = self._before
+        for node in self._nodes.values():
+            if node.report is not None:
+                counts = _add(counts, node.report.counts)
+        return counts
+
+    @property
+    def n_failed_before(self) -> int:
+        """Failures of earlier calls among the counts."""
+        return max(self.counts.n_failed - len(self.failures), 0)
+
+    def score(self, missing: Mapping[str, list[Entry]]) -> Generator[RunCounts, None, None]:
+        """Score the recordings of units that have not ended, and yield the counts.
+
+        Raises:
+            ModelError: the model cannot be run, on all nodes or on one that has the same model and software.
+            OutputError: the archive cannot be written.
+        """
+        self._entries = dict(missing)
+        self._queue = UnitQueue({unit: len(entries) for unit, entries in missing.items()})
+        yield self.counts
+        try:
+            while self._queue.n_left:
+                self._look_at_nodes()
+                for node in self._nodes.values():
+                    self._give(node)
+                for node, reference in self._wait():
+                    self._take(node, reference)
+                self._listed.worker.beat(())
+                yield self.counts
+        finally:
+            self._close()
+
+    # ------------------------------------------------------------------ nodes
+
+    def _look_at_nodes(self) -> None:
+        """Start actors on new nodes.
+
+        Raises:
+            ModelError: no actor can start on any node.
+        """
+        if time.monotonic() < self._next_look_s:
+            return
+        self._next_look_s = time.monotonic() + LOOK_S
+        alive = {each["NodeID"]: each for each in ray.nodes() if each["Alive"]}
+        usable = {node_id: each for node_id, each in alive.items() if each["Resources"].get("CPU", 0) >= 1}
+        for node_id in usable.keys() - self._nodes.keys() - self._refused.keys():
+            self._start(node_id, usable[node_id])
+        if self._nodes:
+            self._is_noted = False
+        elif usable:
+            raise next(iter(self._refused.values()))
+        elif not self._is_noted:
+            self._is_noted = True
+            LOG.warning("the Ray cluster has no node with a core to use; waiting for one")
+
+    def _start(self, node_id: str, node: Mapping[str, Any]) -> None:
+        n_cores = int(node["Resources"]["CPU"])
+        n_workers = n_cores if self._n_workers is None else min(self._n_workers, n_cores)
+        # One more thread than `score` needs, for `add` and `close`.
+        actor_class = ray.remote(num_cpus=n_workers, max_restarts=0, max_concurrency=2)(RayNode)
+        only_there = NodeAffinitySchedulingStrategy(node_id, soft=False)
+        actor = actor_class.options(scheduling_strategy=only_there).remote(self._task, n_workers)
+        self._starts[node_id] += 1
+        host = str(node["NodeManagerHostname"])
+        self._nodes[node_id] = _Node(node_id, host, actor, opening=actor.open.remote())
+
+    def _give(self, node: _Node) -> None:
+        """Give units to a node that has none, or asks for more."""
+        if node.opening is not None or node.adding is not None or not self._queue.n_waiting:
+            return
+        names = self._queue.take(node.n_wanted, n_workers=len(self._nodes), held=node.held)
+        if not names:
+            return
+        units = [self._entries[name] for name in names]
+        node.held |= dict(zip(names, units, strict=True))
+        node.n_wanted = 0  # until the next report
+        if node.reports is None:
+            node.reports = node.actor.score.options(num_returns="streaming").remote(units)
+        else:
+            node.adding = node.actor.add.remote(units)
+
+    # ------------------------------------------------------------------ reports
+
+    def _wait(self) -> list[tuple[_Node, Any]]:
+        """Wait for a report, and return all that are there."""
+        waiting = {reference: node for node in self._nodes.values() for reference in node.references}
+        if not waiting:
+            time.sleep(WAIT_S)
+            return []
+        if not ray.wait([*waiting], timeout=WAIT_S)[0]:
+            return []
+        ready, _ = ray.wait([*waiting], num_returns=len(waiting), timeout=0)
+        return [(waiting[reference], reference) for reference in ready]
+
+    def _take(self, node: _Node, reference: Any) -> None:
+        """Take what a node has sent.
+
+        Raises:
+            DawnChorusError: it ended with this error.
+        """
+        if self._nodes.get(node.id) is not node:  # it was lost by another of its references
+            return
+        try:
+            if reference is node.reports:
+                self._take_report(node)
+            elif reference is node.opening:
+                ray.get(reference)
+                node.opening, self._starts[node.id] = None, 0
+            else:
+                ray.get(reference)
+                node.adding = None
+        except RayTaskError as error:
+            self._fail(node, error)
+        except RayError as error:
+            self._lose(node, error)
+
+    def _take_report(self, node: _Node) -> None:
+        try:
+            report: NodeReport = ray.get(next(node.reports))
+        except StopIteration:
+            # Units that it got at the very end were not begun.
+            node.reports = node.adding = None
+            node.n_wanted = 1
+            self._queue.put_back(node.held)
+            node.held.clear()
+            return
+        node.report = report
+        if node.adding is None:
+            node.n_wanted = report.n_wanted
+        ended = [unit for unit in report.ended if node.held.pop(unit, None) is not None]
+        self._queue.end(ended)
+        for unit in ended:
+            del self._entries[unit]
+        self.n_ended += len(ended)
+        self.failures += report.failures
+
+    def _fail(self, node: _Node, error: RayTaskError) -> None:
+        """Raise the error of a node, or leave out a node that cannot start.
+
+        Raises:
+            DawnChorusError: the node was at work.
+        """
+        cause = error.cause if isinstance(error.cause, DawnChorusError) else error
+        if node.opening is None:
+            raise cause
+        self._refuse(node, cause)
+
+    def _refuse(self, node: _Node, error: Exception) -> None:
+        LOG.warning("%s: no work for this node of the Ray cluster: %s", node.host, error)
+        self._refused[node.id] = error
+        self._remove(node)
+
+    def _lose(self, node: _Node, error: RayError) -> None:
+        """Give the units of a node whose actor has ended to others."""
+        if node.opening is not None and isinstance(error, RayActorError) and self._starts[node.id] >= MAX_STARTS:
+            reason = f"the actor ended {MAX_STARTS} times while it started: {error}"
+            self._refuse(node, ModelError(reason, subject=node.host))
+            return
+        LOG.warning("%s: lost; its %d units are given to others", node.host, len(node.held))
+        self._remove(node)
+        for unit in self._queue.lose(node.held):
+            entries = self._entries.pop(unit)
+            reason = f"its unit {unit} was not finished, since processes ended at it; start again to try it again"
+            self.failures += [RecordingFailure(entry.file.name, reason) for entry in entries]
+            self._before = replace(self._before, n_failed=self._before.n_failed + len(entries))
+
+    def _remove(self, node: _Node) -> None:
+        """Forget a node, but for the counts of what it has ended."""
+        del self._nodes[node.id]
+        ray.kill(node.actor)
+        self._next_look_s = -math.inf
+        if node.report is not None:
+            done, all_counts = node.report.committed, node.report.counts
+            # What others had ended stays as well, and the sound was scored.
+            kept = replace(done, n_resumed=all_counts.n_resumed, scored_s=all_counts.scored_s)
+            self._before = _add(self._before, kept)
+
+    def _close(self) -> None:
+        """End the actors."""
+        closing = [node.actor.close.remote() for node in self._nodes.values() if node.opening is None]
+        if closing:
+            ray.wait(closing, num_returns=len(closing), timeout=CLOSING_S)
+        for node in self._nodes.values():
+            ray.kill(node.actor)
+
+
+def _add(first: RunCounts, second: RunCounts) -> RunCounts:
+    """Return the sum of all counts but those of files."""
+    return replace(
+        first,
+        n_resumed=first.n_resumed + second.n_resumed,
+        n_done=first.n_done + second.n_done,
+        n_failed=first.n_failed + second.n_failed,
+        n_detections=first.n_detections + second.n_detections,
+        scored_s=first.scored_s + second.scored_s,
+    )
