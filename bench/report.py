@@ -180,11 +180,28 @@ def _archive(result: dict[str, Any]) -> str:
     )
 
 
+def _dry_run(result: dict[str, Any]) -> str:
+    rows = "\n".join(
+        f"| {row['name']} | {key} | {value['estimated']:.3g} | {value['real']:.3g} | "
+        f"{100 * (value['estimated'] / value['real'] - 1):+.0f} % |"
+        for row in result["rows"]
+        for key, value in row["values"].items()
+    )
+    return (
+        "## Cost before a run\n\n"
+        f"What `identify --dry-run` estimates with BirdNET on {result['n_workers']} cores, and what the run then took, "
+        f"at a load average of {result['load_average']:.0f} at the end. It measures for "
+        f"{max(row['estimate_s'] for row in result['rows']):.0f} seconds at most.\n\n"
+        "| run | | estimated | real | difference |\n| --- | --- | ---: | ---: | ---: |\n" + rows + "\n"
+    )
+
+
 def _search(result: dict[str, Any]) -> str:
     def row(name: str, times: dict[str, Any]) -> str:
         return (
             f"| {name} ({times['n_files']} files) | {times['first_s']:.0f} s | {times['cold_s']:.2f} s | "
-            f"{times['warm_s']:.2f} s ({times['slowest_s']:.2f} s) | {times['exact_s']:.1f} s | "
+            f"{times['warm_s']:.2f} s ({times['slowest_s']:.2f} s, {times['warm_cpu_s']:.2f} s) | "
+            f"{times['exact_s']:.1f} s | "
             f"{times['data_bytes'] / 1e9:.2f} GB | {times['derived_bytes'] / 1e9:.2f} GB |"
         )
 
@@ -195,8 +212,9 @@ def _search(result: dict[str, Any]) -> str:
         f"the 100 nearest finds {100 * result['recall']:.2f} % of those that `--exact` finds, in the worst of "
         f"{result['n_queries']} searches {100 * result['worst_recall']:.0f} %. Of {result['n_rows']:,} embeddings of "
         f"1,024 numbers (mixtures of two real ones), by the clock, at a load average of {result['load_average']:.0f}: "
-        "the first search, which derives files; one whose files are not in memory; later ones, as the median and the "
-        "slowest; and one that compares all. Sizes are those of the table and of the derived files.\n\n"
+        "the first search, which derives files; one whose files are not in memory; later ones, as the median, the "
+        "slowest, and the processor time of both cores; and one that compares all. Sizes are those of the table and "
+        "of the derived files.\n\n"
         "| archive | first | cold | warm | `--exact` | table | derived |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n" + rows + "\n"
     )
@@ -215,22 +233,6 @@ def _rescoring(result: dict[str, Any]) -> str:
         f"embeddings:int8`) change scores of BirdNET itself from 0.05 on by {result['int8_largest']:.4f} at most, "
         f"{result['int8_p999']:.4f} at the 99.9th percentile; of {result['int8_n_detections']:,} detections from "
         f"0.25 on, {result['int8_n_changed']} are in one of the two results only.\n"
-    )
-
-
-def _dry_run(result: dict[str, Any]) -> str:
-    rows = "\n".join(
-        f"| {row['name']} | {key} | {value['estimated']:.3g} | {value['real']:.3g} | "
-        f"{100 * (value['estimated'] / value['real'] - 1):+.0f} % |"
-        for row in result["rows"]
-        for key, value in row["values"].items()
-    )
-    return (
-        "## Cost before a run\n\n"
-        f"What `identify --dry-run` estimates with BirdNET on {result['n_workers']} cores, and what the run then took, "
-        f"at a load average of {result['load_average']:.0f} at the end. It measures for "
-        f"{max(row['estimate_s'] for row in result['rows']):.0f} seconds at most.\n\n"
-        "| run | | estimated | real | difference |\n| --- | --- | ---: | ---: | ---: |\n" + rows + "\n"
     )
 
 
@@ -612,9 +614,9 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "engine": _engine,
     "analyses": _analyses,
     "archive": _archive,
+    "dry_run": _dry_run,
     "search": _search,
     "rescoring": _rescoring,
-    "dry_run": _dry_run,
     "stereo": _stereo,
     "agreement": _agreement,
     "memory": _memory,

@@ -135,3 +135,15 @@ def test_a_missing_library_is_named(kept: Path, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(__import__("sys").modules, "usearch.index", None)
     with pytest.raises(MissingExtraError, match=r"dawnchorus\[hoplite\]"):
         export_hoplite(open_archive(kept), tmp_path / "out")
+
+
+def test_imported_embeddings_hide_no_detections(copied: Archive, database: Path) -> None:
+    """The recordings are the same, and the later run has embeddings only."""
+    before = copied.detections().read_all().num_rows
+    (first,) = copied.runs()
+    paths = {row["recording"]: row["path"] for row in copied.recordings().read_all().to_pylist()}
+    assert {Path(name) for name in paths} == {Path(path.decode()) for path in paths.values()}
+    result = import_hoplite(database, copied, audio=Path("/"))
+    assert copied.detections().read_all().num_rows == before
+    assert copied.detections(runs=[first.id, result.run]).read_all().num_rows == before
+    assert copied.embeddings().read_all().num_rows == 12

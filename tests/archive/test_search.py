@@ -188,3 +188,17 @@ def test_units_of_any_size_give_the_same(copied: Archive, sounds: Path, band_bun
     ).archive
     columns = ["score", "recording", "start_s", "species"]
     assert one.search(np.ones(12), k=5).select(columns).equals(copied.search(np.ones(12), k=5).select(columns))
+
+
+def test_speech_near_a_window_is_said(copied: Archive) -> None:
+    """So that its sound is not played; other sounds are no species."""
+    rows = copied.table("detections").read()
+    first = rows.filter(np.array(rows["start_s"].to_pylist()) == 0).slice(0, 1)
+    for name, value in (("scientific_name", "Human vocal"), ("kind", "sound"), ("end_s", 0.5)):
+        index = first.schema.get_field_index(name)
+        first = first.set_column(index, first.schema.field(name), [[value]])
+    copied.table("detections").append(first)
+    (recording,) = first["recording"].to_pylist()
+    hits = [row for row in copied.search(np.ones(12), k=50).to_pylist() if row["recording"] == recording]
+    assert {row["start_s"]: row["human_voice"] for row in hits} == {0.0: True, 1.0: True, 2.0: False}
+    assert not any("Human" in row["species"] for row in hits)

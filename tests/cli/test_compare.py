@@ -68,9 +68,12 @@ def test_runs_of_an_archive_are_compared(
     assert printed["species"][0]["n_both"] == 3
     assert printed["first_minus_second"] is None
     assert printed["labels"]["renamed"] == [["Avis gravis", "Avis profunda"]]
-    done = command("compare", "bands", "nothing", archive)
+    runs = [archive_recordings(sounds, archive, model=band_bundle.folder, top=n, workers=1).run for n in (1, 2)]
+    text = command("compare", *runs, archive).stdout.decode()
+    assert f"bands 1 ({runs[0]}) and bands 1 ({runs[1]}): 4 recordings that both scored" in text
+    done = command("compare", "bands", "others", archive)
     assert done.returncode == 2
-    assert b"expected the id of a run, or a model that has one run, got no run or model 'nothing'" in done.stderr
+    assert b"expected the id of a run, or a model that has one run, got several runs of 'bands'" in done.stderr
 
 
 def test_labels_say_which_model_is_right(

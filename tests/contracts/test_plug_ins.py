@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from dawnchorus.audio.write import write_recording
 from dawnchorus.data import importing, layout_detection
 from dawnchorus.data.importing import import_recordings
 from dawnchorus.data.layouts import registry as sources
-from dawnchorus.errors import PlugInError
+from dawnchorus.errors import InputError, PlugInError
 from dawnchorus.formats import registry as formats
 from dawnchorus.formats.files import write_detections
 from dawnchorus.identification import identify, output, result, run
@@ -28,6 +29,7 @@ from dawnchorus.inference.analyses import registry as analyses
 from dawnchorus.inference.analyses.base import AnalyzedRecording
 from dawnchorus.models.bundle import Bundle
 from dawnchorus.models.engines import registry as engines
+from dawnchorus.plug_ins import PlugIn
 from dawnchorus.registry import Registry
 from dawnchorus.types import RecordingMetadata
 
@@ -153,6 +155,16 @@ def test_analyses_that_fail_are_named_and_cost_their_own_tables(
         list(build_tables(analyses.ANALYSES["no-table"], [one]))
     with pytest.raises(PlugInError, match=rf"'outside' {PACKAGE}.*TypeError: expected tables by .* '\.\./evil'"):
         list(build_tables(analyses.ANALYSES["outside"], [one]))
+    with pytest.raises(PlugInError, match=rf"'no-table' {PACKAGE}.*TypeError: expected a table"):
+        identify(sounds, model=level_bundle.folder, out=tmp_path / "scored.csv", analyses=("no-table",))
+    assert (tmp_path / "scored.csv").read_text().count("\n") == 9, "it is not asked before recordings are scored"
+
+
+def test_ends_of_tables_that_are_no_names_of_files_are_refused() -> None:
+    entry = replace(analyses.ANALYSES["health"], tables=("", "../evil"))
+    plug_in = PlugIn("analysis", "outside", "bad-birds 0.3", f"{MODULE}:OUTSIDE")
+    with pytest.raises(InputError, match=r"tables: expected ends of files' names, .*, got '\.\./evil'"):
+        analyses.guard_analysis(entry, plug_in)
 
 
 @pytest.mark.usefixtures("bad_birds")

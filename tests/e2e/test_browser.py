@@ -255,7 +255,7 @@ def test_long_recording_stays_small_and_every_detection_can_be_reached(page: Pag
 def test_viewer_follows_keys_pointer_and_address(page: Page, long_recording: str) -> None:
     page.goto(f"{long_recording}?t=3600&zoom=40")
     page.wait_for_function(IS_DRAWN)
-    for key, address in (
+    for key, path in (
         ("+", "t=3600.00&zoom=20.00"),
         ("ArrowRight", "t=3605.00"),
         ("Shift+ArrowLeft", "t=3585.00"),
@@ -264,7 +264,7 @@ def test_viewer_follows_keys_pointer_and_address(page: Page, long_recording: str
         ("f", "t=3600.00&zoom=7200.00"),
     ):
         page.keyboard.press(key)
-        page.wait_for_url(f"**{address}**")
+        page.wait_for_url(f"**{path}**")
     expect(page.get_by_text("1,000 detections in view: zoom in to see single detections")).to_be_visible()
     page.wait_for_function(IS_DRAWN)
     page.goto(f"{long_recording}?t=3600&zoom=40")

@@ -98,6 +98,13 @@ def test_kinds_that_names_do_not_tell_have_a_column(tmp_path: Path, name: str) -
     assert "kinds" not in tables.provenance.parameters
 
 
+def test_underscores_that_are_escaped_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_detections(recording(Detection(0.0, 1.0, "Avis_una", "Bird", "species", 0.5)), tmp_path / "x.birdnet.csv")
+    assert "written as \\_ in the format birdnet, in which _ parts the names: 1 (as Avis\\_una_)" in caplog.text
+    (table,) = read_detections(tmp_path / "x.birdnet.csv")
+    assert table.detections[0].scientific_name == "Avis_una"
+
+
 def test_birdnets_frames_keep_underscores() -> None:
     columns = {"input": ["a.wav"], "start_time": [0.0], "end_time": [3.0], "confidence": [0.5]}
     (table,) = Detections.from_pandas(pd.DataFrame(columns | {"species_name": ["Parus major_Great_Tit"]}))

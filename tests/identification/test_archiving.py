@@ -102,27 +102,6 @@ def test_the_list_is_pinned_until_it_is_resumed(sounds: Path, band_bundle: Bundl
     assert (counts.n_files, counts.n_done, counts.n_resumed, counts.n_failed) == (6, 0, 6, 0)
 
 
-def test_results_of_a_file_that_was_replaced_count_no_more(sounds: Path, band_bundle: Bundle, tmp_path: Path) -> None:
-    """Also where the new one cannot be read; and it is read again, until it can."""
-    archive, name = tmp_path / "archive", "A_20260430_040000.wav"
-    keep(sounds, archive, band_bundle)
-    (sounds / name).write_bytes(b"cut short while it was copied")
-    for n_failed in (2, 2):
-        result = keep(sounds, archive, band_bundle, resume=True)
-        assert (result.counts.n_resumed, result.counts.n_failed) == (3, n_failed)
-        rows = {Path(row["recording"]).name: row for row in result.archive.recordings().read_all().to_pylist()}
-        assert (rows[name]["status"], len(rows)) == ("failed", 5)
-        assert len(result.archive.detections().read_all()) == 3, "of six, without those of the earlier file"
-        (state,), _ = read_status(result.archive)
-        assert (state.n_recordings, state.n_failed) == (5, 2)
-    shutil.copy(sounds / "B_20260501_040000.wav", sounds / name)
-    assert keep(sounds, archive, band_bundle, resume=True).counts.n_failed == 1
-    assert len(open_archive(archive).detections().read_all()) == 6
-    (sounds / name).unlink()
-    keep([sounds / name, sounds / "A_20260501_040000.wav"], archive, band_bundle)
-    assert len(open_archive(archive).detections().read_all()) == 6, "a file that is away replaces none"
-
-
 def test_shards_that_start_at_once_pin_one_list(
     sounds: Path, band_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,6 +143,27 @@ def test_plan_says_what_is_missing_and_writes_nothing(sounds: Path, band_bundle:
     names = [file.full_path.name for files in again.missing.values() for file in files]
     assert names == [BROKEN, "C_20260601_040000.wav"]
     assert set(before) <= set(archive.rglob("*"))
+
+
+def test_results_of_a_file_that_was_replaced_count_no_more(sounds: Path, band_bundle: Bundle, tmp_path: Path) -> None:
+    """Also where the new one cannot be read; and it is read again, until it can."""
+    archive, name = tmp_path / "archive", "A_20260430_040000.wav"
+    keep(sounds, archive, band_bundle)
+    (sounds / name).write_bytes(b"cut short while it was copied")
+    for n_failed in (2, 2):
+        result = keep(sounds, archive, band_bundle, resume=True)
+        assert (result.counts.n_resumed, result.counts.n_failed) == (3, n_failed)
+        rows = {Path(row["recording"]).name: row for row in result.archive.recordings().read_all().to_pylist()}
+        assert (rows[name]["status"], len(rows)) == ("failed", 5)
+        assert len(result.archive.detections().read_all()) == 3, "of six, without those of the earlier file"
+        (state,), _ = read_status(result.archive)
+        assert (state.n_recordings, state.n_failed) == (5, 2)
+    shutil.copy(sounds / "B_20260501_040000.wav", sounds / name)
+    assert keep(sounds, archive, band_bundle, resume=True).counts.n_failed == 1
+    assert len(open_archive(archive).detections().read_all()) == 6
+    (sounds / name).unlink()
+    keep([sounds / name, sounds / "A_20260501_040000.wav"], archive, band_bundle)
+    assert len(open_archive(archive).detections().read_all()) == 6, "a file that is away replaces none"
 
 
 def test_recordings_of_another_list_are_not_doubled(sounds: Path, band_bundle: Bundle, tmp_path: Path) -> None:

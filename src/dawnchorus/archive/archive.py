@@ -107,6 +107,9 @@ class Archive:
         if species is not None:
             condition = _and(condition, is_in("scientific_name", self._find_species(species, known)))
         where: dict[str, Any] = {"runs": runs, "since": since, "until": until, "sites": sites, "condition": condition}
+        kept = [each.id for each in known if each.run.top != 0]
+        if len(kept) < len(known):  # imported embeddings replace no detections
+            where |= {"runs": kept, "per_run": runs is not None}
         if min_score is None or not special:
             return self._read(DETECTIONS, columns=columns, **where)
         wanted = check_columns(self.table(DETECTIONS), columns)

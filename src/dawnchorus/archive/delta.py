@@ -94,6 +94,7 @@ class Table:
 
     def __init__(self, location: ArchiveLocation, name: str) -> None:
         self.location, self.name = location, name
+        self._opened: tuple[int, pa_dataset.Dataset] | None = None
 
     @property
     def uri(self) -> str:
@@ -164,9 +165,11 @@ class Table:
         """
         # Of a store, deltalake gives one with the same credentials.
         files = None if self.location.is_remote else self.location.filesystem(self.name)
-        with self._reading():
-            dataset: pa_dataset.Dataset = self._delta.to_pyarrow_dataset(filesystem=files)
-        return dataset
+        version = self._delta.version()
+        if self._opened is None or self._opened[0] != version:  # of many files, it takes a while to make
+            with self._reading():
+                self._opened = version, self._delta.to_pyarrow_dataset(filesystem=files)
+        return self._opened[1]
 
     def read(self, columns: Sequence[str] | None = None, condition: pa_dataset.Expression | None = None) -> pa.Table:
         """Read rows; no rows where there is no table.

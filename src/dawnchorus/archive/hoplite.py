@@ -31,6 +31,7 @@ from dawnchorus.archive.manifest import (
     UnitSize,
     latest_marks,
     list_manifests,
+    next_number,
     pin_manifest,
     read_entries,
     unit_sizes,
@@ -211,7 +212,6 @@ def import_hoplite(
         top=0,
         parameters={"imported": "perch-hoplite"},
     )
-    archive.add_run(run, ())
     files = [_as_file(each, metadata, audio, folder) for each in recordings]
     by_path = dict(zip((file.path for file in files), recordings, strict=True))
     if len(by_path) < len(recordings):
@@ -220,9 +220,10 @@ def import_hoplite(
             subject=folder,
         )
     source = hashlib.sha256(os.fsencode(folder.absolute())).hexdigest()[:12]
-    manifests = _pin(archive, run.id, source, files)
-    job = _Import(archive, run, reader, index, by_path, folder)
-    n_windows = job.write(manifests, report)
+    with Worker(archive.location, run.id, "1/1") as worker:
+        archive.add_run(run, ())
+        manifests = _pin(archive, run.id, source, files)
+        n_windows = _Import(archive, run, reader, index, by_path, folder).write(manifests, worker, report)
     return ImportResult(run.id, len(recordings), n_windows, reader.count_annotations())
 
 
@@ -255,8 +256,8 @@ def _as_file(recording: HopliteRecording, metadata: Mapping[str, Any], audio: Pa
     bases = {each["dataset_name"]: each["base_path"] for each in sources}
     base = audio or Path(bases.get(recording.project, folder))
     path = Path(os.path.abspath(base / recording.filename))
-    n_bytes = path.stat().st_size if path.is_file() else None
-    return ListedFile(recording.filename, os.fsencode(path), n_bytes, f"{recording.n_windows} windows")
+    # Without a size, it replaces no version of the file that was identified.
+    return ListedFile(recording.filename, os.fsencode(path), None, f"{recording.n_windows} windows")
 
 
 def _pin(archive: Archive, run: str, source: str, files: Sequence[ListedFile]) -> list[Manifest]:
@@ -266,7 +267,8 @@ def _pin(archive: Archive, run: str, source: str, files: Sequence[ListedFile]) -
         known = list_manifests(table)
         marks = latest_marks(table, run) if known else {}
         new = [file for file in files if marks.get(file.path) != file.mark]
-        if not new or pin_manifest(table, run=run, source=source, files=new, size=UNITS):
+        number = next_number(known)
+        if not new or pin_manifest(table, number=number, run=run, source=source, files=new, size=UNITS):
             return [each for each in list_manifests(table) if (each.run, each.source) == (run, source)]
 
 
@@ -286,20 +288,19 @@ class _Import:
         self._recordings, self._folder = recordings, folder
         self._n_windows = 0
 
-    def write(self, manifests: Sequence[Manifest], report: Report) -> int:
+    def write(self, manifests: Sequence[Manifest], worker: Worker, report: Report) -> int:
         """Write the units that are missing, and return the number of windows."""
         table = self._archive.table(MANIFEST)
         units = list(unit_sizes(table, manifests))
         by_unit: dict[str, list[Entry]] = {}
         for entry in read_entries(table, manifests, units):
             by_unit.setdefault(entry.unit, []).append(entry)
-        with Worker(self._archive.location, self._run.id, "1/1") as worker:
-            writer = UnitWriter(self._archive, worker)
-            for number, (unit, entries) in enumerate(by_unit.items(), start=1):
-                if not writer.has_ended(unit):
-                    worker.beat([unit])
-                    writer.commit(unit, *self._rows(entries, worker.attempt(unit)))
-                report(Progress("importing", number, len(by_unit), "units"))
+        writer = UnitWriter(self._archive, worker)
+        for number, (unit, entries) in enumerate(by_unit.items(), start=1):
+            if not writer.has_ended(unit):
+                worker.beat([unit])
+                writer.commit(unit, *self._rows(entries, worker.attempt(unit)))
+            report(Progress("importing", number, len(by_unit), "units"))
         return self._n_windows
 
     def _rows(self, entries: Sequence[Entry], attempt: str) -> tuple[pa.Table, dict[str, pa.Table]]:

@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pa_dataset
 
-from dawnchorus.archive.schemas import DETECTIONS, RECORDINGS
+from dawnchorus.archive.schemas import DETECTIONS
 from dawnchorus.archive.selection import select_results
 
 if TYPE_CHECKING:
     from dawnchorus.archive.archive import Archive, Names, Time
+    from dawnchorus.archive.delta import Table
     from dawnchorus.archive.sign_index import Block
 
 VOICE_MARGIN_S = 1.0
@@ -117,6 +118,7 @@ class RowFilter:
 
 def find_windows(
     archive: Archive,
+    table: Table,
     runs: Sequence[str],
     *,
     species: Names | None = None,
@@ -127,12 +129,13 @@ def find_windows(
 ) -> RowFilter:
     """Return the rows of some runs that count, one result of each recording, and are asked for; see `Archive.search`.
 
+    `table` is that of recordings.
+
     Raises:
         InputError: an unknown species, or a time in another format.
     """
     from dawnchorus.archive.archive import is_in, list_names
 
-    table = archive.table(RECORDINGS)
     selection = select_results(table, runs, per_run=False)
     attempts, others = frozenset(selection.attempts.to_pylist()), np.sort(_to_numpy(selection.others))
     if species is None and sites is None and since is None and until is None:
@@ -147,7 +150,7 @@ def find_windows(
         recordings=_to_numpy(rows["recording_id"]),
         since_s=None if since is None else _seconds_to("since", since, rows),
         until_s=None if until is None else _seconds_to("until", until, rows),
-        spans=None if species is None else _find_spans(archive, rows, species, min_score=min_score),
+        spans=None if species is None else _find_spans(archive, table, rows, species, min_score=min_score),
     )
 
 
@@ -166,12 +169,12 @@ def _seconds_to(name: str, time: Time, recordings: pa.Table) -> Seconds:
     return seconds
 
 
-def _find_spans(archive: Archive, recordings: pa.Table, species: Names, *, min_score: float) -> Spans:
+def _find_spans(archive: Archive, table: Table, recordings: pa.Table, species: Names, *, min_score: float) -> Spans:
     """Return the spans of recordings in which a species was detected, whatever run detected it."""
     columns = ["recording_id", "start_s", "end_s"]
     detections = archive.detections(species=species, min_score=min_score, columns=columns).read_all()
     ids = pc.unique(detections["recording_id"])
-    known = archive.table(RECORDINGS).read(["recording_id", "path"], _field("recording_id").isin(ids))
+    known = table.read(["recording_id", "path"], _field("recording_id").isin(ids))
     number_by_path = {path: number for number, path in enumerate(recordings["path"].to_pylist())}
     number_by_id = {
         each["recording_id"]: number_by_path[each["path"]]
@@ -193,13 +196,14 @@ class DetectedSpecies:
 
     Args:
         archive: the archive.
+        table: its table of recordings.
         paths: paths of the recordings.
         min_score: smallest score.
     """
 
-    def __init__(self, archive: Archive, paths: Sequence[bytes], *, min_score: float) -> None:
-        condition = archive.select().condition & _field("path").isin(pa.array(list(paths), pa.binary()))
-        known = archive.table(RECORDINGS).read(["recording_id", "path", "attempt"], condition)
+    def __init__(self, archive: Archive, table: Table, paths: Sequence[bytes], *, min_score: float) -> None:
+        condition = select_results(table).condition & _field("path").isin(pa.array(list(paths), pa.binary()))
+        known = table.read(["recording_id", "path", "attempt"], condition)
         path_by_id = {each["recording_id"]: each["path"] for each in known.to_pylist()}
         rows = archive.table(DETECTIONS).read(
             ["recording_id", "start_s", "end_s", "scientific_name", "kind", "score", "human_voice"],
@@ -214,7 +218,7 @@ class DetectedSpecies:
     def names(self, path: bytes, start_s: float, end_s: float) -> list[str]:
         """Return the scientific names of the species that were detected in a window, the highest score first."""
         rows = self._overlapping(path, start_s + _TOUCHING_S, end_s - _TOUCHING_S)
-        return list(dict.fromkeys(str(row["scientific_name"]) for row in rows))
+        return list(dict.fromkeys(str(row["scientific_name"]) for row in rows if row["kind"] == "species"))
 
     def has_voice(self, path: bytes, start_s: float, end_s: float) -> bool:
         """Return True if human speech was detected in or near a window."""

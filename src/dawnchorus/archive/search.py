@@ -26,6 +26,7 @@ from dawnchorus.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:
     from dawnchorus.archive.archive import Archive, Names, Time
+    from dawnchorus.archive.delta import Table
 
 SHORTLIST_SHARE = 0.01
 """Share of all windows that are compared exactly. With it, 0.9997 of the true 100 nearest of 200,000 real embeddings
@@ -119,21 +120,24 @@ def search_archive(
         raise InputError(f"k: expected a whole number, 1 or more, got {k!r}.")
     queries = _as_queries(vectors)
     known = archive.find_runs(runs)
+    every = known if runs is None else archive.find_runs(None)
     chosen = embedding_runs(archive, known, dim=queries.shape[1], bundle_id=bundle_id)
     run = chosen[0].run
     n_workers = usable_cores() if workers is None else workers
     index = SignIndex(
         archive.location,
         bundle_id=run.bundle_id,
-        runs=[each.id for each in archive.runs() if each.run.bundle_id == run.bundle_id and each.run.embedding_dim],
+        runs=[each.id for each in every if each.run.bundle_id == run.bundle_id and each.run.embedding_dim],
         dim=queries.shape[1],
         cache=None if cache is None else Path(cache),
         workers=n_workers,
     )
     blocks = index.open()
     # After the files, for a unit that ends meanwhile may have none of its rows in them.
+    recordings = archive.table(RECORDINGS)
     rows = find_windows(
         archive,
+        recordings,
         [each.id for each in chosen],
         species=species,
         sites=sites,
@@ -144,7 +148,7 @@ def search_archive(
     with ThreadPoolExecutor(n_workers) as pool:
         scan = _Scan(blocks, rows, queries, pool)
         hits = scan.score(scan.all_rows() if exact else scan.shortlist(index.space.signs(queries), k=k), k=k)
-    return _describe(archive, blocks, hits, k=k)
+    return _describe(archive, recordings, blocks, hits, k=k)
 
 
 def _as_queries(vectors: npt.ArrayLike) -> FloatArray:
@@ -328,7 +332,7 @@ def hamming(words: Words, query: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint1
 # ---------------------------------------------------------------------- results
 
 
-def _describe(archive: Archive, blocks: Sequence[Block], hits: Sequence[_Rows], *, k: int) -> pa.Table:
+def _describe(archive: Archive, table: Table, blocks: Sequence[Block], hits: Sequence[_Rows], *, k: int) -> pa.Table:
     """Return the best `k` hits by falling score, with their recordings and the species that were detected there."""
     if not hits:
         return HIT_SCHEMA.empty_table()
@@ -337,9 +341,9 @@ def _describe(archive: Archive, blocks: Sequence[Block], hits: Sequence[_Rows], 
     scores = np.concatenate([part.values for part in hits]).astype(np.float32)
     rows = pa.Table.from_batches(taken).append_column("score", pa.array(scores)).sort_by(_ORDER).slice(0, k)
     is_hit = pa_dataset.field("recording_id").isin(pc.unique(rows["recording_id"]))
-    recordings = archive.table(RECORDINGS).read(["recording_id", *_OF_RECORDING], is_hit).to_pylist()
+    recordings = table.read(["recording_id", *_OF_RECORDING], is_hit).to_pylist()
     recording_by_id = {each["recording_id"]: each for each in recordings}
-    detected = DetectedSpecies(archive, [each["path"] for each in recordings], min_score=SPECIES_MIN_SCORE)
+    detected = DetectedSpecies(archive, table, [each["path"] for each in recordings], min_score=SPECIES_MIN_SCORE)
     listed = []
     for rank, row in enumerate(rows.to_pylist(), start=1):
         recording = recording_by_id[row["recording_id"]]

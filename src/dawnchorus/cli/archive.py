@@ -198,7 +198,8 @@ def info(*, folder: str) -> None:
             run.bundle_id,
             run.software,
             f"{run.window_s:g} s, {run.overlap_s:g} s overlap",
-            f"score {run.min_score:.3g}, best {run.top or 'all'}" + (", embeddings" if run.embedding_dim else ""),
+            ("no detections" if run.top == 0 else f"score {run.min_score:.3g}, best {run.top or 'all'}")
+            + (", embeddings" if run.embedding_dim else ""),
             ", ".join(run.analyses),
         )
     print_table(runs)

@@ -7,7 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,28 +83,19 @@ def command(
     models; or a data set, whose labels then say which model is right, with paired intervals.
     """
     from dawnchorus.evaluation.model_comparison import compare_models
-    from dawnchorus.evaluation.model_outputs import compare_by_labels
 
     if out is not None and out.exists() and not overwrite:
         raise OutputExistsError("it exists already. Choose another name, or use --overwrite.", subject=out)
-    truth: Comparison | None = None
-    runs: list[Run] = []
+    runs: list[Run]
     if len(paths) == 1 and _is_archive(paths[0]):
-        outputs = _read_outputs(paths[0], (first, second))
+        outputs, runs, truth = _read_outputs(paths[0], (first, second)), [], None
     else:
         store = ModelStore(models_folder or default_folder())
-        models = [_open(name, store) for name in (first, second)]
-        if len(paths) == 1 and table_path(as_path(paths[0])).exists():
-            table = read_table(as_path(paths[0]))
-            rows = select_split(table, split)
-            files = [table.file(row) for row in rows]
-            truth = compare_by_labels(models, table, rows, workers=workers)
-            if truth is None:
-                click.echo("note: the labels have no species that both models know, so they say nothing here", err=True)
-        else:
-            files = find_recordings(files_from(paths))
-        scored = [_score(files, model, workers) for model in models]
-        outputs, runs = [output for output, _ in scored], [run for _, run in scored]
+        outputs, runs, truth = _score_all([_open(name, store) for name in (first, second)], paths, split, workers)
+    if outputs[0].name == outputs[1].name:
+        outputs = [
+            replace(each, name=f"{each.name} ({name})") for each, name in zip(outputs, (first, second), strict=True)
+        ]
     comparison = compare_models(outputs[0], outputs[1], threshold=min_score)
     if out is not None:
         _write_csv(out, comparison)
@@ -142,6 +133,26 @@ def _read_outputs(folder: str, names: Sequence[str]) -> list[ModelOutput]:
 def _open(name: str, store: ModelStore) -> Model:
     announce_model(store, name)
     return Model(store.open(name), store)
+
+
+def _score_all(
+    models: Sequence[Model], paths: Sequence[str], split: str, workers: int
+) -> tuple[list[ModelOutput], list[Run], Comparison | None]:
+    """Return both models' output for recordings, their runs, and differences by labels where there are some."""
+    from dawnchorus.evaluation.model_outputs import compare_by_labels
+
+    truth = None
+    if len(paths) == 1 and table_path(as_path(paths[0])).exists():
+        table = read_table(as_path(paths[0]))
+        rows = select_split(table, split)
+        files = [table.file(row) for row in rows]
+        truth = compare_by_labels(models, table, rows, workers=workers)
+        if truth is None:
+            click.echo("note: the labels have no species that both models know, so they say nothing here", err=True)
+    else:
+        files = find_recordings(files_from(paths))
+    scored = [_score(files, model, workers) for model in models]
+    return [output for output, _ in scored], [run for _, run in scored], truth
 
 
 def _score(files: Sequence[Path], model: Model, workers: int) -> tuple[ModelOutput, Run]:

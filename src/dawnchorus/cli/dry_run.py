@@ -81,8 +81,9 @@ class DryRun:
         self._print_scoring(cost, each=plan.plan.channel == "each", n_shards=n_shards, largest_share=largest_share)
         n_bytes = cost.archive_bytes(n_units=n_units, n_classes=None if has_run else len(model.labels))
         dim = model.embedding_dim
-        embeddings_bytes = None if dim is None else cost.embeddings_bytes(dim, n_units=n_units)
-        keeps = "embeddings" in plan.plan.analyses
+        is_short = "embeddings:int8" in plan.plan.analyses
+        embeddings_bytes = None if dim is None else cost.embeddings_bytes(dim, n_units=n_units, is_short=is_short)
+        keeps = is_short or "embeddings" in plan.plan.analyses
         more = "" if embeddings_bytes is None else f", and {_size_text(embeddings_bytes)} of embeddings"
         self.screen.print(
             f"About {counted(cost.n_detections, 'detection')}; {_size_text(n_bytes)} in the archive{more}"

@@ -492,7 +492,7 @@ def _print_result(screen: Console, result: _Result, notes: Iterable[str]) -> Non
 
 def _read_verdicts(run: Run) -> list[dict[str, Any]]:
     """Return the verdict on each recorder, those with a fault first."""
-    rows = run.analysis_tables("health").get("recorders", ())  # none where all recordings failed
+    rows = run.analysis_tables("health")["recorders"]
     names = ("recorder", "n_recordings", "verdict")
     verdicts: list[dict[str, Any]] = []
     if len(rows):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Iterable, Iterator
 from itertools import starmap
 from pathlib import Path
@@ -13,6 +14,8 @@ from dawnchorus.formats.detection_columns import DetectionColumns
 from dawnchorus.formats.text import NamedColumns, check_row, text_stream
 from dawnchorus.types import Detection, Provenance, RecordingTable
 
+LOG = logging.getLogger(__name__)
+
 COLUMNS = ("input", "start_time", "end_time", "species_name", "confidence")
 
 
@@ -22,8 +25,10 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
     with text_stream(stream) as text:
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(COLUMNS)
+        escaped: set[str] = set()
         for table in tables:
             columns = DetectionColumns.from_detections(table.detections)
+            escaped |= {name for name in columns.to_list("scientific_name") if "_" in name}
             rows.writerows(
                 zip(
                     [table.recording] * len(columns),
@@ -34,6 +39,11 @@ def write(stream: BinaryIO, tables: Iterable[RecordingTable], provenance: Proven
                     strict=True,
                 )
             )
+    if escaped:
+        LOG.warning(
+            f"underscores in scientific names are written as \\_ in the format birdnet, in which _ parts the names: "
+            f"{len(escaped)} (as {join_names(min(escaped), '')})."
+        )
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:

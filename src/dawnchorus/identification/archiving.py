@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, get_args
 
@@ -48,6 +49,7 @@ from dawnchorus.identification.shard_run import ShardRun, read_mark
 from dawnchorus.inference.analyses.embeddings import Embeddings
 from dawnchorus.inference.analyses.hits import ScoreFilter
 from dawnchorus.inference.analyses.registry import ANALYSES
+from dawnchorus.inference.analyses.windows import WindowAnalysis
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.model import Model, load_model
 from dawnchorus.inference.recording import ScoringPlan
@@ -266,7 +268,8 @@ def plan_archiving(
             missing.setdefault(entry.unit, []).append(entry.file)
     else:
         new = _list_files(job.given)
-    for file, number in zip(new, cut_units(new, unit_size or UnitSize()), strict=True):
+    units = cut_units(new, unit_size or UnitSize())
+    for number, file in sorted(zip(units, new, strict=True), key=itemgetter(0)):
         unit = f"new-{number:06d}"
         sizes[unit] = sizes.get(unit, 0) + (file.n_bytes or 0)
         missing.setdefault(unit, []).append(file)
@@ -325,7 +328,7 @@ def prepare_job(
     model = load_model(model)
     kept_rows = _check_kept(keep, model)
     floor = ScoreFilter(np.full(len(model.labels), options.min_score, np.float32), options.top)
-    kept = {name: Embeddings() for name in kept_rows}
+    kept: dict[str, WindowAnalysis] = {name: Embeddings() for name in kept_rows}
     plan = replace(build_run_plan(model, options, analyses), analyses={"hits": floor, **kept})
     range_filter = open_range_filter(model, options, metadata)
     builder = TableBuilder(model.bundle, plan.windows, options, range_filter, metadata or {})

@@ -145,9 +145,10 @@ class RunCost:
         rows = self.n_detections * ARCHIVE_DETECTION_BYTES + self.source.n_files * ARCHIVE_RECORDING_BYTES
         return base + n_units * ARCHIVE_UNIT_BYTES + rows
 
-    def embeddings_bytes(self, dim: int, *, n_units: int) -> int:
-        """Return the size of the embeddings in an archive, in half precision."""
-        return round(self.source.n_windows * dim * 2 * EMBEDDING_SHARE) + n_units * ARCHIVE_TABLE_BYTES
+    def embeddings_bytes(self, dim: int, *, n_units: int, is_short: bool = False) -> int:
+        """Return the size of the embeddings in an archive, in half precision or, if short, in 8 bits."""
+        value_bytes = 1 if is_short else 2 * EMBEDDING_SHARE
+        return round(self.source.n_windows * dim * value_bytes) + n_units * ARCHIVE_TABLE_BYTES
 
 
 def estimate_cost(

@@ -23,6 +23,7 @@ from dawnchorus.archive.manifest import (
     UnitSize,
     latest_marks,
     list_manifests,
+    next_number,
     pin_manifest,
     read_entries,
     unit_sizes,
@@ -109,8 +110,10 @@ def rescore_archive(
     results = []
     for source in sources:
         rescoring = _Rescoring.create(opened, source, loaded, scorer, floor)
-        manifests = rescoring.pin(unit_size, resume=resume)
-        results.append(rescoring.run_shard(manifests, shard, report))
+        with Worker(opened.location, rescoring.run.id, str(shard)) as worker:
+            opened.add_run(rescoring.run, loaded.labels)
+            manifests = rescoring.pin(unit_size, resume=resume)
+            results.append(rescoring.run_shard(manifests, shard, worker, report))
     return results
 
 
@@ -196,7 +199,7 @@ class _Rescoring:
     def create(
         cls, archive: Archive, source: StoredRun, model: Model, scorer: EmbeddingScorer, floor: Options
     ) -> _Rescoring:
-        """Add the new run to the archive."""
+        """Describe the new run."""
         bundle, given = model.bundle, source.run.parameters
         options = _restore_options(source.run, floor)
         selection = archive.select([source.id])
@@ -217,7 +220,6 @@ class _Rescoring:
         located = _list_locations(archive, selection) if "metadata" in given else None
         plan = WindowPlan.from_seconds(rate_hz=run.sample_rate_hz, window_s=run.window_s, overlap_s=run.overlap_s)
         builder = TableBuilder(bundle, plan, options, open_range_filter(model, options, located), {})
-        archive.add_run(run, bundle.labels)
         thresholds = np.full(len(bundle.labels), options.min_score, np.float32)
         return cls(archive, source, run, scorer, ScoreFilter(thresholds, options.top), builder, selection)
 
@@ -225,14 +227,16 @@ class _Rescoring:
         """Return the listings of the new run; list the recordings with embeddings if there are none, or to resume."""
         table = self.archive.table(MANIFEST)
         while True:
-            own = [each for each in list_manifests(table) if (each.run, each.source) == (self.run.id, self.source.id)]
+            known = list_manifests(table)
+            own = [each for each in known if (each.run, each.source) == (self.run.id, self.source.id)]
             if own and not resume:
                 return own
             marks = latest_marks(table, self.run.id) if own else {}
             new = [file for file in self._list_files() if marks.get(file.path) != file.mark]
             if not new:
                 return own
-            if pin_manifest(table, run=self.run.id, source=self.source.id, files=new, size=size):
+            number = next_number(known)
+            if pin_manifest(table, number=number, run=self.run.id, source=self.source.id, files=new, size=size):
                 resume = False
 
     def _list_files(self) -> list[ListedFile]:
@@ -241,36 +245,35 @@ class _Rescoring:
         rows = self.archive.table(RECORDINGS).read(["recording_id", *columns], condition).sort_by("recording_id")
         return [ListedFile(*file) for file in zip(*(rows[name].to_pylist() for name in columns), strict=True)]
 
-    def run_shard(self, manifests: Sequence[Manifest], shard: Shard, report: Report) -> ArchiveResult:
+    def run_shard(self, manifests: Sequence[Manifest], shard: Shard, worker: Worker, report: Report) -> ArchiveResult:
         """Score what is missing of a shard's units."""
         table = self.archive.table(MANIFEST)
         units = shard.select(unit_sizes(table, manifests))
-        with Worker(self.archive.location, self.run.id, str(shard)) as worker:
-            writer = UnitWriter(self.archive, worker)
-            ended = writer.list_ended()
-            by_unit: dict[str, list[Entry]] = {unit: [] for unit in units}
-            for entry in read_entries(table, manifests, units):
-                by_unit[entry.unit].append(entry)
-            before = sum(len(entries) for unit, entries in by_unit.items() if unit in ended)
-            counts = RunCounts(sum(map(len, by_unit.values())), n_resumed=before)
+        writer = UnitWriter(self.archive, worker)
+        ended = writer.list_ended()
+        by_unit: dict[str, list[Entry]] = {unit: [] for unit in units}
+        for entry in read_entries(table, manifests, units):
+            by_unit[entry.unit].append(entry)
+        before = sum(len(entries) for unit, entries in by_unit.items() if unit in ended)
+        counts = RunCounts(sum(map(len, by_unit.values())), n_resumed=before)
+        report(counts.as_progress("scoring"))
+        failures: list[RecordingFailure] = []
+        for unit, entries in by_unit.items():
+            if unit in ended or writer.has_ended(unit):
+                counts = counts if unit in ended else replace(counts, n_resumed=counts.n_resumed + len(entries))
+                continue
+            worker.beat([unit])
+            scored = _UnitScores(self, entries, worker.attempt(unit))
+            writer.commit(unit, *scored.rows())
+            failures += scored.failures
+            counts = replace(
+                counts,
+                n_done=counts.n_done + len(entries) - len(scored.failures),
+                n_failed=counts.n_failed + len(scored.failures),
+                n_detections=counts.n_detections + scored.n_detections,
+                scored_s=counts.scored_s + scored.scored_s,
+            )
             report(counts.as_progress("scoring"))
-            failures: list[RecordingFailure] = []
-            for unit, entries in by_unit.items():
-                if unit in ended or writer.has_ended(unit):
-                    counts = counts if unit in ended else replace(counts, n_resumed=counts.n_resumed + len(entries))
-                    continue
-                worker.beat([unit])
-                scored = _UnitScores(self, entries, worker.attempt(unit))
-                writer.commit(unit, *scored.rows())
-                failures += scored.failures
-                counts = replace(
-                    counts,
-                    n_done=counts.n_done + len(entries) - len(scored.failures),
-                    n_failed=counts.n_failed + len(scored.failures),
-                    n_detections=counts.n_detections + scored.n_detections,
-                    scored_s=counts.scored_s + scored.scored_s,
-                )
-                report(counts.as_progress("scoring"))
         return ArchiveResult(self.archive, self.run.id, counts, len(units), len(units), tuple(failures))
 
 

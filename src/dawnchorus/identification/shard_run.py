@@ -118,8 +118,8 @@ class ShardRun:
         yield self.counts
         paths = _Paths(units, self)
         max_active = count_active(paths.peek(), n_workers)
-        scoring = score_recordings(paths, model, self.plan, n_workers=n_workers, max_active=max_active)
-        with closing(scoring) as steps:
+        steps = score_recordings(paths, model, self.plan, n_workers=n_workers, max_active=max_active)
+        with closing(steps):
             for step in steps:
                 self._finish(step)
                 self.worker.beat(self._units)

@@ -306,7 +306,7 @@ def add_counts(session: Session, change: Counts) -> None:
         return
     lock(session, DetectionCount.__tablename__)  # until the end of the transaction: rows are read and written
     added, changed, emptied = [], [], []
-    for (site, unit, start), keys in groupby(sorted(change.rows), key=_find_place):
+    for (site, unit, start), keys in groupby(sorted(change.rows), key=_get_site_and_start):
         by_species = {key.scientific_name: key for key in keys}
         known = _read_rows(session, site, unit, start, list(by_species))
         for scientific_name, key in by_species.items():
@@ -330,7 +330,7 @@ def add_counts(session: Session, change: Counts) -> None:
         connection.execute(delete(DetectionCount).where(*_IS_ROW), emptied)
 
 
-def _find_place(key: CountKey) -> tuple[str, Unit, str]:
+def _get_site_and_start(key: CountKey) -> tuple[str, Unit, str]:
     return key.site, key.unit, key.start
 
 

@@ -145,7 +145,7 @@ class _Reader:
 
     session: Session
     site: str
-    places: Sequence[tuple[Unit, list[str]]]
+    starts_by_unit: Sequence[tuple[Unit, list[str]]]
     """Units, with the starts of their rows."""
 
     def read_all_species(self) -> dict[str, Numbers]:
@@ -167,7 +167,7 @@ class _Reader:
         return dict(sums)
 
     def _select(self, columns: Sequence[Any], *conditions: ColumnElement[bool]) -> Iterator[Any]:
-        for unit, starts in self.places:
+        for unit, starts in self.starts_by_unit:
             is_there = DetectionCount.site == self.site, DetectionCount.unit == unit, DetectionCount.start.in_(starts)
             yield from self.session.execute(select(*columns).where(*is_there, *conditions))
 
@@ -181,10 +181,10 @@ def read_overview(database: Database, query: OverviewQuery) -> Overview:
         names = None if known is None else [each.scientific_name for each in known]
         spans = _choose_spans(session, site, query)
         unit: Unit = spans[0].unit if spans else "day"
-        places: list[tuple[Unit, list[str]]] = [(unit, [span.start for span in spans])]
+        starts_by_unit: list[tuple[Unit, list[str]]] = [(unit, [span.start for span in spans])]
         if query.period == "all":
-            places.append(("undated", [UNDATED]))
-        reader = _Reader(session, site, places)
+            starts_by_unit.append(("undated", [UNDATED]))
+        reader = _Reader(session, site, starts_by_unit)
         recorded = reader.read_all_species()
         detected = recorded if names is None else reader.read_hours(names)
         species = _SpeciesSums.of_rows(reader.read_species(names), level)

@@ -237,11 +237,14 @@ def test_a_recording_without_samples_or_of_a_moment_has_numbers() -> None:
 
 def test_stretches_without_sound_are_counted_for_the_recorder() -> None:
     recordings = [analyzed(with_silence(4), name="A/1.wav"), analyzed(clean(), name="A/2.wav")]
-    assert recorders(*recordings) == {"(A)": "stretches without sound in 1 of 2 recordings"}
+    assert recorders(*recordings) == {
+        "(A)": "stretches without sound in 1 of 2 recordings (25.0% of the time, at most 4 s on end)"
+    }
     assert HEALTH.summarize is not None
     assert HEALTH.summarize(recordings)["recorders"]["dead_share"] == [0.25]
 
 
-def test_a_run_without_recordings_has_empty_tables() -> None:
+def test_the_tables_of_a_run_are_those_that_are_listed() -> None:
     assert HEALTH.summarize is not None
-    assert {name: len(table) for name, table in HEALTH.summarize([]).items()} == {"": 0, "recorders": 0}
+    for recordings in ([], [analyzed(clean(seconds=1))]):
+        assert tuple(HEALTH.summarize(recordings)) == HEALTH.tables

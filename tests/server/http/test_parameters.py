@@ -1,4 +1,4 @@
-"""Parameters of requests: the same in the address and in the form, and none is passed over."""
+"""Parameters of requests: the same in the URL and in the form, and none is passed over."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from dawnchorus.server.settings import Role, Settings
 IDENTIFY = "/api/v1/identify"
 
 
-def test_form_fields_mean_the_same_as_the_address(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
+def test_form_fields_mean_the_same_as_the_query(level_bundle: Bundle, serve: Serve, tone: Path) -> None:
     client = serve(model=level_bundle.folder)
     files = {"audio": (tone.name, tone.read_bytes())}
     fields = {"min_score": "0.5", "top": "1", "lat": "52.5", "lon": "13.4", "week": "", "merge": "true"}
-    in_address = client.post(f"{IDENTIFY}?min_score=0.5&top=1&lat=52.5&lon=13.4&week=&merge=true", files=files)
+    in_query = client.post(f"{IDENTIFY}?min_score=0.5&top=1&lat=52.5&lon=13.4&week=&merge=true", files=files)
     in_form = client.post(IDENTIFY, files=files, data=fields)
     in_words = {**fields, "lat": "52,5", "lon": "13.4 E"}
     in_both = client.post(f"{IDENTIFY}?top=1&min_score=0.50", files=files, data=in_words)
     assert in_form.status_code == 200, in_form.text
-    assert in_form.json() == in_address.json() == in_both.json()
+    assert in_form.json() == in_query.json() == in_both.json()
     (row,) = in_form.json()["detections"]
     assert (row["latitude"], row["longitude"]) == (52.5, 13.4)
     table = client.post(IDENTIFY, files=files, data={"format": "raven", "min_score": "0"}).status_code

@@ -185,9 +185,9 @@ def test_killed_trainer_keeps_the_active_model_and_its_log(
     done = ended(client, job["id"])
     assert done["status"] == "failed"
     assert "training ended with status -9. The active model is unchanged" in str(done["error"])
-    address = f"/api/v1/jobs/{job['id']}/log"
-    assert address in str(done["error"])
-    assert client.get(address).json()["lines"][-1] == "as the trainer wrote it"
+    path = f"/api/v1/jobs/{job['id']}/log"
+    assert path in str(done["error"])
+    assert client.get(path).json()["lines"][-1] == "as the trainer wrote it"
     assert client.get("/api/v1/models/active").json()["bundle_id"] == band_bundle.id
     assert predicted_name(client, songs[0]) == "Deep Bird"
     assert ended(client, client.post("/api/v1/retrain").json()["id"])["status"] == "done"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from dawnchorus.audio.sample_analyses import GuardedAnalysis, SampleAnalysis, check_table
+from dawnchorus.errors import InputError
 from dawnchorus.inference.analyses.base import Analysis, AnalyzedRecording, Tables
 from dawnchorus.inference.analyses.health import HEALTH
 from dawnchorus.inference.analyses.indices import INDICES
@@ -19,8 +20,17 @@ _NAME_END = re.compile(r"([\w-][\w.-]*)?")
 
 
 def guard_analysis(entry: Analysis, plug_in: PlugIn) -> Analysis:
-    """Return another package's analysis, with guards around its functions; see `PlugIn.guard`."""
-    summarize = None if entry.summarize is None else partial(_summarize_guarded, plug_in, entry.summarize)
+    """Return another package's analysis, with guards around its functions; see `PlugIn.guard`.
+
+    Raises:
+        InputError: the end of the name of one of its tables is no end of a file's name.
+    """
+    wrong = next((end for end in entry.tables if not isinstance(end, str) or not _NAME_END.fullmatch(end)), None)
+    if wrong is not None:
+        raise InputError(
+            f"tables: expected ends of files' names, of letters, digits, '_', '-' and '.' or empty, got {wrong!r}."
+        )
+    summarize = None if entry.summarize is None else partial(_summarize_guarded, plug_in, entry.tables, entry.summarize)
     create = partial(_create_guarded, plug_in, entry.create)
     return replace(entry, create=create, summarize=summarize, plug_in=plug_in)
 
@@ -32,17 +42,15 @@ def _create_guarded(plug_in: PlugIn, create: Callable[[], SampleAnalysis]) -> Gu
 
 def _summarize_guarded(
     plug_in: PlugIn,
+    ends: tuple[str, ...],
     summarize: Callable[[Iterable[AnalyzedRecording]], Tables],
     recordings: Iterable[AnalyzedRecording],
 ) -> Tables:
     with plug_in.guard():
         tables = dict(summarize(recordings))
         for name, table in tables.items():
-            if not isinstance(name, str) or not _NAME_END.fullmatch(name):
-                raise TypeError(
-                    f"expected tables by the end of their files' names, of letters, digits, '_', '-' and '.' or empty, "
-                    f"got {name!r}"
-                )
+            if name not in ends:
+                raise TypeError(f"expected tables by the ends of names that the analysis lists, {ends}, got {name!r}")
             check_table(table)
         return tables
 

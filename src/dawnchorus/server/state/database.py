@@ -101,7 +101,7 @@ def _engine(url: str | URL) -> Engine:
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # transactions start explicitly, in _begin_sqlite
+    connection.isolation_level = None  # transactions start explicitly, in _start_transaction
     for setting in ("journal_mode = WAL", "synchronous = FULL", "busy_timeout = 20000", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {setting}")
 

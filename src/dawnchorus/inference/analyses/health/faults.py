@@ -51,11 +51,13 @@ def _no_sound(row: Row) -> str | None:
 def _dead_stretches(row: Row) -> str | None:
     share, longest_s = row.get("dead_share", 0.0), row.get("longest_dead_s", 0.0)  # rows of earlier versions have none
     is_fault = share >= DEAD_STRETCH_SHARE or longest_s >= DEAD_STRETCH_S
-    return f"no sound for {share:.1%} of the time, at most {_length(longest_s)} on end" if is_fault else None
+    return f"no sound for {describe_stretches(share, longest_s)}" if is_fault else None
 
 
-def _length(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 2 * MINUTE_S else f"{seconds / MINUTE_S:.1f} min"
+def describe_stretches(share: float, longest_s: float) -> str:
+    """Return the share of the time in words, and the longest stretch."""
+    length = f"{longest_s:.0f} s" if longest_s < 2 * MINUTE_S else f"{longest_s / MINUTE_S:.1f} min"
+    return f"{share:.1%} of the time, at most {length} on end"
 
 
 def _stuck(row: Row) -> str | None:
@@ -96,10 +98,11 @@ def _wind(row: Row) -> str | None:
 
 
 NO_SOUND = Fault("no sound", _no_sound)
+DEAD_STRETCHES = Fault("stretches without sound", _dead_stretches)
 
 FAULTS = (
     NO_SOUND,
-    Fault("stretches without sound", _dead_stretches),
+    DEAD_STRETCHES,
     Fault("stuck at one value", _stuck),
     Fault("too quiet", _quiet),
     Fault("clipping", _clipped),

@@ -164,7 +164,7 @@ def _find_dead(seconds: FloatArray, maxima: FloatArray, minima: FloatArray) -> F
     """
     n = len(seconds)
     ranges = maxima.reshape(n, -1).max(axis=1) - minima.reshape(n, -1).min(axis=1)
-    is_dead = ranges <= MAX_DEAD_RANGE
+    is_dead: Flags = ranges <= MAX_DEAD_RANGE
     is_dead[is_dead] = seconds[is_dead].var(axis=1, dtype=np.float64) < DEAD_POWER
     return is_dead
 

@@ -14,7 +14,15 @@ import numpy as np
 from dawnchorus.audio.sample_analyses import Table, build_table
 from dawnchorus.inference.analyses.base import AnalyzedRecording, Tables
 from dawnchorus.inference.analyses.health.clock import TimedRecording, find_jumps
-from dawnchorus.inference.analyses.health.faults import NO_SOUND, QUIET_DB, Row, find_faults, verdict
+from dawnchorus.inference.analyses.health.faults import (
+    DEAD_STRETCHES,
+    NO_SOUND,
+    QUIET_DB,
+    Row,
+    describe_stretches,
+    find_faults,
+    verdict,
+)
 
 MIN_RECORDINGS, MIN_RECORDERS = 5, 3
 """Fewer have no median that one of them could be compared with."""
@@ -122,8 +130,18 @@ def _count_faults(recorder: _Recorder) -> list[str]:
     ordered = sorted(counts.items(), key=lambda entry: (entry[0][1] != NO_SOUND.name, -entry[1], entry[0]))
     return [
         f"{f'channel {channel}: ' if has_channels else ''}{name} in {n} of {n_all} recordings"
+        f"{_describe_stretches(recorder, channel) if name == DEAD_STRETCHES.name else ''}"
         for (channel, name), n in ordered
     ]
+
+
+def _describe_stretches(recorder: _Recorder, channel: int) -> str:
+    """Return the share of a recorder's time without sound, and the longest stretch of it, in brackets."""
+    rows = [row for row in recorder.rows if row["channel"] == channel and DEAD_STRETCHES.name in find_faults(row)]
+    longest_s = max(row["longest_dead_s"] for row in rows)
+    total_s = sum(row["duration_s"] for row in recorder.rows if row["channel"] == channel)
+    dead_s = sum(row["dead_share"] * row["duration_s"] for row in rows)
+    return f" ({describe_stretches(dead_s / total_s, longest_s)})"
 
 
 def _describe_level(difference_db: float) -> list[str]:

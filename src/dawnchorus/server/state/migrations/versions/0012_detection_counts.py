@@ -20,6 +20,9 @@ HOUR_S, HOUR_MS = 3600, 3_600_000
 MAX_ROWS = 100_000
 """Rows in memory; of more, those so far are written."""
 
+MAX_KEYS = 200
+"""Maximum number of rows that are read at once."""
+
 Key = tuple[str, str, str, str]
 """Site, unit, start and scientific name."""
 
@@ -180,29 +183,44 @@ def _label(hour: datetime | None) -> str:
     return "" if hour is None else f"{hour.hour:02}"
 
 
+_KEY = "site", "unit", "start", "scientific_name"
+_COUNTS = sa.table(
+    "detection_counts",
+    *(sa.column(name) for name in (*_KEY, "common_name")),
+    *(sa.column(name, sa.JSON()) for name in ("totals", "hours")),
+)
+
+
 def _write(counts: dict[Key, Counter[str]], names: dict[str, str]) -> None:
     """Add numbers to the rows of the table."""
-    table = sa.table(
-        "detection_counts",
-        *(sa.column(name) for name in ("site", "unit", "start", "scientific_name", "common_name")),
-        *(sa.column(name, sa.JSON()) for name in ("totals", "hours")),
-    )
-    is_row = [table.c[name] == sa.bindparam(f"key_{name}") for name in ("site", "unit", "start", "scientific_name")]
+    known = _read_rows(list(counts))
     added, changed = [], []
-    connection = op.get_bind()
-    for (site, unit, start, species), numbers in counts.items():
-        key = {"key_site": site, "key_unit": unit, "key_start": start, "key_scientific_name": species}
-        known = connection.execute(sa.select(table.c.totals, table.c.hours).where(*is_row), key).one_or_none()
-        if known is not None:
-            numbers.update({**known.totals, **known.hours})
+    for key, numbers in counts.items():
+        if key in known:
+            numbers.update(known[key])
         by_hour = {name: n for name, n in numbers.items() if name.startswith(("detections:", "recorded_ms:")) and n}
         columns = {"totals": {name: n for name, n in numbers.items() if name not in by_hour and n}, "hours": by_hour}
-        if known is None:
-            names_of_row = {"scientific_name": species, "common_name": names[species]}
-            added.append({"site": site, "unit": unit, "start": start, **names_of_row, **columns})
+        if key in known:
+            changed.append({f"key_{name}": value for name, value in zip(_KEY, key, strict=True)} | columns)
         else:
-            changed.append(key | columns)
+            added.append(dict(zip(_KEY, key, strict=True)) | {"common_name": names[key[-1]]} | columns)
+    connection = op.get_bind()
     if added:
-        connection.execute(sa.insert(table), added)
+        connection.execute(sa.insert(_COUNTS), added)
     if changed:
-        connection.execute(sa.update(table).where(*is_row), changed)
+        is_row = [_COUNTS.c[name] == sa.bindparam(f"key_{name}") for name in _KEY]
+        connection.execute(sa.update(_COUNTS).where(*is_row), changed)
+
+
+def _read_rows(keys: list[Key]) -> dict[Key, dict[str, int]]:
+    """Return the numbers of the rows that are there."""
+    connection = op.get_bind()
+    if connection.execute(sa.select(_COUNTS.c.site).limit(1)).first() is None:
+        return {}
+    columns = [_COUNTS.c[name] for name in _KEY]
+    rows: dict[Key, dict[str, int]] = {}
+    for k in range(0, len(keys), MAX_KEYS):
+        is_one = sa.tuple_(*columns).in_(keys[k : k + MAX_KEYS])
+        for row in connection.execute(sa.select(*columns, _COUNTS.c.totals, _COUNTS.c.hours).where(is_one)):
+            rows[row.site, row.unit, row.start, row.scientific_name] = row.totals | row.hours
+    return rows
