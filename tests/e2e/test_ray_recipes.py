@@ -18,10 +18,10 @@ from tests.fixtures.slurm import slurm_cluster
 
 from dawnchorus.models.bundle import Bundle
 
-pytestmark = [
-    pytest.mark.ops,
-    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (dawnchorus[ray])"),
-]
+pytestmark = pytest.mark.ops
+
+if find_spec("ray") is None:
+    pytest.skip("Ray is not installed (dawnchorus[ray])", allow_module_level=True)
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "ray"
 
