@@ -43,8 +43,8 @@ WARM_UP_S = 1.0
 SEED = 1
 """Seed of the sample, so that the same command measures the same recordings."""
 
-ROW_BYTES = 110
-"""A row of csv with a path of ordinary length."""
+ROW_BYTES = 54
+"""A row of csv without the path of its recording."""
 
 ARCHIVE_BYTES, ARCHIVE_CLASS_BYTES = 30_000, 22
 """A new archive without results, and each class of a model in it."""
@@ -73,6 +73,7 @@ class SourceSize:
         n_windows: number of windows.
         n_probed: number of headers that were read.
         n_unreadable: those of them that cannot be read.
+        path_length: mean length of the paths.
     """
 
     n_files: int
@@ -81,6 +82,7 @@ class SourceSize:
     n_windows: int
     n_probed: int
     n_unreadable: int
+    path_length: float
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class RunCost:
     @property
     def table_bytes(self) -> int:
         """Size of a csv of the detections, before neighbors are merged."""
-        return self.n_detections * ROW_BYTES
+        return round(self.n_detections * (ROW_BYTES + self.source.path_length))
 
     def wall_s(self, n_workers: int, *, share: float = 1.0) -> float:
         """Return the seconds that a process on `n_workers` cores needs for a share of the recordings."""
@@ -241,7 +243,8 @@ def _probe_source(
         n_read += round(known.n_read * share) if known.n_bytes else n_bytes
         duration_s += known.duration_s * share
         n_windows += round(known.n_windows * share)
-    return SourceSize(len(files), n_read, duration_s, n_windows, n_probed, n_unreadable)
+    path_length = sum(len(str(path)) for path, _ in files) / max(len(files), 1)
+    return SourceSize(len(files), n_read, duration_s, n_windows, n_probed, n_unreadable, path_length)
 
 
 def _read_header(decoder: DecoderProcess, path: Path) -> AudioInfo | None:
