@@ -190,7 +190,7 @@ def _dry_run(result: dict[str, Any]) -> str:
     return (
         "## Cost before a run\n\n"
         f"What `identify --dry-run` estimates with BirdNET on {result['n_workers']} cores, and what the run then took, "
-        f"at a load average of {result['load_average']:.0f} at the end. It measures for "
+        f"at load averages of up to {result['load_average']:.0f}. It measures for "
         f"{max(row['estimate_s'] for row in result['rows']):.0f} seconds at most.\n\n"
         "| run | | estimated | real | difference |\n| --- | --- | ---: | ---: | ---: |\n" + rows + "\n"
     )
