@@ -3,6 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Containers often forbid Python to keep compiled modules. Tests start some hundred processes, and each would compile all
+# that it imports again, as pytest all tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-ops test-often test-lowest check mutants kills fuzz bench load screenshots wheel clean
 
 # On Linux, PyPI's torch brings gigabytes of CUDA, which tests do not need. PyTorch's own index has the CPU build; it is

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,7 +22,9 @@ from dawnchorus.identification.journal import file_version
 from dawnchorus.identification.run import build_run_plan, load_sessions
 from dawnchorus.inference.model import Model, load_model
 
-N_FILES = 48
+N_FILES = int(os.environ.get("BENCH_FILES", "48"))
+N_DISTINCT = 8
+"""Recordings that are synthesized; the others are copies of these."""
 
 
 def measure() -> dict[str, Any]:
@@ -30,15 +33,18 @@ def measure() -> dict[str, Any]:
     n_workers = usable_cores()
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
-        make_recordings(scratch / "long", n_files=N_FILES)
+        make_recordings(scratch / "long", n_files=min(N_FILES, N_DISTINCT))
+        for k in range(N_DISTINCT, N_FILES):
+            shutil.copy(scratch / "long" / f"dawn{k % N_DISTINCT}.wav", scratch / "long" / f"dawn{k}.wav")
         sources = {f"{N_FILES} synthetic recordings of 6 minutes": scratch / "long"}
         if SHARED_AUDIO.is_dir():
             sources["real recordings of some seconds to minutes"] = SHARED_AUDIO
-        rows = []
+        rows, loads = [], []
         for k, (name, folder) in enumerate(sources.items()):
             rows.append(_compare_table(name, folder, scratch / f"{k}.csv", model, n_workers))
             rows.append(_compare_archive(name, folder, scratch / f"archive-{k}", model, n_workers))
-    return {"n_workers": n_workers, "load_average": os.getloadavg()[0], "rows": rows}
+            loads.append(os.getloadavg()[0])
+    return {"n_workers": n_workers, "load_average": max(loads), "rows": rows}
 
 
 def _compare_table(name: str, folder: Path, out: Path, model: Model, n_workers: int) -> dict[str, Any]:

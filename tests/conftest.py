@@ -43,21 +43,32 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when it is imported; nothing here asks a hub but one test with a local one
 
+gc.set_threshold(1_000_000, 10, 10)  # until all is imported and collected: see `pytest_collection_finish`
+
 IN_BROWSERS = ("browser", "list_pages", "overview", "pages", "review")
 collect_ignore = [] if find_spec("playwright") else [f"e2e/test_{name}.py" for name in IN_BROWSERS]
 """`make test-ops` installs what a real browser needs; the quick tests do without."""
 
-NEEDS_TORCH = (
-    "tests/training/",
-    "tests/contracts/test_families.py",
-    "tests/evaluation/test_data_quality",
-    "tests/evaluation/test_quantization",
-    "tests/e2e/test_notebooks.py",
-    "tests/e2e/test_gpu.py",
-    "tests/e2e/test_keras_page.py",
-    "tests/cli/test_train.py",
-    "tests/cli/test_retrain.py",
-)
+GROUPS = {
+    "crowsetta": ("tests/formats/test_detections.py", "tests/formats/test_raven.py"),
+    "scikit-learn": (
+        "tests/evaluation/test_calibration.py",
+        "tests/evaluation/test_evaluation.py",
+        "tests/metrics/test_classification.py",
+    ),
+    "torch": (
+        "tests/training/",
+        "tests/contracts/test_families.py",
+        "tests/evaluation/test_data_quality",
+        "tests/evaluation/test_quantization",
+        "tests/e2e/test_notebooks.py",
+        "tests/e2e/test_gpu.py",
+        "tests/e2e/test_keras_page.py",
+        "tests/cli/test_train.py",
+        "tests/cli/test_retrain.py",
+    ),
+}
+"""Tests that import the same package, which takes a second or more."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -67,9 +78,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     half a gigabyte. Few groups also spare pytest-xdist's scheduling, which looks at every group after every test.
     """
     for item in items:
-        group = item.nodeid.partition("::")[0]
+        file = item.nodeid.partition("::")[0]
         fixtures = getattr(item, "fixturenames", ())
-        if item.nodeid.startswith(NEEDS_TORCH) or "run_training" in fixtures:
+        group = next((name for name, files in GROUPS.items() if file.startswith(files)), file)
+        if "run_training" in fixtures:
             group = "torch"
         elif "installed_examples" in fixtures:
             group = "examples"

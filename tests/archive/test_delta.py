@@ -70,7 +70,7 @@ def archive(empty: dict[str, bytes], bucket: Bucket) -> Archive:
 
 
 def test_an_archive_in_a_store_has_the_rows_of_one_on_a_disk(
-    bucket: Bucket, sounds: Path, kept: Path, band_bundle: Bundle
+    bucket: Bucket, sounds: Path, kept: Path, band_bundle: Bundle, tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {"keep": ["embeddings"], "analyses": ["health"], "workers": 1}
     size = UnitSize(max_recordings=2)
@@ -83,6 +83,10 @@ def test_an_archive_in_a_store_has_the_rows_of_one_on_a_disk(
     for table in ("recordings", "embeddings", "analysis_health"):
         assert _plain(remote.table(table).read()) == _plain(local.table(table).read())
     assert _plain(remote.embeddings().read_all()) == _plain(local.embeddings().read_all())
+    vector = max(remote.embeddings().read_all()["embedding"].to_pylist(), key=sum)
+    hits, exact = (remote.search(vector, k=3, exact=is_exact, cache=tmp_path) for is_exact in (False, True))
+    assert hits["score"].to_pylist() == pytest.approx(exact["score"].to_pylist())
+    assert hits["score"][0].as_py() == pytest.approx(1.0, abs=1e-3)
     sizes = {each.name: (each.n_rows, each.n_files) for each in measure_tables(local)}
     assert {each.name: (each.n_rows, each.n_files) for each in measure_tables(remote)} == sizes
     (state,), workers = read_status(remote)

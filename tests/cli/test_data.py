@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 from tests.fixtures.commands import Command
 from tests.fixtures.imports import make_audio, write_csv
@@ -61,3 +62,13 @@ def test_detections_of_a_run_become_annotations(tmp_path: Path, dawn: Path, comm
     assert "Cuculus canorus" in shown
     assert "duration_s: 18.0" in shown
     assert "date: 2026-05-01" in shown
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("data", "import", "sounds", "URL"), ("data", "show", "URL"), ("prepare", "URL", "x"), ("synth", "URL")],
+)
+def test_a_data_set_in_a_store_is_refused(arguments: tuple[str, ...], command: Command) -> None:
+    done = command(*(each.replace("URL", "s3://bucket/set") for each in arguments))
+    assert done.returncode == 2
+    assert b"s3://bucket/set: URLs are not supported here" in done.stderr

@@ -25,10 +25,10 @@ from dawnchorus.identification import Options, identify
 from dawnchorus.models.bundle import Bundle
 
 pytest.importorskip("deltalake")
-pytestmark = [
-    pytest.mark.ops,
-    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (dawnchorus[ray])"),
-]
+pytestmark = pytest.mark.ops
+
+if find_spec("ray") is None:
+    pytest.skip("Ray is not installed (dawnchorus[ray])", allow_module_level=True)
 
 N_COPIES = 60
 

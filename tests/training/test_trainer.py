@@ -212,7 +212,7 @@ def test_interrupted_run_says_how_to_resume(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_training(*MLP, "trainer.epochs=4", report=interrupt)
+        run_training(*MLP, "trainer.epochs=3", report=interrupt)
     (run,) = find_runs(tmp_path / "runs")
     assert run.metadata["status"] == "interrupted"
     assert f"dawnchorus train --resume {run.folder}" in caplog.messages[-1]

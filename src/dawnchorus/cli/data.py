@@ -13,7 +13,7 @@ from rich.console import Console
 
 from dawnchorus.cli.log import collect_log
 from dawnchorus.cli.names import checklists_option, open_name_lists
-from dawnchorus.cli.options import PATH_OR_URL, model_options, models_folder_option, workers_option
+from dawnchorus.cli.options import LOCAL_PATH, PATH_OR_URL, model_options, models_folder_option, workers_option
 from dawnchorus.cli.present import MAX_LISTED, console
 from dawnchorus.cli.progress import progress_bar
 from dawnchorus.data.attribution import write_attribution
@@ -62,7 +62,7 @@ def _columns(_context: click.Context, _option: click.Parameter, values: tuple[st
 
 @command.command("import")
 @click.argument("source", type=PATH_OR_URL)
-@click.argument("data_set", type=click.Path(path_type=Path))
+@click.argument("data_set", type=LOCAL_PATH)
 @click.option(
     "--layout",
     default="auto",
@@ -175,7 +175,7 @@ def describe(table: RecordingsTable, screen: Console) -> None:
 
 
 @command.command("show")
-@click.argument("data_set", type=click.Path(path_type=Path))
+@click.argument("data_set", type=LOCAL_PATH)
 @click.option("--recording", help="Show all fields of one recording, by identifier or path.")
 def show(*, data_set: Path, recording: str | None) -> None:
     """Show a data set, or a recording in it."""
@@ -192,7 +192,7 @@ def show(*, data_set: Path, recording: str | None) -> None:
 
 
 @command.command("check")
-@click.argument("data_set", type=click.Path(path_type=Path))
+@click.argument("data_set", type=LOCAL_PATH)
 @click.option("--check-labels", is_flag=True, help="Also compare labels with a model's detections.")
 @checklists_option
 @model_options
@@ -259,7 +259,7 @@ def _detail(row: RecordingRow, issue: str) -> str:
 
 
 @command.command("split")
-@click.argument("data_set", type=click.Path(path_type=Path))
+@click.argument("data_set", type=LOCAL_PATH)
 @click.option("--ratios", default="0.7,0.15,0.15", show_default=True, help="Train, validation, test.")
 @click.option("--folds", type=int, help="Equal folds instead.")
 @click.option("--counts", help="So many recordings of each species instead, as 8,0,7, in the table's order.")
@@ -414,7 +414,7 @@ def _print_leaks(leaks: Sequence[Any]) -> None:
 
 
 @command.command("attribution")
-@click.argument("data_set", type=click.Path(path_type=Path))
+@click.argument("data_set", type=LOCAL_PATH)
 @click.option(
     "--voices",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),

@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
-from dawnchorus.cli.options import models_folder_option, schema_option, workers_option
+from dawnchorus.cli.options import LOCAL_PATH, models_folder_option, schema_option, workers_option
 from dawnchorus.cli.present import SOME_FAILED, announce_model, console, print_table, without_nan
 from dawnchorus.cli.progress import show_progress
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, read_table, select_split, table_path
@@ -63,7 +63,7 @@ class _Share(click.FloatRange):
 
 @click.command("evaluate")
 @click.argument("models", nargs=-1, required=True, metavar="BUNDLE...")
-@click.argument("data_set", type=click.Path(path_type=Path))
+@click.argument("data_set", type=LOCAL_PATH)
 @click.option(
     "--split",
     help="Split to use; all: every recording.  [default: test; with --submission the recordings that "

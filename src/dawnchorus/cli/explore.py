@@ -14,7 +14,7 @@ from rich.progress import track
 
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.cli.data import describe
-from dawnchorus.cli.options import models_folder_option
+from dawnchorus.cli.options import LOCAL_PATH, models_folder_option
 from dawnchorus.cli.present import PAGE_NAME, console
 from dawnchorus.data.attribution import attribution_line
 from dawnchorus.data.check import ISSUES
@@ -32,7 +32,7 @@ EXAMPLE_S, SEARCHED_S, SEARCH_RATE_HZ = 5.0, 60.0, 16_000
 
 
 @click.command("explore")
-@click.argument("data_set", type=click.Path(path_type=Path))
+@click.argument("data_set", type=LOCAL_PATH)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder for the page and plots.  [default: DATA_SET/explore]"
 )

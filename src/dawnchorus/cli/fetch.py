@@ -12,7 +12,7 @@ import click
 
 from dawnchorus.cli.data import describe, print_notes, show_imported
 from dawnchorus.cli.log import collect_log
-from dawnchorus.cli.options import workers_option
+from dawnchorus.cli.options import LOCAL_PATH, workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, console
 from dawnchorus.cli.progress import progress_bar
 from dawnchorus.data.attribution import write_attribution
@@ -48,7 +48,7 @@ def command() -> None:
 
 @command.command("xeno-canto")
 @click.argument("query")
-@click.argument("data_set", type=click.Path(path_type=Path))
+@click.argument("data_set", type=LOCAL_PATH)
 @click.option("--per-species", type=click.IntRange(1), help="Maximum number per species, best quality first.")
 @click.option("--limit", type=click.IntRange(1), help="Maximum number in total.")
 @click.option("--max-length", type=click.FloatRange(0), help="Leave out recordings longer than this many seconds.")
@@ -174,7 +174,7 @@ def _keep(table: RecordingsTable) -> None:
 
 @command.command("kaggle")
 @click.argument("handle")
-@click.argument("data_set", type=click.Path(path_type=Path))
+@click.argument("data_set", type=LOCAL_PATH)
 @click.option("--append", is_flag=True, help="Add to the existing table.")
 @workers_option
 def kaggle(*, handle: str, data_set: Path, append: bool, workers: int) -> None:

@@ -12,7 +12,7 @@ import click
 from rich.table import Table
 
 from dawnchorus.cli.log import LinesHandler, show_log
-from dawnchorus.cli.options import config_dir_option
+from dawnchorus.cli.options import LOCAL_PATH, config_dir_option
 from dawnchorus.cli.present import console, print_table
 from dawnchorus.cli.train import print_config_dir_notes
 from dawnchorus.data.recordings import read_table
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command("leaderboard")
-@click.argument("data_set", type=click.Path(path_type=Path))
+@click.argument("data_set", type=LOCAL_PATH)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--recipe", "recipes", multiple=True, help="Only this recipe; may be repeated.  [default: all]")
 @click.option("--split", default="test", show_default=True, help="Split to evaluate on.")

@@ -20,7 +20,7 @@ from dawnchorus.cli.export import (
     load_converter,
     threshold_options,
 )
-from dawnchorus.cli.options import TRIM_DB, model_options, workers_option
+from dawnchorus.cli.options import LOCAL_PATH, TRIM_DB, model_options, workers_option
 from dawnchorus.cli.present import MAX_LISTED, SOME_FAILED, announce_model, console
 from dawnchorus.cli.progress import progress_bar
 from dawnchorus.data.attribution import write_attribution
@@ -54,8 +54,8 @@ def _list_recipes(context: click.Context, _option: click.Parameter, value: bool)
 
 
 @click.command("prepare")
-@click.argument("data_set", type=click.Path(path_type=Path))
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("data_set", type=LOCAL_PATH)
+@click.argument("folder", type=LOCAL_PATH)
 @click.option("--recipe", "name", type=click.Choice(list(known_recipes())), default="birdclef-5s", show_default=True)
 @click.option("--list-recipes", is_flag=True, is_eager=True, expose_value=False, callback=_list_recipes)
 @click.option("--sample-rate", "rate_hz", type=int, help="Hz, instead of the recipe's.")

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from dawnchorus.audio.write import write_recording
+from dawnchorus.cli.options import LOCAL_PATH
 from dawnchorus.data.synthesis.datasets import SOUNDSCAPES_FOLDER, SyntheticPlan, synthetic_recordings
 from dawnchorus.errors import OutputExistsError
 from dawnchorus.formats import raven
@@ -17,7 +18,7 @@ from dawnchorus.version import __version__
 
 
 @click.command("synth")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=LOCAL_PATH)
 @click.option("--species", type=int, default=SyntheticPlan.n_species, show_default=True)
 @click.option("--clips", type=int, default=SyntheticPlan.n_clips, show_default=True, help="Recordings of each species.")
 @click.option("--clip-seconds", type=float, default=SyntheticPlan.clip_s, show_default=True)

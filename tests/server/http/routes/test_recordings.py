@@ -7,12 +7,14 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 from tests.fixtures.server import Serve
 from tests.fixtures.waiting import wait_for
 
 from dawnchorus.limits import Limits
 from dawnchorus.models.bundle import Bundle
+from dawnchorus.server.http.routes.recordings import _media_type
 
 
 def test_tables_that_are_read_in_pages_are_whole_and_in_order(
@@ -90,3 +92,17 @@ def test_selected_recordings_are_downloaded_as_a_table_each(level_bundle: Bundle
     assert (refused.status_code, "c.wav: expected an identified recording" in refused.json()["detail"]) == (400, True)
     assert client.post(url, json={"recordings": ["f" * 64]}).status_code == 404
     assert client.post(url, json={"recordings": chosen, "format": "word"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"\0\0\0\x1cftyp", "audio/mp4"),
+        (b"RIFF\0\0\0\0", "audio/wav"),
+        (b"\xff\xfb\x90\0\0\0\0\0", "audio/mpeg"),
+        (b"FORM\0\0\0\0", "application/octet-stream"),
+        (b"", "application/octet-stream"),
+    ],
+)
+def test_files_have_the_media_type_of_their_first_bytes(head: bytes, kind: str) -> None:
+    assert _media_type(head) == kind
