@@ -35,7 +35,7 @@ PROBE_S = 20.0
 """Time after which no further header is read: those in a store may take a while each."""
 
 MEASURE_S = 10.0
-"""Time for which recordings are scored."""
+"""Time for which recordings are scored, to measure the speed."""
 
 WARM_UP_S = 1.0
 """Time after the first windows that is not measured: threads open their sessions one after the other."""
@@ -44,7 +44,7 @@ SEED = 1
 """Seed of the sample, so that the same command measures the same recordings."""
 
 ROW_BYTES = 54
-"""A row of csv without the path of its recording."""
+"""Size of a row of csv without the path of its recording."""
 
 ARCHIVE_BYTES, ARCHIVE_CLASS_BYTES = 30_000, 22
 """A new archive without results, and each class of a model in it."""
@@ -53,13 +53,13 @@ ARCHIVE_UNIT_BYTES, ARCHIVE_TABLE_BYTES = 20_000, 10_000
 """A unit in an archive: files of recordings and detections, and the file of a further table, whatever is in them."""
 
 ARCHIVE_DETECTION_BYTES = 30
-"""A detection in an archive."""
+"""Size of a detection in an archive."""
 
 ARCHIVE_RECORDING_BYTES = 200
-"""A recording in an archive: its row, and its line in the list."""
+"""Size of a recording in an archive: its row, and its line in the list."""
 
 EMBEDDING_SHARE = 0.85
-"""Size of compressed embeddings of their size in half precision: 0.82 for BirdNET's, of which one in five is 0."""
+"""Share of their half-precision size that embeddings have when compressed: 0.82 for BirdNET's, a fifth of them 0."""
 
 
 @dataclass(frozen=True)
