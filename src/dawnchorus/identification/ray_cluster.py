@@ -47,6 +47,7 @@ def connect_to_cluster(address: str) -> Iterator[None]:
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
+        from ray.exceptions import AuthenticationError
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "ray", extra="ray", purpose="A run on a Ray cluster") from None
     if ray.is_initialized():
@@ -64,7 +65,7 @@ def connect_to_cluster(address: str) -> Iterator[None]:
             )
         else:
             ray.init(address, **quiet)
-    except ray.exceptions.AuthenticationError as error:
+    except AuthenticationError as error:
         raise InputError(
             f"ray: this process has no token of the cluster ({_first_line(error)}). Copy the head's ~/.ray/auth_token, "
             f"or set RAY_AUTH_TOKEN_PATH; for a cluster without tokens, set RAY_AUTH_MODE=disabled."
