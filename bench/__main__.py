@@ -83,6 +83,7 @@ MEASUREMENTS = {
     "pages": pages.measure,
     "reviewing": reviewing.measure,
     "storage": storage.measure,
+    "distant_storage": storage.measure_distant,
 }
 
 
