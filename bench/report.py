@@ -190,7 +190,7 @@ def _dry_run(result: dict[str, Any]) -> str:
     return (
         "## Cost before a run\n\n"
         f"What `identify --dry-run` estimates with BirdNET on {result['n_workers']} cores, and what the run then took, "
-        f"at a load average of {result['load_average']:.0f} at the end. It measures for "
+        f"at load averages of up to {result['load_average']:.0f}. It measures for "
         f"{max(row['estimate_s'] for row in result['rows']):.0f} seconds at most.\n\n"
         "| run | | estimated | real | difference |\n| --- | --- | ---: | ---: | ---: |\n" + rows + "\n"
     )
@@ -217,6 +217,27 @@ def _search(result: dict[str, Any]) -> str:
         "of the derived files.\n\n"
         "| archive | first | cold | warm | `--exact` | table | derived |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n" + rows + "\n"
+    )
+
+
+def _ray_overhead(result: dict[str, Any]) -> str:
+    rows = "\n".join(
+        f"| {each['plain']['elapsed_s']:.0f} s, {each['plain']['cpu_s']:.0f} s | "
+        f"{each['ray']['elapsed_s']:.0f} s, {each['ray']['cpu_s']:.0f} s | "
+        f"{100 * (each['ray']['elapsed_s'] / each['plain']['elapsed_s'] - 1):+.1f} % | "
+        f"{100 * (each['ray']['cpu_s'] / each['plain']['cpu_s'] - 1):+.1f} % |"
+        for each in result["rounds"]
+    )
+    return (
+        "## A Ray cluster and plain shards\n\n"
+        f"{result['audio_s'] / 3600:.1f} hours of recordings of six minutes with BirdNET into an archive: "
+        f"{result['n_nodes']} plain shards, and {result['n_nodes']} nodes of a Ray cluster on the same machine, of one "
+        f"core each, in turn. The start of the commands counts, that of the cluster does not. Numbers of rows are "
+        f"{'equal' if all(each['are_equal'] for each in result['rounds']) else 'different'}; the load average was "
+        f"{result['load_average']:.0f} at the end.\n\n"
+        "| shards: time, CPU | Ray: time, CPU | difference of time | of CPU |\n| ---: | ---: | ---: | ---: |\n"
+        + rows
+        + "\n"
     )
 
 
@@ -623,6 +644,7 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "dry_run": _dry_run,
     "search": _search,
     "rescoring": _rescoring,
+    "ray_overhead": _ray_overhead,
     "stereo": _stereo,
     "agreement": _agreement,
     "memory": _memory,
