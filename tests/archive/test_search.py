@@ -191,7 +191,7 @@ def test_units_of_any_size_give_the_same(copied: Archive, sounds: Path, band_bun
 
 
 def test_speech_near_a_window_is_said(copied: Archive) -> None:
-    """So that its sound is not played; other sounds are no species."""
+    """Its sound is not played then; other sounds are no species."""
     rows = copied.table("detections").read()
     first = rows.filter(np.array(rows["start_s"].to_pylist()) == 0).slice(0, 1)
     for name, value in (("scientific_name", "Human vocal"), ("kind", "sound"), ("end_s", 0.5)):

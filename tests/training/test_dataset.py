@@ -23,7 +23,7 @@ from dawnchorus.models.store import ModelStore
 from dawnchorus.training.compose import compose_config
 from dawnchorus.training.dataset import DistributedBatchSampler, LabeledClips, load_labeled_clips
 
-MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0]", "trainer.epochs=2")
+MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0]", "trainer.epochs=1")
 SHAPE = ("--sample-rate", "22050", "--window", "2")
 
 

@@ -24,7 +24,7 @@ from dawnchorus.training.runs import TrainingRun
 from dawnchorus.training.trainer import resume
 
 HEAD = ("model=embedding_head", "model.hidden=8", "trainer.epochs=1")
-MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0]", "trainer.epochs=2")
+MLP = ("model=acoustic_mlp", "model.window_s=2", "model.hidden=[16]", "model.dropout=[0]", "trainer.epochs=1")
 
 
 @pytest.fixture

@@ -33,13 +33,13 @@ SHORTLIST_SHARE = 0.01
 were found (`bench/search.py` measures it again)."""
 
 SHORTLIST_PER_HIT = 20
-"""Windows that are compared exactly for each hit that is wanted, at least."""
+"""Minimum number of windows that are compared exactly for each hit that is wanted."""
 
 MAX_VECTORS = 32
-"""Vectors of one search."""
+"""Maximum number of vectors of one search."""
 
 SPECIES_MIN_SCORE = 0.25
-"""Smallest score of the species that are named with a hit."""
+"""Minimum score of the species that are named with a hit."""
 
 BLOCKS_AT_A_TIME = 64
 
