@@ -29,6 +29,7 @@ from bench import (
     pages,
     peers,
     preparing,
+    ray_overhead,
     reading,
     rescoring,
     retrain_latency,
@@ -55,6 +56,7 @@ MEASUREMENTS = {
     "dry_run": dry_run.measure,
     "search": search.measure,
     "rescoring": rescoring.measure,
+    "ray_overhead": ray_overhead.measure,
     "stereo": stereo.measure,
     "peers": peers.measure,
     "agreement": agreement.measure,
@@ -81,6 +83,7 @@ MEASUREMENTS = {
     "pages": pages.measure,
     "reviewing": reviewing.measure,
     "storage": storage.measure,
+    "distant_storage": storage.measure_distant,
 }
 
 

@@ -190,7 +190,7 @@ def _dry_run(result: dict[str, Any]) -> str:
     return (
         "## Cost before a run\n\n"
         f"What `identify --dry-run` estimates with BirdNET on {result['n_workers']} cores, and what the run then took, "
-        f"at a load average of {result['load_average']:.0f} at the end. It measures for "
+        f"at load averages of up to {result['load_average']:.0f}. It measures for "
         f"{max(row['estimate_s'] for row in result['rows']):.0f} seconds at most.\n\n"
         "| run | | estimated | real | difference |\n| --- | --- | ---: | ---: | ---: |\n" + rows + "\n"
     )
@@ -217,6 +217,27 @@ def _search(result: dict[str, Any]) -> str:
         "of the derived files.\n\n"
         "| archive | first | cold | warm | `--exact` | table | derived |\n"
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n" + rows + "\n"
+    )
+
+
+def _ray_overhead(result: dict[str, Any]) -> str:
+    rows = "\n".join(
+        f"| {each['plain']['elapsed_s']:.0f} s, {each['plain']['cpu_s']:.0f} s | "
+        f"{each['ray']['elapsed_s']:.0f} s, {each['ray']['cpu_s']:.0f} s | "
+        f"{100 * (each['ray']['elapsed_s'] / each['plain']['elapsed_s'] - 1):+.1f} % | "
+        f"{100 * (each['ray']['cpu_s'] / each['plain']['cpu_s'] - 1):+.1f} % |"
+        for each in result["rounds"]
+    )
+    return (
+        "## A Ray cluster and plain shards\n\n"
+        f"{result['audio_s'] / 3600:.1f} hours of recordings of six minutes with BirdNET into an archive: "
+        f"{result['n_nodes']} plain shards, and {result['n_nodes']} nodes of a Ray cluster on the same machine, of one "
+        f"core each, in turn. The start of the commands counts, that of the cluster does not. Numbers of rows are "
+        f"{'equal' if all(each['are_equal'] for each in result['rounds']) else 'different'}; the load average was "
+        f"{result['load_average']:.0f} at the end.\n\n"
+        "| shards: time, CPU | Ray: time, CPU | difference of time | of CPU |\n| ---: | ---: | ---: | ---: |\n"
+        + rows
+        + "\n"
     )
 
 
@@ -349,16 +370,22 @@ def _storage(result: dict[str, Any]) -> str:
         f"for each whole file, by requests, {result['whole_mb_s']:,.0f} MB/s.\n\n"
         "| | disk | store | difference (rounds) | disk, x | store, x |\n| --- | ---: | ---: | ---: | ---: | ---: |\n"
         + "\n".join(rows)
-        + "\n\n"
-        f"{result['file_s'] / 60:.0f}-minute files from a store that is far away (each request waits before it is "
-        "sent), by the number of recordings that are decoded at the same time beyond one for each worker; with two "
-        "workers, medians in turn, the start of all processes included:\n\n"
-        "| seconds a request | spare recordings | x real time | CPU-s an hour |\n| ---: | ---: | ---: | ---: |\n"
-        + "\n".join(
-            f"| {row['delay_s']:g} | {row['spare']:.0f} | {row['x']:,.0f} | {row['cpu_s']:.1f} |"
-            for row in result["delays"]
-        )
         + "\n"
+    )
+
+
+def _distant_storage(result: dict[str, Any]) -> str:
+    rows = "\n".join(
+        f"| {row['delay_s']:g} | {row['spare']:.0f} | {row['x']:,.0f} | {row['cpu_s']:.1f} |" for row in result["rows"]
+    )
+    return (
+        "## Reading from a distant store\n\n"
+        f"`identify` with BirdNET and two workers, recordings of {result['file_s'] / 60:.0f} minutes by URL; each "
+        "request waits before it is sent. Spare recordings are those that are decoded at the same time beyond one for "
+        f"each worker. Medians of {result['n_rounds']} rounds in turn, the start of all processes included (load of "
+        f"the machine at the start: {result['load']:.1f}).\n\n"
+        "| seconds a request | spare recordings | x real time | CPU-s an hour |\n| ---: | ---: | ---: | ---: |\n"
+        f"{rows}\n"
     )
 
 
@@ -617,12 +644,14 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "dry_run": _dry_run,
     "search": _search,
     "rescoring": _rescoring,
+    "ray_overhead": _ray_overhead,
     "stereo": _stereo,
     "agreement": _agreement,
     "memory": _memory,
     "preparing": _preparing,
     "reading": _reading,
     "storage": _storage,
+    "distant_storage": _distant_storage,
     "pages": _pages,
     "reviewing": _reviewing,
     "speech": _speech,

@@ -177,31 +177,54 @@ def _throughput(urls: list[str]) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in speeds.items()}
 
 
-def measure() -> dict[str, Any] | None:
-    """Return both costs for decoding alone and for `identify` with BirdNET; None without nginx."""
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if program is None:
-        print("  nginx is not on this machine: left out")
-        return None
+@contextmanager
+def _served_recordings(program: str, n_names: int) -> Iterator[tuple[list[str], list[str], float, Path]]:
+    """Yield recordings, each under some names, as files and as URLs, their length in seconds, and a folder for work."""
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         scratch.chmod(0o755)
         folder = scratch / "sounds"
         made_s = make_recordings(folder, n_files=N_FILES)
-        short = [str(path) for path in sorted(folder.iterdir())]
-        for path in map(Path, short):
-            for k in range(1, N_NAMES):
+        for path in sorted(folder.iterdir()):
+            for k in range(1, n_names):
                 os.link(path, path.with_stem(f"{path.stem}-{k}"))
         local = [str(path) for path in sorted(folder.iterdir())]
         with serving_folder(program, folder, scratch) as url:
-            remote = [f"{url}/{Path(path).name}" for path in local]
-            return {
-                "hours": N_NAMES * made_s / 3600,
-                "n_rounds": N_ROUNDS,
-                "load": os.getloadavg()[0],
-                "decode": _compare(DECODE, local, remote, 1),
-                "identify": _compare(RUN, local, remote, N_WORKERS),
-                "file_s": made_s / N_FILES,
-                "delays": _compare_delays([f"{url}/{Path(path).name}" for path in short], scratch),
-                **_throughput(remote),
-            }
+            yield local, [f"{url}/{Path(path).name}" for path in local], n_names * made_s, scratch
+
+
+def _find_nginx() -> str | None:
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if program is None:
+        print("  nginx is not on this machine: left out")
+    return program
+
+
+def measure() -> dict[str, Any] | None:
+    """Return both costs for decoding alone and for `identify` with BirdNET; None without nginx."""
+    program = _find_nginx()
+    if program is None:
+        return None
+    with _served_recordings(program, N_NAMES) as (local, remote, length_s, _scratch):
+        return {
+            "hours": length_s / 3600,
+            "n_rounds": N_ROUNDS,
+            "load": os.getloadavg()[0],
+            "decode": _compare(DECODE, local, remote, 1),
+            "identify": _compare(RUN, local, remote, N_WORKERS),
+            **_throughput(remote),
+        }
+
+
+def measure_distant() -> dict[str, Any] | None:
+    """Return the speed of `identify` with BirdNET from a store that is far away; None without nginx."""
+    program = _find_nginx()
+    if program is None:
+        return None
+    with _served_recordings(program, 1) as (_local, remote, length_s, scratch):
+        return {
+            "file_s": length_s / len(remote),
+            "n_rounds": N_DELAYED_ROUNDS,
+            "load": os.getloadavg()[0],
+            "rows": _compare_delays(remote, scratch),
+        }

@@ -8,7 +8,7 @@ import pkgutil
 
 import pytest
 
-CHANGING = {"Recording", "Run", "Progress", "_Entry", "ClockReport", "RestReport"}
+CHANGING = {"Recording", "Run", "Progress", "_Entry", "ClockReport", "RestReport", "_Node"}
 """Classes that collect what comes while they are used."""
 
 

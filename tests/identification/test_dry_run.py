@@ -48,7 +48,8 @@ def test_small_run_is_scored_as_a_whole(sounds: list[Path], model: Model) -> Non
     assert source.n_bytes == sum(path.stat().st_size for path in sounds)
     assert (speed.n_workers, speed.n_failed) == (1, 2)
     assert cost.n_detections == 6
-    assert cost.table_bytes == 6 * 110
+    assert cost.table_bytes == round(6 * (54 + source.path_length))
+    assert source.path_length == pytest.approx(len(str(sounds[0])), abs=5)
     assert speed.windows_per_s > 0
 
 
@@ -89,7 +90,9 @@ def test_start_is_told_from_speed() -> None:
 
 
 def test_cost_grows_with_recordings_and_falls_with_workers() -> None:
-    source = SourceSize(n_files=100, n_bytes=10**9, duration_s=3000.0, n_windows=1000, n_probed=100, n_unreadable=0)
+    source = SourceSize(
+        n_files=100, n_bytes=10**9, duration_s=3000.0, n_windows=1000, n_probed=100, n_unreadable=0, path_length=20.0
+    )
     speed = MeasuredSpeed(n_workers=2, elapsed_s=10.0, start_s=1.0, windows_per_s=20.0, hits_per_window=0.5, n_failed=0)
     cost = RunCost(source, speed)
     assert (cost.x_real_time, cost.scoring_core_s, cost.n_detections) == (60.0, 100.0, 500)

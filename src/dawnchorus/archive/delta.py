@@ -37,7 +37,7 @@ MAX_TRIES = 20
 """Maximum number of attempts at a commit, which is repeated if another process was faster."""
 
 MAX_LOST_REPLIES = 2
-"""Requests of a commit to a store that may fail; the store's own client has repeated them before, where it may."""
+"""Maximum number of failed requests of a commit; the store's own client has repeated them before, where it may."""
 
 ROW_GROUP_ROWS = 16_384
 """Rows that are read together. A species of a month fills few of these groups once a table is compacted."""
@@ -51,10 +51,10 @@ SELECTIVE = ("scientific_name", "site", "score", "start_time", "recording_id", "
 NO_TRANSACTIONS: Mapping[str, int] = MappingProxyType({})
 
 N_REQUESTS = 8
-"""Parts of a store's files that are read at the same time."""
+"""Number of parts of a store's files that are read at the same time."""
 
 GROUPS_AT_A_TIME = 16
-"""Row groups of a store's file that are read together, and are in memory at a time."""
+"""Number of row groups of a store's file that are read together, and are in memory at a time."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

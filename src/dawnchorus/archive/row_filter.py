@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dawnchorus.archive.sign_index import Block
 
 VOICE_MARGIN_S = 1.0
-"""Speech this near to a window would be audible in its clip."""
+"""Distance from a window within which speech would be audible in its clip."""
 
 _TOUCHING_S = 1e-3
 """Windows and detections that overlap by less only touch: their times are sums of rounded seconds."""

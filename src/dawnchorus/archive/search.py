@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from dawnchorus.archive.delta import Table
 
 SHORTLIST_SHARE = 0.01
-"""Share of all windows that are compared exactly. With it, 0.9997 of the true 100 nearest of 200,000 real embeddings
-were found (`bench/search.py` measures it again)."""
+"""Share of all windows that are compared exactly. `bench/search.py` measures how many of the true nearest are then
+found."""
 
 SHORTLIST_PER_HIT = 20
-"""Windows that are compared exactly for each hit that is wanted, at least."""
+"""Minimum number of windows that are compared exactly for each hit that is wanted."""
 
 MAX_VECTORS = 32
-"""Vectors of one search."""
+"""Maximum number of vectors of one search."""
 
 SPECIES_MIN_SCORE = 0.25
-"""Smallest score of the species that are named with a hit."""
+"""Minimum score of the species that are named with a hit."""
 
 BLOCKS_AT_A_TIME = 64
 

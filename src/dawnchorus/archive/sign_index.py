@@ -47,15 +47,15 @@ LAYOUT = "1"
 """Version of derived files; others are made again."""
 
 BLOCK_ROWS = 8_192
-"""Rows that are computed together: their signs fit into a core's cache."""
+"""Number of rows that are computed together: their signs fit into a core's cache."""
 
 SAMPLE_ROWS = 20_000
-"""Embeddings whose mean is taken."""
+"""Number of embeddings whose mean is taken."""
 
 SAMPLE_FILES = 64
 
 UNFINISHED_S = 24 * 3600.0
-"""A file that is unfinished for longer is no longer written."""
+"""Age beyond which an unfinished file is taken for abandoned."""
 
 SEED = 22
 """Seed of the rotation, so that all archives have the same one."""

@@ -35,7 +35,7 @@ PROBE_S = 20.0
 """Time after which no further header is read: those in a store may take a while each."""
 
 MEASURE_S = 10.0
-"""Time for which recordings are scored."""
+"""Time for which recordings are scored, to measure the speed."""
 
 WARM_UP_S = 1.0
 """Time after the first windows that is not measured: threads open their sessions one after the other."""
@@ -43,8 +43,8 @@ WARM_UP_S = 1.0
 SEED = 1
 """Seed of the sample, so that the same command measures the same recordings."""
 
-ROW_BYTES = 110
-"""A row of csv with a path of ordinary length."""
+ROW_BYTES = 54
+"""Size of a row of csv without the path of its recording."""
 
 ARCHIVE_BYTES, ARCHIVE_CLASS_BYTES = 30_000, 22
 """A new archive without results, and each class of a model in it."""
@@ -53,13 +53,13 @@ ARCHIVE_UNIT_BYTES, ARCHIVE_TABLE_BYTES = 20_000, 10_000
 """A unit in an archive: files of recordings and detections, and the file of a further table, whatever is in them."""
 
 ARCHIVE_DETECTION_BYTES = 30
-"""A detection in an archive."""
+"""Size of a detection in an archive."""
 
 ARCHIVE_RECORDING_BYTES = 200
-"""A recording in an archive: its row, and its line in the list."""
+"""Size of a recording in an archive: its row, and its line in the list."""
 
 EMBEDDING_SHARE = 0.85
-"""Size of compressed embeddings of their size in half precision: 0.82 for BirdNET's, of which one in five is 0."""
+"""Share of their half-precision size that embeddings have when compressed: 0.82 for BirdNET's, a fifth of them 0."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class SourceSize:
         n_windows: number of windows.
         n_probed: number of headers that were read.
         n_unreadable: those of them that cannot be read.
+        path_length: mean length of the paths.
     """
 
     n_files: int
@@ -81,6 +82,7 @@ class SourceSize:
     n_windows: int
     n_probed: int
     n_unreadable: int
+    path_length: float
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ class RunCost:
     @property
     def table_bytes(self) -> int:
         """Size of a csv of the detections, before neighbors are merged."""
-        return self.n_detections * ROW_BYTES
+        return round(self.n_detections * (ROW_BYTES + self.source.path_length))
 
     def wall_s(self, n_workers: int, *, share: float = 1.0) -> float:
         """Return the seconds that a process on `n_workers` cores needs for a share of the recordings."""
@@ -241,7 +243,8 @@ def _probe_source(
         n_read += round(known.n_read * share) if known.n_bytes else n_bytes
         duration_s += known.duration_s * share
         n_windows += round(known.n_windows * share)
-    return SourceSize(len(files), n_read, duration_s, n_windows, n_probed, n_unreadable)
+    path_length = sum(len(str(path)) for path, _ in files) / max(len(files), 1)
+    return SourceSize(len(files), n_read, duration_s, n_windows, n_probed, n_unreadable, path_length)
 
 
 def _read_header(decoder: DecoderProcess, path: Path) -> AudioInfo | None:
