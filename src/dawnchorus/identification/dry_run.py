@@ -55,7 +55,7 @@ ARCHIVE_UNIT_BYTES, ARCHIVE_TABLE_BYTES = 20_000, 10_000
 ARCHIVE_DETECTION_BYTES = 30
 """Size of a detection in an archive."""
 
-ARCHIVE_RECORDING_BYTES = 200
+ARCHIVE_RECORDING_BYTES = 110
 """Size of a recording in an archive: its row, and its line in the list."""
 
 EMBEDDING_SHARE = 0.85
