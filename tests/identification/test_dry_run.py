@@ -99,4 +99,4 @@ def test_cost_grows_with_recordings_and_falls_with_workers() -> None:
     assert (cost.wall_s(2), cost.wall_s(4), cost.wall_s(2, share=0.1)) == (51.0, 26.0, 6.0)
     assert (cost.core_s(2), cost.core_s(2, n_processes=10)) == (102.0, 120.0)
     assert cost.embeddings_bytes(1000, n_units=10) == 1_700_000 + 100_000
-    assert cost.archive_bytes(n_units=10, n_classes=100) == 30_000 + 2_200 + 200_000 + 20_000 + 15_000
+    assert cost.archive_bytes(n_units=10, n_classes=100) == 30_000 + 2_200 + 200_000 + 11_000 + 11_000

@@ -52,10 +52,10 @@ ARCHIVE_BYTES, ARCHIVE_CLASS_BYTES = 30_000, 22
 ARCHIVE_UNIT_BYTES, ARCHIVE_TABLE_BYTES = 20_000, 10_000
 """A unit in an archive: files of recordings and detections, and the file of a further table, whatever is in them."""
 
-ARCHIVE_DETECTION_BYTES = 30
+ARCHIVE_DETECTION_BYTES = 22
 """Size of a detection in an archive."""
 
-ARCHIVE_RECORDING_BYTES = 200
+ARCHIVE_RECORDING_BYTES = 110
 """Size of a recording in an archive: its row, and its line in the list."""
 
 EMBEDDING_SHARE = 0.85
