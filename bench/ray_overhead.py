@@ -32,7 +32,7 @@ def measure() -> dict[str, Any]:
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN, RAY_USAGE_STATS_ENABLED="0")
     from ray.cluster_utils import Cluster  # it reads the environment when it is imported
 
-    rounds = []
+    rounds: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as temporary:
         scratch = Path(temporary)
         total_s = N_COPIES * make_recordings(scratch / "made")
@@ -42,7 +42,7 @@ def measure() -> dict[str, Any]:
             for k in range(N_COPIES):
                 os.link(path, recordings / f"{path.stem}-{k:03d}{path.suffix}")
         head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-        cluster = Cluster(initialize_head=True, connect=False, head_node_args=head)
+        cluster: Any = Cluster(initialize_head=True, connect=False, head_node_args=head)
         try:
             for _ in range(N_NODES):
                 cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE_BYTES)

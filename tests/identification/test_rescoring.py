@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,16 @@ def head(band_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundl
     return write_head(band_bundle, tmp_path_factory.mktemp("heads") / "head")
 
 
-@pytest.fixture
-def archive(sounds: Path, band_bundle: Bundle, tmp_path: Path) -> Archive:
+@pytest.fixture(scope="module")
+def kept(sounds: Path, band_bundle: Bundle) -> Path:
     """An archive with embeddings, in units of two recordings."""
-    return keep(sounds, tmp_path / "archive", band_bundle)
+    return Path(keep(sounds, sounds.parent / "kept", band_bundle).location.root)
+
+
+@pytest.fixture
+def archive(kept: Path, tmp_path: Path) -> Archive:
+    """A copy of the archive."""
+    return open_archive(shutil.copytree(kept, tmp_path / "archive"))
 
 
 def keep(sounds: Any, folder: Path, bundle: Bundle, **more: Any) -> Archive:

@@ -167,3 +167,14 @@ def test_folders_are_listed_and_conditions_are_tried(memory: ObjectStore) -> Non
     assert memory.list_folders("a/") == ["b"]
     assert memory.keeps_existing("a/probe")
     assert "a/probe" not in dict(memory.list(""))
+
+
+class Undeletable(ObjectStore):
+    """A store in which nothing may be deleted."""
+
+    def delete(self, key: str) -> None:
+        raise PermissionError(key)
+
+
+def test_conditions_are_tried_where_nothing_may_be_deleted() -> None:
+    assert Undeletable(MemoryStore()).keeps_existing("probe")

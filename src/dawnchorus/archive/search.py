@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from dawnchorus.archive.delta import Table
 
 SHORTLIST_SHARE = 0.01
-"""Share of all windows that are compared exactly. With it, 0.9997 of the true 100 nearest of 200,000 real embeddings
-were found (`bench/search.py` measures it again)."""
+"""Share of all windows that are compared exactly. `bench/search.py` measures how many of the true nearest are then
+found."""
 
 SHORTLIST_PER_HIT = 20
 """Minimum number of windows that are compared exactly for each hit that is wanted."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +18,10 @@ AUTO, LOCAL = "auto", "local"
 OBJECT_STORE_BYTES = 100_000_000
 """Shared memory of a cluster of this machine alone: only paths and counts pass through it."""
 
-_ADDRESS = re.compile(r"[\w.:\[\]-]+:\d{1,5}")
+CONNECT_S = 10.0
+"""Longest time to connect to a head: Ray itself tries for minutes."""
+
+_ADDRESS = re.compile(r"\[?([\w.:-]+?)\]?:(\d{1,5})")
 
 _START = (
     "Start one: `RAY_AUTH_MODE=token ray get-auth-token --generate`, with the same token on all machines; then "
@@ -38,15 +42,13 @@ def connect_to_cluster(address: str) -> Iterator[None]:
         InputError: there is no cluster, it cannot be reached, or it wants another token.
         MissingExtraError: Ray is not installed.
     """
-    if address not in (AUTO, LOCAL) and not _ADDRESS.fullmatch(address):
-        raise InputError(
-            f"ray: expected the address of a cluster's head like 192.0.2.7:6379, or auto or local, got {address!r}. "
-            f"On the command line, give it as --ray={AUTO} before paths; the driver runs on a node of the cluster."
-        )
+    if address not in (AUTO, LOCAL):
+        _check_reachable(address)
     # Read when Ray is imported. Without a token, whoever reaches a node can run code on it.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
+        from ray.exceptions import AuthenticationError
     except ModuleNotFoundError as error:
         raise MissingExtraError(error.name or "ray", extra="ray", purpose="A run on a Ray cluster") from None
     if ray.is_initialized():
@@ -64,7 +66,7 @@ def connect_to_cluster(address: str) -> Iterator[None]:
             )
         else:
             ray.init(address, **quiet)
-    except ray.exceptions.AuthenticationError as error:
+    except AuthenticationError as error:
         raise InputError(
             f"ray: this process has no token of the cluster ({_first_line(error)}). Copy the head's ~/.ray/auth_token, "
             f"or set RAY_AUTH_TOKEN_PATH; for a cluster without tokens, set RAY_AUTH_MODE=disabled."
@@ -76,6 +78,25 @@ def connect_to_cluster(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Check that something listens at the address of a head.
+
+    Raises:
+        InputError: it is no address, or nothing does.
+    """
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        raise InputError(
+            f"ray: expected the address of a cluster's head like 192.0.2.7:6379, or auto or local, got {address!r}. "
+            f"On the command line, give --ray after the paths, or as --ray={AUTO}. The command runs on a node of the "
+            f"cluster."
+        )
+    try:
+        socket.create_connection((found[1], int(found[2])), CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"ray: cannot connect to {address} ({error}). {_START}") from error
 
 
 def _first_line(error: BaseException) -> str:

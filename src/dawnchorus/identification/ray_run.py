@@ -146,7 +146,7 @@ class RayRun:
         if time.monotonic() < self._next_look_s:
             return
         self._next_look_s = time.monotonic() + LOOK_S
-        alive = {each["NodeID"]: each for each in ray.nodes() if each["Alive"]}
+        alive = {each["NodeID"]: each for each in ray.nodes() if each["Alive"]}  # type: ignore[no-untyped-call]
         usable = {node_id: each for node_id, each in alive.items() if each["Resources"].get("CPU", 0) >= 1}
         for node_id in usable.keys() - self._nodes.keys() - self._refused.keys():
             self._start(node_id, usable[node_id])
@@ -161,10 +161,13 @@ class RayRun:
     def _start(self, node_id: str, node: Mapping[str, Any]) -> None:
         n_cores = int(node["Resources"]["CPU"])
         n_workers = n_cores if self._n_workers is None else min(self._n_workers, n_cores)
-        # One more thread than `score` needs, for `add` and `close`.
-        actor_class = ray.remote(num_cpus=n_workers, max_restarts=0, max_concurrency=2)(RayNode)
-        only_there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-        actor = actor_class.options(scheduling_strategy=only_there).remote(self._task, n_workers)
+        actor_class: Any = ray.remote(RayNode)
+        actor = actor_class.options(
+            num_cpus=n_workers,
+            max_restarts=0,
+            max_concurrency=2,  # `score`, and the others meanwhile
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
+        ).remote(self._task, n_workers)
         self._starts[node_id] += 1
         host = str(node["NodeManagerHostname"])
         self._nodes[node_id] = _Node(node_id, host, actor, opening=actor.open.remote())
@@ -221,7 +224,7 @@ class RayRun:
 
     def _take_report(self, node: _Node) -> None:
         try:
-            report: NodeReport = ray.get(next(node.reports))
+            reports: list[NodeReport] = ray.get([next(node.reports)])
         except StopIteration:
             # Units that it got at the very end were not begun.
             node.reports = node.adding = None
@@ -229,6 +232,7 @@ class RayRun:
             self._queue.put_back(node.held)
             node.held.clear()
             return
+        (report,) = reports
         node.report = report
         if node.adding is None:
             node.n_wanted = report.n_wanted

@@ -10,7 +10,7 @@ import random
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -163,7 +163,8 @@ class ObjectStore:
         except NotImplementedError:
             return False
         finally:
-            self.delete(key)
+            with suppress(OSError):  # who may write may not always delete
+                self.delete(key)
         return False
 
     def write(self, key: str, file: BinaryIO, *, replaces: ObjectInfo | None) -> None:

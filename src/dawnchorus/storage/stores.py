@@ -93,9 +93,9 @@ class Store(Protocol):
         ...
 
     def keeps_existing(self, key: str) -> bool:
-        """Return True if a new object is never written over one that is there, by writing `key` twice; it is deleted.
+        """Return True if a new object is never written over one that is there, by writing `key` twice.
 
-        Where False, two programs that write at once may lose what one of them wrote.
+        It is deleted where that is allowed. Where False, two programs that write at once may lose what one wrote.
         """
         ...
 
