@@ -20,9 +20,6 @@ HOUR_S, HOUR_MS = 3600, 3_600_000
 MAX_ROWS = 100_000
 """Rows in memory; of more, those so far are written."""
 
-MAX_KEYS = 200
-"""Maximum number of rows that are read at once."""
-
 Key = tuple[str, str, str, str]
 """Site, unit, start and scientific name."""
 
@@ -217,10 +214,13 @@ def _read_rows(keys: list[Key]) -> dict[Key, dict[str, int]]:
     connection = op.get_bind()
     if connection.execute(sa.select(_COUNTS.c.site).limit(1)).first() is None:
         return {}
-    columns = [_COUNTS.c[name] for name in _KEY]
+    # One by one: SQLite does not use the index for a list of rows.
+    is_row = [_COUNTS.c[name] == sa.bindparam(f"key_{name}") for name in _KEY]
+    query = sa.select(_COUNTS.c.totals, _COUNTS.c.hours).where(*is_row)
     rows: dict[Key, dict[str, int]] = {}
-    for k in range(0, len(keys), MAX_KEYS):
-        is_one = sa.tuple_(*columns).in_(keys[k : k + MAX_KEYS])
-        for row in connection.execute(sa.select(*columns, _COUNTS.c.totals, _COUNTS.c.hours).where(is_one)):
-            rows[row.site, row.unit, row.start, row.scientific_name] = row.totals | row.hours
+    for key in keys:
+        values = {f"key_{name}": value for name, value in zip(_KEY, key, strict=True)}
+        row = connection.execute(query, values).one_or_none()
+        if row is not None:
+            rows[key] = row.totals | row.hours
     return rows
