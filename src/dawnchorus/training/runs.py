@@ -168,7 +168,7 @@ def read_config(run: TrainingRun) -> dict[str, Any]:
         raise MissingExtraError("PyYAML", extra="train", purpose="Reading a run's configuration") from error
 
     config = with_current_keys(yaml.safe_load((run.folder / CONFIG_NAME).read_text(encoding="utf-8")))
-    config["data"].setdefault("noise_share", 0.0)  # runs from before this key had no synthetic noise
+    config.setdefault("data", {}).setdefault("noise_share", 0.0)  # runs from before this key had no synthetic noise
     return config
 
 
