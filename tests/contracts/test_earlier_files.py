@@ -17,6 +17,7 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from tests.fixtures.sounds import tone
@@ -131,6 +132,10 @@ def test_an_interrupted_training_is_resumed(earlier: Path, band_bundle: Bundle) 
     (earlier / "birds" / "noise").mkdir()
     soundfile.write(earlier / "birds" / "noise" / "n.wav", tone(3000, seconds=2, level=0.001), 16_000)
     (earlier / "birds" / "odd.wav").write_bytes((earlier / "birds" / "noise" / "n.wav").read_bytes()[:2000])
+    recordings = pq.read_table(earlier / "set" / "recordings.parquet")
+    paths = [path.replace(FORMER_ROOT, str(earlier)) for path in recordings["path"].to_pylist()]
+    moved = recordings.set_column(recordings.schema.get_field_index("path"), recordings.schema.field("path"), [paths])
+    pq.write_table(moved, earlier / "set" / "recordings.parquet")
     config = earlier / "runs" / RUN / "config.yaml"
     text = config.read_text().replace(f"{FORMER_ROOT}/bands/bundle", str(band_bundle.folder))
     config.write_text(text.replace(FORMER_ROOT, str(earlier)))

@@ -304,13 +304,13 @@ class Archive:
         for name, other in zip(scientific, common, strict=True):
             names.setdefault(name.casefold(), set()).add(name)
             names.setdefault(other.casefold(), set()).add(name)
-        found: set[str] = set()
+        scientific_names: set[str] = set()
         for wanted in list_names(species):
             if wanted.casefold() not in names:
                 advice = suggestion(wanted, [*scientific, *common])
                 raise InputError(f"species: '{wanted}' is no class of the archive's models.{advice}")
-            found |= names[wanted.casefold()]
-        return sorted(found)
+            scientific_names |= names[wanted.casefold()]
+        return sorted(scientific_names)
 
     # ------------------------------------------------------------------ writing
 

@@ -40,26 +40,26 @@ class Spans:
     """Spans of time in recordings, on one axis on which each recording has a place of its own.
 
     Attributes:
-        place_s: length of a recording's place.
+        slot_s: length of the time that each recording has on the common axis.
         starts_s: starts of the spans in order.
         latest_s: latest end of all spans up to each, after one that is before all.
     """
 
-    place_s: float
+    slot_s: float
     starts_s: Seconds
     latest_s: Seconds
 
     @classmethod
     def create(cls, recordings: npt.NDArray[np.intp], starts_s: Seconds, ends_s: Seconds, *, longest_s: float) -> Spans:
         """Create spans of recordings, given by number, of which none is longer than `longest_s`."""
-        place_s = 1.0 + longest_s
+        slot_s = 1.0 + longest_s
         order = np.lexsort((starts_s, recordings))
-        starts_s, ends_s = ((each + recordings * place_s)[order] for each in (starts_s, ends_s))
-        return cls(place_s, starts_s, np.maximum.accumulate(np.append(-np.inf, ends_s)))
+        starts_s, ends_s = ((each + recordings * slot_s)[order] for each in (starts_s, ends_s))
+        return cls(slot_s, starts_s, np.maximum.accumulate(np.append(-np.inf, ends_s)))
 
     def overlap(self, recordings: npt.NDArray[np.intp], starts_s: Seconds, ends_s: Seconds) -> npt.NDArray[np.bool_]:
         """Return True for each window that a span of its recording overlaps."""
-        shift_s = recordings * self.place_s
+        shift_s = recordings * self.slot_s
         n_before = np.searchsorted(self.starts_s, ends_s + shift_s - _TOUCHING_S)
         overlaps: npt.NDArray[np.bool_] = self.latest_s[n_before] > starts_s + shift_s + _TOUCHING_S
         return overlaps

@@ -350,10 +350,10 @@ class _AvBackend:
         for start in (first.pts + before // ticks, first.pts):
             self._container.seek(start, stream=self._stream)
             frames = self._container.decode(self._stream)
-            found = next(frames, None)
-            position = None if found is None or found.pts is None else (found.pts - first.pts) * ticks
-            if found is not None and position is not None and 0 <= position <= first_frame:
-                return chain([found], frames), position
+            next_frame = next(frames, None)
+            position = None if next_frame is None or next_frame.pts is None else (next_frame.pts - first.pts) * ticks
+            if next_frame is not None and position is not None and 0 <= position <= first_frame:
+                return chain([next_frame], frames), position
         raise AudioDecodeError(f"{first_frame / self.info.rate_hz:.3f} s are not found in it", subject=self._path)
 
     def _samples_of_tick(self) -> int | None:

@@ -59,8 +59,8 @@ def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     listed = list_objects([path for path in given if isinstance(path, RemotePath)])
     remote = iter(listed)
     for path in given:
-        found = _expand(path) if isinstance(path, str) else map(_own_path, filter(_is_recording, next(remote)))
-        for recording in found:
+        expanded = _expand(path) if isinstance(path, str) else map(_own_path, filter(_is_recording, next(remote)))
+        for recording in expanded:
             recordings.setdefault(full_name(recording), recording)
     if not any(map(_is_there, recordings.values())):
         for failure in (each.failure for each in chain.from_iterable(listed) if each.failure is not None):

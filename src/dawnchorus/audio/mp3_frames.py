@@ -124,8 +124,8 @@ def _find_frames(path: Path, _n_bytes: int, _mtime_ns: int) -> FrameIndex | None
         tag = _TAG.search(head, 0, n_bytes)
         starts, n_frames = _list_frames(file, start + (n_bytes if tag else 0), frames)
     frame_samples = 1152 if _version(head) == 3 else 576
-    told = [] if tag is None else [_read_delay(head[tag.end() :]) + _DECODER_DELAY]
-    delays = (*told, _DECODER_DELAY, 0)
+    stated = [] if tag is None else [_read_delay(head[tag.end() :]) + _DECODER_DELAY]
+    delays = (*stated, _DECODER_DELAY, 0)
     indexes = (FrameIndex(starts, n_frames, frame_samples, delay, frames) for delay in delays)
     try:
         return next((index for index in indexes if _agrees(path, index)), None)
@@ -199,8 +199,8 @@ def _agrees(path: Path, index: FrameIndex) -> bool:
     n = _N_COMPARED * index.frame_samples
     with path.open("rb") as file, soundfile.SoundFile(file) as sound:
         expected = sound.read(first + n, dtype="float32", always_2d=True)[first:]
-    found = next(index.blocks(path, first, first + n), expected[:0])
-    return expected.shape == found.shape and bool(np.allclose(expected, found, atol=_TOLERANCE))
+    decoded = next(index.blocks(path, first, first + n), expected[:0])
+    return expected.shape == decoded.shape and bool(np.allclose(expected, decoded, atol=_TOLERANCE))
 
 
 def _silence_start(content: bytearray, frame_bytes: dict[bytes, int]) -> None:

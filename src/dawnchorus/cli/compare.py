@@ -237,11 +237,11 @@ def _csv_rows(comparison: ModelComparison) -> Iterator[dict[str, object]]:
     for name, other in in_second.items():
         if name not in detected:
             yield {"scientific_name": name, "known_to": "both", "name_in_second": other}
-    for side, classes, found in (
+    for side, classes, detections in (
         ("first", labels.only_first, comparison.only_first),
         ("second", labels.only_second, comparison.only_second),
     ):
-        counts = {each.scientific_name: each.n_segments for each in found}
+        counts = {each.scientific_name: each.n_segments for each in detections}
         for label in classes:
             yield {
                 "scientific_name": label.scientific_name,

@@ -55,9 +55,9 @@ def read_output(archive: Archive, name: str) -> ModelOutput:
     named = [each for each in runs if each.id == name] or [each for each in runs if each.run.model == name]
     if len(named) != 1:
         listed = ", ".join(f"{each.id} ({each.run.model} {each.run.model_version})" for each in runs) or "no run"
-        found = "several runs of" if named else "no run or model"
+        got = "several runs of" if named else "no run or model"
         raise InputError(
-            f"expected the id of a run, or a model that has one run, got {found} '{name}'. It has {listed}."
+            f"expected the id of a run, or a model that has one run, got {got} '{name}'. It has {listed}."
         )
     (stored,) = named
     run = stored.run

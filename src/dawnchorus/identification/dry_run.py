@@ -297,7 +297,7 @@ def _measure_speed(
     n_windows = n_failed = 0
     reason = ""
     marks: list[tuple[float, int]] = []
-    begin_s = clock()
+    started_s = clock()
     max_active = count_active(paths, n_workers)
     with closing(score_recordings(paths, model, plan, n_workers=n_workers, max_active=max_active)) as steps:
         for step in steps:
@@ -305,7 +305,7 @@ def _measure_speed(
             if step.failed is not None:
                 n_failed, reason = n_failed + 1, f"{step.failed.path.name}: {step.failed.reason}"
             if step.n_windows:
-                marks.append((clock() - begin_s, n_windows))
+                marks.append((clock() - started_s, n_windows))
             if marks and marks[-1][0] - marks[0][0] >= WARM_UP_S + measure_s:
                 break
     if not marks and not paths:

@@ -86,15 +86,15 @@ def _check_reachable(address: str) -> None:
     Raises:
         InputError: it is no address, or nothing does.
     """
-    found = _ADDRESS.fullmatch(address)
-    if found is None:
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
         raise InputError(
             f"ray: expected the address of a cluster's head like 192.0.2.7:6379, or auto or local, got {address!r}. "
             f"On the command line, give --ray after the paths, or as --ray={AUTO}. The command runs on a node of the "
             f"cluster."
         )
     try:
-        socket.create_connection((found[1], int(found[2])), CONNECT_S).close()
+        socket.create_connection((match[1], int(match[2])), CONNECT_S).close()
     except (OSError, OverflowError) as error:
         raise InputError(f"ray: cannot connect to {address} ({error}). {_START}") from error
 

@@ -352,17 +352,17 @@ class _UnitScores:
         """Score the embeddings of recordings, and return the hits by recording and channel."""
         if not ids:
             return {}
-        found, times = [np.zeros(0, HIT)], []
+        pieces, times = [np.zeros(0, HIT)], []
         n_rows = 0
         for batch in self._read_embeddings(ids):
             vectors = read_vectors(batch["embedding"], self._rescoring.source.run.embedding_dim or 0)
             scores = self._rescoring.scorer.run(vectors.astype(np.float32))
-            found.append(self._rescoring.score_filter.apply(scores, n_rows))
+            pieces.append(self._rescoring.score_filter.apply(scores, n_rows))
             times.append(batch.select(_WINDOW_COLUMNS))
             n_rows += len(batch)
         windows = pa.Table.from_batches(times) if times else _NO_WINDOWS
         order = pc.sort_indices(windows, [(name, "ascending") for name in _WINDOW_COLUMNS[:3]]).to_numpy()
-        hits = np.concatenate(found)
+        hits = np.concatenate(pieces)
         rank = np.empty(n_rows, np.int32)
         rank[order] = np.arange(n_rows)
         hits["window"] = rank[hits["window"]]

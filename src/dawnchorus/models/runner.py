@@ -38,12 +38,12 @@ def milliseconds(bundle: Bundle, *, audio_s: float = 5.0) -> float:
     session = open_session(bundle)
     window = np.random.default_rng(1).normal(0, 0.05, (1, bundle.window_samples)).astype(np.float32)
     session.run(window)
-    took = []
+    elapsed_s = []
     for _ in range(N_TIMED):
         start_s = time.perf_counter()
         session.run(window)
-        took.append(time.perf_counter() - start_s)
-    return 1000 * statistics.median(took) * audio_s / bundle.info.window_s
+        elapsed_s.append(time.perf_counter() - start_s)
+    return 1000 * statistics.median(elapsed_s) * audio_s / bundle.info.window_s
 
 
 class Session(Protocol):

@@ -61,16 +61,16 @@ class FileSystemStore:
         """Yield the files whose paths begin with a prefix that is empty or ends with a slash."""
         folder = self._path(prefix.rstrip("/"))
         with _explained():
-            found = self._system.find(folder, detail=True) if self._system.isdir(folder) else {}
-        for path, info in found.items():
+            entries = self._system.find(folder, detail=True) if self._system.isdir(folder) else {}
+        for path, info in entries.items():
             yield prefix + path.removeprefix(folder).lstrip("/"), _info(info)
 
     def list_folders(self, prefix: str) -> Sequence[str]:
         """Return the names of the folders below a prefix that is empty or ends with a slash."""
         folder = self._path(prefix.rstrip("/"))
         with _explained():
-            found = self._system.ls(folder, detail=True) if self._system.isdir(folder) else []
-        return [info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory"]
+            entries = self._system.ls(folder, detail=True) if self._system.isdir(folder) else []
+        return [info["name"].rstrip("/").rpartition("/")[2] for info in entries if info["type"] == "directory"]
 
     def keeps_existing(self, key: str) -> bool:  # noqa: ARG002 - as in `Store`
         """Return False: what is there is looked at before it is written."""

@@ -61,11 +61,11 @@ def existing_paths(paths: Iterable[Path]) -> list[Path]:
     Raises:
         StoreError: a store refused, or cannot be reached.
     """
-    asked = list(paths)
-    if not any(map(is_remote, asked)):
-        return [path for path in asked if path.exists()]
+    given = list(paths)
+    if not any(map(is_remote, given)):
+        return [path for path in given if path.exists()]
     with ThreadPoolExecutor(N_REQUESTS, thread_name_prefix="dawnchorus-list") as threads:
-        return [path for path, is_there in zip(asked, threads.map(_exists, asked), strict=True) if is_there]
+        return [path for path, is_there in zip(given, threads.map(_exists, given), strict=True) if is_there]
 
 
 def _exists(path: Path) -> bool:

@@ -148,8 +148,8 @@ class ObjectStore:
 
     def list_folders(self, prefix: str) -> Sequence[str]:
         """Return the names of the folders below a prefix that is empty or ends with a slash."""
-        found = self._repeat(lambda: obstore.list_with_delimiter(self._store, prefix or None))
-        return [folder.rstrip("/").rpartition("/")[2] for folder in found["common_prefixes"]]
+        listing = self._repeat(lambda: obstore.list_with_delimiter(self._store, prefix or None))
+        return [folder.rstrip("/").rpartition("/")[2] for folder in listing["common_prefixes"]]
 
     def keeps_existing(self, key: str) -> bool:
         """Return True if a new object is never written over one that is there; see `Store`."""
@@ -201,10 +201,10 @@ class ObjectStore:
 
     def _check_replaced(self, key: str, replaces: ObjectInfo | None) -> None:
         try:
-            found = self.head(key)
+            current = self.head(key)
         except FileNotFoundError:
             return
-        if replaces is None or not found.is_same(replaces):
+        if replaces is None or not current.is_same(replaces):
             raise exists_already()
 
     def delete(self, key: str) -> None:

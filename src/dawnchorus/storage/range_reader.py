@@ -95,11 +95,11 @@ class RemoteObject:
         with self._lock:
             if self._copy is not None:
                 return self._read_copy(start, n)
-            found = self._find(start)
-        content = self._guard(found.content.result)
+            loaded = self._find(start)
+        content = self._guard(loaded.content.result)
         if self._is_copied:  # meanwhile
             return self.read(start, n)
-        part = content[start - found.start : start - found.start + n]
+        part = content[start - loaded.start : start - loaded.start + n]
         if not part:
             self._guard(ends_early)
         self.n_read = max(self.n_read, start + len(part))
@@ -126,22 +126,22 @@ class RemoteObject:
 
     def _find(self, start: int) -> _Range:
         """Return the range with a byte, requested now or before; of a reader that goes on, request the next ones."""
-        found = next((each for each in self._ranges if each.start <= start < each.stop), None)
-        if found is None:
+        loaded = next((each for each in self._ranges if each.start <= start < each.stop), None)
+        if loaded is None:
             before = next((each for each in self._ranges if each.stop == start), None)
             size = FIRST_BYTES if before is None else min(GROWTH * (before.stop - before.start), MAX_RANGE_BYTES)
-            found = self._request(start, size)
+            loaded = self._request(start, size)
         else:
-            self._keep(found)
-        if found.stop - found.start >= MAX_RANGE_BYTES:
-            last = found
+            self._keep(loaded)
+        if loaded.stop - loaded.start >= MAX_RANGE_BYTES:
+            last = loaded
             for _ in range(N_AHEAD):
                 if last.stop >= self.info.size:
                     break
                 last = next((each for each in self._ranges if each.start == last.stop), None) or self._request(
                     last.stop, MAX_RANGE_BYTES
                 )
-        return found
+        return loaded
 
     def _request(self, start: int, size: int) -> _Range:
         stop = min(start + size, self.info.size)

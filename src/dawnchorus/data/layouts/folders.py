@@ -113,8 +113,8 @@ class FolderReading:
         folders = {
             path: next((each for each in path.parents if each.name == name), None) for path, name in self.labels.items()
         }
-        beside = {folder.parent for path, folder in folders.items() if path in self.sure and folder is not None}
-        return self.sure | {path for path, folder in folders.items() if folder is not None and folder.parent in beside}
+        next_to = {folder.parent for path, folder in folders.items() if path in self.sure and folder is not None}
+        return self.sure | {path for path, folder in folders.items() if folder is not None and folder.parent in next_to}
 
     def notes(self) -> Iterator[str]:
         """Yield sentences on where labels were read."""

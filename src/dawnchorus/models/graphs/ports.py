@@ -80,9 +80,9 @@ class Chosen:
     def describe(self, outputs: Sequence[Port]) -> str:
         """Describe which outputs are used, and which are not."""
         others = [port for port in outputs if port not in (self.scores, self.embeddings)]
-        said = [f"scores are {self.scores.name}", f"embeddings are {self.embeddings.name}" if self.embeddings else ""]
-        said.append(f"not used: {_describe_ports(others)}" if others else "")
-        return "; ".join(filter(None, said)) + "."
+        parts = [f"scores are {self.scores.name}", f"embeddings are {self.embeddings.name}" if self.embeddings else ""]
+        parts.append(f"not used: {_describe_ports(others)}" if others else "")
+        return "; ".join(filter(None, parts)) + "."
 
 
 def choose_outputs(
