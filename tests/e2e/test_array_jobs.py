@@ -134,14 +134,14 @@ def test_slurm_array_is_cancelled_and_finished_by_another(band_bundle: Bundle, t
     task = ("--cpus-per-task=1", "--mem=0", f"--output={tmp_path}/%A-%a.log", SCRIPT, sounds, archive, *UNIT_OF_ONE)
     with slurm_cluster(tmp_path / "slurm") as slurm:
         first = slurm.submit("--array=1-2", *task, **environment)
-        wait_for(lambda: n_ended(archive) >= 3)
+        wait_for(lambda: n_ended(archive) >= 3 and list_shards(archive) == {"1/2", "2/2"})
         slurm.run("scancel", first)
         slurm.wait(first)
         before = ended_attempts(archive)
         assert 3 <= len(before) < 65
-        (state,), workers = read_status(open_archive(archive))
+        (state,), _ = read_status(open_archive(archive))
         assert (state.n_units, state.n_ended) == (65, len(before))
-        assert {worker.shard for worker in workers} == {"1/2", "2/2"}
+        assert list_shards(archive) == {"1/2", "2/2"}
         forget_heartbeats(archive)
         (state,), workers = read_status(open_archive(archive))
         assert all(worker.is_lost for worker in workers)
@@ -182,6 +182,11 @@ def n_ended(archive: Path) -> int:
     except InputError:  # there is none yet
         return 0
     return sum(state.n_ended for state in states)
+
+
+def list_shards(archive: Path) -> set[str]:
+    """Return the shards of the processes that write into an archive, or died."""
+    return {worker.shard for worker in read_status(open_archive(archive))[1]}
 
 
 def ended_attempts(archive: Path) -> dict[str, str]:
