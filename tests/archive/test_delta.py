@@ -69,6 +69,7 @@ def archive(empty: dict[str, bytes], bucket: Bucket) -> Archive:
     return open_archive(URL)
 
 
+@pytest.mark.ops
 def test_an_archive_in_a_store_has_the_rows_of_one_on_a_disk(
     bucket: Bucket, sounds: Path, kept: Path, band_bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -116,7 +117,7 @@ def test_a_reader_that_is_left_early_ends(archive: Archive) -> None:
     assert len(archive.detections().read_all()) == 9
 
 
-@pytest.mark.parametrize("fault", [lose_reply, fail_afterwards])
+@pytest.mark.parametrize("fault", [lose_reply, pytest.param(fail_afterwards, marks=pytest.mark.ops)])
 @pytest.mark.parametrize("table", [DETECTIONS, RECORDINGS])
 def test_a_commit_whose_reply_was_lost_is_made_once(
     archive: Archive, bucket: Bucket, fault: Callable[[S3Handler], None], table: str, monkeypatch: pytest.MonkeyPatch
