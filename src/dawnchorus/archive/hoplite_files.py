@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -89,7 +89,8 @@ class HopliteWriter:
     """
 
     def __init__(self, folder: Path, *, dim: int) -> None:
-        from usearch.index import Index, MetricKind, ScalarKind
+        from usearch.compiled import MetricKind, ScalarKind
+        from usearch.index import Index
 
         self._folder = folder
         self._db = sqlite3.connect(folder / SQLITE_NAME)
@@ -255,7 +256,8 @@ def read_index(index: Index, keys: npt.NDArray[np.uint64], path: Path) -> HalfAr
     Raises:
         FormatError: one is missing.
     """
-    vectors = [None if each is None else np.asarray(each, "<f2") for each in index.get(keys, np.float16)]
+    stored = cast("Iterable[npt.NDArray[np.float16] | None]", index.get(keys, "f16"))
+    vectors = [None if each is None else np.asarray(each, "<f2") for each in stored]
     known = [each for each in vectors if each is not None]
     if len(known) < len(vectors):
         raise FormatError("the index has no vector for some windows.", subject=path)

@@ -56,9 +56,7 @@ def read_output(archive: Archive, name: str) -> ModelOutput:
     if len(named) != 1:
         listed = ", ".join(f"{each.id} ({each.run.model} {each.run.model_version})" for each in runs) or "no run"
         got = "several runs of" if named else "no run or model"
-        raise InputError(
-            f"expected the id of a run, or a model that has one run, got {got} '{name}'. It has {listed}."
-        )
+        raise InputError(f"expected the id of a run, or a model that has one run, got {got} '{name}'. It has {listed}.")
     (stored,) = named
     run = stored.run
     recordings = archive.recordings(runs=stored.id, columns=["recording", "status"]).read_all()
