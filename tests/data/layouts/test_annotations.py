@@ -177,13 +177,16 @@ def test_the_header_of_a_table_of_marks_is_read_in_its_encoding(encoding: str, t
 
 
 @pytest.mark.parametrize("column", ["FOLDER", "site"])
-def test_a_column_of_folders_tells_recordings_of_one_name_apart(column: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", ["in", "b/in"])
+def test_a_column_of_folders_tells_recordings_of_one_name_apart(column: str, source: str, tmp_path: Path) -> None:
+    """Also where a folder above the source has the name of one of them."""
+    folder = tmp_path / source
     for site in "ab":
-        make_audio(tmp_path / "in" / site / "x.wav")
-    make_audio(tmp_path / "in" / "only" / "y.wav")
+        make_audio(folder / site / "x.wav")
+    make_audio(folder / "only" / "y.wav")
     rows = ("a,x.wav,0,1,Avis una", "b,x.wav,1,2,Avis altera", "elsewhere,y.wav,0,1,Avis una")
-    (tmp_path / "in" / "list.csv").write_text("\n".join([f"{column},IN FILE,start,end,species", *rows]))
-    assert marks(tmp_path / "in")[0] == {
+    (folder / "list.csv").write_text("\n".join([f"{column},IN FILE,start,end,species", *rows]))
+    assert marks(folder)[0] == {
         "a/x.wav": [(0, 1, "Avis una")],
         "b/x.wav": [(1, 2, "Avis altera")],
         "only/y.wav": [(0, 1, "Avis una")],

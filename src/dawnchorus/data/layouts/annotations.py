@@ -133,9 +133,16 @@ class RecordingNames:
         return _Fit(path, n_agreeing, is_whole=n_agreeing > 1 and n_agreeing >= n_here) if fits else None
 
     def is_in_folder(self, path: Path, folder: str | None) -> bool:
-        """Return True if all parts of `folder` are folders of the recording's path."""
+        """Return True if all parts of `folder` are folders of the recording's path.
+
+        A single one is the source's own folder or one in it, not any above.
+        """
         parts = set(map(fold_name, _parts(folder or "")))
-        return bool(parts) and parts <= set(map(fold_name, path.absolute().parent.parts))
+        folders = path.absolute().parent.parts
+        if len(parts) == 1 and path.is_relative_to(self._root):
+            n_inside = len(path.relative_to(self._root).parts) - 1
+            folders = folders[len(folders) - n_inside - 1 :]
+        return bool(parts) and parts <= set(map(fold_name, folders))
 
     def named_by_table(self, table: Path) -> list[Path]:
         """Return the recordings that a table's file name matches."""
