@@ -125,7 +125,7 @@ class ShardRun:
                 self.worker.beat(self._units)
                 yield self.counts
 
-    def begin(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+    def start_unit(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Note that a unit is under way; return its recordings, or none if another worker has ended it."""
         name = entries[0].unit
         if self.writer.has_ended(name):
@@ -224,7 +224,7 @@ class _Paths:
             StopIteration: there are no more.
         """
         while not self._left:
-            self._left.extend(self._run.begin(next(self._units)))
+            self._left.extend(self._run.start_unit(next(self._units)))
 
     def __iter__(self) -> Iterator[Path]:
         return self

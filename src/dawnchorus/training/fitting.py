@@ -47,8 +47,8 @@ def _birdless(inputs: Inputs, config: TrainConfig, examples: LabeledClips, *, n_
     n_noises = min(max(NOISE_BYTES // (4 * clips.window_samples), MIN_NOISES), MAX_NOISES, n_drawn)
     rng = np.random.default_rng(NOISE_SEED)
     noises = [make_noise(clips.window_samples, rate_hz=clips.rate_hz, rng=rng) for _ in range(n_noises)]
-    sounds = torch.from_numpy(np.stack([np.zeros(clips.window_samples, np.float32), *noises]))
-    return inputs.convert(sounds)
+    waveforms = torch.from_numpy(np.stack([np.zeros(clips.window_samples, np.float32), *noises]))
+    return inputs.convert(waveforms)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class Inputs(ABC):
         """Return an augmented batch of inputs and targets."""
 
     @abstractmethod
-    def convert(self, sounds: Tensor) -> Tensor:
+    def convert(self, waveforms: Tensor) -> Tensor:
         """Convert fixed sounds [sounds, samples] to inputs."""
 
     @abstractmethod
@@ -70,8 +70,8 @@ class AudioInputs(Inputs):
     def augment(self, augment: Augment, values: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         return augment.augment_audio(values, targets, rng)
 
-    def convert(self, sounds: Tensor) -> Tensor:
-        return sounds
+    def convert(self, waveforms: Tensor) -> Tensor:
+        return waveforms
 
     def sample_features(self) -> Tensor:
         audio = torch.from_numpy(np.stack([self.clip(k) for k in _some(self._examples.train, N_SHOWN).tolist()]))
@@ -97,8 +97,8 @@ class FeatureInputs(Inputs):
     def augment(self, augment: Augment, values: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         return augment.mix_features(values, targets, rng)
 
-    def convert(self, sounds: Tensor) -> Tensor:
-        return birdless_features(self._network, sounds, self._examples.clips.folder)
+    def convert(self, waveforms: Tensor) -> Tensor:
+        return birdless_features(self._network, waveforms, self._examples.clips.folder)
 
     def sample_features(self) -> Tensor:
         n_shown = max(SHOWN_BYTES // self._features[0].nbytes, N_SHOWN)

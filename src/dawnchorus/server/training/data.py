@@ -236,8 +236,8 @@ class TrainingData:
         """
         with self._database.write() as session:
             session.execute(delete(JobFile).where(JobFile.job == job_id))
-            needed = select(literal(job_id), LabeledRecording.sha256).distinct()
-            session.execute(insert(JobFile).from_select(["job", "sha256"], needed))
+            files = select(literal(job_id), LabeledRecording.sha256).distinct()
+            session.execute(insert(JobFile).from_select(["job", "sha256"], files))
             labeled = list(session.scalars(select(LabeledRecording).order_by(LabeledRecording.id)))
             splits = {each.group: each.split for each in session.scalars(select(SplitAssignment))}
         table = RecordingsTable(folder, tuple(self._to_rows(labeled, splits)))
