@@ -158,14 +158,14 @@ class Archive:
         sites: Names | None = None,
         runs: Names | None = None,
     ) -> pa.RecordBatchReader:
-        """Read embeddings lazily, as lists of float16 of one length; see `detections`.
+        """Read embeddings lazily, as float16 lists of equal length; see `detections` for the filters.
 
-        A run that kept none, as one that scored embeddings again, replaces none. `since` and `until` are about the
-        starts of recordings.
+        A later run replaces the embeddings of a recording only if it kept embeddings itself. One that rescored stored
+        embeddings keeps none. `since` and `until` select recordings by their start time.
 
         Raises:
             NotFoundError: there is no such run, or none with embeddings.
-            InputError: runs with embeddings of other lengths, or a time in another format.
+            InputError: the runs have embeddings of different lengths, or a time has an unknown format.
         """
         kept = [each for each in self.find_runs(runs) if each.run.embedding_dim]
         dims = {each.run.embedding_dim for each in kept}

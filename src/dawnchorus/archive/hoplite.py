@@ -71,15 +71,15 @@ def export_hoplite(
     workers: int = 1,
     report: Report = ignore_progress,
 ) -> int:
-    """Write the embeddings that count to a new database of Perch-Hoplite, and return their number.
+    """Export the current embeddings of each recording to a new Perch-Hoplite database; return their number.
 
-    A site is a deployment; a recording has the name and start time that it has in the archive.
+    Each site becomes a deployment. Recordings keep their name and start time from the archive.
 
     Raises:
-        OutputExistsError: the folder is there, and not empty.
-        OutputError: it cannot be written.
-        NotFoundError: no embeddings are kept.
-        InputError: those of several models are, and no run is named.
+        OutputExistsError: the folder exists and is not empty.
+        OutputError: the folder cannot be written.
+        NotFoundError: the archive has no embeddings.
+        InputError: the archive has embeddings of several models, and no `run` is given.
         MissingExtraError: usearch is not installed.
     """
     require_usearch()

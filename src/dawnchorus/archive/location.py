@@ -41,7 +41,7 @@ class ArchiveLocation:
         """Return the location that a path or URL names.
 
         Raises:
-            InputError: a URL of another kind than a folder's or that of a bucket of S3, Google Cloud Storage or Azure.
+            InputError: the URL is neither a folder's nor that of an S3, Google Cloud Storage or Azure bucket.
         """
         root = absolute_path(as_path(url))
         if not isinstance(root, RemotePath):

@@ -1,4 +1,4 @@
-"""Maintenance of an archive: contents, checks, compaction, and removal of rows that do not count."""
+"""Maintenance of an archive: contents, checks, compaction, and removal of superseded and uncommitted rows."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class RowFilter:
     _counting: dict[tuple[str, ...], npt.NDArray[np.bool_]] = field(default_factory=dict, compare=False)
 
     def rows(self, block: Block) -> npt.NDArray[np.intp]:
-        """Return the numbers of the rows of a block that count."""
+        """Return the indices of the rows of a block that are current and match the filter."""
         counts = self._counting.get(block.attempts)
         if counts is None:
             counts = np.array([name in self.attempts for name in block.attempts], bool)

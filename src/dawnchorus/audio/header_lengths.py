@@ -51,7 +51,7 @@ class UnwrittenAudio:
     start: int
     n_bytes: int
     stated: str
-    """Value in the header instead of a length."""
+    """Length in the header, in words for the warning, such as "0 bytes"."""
     container: str
     rate_hz: int = 0
     n_channels: int = 0

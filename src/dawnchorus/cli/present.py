@@ -152,7 +152,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def without_nan(value: Any) -> Any:
-    """Return fields for JSON, which has no NaN: null for metrics that are not defined."""
+    """Return fields for JSON, which has neither NaN nor infinity: null in place of both."""
     if isinstance(value, Mapping):
         return {name: without_nan(each) for name, each in value.items()}
     if isinstance(value, list | tuple):

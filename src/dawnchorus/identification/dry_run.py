@@ -59,7 +59,7 @@ ARCHIVE_RECORDING_BYTES = 110
 """Size of a recording in an archive: its row, and its line in the list."""
 
 EMBEDDING_SHARE = 0.85
-"""Share of their half-precision size that embeddings have when compressed: 0.82 for BirdNET's, a fifth of them 0."""
+"""Compressed size of float16 embeddings, relative to that in memory. BirdNET's, with a fifth of zeros, have 0.82."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Scores of another model for an archive, from the embeddings that it keeps."""
+"""Rescoring of an archive with another model, from the embeddings that the archive keeps."""
 
 from __future__ import annotations
 

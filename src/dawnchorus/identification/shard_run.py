@@ -126,7 +126,10 @@ class ShardRun:
                 yield self.counts
 
     def start_unit(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Note that a unit is under way; return its recordings, or none if another worker has ended it."""
+        """Register a unit, a batch of recordings that are committed together, as started, and return its recordings.
+
+        If another worker has committed it, they are counted as done before, and none are returned.
+        """
         name = entries[0].unit
         if self.writer.has_ended(name):
             self._end(name)

@@ -16,7 +16,7 @@ from dawnchorus.models.runner import apply_activation
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A bundle with its inference sessions and its cleaner."""
+    """An opened bundle: its inference sessions, and the cleaning of audio before it is scored."""
 
     bundle: Bundle
     cleaner: Cleaner

@@ -218,7 +218,7 @@ class BundleDraft:
     folder: Path
     """A temporary folder next to the bundle's path."""
     out_folder: Path
-    """The path of the bundle."""
+    """Final path of the bundle."""
 
     def describe(self, description: BundleDescription, labels: Sequence[Label]) -> Bundle:
         """Write `bundle.json` with checksums and the labels, and open the draft.

@@ -1,4 +1,4 @@
-"""Class lists of foreign models."""
+"""Readers of the class lists that come with models of others."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ STRETCH_COLUMNS = 4 * TILE_COLUMNS
 """Columns in a stretch, of 11.6 minutes."""
 
 MARGIN_COLUMNS = 16
-"""Columns of level 0 that are decoded before and after, since the resampler needs the signal around an edge."""
+"""Columns of full resolution (level 0) that are decoded beyond each edge of a range, for the resampler."""
 
 GrayArray = npt.NDArray[np.uint8]
 

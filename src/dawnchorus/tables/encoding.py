@@ -58,7 +58,9 @@ def read_start(path: Path, n_bytes: int) -> str:
 
 
 def decode(data: bytes, name: str, notes: Notes) -> str:
-    """Decode the content of the file `name` as text.
+    """Decode the content of a file as text, detect its encoding, and add remarks on it to `notes`.
+
+    `name` is for errors.
 
     Raises:
         FormatError: the file is not text.

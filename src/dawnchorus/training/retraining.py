@@ -153,7 +153,7 @@ class Settings:
     is_default: bool
     """True for a head on the backbone's embeddings, by `RECIPE`."""
     is_chosen: bool
-    """True if the caller chose family or recipe."""
+    """True if the caller's overrides choose an experiment or a family of models (`experiment=`, `model=`)."""
 
 
 def training_settings(active: Bundle, overrides: Sequence[str], *, backbone: str | Path) -> Settings:

@@ -34,7 +34,9 @@ LOG = logging.getLogger(__name__)
 
 
 def check_tracker(config: TrackerConfig) -> TrackerConfig:
-    """Check the tracker's configuration and server, and return its usable part.
+    """Check the tracker's configuration and server, and return the configuration to use.
+
+    If the server does not answer, a warning is logged, and W&B is offline or, for MLflow, there is no tracker.
 
     Raises:
         MissingExtraError: the tracker's package is not installed.

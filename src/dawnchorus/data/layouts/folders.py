@@ -90,7 +90,7 @@ class FolderReading:
     """Labels of recordings from folder and file names, with the evidence."""
 
     labels: dict[Path, str] = field(default_factory=dict)
-    """Names of folders, by recording."""
+    """Label of each recording, as the name of its folder (or of two folders, joined) has it."""
     of_files: dict[Path, Label] = field(default_factory=dict)
     """Labels in the names of files, by recording."""
     sure: set[Path] = field(default_factory=set)

@@ -1,4 +1,4 @@
-"""The engines by name; other packages add theirs by entry points of the group `dawnchorus.engines`."""
+"""Inference engines by name; other packages add theirs by entry points of the group `dawnchorus.engines`."""
 
 from __future__ import annotations
 

@@ -124,8 +124,9 @@ class Identification(Base):
     provenance: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     """Model, software and options of the rows of a stored recording; None if a version before 0004 wrote them."""
     latitude: Mapped[float | None]
+    """Latitude that this identification used: that of the request, or else that in the recording's metadata."""
     longitude: Mapped[float | None]
-    """Place of the recording in this identification: the one that was given, or its own."""
+    """Longitude that it used, as the latitude."""
     week: Mapped[int | None]
     warnings: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
     """Sentences on the audio and on parameters without effect; empty if a version before 0010 wrote the row."""

@@ -75,11 +75,13 @@ def _is_same(label: Label, given: Label) -> bool:
 
 
 def resolve_label(row: RecordingRow, known: KnownClasses, *, is_new: bool) -> tuple[Label | None, Label | None]:
-    """Return the species of a recording and the species that is absent from it; either may be None.
+    """Return the classes of a recording's species and of a species known to be absent; either may be None.
+
+    With `is_new`, a species that `known` lacks is added to it as a new class.
 
     Raises:
-        UnknownClassError: no class has its label; see `resolve_class`.
-        InputError: it cannot be used for training.
+        UnknownClassError: no class has the label, and `is_new` is False; see `resolve_class`.
+        InputError: the recording cannot be used for training.
     """
     unopened = [problem for problem in row.problems if problem in (MISSING, UNREADABLE)]
     if unopened:

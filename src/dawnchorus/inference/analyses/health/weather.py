@@ -33,7 +33,7 @@ WIND_MIN_DBFS, WIND_MIN_SWING_DB = -50.0, 18.0
 
 
 class WeatherMeter:
-    """Band levels of one channel over a minute, from a few short spectra per second."""
+    """Detector of rain and wind in one channel, minute by minute, from a few short spectra per second."""
 
     def __init__(self, sample_rate_hz: int) -> None:
         self._starts = sample_rate_hz * np.arange(SPECTRA_PER_S) // SPECTRA_PER_S
