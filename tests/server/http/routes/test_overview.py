@@ -20,13 +20,21 @@ from dawnchorus.server.settings import Settings
 
 @pytest.fixture(scope="module")
 def client(level_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A client of one server for all tests of this module, which begins without recordings."""
+    """A client of one server for the tests of this module, in any order."""
     settings = Settings(data=tmp_path_factory.mktemp("overview") / "server", model=level_bundle.folder)
     with running(settings) as opened:
         yield opened
 
 
-def test_the_page_counts_what_is_stored_and_what_is_only_predicted(client: httpx.Client, tone: Path) -> None:
+@pytest.fixture
+def new_client(level_bundle: Bundle, tmp_path: Path) -> Iterator[httpx.Client]:
+    """A client of a server without recordings."""
+    with running(Settings(data=tmp_path / "server", model=level_bundle.folder)) as opened:
+        yield opened
+
+
+def test_the_page_counts_what_is_stored_and_what_is_only_predicted(new_client: httpx.Client, tone: Path) -> None:
+    client = new_client
     empty = client.get("/overview").text
     assert "No recordings yet." in empty
     assert '<a href="/overview" aria-current="page">Overview</a>' in empty
