@@ -14,7 +14,7 @@ import numpy.typing as npt
 from dawnchorus.arrays import FloatArray
 from dawnchorus.audio.sample_analyses import Table
 from dawnchorus.inference.analyses.base import Analysis
-from dawnchorus.inference.analyses.levels import Moments, decibels
+from dawnchorus.inference.analyses.levels import Moments, decibels, reduce_frames
 from dawnchorus.inference.analyses.minutes import MINUTE_S, MinuteSplitter
 
 Values = npt.NDArray[np.float64]
@@ -114,7 +114,7 @@ class _Minute:
 
     def _add_waveform(self, frames: FloatArray) -> FloatArray:
         """Add frames [n, ENVELOPE_FRAME], and return the sum of each."""
-        self._envelope.append(np.abs(frames).max(axis=1))
+        self._envelope.append(reduce_frames(np.maximum, np.abs(frames)))
         return self._moments.add(frames)
 
     def _add_spectra(self, amplitudes: FloatArray) -> None:

@@ -10,7 +10,7 @@ from dawnchorus.audio.sample_analyses import Table, build_table
 from dawnchorus.inference.analyses.health.faults import DEAD_DBFS
 from dawnchorus.inference.analyses.health.hum import HumMeter
 from dawnchorus.inference.analyses.health.weather import WeatherMeter
-from dawnchorus.inference.analyses.levels import Moments, decibels
+from dawnchorus.inference.analyses.levels import Moments, decibels, reduce_frames
 from dawnchorus.inference.analyses.minutes import MINUTE_S, Framer
 
 Flags = npt.NDArray[np.bool_]
@@ -28,7 +28,7 @@ GAP_CELLS = 5
 FULL_SCALE = 0.99
 """Samples from here on are clipped, and so are flat tops at a recording's own largest value."""
 
-CHUNK_S = 4
+CHUNK_S = 6
 """Seconds that are looked at together; a whole number of them is a minute."""
 
 MIN_FLAT_LEVEL = 0.003
@@ -119,7 +119,7 @@ class _Channel:
     def _add_levels(self, frames: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Add samples [frames, samples] to the measurements without cells; return maximum and minimum of each frame."""
         self._moments.add(frames)
-        maxima, minima = frames.max(axis=1), frames.min(axis=1)
+        maxima, minima = reduce_frames(np.maximum, frames), reduce_frames(np.minimum, frames)
         self._top.add(frames, maxima)
         is_lowest = minima == minima.min()
         self._bottom.add(-frames[is_lowest], -minima[is_lowest])
