@@ -392,7 +392,7 @@ class DateColumn:
             )
 
     def _note_damage(self, pairs: dict[str, dict[_Pair, str]]) -> None:
-        """Note two date styles in one column: a spreadsheet may have swapped day and month where the day is below 13."""
+        """Note two date styles in one column: a spreadsheet may have swapped day and month up to the day 12."""
         open_signs = [sign for sign, date_ in pairs.items() if all(_could_be_either(pair) for pair in date_)]
         sure_signs = [sign for sign, date_ in pairs.items() if not any(_could_be_either(pair) for pair in date_)]
         if open_signs and sure_signs:

@@ -52,9 +52,9 @@ class KnownClasses:
     def find(self, wanted: Label) -> Label | None:
         """Return the class that `wanted` names; None if no class matches, or its two names are of different classes.
 
-        The scientific name is tried first, then both names together (`Parus_major_Great_Tit`), then the common name,
-        then codes, and last other spellings (`Black footed Albatross`). A name with a question mark only matches a
-        class with a question mark.
+        The scientific name is tried first, then the common name, then both names in one (`Parus_major_Great_Tit`), then
+        codes, and last other spellings (`Black footed Albatross`). A name with a question mark only matches a class
+        with a question mark.
         """
         if has_two_species(wanted, self):
             return None
@@ -82,7 +82,7 @@ class KnownClasses:
         return self._by_spelling
 
     def near(self, wanted: Label) -> tuple[Label, ...]:
-        """Return at most `MAX_SUGGESTIONS` classes whose names are similar to the names of `wanted`, the closest first."""
+        """Return at most `MAX_SUGGESTIONS` classes with names similar to the names of `wanted`, the closest first."""
         if wanted not in self._near and len(self._near) < MAX_COMPARED:
             names = (
                 close
