@@ -1,4 +1,4 @@
-"""Plain names of tables, columns and JSON fields."""
+"""New names of tables, columns and JSON fields."""
 
 from __future__ import annotations
 
