@@ -19,7 +19,7 @@ LOG = logging.getLogger(__name__)
 
 
 class Named(Protocol):
-    """Protocol of a registry entry."""
+    """Protocol of registry entries, which are objects with a name."""
 
     @property
     def name(self) -> str:

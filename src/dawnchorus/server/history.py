@@ -64,7 +64,13 @@ class StoredResult:
 
 
 class DetectionStore:
-    """Thread-safe store of recordings, detections and totals, shared by all servers of the database."""
+    """Thread-safe store of recordings, detections and totals, shared by all servers of the database.
+
+    Args:
+        database: database with the rows.
+        files: file store with the audio.
+        limits: limits of the server, of which `page_rows` is used.
+    """
 
     def __init__(self, database: Database, files: BlobStore, limits: Limits) -> None:
         self._database, self._files, self._limits = database, files, limits

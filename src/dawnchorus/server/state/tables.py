@@ -36,7 +36,7 @@ The species is "correct" or "incorrect" (the right species is not given), "relab
 """
 
 REJECTED: tuple[Verdict, ...] = ("incorrect", "none")
-"""Verdicts that reject a detection: it is left out of tables and counts."""
+"""Verdicts that reject a detection, which is then left out of tables and counts."""
 
 
 class UtcTime(TypeDecorator[datetime]):

@@ -59,7 +59,7 @@ MAX_CLIP_S = 30.0
 """Maximum length of a clip; the clip of a longer detection is its start."""
 
 MAX_LISTED = 100_000
-"""Maximum number of detections in one table."""
+"""Maximum number of a recording's detections in a response; further detections are left out."""
 
 router = APIRouter(prefix="/api/v1", tags=["recordings"], route_class=JsonRoute)
 
