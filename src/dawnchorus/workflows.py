@@ -59,7 +59,7 @@ def import_recordings(
 ) -> RecordingsTable:
     """Create the recordings table of a data set from a folder or table; recordings stay where they are.
 
-    Rows and files that cannot be read are logged as warnings by the logger `dawnchorus.data`.
+    Sentences on rows and files that cannot be read are logged by loggers below `dawnchorus.data`, with the level INFO.
 
     Args:
         source: a folder with a subfolder per species, a Kaggle or BirdCLEF folder, a csv, results of xeno-canto's API,

@@ -368,7 +368,7 @@ class DetectionStore:
 
 
 def scored_channel(session: Session, row: DetectionRow) -> ChannelSource:
-    """Return the channel of the recording that was scored for a detection: its number, or the run's `--channel`."""
+    """Return the channel that was scored for a detection: its number, or the identification's option `channel`."""
     if row.channel is not None:
         return row.channel
     run = session.get_one(Identification, row.identification)

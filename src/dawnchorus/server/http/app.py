@@ -193,7 +193,7 @@ class RequestMiddleware:
             receive = PacedBody(receive, self._limits).receive
         try:
             refused = await self._authorizer.check(request) or refuse_encoded(request)
-            response: ASGIApp = self._app if refused is None else await error_handlers.show(request, refused)
+            response: ASGIApp = self._app if refused is None else await error_handlers.render_if_page(request, refused)
             await response(scope, receive, reply.send)
         except ClientDisconnect:
             reply.status = CLIENT_GONE

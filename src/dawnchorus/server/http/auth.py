@@ -223,8 +223,8 @@ class Authorizer:
     async def _authenticate(self, request: Request) -> Response | None:
         """Set the role by the token or the session cookie.
 
-        Return an error response for an invalid token, and for a request without token and session that is not a GET or
-        HEAD request and whose route requires a role.
+        Return an error response for an invalid token, and for a request without token and session if its method is not
+        in `SAFE_METHODS` and its route requires a role.
         """
         given = await BEARER(request)
         if given is not None:

@@ -67,7 +67,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(SQLAlchemyError, _database)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(Exception, unknown)
+    app.add_exception_handler(Exception, handle_unexpected_error)
 
 
 def http_status(error: Exception) -> HTTPStatus:
@@ -100,7 +100,7 @@ def is_page(request: Request) -> bool:
     return "text/html" in request.headers.get("accept", "") and "/api/" not in request.scope["path"]
 
 
-async def show(request: Request, problem: Response) -> Response:
+async def render_if_page(request: Request, problem: Response) -> Response:
     """Return the HTML page of an error if the request is for a page, else the response `problem` itself.
 
     Args:
@@ -122,9 +122,11 @@ async def handle_known_error(request: Request, error: Exception) -> Response:
     if isinstance(error, PlugInError):
         LOG.error("plug-in", exc_info=error)
     elif status is HTTPStatus.INTERNAL_SERVER_ERROR:
-        return await unknown(request, error)
+        return await handle_unexpected_error(request, error)
     detail = error_message(request, error)
-    return await show(request, problem_response(status, detail, headers=retry_header(error), more=_more_fields(error)))
+    return await render_if_page(
+        request, problem_response(status, detail, headers=retry_header(error), more=_more_fields(error))
+    )
 
 
 def retry_header(error: DawnChorusError) -> dict[str, str]:
@@ -152,16 +154,16 @@ def error_message(request: Request, error: DawnChorusError) -> str:
 
 async def handle_error(request: Request, error: Exception) -> Response:
     """Return the response to an exception outside of the application's routes, such as in the middleware."""
-    return await (_database if isinstance(error, SQLAlchemyError) else unknown)(request, error)
+    return await (_database if isinstance(error, SQLAlchemyError) else handle_unexpected_error)(request, error)
 
 
 async def _database(request: Request, error: Exception) -> Response:
     if not isinstance(error, OperationalError | PoolTimeout):
-        return await unknown(request, error)
+        return await handle_unexpected_error(request, error)
     LOG.error("database", exc_info=error)
     detail = "the database cannot be reached, or is full. Nothing was changed; try again."
     problem = problem_response(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers={"Retry-After": "2"})
-    return await show(request, problem)
+    return await render_if_page(request, problem)
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -175,7 +177,7 @@ async def _http(request: Request, error: Exception) -> Response:
         detail = f"{detail}: {path[:MAX_VALUE_CHARS]} expects {' or '.join(allowed)}, got {request.method[:20]}."
     if error.status_code == HTTPStatus.UNAUTHORIZED and is_page(request):
         return RedirectResponse(request.scope.get("root_path", "").rstrip("/") + "/login", 303)
-    return await show(request, problem_response(error.status_code, detail, headers=headers))
+    return await render_if_page(request, problem_response(error.status_code, detail, headers=headers))
 
 
 def _allowed_methods(request: Request) -> list[str]:
@@ -191,8 +193,8 @@ async def _invalid(request: Request, error: Exception) -> Response:
     if is_page(request) and any(each["loc"][0] == "path" for each in error.errors()):
         path = request.scope["path"][:MAX_VALUE_CHARS]
         detail = f"expected an address as a page has it, got {path!r}, which may be cut or misspelled."
-        return await show(request, problem_response(HTTPStatus.NOT_FOUND, detail))
-    return await show(request, problem_response(HTTPStatus.UNPROCESSABLE_ENTITY, detail))
+        return await render_if_page(request, problem_response(HTTPStatus.NOT_FOUND, detail))
+    return await render_if_page(request, problem_response(HTTPStatus.UNPROCESSABLE_ENTITY, detail))
 
 
 def invalid_line(error: Mapping[str, Any]) -> str:
@@ -207,8 +209,8 @@ def invalid_line(error: Mapping[str, Any]) -> str:
     return f"{'.'.join(map(str, error['loc'][1:] or error['loc']))}: {error['msg']}{got}"
 
 
-async def unknown(request: Request, error: Exception) -> Response:
+async def handle_unexpected_error(request: Request, error: Exception) -> Response:
     """Return the response to an unexpected exception (status 500), which is logged with its traceback."""
     LOG.error("unexpected", exc_info=error)
     detail = "Internal server error. Details are in the server log under this id."
-    return await show(request, problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, detail))
+    return await render_if_page(request, problem_response(HTTPStatus.INTERNAL_SERVER_ERROR, detail))
