@@ -31,8 +31,12 @@ ACTIVE_STATUSES = ("queued", "running")
 Verdict = Literal["correct", "incorrect", "relabeled", "several", "unsure", "none"]
 """Verdict of a reviewer on the species of a detection.
 
-The species is "correct" or "incorrect" (the right species is not given), "relabeled" to another species, one of
-"several" audible species, not recognizable ("unsure"), or there is no bird at all ("none").
+- "correct": the detected species is audible.
+- "incorrect": the detected species is not audible; the reviewer does not say which one is.
+- "relabeled": another species is audible, which the reviewer names.
+- "several": several species are audible.
+- "unsure": the reviewer cannot tell.
+- "none": no bird is audible.
 """
 
 REJECTED: tuple[Verdict, ...] = ("incorrect", "none")
