@@ -1,4 +1,4 @@
-"""Array types shared by packages, and validation of arrays from users."""
+"""Types of NumPy arrays that several packages use, and validation of arrays from users."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Scores = FloatArray
 """Scores from 0 to 1 [windows, classes]."""
 
 Embeddings = FloatArray
-"""Embeddings [windows, dim]."""
+"""Embeddings of windows by a model [windows, dim]."""
 
 MAX_INTEGER_BYTES = 4
 """Maximum size of an integer sample. Larger integers (int64) are refused: their values rarely use all 64 bits, so the

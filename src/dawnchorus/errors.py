@@ -42,7 +42,12 @@ from typing import Any, ClassVar
 
 
 class DawnChorusError(Exception):
-    """Base class of all errors of Dawn Chorus."""
+    """Base class of all errors of Dawn Chorus.
+
+    Args:
+        reason: message with what was expected, what was found and what to do; without paths of this machine.
+        subject: file, URL or object that the reason applies to; None if the reason says it.
+    """
 
     exit_code: ClassVar[int] = 1
     """Exit code of the command line after an error of this class."""
@@ -109,7 +114,7 @@ class ModelNotFoundError(ModelError):
 
 
 class InvalidBundleError(ModelError):
-    """A bundle folder breaks the contract of `dawnchorus.models.bundle`."""
+    """A bundle folder is incomplete, damaged or inconsistent; `dawnchorus.models.bundle` describes its files."""
 
 
 class FormatError(DawnChorusError):
@@ -142,7 +147,7 @@ class UnknownClassError(InputError):
 
 
 class NotFoundError(InputError):
-    """There is no object of this name or id."""
+    """There is no recording, detection, model, job or stored file of the given name or id."""
 
 
 class ConflictError(InputError):

@@ -19,7 +19,7 @@ LOG = logging.getLogger(__name__)
 
 
 class Named(Protocol):
-    """Protocol of a registry entry."""
+    """Protocol of registry entries, which are objects with a name."""
 
     @property
     def name(self) -> str:
@@ -124,7 +124,11 @@ class Registry(Mapping[str, EntryT], Generic[EntryT]):
                 raise PlugInError(error.plug_in, error.problem, detail=error.detail) from error.__cause__
 
     def log_broken(self, name: str | None = None) -> None:
-        """Log a warning once for each plug-in that cannot be used: for those of this name, or for all if it is None."""
+        """Log a warning once for each plug-in that cannot be used.
+
+        Args:
+            name: name of the plug-ins, ignoring case; None for all plug-ins.
+        """
         for plug_in, error in self.broken.items():
             if name is None or plug_in.name.lower() == name.lower():
                 self.log_once(error)

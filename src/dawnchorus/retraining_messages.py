@@ -32,7 +32,7 @@ class RetrainRequest(_Message):
     overwrite: bool = False
     """True to replace a finished retraining in the folder."""
     negatives_folder: Path | None = None
-    """Folder of the generated negative examples (sounds without birds); None for the models' folder."""
+    """Folder of the generated negative examples (sounds without birds); None for `models_folder`."""
     models_folder: Path
     """Folder of the built-in models."""
     n_workers: int

@@ -8,7 +8,10 @@ from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 Channel = Literal["mean", "left", "right", "best"]
-"""Mono signal of a recording: the mean of all channels, the first, the second, or the channel with the least noise."""
+"""Mono signal of a recording: the mean of all channels, the first, the second, or the best channel.
+
+The best channel is the one whose frequency bands vary most over time (`audio.channels`).
+"""
 
 ChannelSource = Channel | int
 """Source of a mono signal: a `Channel`, or the number of a channel, from 1."""

@@ -59,7 +59,7 @@ def import_recordings(
 ) -> RecordingsTable:
     """Create the recordings table of a data set from a folder or table; recordings stay where they are.
 
-    Rows and files that cannot be read are logged as warnings by the logger `dawnchorus.data`.
+    Sentences on rows and files that cannot be read are logged by loggers below `dawnchorus.data`, with the level INFO.
 
     Args:
         source: a folder with a subfolder per species, a Kaggle or BirdCLEF folder, a csv, results of xeno-canto's API,
@@ -73,7 +73,8 @@ def import_recordings(
             checklists next to the source, and to installed checklists.
         append: add rows to an existing recordings table.
         overwrite: replace an existing recordings table.
-        models_folder: folder of the built-in models, in whose labels species names are looked up; None for the default.
+        models_folder: folder of the built-in models, in whose labels species names are looked up; None for
+            `$DAWNCHORUS_MODELS`, or else the user's cache.
         workers: number of cores to use; None for all cores that this process may use.
 
     Returns:
@@ -140,7 +141,7 @@ def prepare(
         recipe: name of the settings for cutting clips (`Recipe`), as listed by `dawnchorus prepare --list-recipes`.
         seed: seed for recipes that choose clips at random.
         model: model whose scores choose clips, for recipes with `clip_selection="scored"`.
-        models_folder: folder of the built-in models; None for the default.
+        models_folder: folder of the built-in models; None for `$DAWNCHORUS_MODELS`, or else the user's cache.
         workers: number of cores to use; None for all cores that this process may use.
         changes: changed fields of the recipe, such as `window_s=3.0` or `clip_selection="loudest"`.
 

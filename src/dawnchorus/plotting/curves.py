@@ -32,7 +32,7 @@ class Curves:
     metrics: Mapping[str, Points]
     """Curve of each metric by name."""
     result: float | None
-    """Value of the metric on the test split, 0 to 1; None if the run was not evaluated."""
+    """Value of the compared metric (`draw_runs(metric=...)`) after the training; None if the run has no such value."""
     limits: tuple[float, float] | None
     """Limits of the 95 % confidence interval of the result; None without an interval."""
 

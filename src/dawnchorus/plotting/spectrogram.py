@@ -90,9 +90,15 @@ def recording_spectrogram(
 
 
 def stretch_spectrogram(path: Path, *, decoder: DecoderProcess, start_s: float, end_s: float) -> Spectrogram:
-    """Compute the spectrogram of the segment from `start_s` to `end_s` of a recording in constant memory, up to 12 kHz.
+    """Compute the spectrogram of a segment of a recording in constant memory, up to 12 kHz.
 
-    The mean of all channels is used, and the segment has at most about `MAX_COLUMNS` columns.
+    The mean of all channels is used, and the spectrogram has at most about `MAX_COLUMNS` columns.
+
+    Args:
+        path: file of the recording.
+        decoder: process that decodes the segment.
+        start_s: start of the segment in seconds from the start of the recording.
+        end_s: end of the segment.
 
     Raises:
         AudioError: the segment cannot be decoded.

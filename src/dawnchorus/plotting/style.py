@@ -1,4 +1,4 @@
-"""Colors and fonts shared by all plots."""
+"""Colors shared by all plots."""
 
 from __future__ import annotations
 

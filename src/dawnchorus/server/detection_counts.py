@@ -32,7 +32,10 @@ from dawnchorus.server.state.database import lock
 from dawnchorus.server.state.tables import DetectionCount, DetectionRow, Identification, Recording
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 0.9)
-"""Minimum scores that the overview page can filter by; detections are counted separately between two levels."""
+"""Minimum scores by which the overview page can be filtered.
+
+A detection is counted under the highest level that its score reaches; see `Counts`.
+"""
 
 ALL = ""
 """Value of `site` or `scientific_name` in rows with the sums of all sites or all species."""
@@ -264,7 +267,10 @@ def _add_top(
 
 
 class CountChange:
-    """The difference that a transaction makes to the counts, for some recordings that the transaction changes."""
+    """Update of the rows of `DetectionCount` for a transaction that changes some recordings.
+
+    It is made before the recordings are changed, and written afterwards; see the module.
+    """
 
     def __init__(self, session: Session, sha256s: Collection[str]) -> None:
         """Count the recordings before the change, and lock their rows until the end of the transaction.

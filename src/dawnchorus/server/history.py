@@ -64,7 +64,13 @@ class StoredResult:
 
 
 class DetectionStore:
-    """Thread-safe store of recordings, detections and totals, shared by all servers of the database."""
+    """Thread-safe store of recordings, detections and totals, shared by all servers of the database.
+
+    Args:
+        database: database with the rows.
+        files: file store with the audio.
+        limits: limits of the server, of which `page_rows` is used.
+    """
 
     def __init__(self, database: Database, files: BlobStore, limits: Limits) -> None:
         self._database, self._files, self._limits = database, files, limits
@@ -362,7 +368,7 @@ class DetectionStore:
 
 
 def scored_channel(session: Session, row: DetectionRow) -> ChannelSource:
-    """Return the channel of the recording that was scored for a detection: its number, or the run's `--channel`."""
+    """Return the channel that was scored for a detection: its number, or the identification's option `channel`."""
     if row.channel is not None:
         return row.channel
     run = session.get_one(Identification, row.identification)

@@ -497,7 +497,10 @@ def _recording_key(names: Names) -> tuple[ColumnElement[Any], ColumnElement[Any]
 
 
 def _select_recordings(names: Names, query: RecordingQuery, *, is_counted: bool) -> Select[Any]:
-    """Select recordings with detections of these species, with `is_counted` only with some that are not rejected."""
+    """Return the SELECT statement for recordings with detections of one of these species (None for all recordings).
+
+    If `is_counted`, recordings with only rejected detections of the species are left out.
+    """
     selected = select().select_from(Recording).where(*_recording_conditions(query))
     if names is None:
         return selected

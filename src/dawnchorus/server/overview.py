@@ -55,7 +55,7 @@ UNDATED = ""
 
 @dataclass(frozen=True, kw_only=True)
 class OverviewQuery:
-    """Filter of the overview."""
+    """Filter of the overview page; None in a field means no condition, unless the field says otherwise."""
 
     period: Period = "all"
     to: date | None = None
@@ -227,7 +227,7 @@ def read_overview(database: Database, query: OverviewQuery) -> Overview:
 
 
 def read_version(session: Session) -> str:
-    """Return a hash that differs after each change of the counts and after each identification."""
+    """Return a hash of the overview's data, which changes with `DetectionCount` and with each identification."""
     columns = DetectionCount.start, DetectionCount.totals, DetectionCount.hours
     of_all = DetectionCount.site == ALL, DetectionCount.scientific_name == ALL
     is_longest = DetectionCount.unit.in_(("year", "undated"))

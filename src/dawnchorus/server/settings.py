@@ -43,7 +43,7 @@ class Settings:
     model: str | Path = DEFAULT_MODEL
     """Name or folder of the model that is active at the first start, and on which retrained models are built."""
     models_folder: Path | None = None
-    """Folder of the built-in models; None for the default."""
+    """Folder of the built-in models; None for `$DAWNCHORUS_MODELS`, or else the user's cache."""
     retrain_overrides: tuple[str, ...] = ()
     """Default settings for retraining in the syntax of `dawnchorus train`; empty for the default recipe, a classifier
     head on the embeddings of `model`."""
