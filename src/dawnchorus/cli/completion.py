@@ -1,4 +1,4 @@
-"""`dawnchorus completion`."""
+"""The command `dawnchorus completion`."""
 
 from __future__ import annotations
 
