@@ -76,7 +76,8 @@ def identify_into_archive(
 ) -> None:
     """Identify recordings into an archive, print the result, and exit with 3 if recordings failed.
 
-    With `dry_run`, only measure and print the costs of the run.
+    `job` has the arguments, `paths` are the recordings, and messages go to `screen`. With `as_json`, the result is also
+    printed as JSON. With `dry_run`, only the costs of the run are measured and printed.
     """
     from dawnchorus.archive.manifest import UnitSize
     from dawnchorus.identification.archiving import archive_recordings, plan_archiving

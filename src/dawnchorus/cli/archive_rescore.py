@@ -1,4 +1,4 @@
-"""The command `dawnchorus archive rescore`."""
+"""The command `dawnchorus archive rescore`: new scores from stored embeddings."""
 
 from __future__ import annotations
 

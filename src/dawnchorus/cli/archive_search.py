@@ -1,4 +1,4 @@
-"""The command `dawnchorus archive search`."""
+"""The command `dawnchorus archive search`: search of similar sounds by embeddings."""
 
 from __future__ import annotations
 

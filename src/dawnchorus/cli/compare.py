@@ -1,4 +1,4 @@
-"""The command `dawnchorus compare`."""
+"""The command `dawnchorus compare`: comparison of two models on recordings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `dawnchorus completion`."""
+"""The command `dawnchorus completion`: completion scripts for shells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `dawnchorus doctor`."""
+"""The command `dawnchorus doctor`: check of the installation."""
 
 from __future__ import annotations
 

@@ -39,7 +39,10 @@ class Prices:
     per_gb: float | None = None
 
     def cost(self, *, core_hours: float, n_bytes: int) -> dict[str, float] | None:
-        """Return the costs "cores", "reading" and "total"; None without any price."""
+        """Return the costs of `core_hours` ("cores"), of reading `n_bytes` ("reading"), and their sum ("total").
+
+        None without any price.
+        """
         if self.per_core_hour is None and self.per_gb is None:
             return None
         cores, reading = core_hours * (self.per_core_hour or 0.0), n_bytes / 1e9 * (self.per_gb or 0.0)
@@ -65,7 +68,15 @@ class DryRun:
     def show_table(
         self, files: Sequence[Path], model: Model, options: Options, analyses: Sequence[str], out: Path | None
     ) -> None:
-        """Measure and print the costs of a run that writes tables to `out` (None: standard output)."""
+        """Measure and print the costs of identifying the recordings `files`, with tables written to `out`.
+
+        Args:
+            files: the recordings.
+            model: the model.
+            options: options of the identification.
+            analyses: names of further analyses.
+            out: output file or folder; None: standard output.
+        """
         sized = [(path, file_version(path)[0]) for path in files]
         cost = self._estimate(sized, load_sessions(model, options), build_run_plan(model, options, analyses))
         self._print_scoring(cost, each=options.channel == "each", n_shards=1, largest_share=1.0)
@@ -77,7 +88,7 @@ class DryRun:
         self._finish(cost, {"output_bytes": cost.table_bytes})
 
     def show_archive(self, plan: ArchivePlan, folder: str, model: Model) -> None:
-        """Measure and print the costs of a run into an archive."""
+        """Measure and print the costs of the planned run into the archive `folder`."""
         sized = [(file.full_path, file.n_bytes) for files in plan.missing.values() for file in files]
         cost = self._estimate(sized, plan.model, plan.plan)
         n_shards, n_units = plan.shard.count, len(plan.missing)

@@ -1,4 +1,4 @@
-"""The command `dawnchorus evaluate`."""
+"""The command `dawnchorus evaluate`: metrics, thresholds and submissions of models on a data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `dawnchorus explore`."""
+"""The command `dawnchorus explore`: an HTML page on a data set."""
 
 from __future__ import annotations
 

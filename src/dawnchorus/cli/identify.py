@@ -1,4 +1,4 @@
-"""The command `dawnchorus identify`."""
+"""The command `dawnchorus identify`: detection of birds in recordings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `dawnchorus leaderboard`."""
+"""The command `dawnchorus leaderboard`: training with several recipes, and a table of their results."""
 
 from __future__ import annotations
 

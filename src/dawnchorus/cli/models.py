@@ -1,4 +1,4 @@
-"""The command group `dawnchorus models`."""
+"""The command group `dawnchorus models`: list, create, check and convert models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `dawnchorus prepare`."""
+"""The command `dawnchorus prepare`: cutting of a data set's recordings into clips."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ LINE_EVERY_S = 10.0
 
 @contextmanager
 def progress_bar(console: Console, text: str) -> Iterator[Report]:
-    """Show a progress bar with a label during the block, and yield the function that updates it."""
+    """Show a progress bar labeled `text` during the block, and yield the function that updates it."""
     with Bar(console=console, transient=True) as bar:
         task = bar.add_task(text, total=None)
         yield lambda progress: bar.update(task, completed=progress.done, total=progress.total)

@@ -1,4 +1,4 @@
-"""The command `dawnchorus retrain`."""
+"""The command `dawnchorus retrain`: a new model from labeled recordings, compared with the current one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `dawnchorus serve`."""
+"""The command `dawnchorus serve`: the HTTP server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command `dawnchorus spectrogram`."""
+"""The command `dawnchorus spectrogram`: a PNG of a recording with its detections."""
 
 from __future__ import annotations
 

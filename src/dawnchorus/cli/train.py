@@ -1,4 +1,4 @@
-"""The command `dawnchorus train`."""
+"""The command `dawnchorus train`: training of a model on a data set."""
 
 from __future__ import annotations
 

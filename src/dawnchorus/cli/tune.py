@@ -1,4 +1,4 @@
-"""The command `dawnchorus tune`."""
+"""The command `dawnchorus tune`: hyperparameter search."""
 
 from __future__ import annotations
 

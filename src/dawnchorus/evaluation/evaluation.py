@@ -302,7 +302,10 @@ def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluati
 
 
 def compare(first: Scores, second: Scores, *, pool: Pool = "mean") -> Comparison:
-    """Compare the scores of two bundles on their common recordings and species, with paired intervals."""
+    """Compare the scores of two bundles on their common recordings and species, with paired intervals.
+
+    `pool` is the pooling of window scores to recordings.
+    """
     classes = [name for name in first.classes if name in second.classes]
     ids = [row.recording_id for row in first.rows]
     other = {row.recording_id: k for k, row in enumerate(second.rows)}

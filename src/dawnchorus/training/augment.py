@@ -26,7 +26,7 @@ class Augment:
         self._backgrounds = backgrounds
 
     def augment_audio(self, waveform: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return augmented waveforms [batch, samples] and, because of mixup, targets [batch, classes]."""
+        """Return augmented waveforms [batch, samples] and, because of mixup, targets [batch, classes], by `rng`."""
         config = self._config
         if config.pitch_shift or config.time_stretch:
             pitch = 2 ** ((2 * _uniform(len(waveform), rng, waveform) - 1) * config.pitch_shift / 12)

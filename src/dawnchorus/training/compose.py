@@ -162,8 +162,8 @@ def compose_config(overrides: Sequence[str], *, config_dir: Path | None = None) 
         config_dir: folder of the user's choices (`GROUP/NAME.yaml`), which take precedence over built-in ones.
 
     Raises:
-        InputError: an override has not the form KEY=VALUE; a group, choice or key is unknown (the message suggests a
-            similar one); a value is out of range; or there is no data set.
+        InputError: an override does not have the form KEY=VALUE; a group, choice or key is unknown (the message
+            suggests a similar one); a value is out of range; or there is no data set.
     """
     from hydra import compose, initialize_config_dir
     from hydra.core.config_store import ConfigStore
