@@ -69,7 +69,7 @@ class LabelReader:
         return self._count(rows)
 
     def count(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
-        """Do as `read` for some of the rows passed to it before: their labels keep the classes found then."""
+        """Do as `read` for some of the rows passed to it before, with the classes found then; count only these rows."""
         self.lists = Counter()
         return self._count([_with_single_labels(row, self.lists, self.known) for row in rows])
 

@@ -74,7 +74,7 @@ def thresholds_for_precision(
         scores: scores [windows, classes]; NaN where presence is not known.
         truth: True [windows, classes] for present species.
         precision: the required share of correct detections, above 0 and below 1.
-        groups: group index [windows]; windows of a group are dependent, and count once. None: all are independent.
+        groups: group index [windows]; windows of a group are dependent, as of one recording. None: all are independent.
     """
     groups = np.arange(len(scores)) if groups is None else groups
     thresholds = PrecisionThresholds({}, {})
