@@ -90,7 +90,7 @@ class SchedulerConfig(Config):
 
     name: Literal["constant", "cosine", "one_cycle", "plateau", "step", "warm_restarts"] = "cosine"
     warmup: float = Field(default=0.05, ge=0, lt=1)
-    """Share of all steps in which the learning rate rises from 0."""
+    """Share of all steps in which the learning rate rises, at the start."""
     patience: int = Field(default=5, ge=0)
     factor: float = Field(default=0.5, gt=0, lt=1)
     step_size: int = Field(default=10, ge=1)
@@ -156,7 +156,8 @@ class TrainerConfig(Config):
     """Minimum number of optimizer steps; if `epochs` have fewer, there are more epochs."""
     batch_size: int = Field(default=32, ge=1)
     sampling: Literal["clips", "recordings"] = "clips"
-    """Content of an epoch: "clips": each clip once; "recordings": one clip per recording, preferably a loud one."""
+    """Content of an epoch: "clips": all clips; "recordings": as many random clips as recordings, preferably loud ones,
+    with the same weight for each recording."""
     class_balance: float = Field(default=0.0, ge=0, le=1)
     """Oversampling exponent: 0 keeps class frequencies, 1 draws all classes equally often."""
     patience: int | None = Field(default=None, ge=1)
