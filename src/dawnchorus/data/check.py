@@ -152,7 +152,7 @@ def check_analyses() -> dict[str, SampleAnalysis]:
 
 
 def read_check(table: RecordingsTable, row: RecordingRow, recording: CheckedRecording) -> RecordingCheck:
-    """Return the check of a recording that was opened with `check_analyses` and decoded to its end.
+    """Return the check of the recording of a row, which was opened with `check_analyses` and decoded to its end.
 
     Raises:
         AudioError: the file cannot be read any more.

@@ -181,13 +181,13 @@ def is_sound_name(text: str) -> bool:
 
 @lru_cache(maxsize=_CACHED)
 def archive_number(stem: str) -> str | None:
-    """Return the archive's identifier in a file name, such as `XC123` for `xc-0123_4`; None if there is none."""
+    """Return the identifier of a sound archive (xeno-canto, ...) in a file name: `XC123` for `xc-0123_4`; else None."""
     return _first_number(_ARCHIVES, stem)
 
 
 @lru_cache(maxsize=_CACHED)
 def page_number(url: str) -> str | None:
-    """Return the archive's identifier in the URL of a recording's page, such as `XC123`; None if there is none."""
+    """Return the identifier of a sound archive in the URL of a recording's page, such as `XC123`; else None."""
     return _first_number(_PAGES, url)
 
 

@@ -1,4 +1,4 @@
-"""Files with the same content but contradicting labels."""
+"""Detection and merging of files with the same content but contradicting labels."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def _called_starts(calls: Sequence[float], recipe: Recipe, *, last: int) -> list
 
 
 def loudest_starts(sound: FloatArray, window_samples: int, n_clips: int) -> list[int]:
-    """Return the first samples of the loudest windows [window_samples] without overlap, the loudest first.
+    """Return the indices of the first samples of the `n_clips` loudest windows without overlap, the loudest first.
 
     Loudness is the energy of the first difference, which raises high frequencies by 6 dB per octave, against wind.
     """

@@ -93,8 +93,8 @@ def write_export(table: RecordingsTable, kind: ExportKind, *, convert: Convert =
         convert: called with the unfinished export's folder, to replace the `.npy` files by another format.
 
     Raises:
-        InputError: whole recordings of clips that are not consecutive windows, or mel bands above half the sample
-            rate.
+        InputError: whole recordings of clips that are not consecutive windows, or mel bands that are narrower than the
+            spectrum's resolution.
         OutputError: no space, or no permission, or the folder exists and is no export.
     """
     clips = Clips(table.folder)

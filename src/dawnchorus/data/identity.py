@@ -157,8 +157,8 @@ def _describe(fact: str, changes: Sequence[tuple[str, Change]]) -> Iterator[str]
 def merge(known: RecordingsTable, new: RecordingsTable) -> Merge:
     """Merge two tables; rows of the same recording are combined under the identifier in `known`.
 
-    Two rows are the same recording if they have the same path or archive number (`XC123`), or the same content and the
-    old file no longer exists. Values of `new` replace values of `known`. Two files with the same content but
+    Two rows are the same recording if they have the same path or archive identifier (`XC123`), or the same content and
+    the old file no longer exists. Values of `new` replace values of `known`. Two files with the same content but
     contradicting labels become one recording without a label, also in later merges.
     """
     rows = list(known.rows)
@@ -253,7 +253,7 @@ def is_same_recording(one: RecordingRow, other: RecordingRow) -> bool:
 
 
 def archive_number(row: RecordingRow) -> str | None:
-    """Return the archive's number of a whole recording, such as `XC123`; None for clips and other recordings."""
+    """Return the identifier of a whole recording in an archive such as xeno-canto (`XC123`); None for other rows."""
     name = row.recording_id.partition("#")[0]
     if not _ARCHIVE_ID.fullmatch(name):
         return None

@@ -41,7 +41,7 @@ def write_images(clips: Clips, folder: Path, how: MelImage, *, n_workers: int, r
         report: called with the progress after each image.
 
     Raises:
-        InputError: the mel bands exceed half the sample rate of the clips.
+        InputError: the mel bands are narrower than the spectrum's resolution, or out of order.
         OutputError: no space, or no permission.
     """
     rows = clips.index.to_pylist()

@@ -60,7 +60,7 @@ class LabelReader:
     """Class of each label passed to `read`; None if the label names no class."""
 
     def read(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
-        """Return the rows with labels replaced by classes, and count both; labels that name no class become None."""
+        """Return the rows with labels replaced by classes (None for no class); count the labels and their classes."""
         self.lists = Counter()
         rows = [_with_single_labels(row, self.lists, self.known) for row in rows]
         counts = _counts(rows)
@@ -69,7 +69,7 @@ class LabelReader:
         return self._count(rows)
 
     def count(self, rows: Iterable[RecordingRow]) -> list[RecordingRow]:
-        """Do as `read` for some of the rows passed to it before: their labels keep the classes found then."""
+        """Do as `read` for some of the rows passed to it before, with the classes found then; count only these rows."""
         self.lists = Counter()
         return self._count([_with_single_labels(row, self.lists, self.known) for row in rows])
 

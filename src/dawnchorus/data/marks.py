@@ -64,7 +64,7 @@ class MatchedMarks:
     """Number of rows with the score of a model."""
 
     def notes(self) -> Iterator[str]:
-        """Yield sentences with the numbers of rows read and kept, and of rows by other outcome."""
+        """Yield sentences with the numbers of rows that were read, kept, and changed or left out, by reason."""
         if self.n_tables:
             yield f"marks: rows {self.n_rows}, in tables {self.n_tables}; kept as annotations {self.n_kept}."
             empty = [path.name for path, marks in self.annotations.items() if not marks]

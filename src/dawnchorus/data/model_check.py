@@ -44,7 +44,8 @@ def model_scores(table: RecordingsTable, model: Model, workers: int) -> ModelSco
 def call_times(table: RecordingsTable, model: Model, workers: int, *, folder: Path) -> dict[str, list[float]]:
     """Return the centers (seconds) of windows with the labeled species by recording_id, the highest score first.
 
-    Detections are stored in `folder`, and recordings that have some there are not scored again.
+    `workers` is the number of decoder processes. Detections are stored in `folder`, the folder of the clips, so that a
+    later call does not score the recordings again.
     """
     out = folder / _OLD_DETECTIONS_NAME
     if not out.exists():

@@ -43,7 +43,7 @@ class PrepareSummary:
     """Number of unusable recordings and of copies, which are skipped."""
     n_clips: int
     cut_s: dict[str, float] = field(default_factory=dict)
-    """Seconds that cleaning removed, by recording_id."""
+    """Seconds that cleaning removed (silent start and end, speech), by recording_id."""
     failures: dict[str, str] = field(default_factory=dict)
 
 
@@ -131,7 +131,7 @@ def check_and_cut(
     """Check the recordings as `check_table` does, and cut them into clips in the same pass of decoding.
 
     Returns the checked table. `prepare` with the same folder, recipe and seed then skips these recordings. The
-    arguments are those of `prepare`.
+    arguments are the same as those of `prepare`.
 
     Raises:
         InputError, BusyError, OutputError: see `prepare`.

@@ -40,7 +40,7 @@ class Presence:
         self._secondary = PRESENT if secondary == "count" else NOT_KNOWN
 
     def between(self, row: RecordingRow, start_s: float, end_s: float) -> PresenceArray:
-        """Return `PRESENT`, `ABSENT` or `NOT_KNOWN` for each class [classes] in a segment.
+        """Return `PRESENT`, `ABSENT` or `NOT_KNOWN` [classes] in the segment from `start_s` to `end_s` of a recording.
 
         - Annotated recordings: species annotated in the segment are present, all others absent. If a sound of unknown
           species is annotated in it, the others are not known.
@@ -80,12 +80,12 @@ def _mark(row: RecordingRow, start_s: float, end_s: float) -> dict[str, int]:
 
 
 def touches(mark: Annotation, start_s: float, end_s: float) -> bool:
-    """Return True if the annotation overlaps the segment, or has no length and is in it."""
+    """Return True if the annotation overlaps the segment from `start_s` to `end_s`, or has no length and is in it."""
     return mark.start_s < end_s and (mark.end_s > start_s or mark.start_s == mark.end_s == start_s)
 
 
 def is_without_birds(row: RecordingRow, start_s: float, end_s: float) -> bool:
-    """Return True if the segment is known to contain no species.
+    """Return True if the segment from `start_s` to `end_s` of a recording is known to contain no species.
 
     In an annotated recording, no annotation may overlap the segment, not even slightly or without a species, since a
     sound may exceed its annotation. Other segments must be of a background recording; if that is only known to lack

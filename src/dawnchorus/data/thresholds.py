@@ -33,7 +33,14 @@ class ClipThresholds:
 
 @dataclass(frozen=True)
 class Excluded:
-    """Numbers of clips excluded by each limit (level, spectrum, species), and of remaining clips (`n_left`)."""
+    """Numbers of clips excluded by the limits of `ClipThresholds`.
+
+    Attributes:
+        n_quiet: number of clips below `min_rms`.
+        n_flat: number of further clips below `min_mel_std_db`.
+        n_rare: number of further clips of species with fewer clips than `min_clips`.
+        n_left: number of remaining clips.
+    """
 
     n_quiet: int
     n_flat: int
@@ -44,7 +51,7 @@ class Excluded:
 
 
 def apply_thresholds(folder: Path, thresholds: ClipThresholds, *, n_workers: int) -> Excluded:
-    """Remove clips below the thresholds from the index `clips.parquet`; their samples stay on disk.
+    """Remove clips below the thresholds from the index of a folder of prepared clips; their samples stay on disk.
 
     Raises:
         InputError: no clip would remain.

@@ -174,7 +174,7 @@ class CoordinateColumns:
         self._notes = notes
 
     def read(self, north: str, east: str) -> tuple[float | None, float | None]:
-        """Parse a row's cells to (latitude, longitude); both None if one is blank or invalid, or both are 0."""
+        """Parse the cells of latitude and longitude in a row; both None if one is blank or invalid, or both are 0."""
         given = {"latitude": north, "longitude": east}
         values = {"latitude": parse_latitude(north), "longitude": parse_longitude(east)}
         unread = [field for field, value in values.items() if value is None and not is_blank(given[field])]

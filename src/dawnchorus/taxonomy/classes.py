@@ -100,7 +100,7 @@ class KnownClasses:
 
 
 def nearest_species(names: Sequence[str], labels: Sequence[Label]) -> list[str]:
-    """Return one message per name that is no class of the model, with the most similar of its classes `labels`."""
+    """Return one message per name that is no class of a model, with a similar class; `labels` are all its classes."""
     scientific = {label.scientific_name for label in labels}
     unknown = [name for name in names if name not in scientific]
     known = KnownClasses(labels if unknown else ())

@@ -222,7 +222,7 @@ def _note_contradictions(species: Mapping[str, Set[str]], results: Mapping[str, 
 
 
 def find_recording(web: HttpClient, recording_id: str, *, key: str, server: str = SERVER) -> SearchResult | None:
-    """Return a recording by identifier; None if the archive no longer has it.
+    """Request a recording by its identifier (`XC123`); None if xeno-canto no longer has it. Arguments as of `search`.
 
     Raises:
         DownloadError: see `search`.

@@ -58,7 +58,7 @@ class Song:
 
 
 def series(count: int, every_s: float, duration_s: float, pitch_hz: Sequence[float], **more: float) -> tuple[Note, ...]:
-    """Return `count` equal notes, one every `every_s` seconds; `more` are further fields of `Note`."""
+    """Return `count` equal notes, one every `every_s` seconds; the other arguments are fields of `Note`."""
     return tuple(
         Note(k * every_s, duration_s, tuple(pitch_hz), **more)  # type: ignore[arg-type]
         for k in range(count)
