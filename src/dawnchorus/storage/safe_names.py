@@ -13,7 +13,7 @@ MAX_NAME_BYTES = 255
 def safe_name(text: str, *, replacement: str = "_", max_bytes: int = MAX_NAME_BYTES) -> str:
     """Return the text as a file name that is valid on every system, not hidden and without folders.
 
-    Characters that a name cannot have become `replacement`; a text without others is `unnamed`.
+    Characters that a name cannot have become `replacement`. If nothing is left, the name is `unnamed`.
     """
     plain = text.encode("utf-8", "replace").decode()  # bytes that are no text come as lone surrogates
     plain = sanitize_filename(plain, replacement_text=replacement, max_len=max_bytes)
