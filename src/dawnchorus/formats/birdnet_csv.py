@@ -24,7 +24,7 @@ from dawnchorus.types import Detection, Mark, Provenance, RecordingTable
 COLUMNS = ("Start (s)", "End (s)", "Scientific name", "Common name", "Confidence", "File")
 
 MORE_COLUMNS = ("in_range", "human_voice", "channel", "verdict", "kind")
-"""Columns of the schema that a table has if needed: by options, by reviews, or by kinds that names do not tell."""
+"""Optional columns, written if options of the run, reviews, or kinds that differ from the names' require them."""
 
 _TRUTHS = {"true": True, "false": False}
 
@@ -68,7 +68,9 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield a mark for each row; rows that cannot be parsed become marks with a problem.
+    """Yield a mark for each row; a row that cannot be parsed becomes a mark with a problem.
+
+    `notes` get guesses about the file, such as its encoding, and the columns that are not read.
 
     Raises:
         FormatError: a column is missing.
