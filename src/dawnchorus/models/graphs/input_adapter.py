@@ -30,7 +30,7 @@ def crop_starts(n_long: int, n_short: int) -> list[int]:
 
 
 def resampling_filters(from_hz: int, to_hz: int) -> tuple[FloatArray, int, int]:
-    """Return filters [L, 1, taps] for resampling by the ratio L / M as a convolution, M, and the padding before the input.
+    """Return filters [L, 1, taps] for resampling by L / M as a convolution, M, and the padding before the input.
 
     Output sample q * L + p is filter p applied to the input around sample q * M. The filters are a windowed sinc
     (Kaiser window, beta 9).

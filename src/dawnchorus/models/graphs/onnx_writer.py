@@ -58,7 +58,7 @@ class OnnxWriter:
     def model(
         self, *, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape], opset: int = OPSET
     ) -> onnx.ModelProto:
-        """Return the graph with operators of version `opset`; inputs and outputs are float32 tensors of these shapes."""
+        """Return the graph with operator version `opset`; inputs and outputs are float32 tensors of these shapes."""
         graph = helper.make_graph(
             self._nodes,
             "dawnchorus",
