@@ -13,7 +13,7 @@ NoiseKind = Literal["stationary", "nonstationary"]
 
 
 def reduce_noise(samples: FloatArray, *, rate_hz: int, kind: NoiseKind) -> FloatArray:
-    """Reduce stationary or slowly changing noise in mono samples [n].
+    """Reduce stationary or slowly changing noise in mono samples [n], and return them.
 
     Raises:
         MissingExtraError: noisereduce is not installed.

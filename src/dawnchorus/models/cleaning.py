@@ -13,7 +13,7 @@ class Cleaning(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     trim_db: float | None = Field(default=None, gt=0, le=120)
-    """Remove start and end while they are this many dB below the loudest frame; None: keep both (librosa.effects.trim)."""
+    """Trim start and end that are this many dB below the loudest frame, as librosa.effects.trim; None: no trimming."""
     denoise: NoiseKind | None = None
     """Kind of noise reduction by spectral gating (noisereduce); None for none."""
     cut_speech: bool = False

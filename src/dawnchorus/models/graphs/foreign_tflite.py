@@ -43,7 +43,7 @@ class ForeignTflite:
         self.outputs = measure_outputs(graph, layout, given=graph.inputs[0])
 
     def last_operator(self, position: int) -> str:
-        """Return the ONNX name of the operator that computes the output at `position`, apart from reshapes and casts."""
+        """Return the ONNX name of the operator that computes the output at `position`, without reshapes and casts."""
         file = TfliteFile(self._path)
         producers = {tensor: operator for operator in file.operators for tensor in operator.outputs}
         operator = producers.get(file.outputs[position])
