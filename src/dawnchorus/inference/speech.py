@@ -46,7 +46,7 @@ class VoiceActivityDetector:
     def probabilities(
         self, frames: FloatArray, state: FloatArray, cell: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return the speech probability [n] of successive frames [n, 576], and the network's new two states."""
+        """Return the speech probability [n] of successive frames [n, 576], and the new states of the network."""
         names = ["speech_probs", "hn", "cn"]
         values, state, cell = self._graph.run({"input": frames, "h": state, "c": cell}, names)
         return values.reshape(-1), state, cell

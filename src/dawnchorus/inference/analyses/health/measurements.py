@@ -154,7 +154,7 @@ class _Channel:
         }
 
     def _count_clipped(self, peak: float) -> int:
-        """Return the number of clipped samples: at full scale or, if these are more, in flat tops at maximum or minimum."""
+        """Return the number of samples at full scale or, if these are more, in flat tops at maximum or minimum."""
         is_constant = self._top.value == -self._bottom.value
         n_flat = 0 if is_constant or peak < MIN_FLAT_LEVEL else self._top.n_flat + self._bottom.n_flat
         return max(self._n_full_scale, n_flat)
