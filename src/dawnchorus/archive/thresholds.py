@@ -22,7 +22,7 @@ def lowest_score(runs: Sequence[StoredRun], min_score: float) -> float:
 def select_rows(
     batches: pa.RecordBatchReader, runs: Sequence[StoredRun], min_score: float, *, columns: Sequence[str]
 ) -> pa.RecordBatchReader:
-    """Return the rows with at least the minimum score that their run's model has for the species, or else `min_score`."""
+    """Return the rows that reach the minimum score of their run's model for the species, or else `min_score`."""
     schema = pa.schema([batches.schema.field(name) for name in columns])
     return pa.RecordBatchReader.from_batches(schema, _select(batches, runs, min_score, schema.names))
 
