@@ -67,7 +67,8 @@ def test_replies_to_a_request_that_was_left_are_not_taken_for_others(recording: 
     left = decoder.open(recording, rate_hz=384_000)
     with left:
         assert decoder._child is not None
-        decoder._child._read(recording)  # replies that came before anyone asked for them
+        if not decoder._child._received:  # else all that the process sends unasked may have come with the header
+            decoder._child._read(recording)
         short = recording.with_name("short.wav")
         soundfile.write(short, np.zeros(800), 16_000)
         assert decoder.probe(short).info.n_frames == 800
