@@ -254,7 +254,7 @@ class Table:
     # ------------------------------------------------------------------ writing
 
     def create(self, schema: pa.Schema | None = None) -> None:
-        """Create the table, if it does not exist, with these columns; None for those in `SCHEMAS`.
+        """Create the table, if it does not exist, with the columns of `schema`; None for those in `SCHEMAS`.
 
         Raises:
             OutputError: the table cannot be written.

@@ -75,6 +75,13 @@ def export_hoplite(
 
     Each site becomes a deployment. Recordings keep their name and start time from the archive.
 
+    Args:
+        archive: the archive.
+        folder: folder of the new database.
+        run: id of the run with the embeddings; None for all runs, which must have embeddings of the same model.
+        workers: number of threads that build the index.
+        report: function that is called with the progress.
+
     Raises:
         OutputExistsError: the folder exists and is not empty.
         OutputError: the folder cannot be written.

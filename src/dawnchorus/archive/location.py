@@ -41,7 +41,7 @@ class ArchiveLocation:
         """Return the location that a path or URL names.
 
         Raises:
-            InputError: the URL is neither a folder's nor that of an S3, Google Cloud Storage or Azure bucket.
+            InputError: the URL is of another kind than a folder in S3, Google Cloud Storage or Azure, or file://.
         """
         root = absolute_path(as_path(url))
         if not isinstance(root, RemotePath):

@@ -159,7 +159,7 @@ def assign_shards(sizes: Sequence[int], count: int) -> npt.NDArray[np.int64]:
 
 
 def cut_units(files: Sequence[ListedFile], size: UnitSize) -> list[int]:
-    """Return the number of the unit of each file, in order.
+    """Divide files into units within the limits of `size`; return the number of each file's unit, in order.
 
     A unit has files of one month, as far as the month is in their names: tables are partitioned by month, so that a
     unit then adds one file to each table. Files are sorted by month first, or each folder of a listing would have small

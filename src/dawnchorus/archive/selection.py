@@ -29,7 +29,7 @@ class Selection:
     Attributes:
         recording_ids: ids of the recordings with current results [recordings].
         attempts: names of the attempts (a worker's try at a unit) with at least one current result.
-        others: ids of recordings of these attempts whose results are not current, since a later one is.
+        others: ids of recordings of these attempts whose results are not current, since a later result is.
     """
 
     recording_ids: pa.Array

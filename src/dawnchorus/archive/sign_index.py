@@ -75,7 +75,9 @@ Words = list[npt.NDArray[np.uint64]]
 
 @dataclass(frozen=True)
 class Space:
-    """Mean and rotation for the computation of signs, fixed at the first search for embeddings of a model.
+    """Transformation of embeddings before their signs are taken, fixed at the first search for a model's embeddings.
+
+    The mean is subtracted, and the result is rotated.
 
     Attributes:
         mean: mean of unit vectors [dim].

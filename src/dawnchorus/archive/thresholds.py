@@ -22,7 +22,14 @@ def lowest_score(runs: Sequence[StoredRun], min_score: float) -> float:
 def select_rows(
     batches: pa.RecordBatchReader, runs: Sequence[StoredRun], min_score: float, *, columns: Sequence[str]
 ) -> pa.RecordBatchReader:
-    """Return the rows that reach the minimum score of their run's model for the species, or else `min_score`."""
+    """Return a reader of the rows that reach the minimum score of their species.
+
+    Args:
+        batches: rows with the columns `COLUMNS`.
+        runs: the runs whose models have minimum scores for some species.
+        min_score: minimum score of all other species, and of other runs.
+        columns: names of the columns to return.
+    """
     schema = pa.schema([batches.schema.field(name) for name in columns])
     return pa.RecordBatchReader.from_batches(schema, _select(batches, runs, min_score, schema.names))
 

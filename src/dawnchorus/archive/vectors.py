@@ -24,7 +24,7 @@ LAYOUT = "float16, little-endian, one after the other; or lowest value and step 
 
 
 def encode_vectors(vectors: npt.NDArray[np.float32], kept: Kept) -> list[bytes]:
-    """Encode embeddings [rows, dim]; each becomes a bytes object."""
+    """Encode embeddings [rows, dim], each as a bytes object, in the encoding that `kept` names."""
     return _ENCODERS[kept](vectors)
 
 

@@ -72,7 +72,7 @@ def mix_to_mono(samples: FloatArray) -> FloatArray:
 
 
 def name_channel(index: int, n_channels: int) -> str:
-    """Return "left" or "right" for two channels, otherwise the channel's number from 1."""
+    """Return the name of the channel at `index`: "left" or "right" of two channels, else its number from 1."""
     return ("left", "right")[index] if n_channels == 2 else f"channel {index + 1}"
 
 
@@ -191,7 +191,10 @@ class ChannelStatistics:
 
 
 def find_best_channel(blocks: Iterable[FloatArray], n_channels: int) -> int:
-    """Return the index of the clearest channel, from all blocks [frames, channels] of a recording; see `best`."""
+    """Return the index of the clearest channel of a recording; see `ChannelStatistics.best`.
+
+    `blocks` are all blocks [frames, channels] of the recording.
+    """
     statistics = ChannelStatistics(n_channels)
     for block in blocks:
         statistics.add(np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0))

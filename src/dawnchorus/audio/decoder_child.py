@@ -141,7 +141,7 @@ class DecoderChild:
 
 
 class Watchdog:
-    """Thread that kills decoder processes that keep their callers waiting too long; it runs while there are any."""
+    """Thread that kills decoder processes that keep their callers waiting too long; it ends when none are left."""
 
     def __init__(self) -> None:
         self.reset()

@@ -56,7 +56,8 @@ _SAME_DEGREES = 0.01
 def read_metadata(path: Path, readers: Sequence[Reader] = READERS) -> RecordingMetadata:
     """Read location and time from a file's metadata and its name; unknown fields are None.
 
-    Contradictions between sources are described in `conflict`, and times that cannot be read in `unread`.
+    `readers` are in descending order of trust. Contradictions between their results are described in `conflict`, and
+    times that cannot be read in `unread`.
     """
     notes = read_notes(path)
     sources = []

@@ -24,7 +24,7 @@ STEP = 16
 """Distance, in frames, between frames whose offsets are stored: 1.7 MB for a day at 44.1 kHz."""
 
 N_BEFORE = 48
-"""Frames to decode before the first requested one, in which the data of that one may begin."""
+"""Number of frames to decode before the first requested frame, whose data may begin in these frames."""
 
 N_SLICE = 256
 """Number of frames decoded at a time."""

@@ -38,7 +38,7 @@ class Chunk:
 def iter_chunks(file: BinaryIO) -> Iterator[Chunk]:
     """Yield the top-level chunks of a WAV file in order; none for other files.
 
-    Iteration stops at an invalid chunk name, since samples follow there if a size was never written.
+    Iteration stops at an invalid chunk name: it is read from samples, after a chunk whose size was never written.
     """
     header = file.read(16)
     if header == _WAVE64:

@@ -44,7 +44,7 @@ def reserve_file(memory: Path = MEMORY) -> IO[bytes]:
     Its space is allocated at once, so that later writes cannot fail.
 
     Raises:
-        OSError: there is no space in either.
+        OSError: there is no space, neither in the folder `memory` nor on disk.
     """
     try:
         return _reserve(memory)

@@ -59,7 +59,7 @@ def _text(value: object) -> str:
 
 
 def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
-    """Yield (recording, detection) for each row of a BirdNET-Analyzer table (versions 1 to 3) or of ours.
+    """Yield (recording, detection) for each row of a table by BirdNET-Analyzer (versions 1 to 3) or by `write`.
 
     Raises:
         FormatError: a column is missing, or a value is not a number, or a time or score is impossible.

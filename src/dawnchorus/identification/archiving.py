@@ -313,7 +313,7 @@ def prepare_job(
     shard: Shard | str | None,
     resume: bool,
 ) -> ArchivingJob:
-    """Check the arguments of `archive_recordings`.
+    """Check the arguments of `archive_recordings`, and return what is created from them.
 
     Raises:
         InputError: an option that does not apply, or credentials in a URL.

@@ -61,7 +61,7 @@ ARCHIVE_RECORDING_BYTES = 110
 EMBEDDING_SHARE = 0.85
 """Compressed size of float16 embeddings, relative to that in memory.
 
-It is 0.82 for BirdNET's, a fifth of which are 0.
+BirdNET embeddings, in which a fifth of the values are 0, have 0.82.
 """
 
 
@@ -147,7 +147,9 @@ class RunCost:
     def archive_bytes(self, *, n_units: int, n_classes: int | None) -> int:
         """Return the bytes that are added to an archive, without embeddings and analyses.
 
-        `n_classes` is the number of the model's classes; None if the archive has the run already.
+        Args:
+            n_units: number of units to commit.
+            n_classes: number of the model's classes; None if the archive has the run already.
         """
         base = 0 if n_classes is None else ARCHIVE_BYTES + n_classes * ARCHIVE_CLASS_BYTES
         rows = self.n_detections * ARCHIVE_DETECTION_BYTES + self.source.n_files * ARCHIVE_RECORDING_BYTES

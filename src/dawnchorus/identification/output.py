@@ -66,7 +66,7 @@ def choose_location(
 
     Args:
         path: path or URL.
-        formats: names of table formats; None for that of the suffix, or CSV in a folder.
+        formats: names of table formats; None for the format of the path's suffix, or CSV in a folder.
         combined: True for one table with all recordings in a folder.
         analyses: names of the analyses whose tables are written.
 
@@ -215,7 +215,7 @@ def hash_file(path: Path) -> str:
 
 
 def is_finished(journal: Journal, files: RunFiles) -> bool:
-    """Return True if all outputs of the run are written."""
+    """Return True if the run's journal records that all of its outputs were written."""
     return journal.output_signature(files.name(files.parameters)) is not None or journal.earlier_layout() is not None
 
 

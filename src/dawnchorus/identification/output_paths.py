@@ -48,7 +48,7 @@ def is_folder(out: Path) -> bool:
 
 @dataclass(frozen=True)
 class RunFiles:
-    """Paths of the files of a run next to its tables."""
+    """Paths of a run's files next to its tables: journal, lock, parameters and failures."""
 
     folder: Path
     """Folder of all files of the run, except journal and lock of a run in a store, which are in `runs_folder()`."""
@@ -86,7 +86,7 @@ class RunFiles:
 
 
 def runs_folder() -> Path:
-    """Return the folder for journals of runs in stores: $DAWNCHORUS_RUNS, or a folder of the user."""
+    """Return the local folder for journals of runs in stores: $DAWNCHORUS_RUNS, or one in the user's state folder."""
     given = os.environ.get(RUNS_VARIABLE)
     return Path(given) if given else platformdirs.user_state_path("dawnchorus") / "runs"
 
@@ -117,7 +117,7 @@ MAX_NAME_BYTES = 240
 
 
 def named_after(path: Path, suffix: str) -> Path:
-    """Return an output path named after a recording; long names are shortened but stay unique."""
+    """Return a recording's path with `suffix` added to its name; long names are shortened but stay unique."""
     name = os.fsencode(path.name + suffix)
     if len(name) <= MAX_NAME_BYTES:
         return path.with_name(path.name + suffix)

@@ -41,7 +41,7 @@ class NodeTask:
         archive: absolute path or URL of the archive.
         run: id of the run, by which other software or another model on a node is noticed.
         model: a built-in model's name, or the absolute path of a bundle's folder.
-        models_folder: folder of the built-in models; None for each node's own.
+        models_folder: folder of the built-in models; None for the default folder of each node.
         options: options of the run.
         keep: "embeddings" or "embeddings:int8" to store embeddings.
         metadata: location and time by absolute path.
@@ -59,7 +59,7 @@ class NodeTask:
 
     @classmethod
     def create(cls, archive: Archive, job: ArchivingJob, keep: tuple[Keep, ...]) -> NodeTask:
-        """Return the task for a job; built-in models are named, since each node has its own copy of them."""
+        """Return the task for a job; built-in models are passed by name, since each node has its own copy of them."""
         bundle, store = job.model.bundle, job.model.store
         builtin = (name for name in BUILTIN_MODELS if store.bundle_folder(name) == bundle.folder)
         return cls(

@@ -119,7 +119,7 @@ class RayRun:
         `missing` has the recordings by unit.
 
         Raises:
-            ModelError: the model cannot be run on all nodes, or on one with the same model and software.
+            ModelError: no node can run the model, or a node with the same model and software failed to run it.
             OutputError: the archive cannot be written.
         """
         self._entries = dict(missing)

@@ -59,7 +59,7 @@ class LoadedModel:
         )
 
     def run(self, windows: Windows, *, embeddings: bool = False) -> WindowOutput:
-        """Run the model, and the other models, on windows [n, samples].
+        """Run the model, and those in `others`, on windows [n, samples]; `embeddings` is True to compute embeddings.
 
         Raises:
             InputError: the windows have a wrong length or type.

@@ -103,7 +103,7 @@ class VadStream:
 def build_segments(probabilities: FloatArray, *, duration_s: float) -> tuple[Segment, ...]:
     """Return segments of speech from frame probabilities, by hysteresis.
 
-    Short pauses are closed, short segments are dropped, and the others are padded.
+    Short pauses are closed, short segments are dropped, and the remaining ones are padded, at most to `duration_s`.
     """
     raw: list[tuple[float, float]] = []
     start: int | None = None

@@ -14,7 +14,7 @@ from dawnchorus.storage.stores import CONNECT_TIMEOUT_S, MAX_RETRIES, TIMEOUT_S,
 
 @dataclass(frozen=True)
 class StoreAccess:
-    """URL of a folder in a store (or path of a local one), and the options with which a library opens it."""
+    """URL or local path of a folder, and the options with which a library opens it."""
 
     url: str
     """Absolute path, or URL without a slash at its end."""

@@ -77,7 +77,7 @@ class FileSystemStore:
         return False
 
     def write(self, key: str, file: BinaryIO, *, replaces: ObjectInfo | None) -> None:
-        """Write a whole file, to a temporary name first, and rename it."""
+        """Write a whole file under a temporary name, and rename it; see `Store.write`."""
         path = self._path(key)
         part = f"{path}.{uuid.uuid4().hex}.part"
         with _explained():

@@ -15,7 +15,7 @@ class ContentVersion:
     validator: str | None
     """Strong ETag, or else the Last-Modified time; equal validators mean equal bytes. None if unknown."""
     n_bytes: int | None
-    """Length of the whole content; None where it is unknown."""
+    """Length of the whole content in bytes; None if unknown."""
     n_bytes_read: int | None = None
     """Number of bytes received until the connection ended, if the server gave no length."""
 

@@ -350,7 +350,7 @@ def read_failure(path: Path) -> str | None:
 
 
 def path_to_json(path: Path) -> dict[str, Any]:
-    """Return a path as JSON fields for another process of ours.
+    """Return a path as JSON fields, for another process of Dawn Chorus.
 
     For a URL, the fields have its secrets and the expected version.
     """

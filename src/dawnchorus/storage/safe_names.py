@@ -11,7 +11,7 @@ MAX_NAME_BYTES = 255
 
 @functools.lru_cache(1024)  # all clips of a recording ask for its name, and pathvalidate needs 0.2 ms
 def safe_name(text: str, *, replacement: str = "_", max_bytes: int = MAX_NAME_BYTES) -> str:
-    """Return the text as a file name that is valid on every system, not hidden and without folders.
+    """Return the text as a file name of at most `max_bytes` that is valid on every system, and not hidden.
 
     Characters that a name cannot have become `replacement`. If nothing is left, the name is `unnamed`.
     """

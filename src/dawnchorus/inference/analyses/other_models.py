@@ -1,4 +1,4 @@
-"""Analysis of the output of a second model that scores the same windows."""
+"""Analysis of the output of an additional model that scores the same windows as the main model."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dawnchorus.inference.analyses.windows import SignalAnalysis, Table, WindowA
 
 @dataclass(frozen=True)
 class OfModel:
-    """Settings of a window analysis that gets the output of another model in place of the main model's.
+    """Settings of a window analysis that gets the output of an additional model in place of the main model's.
 
     Args:
-        number: index of the other model in `LoadedModel.others`.
+        number: index of the additional model in `LoadedModel.others`.
         analysis: the window analysis.
     """
 
@@ -27,13 +27,13 @@ class OfModel:
 
 
 class SignalOfModel:
-    """State of the window analysis for one signal, which gets the output of the other model."""
+    """State of the window analysis for one signal; it gets the output of the additional model."""
 
     def __init__(self, number: int, state: SignalAnalysis) -> None:
         self._number, self._state = number, state
 
     def on_windows(self, batch: WindowBatch) -> None:
-        """Pass the other model's output for a batch of windows on; see `SignalAnalysis.on_windows`."""
+        """Pass the additional model's output for a batch of windows on; see `SignalAnalysis.on_windows`."""
         self._state.on_windows(replace(batch, output=batch.output.others[self._number]))
 
     def finish(self) -> Table:

@@ -12,8 +12,8 @@ from dawnchorus.models.graphs.surgery import cut_graph
 INPUTS = ("backbone.embeddings", "embeddings")
 """Possible names of the base's embeddings in a graph.
 
-The first is theirs in a head's graph (see `training.families.embedding_head`), where `embeddings` are the head's own.
-The second is theirs in the base itself, and in a head that was merged with its base.
+In the graph of a head, they are called `backbone.embeddings` (see `training.families.embedding_head`), and `embeddings`
+are an output of the head. In the base itself, and in a head that was merged with its base, they are `embeddings`.
 """
 
 

@@ -101,7 +101,7 @@ class ForeignOnnx:
         return list(dict.fromkeys(node.op_type for node in nodes if _is_random(node, self._constants)))
 
     def save(self, folder: Path, chosen: Chosen) -> dict[OutputName, int] | None:
-        """Write the graph with input `waveform` [batch, samples] and the named outputs [batch, width], all float32.
+        """Write the graph with input `waveform` [batch, samples] and the chosen outputs [batch, width], all float32.
 
         Return None instead of positions, since the outputs are found by their names.
         """

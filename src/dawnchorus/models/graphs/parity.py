@@ -1,4 +1,4 @@
-"""Check that a new bundle's logits equal those of its source."""
+"""Comparison of a new bundle's logits with those of its source."""
 
 from __future__ import annotations
 

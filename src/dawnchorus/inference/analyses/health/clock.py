@@ -17,8 +17,7 @@ RESET_S = 180 * 86_400
 """Minimum pause between two recordings that means that the clock was reset, or set for the first time."""
 
 MIN_INTERVALS, SCHEDULE_SHARE, MAX_OFF_SCHEDULE = 8, 0.75, 2
-"""Minimum number of intervals between starts, and share of equal ones, of a schedule; maximum number of jumps in it.
-
+"""Thresholds for a schedule: minimum number of intervals between starts, share of equal ones, maximum number of jumps.
 More deviations from the usual interval are taken for a part of the schedule.
 """
 
