@@ -71,7 +71,9 @@ def export_hoplite(
     workers: int = 1,
     report: Report = ignore_progress,
 ) -> int:
-    """Export the current embeddings of each recording to a new Perch-Hoplite database; return their number.
+    """Export the embeddings in an archive to a new Perch-Hoplite database; return their number.
+
+    Of several embeddings of a recording, the latest are exported.
 
     Each site becomes a deployment. Recordings keep their name and start time from the archive.
 

@@ -38,7 +38,7 @@ class TableSize:
 
     Attributes:
         name: name of the table.
-        n_rows: number of rows, including rows that are not current.
+        n_rows: number of rows, including rows that are not read because they are superseded or not committed.
         n_files: number of data files.
         n_bytes: size of the data files.
     """

@@ -1,4 +1,4 @@
-"""Selection of embeddings for a search: current results that meet the filters of the search."""
+"""Selection of embeddings for a search: current results (see `selection`) that meet the filters of the search."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class RowFilter:
     """Filter for rows of embeddings.
 
     Attributes:
-        attempts: attempts (a worker's try at a unit) with current results.
+        attempts: attempts with current results; an attempt is one worker's try at a batch of recordings.
         others: ids of recordings of these attempts whose results are not current [n], in ascending order.
         recordings: ids of the recordings to select [recordings], in ascending order; None for all.
         since_s: time in each of these recordings at which selected windows start at the earliest [recordings]; or None.

@@ -30,7 +30,7 @@ class RowOrigin:
     Attributes:
         entry: the recording in its manifest.
         run: id of the run.
-        attempt: name of the worker's attempt at the recording's unit.
+        attempt: name of the worker's attempt at the recording's unit, a batch of recordings.
     """
 
     entry: Entry

@@ -218,7 +218,10 @@ class _Scan:
         return shortlist.finish()
 
     def _measure(self, number: int, queries: npt.NDArray[np.uint64]) -> _Rows:
-        """Return the rows of a block that meet the filter, with the minimum distance from queries [vectors, words]."""
+        """Return the rows of a block that meet the filter, with their minimum distance from any query.
+
+        `queries` are words of signs [vectors, words].
+        """
         block = self._blocks[number]
         rows = self._filter.rows(block)
         if not len(rows):

@@ -1,4 +1,7 @@
-"""Selection of current results: of committed units, and one result of each recording."""
+"""Selection of current results, those that are read: the latest result of each recording in a committed unit.
+
+A unit is a batch of recordings that are committed together, and an attempt is one worker's try at a unit.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ class Selection:
 
     Attributes:
         recording_ids: ids of the recordings with current results [recordings].
-        attempts: names of the attempts (a worker's try at a unit) with at least one current result.
+        attempts: names of the attempts with at least one current result.
         others: ids of recordings of these attempts whose results are not current, since a later result is.
     """
 

@@ -1,4 +1,7 @@
-"""Heartbeat files of the processes that write to an archive, by which crashed processes are detected."""
+"""Heartbeat files of the processes that write to an archive, by which crashed processes are detected.
+
+A file names the units, batches of recordings that are committed together, that the process is working on.
+"""
 
 from __future__ import annotations
 

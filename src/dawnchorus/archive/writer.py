@@ -30,9 +30,9 @@ def attempt_transaction(attempt: str) -> str:
 class UnitWriter:
     """Writer of one worker's units, batches of recordings that are committed as a whole.
 
-    All rows of a unit have the name of the attempt that wrote them. The rows of recordings are committed last, in a
-    transaction that only one attempt at the unit can win; only the rows of this attempt are read. So a process may die
-    at any time, and several may process the same unit.
+    All rows of a unit have the name of the attempt, one worker's try at the unit. The rows of recordings are committed
+    last, in a transaction that only one attempt at the unit can win; only the rows of this attempt are read. So a
+    process may die at any time, and several may process the same unit.
 
     Args:
         archive: the archive.

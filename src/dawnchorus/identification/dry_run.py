@@ -50,7 +50,10 @@ ARCHIVE_BYTES, ARCHIVE_CLASS_BYTES = 30_000, 22
 """Size in bytes of a new archive without results, and of each class of its model."""
 
 ARCHIVE_UNIT_BYTES, ARCHIVE_TABLE_BYTES = 20_000, 10_000
-"""Size in bytes of a unit in an archive without rows: files of recordings and detections, and of each further table."""
+"""Size in bytes of a unit, a batch of recordings in an archive, without rows.
+
+The first is that of the files of recordings and detections, the second that of a file of each further table.
+"""
 
 ARCHIVE_DETECTION_BYTES = 22
 """Size in bytes of a detection in an archive."""

@@ -1,4 +1,7 @@
-"""The part of a run on a Ray cluster that runs on each node; it does not use Ray itself."""
+"""The part of a run on a Ray cluster that runs on each node; it does not use Ray itself.
+
+A node scores units, batches of recordings that are committed together.
+"""
 
 from __future__ import annotations
 

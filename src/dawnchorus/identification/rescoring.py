@@ -1,4 +1,7 @@
-"""Rescoring of an archive with another model, from the embeddings that the archive stores."""
+"""Rescoring of an archive with another model, from the embeddings that the archive stores.
+
+The recordings are scored in units, batches that are committed together.
+"""
 
 from __future__ import annotations
 
@@ -188,7 +191,7 @@ class _Rescoring:
         scorer: classifier of the embeddings.
         score_filter: filter for the scores to store.
         builder: builder of the tables of detections.
-        selection: current results of the source.
+        selection: results of the source that are read; see `archive.selection`.
     """
 
     archive: Archive

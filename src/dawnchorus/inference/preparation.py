@@ -1,4 +1,4 @@
-"""Cleaning of recordings before they are cut into windows.
+"""Cleaning of recordings before they are cut into windows: noise reduction, trimming and removal of speech.
 
 A bundle names the cleaning that its model was trained with, and identification, evaluation and server all apply it.
 Results have times in the original recording, to which `Kept` maps times in the cleaned audio.

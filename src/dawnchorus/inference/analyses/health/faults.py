@@ -16,7 +16,7 @@ STUCK_SHARE = 0.01
 """Minimum shares of time with a constant value: no sound, and stuck at one value."""
 
 DEAD_STRETCH_S, DEAD_STRETCH_SHARE = 60.0, 0.05
-"""Minimum length of a stretch without sound, or minimum share of all such stretches, for a fault."""
+"""Minimum seconds of a stretch without sound, or minimum share of the recording in all such stretches, for a fault."""
 
 QUIET_DB = 20.0
 """Minimum distance in dB below the median of the recorder's recordings, or of all recorders, for a fault."""
