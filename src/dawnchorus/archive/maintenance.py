@@ -91,7 +91,7 @@ class CheckReport:
         unended: number of rows of uncommitted units, by attempt (one worker's try at a unit).
         surplus: number of rows of committed units that belong to an attempt other than the committed one, by attempt.
         missing: committed attempts with a wrong number of detections: the stored and the expected number, by attempt.
-        repeated: numbers of recordings that are in the table of recordings more than once.
+        repeated: ids of recordings that are in the table of recordings more than once.
     """
 
     unended: dict[str, int]

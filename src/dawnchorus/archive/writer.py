@@ -1,4 +1,4 @@
-"""Writing of units into an archive, each exactly once."""
+"""Writing of units, batches of recordings that are committed together, into an archive, each exactly once."""
 
 from __future__ import annotations
 

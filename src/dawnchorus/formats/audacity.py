@@ -54,7 +54,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield a mark for each label; a line that cannot be parsed becomes a mark with a problem.
+    """Yield a `Mark` (annotation) for each label; a line that cannot be parsed becomes a mark with a problem.
 
     `notes` get remarks on the file's encoding.
     """

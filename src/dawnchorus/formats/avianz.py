@@ -23,7 +23,7 @@ _SURE = 100
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield a mark for each species of each segment; a species of less than full certainty has no name.
+    """Yield a `Mark` (annotation) for each species of each segment; a species of less than full certainty has no name.
 
     Segments that cannot be read become marks with a problem. `notes` get the number of uncertain species.
 

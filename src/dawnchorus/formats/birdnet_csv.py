@@ -68,7 +68,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield a mark for each row; a row that cannot be parsed becomes a mark with a problem.
+    """Yield a `Mark` (annotation) for each row; a row that cannot be parsed becomes a mark with a problem.
 
     `notes` get guesses about the file, such as its encoding, and the columns that are not read.
 

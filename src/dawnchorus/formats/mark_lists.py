@@ -139,7 +139,9 @@ def has_times(path: Path) -> bool:
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield a mark for each row, or for each class column of a row; unreadable rows become marks with a problem.
+    """Yield a `Mark` (annotation) for each row, or for each class column of a row.
+
+    Rows that cannot be read become marks with a problem.
 
     A row without times and without a species (an empty label, or `nocall`), and a negative row, become a mark without a
     detection: a person has listened to this recording. `notes` get guesses about the file, and columns that are not
@@ -206,7 +208,7 @@ class _ClassColumns:
         return f"{len(self.classes)} (as '{self.rows.header[self.classes[0]]}')"
 
     def marks(self, line: int, fields: list[str]) -> Iterator[Mark]:
-        """Yield a mark for each present or uncertain class; if there is none, a mark without a detection.
+        """Yield a `Mark` (annotation) for each present or uncertain class; if there is none, one without a detection.
 
         Raises:
             FormatError: a time is invalid.

@@ -142,7 +142,7 @@ def _in_one_view(marks: Iterable[Mark]) -> Iterator[Mark]:
 
 
 def read_marks(path: Path, notes: MarkNotes | None = None) -> Iterator[Mark]:
-    """Yield a mark for each row, including a selection's rows in several views, and rows that cannot be read.
+    """Yield a `Mark` (annotation) for each row; a selection may have several rows, and unreadable rows have a problem.
 
     Columns are separated by tabs, or by commas or semicolons if a spreadsheet saved the table. A row without times and
     without a species (no name, or `nocall`) becomes a mark without a detection: a person has listened to the recording.

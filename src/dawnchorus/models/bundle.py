@@ -7,7 +7,7 @@ model.onnx      input `waveform` float32 [batch, samples]; outputs `logits` [bat
 range.onnx      optional: input `location` float32 [batch, 3] = latitude, longitude, week 1 to 48; output
                 `probabilities` [batch, classes] that a species occurs there at that time
 labels.csv      one row per class, in output order: scientific_name, common_name, kind
-recordings.parquet  optional: the recordings that the model was trained on, without locations
+recordings.parquet  optional: the recordings of the training data with their splits, without locations
 MODEL_CARD.md   a description for readers, with the license
 """
 

@@ -78,12 +78,12 @@ def _range_fault(content_range: str, known: ContentVersion | None, n_before: int
 def reply_fault(reply: requests.Response, known: ContentVersion | None, n_before: int) -> str | None:
     """Return the reason why a reply is neither the whole content nor the requested range; None if it is valid.
 
+    A Content-Range header with status 200 is read as a range as well, since some servers send that.
+
     Args:
         reply: the reply, whose body has not been read yet.
         known: version of the bytes received before; None without such bytes.
         n_before: number of bytes received before, where the requested range starts.
-
-    A Content-Range header with status 200 is read as a range as well, since some servers send that.
     """
     content_range = reply.headers.get("Content-Range")
     if reply.status_code not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):

@@ -90,7 +90,7 @@ class ObjectStore:
     def head(self, key: str) -> ObjectInfo:
         """Return size and version of an object.
 
-        A web server gets a GET request for two bytes, since a signed URL may not allow HEAD.
+        A web server gets a GET request for one byte, since a signed URL may not allow HEAD.
         """
         return self._repeat(lambda: self._head_once(self._path(key)))
 

@@ -64,7 +64,7 @@ ENGINES = Registry(Engine, (ONNXRUNTIME, LITERT), noun="engine", group="dawnchor
 def open_graph(path: Path, *, engine: str | None = None, n_threads: int = 1) -> LoadedGraph:
     """Load a graph with the named engine, or the first one that supports the file.
 
-    Each run uses up to `n_threads` threads: 1 if as many graphs run in parallel as there are cores.
+    Each run uses up to `n_threads` threads. Use 1 if as many graphs run in parallel as there are cores.
 
     Raises:
         InvalidBundleError: no engine (of this name) reads such files, or the file is damaged or refers to other files.

@@ -43,7 +43,7 @@ _NO_LOGITS = {
 def try_scores(bundle: Bundle, last_operator: str) -> None:
     """Run the bundle on test signals, and check that its scores match its activation.
 
-    `last_operator` is the ONNX name of the operator that computes the logits. The log has doubts that are no errors.
+    `last_operator` is the ONNX name of the operator that computes the logits. Doubts that are not errors are logged.
 
     Raises:
         InvalidBundleError: scores are not finite, have a wrong shape, vary from run to run or with the batch, or do not

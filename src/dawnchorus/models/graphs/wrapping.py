@@ -66,8 +66,8 @@ def wrap_model(
     """Write a bundle with the graph to `folder`, and test the bundle on silence, noise and a tone.
 
     Numbers in half or double precision, and quantized ones, are converted to float32. If the graph takes a fixed number
-    of windows, silence fills the batch. The log has choices that were made, and doubts. No bundle is written if the
-    graph does not run, or its scores do not match the description's activation.
+    of windows, silence fills the batch. Choices and doubts are logged. No bundle is written if the graph does not run,
+    or its scores do not match the description's activation.
 
     Args:
         graph: an ONNX or TFLite file.
