@@ -87,7 +87,7 @@ class Archive:
         runs: Names | None = None,
         columns: Sequence[str] | None = None,
     ) -> pa.RecordBatchReader:
-        """Read current detections lazily, in no particular order.
+        """Read detections lazily, in no particular order; of each recording, those of its latest result.
 
         Args:
             species: scientific or common names.
@@ -127,7 +127,7 @@ class Archive:
         runs: Names | None = None,
         columns: Sequence[str] | None = None,
     ) -> pa.RecordBatchReader:
-        """Read current recordings lazily, including recordings without detections, and failed ones.
+        """Read the latest result of each recording lazily, including recordings without detections, and failed ones.
 
         The filters are those of `detections`.
 
@@ -141,7 +141,7 @@ class Archive:
     def analysis(
         self, name: str, *, runs: Names | None = None, columns: Sequence[str] | None = None
     ) -> pa.RecordBatchReader:
-        """Read the current rows of an analysis lazily; the filters are those of `detections`.
+        """Read the rows of an analysis lazily, those of each recording's latest result; filters are as in `detections`.
 
         Raises:
             NotFoundError: there is no such run or analysis.
@@ -162,7 +162,9 @@ class Archive:
         sites: Names | None = None,
         runs: Names | None = None,
     ) -> pa.RecordBatchReader:
-        """Read current embeddings lazily, as float16 lists of equal length; the filters are those of `detections`.
+        """Read the latest embeddings of each recording lazily, as float16 lists of equal length.
+
+        The filters are those of `detections`.
 
         A later run replaces the embeddings of a recording only if it kept embeddings itself. One that rescored stored
         embeddings keeps none. `since` and `until` select recordings by their start time.
@@ -211,8 +213,8 @@ class Archive:
         """Find the windows whose embeddings are most similar to a vector, by the cosine of the angle between them.
 
         The first search derives a file with the signs of the (centered and rotated) embeddings from each data file.
-        Later searches compare all signs, and then only the embeddings with the most similar signs. Current embeddings
-        are searched.
+        Later searches compare all signs, and then only the embeddings with the most similar signs. Of each recording, the
+        latest embeddings are searched.
 
         Args:
             vector: an embedding [dim] by the model that computed the stored embeddings, or several [vectors, dim]; the
@@ -279,7 +281,7 @@ class Archive:
         return Table(self.location, table).scan(names, condition)
 
     def select(self, runs: Names | None = None, *, per_run: bool = True) -> Selection:
-        """Return the current results; the arguments are those of `select_results`."""
+        """Return the selection of the latest results; the arguments are those of `select_results`."""
         names = None if runs is None else list_names(runs)
         return select_results(self.table(RECORDINGS), names, per_run=per_run)
 

@@ -115,7 +115,7 @@ def failed_paths(recordings: Table, run: str) -> frozenset[bytes]:
 
 
 def committed_attempts(recordings: Table) -> dict[str, str]:
-    """Return the committed attempt of each committed unit, by unit."""
+    """Return the name of the attempt that was committed, by name of the unit, for all committed units."""
     rows = recordings.read(["unit", "attempt"]).group_by(["unit", "attempt"]).aggregate([])
     return dict(zip(rows["unit"].to_pylist(), rows["attempt"].to_pylist(), strict=True))
 

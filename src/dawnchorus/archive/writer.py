@@ -18,7 +18,7 @@ SORTED_BY = [(name, "ascending") for name in ("scientific_name", "site", "record
 
 
 def unit_transaction(unit: str) -> str:
-    """Return the name of the transaction that commits a unit."""
+    """Return the name of the transaction that commits a unit, a batch of recordings."""
     return f"unit-{unit}"
 
 

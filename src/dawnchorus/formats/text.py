@@ -160,7 +160,7 @@ class NamedColumns:
     def iterate_marks(
         self, read: Callable[[int, list[str]], Iterable[Mark]], notes: MarkNotes | None
     ) -> Iterator[Mark]:
-        """Yield the marks that `read(line, fields)` returns for each row, which may have several; else as `marks`."""
+        """Yield the marks of all rows as `marks` does, if `read(line, fields)` returns several marks of a row."""
         notes = notes or MarkNotes()
         review = ReviewColumns(self.table)
         self.use(*review.indices)

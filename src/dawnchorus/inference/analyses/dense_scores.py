@@ -25,7 +25,7 @@ class DenseScores:
 
 
 class ScoreRows:
-    """State of the analysis for one signal; its table has the column `scores` [windows, classes]."""
+    """Collector of the scores of one signal (a channel, or the mix of all), in the column `scores`."""
 
     def __init__(self, classes: npt.NDArray[np.intp]) -> None:
         self._classes = classes

@@ -23,7 +23,7 @@ class Embeddings:
 
 
 class EmbeddingRows:
-    """State of the analysis for one signal; its table has the column `embedding` [windows, dim]."""
+    """Collector of the embeddings of one signal (a channel, or the mix of all), in the column `embedding`."""
 
     def __init__(self) -> None:
         self._embeddings: list[FloatArray] = []

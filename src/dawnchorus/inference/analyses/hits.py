@@ -55,7 +55,7 @@ class ScoreFilter:
 
 
 class Hits:
-    """State of the analysis for one signal, which collects hits in the order of windows."""
+    """Collector of the hits in one signal (a channel, or the mix of all), in the order of windows."""
 
     def __init__(self, score_filter: ScoreFilter) -> None:
         self._score_filter = score_filter

@@ -13,7 +13,7 @@ DEAD_DBFS = -90.0
 
 DEAD_SHARE = 0.99
 STUCK_SHARE = 0.01
-"""Minimum shares of time with a constant value: no sound, and stuck at one value."""
+"""Minimum shares of time with one constant value, for the faults "no sound" and "stuck at one value"."""
 
 DEAD_STRETCH_S, DEAD_STRETCH_SHARE = 60.0, 0.05
 """Minimum seconds of a stretch without sound, or minimum share of the recording in all such stretches, for a fault."""
