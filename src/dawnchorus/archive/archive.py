@@ -213,8 +213,8 @@ class Archive:
         """Find the windows whose embeddings are most similar to a vector, by the cosine of the angle between them.
 
         The first search derives a file with the signs of the (centered and rotated) embeddings from each data file.
-        Later searches compare all signs, and then only the embeddings with the most similar signs. Of each recording, the
-        latest embeddings are searched.
+        Later searches compare all signs, and then only the embeddings with the most similar signs. Only the
+        latest embeddings of each recording are searched.
 
         Args:
             vector: an embedding [dim] by the model that computed the stored embeddings, or several [vectors, dim]; the
