@@ -1,4 +1,4 @@
-"""Running mean and level of signals."""
+"""Running mean and variance of signals, and decibels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Moments:
     def add(self, frames: FloatArray) -> FloatArray:
         """Add samples [frames, samples], and return the sum of each frame.
 
-        Sums of short frames stay exact where the mean is larger than the sound.
+        Float32 sums of short frames stay accurate even if the signal has a large constant offset.
         """
         sums: FloatArray = frames @ np.ones(frames.shape[1], np.float32)
         squares = np.matmul(frames[:, np.newaxis], frames[:, :, np.newaxis])  # a dot product of each frame with itself
