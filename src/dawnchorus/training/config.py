@@ -235,7 +235,7 @@ class TrainConfig(Config):
             mode="json",
             include={"model", "data", "optimizer", "scheduler", "augment", "loss", "trainer", "seed"},
             exclude={
-                "data": {"path", "classes", "auxiliary", "fold"},
+                "data": {"path", "classes", "auxiliary", "validation_fold"},
                 "trainer": {"accelerator", "devices", "threads"},
             },
         )
