@@ -152,7 +152,7 @@ def command(
     bundles = [_open(name, store) for name in models]
     _refuse_doubled(models, bundles)
     secondary = secondary or choose_secondary(bundles[0])
-    options = {"data_set": str(data_set.resolve()), "part": split, "overlap_s": overlap_s, "tta_shifts": tta_shifts}
+    options = {"data_set": str(data_set.resolve()), "split": split, "overlap_s": overlap_s, "tta_shifts": tta_shifts}
     scorer = _Scorer(
         bundles, table, rows, store=store, n_workers=workers, overlap_s=overlap_s, tta_shifts=tta_shifts,
         secondary=secondary,
@@ -161,7 +161,7 @@ def command(
     differences = [compare(results[0][1], other, pool=pool) for _, other in results[1:]]
     fields: dict[str, Any] = {
         "data_set": str(data_set),
-        "part": split,
+        "split": split,
         "secondary": secondary,
         "evaluations": [evaluation.as_json() for evaluation, _ in results],
         "failed": [{"model": name, "reason": str(error)} for name, error in failed.items()],

@@ -30,7 +30,7 @@ def export_options(function: Function) -> Function:
             type=click.Choice([STORED, *get_args(ExportFormat)]),
             default=STORED,
             show_default=True,
-            help="Also write sound files by species (wav), or arrays (npy) or tensors (pt) by part of the split.",
+            help="Also write sound files by species (wav), or arrays (npy) or tensors (pt) by split.",
         ),
         click.option("--whole", is_flag=True, help="Whole recordings in place of clips: one file for each."),
         click.option("--mel", is_flag=True, help="Log-mel spectrograms of --n-mels bands in the arrays."),

@@ -109,7 +109,7 @@ def _evaluated_on(run: TrainingRun) -> str:
     if not run.evaluations:
         return ""
     last = run.evaluations[-1]
-    return f"{Path(last['data_set']).name} {last['part']} {last['date'][:10]}"
+    return f"{Path(last['data_set']).name} {last['split']} {last['date'][:10]}"
 
 
 @command.command("show")
@@ -216,7 +216,7 @@ def _interval(run: TrainingRun, metric: str) -> tuple[float, float] | None:
     """Return the confidence limits of a `test_` metric in the last evaluation on "test"; None without one."""
     name = metric.removeprefix("test_")
     for result in reversed(run.evaluations):
-        if result["part"] == "test" and metric.startswith("test_") and name in result["metrics"]:
+        if result["split"] == "test" and metric.startswith("test_") and name in result["metrics"]:
             return result["metrics"][name]["low"], result["metrics"][name]["high"]
     return None
 

@@ -54,8 +54,8 @@ def quantize_bundle(
     others = [row for row in table.rows if row.split not in (split, None) and row.kind == "focal"]
     if not rows or (precision == "int8" and not others):
         raise InputError(
-            f"expected recordings in the part {split!r} to measure on and, for int8, focal ones in "
-            f"another part to take ranges from. Split with `dawnchorus data split`.",
+            f"expected recordings in the split {split!r} to measure on and, for int8, focal ones in "
+            f"another split to take ranges from. Split with `dawnchorus data split`.",
             subject=table.folder,
         )
 

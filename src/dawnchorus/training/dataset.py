@@ -239,7 +239,7 @@ def _assign_splits(table: RecordingsTable, config: DataConfig) -> dict[str, list
     validation = [row for row in table.rows if row.split == "validation"]
     if not train:
         raise InputError(
-            f"no recording is in the part 'train'; its parts are {', '.join(sorted(map(str, named)))}. "
+            f"no recording is in the split 'train'; its splits are {', '.join(sorted(map(str, named)))}. "
             f"Name a fold with data.validation_fold=0, or split again with `dawnchorus data split`.",
             subject=table.folder,
         )

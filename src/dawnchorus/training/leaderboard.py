@@ -126,7 +126,7 @@ def measure_recipe(
         for scores in score_together(group, table, rows, store=store, overlap_s=overlap_s)
     ]
     by_seed = tuple(map(evaluate, bundles, measured))
-    options = {"data_set": str(table.folder.resolve()), "part": split, "overlap_s": overlap_s, "tta_shifts": 1}
+    options = {"data_set": str(table.folder.resolve()), "split": split, "overlap_s": overlap_s, "tta_shifts": 1}
     date = clock().isoformat(timespec="seconds")
     runs = [
         run.add_evaluation({**options, "date": date, **each.as_record()})

@@ -76,9 +76,9 @@ class TrainingRun:
     def add_evaluation(self, result: dict[str, Any]) -> TrainingRun:
         """Store an evaluation in `run.json` (in place of one on the same split), and return the updated run."""
         run = read_run(self.folder)
-        key_fields = ("data_set", "part")
+        key_fields = ("data_set", "split")
         others = [each for each in run.evaluations if any(each[name] != result[name] for name in key_fields)]
-        values = {f"{result['part']}_{name}": each["value"] for name, each in result["metrics"].items()}
+        values = {f"{result['split']}_{name}": each["value"] for name, each in result["metrics"].items()}
         return run.update(evaluations=[*others, result], metrics={**run.metrics, **values})
 
     def update(self, **changes: Any) -> TrainingRun:
@@ -145,7 +145,7 @@ def _with_current_names(metadata: dict[str, Any]) -> dict[str, Any]:
     """Rename the fields of a `run.json` written before 2026-12."""
     renamed = rename_keys(metadata, {"n_learned": "n_trainable_parameters"})
     if "evaluations" in renamed:
-        renamed["evaluations"] = [rename_keys(each, {"turns": "tta_shifts"}) for each in renamed["evaluations"]]
+        renamed["evaluations"] = [rename_keys(each, {"turns": "tta_shifts", "part": "split"}) for each in renamed["evaluations"]]
     return renamed
 
 

@@ -202,7 +202,7 @@ def _load_examples(run: TrainingRun, config: TrainConfig, shape: FamilyConfig, s
     )
     if run.metadata.get("data", examples.fingerprint) != examples.fingerprint:
         raise InputError(
-            "its data set has other recordings, labels or parts than when the run began. Put them back, "
+            "its data set has other recordings, labels or splits than when the run began. Put them back, "
             "or start a new run.",
             subject=run.folder,
         )

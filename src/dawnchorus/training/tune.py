@@ -275,7 +275,7 @@ def _folds(config: TrainConfig) -> list[int | None]:
     folds = sorted(int(name[4:]) for name in names if name.startswith("fold") and name[4:].isdigit())
     if len(folds) < 2:
         raise InputError(
-            f"expected recordings split into folds, found the parts {', '.join(sorted(names))}. "
+            f"expected recordings split into folds, found the splits {', '.join(sorted(names))}. "
             f"Split them with `dawnchorus data split --folds 5`.",
             subject=config.data.path,
         )
