@@ -145,7 +145,9 @@ def _with_current_names(metadata: dict[str, Any]) -> dict[str, Any]:
     """Rename the fields of a `run.json` written before 2026-12."""
     renamed = rename_keys(metadata, {"n_learned": "n_trainable_parameters"})
     if "evaluations" in renamed:
-        renamed["evaluations"] = [rename_keys(each, {"turns": "tta_shifts", "part": "split"}) for each in renamed["evaluations"]]
+        renamed["evaluations"] = [
+            rename_keys(each, {"turns": "tta_shifts", "part": "split"}) for each in renamed["evaluations"]
+        ]
     return renamed
 
 
