@@ -18,7 +18,7 @@ from dawnchorus.identification import Options, identify
 from dawnchorus.identification.archiving import prepare_job
 from dawnchorus.identification.options import KEPT_MIN_SCORE, KEPT_TOP
 from dawnchorus.identification.ray_node import NodeTask, RayNode
-from dawnchorus.identification.shard_run import read_mark
+from dawnchorus.identification.shard_run import read_signature
 from dawnchorus.inference.model import load_model
 from dawnchorus.models.bundle import Bundle
 
@@ -37,7 +37,7 @@ def create_task(archive: Path, bundle: Bundle) -> NodeTask:
 
 def list_units(sounds: Path) -> list[list[Entry]]:
     """Return units of one recording each."""
-    files = [ListedFile(str(path), bytes(path), *read_mark(path)) for path in sorted(sounds.iterdir())]
+    files = [ListedFile(str(path), bytes(path), *read_signature(path)) for path in sorted(sounds.iterdir())]
     return [[Entry(number, f"1-{number:06d}", file)] for number, file in enumerate(files)]
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as pa_dataset
 
 from dawnchorus.archive.archive import Archive
-from dawnchorus.archive.delta import Table
+from dawnchorus.archive.delta import ArchiveTable
 from dawnchorus.archive.manifest import list_manifests, unit_sizes
 from dawnchorus.archive.schemas import (
     ANALYSIS_PREFIX,
@@ -203,7 +203,7 @@ def compact_archive(archive: Archive) -> Iterator[tuple[str, int, int]]:
         drop_unused(archive.location)
 
 
-def _sort_months(archive: Archive, table: Table) -> None:
+def _sort_months(archive: Archive, table: ArchiveTable) -> None:
     ended = committed_attempts(archive.table(RECORDINGS))
     field = pa_dataset.field
     counts = field("attempt").isin(pa.array(list(ended.values()), pa.string()))
@@ -215,7 +215,7 @@ def _sort_months(archive: Archive, table: Table) -> None:
             table.replace_files(files, _sorted_rows(table, (field("month") == month) & (counts | is_open)))
 
 
-def _sorted_rows(table: Table, condition: pa_dataset.Expression) -> Iterator[pa.Table]:
+def _sorted_rows(table: ArchiveTable, condition: pa_dataset.Expression) -> Iterator[pa.Table]:
     """Yield the rows that meet a condition, ordered by species, with some species in memory at a time."""
     dataset = table.dataset()
     names: Counter[str] = Counter()
@@ -304,7 +304,7 @@ MAX_NAMED = 200
 """Maximum number of attempts in one SQL condition."""
 
 
-def _delete_attempts(table: Table, attempts: Sequence[str]) -> None:
+def _delete_attempts(table: ArchiveTable, attempts: Sequence[str]) -> None:
     for first in range(0, len(attempts), MAX_NAMED):
         names = ", ".join(f"'{attempt}'" for attempt in attempts[first : first + MAX_NAMED])
         table.delete(f"attempt IN ({names})")

@@ -219,7 +219,7 @@ def _cut_keys(rows: Sequence[RecordingRow]) -> Keys:
 
 
 @dataclass(frozen=True)
-class Mark:
+class SeriesNumber:
     """The number (or letter, as its place in the alphabet) that distinguishes a file in a numbered series.
 
     Attributes:
@@ -237,11 +237,11 @@ class Mark:
 
 @dataclass(frozen=True)
 class Series:
-    """Files of one folder whose names differ only in a number or letter (`Mark`); `base` is the common name."""
+    """Files of one folder whose names differ only in a number or letter (`SeriesNumber`); `base` is the common name."""
 
     folder: str
     base: str
-    marks: tuple[Mark, ...]
+    marks: tuple[SeriesNumber, ...]
     """Numbers of the files, in ascending order."""
     length_s: float | None
     """Common length of the files in seconds; the last may be shorter. None if they differ or are long; 0: unknown."""
@@ -263,25 +263,27 @@ def _given_stem(row: RecordingRow) -> str:
     return (named[-1] if _has_server_name(row) else named[0]) if named else ""
 
 
-Read = Callable[[str, int], tuple[str, Mark] | None]
+Read = Callable[[str, int], tuple[str, SeriesNumber] | None]
 """Function of a stem and a row index that returns the base name and the mark; None if the stem has none."""
 
 
-def _read_two_numbers(stem: str, row: int) -> tuple[str, Mark] | None:
+def _read_two_numbers(stem: str, row: int) -> tuple[str, SeriesNumber] | None:
     two = two_numbers(stem)
     if two is None or two.end <= two.start:
         return None
-    return "".join(two.cut.bases[:1]), Mark(row, two.start, two.end)
+    return "".join(two.cut.bases[:1]), SeriesNumber(row, two.start, two.end)
 
 
-def _read_running(reader: Callable[[str], RunningNumber | None], stem: str, row: int) -> tuple[str, Mark] | None:
+def _read_running(
+    reader: Callable[[str], RunningNumber | None], stem: str, row: int
+) -> tuple[str, SeriesNumber] | None:
     running = reader(stem)
-    return None if running is None else (running.base, Mark(row, running.number, is_set_off=running.is_set_off))
+    return None if running is None else (running.base, SeriesNumber(row, running.number, is_set_off=running.is_set_off))
 
 
 def _series(rows: Sequence[RecordingRow], numbers: Iterable[int], read: Read) -> list[Series]:
     """Return the series of two or more files among the rows with the indices `numbers`."""
-    by_base: dict[tuple[str, str], list[Mark]] = defaultdict(list)
+    by_base: dict[tuple[str, str], list[SeriesNumber]] = defaultdict(list)
     for k in numbers:
         marked = read(_given_stem(rows[k]), k)
         if marked is not None:

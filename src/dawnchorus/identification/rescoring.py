@@ -24,7 +24,7 @@ from dawnchorus.archive.manifest import (
     Manifest,
     Shard,
     UnitSize,
-    latest_marks,
+    latest_signatures,
     list_manifests,
     next_number,
     pin_manifest,
@@ -238,8 +238,8 @@ class _Rescoring:
             own = [each for each in known if (each.run, each.source) == (self.run.id, self.source.id)]
             if own and not resume:
                 return own
-            marks = latest_marks(table, self.run.id) if own else {}
-            new = [file for file in self._list_files() if marks.get(file.path) != file.mark]
+            signatures = latest_signatures(table, self.run.id) if own else {}
+            new = [file for file in self._list_files() if signatures.get(file.path) != file.signature]
             if not new:
                 return own
             number = next_number(known)
@@ -349,7 +349,7 @@ class _UnitScores:
 
     def _read_recordings(self) -> dict[bytes, dict[str, Any]]:
         """Return the source's rows for the listed versions of the files, by path."""
-        versions = {entry.file.path: entry.file.mark for entry in self._entries}
+        versions = {entry.file.path: entry.file.signature for entry in self._entries}
         is_listed = _field("path").isin(pa.array(list(versions), pa.binary()))
         condition = self._rescoring.selection.condition & (_field("status") == DONE) & is_listed
         rows = self._rescoring.archive.table(RECORDINGS).read(condition=condition).to_pylist()

@@ -197,7 +197,7 @@ class ShardRun:
         rows = {DETECTIONS: detection_rows(origin, table, self._provenance)}
         for name in get_args(Keep):
             if name in self.plan.analyses:
-                rows[EMBEDDINGS] = embedding_rows(origin, scored, table, self.plan.windows, kept=name)
+                rows[EMBEDDINGS] = embedding_rows(origin, scored, table, self.plan.windows, encoding=name)
         has_speech = self.plan.speech_detector is not None
         speech_s = sum(segment.length_s for segment in scored.speech) if has_speech else None
         for name, analysis in scored.tables.items():
@@ -237,16 +237,16 @@ class _Paths:
         return self._left.popleft().path
 
 
-def read_mark(path: Path) -> tuple[int | None, str | None]:
-    """Return size and version of a file, by which changes are detected; see `ListedFile.mark`."""
+def read_signature(path: Path) -> tuple[int | None, str | None]:
+    """Return size and version of a file, by which changes are detected; see `ListedFile.signature`."""
     n_bytes, changed = file_version(path)
     return n_bytes, None if changed is None else str(changed)
 
 
 def _describe_change(entry: Entry) -> str | None:
     """Return a reason if the file has changed since it was listed, so that its result is not used; else None."""
-    n_bytes, version = read_mark(entry.path)
-    if (n_bytes, version) == entry.file.mark:
+    n_bytes, version = read_signature(entry.path)
+    if (n_bytes, version) == entry.file.signature:
         return None
     return (
         f"the file was changed since it was listed (expected {entry.file.n_bytes} bytes, got {n_bytes}, or another "
