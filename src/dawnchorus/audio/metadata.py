@@ -15,11 +15,11 @@ from dawnchorus.audio.recorder_notes import (
     MetadataChunks,
     read_audiomoth_comment,
     read_bext,
-    read_metadata_chunks,
     read_flac_comments,
     read_guano,
     read_info_date,
     read_ixml,
+    read_metadata_chunks,
     read_wamd,
 )
 from dawnchorus.types import RecordingMetadata
