@@ -55,8 +55,8 @@ def test_a_node_takes_more_units_while_it_works(band_bundle: Bundle, tmp_path: P
     assert first.n_wanted == 2 - 1, "one for its core and one to come, of which it has one"
     node.add(units[1:4])
     rest = [first, *reports]
-    assert [unit for report in rest for unit in report.ended] == [unit[0].unit for unit in units[:4]]
-    assert rest[-1].counts == replace(rest[-1].committed, scored_s=rest[-1].counts.scored_s)
+    assert [unit for report in rest for unit in report.committed_units] == [unit[0].unit for unit in units[:4]]
+    assert rest[-1].counts == replace(rest[-1].committed_counts, scored_s=rest[-1].counts.scored_s)
     node.add(units[4:])  # after its end: forgotten
     again = list(node.score(units))
     last = again[-1]

@@ -316,7 +316,7 @@ class _Import:
             by_unit.setdefault(entry.unit, []).append(entry)
         writer = UnitWriter(self._archive, worker)
         for number, (unit, entries) in enumerate(by_unit.items(), start=1):
-            if not writer.has_ended(unit):
+            if not writer.is_committed(unit):
                 worker.beat([unit])
                 writer.commit(unit, *self._rows(entries, worker.attempt(unit)))
             report(Progress("importing", number, len(by_unit), "units"))

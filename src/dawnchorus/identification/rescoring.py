@@ -257,17 +257,17 @@ class _Rescoring:
         table = self.archive.table(MANIFEST)
         units = shard.select(unit_sizes(table, manifests))
         writer = UnitWriter(self.archive, worker)
-        ended = writer.list_ended()
+        committed = writer.list_committed()
         by_unit: dict[str, list[Entry]] = {unit: [] for unit in units}
         for entry in read_entries(table, manifests, units):
             by_unit[entry.unit].append(entry)
-        before = sum(len(entries) for unit, entries in by_unit.items() if unit in ended)
+        before = sum(len(entries) for unit, entries in by_unit.items() if unit in committed)
         counts = RunCounts(sum(map(len, by_unit.values())), n_resumed=before)
         report(counts.as_progress("scoring"))
         failures: list[RecordingFailure] = []
         for unit, entries in by_unit.items():
-            if unit in ended or writer.has_ended(unit):
-                counts = counts if unit in ended else replace(counts, n_resumed=counts.n_resumed + len(entries))
+            if unit in committed or writer.is_committed(unit):
+                counts = counts if unit in committed else replace(counts, n_resumed=counts.n_resumed + len(entries))
                 continue
             worker.beat([unit])
             scored = _UnitScores(self, entries, worker.attempt(unit))

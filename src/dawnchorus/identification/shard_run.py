@@ -63,8 +63,8 @@ class ShardRun:
 
     Attributes:
         counts: counts of the recordings so far.
-        committed: counts of the recordings in units that this process has committed, which would survive a crash.
-        ended: names of the units that any process has committed since `list_missing`.
+        committed_counts: counts of the recordings in units that this process has committed; a crash does not lose them.
+        committed_units: names of the units that any process has committed since `list_missing`.
         n_units: number of units in the shard.
         n_ended: number of committed units in the shard.
         n_failed_before: number of the failures in `counts` from earlier calls.
@@ -77,9 +77,9 @@ class ShardRun:
         self.plan, self.writer, self.worker = plan, writer, writer.worker
         has_range = builder.range_filter is not None
         self._provenance = build_provenance(builder.bundle, builder.options, range_filter=has_range)
-        self.counts = self.committed = RunCounts(0)
+        self.counts = self.committed_counts = RunCounts(0)
         self.n_units = self.n_ended = self.n_failed_before = 0
-        self.ended: list[str] = []
+        self.committed_units: list[str] = []
         self.failures: list[RecordingFailure] = []
         self._units: dict[str, _Unit] = {}
         self._entries: dict[Path, list[Entry]] = {}
@@ -90,12 +90,12 @@ class ShardRun:
         table = self.writer.archive.table(MANIFEST)
         units = shard.select(unit_sizes(table, manifests))
         entries = read_entries(table, manifests, units)
-        ended = self.writer.list_ended()
-        self.n_units, self.n_ended = len(units), len(ended.intersection(units))
+        committed = self.writer.list_committed()
+        self.n_units, self.n_ended = len(units), len(committed.intersection(units))
         missing: dict[str, list[Entry]] = {}
         before: set[bytes] = set()
         for entry in entries:
-            if entry.unit in ended:
+            if entry.unit in committed:
                 before.add(entry.file.path)
             else:
                 missing.setdefault(entry.unit, []).append(entry)
@@ -131,7 +131,7 @@ class ShardRun:
         If another worker has committed the unit, the recordings are counted as done before, and none are returned.
         """
         name = entries[0].unit
-        if self.writer.has_ended(name):
+        if self.writer.is_committed(name):
             self._end(name)
             self._count_before({entry.file.path for entry in entries}, self.counts)
             return ()
@@ -143,7 +143,7 @@ class ShardRun:
 
     def _end(self, unit: str) -> None:
         self.n_ended += 1
-        self.ended.append(unit)
+        self.committed_units.append(unit)
 
     def _count_before(self, paths: set[bytes], counts: RunCounts) -> None:
         """Count the recordings of units that were committed before, those that failed as failures."""
@@ -183,12 +183,12 @@ class ShardRun:
         self.writer.commit(unit.name, *unit.joined())
         self._end(unit.name)
         self.failures += unit.failures
-        n_failed, committed = len(unit.failures), self.committed
-        self.committed = replace(
-            committed,
-            n_done=committed.n_done + len(unit.entries) - n_failed,
-            n_failed=committed.n_failed + n_failed,
-            n_detections=committed.n_detections + unit.n_detections,
+        n_failed, before = len(unit.failures), self.committed_counts
+        self.committed_counts = replace(
+            before,
+            n_done=before.n_done + len(unit.entries) - n_failed,
+            n_failed=before.n_failed + n_failed,
+            n_detections=before.n_detections + unit.n_detections,
         )
 
     def _add(self, unit: _Unit, origin: RowOrigin, scored: ScoredRecording) -> None:
