@@ -15,12 +15,12 @@ import soxr
 from dawnchorus.arrays import FloatArray, ScaleCheck
 from dawnchorus.audio.backends import Backend, open_backend
 from dawnchorus.audio.channels import ChannelStatistics, find_best_channel, mix_to_mono
-from dawnchorus.audio.header_lengths import find_unwritten
+from dawnchorus.audio.header_lengths import find_undeclared_audio
 from dawnchorus.audio.metadata import read_metadata
 from dawnchorus.audio.ogg import is_cut_off
-from dawnchorus.audio.remainder import find_remainder, find_second_flac
 from dawnchorus.audio.riff import missing_data_bytes
 from dawnchorus.audio.sample_analyses import SampleAnalyses
+from dawnchorus.audio.trailing_bytes import find_second_flac, find_trailing_bytes
 from dawnchorus.errors import AudioDecodeError, AudioTooLargeError
 from dawnchorus.types import AudioInfo, ChannelSource, RecordingMetadata
 
@@ -302,7 +302,7 @@ def open_recording(path: Path) -> Recording:
         AudioDecodeError: no decoder can read the file, or its sample rate or channel count is out of bounds.
     """
     backend = open_backend(path)
-    rest = find_unwritten(path) or find_remainder(path)
+    rest = find_undeclared_audio(path) or find_trailing_bytes(path)
     warnings = [] if rest is None else [rest.warning]
     if backend.info.rate_hz < LOW_RATE_HZ:
         warnings.append(f"low rate: {backend.info.rate_hz} Hz hold no sound above {backend.info.rate_hz // 2} Hz")

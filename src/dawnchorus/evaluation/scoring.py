@@ -21,7 +21,7 @@ from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.result import RunCounts
 from dawnchorus.identification.score_filter import build_score_filter
 from dawnchorus.inference.analyses.dense_scores import DenseScores
-from dawnchorus.inference.analyses.other_models import OfModel
+from dawnchorus.inference.analyses.other_models import OtherModelAnalysis
 from dawnchorus.inference.analyses.windows import WindowAnalysis
 from dawnchorus.inference.loaded_model import LoadedModel
 from dawnchorus.inference.recording import ScoringPlan
@@ -257,7 +257,7 @@ class _Task:
         }
         if not number:
             return own
-        return {_table_name(name, number): OfModel(number - 1, each) for name, each in own.items()}
+        return {_table_name(name, number): OtherModelAnalysis(number - 1, each) for name, each in own.items()}
 
 
 def _table_name(analysis: str, number: int) -> str:

@@ -28,7 +28,7 @@ from dawnchorus.models.graphs.input_adapter import adapt_input
 from dawnchorus.models.graphs.onnx_files import load_graph
 from dawnchorus.models.graphs.onnx_writer import OnnxWriter
 from dawnchorus.models.graphs.parity import check_parity, noise_windows
-from dawnchorus.models.graphs.surgery import declare_ends, join_graphs, opset_version, rename_values, unify_opsets
+from dawnchorus.models.graphs.surgery import declare_ports, join_graphs, opset_version, rename_values, unify_opsets
 from dawnchorus.models.runner import apply_activation
 from dawnchorus.version import __version__
 
@@ -216,7 +216,7 @@ def _graph(
     rename_values(graph.graph, {**{f"{prefix}.waveform": "waveform" for prefix in members}, "average.logits": "logits"})
     window_samples = models[0].graph.input[0].type.tensor_type.shape.dim[-1].dim_value
     batch = 1 if any(_fixed_batch(bundle) == 1 for bundle in bundles) else "batch"
-    declare_ends(
+    declare_ports(
         graph.graph,
         inputs={"waveform": (batch, window_samples)},
         outputs={"logits": (batch, len(bundles[0].labels))},
