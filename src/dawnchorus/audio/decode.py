@@ -338,15 +338,15 @@ def _mono_clip(path: Path, backend: Backend, start_s: float, end_s: float, used:
         AudioDecodeError: there is no audio at that time.
     """
     first = max(round(start_s * backend.info.rate_hz), 0)
-    wanted = max(round(end_s * backend.info.rate_hz) - first, 1)
+    n_samples = max(round(end_s * backend.info.rate_hz) - first, 1)
     n = 0
     ended = backend.info.n_frames is not None and first >= backend.info.n_frames
     for block in () if ended else backend.blocks(first_frame=first):
-        chunk = block[: wanted - n]
+        chunk = block[: n_samples - n]
         chunk = np.nan_to_num(chunk, nan=0.0, posinf=0.0, neginf=0.0)
         n += len(chunk)
         yield mix_to_mono(chunk) if used is None else np.ascontiguousarray(chunk[:, used])
-        if n == wanted:
+        if n == n_samples:
             return
     if not n:
         raise AudioDecodeError(f"there is no sound at {start_s:.3f} s.", subject=path)

@@ -85,10 +85,10 @@ def xeno_canto(
     server = server.rstrip("/")
     notes = collect_log()
     results = search(web, query, key=key, server=server)
-    wanted = FetchFilter(
+    fetch_filter = FetchFilter(
         licenses=licenses or DEFAULT_ALLOWED, per_species=per_species, limit=limit, max_length_s=max_length
     )
-    chosen, left_out = wanted.choose(results)
+    chosen, left_out = fetch_filter.choose(results)
     notes += (*describe_unmatched(licenses, {result.row.license for result in results}), *_describe_unnamed(chosen))
     length_s = sum(result.row.duration_s or 0 for result in chosen)
     screen.print(

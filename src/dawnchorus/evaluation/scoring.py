@@ -290,14 +290,14 @@ def _plan_task(
     named = {name for row in rows for name in _species_in(row, secondary)}
     if classes is None and not named:  # only background: whatever the model knows is not there
         classes = [label.scientific_name for label in bundle.labels if label.kind == "species"]
-    wanted = tuple(name for name in (classes or sorted(named)) if name in known)
-    if not wanted:
+    selected = tuple(name for name in (classes or sorted(named)) if name in known)
+    if not selected:
         raise InputError(
             f"the model {bundle.info.name} knows none of its {len(named)} species. Names are "
             f"scientific; the model's are in its labels.csv.",
             subject=table.folder,
         )
-    return _Task(bundle, {table.file(row): row for row in rows}, unlabeled, wanted, secondary)
+    return _Task(bundle, {table.file(row): row for row in rows}, unlabeled, selected, secondary)
 
 
 @dataclass(frozen=True)

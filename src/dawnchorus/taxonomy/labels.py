@@ -103,8 +103,8 @@ class Label:
 class Names(Protocol):
     """Lookup of classes by name, such as `KnownClasses`."""
 
-    def find(self, wanted: Label, /) -> Label | None:
-        """Return the class that has a name of `wanted`; None if there is none."""
+    def find(self, query: Label, /) -> Label | None:
+        """Return the class that has a name of `query`; None if there is none."""
 
 
 def name_key(name: str) -> str:

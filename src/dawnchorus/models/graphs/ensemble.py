@@ -163,19 +163,19 @@ def _class_order(bundle: Bundle, first: Bundle) -> list[int]:
     Raises:
         InputError: the members have different classes, or a class has two outputs.
     """
-    own, wanted = ([label.scientific_name for label in each.labels] for each in (bundle, first))
-    if own == wanted:
+    own, expected = ([label.scientific_name for label in each.labels] for each in (bundle, first))
+    if own == expected:
         return list(range(len(own)))
-    differing = sorted(set(own) ^ set(wanted)) or sorted({name for name in own if own.count(name) > 1})
+    differing = sorted(set(own) ^ set(expected)) or sorted({name for name in own if own.count(name) > 1})
     if differing:
         raise InputError(
-            f"its classes are not those of {first.folder} ({len(own)} and {len(wanted)}; "
+            f"its classes are not those of {first.folder} ({len(own)} and {len(expected)}; "
             f"{len(differing)} differ, as {differing[0]!r}), and an ensemble's members must share them. Train them on "
             f"the same data set.",
             subject=bundle.folder,
         )
     index_by_name = {name: index for index, name in enumerate(own)}
-    return [index_by_name[name] for name in wanted]
+    return [index_by_name[name] for name in expected]
 
 
 def _fixed_batch(bundle: Bundle) -> int | None:
