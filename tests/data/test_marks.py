@@ -102,7 +102,7 @@ def test_times_that_may_be_either_are_left_out(tmp_path: Path) -> None:
 
 
 def test_nothing_there_is_not_the_same_as_nobody_listened(tmp_path: Path) -> None:
-    for name in ("marked", "empty", "bare", "effort", "nobody"):
+    for name in ("marked", "empty", "bare", "empty row", "nobody"):
         make_audio(tmp_path / "in" / "plot7" / f"{name}.wav")
     table(tmp_path / "in" / "plot7" / "marked.selections.txt", row(1, 0, 1, "Avis una"))
     table(tmp_path / "in" / "plot7" / "empty.selections.txt")
@@ -271,10 +271,10 @@ def test_every_row_is_kept_or_said(rows: list[Mark]) -> None:
         "view",
         "twice",
         "no bird",
-        "effort",
+        "empty row",
         "rejected",
     )
-    assert matched.n_kept + sum(len(matched.fates.get(fate, ())) for fate in lost) == len(rows)
+    assert matched.n_kept + sum(len(matched.outcomes.get(fate, ())) for fate in lost) == len(rows)
     for path, marks_read in matched.annotations.items():
         for mark in marks_read:
             assert 0 <= mark.start_s <= mark.end_s

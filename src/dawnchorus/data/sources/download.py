@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from dawnchorus.audio.decoder_pool import DecoderPool
 from dawnchorus.audio.process import DecoderProcess
 from dawnchorus.data.recordings import RecordingRow
-from dawnchorus.data.sources.archive_changes import differ
+from dawnchorus.data.sources.archive_changes import lengths_differ
 from dawnchorus.data.sources.xeno_canto import SearchResult
 from dawnchorus.errors import AudioError, BusyError, DownloadError, LongWaitError, OutputError
 from dawnchorus.storage.file_kinds import find_page
@@ -234,7 +234,7 @@ def _find_other_lengths(
     listed_s = {entry.row.recording_id: entry.row.duration_s for entry in results}
     for name, own_s in decoded_s.items():
         each_s = listed_s[name]
-        if each_s is not None and differ(own_s, each_s):
+        if each_s is not None and lengths_differ(own_s, each_s):
             yield name, own_s, each_s
 
 

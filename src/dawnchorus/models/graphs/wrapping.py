@@ -23,7 +23,7 @@ from dawnchorus.models.graphs.external_onnx import ExternalOnnx
 from dawnchorus.models.graphs.external_tflite import ExternalTflite
 from dawnchorus.models.graphs.ports import choose_outputs
 from dawnchorus.models.graphs.trial import try_scores
-from dawnchorus.taxonomy.labels import Label, doubled_class, label_text
+from dawnchorus.taxonomy.labels import Label, find_duplicate_class, label_text
 from dawnchorus.version import __version__
 
 LOG = logging.getLogger(__name__)
@@ -82,8 +82,8 @@ def wrap_model(
         InputError: no such file, a file that is neither ONNX nor TFLite, or a number of the description out of range.
         ModelError: the graph is not a classifier of waveforms that fits the description.
     """
-    if (doubled := doubled_class(labels)) is not None:
-        first, second = (label_text(labels[index]) for index in doubled)
+    if (duplicate := find_duplicate_class(labels)) is not None:
+        first, second = (label_text(labels[index]) for index in duplicate)
         raise InputError(f"labels: expected each class once, got {first!r} and {second!r}, which are one class.")
     external = _open_external(graph, description)
     chosen = choose_outputs(

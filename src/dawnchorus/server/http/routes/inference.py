@@ -44,7 +44,7 @@ router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 class Tensor(BaseModel):
     """An input tensor of a request."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     name: str
     shape: list[int] = Field(min_length=1, max_length=4)

@@ -93,7 +93,7 @@ class CompareRequest(BaseModel):
 
     first: BundleId
     second: BundleId
-    n_recordings: int = Field(default=10, ge=1, le=MAX_COMPARED)
+    n_recordings: int = Field(default=10, ge=1, le=MAX_COMPARED, description="Number of recordings to score.")
 
 
 @router.post("/compare", dependencies=[require_role(Role.TRAIN)], responses=error_responses(404, 408, 409, 413, 503))
