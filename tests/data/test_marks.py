@@ -102,7 +102,7 @@ def test_times_that_may_be_either_are_left_out(tmp_path: Path) -> None:
 
 
 def test_nothing_there_is_not_the_same_as_nobody_listened(tmp_path: Path) -> None:
-    for name in ("marked", "empty", "bare", "empty row", "nobody"):
+    for name in ("marked", "empty", "bare", "effort", "nobody"):
         make_audio(tmp_path / "in" / "plot7" / f"{name}.wav")
     table(tmp_path / "in" / "plot7" / "marked.selections.txt", row(1, 0, 1, "Avis una"))
     table(tmp_path / "in" / "plot7" / "empty.selections.txt")
