@@ -104,7 +104,7 @@ class Detections(DetectionExports):
         return self._provenance
 
     def tables(self) -> Iterator[RecordingTable]:
-        """Yield the table of every recording that has a detection, in the order of its first row."""
+        """Yield the tables that were given; of rows that were read, one for each recording that has a row."""
         return iter(self._recordings)
 
     def __iter__(self) -> Iterator[RecordingTable]:

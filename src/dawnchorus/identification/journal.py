@@ -148,7 +148,7 @@ class Journal:
                 raise
 
     def parameters(self) -> dict[str, Any] | None:
-        """Return the parameters of the run; None for a new journal."""
+        """Return the parameters of the run, as given to `start`; None for a new journal."""
         row = self._read_row("SELECT value FROM run WHERE key = 'parameters'")
         if row is None:
             return None

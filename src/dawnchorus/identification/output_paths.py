@@ -102,6 +102,7 @@ class WrittenOutputs:
     """Tables that a run has written."""
 
     paths: tuple[Path, ...] = ()
+    """Paths of the tables that this call wrote, without those that were up to date."""
     changed: Mapping[Path, Path] = field(default_factory=dict)
     """New paths of tables that were changed by others since an earlier run wrote them, by their original path."""
 
