@@ -97,7 +97,7 @@ class Archive:
             min_score: minimum score, except for classes with a minimum score of the model; None for all stored
                 detections.
             runs: ids of runs, each of which contributes its own result of a recording; None for the latest of all runs.
-            columns: names of columns; None for all.
+            columns: names of columns, see `schemas.SCHEMAS`; None for all.
 
         Raises:
             NotFoundError: there is no such run.

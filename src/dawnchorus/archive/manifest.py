@@ -278,7 +278,7 @@ def read_entries(table: Table, manifests: Iterable[Manifest], units: Iterable[st
 
 
 def latest_marks(table: Table, run: str) -> dict[bytes, tuple[int | None, str | None]]:
-    """Return size and version of each file by path, in the latest manifest of a run that has the file."""
+    """Return size and version of each file by path (`ListedFile.path`), in the run's latest manifest with the file."""
     rows = table.read(["path", "n_bytes", "version", "recording_id"], pa_dataset.field("run") == run)
     rows = rows.sort_by("recording_id")
     columns = (rows[name].to_pylist() for name in ("path", "n_bytes", "version"))

@@ -212,7 +212,7 @@ class DetectedSpecies:
     Args:
         archive: the archive.
         table: its table of recordings.
-        paths: paths of the recordings.
+        paths: paths of the recordings (`ListedFile.path`).
         min_score: minimum score of the detections.
     """
 

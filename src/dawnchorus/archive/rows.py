@@ -55,7 +55,7 @@ def find_site(path: PurePath) -> str:
 
 
 def failure_row(origin: RowOrigin, reason: str) -> dict[str, Any]:
-    """Return the row, in the table of recordings, of a recording that could not be scored."""
+    """Return the row of a recording that could not be scored, by column of the table of recordings (`SCHEMAS`)."""
     file = origin.entry.file
     named = read_name(PurePath(file.name))
     start_time = None if named is None else named.start_time
@@ -74,7 +74,7 @@ def failure_row(origin: RowOrigin, reason: str) -> dict[str, Any]:
 def recording_row(
     origin: RowOrigin, scored: ScoredRecording, table: RecordingTable, *, speech_s: float | None
 ) -> dict[str, Any]:
-    """Return the row, in the table of recordings, of a recording that was scored.
+    """Return the row of a recording that was scored, by column of the table of recordings (`SCHEMAS`).
 
     `speech_s` is the number of seconds with speech; None if speech detection was not requested.
     """

@@ -39,13 +39,17 @@ class SpeciesSummary:
 
 @dataclass(frozen=True)
 class DetectionsSummary:
-    """Summary of detections."""
+    """Summary of detections.
+
+    Attributes:
+        n_recordings: number of recordings with a table; in a `Run` also those without detections.
+        n_detections: number of detections of all classes.
+        species: detected classes, those with most detections first.
+    """
 
     n_recordings: int
-    """Number of recordings with a table, see `DetectionExports.tables`: in a `Run` also those without detections."""
     n_detections: int
     species: tuple[SpeciesSummary, ...]
-    """Detected classes, those with most detections first."""
 
     def __str__(self) -> str:
         lines = [f"{self.n_recordings} recordings, {self.n_detections} detections, {len(self.species)} classes"]
