@@ -331,7 +331,7 @@ class Table:
         return False
 
     def delete(self, condition: str) -> None:
-        """Delete the rows that meet a SQL condition.
+        """Delete the rows of an existing table that meet a SQL condition.
 
         Raises:
             OutputError: the rows cannot be deleted.
