@@ -175,6 +175,8 @@ class Table:
     def read(self, columns: Sequence[str] | None = None, condition: pa_dataset.Expression | None = None) -> pa.Table:
         """Read the rows that meet a condition; none if the table does not exist.
 
+        None stands for all columns, and for all rows.
+
         Raises:
             StoreError: the store failed.
         """

@@ -117,7 +117,7 @@ def recording_rows(rows: list[dict[str, Any]]) -> pa.Table:
 
 
 def detection_rows(origin: RowOrigin, table: RecordingTable, provenance: Provenance) -> pa.Table:
-    """Return one row per detection."""
+    """Return one row per detection, with the columns of the table of detections (`SCHEMAS`)."""
     rows = open_batches([table], provenance).read_all().replace_schema_metadata(None)
     schema = SCHEMAS[DETECTIONS]
     names = [name for name in schema.names if name in rows.schema.names]
@@ -133,7 +133,10 @@ def embedding_rows(
     *,
     kept: Kept = "embeddings",
 ) -> pa.Table:
-    """Return one row per window and channel; `kept` names the analysis and the encoding of the embeddings."""
+    """Return one row per window and channel, with the columns of the table of embeddings (`SCHEMAS`).
+
+    `kept` names the analysis and the encoding of the embeddings.
+    """
     parts = []
     for channel in scored.channels:
         vectors = channel.tables[kept]["embedding"]

@@ -56,7 +56,7 @@ class Detections(DetectionExports):
         """Group rows of (recording, detection) by recording, in the order of first appearance.
 
         A recording's duration is unknown; the end of its last detection stands for it. `metadata` has location, time
-        and week by recording.
+        and week by recording. `provenance` None is guessed from the columns with values.
         """
         by_recording: dict[str, list[Detection]] = {}
         for recording, detection in rows:

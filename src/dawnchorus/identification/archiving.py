@@ -126,7 +126,8 @@ def archive_recordings(
         model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
         keep: "embeddings" stores the embeddings of all windows in half precision, "embeddings:int8" in 8 bits; empty
             for detections only.
-        metadata: location and time by absolute path, which take precedence over the files' metadata.
+        metadata: location and time by absolute path, which take precedence over the files' metadata; default: only the
+            files' metadata.
         analyses: names of analyses of the recordings' original samples, "health", "indices" or a plug-in's; empty for
             none.
         shard: part of the units, like "2/8"; default: all units.
@@ -134,8 +135,8 @@ def archive_recordings(
         workers: number of cores to use, on each node if `ray` is given; default: all cores.
         resume: list the recordings again, and add those that are new, have changed or failed.
         ray: address of a Ray cluster whose nodes do the work: HOST:PORT, "auto" for the cluster of $RAY_ADDRESS or on
-            this machine, or "local" for a new one on this machine. Archive and recordings must have the same paths on
-            all nodes.
+            this machine, or "local" for a new one on this machine; None to work in this process. Archive and
+            recordings must have the same paths on all nodes.
         report: function that is called with the progress, in the caller's thread.
         changes: options by name, which take precedence over `options`.
 
