@@ -45,6 +45,7 @@ class RetrainOutcome(_Message):
     bundle: str
     """Folder of the new bundle."""
     bundle_id: str
+    """Id of the new bundle, a digest of its files."""
     meets_promotion_rule: bool
     """True if the new model may replace the active one; `training.retraining` has the rule."""
     reasons: tuple[str, ...]
@@ -60,7 +61,7 @@ class RetrainEvent(_Message):
 
     stage: Literal["checking", "training", "comparing", "done", "failed"]
     progress: float | None = None
-    """Progress of the whole retraining, 0 to 1."""
+    """Progress of the whole retraining, 0 to 1; None with the stages "done" and "failed"."""
     message: str | None = None
     """Sentence for the user, such as a warning; None for an event that only reports progress."""
     epoch: int | None = None

@@ -86,8 +86,11 @@ class UnscoredReport:
     """Total length at the ends of recordings that no window covers, with the first example."""
 
     n: int = 0
+    """Number of all recordings."""
     n_with_unscored: int = 0
+    """Number of recordings with at least `_MIN_UNSCORED_S` at the end that no window covers."""
     unscored_s: float = 0.0
+    """Total length in seconds of these ends."""
     _example: str = ""
 
     def add(self, name: str, plan: WindowPlan, duration_s: float) -> None:

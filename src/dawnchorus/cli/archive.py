@@ -232,7 +232,10 @@ def info(*, folder: str) -> None:
 @archive_argument
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(*, folder: str, as_json: bool) -> None:
-    """Print how many units (groups of recordings) of each run are done, running, lost and waiting."""
+    """Print how many units (groups of recordings) of each run are done, running, lost and waiting.
+
+    Units are lost if their process seems to have died; `identify --archive` with the same --shard does them again.
+    """
     from dawnchorus.archive.maintenance import read_status
 
     states, workers = read_status(_open(folder))

@@ -62,7 +62,7 @@ def command(
     models_folder: Path | None,
     workers: int,
 ) -> None:
-    """Train a new model on labeled recordings, and compare it with the current one.
+    """Train a new model on labeled recordings, and compare it with the model in use (--model).
 
     A quarter of each species' recordings is held out, and both models are compared on it. KEY=VALUE are settings of
     `dawnchorus train`, such as model=efficientnet. An interrupted run is resumed.

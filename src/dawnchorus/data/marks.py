@@ -56,8 +56,11 @@ class MatchedMarks:
     annotations: dict[Path, tuple[Annotation, ...]] = field(default_factory=dict)
     """Annotations by annotated recording; empty if it was annotated and nothing was found."""
     n_rows: int = 0
+    """Number of rows in all tables."""
     n_tables: int = 0
+    """Number of tables of marks."""
     n_kept: int = 0
+    """Number of annotations in `annotations`."""
     outcomes: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Descriptions of rows (`table line 3: 1 to 2 s`) by outcome (keys of `_OUTCOMES`)."""
     n_scored: int = 0

@@ -37,14 +37,17 @@ class PrepareSummary:
     """Result of a preparation."""
 
     n_recordings: int
+    """Number of recordings that this run has prepared."""
     n_before: int
     """Number of recordings that an earlier run has prepared."""
     n_left_out: int
     """Number of unusable recordings and of copies, which are skipped."""
     n_clips: int
+    """Number of clips of these recordings in the folder, from this run and earlier ones."""
     cut_s: dict[str, float] = field(default_factory=dict)
     """Seconds that cleaning removed (silent start and end, speech), by recording_id."""
     failures: dict[str, str] = field(default_factory=dict)
+    """Reasons, by recording_id, why recordings could not be prepared."""
 
 
 def prepare(

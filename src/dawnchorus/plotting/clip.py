@@ -34,7 +34,7 @@ class DetectionClip:
     """File of the recording."""
     detection: Detection
     time: datetime | None
-    """Clock time of the detection's start, if known."""
+    """Clock time of the detection's start, local if it has no time zone; None if unknown."""
     recording_s: float
     """Length of the recording in seconds."""
     silent: tuple[Segment, ...] = ()

@@ -52,7 +52,7 @@ class RunSummary:
     """Length of all recordings."""
     n_detections: int = 0
     has_clock_time: bool = False
-    """True if the start time of a recording is known."""
+    """True if the start time of at least one recording is known."""
     first_time: datetime | None = None
     """Earliest start of a recording by the recorder's clock, without time zone."""
     last_time: datetime | None = None

@@ -194,8 +194,8 @@ class InferencePool:
             windows: mono audio, float32 [n, samples].
 
         Returns:
-            Future of the scores [n, classes] and of the bundle that computed them. It raises OverloadedError if the
-            windows have waited longer than `Limits.wait_s`.
+            Future of the scores [n, classes], 0 to 1, and of the bundle that computed them. It raises
+            OverloadedError if the windows have waited longer than `Limits.wait_s`.
 
         Raises:
             OverloadedError: the queue is full.

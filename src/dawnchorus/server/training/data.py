@@ -366,5 +366,5 @@ def _label_key(row: RecordingRow, known: KnownClasses) -> tuple[str, ...]:
 
 
 def species_count_fields(count: SpeciesTrainingData) -> dict[str, Any]:
-    """Return the fields of a count as a JSON object, with the length rounded to milliseconds."""
+    """Return the fields of a count by name, with the length rounded to milliseconds."""
     return {**vars(count), "duration_s": round(count.duration_s, 3)}

@@ -28,7 +28,7 @@ GAP_CELLS = 5
 FULL_SCALE = 0.99
 """Minimum absolute value of a clipped sample; flat tops at a recording's own peak count as clipped as well."""
 
-CHUNK_S = 6
+CHUNK_S = 10
 """Number of seconds that are processed together; it divides a minute."""
 
 MIN_FLAT_LEVEL = 0.003
@@ -57,7 +57,7 @@ class Health:
             channel.add(samples)
 
     def finish(self) -> Table:
-        """Return one row per channel."""
+        """Return one row per channel; docs/ANALYSES.md lists the columns."""
         rows = [{"channel": number, **channel.measure()} for number, channel in enumerate(self._channels, 1)]
         return build_table({name: [row[name] for row in rows] for name in (rows[0] if rows else ())})
 

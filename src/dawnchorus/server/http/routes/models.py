@@ -34,7 +34,11 @@ router = APIRouter(prefix="/api/v1/models", tags=["models"], route_class=JsonRou
 
 @router.get("", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def models(service: ServiceDependency) -> dict[str, Any]:
-    """Return all models, the id of the active model, and the history of activations, the latest first."""
+    """Return all `models`, the bundle id of the `active` one, and the `history` of activations, the latest first.
+
+    An activation has `bundle_id`, `at` (in UTC) and `reason`; the models have `is_active`, and the columns of the table
+    `Model`.
+    """
     active = service.pool.bundle.id
     history = [
         {"bundle_id": row.bundle_id, "at": row.at.isoformat(timespec="milliseconds"), "reason": row.reason}
@@ -55,7 +59,7 @@ def _model_fields(row: CatalogModel, active: str) -> dict[str, Any]:
 
 @router.get("/active", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def active(service: ServiceDependency) -> dict[str, Any]:
-    """Return the description of the active model from its bundle."""
+    """Return the description of the active model from its bundle (`bundle.json`), with `bundle_id` and `n_classes`."""
     bundle = service.pool.bundle
     fields = bundle.info.model_dump(mode="json", exclude_none=True, exclude={"thresholds"})
     return {**fields, "bundle_id": bundle.id, "n_classes": len(bundle.labels)}
@@ -68,39 +72,53 @@ def active(service: ServiceDependency) -> dict[str, Any]:
     responses={200: {"content": {"text/markdown": {}}}, **error_responses(404, 409)},
 )
 def card(service: ServiceDependency, bundle_id: BundleId) -> Response:
-    """Return the model card of a model as Markdown."""
+    """Return the model card of a model as Markdown; 404 if there is no such model, 409 if its bundle is damaged."""
     path = service.catalog.open(bundle_id).folder / "MODEL_CARD.md"
     return Response(path.read_bytes(), media_type="text/markdown; charset=utf-8")
 
 
 @router.post("/{bundle_id}/activate", dependencies=[require_role(Role.ADMIN)], responses=error_responses(404, 409))
 def activate(service: ServiceDependency, bundle_id: BundleId) -> dict[str, Any]:
-    """Activate a model, which scores new uploads; recordings in progress are finished with the model before."""
+    """Activate a model, which scores new uploads; recordings in progress are finished with the model before.
+
+    The response has its bundle id as `active`. 404 if there is no such model, 409 if it cannot be run.
+    """
     service.switcher.activate(bundle_id, "activated by hand")
     return {"active": service.pool.bundle.id}
 
 
 @router.post("/rollback", dependencies=[require_role(Role.ADMIN)], responses=error_responses(409))
 def roll_back(service: ServiceDependency) -> dict[str, Any]:
-    """Activate the model that was active before the active one, and return its id."""
+    """Activate the model that was active before the active one, and return its bundle id as `active`.
+
+    400 if no other model was active before, 409 if it cannot be run any more.
+    """
     return {"active": service.switcher.roll_back()}
 
 
 class CompareRequest(BaseModel):
     """Body of a request that compares two models on the latest `n_recordings` recordings."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     first: BundleId
+    """Bundle id of the first model."""
     second: BundleId
-    n_recordings: int = Field(default=10, ge=1, le=MAX_COMPARED, description="Number of recordings to score.")
+    """Bundle id of the second model."""
+    n_recordings: int = Field(default=10, ge=1, le=MAX_COMPARED)
+    """Number of recordings to score."""
 
 
 @router.post("/compare", dependencies=[require_role(Role.TRAIN)], responses=error_responses(404, 408, 409, 413, 503))
 async def compare(
     service: ServiceDependency, body: CompareRequest, min_score: Annotated[float, Query(ge=0, le=1)] = 0.25
 ) -> dict[str, Any]:
-    """Return the species that two models detect in the latest stored recordings (up to five minutes each)."""
+    """Return the species that two models detect in the latest stored recordings, except those longer than 5 minutes.
+
+    Each element of `recordings` has the highest score of each species by common name for the `first` and the `second`
+    model, and the common names that `only_first`, `only_second` or `both` detect. 404 if there is no such model, 409 if
+    its bundle is damaged, 503 if another comparison is running.
+    """
     async with hold_slot(service.comparisons, "comparisons"):
         return await asyncio.to_thread(_compare, service, body, min_score)
 

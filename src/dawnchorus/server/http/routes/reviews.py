@@ -31,7 +31,7 @@ VERDICTS = (
     "several and unsure are not used as training data."
 )
 
-REPLACES = "Id of the latest answer that the reviewer saw (`answer` of a review), 0: none. If a newer one exists: 409."
+REPLACES = "Id of the answer that the client saw as the review, 0 for none; 409 if another reviewer changed it since."
 
 OWNER = "SHA-256 of the recording to which the detection should belong; if it does not: 404."
 
@@ -53,7 +53,7 @@ class QueueParameters(RequestParameters):
 
 @router.get("/reviews/queue", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def queue(service: ServiceDependency, query: Annotated[QueueParameters, Query()]) -> dict[str, Any]:
-    """Return a page of the unreviewed detections, the highest scores first."""
+    """Return a page of the unreviewed `detections`, the highest scores first, each with its `position`."""
     after = None if query.after is None else Position.decode(query.after)
     records = find_best(service.database, DetectionQuery(reviewed=False), limit=query.limit, after=after)
     return {"detections": [clip_fields(each) for each in records]}
@@ -74,10 +74,7 @@ class ReviewRequest(BaseModel):
     new_class: bool = False
     """True to add `species` as a new class if it is no known class."""
     replaces: Replaces | None = None
-    recording: Annotated[
-        Sha256 | None,
-        Field(description=OWNER),
-    ] = None
+    recording: Annotated[Sha256 | None, Field(description=OWNER)] = None
 
 
 @router.put(
@@ -86,7 +83,11 @@ class ReviewRequest(BaseModel):
     responses=error_responses(404, 408, 409, 413),
 )
 def review(service: ServiceDependency, number: DetectionId, body: ReviewRequest, reviewer: Reviewer) -> dict[str, Any]:
-    """Set the review of a detection, whose clip becomes training data; the same answer again changes nothing."""
+    """Set the review of a detection, whose clip becomes training data; the same answer again changes nothing.
+
+    The response has the columns of the table `Review`. 404 if there is no such detection, 409 if another reviewer has
+    changed the review since the client read it (`replaces`).
+    """
     if body.recording is not None:
         service.timeline.get(body.recording, number)
     row = service.reviews.answer(
@@ -114,7 +115,11 @@ def delete_review(
     replaces: Annotated[Replaces | None, Query()] = None,
     recording: Annotated[Sha256 | None, Query(description=OWNER)] = None,
 ) -> Response:
-    """Delete the review of a detection; nothing changes if the detection has no review."""
+    """Delete the review of a detection; nothing changes if the detection has no review.
+
+    404 if there is no such detection (in the recording `recording`, if given), 409 if another reviewer has changed the
+    review since the client read it (`replaces`).
+    """
     if recording is not None:
         service.timeline.get(recording, number)
     service.reviews.delete(number, reviewer=reviewer, replaces=replaces)
@@ -124,18 +129,21 @@ def delete_review(
 class UndoRequest(BaseModel):
     """Body of a request that undoes an answer."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"answer": 81}]})
+    model_config = ConfigDict(
+        extra="forbid", use_attribute_docstrings=True, json_schema_extra={"examples": [{"answer": 81}]}
+    )
 
     answer: Annotated[int, Field(ge=1, le=MAX_ANSWER)] | None = None
-    """Id of the answer (`answer` of a review); by default the last answer of this browser that can be undone."""
+    """Id of the answer (`answer` of a review). Default: the last answer of this browser that can be undone."""
 
 
 @router.post("/reviews/undo", dependencies=[require_role(Role.TRAIN)], responses=error_responses(404, 408, 409, 413))
 def undo(service: ServiceDependency, body: UndoRequest, reviewer: Reviewer) -> dict[str, Any]:
     """Undo an answer of this browser; the answer before it becomes the review of the detection again.
 
-    The cookie `dawnchorus_reviewer`, which the page Review sets, identifies the browser. `undoable` is the id of the
-    answer that can be undone next, or null.
+    The cookie `dawnchorus_reviewer`, which the page Review sets, identifies the browser. The response has the undone
+    `answer`, its `detection`, and as `undoable` the id of the answer that can be undone next, or null. 404 if this
+    browser has no such answer, 409 if a later answer to the detection exists.
     """
     undone = service.reviews.undo(reviewer, body.answer)
     return {
