@@ -186,7 +186,7 @@ def test_unusable_training_data_is_named(tmp_path: Path, birds: Path, store: Mod
 
     rows = [replace(row, path=str(table.file(row).absolute())) for row in table.rows]
     refused([replace(row, split=None) for row in rows], "not split yet. Run `dawnchorus data split`")
-    refused([replace(row, split="fold1") for row in rows], "no recording is in the part 'train'")
+    refused([replace(row, split="fold1") for row in rows], "no recording is in the split 'train'")
     one = [row for row in rows if row.scientific_name == rows[0].scientific_name]
     refused(one, "expected background besides the only species, .*Add recordings without it: a folder 'noise'")
     refused([replace(row, scientific_name=None, kind="background") for row in one], "at least one species to learn")

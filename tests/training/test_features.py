@@ -102,7 +102,7 @@ def test_run_resumes_only_with_its_own_data(own: Path, run_training: Train) -> N
     table = read_table(own)
     changed = [replace(row, scientific_name="Avis alia") if k == 0 else row for k, row in enumerate(table.rows)]
     write_table(table.with_rows(changed))
-    with pytest.raises(InputError, match="other recordings, labels or parts"):
+    with pytest.raises(InputError, match="other recordings, labels or splits"):
         resume(run.folder)
 
 
