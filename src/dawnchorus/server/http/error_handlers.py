@@ -85,8 +85,8 @@ def problem_response(
     Args:
         status: HTTP status code.
         detail: reason of the error, for the client.
-        headers: additional headers.
-        more: additional fields.
+        headers: additional headers; None for none.
+        more: additional fields; None for none.
     """
     number = uuid.uuid4().hex[:12]
     title = HTTPStatus(status).phrase
