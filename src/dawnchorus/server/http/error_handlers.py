@@ -71,7 +71,7 @@ def install(app: FastAPI) -> None:
 
 
 def http_status(error: Exception) -> HTTPStatus:
-    """Return the HTTP status for an exception by its class."""
+    """Return the HTTP status for an exception by its class; 500 for classes without a status of their own."""
     return next((status for kind, status in _STATUS if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
 
 

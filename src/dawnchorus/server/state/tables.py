@@ -146,9 +146,9 @@ class Identification(Base):
     """Model, software and options (`types.Provenance`); None if the recording was not stored, or before revision 0004
     of the database."""
     latitude: Mapped[float | None]
-    """Latitude that the range filter used: from the request, or else from the recording's metadata."""
+    """Latitude that the range filter used: from the request or else the recording's metadata; None if unknown."""
     longitude: Mapped[float | None]
-    """Longitude that the range filter used: from the request, or else from the recording's metadata."""
+    """Longitude that the range filter used: from the request or else the recording's metadata; None if unknown."""
     week: Mapped[int | None]
     """Week that the range filter used, from 1 to 48; None if unknown."""
     warnings: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
