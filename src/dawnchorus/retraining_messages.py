@@ -12,8 +12,8 @@ class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class RetrainRequest(_Message):
-    """Settings of a retraining, sent to its process."""
+class RetrainProcessRequest(_Message):
+    """Request to the process of a retraining: data set, models and settings."""
 
     dataset: Path | None
     """Folder of a data set, or a folder with a subfolder per species; None to check only the settings."""

@@ -34,7 +34,7 @@ def test_a_selection_table_without_a_column_of_names_is_refused_with_its_columns
 EACH = Provenance("birdnet", "2.4", "0123456789ab", "dawnchorus 1", {"channel": "each"})
 
 
-@pytest.mark.parametrize("name", [entry.name for entry in FORMATS.values() if "recording" in entry.kept])
+@pytest.mark.parametrize("name", [entry.name for entry in FORMATS.values() if "recording" in entry.preserved_fields])
 def test_what_is_written_is_read_back(tmp_path: Path, name: str) -> None:
     path = tmp_path / f"x{FORMATS[name].suffix}"
     path.write_bytes(written(name))
@@ -43,7 +43,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, name: str) -> None:
     rows = list(read(path))
     assert [recording for recording, _ in rows] == [TABLES[0].recording] * 2 + [TABLES[2].recording]
     for (_, row), expected in zip(rows, [*TABLES[0].detections, *TABLES[2].detections], strict=True):
-        for field in set(FORMATS[name].kept) - {"recording", "score", "channel"}:
+        for field in set(FORMATS[name].preserved_fields) - {"recording", "score", "channel"}:
             assert getattr(row, field) == getattr(expected, field), field
         assert row.score == pytest.approx(expected.score, abs=1e-4)
 

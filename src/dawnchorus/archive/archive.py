@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset as pa_dataset
 
-from dawnchorus.archive.delta import Table, check_columns, require_deltalake
+from dawnchorus.archive.delta import ArchiveTable, check_columns, require_deltalake
 from dawnchorus.archive.location import ArchiveLocation
 from dawnchorus.archive.manifest import list_manifests
 from dawnchorus.archive.runs import ArchiveRun, StoredRun
@@ -59,9 +59,9 @@ class Archive:
 
     location: ArchiveLocation
 
-    def table(self, name: str) -> Table:
+    def table(self, name: str) -> ArchiveTable:
         """Return a table as it is stored, including rows that are not current."""
-        return Table(self.location, name)
+        return ArchiveTable(self.location, name)
 
     # ------------------------------------------------------------------ contents
 
@@ -278,7 +278,7 @@ class Archive:
             condition = _and(condition, is_in("site", list_names(sites)))
         # Last, for a unit that ends meanwhile has its rows then.
         condition = _and(condition, self.select(runs, per_run=per_run).condition)
-        return Table(self.location, table).scan(names, condition)
+        return ArchiveTable(self.location, table).scan(names, condition)
 
     def select(self, runs: Names | None = None, *, per_run: bool = True) -> Selection:
         """Return the selection of the latest results; the arguments are those of `select_results`."""

@@ -90,7 +90,7 @@ class DataFile:
     month: str | None
 
 
-class Table:
+class ArchiveTable:
     """A table of an archive, which may not exist yet. Its state is that of the last read or write; see `refresh`."""
 
     def __init__(self, location: ArchiveLocation, name: str) -> None:
@@ -489,7 +489,7 @@ def _writer_properties() -> Any:
     return WriterProperties(compression="ZSTD", compression_level=3, max_row_group_size=ROW_GROUP_ROWS)
 
 
-def check_columns(table: Table, columns: Sequence[str] | None) -> list[str]:
+def check_columns(table: ArchiveTable, columns: Sequence[str] | None) -> list[str]:
     """Return the columns to read: the given ones, or all if None.
 
     Raises:

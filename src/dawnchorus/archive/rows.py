@@ -14,7 +14,7 @@ import pyarrow as pa
 from dawnchorus.archive.manifest import Entry
 from dawnchorus.archive.schemas import DETECTIONS, EMBEDDINGS, ORIGIN, RECORDINGS, SCHEMAS, UNKNOWN_MONTH
 from dawnchorus.archive.selection import DONE, FAILED
-from dawnchorus.archive.vectors import Kept, encode_vectors
+from dawnchorus.archive.vectors import EmbeddingEncoding, encode_vectors
 from dawnchorus.audio.file_names import read_name, text_before_time
 from dawnchorus.audio.sample_analyses import RESERVED_COLUMNS, Table
 from dawnchorus.audio.windows import WindowPlan
@@ -131,12 +131,12 @@ def embedding_rows(
     table: RecordingTable,
     plan: WindowPlan,
     *,
-    kept: Kept = "embeddings",
+    encoding: EmbeddingEncoding = "embeddings",
 ) -> pa.Table:
-    """Return one row per window and channel; `kept` names the analysis and the encoding of the embeddings."""
+    """Return one row per window and channel; `encoding` names the analysis and the encoding of the embeddings."""
     parts = []
     for channel in scored.channels:
-        vectors = channel.tables[kept]["embedding"]
+        vectors = channel.tables[encoding]["embedding"]
         times = [channel.window_times(window, plan, scored.duration_s) for window in range(len(vectors))]
         starts_s, ends_s = np.array(times, np.float64).reshape(-1, 2).T
         columns = {
@@ -144,7 +144,7 @@ def embedding_rows(
             "channel": pa.array([channel.channel] * len(vectors), pa.int16()),
             "start_s": pa.array(starts_s),
             "end_s": pa.array(ends_s),
-            "embedding": pa.array(encode_vectors(vectors, kept), pa.binary()),
+            "embedding": pa.array(encode_vectors(vectors, encoding), pa.binary()),
         }
         parts.append(pa.table(columns, schema=pa.schema([SCHEMAS[EMBEDDINGS].field(name) for name in columns])))
     return _with_origin(pa.concat_tables(parts), origin, table.metadata.start_time)

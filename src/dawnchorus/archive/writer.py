@@ -43,7 +43,7 @@ class UnitWriter:
         self.archive, self.worker = archive, worker
         self._recordings = archive.table(RECORDINGS)
 
-    def list_ended(self) -> set[str]:
+    def list_committed(self) -> set[str]:
         """Return the names of the committed units."""
         self._recordings.refresh()
         return set(committed_attempts(self._recordings))
@@ -52,7 +52,7 @@ class UnitWriter:
         """Return the paths of the recordings that failed in this run, in committed units."""
         return failed_paths(self._recordings, self.worker.run)
 
-    def has_ended(self, unit: str) -> bool:
+    def is_committed(self, unit: str) -> bool:
         """Return True if the unit has been committed by any worker."""
         self._recordings.refresh()
         return self._recordings.has_transaction(unit_transaction(unit))
@@ -70,7 +70,7 @@ class UnitWriter:
         Raises:
             OutputError: the archive cannot be written.
         """
-        if self.has_ended(unit):
+        if self.is_committed(unit):
             return False
         attempt = self.worker.attempt(unit)
         for name, rows in results.items():

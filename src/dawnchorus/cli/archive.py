@@ -341,7 +341,7 @@ def check(*, folder: str) -> None:
         click.echo(f"missing: unit {attempt.partition('-')[2]} has {n_rows} detections, expected {n_expected}")
     if report.repeated:
         click.echo(f"repeated: {counted(len(report.repeated), 'recording')} more than once, as {report.repeated[0]}")
-    for name, attempts in (("units that have not ended", report.unended), ("repeated attempts", report.surplus)):
+    for name, attempts in (("uncommitted units", report.uncommitted), ("repeated attempts", report.surplus)):
         if attempts:
             click.echo(
                 f"{sum(attempts.values())} rows of {name} ({len(attempts)}) are not counted; "

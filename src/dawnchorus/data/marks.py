@@ -45,7 +45,7 @@ _FATES = {
 """Outcomes of rows that are not kept as they are, with their wording in messages."""
 
 
-Kept = dict[Path, list[tuple[Annotation, NamedMark]]]
+MarksByPath = dict[Path, list[tuple[Annotation, NamedMark]]]
 """Annotations by recording, each with its row."""
 
 
@@ -103,7 +103,7 @@ def match_marks(
         known: known classes; a mark whose two names are different classes loses its species. None: not checked.
     """
     matched = MatchedMarks(n_rows=len(marks.marks), n_tables=len(marks.tables))
-    kept: Kept = {path: [] for path in marks.empty}
+    kept: MarksByPath = {path: [] for path in marks.empty}
     by_table: dict[Path, list[NamedMark]] = defaultdict(list)
     for each in marks.marks:
         by_table[each.table].append(each)
@@ -129,7 +129,7 @@ def _note(matched: MatchedMarks, fate: str, each: NamedMark, more: str = "") -> 
 
 def _match(
     matched: MatchedMarks,
-    kept: Kept,
+    kept: MarksByPath,
     each: NamedMark,
     durations: Mapping[Path, float | None],
     rows: Mapping[Path, RecordingRow],

@@ -23,7 +23,7 @@ from dawnchorus.data.cutting import cut_clips
 from dawnchorus.data.recipes import Recipe
 from dawnchorus.data.recordings import RecordingRow, RecordingsTable, usable
 from dawnchorus.errors import AudioError
-from dawnchorus.inference.preparation import Cleaner, Kept, sample_ranges
+from dawnchorus.inference.preparation import Cleaner, KeptSegments, sample_ranges
 from dawnchorus.storage.files import cannot_write
 from dawnchorus.storage.safe_names import safe_name
 from dawnchorus.types import Progress, Report, Segment, ignore_progress
@@ -275,7 +275,7 @@ def _check_and_cut_recording(
 def _write_clips(
     path: Path,
     blocks: Iterator[FloatArray],
-    kept: Kept,
+    kept: KeptSegments,
     recipe: Recipe,
     *,
     recording_id: str,

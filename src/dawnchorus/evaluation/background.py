@@ -79,7 +79,7 @@ class BackgroundTest:
     n_species_unmeasured: int
     """Number of the model's species that are absent from none of the recordings, so they are not measured."""
     n_with_detections: int
-    """Number of recordings in which an absent species scores `min_score` or more."""
+    """Number of these recordings in which an absent species scores `min_score` or more."""
     min_score: float
     """Default minimum score of a detection in `identify`."""
     highest: float

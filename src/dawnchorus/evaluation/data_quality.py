@@ -22,6 +22,7 @@ class TrainingOverlap:
     trained_as: str
     """The recording_id of the training recording."""
     relation: str
+    """Phrase on how both are related, such as "the same sound"."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class LabelIssue:
     """A recording in which the model detects another species (`prediction`) and not the labeled one (`label`).
 
     Attributes:
+        label: scientific name of the labeled species.
+        prediction: scientific name of the detected species.
         score: highest score of `prediction` in the recording.
     """
 

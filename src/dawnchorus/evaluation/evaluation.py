@@ -93,10 +93,16 @@ PAIRED = ("top_1", "macro_roc_auc", "cmap", "macro_f1")
 
 @dataclass(frozen=True)
 class SpeciesResult:
-    """Metrics of one species over recordings."""
+    """Metrics of one species over recordings.
+
+    ROC AUC and average precision need no threshold. For precision, recall and F1, the highest-scoring known species of
+    a recording is its prediction. A metric is NaN if it is not defined, such as the precision of a species that is
+    never predicted.
+    """
 
     scientific_name: str
     n_recordings: int
+    """Number of recordings in which the species is present."""
     roc_auc: float
     average_precision: float
     precision: float
@@ -117,7 +123,7 @@ class SampleSize:
 
 @dataclass(frozen=True)
 class UnknownSpecies:
-    """A species in the data set that is no class of the model."""
+    """A species in the data set that is no class of the model, and the number of recordings in which it is present."""
 
     scientific_name: str
     n_recordings: int
@@ -154,13 +160,14 @@ class Evaluation:
     Attributes:
         model: name of the bundle.
         activation: activation of its scores.
-        n_recordings: number of evaluated recordings.
+        n_recordings: number of evaluated recordings, without those that failed or are unlabeled.
+        n_windows: number of windows of these recordings.
         n_failed: number of recordings that could not be scored.
         pool: pooling of window scores to recording scores: "mean" or "max".
         secondary: treatment of secondary species: "count" as present, or "mask".
-        by_recording: metrics over recordings by name, with 95 % confidence intervals.
-        by_window: metrics over windows by name.
-        species: metrics by species.
+        by_recording: metrics over recordings by name (a key of `METRICS`), with 95 % confidence intervals.
+        by_window: metrics over windows by name (a key of `METRICS`); NaN if not defined.
+        species: metrics of each known species.
         training_overlap: recordings that the bundle was trained on, or relatives of these.
         label_issues: recordings whose labels are likely wrong.
     """
@@ -187,21 +194,29 @@ class Evaluation:
     counted: dict[str, SampleSize]
     """Numbers of recordings and species behind each metric of `by_recording`."""
     with_unknown: dict[str, Interval]
-    """Metrics over recordings that treat unknown species as never detected; empty without unknown species."""
+    """Metrics over recordings that treat unknown species as never detected: accuracy, top_5, cmap and macro_f1.
+
+    Empty without unknown species.
+    """
     by_window: dict[str, float]
     species: tuple[SpeciesResult, ...]
     confusion: npt.NDArray[np.int64]
-    """Confusion matrix [true species, best-scoring species] of numbers of recordings."""
+    """Confusion matrix [true species, best-scoring species] of numbers of recordings, in the order of `species`.
+
+    A recording with several species counts for each of them.
+    """
     calibration_error: float
+    """Expected calibration error of the scores of windows, all species together."""
     reliability: tuple[tuple[float, float, int], ...]
     """(mean score, share of present species, number of scores) in each tenth of the score range with any scores."""
     calibrated_error: float | None
     """Expected calibration error of the bundle's calibrated probabilities; None without a calibration."""
     calibrated_reliability: tuple[tuple[float, float, int], ...]
+    """Like `reliability`, with calibrated probabilities in place of scores; empty without a calibration."""
     background: BackgroundTest | None
     """Scores and false alarms in background; None if no recording has any."""
     events: dict[str, EventCounts]
-    """Event counts by threshold; empty without annotated recordings."""
+    """Event counts by threshold as text, such as "0.25"; empty without annotated recordings."""
     n_unknown_marks: int
     """Number of annotations of unknown species, which `events` leaves out."""
     training_overlap: tuple[TrainingOverlap, ...]
@@ -248,7 +263,11 @@ class Evaluation:
         return {"schema": SCHEMA, **fields}
 
     def as_record(self) -> dict[str, Any]:
-        """Return the fields to store in a training run: the bundle, and metrics over recordings with intervals."""
+        """Return the fields to store in a training run.
+
+        They are bundle_id, n_recordings, n_unknown_recordings, pool, secondary, and metrics: value, low and high of
+        each metric in `by_recording`.
+        """
         names = ("bundle_id", "n_recordings", "n_unknown_recordings", "pool", "secondary")
         fields = {name: getattr(self, name) for name in names}
         return {**fields, "metrics": {name: vars(value) for name, value in self.by_recording.items()}}
@@ -304,7 +323,7 @@ def evaluate(bundle: Bundle, scores: Scores, *, pool: Pool = "mean") -> Evaluati
 def compare(first: Scores, second: Scores, *, pool: Pool = "mean") -> Comparison:
     """Compare the scores of two bundles on their common recordings and species, with paired intervals.
 
-    `pool` is the pooling of window scores to recordings.
+    `pool` is the pooling of window scores to recordings. All differences are NaN if no recording or species is common.
     """
     classes = [name for name in first.classes if name in second.classes]
     ids = [row.recording_id for row in first.rows]
@@ -431,7 +450,10 @@ def _species(
 
 
 def count_confusions(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Return the confusion matrix [true species, best-scoring species] from truth and scores [rows, species]."""
+    """Return the confusion matrix [true species, best-scoring species] from truth and scores [rows, species].
+
+    A row with several species counts for each of them, a row with none not at all.
+    """
     table = np.zeros((truth.shape[1], truth.shape[1]), np.int64)
     best = classification.best_index(scores)
     for k in np.flatnonzero(truth.any(1)).tolist():

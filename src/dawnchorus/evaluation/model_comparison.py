@@ -136,8 +136,10 @@ class ModelComparison:
         n_recordings: number of recordings that both models have scored.
         missing: recordings that one model has not scored, by the name of this model.
         labels: mapping of their classes.
-        agreement: share of pairs (segment, species) detected by both models, of those detected by at least one.
-        score_shift: mean of second minus first score over pairs (segment, species) with a score of both models.
+        agreement: share of pairs (segment, species) detected by both models, of those detected by at least one; NaN
+            if there are none.
+        score_shift: mean of second minus first score over pairs (segment, species) with a score of both models; NaN
+            if there are none.
         species: species of both models that at least one has detected, those with most differences first.
         only_first: classes of the first model only that it has detected.
         only_second: classes of the second model only that it has detected.

@@ -43,6 +43,7 @@ class Sample:
     columns: tuple[str, ...]
     """Names of the columns after `row_id`."""
     row_ids: tuple[str, ...]
+    """Values of `row_id`, in the order of the rows."""
     notes: tuple[str, ...] = ()
     """Sentences on guesses made in reading the file, such as its encoding."""
 

@@ -27,7 +27,7 @@ from dawnchorus.archive.manifest import (
     UnitSize,
     assign_shards,
     cut_units,
-    latest_marks,
+    latest_signatures,
     list_manifests,
     next_number,
     pin_manifest,
@@ -48,7 +48,7 @@ from dawnchorus.identification.output_paths import printable
 from dawnchorus.identification.ray_cluster import connect_to_cluster
 from dawnchorus.identification.result import RecordingFailure, RunCounts
 from dawnchorus.identification.run import build_run_plan, load_sessions, open_range_filter
-from dawnchorus.identification.shard_run import ShardRun, read_mark
+from dawnchorus.identification.shard_run import ShardRun, read_signature
 from dawnchorus.inference.analyses.embeddings import Embeddings
 from dawnchorus.inference.analyses.hits import ScoreFilter
 from dawnchorus.inference.analyses.registry import ANALYSES
@@ -456,9 +456,9 @@ def _find_listed(
     if own and not resume:
         return own, []
     files = files or _list_files(job.given)
-    marks = latest_marks(archive.table(MANIFEST), run) if known else {}
+    signatures = latest_signatures(archive.table(MANIFEST), run) if known else {}
     repeated = failed_paths(archive.table(RECORDINGS), run) if resume else frozenset()
-    new = [file for file in files if marks.get(file.path) != file.mark or file.path in repeated]
+    new = [file for file in files if signatures.get(file.path) != file.signature or file.path in repeated]
     return own if own or new else [manifest for manifest in known if manifest.run == run], new
 
 
@@ -466,5 +466,5 @@ def _list_files(given: Sequence[str | os.PathLike[str]]) -> list[ListedFile]:
     files = []
     for path in find_recordings(given):
         full = absolute_path(path)
-        files.append(ListedFile(printable(path), os.fsencode(full), *read_mark(full)))
+        files.append(ListedFile(printable(path), os.fsencode(full), *read_signature(full)))
     return files

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dawnchorus.audio.windows import WindowPlan
 from dawnchorus.inference.analyses.windows import Table
-from dawnchorus.inference.preparation import WHOLE, Kept
+from dawnchorus.inference.preparation import WHOLE, KeptSegments
 from dawnchorus.types import AudioInfo, RecordingMetadata, Segment
 
 
@@ -18,7 +18,7 @@ class ScoredChannel:
 
     tables: Mapping[str, Table]
     """Table of each window analysis, by its name in the scoring plan."""
-    kept: Kept = WHOLE
+    kept: KeptSegments = WHOLE
     """Segments of the recording that remained after cleaning, from which windows were cut."""
     channel: int | None = None
     """Number of the channel, from 1; None if all channels were mixed or one was selected by name."""

@@ -44,7 +44,7 @@ class IdentifyResult:
     """Seconds spent in each stage of the processing; "wait" is the time in queues."""
 
 
-class Upload:
+class UploadWork:
     """An uploaded recording as work for the inference engine; its result is an `IdentifyResult`.
 
     Implements `inference.work.Work`. The engine calls the methods.

@@ -61,7 +61,7 @@ def write_trained_bundle(
         recipe: `TrainConfig.recipe` of the settings as given by the user; later retrainings start from it.
         backbone: bundle whose embeddings the network uses; None without one.
         pretrained: license and attribution of pretrained weights; None without any.
-        metrics: validation metrics of the best epoch.
+        metrics: metrics of the best epoch by name, see `FitResult`.
         held_out: scores of the validation recordings; None without any, then there is no calibration.
         effort: phrase for the model card, such as "30 epochs in 100 s on 1 x CPU".
 

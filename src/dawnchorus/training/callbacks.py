@@ -91,7 +91,7 @@ def write_metrics(path: Path, epoch: int, metrics: dict[str, float]) -> None:
 
 
 def best_metrics(checkpoint: Path) -> dict[str, float]:
-    """Return the metrics of the best epoch so far, stored in a checkpoint."""
+    """Return the metrics of the best epoch so far, stored in a checkpoint; without validation, of the last epoch."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     best: dict[str, float] = state["callbacks"][STATE_KEY]["best"]
     return best

@@ -19,7 +19,10 @@ class Config(BaseModel):
 
 
 class DataConfig(Config):
-    """Recordings to train on, and the cutting of recordings into clips (see `dawnchorus.data.recipes.Recipe`)."""
+    """Recordings to train on, and the cutting of recordings into clips.
+
+    Fields without a text are those of `dawnchorus.data.recipes.Recipe` and of `dawnchorus.models.cleaning.Cleaning`.
+    """
 
     path: str
     """Folder of the data set."""
@@ -52,6 +55,7 @@ class DataConfig(Config):
     validation_fold: int | None = None
     """Number of the fold to validate on if the table is split into folds; the other folds are trained on."""
     seed: int = 1
+    """Seed of the random choice of clips and of validation recordings; `TrainConfig.seed` is that of the training."""
 
     @model_validator(mode="before")
     @classmethod
@@ -83,6 +87,7 @@ class OptimizerConfig(Config):
     """Factor of `lr` for layers that are trained from scratch, if others are pretrained."""
     weight_decay: float = Field(default=1e-2, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    """Momentum of "sgd"; not used by the other optimizers."""
 
 
 class SchedulerConfig(Config):
@@ -90,9 +95,11 @@ class SchedulerConfig(Config):
 
     name: Literal["constant", "cosine", "one_cycle", "plateau", "step", "warm_restarts"] = "cosine"
     warmup: float = Field(default=0.05, ge=0, lt=1)
-    """Share of all steps in which the learning rate rises, at the start."""
+    """Share of all steps in which the learning rate rises, at the start; for "constant", "cosine" and "one_cycle"."""
     patience: int = Field(default=5, ge=0)
+    """Number of epochs without improvement of the monitored metric before a reduction, for the schedule "plateau"."""
     factor: float = Field(default=0.5, gt=0, lt=1)
+    """Factor of the learning rate at each reduction, for the schedule "plateau"."""
     step_size: int = Field(default=10, ge=1)
     """Number of epochs between two reductions, for the schedule "step"."""
     gamma: float = Field(default=0.5, gt=0, le=1)
@@ -117,22 +124,33 @@ class AugmentConfig(Config):
     tilt_db: float = Field(default=0.0, ge=0)
     """Maximum gain of the highest relative to the lowest frequency in dB, to imitate microphones and distances."""
     noise_p: float = Field(default=0.0, ge=0, le=1)
+    """Probability of adding white noise to a clip."""
     noise_snr_db: tuple[float, float] = (10.0, 40.0)
+    """Range of the random level of the clip relative to the noise, in dB."""
     background_p: float = Field(default=0.0, ge=0, le=1)
     """Probability of mixing a recording of the kind "background" into a clip."""
     background_snr_db: tuple[float, float] = (3.0, 20.0)
+    """Range of the random level of the clip relative to the background, in dB."""
     mixup_p: float = Field(default=0.0, ge=0, le=1)
+    """Probability of mixing another clip of the batch into a clip (Zhang et al., 2018)."""
     mixup_alpha: float = Field(default=0.4, gt=0)
+    """Both parameters of the beta distribution that the clips' shares are drawn from."""
     mixup_target: Literal["share", "both"] = "share"
     """Targets after mixup: "share" weights both clips' targets by their shares, "both" takes the larger target."""
     freq_shift: int = Field(default=0, ge=0)
     """Maximum shift of a spectrogram in frequency bands."""
     time_masks: int = Field(default=0, ge=0)
+    """Number of masked stretches of time in each spectrogram."""
     time_mask_share: float = Field(default=0.15, gt=0, lt=1)
+    """Maximum length of a masked stretch, as a share of the columns."""
     freq_masks: int = Field(default=0, ge=0)
+    """Number of masked frequency ranges in each spectrogram."""
     freq_mask_share: float = Field(default=0.15, gt=0, lt=1)
+    """Maximum width of a masked range, as a share of the bands."""
     n_cutouts: int = Field(default=0, ge=0)
+    """Number of masked rectangles in each spectrogram."""
     cutout_share: float = Field(default=0.25, gt=0, lt=1)
+    """Maximum size of a rectangle on each axis, as a share of the axis."""
 
 
 class LossConfig(Config):
@@ -146,6 +164,7 @@ class LossConfig(Config):
     label_smoothing: float | None = Field(default=None, ge=0, lt=1)
     """Share of the target that is spread over all classes; None: 0.05 with "cross_entropy", else 0."""
     focal_gamma: float = Field(default=2.0, ge=0)
+    """Focusing exponent of "focal" (Lin et al., 2017)."""
 
 
 class TrainerConfig(Config):
@@ -163,15 +182,19 @@ class TrainerConfig(Config):
     patience: int | None = Field(default=None, ge=1)
     """Number of epochs without improvement of `monitor` after which training stops; None disables early stopping."""
     monitor: Literal["val_loss", "val_auc", "val_accuracy"] = "val_loss"
+    """Validation metric that decides on the best epoch; AUC and accuracy are over recordings."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = Field(default=1, ge=1)
+    """Number of training processes, which share each batch: one per GPU, or several on the CPU."""
     precision: Annotated[
         Literal["auto", "32", "16-mixed", "bf16-mixed"],
         BeforeValidator(lambda value: "32" if value == 32 else value),  # a number, as Hydra and YAML read it
     ] = "auto"
     """"auto" is "16-mixed" on a GPU, and "32" on other hardware."""
     gradient_clip_val: float | None = Field(default=None, gt=0)
+    """Maximum norm of the gradients; None: no clipping."""
     threads: int | None = Field(default=None, ge=1)
+    """Number of PyTorch threads; None: all usable cores, or 1 if only layers on precomputed features are trained."""
 
 
 class TrackerConfig(Config):
@@ -179,9 +202,11 @@ class TrackerConfig(Config):
 
     name: Literal["none", "tensorboard", "wandb", "mlflow"] = "none"
     project: str = "dawnchorus"
+    """Name of the project in W&B, or of the experiment in MLflow."""
     uri: str | None = None
     """URI of an MLflow server, or an Azure ML workspace's MLflow tracking URI; None: `mlflow.db` next to the runs."""
     offline: bool = True
+    """True if W&B writes its files into the run's folder only, to be uploaded by `wandb sync`."""
 
 
 class ProfilerConfig(Config):
@@ -203,6 +228,7 @@ class PathsConfig(Config):
     """Output folders."""
 
     runs: str = "runs"
+    """Folder of runs, in which each run creates its own folder."""
     clips: str | None = None
     """Folder of prepared clips; None: `clips` in the data set's folder."""
     models: str | None = None

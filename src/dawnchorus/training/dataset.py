@@ -86,7 +86,10 @@ class LabeledClips:
 
     @property
     def class_counts(self) -> Tensor:
-        """Number of training clips of each class [classes], including auxiliary species."""
+        """Number of training clips of each class (target above 0.5) [classes], including auxiliary species.
+
+        A clip with several species counts for each of them.
+        """
         return torch.from_numpy((self.targets[self.train] > 0.5).sum(0).astype(np.float32))
 
 

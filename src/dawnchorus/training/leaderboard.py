@@ -53,7 +53,7 @@ class LeaderboardRow:
     """Clip accuracy on whole held-out recordings, to compare with `random_split_accuracy`; None if not measured."""
 
     def total(self, name: str) -> float:
-        """Return the sum of a figure in `run.json` (such as "fit_s") over all runs."""
+        """Return the sum of a figure in `run.json` over all runs, such as "fit_s", the seconds of training."""
         return sum(float(run.metadata[name]) for run in self.runs)
 
     @property
@@ -62,7 +62,7 @@ class LeaderboardRow:
         return self.bundle.graph_path.stat().st_size / 1e6
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields as JSON-compatible values."""
+        """Return the figures as JSON-compatible values; metrics are by name, bundle and runs by path and name."""
         return {
             "recipe": self.recipe,
             "runs": [run.name for run in self.runs],

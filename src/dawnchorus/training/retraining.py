@@ -39,6 +39,7 @@ from dawnchorus.types import Progress, Report, ignore_progress
 LOG = logging.getLogger(__name__)
 
 RECIPE = ("experiment=retrain",)
+"""Overrides of a default retraining: a head on the embeddings of a backbone."""
 
 OWN_KEYS = ("data.path", "paths.runs", "paths.models")
 """Settings that a retraining sets, so users cannot."""
@@ -56,7 +57,10 @@ ALARM, MAX_MORE_ALARMS = 0.5, 0.1
 """Minimum score of a false alarm, and maximum increase of the share of recordings with a false alarm."""
 
 KNOWN = 0.5
-"""Average precision from which the active model counts as knowing a species; half of the value counts as a loss."""
+"""Average precision of the active model from which a species counts as known to it.
+
+Less than half of the active model's average precision for such a species is a reason against the new model.
+"""
 
 MIN_HELD_OUT = 5
 """Minimum number of held-out recordings of each trained class for a promotion.
@@ -107,7 +111,7 @@ def retrain(
         backbone: model whose embeddings a new head uses, unless the active model is trained again by its own settings.
         store: the store of models.
         negatives_folder: folder of synthetic negative examples (`data.synthesis.negatives`), created if missing.
-        started: start time, for the name of the run.
+        started: local start time, for the name of the run.
         overrides: settings of the training, see `training_settings`.
         n_workers: number of decoder processes.
         report: called with the progress of the stages "checking", "training" and "comparing".
@@ -155,7 +159,7 @@ def check_settings(active: Bundle, overrides: Sequence[str], *, backbone: str | 
 
 
 @dataclass(frozen=True)
-class Settings:
+class RetrainingSettings:
     """Settings of a retraining."""
 
     overrides: tuple[str, ...]
@@ -165,7 +169,7 @@ class Settings:
     """True if the user's overrides choose an experiment or a model family (`experiment=`, `model=`)."""
 
 
-def training_settings(active: Bundle, overrides: Sequence[str], *, backbone: str | Path) -> Settings:
+def training_settings(active: Bundle, overrides: Sequence[str], *, backbone: str | Path) -> RetrainingSettings:
     """Return the settings to train a successor of the active model.
 
     A model that dawnchorus has trained is trained with the settings stored in its bundle. For other models, such as
@@ -195,7 +199,7 @@ def training_settings(active: Bundle, overrides: Sequence[str], *, backbone: str
         base = tuple(recipe_overrides(recipe))
     else:
         base = (*RECIPE, f"model.backbone={backbone}")
-    return Settings((*base, *overrides), is_default=base[:1] == RECIPE, is_chosen=is_chosen)
+    return RetrainingSettings((*base, *overrides), is_default=base[:1] == RECIPE, is_chosen=is_chosen)
 
 
 def _own_recipe(bundle: Bundle) -> dict[str, Any] | None:
@@ -299,8 +303,16 @@ def compare(
         n_workers: number of decoder processes.
 
     Returns:
-        The report: numbers of recordings; summary figures (such as "top_1" and "false_alarms") by "active" and "new";
-        "too_few_held_out"; and figures by species ("species") and by recording ("recordings").
+        The report:
+
+        - numbers of recordings: n_train_recordings, n_held_out, and n_training_overlap (held-out recordings that the
+          active model was trained on);
+        - dicts with the values of the "active" and the "new" model: bundles (ids), average_precision (macro), top_1
+          (share of recordings), false_alarms (share of recordings in which an absent species scores `ALARM` or more),
+          n_false_alarm_recordings and false_alarm_hours (number and length of the recordings that this is a share of);
+        - too_few_held_out: see the function of this name;
+        - species and recordings: a dict for each held-out species and recording, with the values of the active model
+          (active_average_precision, active_prediction, active_is_correct) and of the new one (new_...).
     """
     rows = [row for row in table.rows if row.split == "test" and not row.is_unlabeled]
     each = {"active": active, "new": new}

@@ -26,7 +26,11 @@ PACKAGES = ("dawnchorus", "torch", "lightning", "timm", "transformers", "onnx", 
 
 @dataclass(frozen=True, repr=False)
 class TrainingRun:
-    """A training run: its folder, and the content of `run.json` (`metadata`)."""
+    """A training run: its folder, and the content of `run.json` (`metadata`).
+
+    `metadata` has status, start, overrides, environment and git commit from the start, sizes of network and data once
+    they are known, and times, metrics and evaluations at the end.
+    """
 
     folder: Path
     metadata: dict[str, Any]
@@ -63,18 +67,24 @@ class TrainingRun:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Validation metrics of the best epoch, and metrics of evaluations (`SPLIT_NAME`), by name."""
+        """Validation metrics of the best epoch ("val_auc"), and metrics of evaluations ("test_cmap"), by name.
+
+        Empty until the training is done.
+        """
         metrics: dict[str, float] = self.metadata.get("metrics", {})
         return metrics
 
     @property
     def evaluations(self) -> list[dict[str, Any]]:
-        """Results of `dawnchorus evaluate`, the latest last."""
+        """Results of `dawnchorus evaluate`, the latest last; empty without any. `add_evaluation` lists the keys."""
         evaluations: list[dict[str, Any]] = self.metadata.get("evaluations", [])
         return evaluations
 
     def add_evaluation(self, result: dict[str, Any]) -> TrainingRun:
-        """Store an evaluation in `run.json` (in place of one on the same split), and return the updated run."""
+        """Store an evaluation in `run.json` (in place of one on the same split), and return the updated run.
+
+        `result` has the fields of `Evaluation.as_record`, and data_set (folder), split, overlap_s, tta_shifts and date.
+        """
         run = read_run(self.folder)
         key_fields = ("data_set", "split")
         others = [each for each in run.evaluations if any(each[name] != result[name] for name in key_fields)]
@@ -95,7 +105,7 @@ def new_run(root: Path, *, label: str, started: datetime, config: dict[str, Any]
     Args:
         root: the folder of runs.
         label: last part of the folder's name, such as the model's name.
-        started: start time, first part of the folder's name.
+        started: local start time, first part of the folder's name.
         config: the configuration.
         overrides: the overrides that the user gave.
 

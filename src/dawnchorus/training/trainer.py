@@ -45,7 +45,7 @@ def train(
 
     Args:
         config: the configuration.
-        started: start time, for the name of the run's folder.
+        started: local start time, for the name of the run's folder.
         overrides: the overrides that the user gave, to be stored in the run.
         report: called with the progress after each epoch.
 

@@ -51,7 +51,7 @@ class TrialResult:
     Attributes:
         number: number of the trial, from 0.
         overrides: the values of the tuned settings.
-        value: value of the metric; None if the trial failed.
+        value: value of the metric, for a pruned trial the mean over its folds so far; None if the trial failed.
     """
 
     number: int

@@ -19,7 +19,11 @@ class UsageMeter:
         self._start_s, self._start_cpu_s = time.monotonic(), _cpu_s()
 
     def read(self) -> dict[str, float]:
-        """Return epoch_s and cpu_cores since the last call, and peak memory in MB since the start of the process."""
+        """Return the figures by name.
+
+        epoch_s is the time since the last call in seconds, cpu_cores the mean number of cores in use since then.
+        peak_memory_mb (not on Windows) and peak_gpu_memory_mb (with a GPU in use) are since the start of the process.
+        """
         now_s, cpu_s = time.monotonic(), _cpu_s()
         elapsed_s = max(now_s - self._start_s, 1e-9)
         usage = {"epoch_s": elapsed_s, "cpu_cores": (cpu_s - self._start_cpu_s) / elapsed_s}

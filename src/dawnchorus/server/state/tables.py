@@ -345,7 +345,7 @@ class SplitAssignment(Base):
     """Split of the group: "train" or "test"."""
 
 
-class Model(Base):
+class CatalogModel(Base):
     """A model of the catalog, which can be activated."""
 
     __tablename__ = "models"
@@ -467,7 +467,7 @@ class EndedSession(Base):
 FILE_REFERENCES = union_all(
     select(Recording.sha256.label("sha256")).where(Recording.error.is_(None)),
     select(LabeledRecording.sha256),
-    select(Model.storage_key).where(Model.source == "retrained"),
+    select(CatalogModel.storage_key).where(CatalogModel.source == "retrained"),
     select(JobFile.sha256).join(Job, Job.id == JobFile.job).where(Job.status.in_(ACTIVE_STATUSES)),
 ).subquery("file_references")
 """Subquery with the column `sha256`: files of the store that must not be deleted.

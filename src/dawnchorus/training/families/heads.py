@@ -103,7 +103,8 @@ class Head(nn.Module, ABC):
 class ResidualHead(Head):
     """Layers on standardized embeddings; their output is added to the backbone's logits of known classes.
 
-    `outputs` has, for each class, its index in the backbone's classifier `own`; None for unknown classes.
+    `own` is the backbone's classifier; None if it has none, or is not to be used. `outputs` has, for each class, its
+    index in `own`; None for unknown classes.
     """
 
     def __init__(
@@ -135,7 +136,8 @@ class ResidualHead(Head):
 class BackboneMeanHead(Head):
     """Linear layer; its output is added to the backbone's logits, for unknown classes to the mean logit of all classes.
 
-    `outputs` has, for each class, its index in the backbone's classifier `own`; None for unknown classes.
+    `own` is the backbone's classifier; None if it has none, or is not to be used. `outputs` has, for each class, its
+    index in `own`; None for unknown classes.
     """
 
     def __init__(

@@ -28,7 +28,7 @@ GAP_CELLS = 5
 FULL_SCALE = 0.99
 """Minimum absolute value of a clipped sample; flat tops at a recording's own peak count as clipped as well."""
 
-CHUNK_S = 6
+CHUNK_S = 10
 """Number of seconds that are processed together; it divides a minute."""
 
 MIN_FLAT_LEVEL = 0.003

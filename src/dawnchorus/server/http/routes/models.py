@@ -21,7 +21,7 @@ from dawnchorus.server.http.routes.replies import JsonRoute, as_fields, error_re
 from dawnchorus.server.scheduling import InferencePool
 from dawnchorus.server.service import Service, hold_slot
 from dawnchorus.server.settings import Role
-from dawnchorus.server.state.tables import Model
+from dawnchorus.server.state.tables import CatalogModel
 from dawnchorus.server.work import IdentifyResult
 
 MAX_COMPARED, MAX_COMPARED_S = 20, 300.0
@@ -51,7 +51,7 @@ def models(service: ServiceDependency) -> dict[str, Any]:
     }
 
 
-def _model_fields(row: Model, active: str) -> dict[str, Any]:
+def _model_fields(row: CatalogModel, active: str) -> dict[str, Any]:
     fields = as_fields(row)
     del fields["storage_key"]
     return {**fields, "is_active": row.bundle_id == active}
