@@ -1,4 +1,4 @@
-"""Maintenance of an archive: contents, checks, compaction, and removal of superseded and uncommitted rows."""
+"""Maintenance of an archive: contents, checks, compaction, and removal of rows that were not committed."""
 
 from __future__ import annotations
 
@@ -257,10 +257,10 @@ class VacuumReport:
 
 
 def vacuum_archive(archive: Archive, *, older_than_h: float = KEEP_FILES_H) -> VacuumReport:
-    """Remove superfluous rows and unused files.
+    """Remove rows of attempts that were not committed, and unused files.
 
-    Rows of uncommitted units stay if their worker is alive. Files are removed once they have been unused for
-    `older_than_h` hours.
+    Rows of an uncommitted unit stay if the attempt's worker is alive; committed results stay, also if a later result
+    of the recording is current. Files are removed once they have been unused for `older_than_h` hours.
 
     Raises:
         OutputError: a table cannot be written.

@@ -65,7 +65,7 @@ class ListedFile:
 
     Attributes:
         name: path as it was given, for tables.
-        path: absolute path.
+        path: absolute path or URL, encoded by `os.fsencode`.
         n_bytes: size; None if the file does not exist.
         version: modification time in nanoseconds, or the store's version; None if the file does not exist.
     """
@@ -82,7 +82,7 @@ class ListedFile:
 
     @property
     def full_path(self) -> Path:
-        """Absolute path or URL of the file."""
+        """Absolute path of the file; in a store, its URL as a `storage.paths.RemotePath`."""
         return as_path(os.fsdecode(self.path))
 
 
@@ -102,7 +102,7 @@ class Entry:
 
     @property
     def path(self) -> Path:
-        """Absolute path or URL of the file."""
+        """Absolute path of the file; in a store, its URL as a `storage.paths.RemotePath`."""
         return self.file.full_path
 
 
@@ -278,7 +278,7 @@ def read_entries(table: ArchiveTable, manifests: Iterable[Manifest], units: Iter
 
 
 def latest_signatures(table: ArchiveTable, run: str) -> dict[bytes, tuple[int | None, str | None]]:
-    """Return size and version of each file by path, in the latest manifest of a run that has the file."""
+    """Return size and version of each file by path (`ListedFile.path`), in the run's latest manifest with the file."""
     rows = table.read(["path", "n_bytes", "version", "recording_id"], pa_dataset.field("run") == run)
     rows = rows.sort_by("recording_id")
     columns = (rows[name].to_pylist() for name in ("path", "n_bytes", "version"))

@@ -140,10 +140,10 @@ def find_windows(
         archive: the archive.
         table: its table of recordings.
         runs: ids of the runs.
-        species: names; windows must overlap a detection of one of them.
-        sites: names of sites.
-        since: earliest start of a window by the recorder's clock.
-        until: time before which windows start.
+        species: names; windows must overlap a detection of one of them. None for all windows.
+        sites: names of sites; None for all.
+        since: earliest start of a window by the recorder's clock; None for any time.
+        until: time before which windows start; None for any time.
         min_score: minimum score of the detections of `species`.
 
     Raises:
@@ -214,7 +214,7 @@ class DetectedSpecies:
     Args:
         archive: the archive.
         table: its table of recordings.
-        paths: paths of the recordings.
+        paths: paths of the recordings (`ListedFile.path`).
         min_score: minimum score of the detections.
     """
 

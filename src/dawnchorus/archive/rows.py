@@ -55,7 +55,7 @@ def find_site(path: PurePath) -> str:
 
 
 def failure_row(origin: RowOrigin, reason: str) -> dict[str, Any]:
-    """Return the row, in the table of recordings, of a recording that could not be scored."""
+    """Return the row of a recording that could not be scored, by column of the table of recordings (`SCHEMAS`)."""
     file = origin.entry.file
     named = read_name(PurePath(file.name))
     start_time = None if named is None else named.start_time
@@ -74,7 +74,7 @@ def failure_row(origin: RowOrigin, reason: str) -> dict[str, Any]:
 def recording_row(
     origin: RowOrigin, scored: ScoredRecording, table: RecordingTable, *, speech_s: float | None
 ) -> dict[str, Any]:
-    """Return the row, in the table of recordings, of a recording that was scored.
+    """Return the row of a recording that was scored, by column of the table of recordings (`SCHEMAS`).
 
     `speech_s` is the number of seconds with speech; None if speech detection was not requested.
     """
@@ -117,7 +117,7 @@ def recording_rows(rows: list[dict[str, Any]]) -> pa.Table:
 
 
 def detection_rows(origin: RowOrigin, table: RecordingTable, provenance: Provenance) -> pa.Table:
-    """Return one row per detection."""
+    """Return one row per detection, with the columns of the table of detections (`SCHEMAS`)."""
     rows = open_batches([table], provenance).read_all().replace_schema_metadata(None)
     schema = SCHEMAS[DETECTIONS]
     names = [name for name in schema.names if name in rows.schema.names]
@@ -133,7 +133,10 @@ def embedding_rows(
     *,
     encoding: EmbeddingEncoding = "embeddings",
 ) -> pa.Table:
-    """Return one row per window and channel; `encoding` names the analysis and the encoding of the embeddings."""
+    """Return one row per window and channel, with the columns of the table of embeddings (`SCHEMAS`).
+
+    `encoding` names the analysis and the encoding of the embeddings.
+    """
     parts = []
     for channel in scored.channels:
         vectors = channel.tables[encoding]["embedding"]

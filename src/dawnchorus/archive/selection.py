@@ -109,7 +109,7 @@ def result_states(recordings: ArchiveTable, run: str | None = None) -> pa.Table:
 
 
 def failed_paths(recordings: ArchiveTable, run: str) -> frozenset[bytes]:
-    """Return the paths of the recordings whose current result in a run is a failure."""
+    """Return the paths (`ListedFile.path`) of the recordings whose current result in a run is a failure."""
     states = result_states(recordings, run)
     return frozenset(states.filter(pc.invert(states["is_done"]))["path"].to_pylist())
 

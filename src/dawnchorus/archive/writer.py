@@ -49,7 +49,7 @@ class UnitWriter:
         return set(committed_attempts(self._recordings))
 
     def list_failed(self) -> frozenset[bytes]:
-        """Return the paths of the recordings that failed in this run, in committed units."""
+        """Return the paths (`ListedFile.path`) of the recordings that failed in this run, in committed units."""
         return failed_paths(self._recordings, self.worker.run)
 
     def is_committed(self, unit: str) -> bool:

@@ -124,16 +124,19 @@ def archive_recordings(
         options: overlap, location and other options that determine results. `min_score` and `top` limit the stored
             detections; without `options`, they are 0.05 and 10. Options that only select detections are refused.
         model: a built-in model's name, a bundle's or training run's folder, or a loaded model.
-        keep: "embeddings" stores the embeddings of all windows in half precision, "embeddings:int8" in 8 bits.
-        metadata: location and time by absolute path, which take precedence over the files' metadata.
-        analyses: names of analyses of the recordings' original samples.
+        keep: "embeddings" stores the embeddings of all windows in half precision, "embeddings:int8" in 8 bits; empty
+            for detections only.
+        metadata: location and time by absolute path, which take precedence over the files' metadata; default: only the
+            files' metadata.
+        analyses: names of analyses of the recordings' original samples, "health", "indices" or a plug-in's; empty for
+            none.
         shard: part of the units, like "2/8"; default: all units.
-        unit_size: limits of a unit, used when the recordings are listed.
+        unit_size: limits of a unit, used when the recordings are listed; default: those of `UnitSize`.
         workers: number of cores to use, on each node if `ray` is given; default: all cores.
         resume: list the recordings again, and add those that are new, have changed or failed.
         ray: address of a Ray cluster whose nodes do the work: HOST:PORT, "auto" for the cluster of $RAY_ADDRESS or on
-            this machine, or "local" for a new one on this machine. Archive and recordings must have the same paths on
-            all nodes.
+            this machine, or "local" for a new one on this machine; None to work in this process. Archive and
+            recordings must have the same paths on all nodes.
         report: function that is called with the progress, in the caller's thread.
         changes: options by name, which take precedence over `options`.
 
@@ -282,7 +285,16 @@ def plan_archiving(
 
 @dataclass(frozen=True)
 class ArchivingJob:
-    """Checked arguments of `archive_recordings`, and objects created from them."""
+    """Checked arguments of `archive_recordings`, and objects created from them.
+
+    Attributes:
+        given: the recordings as given by the caller: files, folders and globs.
+        model: the model.
+        plan: settings of scoring.
+        builder: builder of detection tables.
+        run: model and settings, as the archive stores them.
+        shard: part of the units.
+    """
 
     given: list[str | os.PathLike[str]]
     model: Model

@@ -46,9 +46,9 @@ class NodeTask:
         model: a built-in model's name, or the absolute path of a bundle's folder.
         models_folder: folder of the built-in models; None for the default folder of each node.
         options: options of the run.
-        keep: "embeddings" or "embeddings:int8" to store embeddings.
-        metadata: location and time by absolute path.
-        analyses: names of analyses of the recordings' original samples.
+        keep: "embeddings" or "embeddings:int8" to store embeddings; empty for detections only.
+        metadata: location and time by absolute path; None if the caller gave none.
+        analyses: names of analyses of the recordings' original samples; empty for none.
     """
 
     archive: str

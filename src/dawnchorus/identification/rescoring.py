@@ -81,7 +81,7 @@ def rescore_archive(
     process what is missing.
 
     Args:
-        archive: folder of the archive.
+        archive: folder of the archive, or its URL in a store.
         model: a head that was trained on the stored embeddings, such a head merged with its base, or the base itself;
             as the folder of a bundle or training run, or a loaded model.
         runs: ids of the runs with the embeddings; default: all with suitable embeddings.

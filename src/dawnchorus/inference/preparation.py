@@ -200,7 +200,7 @@ class CleanedRecording:
 
     @property
     def duration_s(self) -> float:
-        """True length in seconds including removed segments, known after the last block."""
+        """True length in seconds including removed segments, after the last block; 0 before."""
         return self._source.duration_s
 
     def blocks(self) -> Iterator[FloatArray]:

@@ -41,7 +41,7 @@ class ScoredChannel:
         return start_s, max(min(self.kept.end_s(kept_s + plan.window_s), duration_s), start_s)
 
     def kept_s(self, duration_s: float) -> float:
-        """Return the length in seconds of the audio from which windows were cut."""
+        """Return the length in seconds of the audio from which windows were cut, of a recording of `duration_s`."""
         return duration_s if self.kept.is_whole else sum(segment.length_s for segment in self.kept.segments)
 
 
