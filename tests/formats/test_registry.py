@@ -134,7 +134,7 @@ def test_formats_are_chosen_by_name_and_by_suffix() -> None:
         detect_format(Path("x.xlsx"))
 
 
-def test_ten_thousand_recordings_are_streamed() -> None:
+def test_thousands_of_recordings_are_streamed() -> None:
     """A table is asked for only when the one before it is written."""
 
     class Stream(io.BytesIO):
@@ -149,12 +149,12 @@ def test_ten_thousand_recordings_are_streamed() -> None:
         seen: list[int] = []
 
         def tables(stream: Stream = stream, seen: list[int] = seen) -> object:
-            for _ in range(10_000):
+            for _ in range(2_000):
                 yield TABLES[0]
                 seen.append(stream.n_written)
 
         FORMATS[name].write(stream, tables(), PROVENANCE)  # type: ignore[arg-type]
-        assert seen[5000] > 0.4 * stream.n_written
+        assert seen[1000] > 0.4 * stream.n_written
 
 
 @pytest.mark.parametrize("name", FORMATS)

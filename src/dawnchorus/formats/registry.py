@@ -251,7 +251,11 @@ _MARK_READERS: dict[str, Callable[[Path, MarkNotes | None], Iterator[Mark]]] = {
 
 
 def marks_format(path: Path) -> str | None:
-    """Return the kind of a table of annotations, by its first lines; None if the file is no such table."""
+    """Return the kind of a table of annotations, by its first lines; None if the file is no such table.
+
+    It is "Raven", "BirdNET-Analyzer", "Audacity", "AviaNZ", a kind of list (`mark_lists.LIST`, `LIST_OF_ONE`), or
+    "empty".
+    """
     text = _first_text(path)
     if text is None:
         return None
