@@ -315,8 +315,9 @@ def compare(
         - numbers of recordings: n_train_recordings, n_held_out, and n_training_overlap (held-out recordings that the
           active model was trained on);
         - dicts with the values of the "active" and the "new" model: bundles (ids), average_precision (macro), top_1
-          (share of recordings), false_alarms (share of recordings in which an absent species scores `FALSE_ALARM_SCORE` or more),
-          n_false_alarm_recordings and false_alarm_hours (number and length of the recordings that this is a share of);
+          (share of recordings), false_alarms (share of recordings in which an absent species scores at least
+          `FALSE_ALARM_SCORE`), n_false_alarm_recordings and false_alarm_hours (number and length of the recordings that
+          this is a share of);
         - too_few_held_out: see the function of this name;
         - species and recordings: a dict for each held-out species and recording, with the values of the active model
           (active_average_precision, active_prediction, active_is_correct) and of the new one (new_...).

@@ -82,13 +82,8 @@ class ReviewRequest(BaseModel):
     dependencies=[require_role(Role.TRAIN)],
     responses=error_responses(404, 408, 409, 413),
 )
-<<<<<<< HEAD
 def review(service: ServiceDependency, number: DetectionId, body: ReviewRequest, reviewer: Reviewer) -> dict[str, Any]:
-    """Set the review of a detection, whose clip becomes training data; the same answer again changes nothing.
-=======
-def review(service: ServiceDependency, number: Number, body: ReviewRequest, reviewer: Reviewer) -> dict[str, Any]:
     """Set the review of a detection; the same answer again changes nothing.
->>>>>>> main
 
     The detection's clip becomes training data, unless the verdict is "several" or "unsure". The response has the
     columns of the table `Review`. 400 if `species` is no known class and `new_class` is false, 404 if there is no such
