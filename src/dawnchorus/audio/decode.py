@@ -103,7 +103,7 @@ class Recording:
 
     @cached_property
     def metadata(self) -> RecordingMetadata:
-        """Location and time, merged from the file's metadata and its name."""
+        """Location and time from the file's metadata, or else from its name; see `metadata.read_metadata`."""
         return read_metadata(self.path)
 
     @property

@@ -61,7 +61,7 @@ def convert_marks(path: Path, marks: Iterable[Mark]) -> Iterator[tuple[str | Non
 
 
 def check_row(path: Path, line: int, detection: Detection) -> Detection:
-    """Return the detection of a line, if its values are possible.
+    """Return the detection of a line, if its values are possible; `path` and `line` are for the error.
 
     Raises:
         FormatError: the detection has an impossible time or score, or no name.
