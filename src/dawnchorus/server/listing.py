@@ -97,11 +97,11 @@ class RecordingRecord:
 
     recording: Recording
     species: list[RecordingSpecies]
-    """Species with the highest scores in the recording, at most `N_BEST`."""
+    """Species with the highest scores in the recording, at most `N_BEST`, without rejected detections."""
     n_species: int
-    """Number of all species in the recording."""
+    """Number of all species in the recording with a detection that was not rejected."""
     n_reviewed: int
-    """Number of reviewed detections."""
+    """Number of reviewed detections of the recording, also in earlier identifications."""
     unexpected: frozenset[str] = frozenset()
     """Scientific names in `species` that the range model does not expect at the recording's location and week."""
 
@@ -228,6 +228,8 @@ def find_recordings(
 ) -> Page[RecordingRecord]:
     """Return a page of the list of recordings.
 
+    With a species in the filter, recordings with only rejected detections of the species are left out.
+
     Args:
         database: the database.
         query: filter.
@@ -274,6 +276,8 @@ def find_detections(
 ) -> Page[DetectionRecord]:
     """Return a page of the list of detections, from the latest identification of each recording.
 
+    Rejected detections are in the list, unless the filter `reviewed` leaves them out.
+
     Args:
         database: the database.
         query: filter.
@@ -297,7 +301,7 @@ def find_detections(
 def find_best(
     database: Database, query: DetectionQuery, *, limit: int, after: Position | None = None
 ) -> list[DetectionRecord]:
-    """Return the detections with the highest scores, the highest first.
+    """Return the detections with the highest scores, the highest first; equal scores by rising id.
 
     Args:
         database: the database.
@@ -337,7 +341,7 @@ def list_sites(database: Database, *, limit: int) -> list[str]:
 
 
 def count_reviews(database: Database, recording: str) -> int:
-    """Return the number of reviews of detections in the recording with the sha256 `recording`."""
+    """Return the number of reviews of detections in a recording (sha256), also in its earlier identifications."""
     with database.read() as session:
         return session.scalar(select(func.count()).select_from(Review).where(Review.recording == recording)) or 0
 

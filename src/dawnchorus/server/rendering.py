@@ -66,7 +66,7 @@ class Renderer:
         folder: folder of the files.
         max_running: maximum number of responses that are rendered at the same time.
         max_waiting: maximum number of responses in the queue.
-        max_cache_bytes: maximum size of the cached files in total.
+        max_cache_bytes: maximum size of the cached files in total; the latest file stays even if it is larger.
     """
 
     def __init__(
@@ -94,6 +94,7 @@ class Renderer:
         """Open a response from the cache, or render it and add it to the cache.
 
         Concurrent calls for the same response share one rendering, which is cancelled if all callers are cancelled.
+        Exceptions of `write` are raised.
 
         Args:
             sha256: sha256 of the recording.

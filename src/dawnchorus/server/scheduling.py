@@ -214,7 +214,7 @@ class InferencePool:
         """Check that the queue has room for the estimated work of an upload of `n_bytes`.
 
         Raises:
-            OverloadedError: the queue is full.
+            OverloadedError: more work than `Limits.max_queue_s` would wait for each inference thread.
         """
         waiting_s = self.engine.waiting_s
         if waiting_s + self._work_s(n_bytes) > self.limits.max_queue_s * self.n_inference_threads:

@@ -99,7 +99,7 @@ class Service:
     """Time of the server's start by the monotonic clock."""
 
     def spool_for(self, announced_bytes: int | None) -> Path:
-        """Return the folder for an upload: in memory if the upload is small and memory is free, else on disk.
+        """Return the folder for an upload: `memory` up to `MAX_IN_MEMORY`, while `MIN_MEMORY` is free; else `spool`.
 
         Args:
             announced_bytes: size by the Content-Length header; None if the client did not send the header.
@@ -248,10 +248,10 @@ async def hold_slot(slots: asyncio.Semaphore, operations: str) -> AsyncIterator[
 def open_service(settings: Settings) -> Iterator[Service]:
     """Open all components of a server, and close them at the end of the `with` block.
 
-    On closing, requests in progress are finished, and unfinished jobs are returned to the queue.
+    On closing, recordings in progress are finished for at most 30 s, and unfinished jobs are returned to the queue.
 
     Raises:
-        BusyError: another server uses the data folder.
+        BusyError: another server uses the data folder, and `settings.database` is None.
         InputError: the database's URL, the file store's URL or the overrides for retraining are invalid.
         MissingExtraError: a package for the database or the file store is not installed.
         OutputError: the database or the data folder cannot be written.

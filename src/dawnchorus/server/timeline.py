@@ -110,7 +110,7 @@ class Timeline:
         before: int | None = None,
         order: Order = "start",
     ) -> list[DetectionRecord]:
-        """Return matching detections in order.
+        """Return matching detections in order, with those that reviewers rejected.
 
         Args:
             query: filter.
@@ -135,7 +135,10 @@ class Timeline:
         return records[::-1] if is_reversed else records
 
     def count_by_species(self, query: TimelineQuery) -> list[SpeciesCount]:
-        """Return the number of matching detections of each species, the most frequent species first."""
+        """Return the number of matching detections of each species, those with most detections not rejected first.
+
+        The list is empty for an unknown recording.
+        """
         n = func.count().filter(~IS_REJECTED)
         is_unexpected = DetectionRow.in_range.is_(False) & DetectionRow.model_scientific_name.is_(None)
         columns = (

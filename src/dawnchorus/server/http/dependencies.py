@@ -57,8 +57,11 @@ async def receive_recording(
 async def receive_batch(service: Service, request: Request) -> AsyncIterator[Batch]:
     """Receive a form with several files into a temporary folder, which is deleted at the end of the block.
 
+    Yields:
+        Folder, text fields and files of the form (`uploads.Batch`).
+
     Raises:
-        OverloadedError: too many such forms are being received; the body was not read.
+        OverloadedError: `service.MAX_BATCHES` such forms are being received; the body was not read.
         UploadTooLargeError, UploadTooSlowError, InputError, OutputError: see `uploads.receive_files`.
     """
     limit = service.settings.limits.max_bytes

@@ -116,6 +116,8 @@ class RetrainingRunner:
     def run(self, job: Job, should_continue: Callable[[], bool]) -> None:
         """Run a retraining job, and write its result to the queue; a job that was interrupted is resumed.
 
+        No result is written for a job that `should_continue` stopped.
+
         Args:
             job: job to run, which this server has claimed.
             should_continue: function that returns False when the job is cancelled or the server shuts down; the child

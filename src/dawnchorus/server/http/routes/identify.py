@@ -105,7 +105,8 @@ class IdentifyRequest(RequestParameters):
         """Return the options of the identification.
 
         Raises:
-            InputError: `min_score` is too low without a small `top`, or only one of `lat` and `lon` is given.
+            InputError: `min_score` is below `MIN_SCORE` without a `top` of at most `MAX_TOP`, or only one of `lat` and
+                `lon` is given.
         """
         if self.min_score < MIN_SCORE and (self.top is None or self.top > MAX_TOP):
             raise InputError(f"expected a min_score of {MIN_SCORE:g} or more, or top={MAX_TOP} or less, got neither.")
