@@ -101,7 +101,7 @@ def export_text(export: Export, kind: ExportKind) -> str:
 
 
 def excluded_text(excluded: Excluded, thresholds: ClipThresholds) -> str:
-    """Return a line for the user on the numbers of excluded clips, by reason."""
+    """Return a line for the user on the numbers of excluded clips, for each threshold that is above 0."""
     reasons = []
     if thresholds.min_rms:
         reasons.append(f"{counted(excluded.n_quiet, 'clip')} with an RMS below {thresholds.min_rms:g}")
