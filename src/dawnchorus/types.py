@@ -210,7 +210,8 @@ class Provenance:
         model_version: version of the model.
         bundle_id: digest of the files of the model's bundle.
         software: name and version of the program.
-        parameters: options of the identification run by name, as `identification.options.Options` names them.
+        parameters: options of the identification run by name (`identification.options.Options`), and facts on the rows
+            such as `range_filter` (True if it was used) and `annotated`.
     """
 
     model: str
