@@ -3,7 +3,7 @@
 DawnChorusError
 ├── InputError                  arguments or input files are invalid (also a ValueError)
 │   ├── UploadTooLargeError     a request has more bytes, or a zip more files, than the server accepts
-│   ├── UploadTooSlowError      a request's body arrives too slowly
+│   ├── UploadTooSlowError      a request's body arrives too slowly or pauses
 │   ├── UnknownClassError       a label matches no known class
 │   ├── NotFoundError           there is no recording, detection, model or job of this name
 │   └── ConflictError           the object of a request was changed since the client read it

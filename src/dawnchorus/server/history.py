@@ -60,7 +60,7 @@ class StoredResult:
     sha256: str
     """Hash of the audio, the id of the recording."""
     warnings: tuple[str, ...]
-    """Warnings of the identification, and one if a name, time, location or site stored earlier was replaced."""
+    """Warnings of the identification, and one if the stored name, start time, location or site was replaced."""
 
 
 class DetectionStore:

@@ -132,7 +132,7 @@ class Page(Generic[Row]):
 
 @dataclass(frozen=True)
 class Cursor:
-    """Start of a page: the rows after the row with the sort key `key`, or before it if `is_backward`."""
+    """Start of a page: the rows after the row with the sort key `key`, or before this row if `is_backward`."""
 
     key: Key
     is_backward: bool
@@ -201,7 +201,7 @@ def _sort(key: Sequence[ColumnElement[Any]], cursor: Cursor | None) -> list[Colu
 
 @dataclass(frozen=True)
 class Position:
-    """Position of a detection in the order of falling scores, then rising ids; valid also if it is deleted."""
+    """Position of a detection in the order of falling scores, then rising ids; a deleted one has a position, too."""
 
     score: float
     id: int

@@ -128,7 +128,7 @@ class Overview:
     n_recordings: int
     """Number of identified recordings; the filters by species and score do not apply."""
     recorded_h: float
-    """Length of these recordings in hours."""
+    """Length in hours of the recordings in `n_recordings`."""
     n_detections: int
     """Number of detections that reviewers did not reject."""
     n_species: int

@@ -105,7 +105,7 @@ class Renderer:
             The open file, which the caller closes.
 
         Raises:
-            OverloadedError: the queue is full.
+            OverloadedError: `max_running` responses are being rendered, and `max_waiting` wait.
             OutputError: no space on the disk for the response.
             NotFoundError: the recording was deleted during the rendering.
         """
@@ -136,7 +136,7 @@ class Renderer:
         The file is deleted when the caller closes it.
 
         Raises:
-            OverloadedError: the queue is full.
+            OverloadedError: `max_running` responses are being rendered, and `max_waiting` wait.
             OutputError: no space on the disk for the response.
         """
         try:
@@ -149,10 +149,10 @@ class Renderer:
     async def run(self, work: Callable[[], Result]) -> Result:
         """Run `work` in a thread of the renderer, and return its result.
 
-        Cancellation removes `work` from the queue, but does not interrupt it once it runs.
+        Cancellation removes `work` from the queue, but does not interrupt `work` that runs already.
 
         Raises:
-            OverloadedError: the queue is full.
+            OverloadedError: `max_running` responses are being rendered, and `max_waiting` wait.
         """
         if not self._slots.acquire(blocking=False):
             raise OverloadedError(

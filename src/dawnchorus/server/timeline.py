@@ -50,7 +50,7 @@ class SpeciesCount:
     n_detections: int
     """Number of detections that were not rejected."""
     n_rejected: int
-    """Number of detections that reviewers rejected, which the other fields leave out."""
+    """Number of detections that reviewers rejected, which `n_detections`, `best_score` and the times leave out."""
     best_score: float | None
     """Highest score; None if all detections were rejected."""
     first_s: float | None
@@ -120,7 +120,7 @@ class Timeline:
             order: order of the detections.
 
         Raises:
-            NotFoundError: there is no such recording, or it has no detection with the id `after` or `before`.
+            NotFoundError: there is no such recording, or the recording has no detection `after` or `before`.
         """
         with self._database.read() as session:
             recording = _get_recording(session, query.recording)

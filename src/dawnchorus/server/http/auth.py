@@ -79,7 +79,7 @@ class RouteRole:
         """Check the role, the query parameters and the body of a request.
 
         Raises:
-            HTTPException: 401 without a token or session, 403 if the client's role is too low.
+            HTTPException: 401 without a token or session, 403 if the client's role is below `role`.
             InputError: the route does not read a parameter or the body.
         """
         if request.state.role is Role.PUBLIC and self.role > Role.PUBLIC:
@@ -238,7 +238,7 @@ class Authorizer:
     def log_in(self, request: Request, token: str) -> str | None:
         """Start a session, and return the value of its cookie; None if the access token is not valid.
 
-        After too many wrong tokens of a client, valid tokens are still accepted.
+        After `MAX_WRONG_TOKENS` wrong tokens of a client, its valid tokens are still accepted.
         """
         return None if self._check_token(request, token) is not None else self._sessions.start(token)
 

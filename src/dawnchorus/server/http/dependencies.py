@@ -39,7 +39,8 @@ async def receive_recording(
         Path of the file, and the client's name of it.
 
     Raises:
-        OverloadedError: the queue is full and `bypass_queue_limit` is False; the body was not read.
+        OverloadedError: the queue has no room for the announced size (`InferencePool.check_room`), and
+            `bypass_queue_limit` is False; the body was not read.
         UploadTooLargeError, UploadTooSlowError, InputError, HTTPException, OutputError: see `uploads.receive_file`.
     """
     start_s = time.monotonic()

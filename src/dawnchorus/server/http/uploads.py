@@ -73,7 +73,7 @@ async def receive_file(request: Request, spool: Path, *, max_bytes: int) -> Asyn
     Raises:
         UploadTooLargeError: the body has more than `max_bytes`, by its header or when it is read.
         UploadTooSlowError: the body arrives too slowly (`PacedBody`).
-        InputError: there is no recording, more than one, or the form is invalid.
+        InputError: there is no recording, more than one, or the form is invalid or has a repeated text field.
         HTTPException: 415, for a multipart body that is no form.
         OutputError: no space on the disk.
     """

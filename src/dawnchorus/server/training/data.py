@@ -145,7 +145,7 @@ class TrainingData:
 
         Raises:
             InputError: there are no files, or a field, a zip archive or the csv is invalid.
-            UploadTooLargeError: a zip archive exceeds a limit.
+            UploadTooLargeError: a zip archive exceeds `max_bytes` or `Limits.zip`.
         """
         is_new = parse_bool("new_class", texts.get("new_class", ""))
         species = texts.get("species", "")

@@ -81,7 +81,7 @@ class RetrainingRunner:
             require_approval: False to activate the new model automatically if it meets the promotion rule.
 
         Raises:
-            BusyError: another retraining is queued or running, or the queue is full.
+            BusyError: another retraining is queued or running, or the queue of jobs is full (`job_queue.MAX_JOBS`).
             InputError: there is no training data.
         """
         if not self._training_data.count():

@@ -132,7 +132,7 @@ def unpack_files(
 
     Raises:
         InputError: there are no files, or a zip archive is invalid.
-        UploadTooLargeError: a zip archive exceeds a limit.
+        UploadTooLargeError: a zip archive exceeds `limits` or `max_bytes`.
     """
     if not files:
         raise InputError("expected recordings, a zip of folders named by species, or recordings and a csv; got none.")

@@ -89,7 +89,7 @@ async def add_files(request: Request, service: Service) -> UploadResult:
 
     Raises:
         InputError: a field of the form, a zip archive or a csv is invalid, or there are no files.
-        OverloadedError: too many such uploads are being received.
+        OverloadedError: `service.MAX_BATCHES` such uploads are being received.
         UploadTooLargeError, UploadTooSlowError, OutputError: see `uploads.receive_files`.
     """
     async with receive_batch(service, request) as (folder, texts, files):
