@@ -65,7 +65,7 @@ def build_kind(export_format: str, *, whole: bool, mel: MelImage | None) -> Expo
     """Return the kind of export for the values of `--format`, `--whole` and `--mel`; None without an export.
 
     Raises:
-        InputError: the options contradict each other.
+        InputError: `mel` is given with a format other than npy or pt, or with `whole`.
     """
     if export_format == STORED:
         if mel is not None:

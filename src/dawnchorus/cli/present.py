@@ -61,7 +61,10 @@ def _natural_width(table: Table) -> int:
 
 
 def announce_model(store: ModelStore, name: str | Path) -> None:
-    """Print that the built-in model `name` will be created, and the license of its weights; nothing if it exists."""
+    """Print that the built-in model `name` will be created, and the license of its weights.
+
+    Nothing is printed if the model exists, or `name` is not a built-in one.
+    """
     if str(name) not in BUILTIN_MODELS or store.find_installed(str(name)) is not None:
         return
     model = BUILTIN_MODELS[str(name)]

@@ -71,7 +71,7 @@ async def receive_file(request: Request, spool: Path, *, max_bytes: int) -> Asyn
         Path of the file, and the client's name of it without folders, cut to 255 bytes ("upload" without a name).
 
     Raises:
-        UploadTooLargeError: the body has more than `max_bytes`, by its header or when it is read.
+        UploadTooLargeError: the body has more than `max_bytes`, by its Content-Length or when it is read.
         UploadTooSlowError: the body arrives too slowly (`PacedBody`).
         InputError: there is no recording, more than one, or the form is invalid or has a repeated text field.
         HTTPException: 415, for a multipart body that is no form.
@@ -131,7 +131,7 @@ async def receive_files(request: Request, spool: Path, *, max_bytes: int) -> Asy
         name are left out.
 
     Raises:
-        UploadTooLargeError: the body has more than `max_bytes`, by its header or when it is read.
+        UploadTooLargeError: the body has more than `max_bytes`, by its Content-Length or when it is read.
         UploadTooSlowError: the body arrives too slowly (`PacedBody`).
         InputError: the body is no form, or has more than `MAX_BATCH` files or a repeated text field.
         OutputError: no space on the disk.
@@ -202,7 +202,7 @@ async def read_body(request: Request, *, max_bytes: int) -> bytes:
     """Read the whole body of a request into memory.
 
     Raises:
-        UploadTooLargeError: the body has more than `max_bytes`, by its header or when it is read.
+        UploadTooLargeError: the body has more than `max_bytes`, by its Content-Length or when it is read.
         UploadTooSlowError: the body arrives too slowly (`PacedBody`).
     """
     return b"".join([chunk async for chunk in _read_chunks(request, max_bytes)])
@@ -218,7 +218,7 @@ async def receive_body(request: Request, spool: Path, *, max_bytes: int) -> Asyn
         max_bytes: maximum size of the body.
 
     Raises:
-        UploadTooLargeError: the body has more than `max_bytes`, by its header or when it is read.
+        UploadTooLargeError: the body has more than `max_bytes`, by its Content-Length or when it is read.
         UploadTooSlowError: the body arrives too slowly (`PacedBody`).
         OutputError: no space on the disk.
     """
