@@ -43,7 +43,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class NoThreshold:
-    """A species for which no threshold reaches the precision, with the reason."""
+    """Reason why no threshold of a species reaches the precision: too few recordings, or (None needed) wrong scores."""
 
     n_right: int
     """Number of recordings in which the species is present; clips of one recording count once."""

@@ -35,7 +35,7 @@ class EfficientNetConfig(FamilyConfig):
     """"average" over time; "attention" weights times by class, as in sound event detection (Kong et al., 2020); "bands"
     keeps the frequency axis, and uses two levels of the backbone."""
     freeze: int = Field(default=0, ge=0)
-    """Number of the backbone's first stages that are frozen, if they are pretrained."""
+    """Number of the backbone's first stages that are frozen, together with its stem, if they are pretrained."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
     drop_path: float = Field(default=0.0, ge=0, lt=1)
 

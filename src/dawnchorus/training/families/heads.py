@@ -137,6 +137,8 @@ class ResidualHead(Head):
 class BackboneMeanHead(Head):
     """Linear layer; its output is added to the backbone's logits, for unknown classes to the mean logit of all classes.
 
+    A backbone with fewer than `MIN_CLASSES_FOR_MEAN` classes has `UNKNOWN_CLASS_LOGIT` in place of this mean.
+
     `own` is the backbone's classifier; None if it has none, or is not to be used. `outputs` has, for each class, its
     index in `own`; None for unknown classes.
     """
