@@ -86,7 +86,7 @@ class OptimizerConfig(Config):
     name: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = Field(default=1e-3, gt=0)
     head_lr_multiplier: float = Field(default=1.0, gt=0)
-    """Factor of `lr` for layers that are trained from scratch, if others are pretrained."""
+    """Factor of `lr` for layers that are not in `Network.pretrained`: all layers, if the family names none there."""
     weight_decay: float = Field(default=1e-2, ge=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Momentum of "sgd"; not used by the other optimizers."""

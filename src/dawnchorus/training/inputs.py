@@ -107,10 +107,10 @@ class FeatureInputs(Inputs):
 
 @contextmanager
 def open_inputs(network: Network, config: TrainConfig, examples: LabeledClips, *, scratch: Path) -> Iterator[Inputs]:
-    """Yield precomputed features if the front end is fixed and waveforms are not augmented, else waveforms.
+    """Yield precomputed features if the front end is fixed, and waveforms are not augmented or cropped; else waveforms.
 
     Raises:
-        OutputError: features cannot be written to the folder `scratch`, or next to the clips.
+        OutputError: features cannot be written to the folder `scratch` or next to the clips, or cannot be read there.
     """
     if not _has_fixed_features(network, config):
         yield AudioInputs(network, examples)
