@@ -227,7 +227,7 @@ def mark_duplicates(checks: Sequence[RecordingCheck]) -> list[RecordingRow]:
     """Return the rows of the checks with `duplicate_of` set, and "duplicate" or "near_duplicate" among the problems.
 
     Of recordings with the same sound, the first in order is the original; a row that is no copy has `duplicate_of`
-    None. Silent recordings are no duplicates of each other.
+    None. Silent recordings are not compared by `audio_hash`.
     """
     rows = [check.row for check in checks]
     first_with: dict[str, int] = {}

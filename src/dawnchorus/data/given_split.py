@@ -32,7 +32,7 @@ _NAMING = (*COLUMNS["xc_id"], *COLUMNS["recording_id"], *COLUMNS["path"])
 def split_by_counts(table: RecordingsTable, counts: Mapping[str, int]) -> RecordingsTable:
     """Split the table by a number of recordings per species for each split, in the table's order.
 
-    Recordings that cannot be used (`select_usable`), and duplicates, are not counted.
+    Recordings that cannot be used (`UNUSABLE`) are not counted, and are in no split; duplicates are counted.
 
     Args:
         table: the data set.

@@ -130,7 +130,7 @@ def _format_rate(value: float) -> str:
 
 
 def measure_background(scores: Scores) -> BackgroundTest | None:
-    """Measure scores in background; None if no recording has a window without birds.
+    """Measure scores in background; None if no recording has windows without birds, or no class is absent from them.
 
     Background is background recordings, and windows of annotated recordings without annotations. In a recording that is
     only known to lack some species (`RecordingRow.absent`), only these species are measured.

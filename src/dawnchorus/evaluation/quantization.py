@@ -35,7 +35,8 @@ def quantize_bundle(
 
     Both bundles are evaluated on the recordings of `split`, and the differences are written into the new model card.
     For "int8", ranges of activations are estimated from focal recordings of the other splits. The new bundle's name
-    ends in the precision; labels, thresholds, calibration, and the other files of a bundle come from `bundle`.
+    ends in the precision; labels, thresholds, calibration, range model and table of recordings are those of `bundle`.
+    A bundle that is in `folder` is replaced.
 
     Args:
         bundle: the bundle to quantize.

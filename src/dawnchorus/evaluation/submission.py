@@ -158,7 +158,8 @@ def read_sample(path: Path) -> Sample:
 
     Raises:
         InputError: the file cannot be read.
-        FormatError: the file is no CSV table, has none of the headers in `HEADERS`, no row, or a row that is too long.
+        FormatError: the file is no CSV table, its header does not begin with `row_id` or has no other column, or it has
+            no row, or a row that is too long.
     """
     try:
         table = Table(path)

@@ -168,7 +168,10 @@ class Table:
         return self._numbers[index]
 
     def dates(self, index: int) -> DateColumn:
-        """Return a new parser of the column with this index as dates; after a semicolon unclear dates are day first."""
+        """Return a new parser of the column with this index as dates; in a table with semicolons it prefers day first.
+
+        See `DateColumn` for what that means.
+        """
         prefer_day_first = self.delimiter == ";"
         return DateColumn(self.header[index], self.column(index), self.notes, prefer_day_first=prefer_day_first)
 

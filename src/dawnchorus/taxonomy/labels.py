@@ -233,8 +233,8 @@ def read_label(text: str, names: Names | None = None) -> Label | None:
 def has_two_species(label: Label, names: Names) -> bool:
     """Return True if scientific and common name belong to two known classes with different scientific names.
 
-    False if one of the two names is unknown, if the label has a single name, or if the second class has only a common
-    name.
+    False if one of the two names is unknown, if the label has a single name, if the class of the scientific name has
+    this common name, or if the other class has only a common name.
     """
     if label.common_name in ("", label.scientific_name):
         return False

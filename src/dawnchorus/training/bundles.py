@@ -67,7 +67,8 @@ def write_trained_bundle(
         training_summary: phrase for the model card, such as "30 epochs in 100 s on 1 x CPU".
 
     Raises:
-        ModelError: the logits of the exported graph differ from the network's.
+        ModelError: the logits of the exported graph differ from the network's by more than `PARITY`.
+        OutputError: no space, or no permission.
     """
     network = network.eval().cpu()
     licenses = [row.license for row in examples.rows]

@@ -479,7 +479,13 @@ def _target_between(
 
 
 class ClipDataset(Dataset[tuple[Tensor, Tensor, int]]):
-    """Dataset of (input, targets [classes], clip index) for the clips `members`; `read_input` loads a clip by index."""
+    """Dataset of (input, targets [classes], clip index) for some clips.
+
+    Args:
+        examples: the clips with their targets.
+        members: indices of the clips of the dataset.
+        read_input: function that returns the input for a clip by its index.
+    """
 
     def __init__(self, examples: LabeledClips, members: IntArray, read_input: Callable[[int], FloatArray]) -> None:
         self._examples, self._members, self._read_input = examples, members, read_input

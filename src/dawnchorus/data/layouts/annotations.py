@@ -281,7 +281,7 @@ def _describe_candidates(candidates: Sequence[object]) -> str:
 
 
 def text_files(folder: Path) -> Iterator[Path]:
-    """Yield files below a folder that may be tables of marks by their suffix, except in hidden files and folders."""
+    """Yield files below a folder that may be tables of marks by their suffix, without hidden files and folders."""
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):

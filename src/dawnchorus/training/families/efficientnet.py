@@ -41,7 +41,16 @@ class EfficientNetConfig(FamilyConfig):
 
 
 class EfficientNet(Network):
-    """EfficientNet from timm on mel spectrograms."""
+    """EfficientNet from timm on mel spectrograms.
+
+    Args:
+        config: the settings.
+        context: the classes to train.
+        backbone: timm's model with its initial weights, from spectrograms [batch, 1, bands, columns] to feature maps.
+
+    Attributes:
+        frozen: modules of the backbone that are not trained: the stem and the first `config.freeze` stages.
+    """
 
     def __init__(self, config: EfficientNetConfig, context: Context, backbone: nn.Module) -> None:
         super().__init__(context)
@@ -78,7 +87,13 @@ class EfficientNet(Network):
 
 
 class BandsEfficientNet(EfficientNet):
-    """EfficientNet whose head pools frequency bands separately, on two levels of the backbone."""
+    """EfficientNet whose head pools frequency bands separately, on two levels of the backbone.
+
+    Args:
+        config: the settings.
+        context: the classes to train.
+        backbone: timm's model, from spectrograms [batch, 1, bands, columns] to the feature maps of two levels.
+    """
 
     N_BANDS = (4, 2)
 

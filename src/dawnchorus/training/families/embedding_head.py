@@ -71,7 +71,18 @@ class _Framing(nn.Module):
 
 
 class EmbeddingHead(Network):
-    """Network of a frozen backbone, which its inference runtime runs, and a trainable head."""
+    """Network of a frozen backbone, which its inference runtime runs, and a trainable head.
+
+    Args:
+        config: the settings, with the name of the backbone.
+        context: the classes to train, and the store that has the backbone.
+
+    Attributes:
+        bundle: the backbone.
+
+    Raises:
+        ModelError: the backbone cannot be opened, or has no embeddings in an ONNX graph.
+    """
 
     def __init__(self, config: EmbeddingHeadConfig, context: Context) -> None:
         super().__init__(context)
