@@ -57,7 +57,8 @@ def run_request(request: RetrainProcessRequest, *, report: Report) -> RetrainOut
     The folder is `request.folder` or, without one, `retrained` in the data set's folder.
 
     Raises:
-        InputError: no data set, an unknown setting or label, or too few recordings.
+        InputError: no data set, an unknown setting or label, no usable recording, or no species with a recording that
+            can be held out.
         ModelError: a model cannot be opened.
         OutputExistsError: the folder has a finished retraining, and `overwrite` is False.
         TrainingError, OutputError: see `trainer.train`.

@@ -105,7 +105,7 @@ def measure_recipe(
 
     Args:
         recipe: name of the experiment.
-        overrides: further settings of the training.
+        overrides: settings of the training, which take precedence over the experiment's.
         table: the data set.
         split: split to evaluate on.
         clock: function that returns the current local time.

@@ -125,7 +125,7 @@ def retrain(
         report: called with the progress of the stages "checking", "training" and "comparing".
 
     Raises:
-        InputError: too few recordings, or invalid settings.
+        InputError: invalid settings, or too few recordings; see `split_checked`.
         TrainingError, OutputError: see `trainer.train`.
     """
     settings = training_settings(active, overrides, backbone=backbone)

@@ -55,7 +55,10 @@ class TrainingRun:
 
     @property
     def status(self) -> str:
-        """Status: "running", "done", "failed" or "interrupted" (also if the process of a running run has ended)."""
+        """Status: "running", "done", "failed" or "interrupted" (also if the process of a running run has ended).
+
+        In a folder that cannot be written it is not known if the process has ended, and "running" stays.
+        """
         status: str = self.metadata["status"]
         if status != "running":
             return status
