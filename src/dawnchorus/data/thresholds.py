@@ -46,7 +46,7 @@ class Excluded:
     n_flat: int
     n_rare: int
     rare_species: tuple[str, ...]
-    """Species with fewer clips than `min_clips`."""
+    """Species with fewer clips than `min_clips` that pass the other two limits."""
     n_left: int
 
 

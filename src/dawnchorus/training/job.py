@@ -114,7 +114,10 @@ def _splits_of_groups(table: RecordingsTable) -> dict[str, str]:
 
 
 class EventPrinter(logging.Handler):
-    """Log handler that prints stages, epochs and log messages as JSON events."""
+    """Log handler that prints stages, epochs and log messages as JSON events.
+
+    A log message is printed with the stage and progress of the last report; before the first one, with "checking", 0.
+    """
 
     def __init__(self) -> None:
         super().__init__()
