@@ -171,6 +171,7 @@ class RetrainingSettings:
     """Settings of a retraining."""
 
     overrides: tuple[str, ...]
+    """Overrides of the training; those of the user come last."""
     is_default: bool
     """True if the experiment `RECIPE` is used: a head on the backbone's embeddings."""
     is_chosen: bool

@@ -129,7 +129,8 @@ def fetch_recordings(
             if there are none.
         replaced: recording_ids to download again because the archive has another file now.
         report: called with the progress after each download.
-        keep: called with the rows of the existing files, repeatedly during the download and at its end, to save them.
+        keep: called with the rows of the existing files, to save them: before the download, repeatedly during it, and
+            at its end, also after an error.
 
     Raises:
         OutputError: no space, or no permission.
