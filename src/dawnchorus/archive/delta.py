@@ -91,7 +91,14 @@ class DataFile:
 
 
 class ArchiveTable:
-    """A table of an archive, which may not exist yet. Its state is that of the last read or write; see `refresh`."""
+    """A table of an archive, which may not exist yet.
+
+    Its state is that of the first read or the last write, until `refresh`.
+
+    Args:
+        location: location of the archive.
+        name: name of the table, a key of `schemas.SCHEMAS` or `ANALYSIS_PREFIX` with the name of an analysis.
+    """
 
     def __init__(self, location: ArchiveLocation, name: str) -> None:
         self.location, self.name = location, name
@@ -128,7 +135,7 @@ class ArchiveTable:
         return self.location.has_log(self.name) if self.location.is_remote else DeltaTable.is_deltatable(self.uri)
 
     def refresh(self) -> None:
-        """Update the state with the commits of other processes.
+        """Update the state with the commits of other processes; without effect before the first read or write.
 
         Raises:
             StoreError: the store failed.
@@ -281,6 +288,8 @@ class ArchiveTable:
 
     def append(self, rows: pa.Table, transactions: Mapping[str, int] = NO_TRANSACTIONS) -> bool:
         """Append rows in one commit, unless one of the transactions was committed before; return True if written.
+
+        The table is created if it does not exist.
 
         Args:
             rows: the rows; columns that the table lacks are added to it.

@@ -32,6 +32,9 @@ class Worker:
         location: location of the archive.
         run: id of the run.
         shard: the worker's shard, as text.
+
+    Attributes:
+        id: 12 random hexadecimal digits.
     """
 
     def __init__(self, location: ArchiveLocation, run: str, shard: str) -> None:

@@ -178,7 +178,10 @@ def read_name(path: PurePath) -> RecordingMetadata | None:
 
 
 def text_before_time(name: str) -> str:
-    """Return the part of a file name before the time; empty if there is no time."""
+    """Return the part of a file name before the time; empty if there is no time.
+
+    Numbers that old AudioMoths use as names count as no time.
+    """
     for pattern in NAME_PATTERNS:
         for match in pattern.regex.finditer(name):
             if _read_match(pattern, match) is not None:

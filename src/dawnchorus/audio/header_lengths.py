@@ -62,6 +62,7 @@ class UndeclaredAudio:
     rate_hz: int = 0
     n_channels: int = 0
     frame_bytes: int = 1
+    """Number of bytes of one sample in all channels."""
     subtype: str | None = None
     """libsndfile's name of the encoding; None if samples cannot be decoded alone, as in ADPCM."""
     endian: str = "LITTLE"
@@ -83,7 +84,8 @@ class UndeclaredAudio:
 def find_undeclared_audio(path: Path) -> UndeclaredAudio | None:
     """Find samples beyond the length in the header of a WAV, AIFF, AU or CAF file; None if there are none.
 
-    The length may be missing, or, in a WAV file, too short.
+    The length may be missing, or, in a WAV file, too short. Samples that are all zero count as none, if they can be
+    decoded alone.
     """
     size = path.stat().st_size
     with path.open("rb") as file:

@@ -113,7 +113,10 @@ class FrameIndex:
 
 
 def find_frames(path: Path) -> FrameIndex | None:
-    """Return the index of an MP3 file; None if seeking by it would be wrong. Recent indexes are cached."""
+    """Return the index of an MP3 file; None if seeking by it would be wrong, or the file is too short to check that.
+
+    The `MAX_INDEXES` indexes that were used last are cached.
+    """
     status = path.stat()
     return _find_frames(path, status.st_size, status.st_mtime_ns)
 

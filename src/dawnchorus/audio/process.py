@@ -120,7 +120,7 @@ class DecoderProcess:
     def is_ready(self, *, within_s: float = 0.0) -> bool:
         """Return True if the process has replied or ended; always True on Windows, where this cannot be checked.
 
-        `within_s` is the maximum time to wait for that.
+        `within_s` is the maximum time in seconds to wait for that. Also True before the process was started.
         """
         child = self._child
         return child is None or child.is_ready(within_s)
@@ -167,6 +167,7 @@ class IsolatedRecording:
     """
 
     header: RecordingHeader
+    """Properties and metadata in the header; set when the block is entered."""
 
     def __init__(self, child: DecoderChild, path: Path) -> None:
         self.path = path

@@ -147,7 +147,10 @@ class Windower:
         return batches
 
     def finish(self) -> FloatArray | None:
-        """Return the remaining windows [n, window_samples], the last one padded with zeros; None if there are none."""
+        """Return the remaining windows [n, window_samples], the last one padded with zeros; None if there are none.
+
+        To be called once, after the last block.
+        """
         n_left = self._plan.count(self._n_total) - self._n_windows
         if n_left <= 0:
             return None

@@ -157,7 +157,10 @@ def read_frame_metadata(frame: pd.DataFrame) -> Metadata:
 
 
 def read_frame_run(frame: pd.DataFrame) -> dict[str, Any]:
-    """Return model and software, by column name, of a frame that we wrote; empty for other frames or several models."""
+    """Return the values of the columns of a run, by name, of a frame that we wrote.
+
+    The columns are model, model_version, bundle_id and software. Empty for other frames, or if one has several values.
+    """
     if not set(_RUN_COLUMNS) <= set(frame.columns):
         return {}
     values = {name: frame[name].dropna().unique().tolist() for name in _RUN_COLUMNS}

@@ -94,7 +94,7 @@ def detect_list_kind(text: str) -> str | None:
 
 
 def has_columns(text: str, names: Collection[str]) -> bool:
-    """Return True if the header in a file's first lines has all columns `names`."""
+    """Return True if the header in a file's first lines has all columns `names`, in any spelling."""
     return set(map(header_key, names)) <= set(column_keys(_first_rows(text)[0]))
 
 
@@ -124,7 +124,7 @@ def _first_rows(text: str) -> tuple[list[str], list[list[str]]]:
 
 
 def has_times(path: Path) -> bool:
-    """Return True for a list of marks in which most rows have numeric start and end times.
+    """Return True for a list of marks in which most rows have numeric start and end times; False for other files.
 
     Raises:
         FormatError: the file is not text.

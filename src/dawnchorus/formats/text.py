@@ -153,7 +153,8 @@ class NamedColumns:
     def marks(self, read: Callable[[int, list[str]], Mark], notes: MarkNotes | None) -> Iterator[Mark]:
         """Yield `read(line, fields)` for each row; rows that cannot be read become marks with a problem.
 
-        `notes` get guesses about the file, such as its encoding, and columns that are not read.
+        `notes` get guesses about the file, such as its encoding, and columns that are not read. A row cannot be read if
+        `read` raises `RowError`, or if it has more fields than the header.
         """
         return self.iterate_marks(lambda line, fields: (read(line, fields),), notes)
 

@@ -24,7 +24,9 @@ class RecordingSummary:
 
     path: Path
     metadata: RecordingMetadata
+    """Location and time of the file, without those that the user gave."""
     warnings: tuple[str, ...]
+    """Problems of the recording, such as truncated audio."""
     speech_s: float
     """Seconds of human speech; 0 if speech detection was off."""
     kept_s: tuple[float, ...]
@@ -33,7 +35,11 @@ class RecordingSummary:
 
 
 def encode_recording(scored: ScoredRecording) -> tuple[str, bytes]:
-    """Return the summary of a result in JSON, and the hits of all channels, one after the other, as bytes."""
+    """Return the summary of a result in JSON, and the hits of all channels, one after the other, as bytes.
+
+    The summary has the keys `info`, `metadata`, `warnings`, `speech`, and `channels`, or for a mono signal `kept` if
+    parts of it were left out; path and duration are not in it.
+    """
     summary = {
         "info": asdict(scored.info),
         "metadata": metadata_to_json(scored.metadata),

@@ -167,7 +167,7 @@ class RayNode:
         yield reporter.create()
 
     def close(self) -> None:
-        """Delete the node's heartbeat file in the archive."""
+        """Delete the node's heartbeat file in the archive, if the node is open."""
         if self._opened is not None:
             self._opened[0].__exit__()
 

@@ -132,7 +132,11 @@ class Model:
 
     @cached_property
     def loaded(self) -> LoadedModel:
-        """The opened bundle, with its inference sessions."""
+        """The opened bundle, with its inference sessions, which are opened when they are first used.
+
+        Raises:
+            ModelError: see `open_cleaner`.
+        """
         cleaner = open_cleaner(self.bundle.info.cleaning, self.store.folder)
         return LoadedModel(self.bundle, cleaner, SessionPool(self.bundle))
 

@@ -51,7 +51,7 @@ class ScoringPlan:
 
     @property
     def max_samples(self) -> int:
-        """Maximum number of samples, summed over channels."""
+        """Maximum number of frames x channels: `limits.max_duration_s` at the rate of `windows`, or the default."""
         return MAX_DECODED_SAMPLES if self.limits is None else round(self.limits.max_duration_s * self.windows.rate_hz)
 
 
@@ -75,7 +75,12 @@ class _Signal:
 class RecordingWork:
     """Scoring of one recording in the inference engine; implements `work.Work`.
 
-    `warnings` are added to those of the recording.
+    Args:
+        path: the recording.
+        model: the model.
+        plan: settings of scoring.
+        decoders: pool from which `open` borrows a decoder.
+        warnings: sentences that are added to the warnings of the recording.
     """
 
     def __init__(
@@ -113,6 +118,7 @@ class RecordingWork:
 
         Raises:
             AudioError: the bundle's cleaning has to decode the recording first, and that failed.
+            OverloadedError: the pool of decoders is closed.
         """
         self._decoder = self._decoders.borrow()
         first: ChannelSource = 1 if self.plan.channel == "each" else self.plan.channel

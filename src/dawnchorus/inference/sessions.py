@@ -16,7 +16,7 @@ from dawnchorus.models.runner import GraphOutput, Session, open_session
 class SessionPool:
     """Pool of inference sessions for one bundle, with one session for each thread in use.
 
-    `open_session` describes `tta_shifts`.
+    `open_session` describes `tta_shifts`. A session is opened when a thread finds no idle one.
     """
 
     def __init__(self, bundle: Bundle, tta_shifts: int = 1) -> None:

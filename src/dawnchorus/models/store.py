@@ -120,7 +120,8 @@ class ModelStore:
     def pull(self, name: str, *, source: Path | None = None) -> Bundle:
         """Create the bundle of a built-in model.
 
-        The published files are taken from `source`, else from an installed package, else downloaded.
+        The published files are taken from `source`, else from an installed package, else downloaded. A bundle that the
+        store has already is replaced.
 
         Raises:
             ModelNotFoundError: unknown name, or the weights are not available.
@@ -147,6 +148,8 @@ class ModelStore:
         Raises:
             ModelNotFoundError: neither a folder nor a built-in model's name, or the training run has no bundle yet.
             InvalidBundleError: the folder is not a bundle.
+            ModelError: the weights of a built-in model are not the published ones.
+            OutputError: the store cannot be written.
         """
         name = str(name_or_folder)
         folder = Path(name_or_folder)

@@ -134,10 +134,10 @@ class HttpClient:
 
         Args:
             url: URL of the content.
-            path: The file to write.
-            sha256: Expected checksum. Without it, the first bytes have to be those of a file with the suffix of `path`.
-            check: Function that is called with the path of the temporary file, before it is renamed to `path`; it
-                raises DownloadError if the file is not as expected.
+            path: the file to write.
+            sha256: expected checksum. Without it, the first bytes have to be those of a file with the suffix of `path`.
+            check: function that is called with the path of the temporary file, before it is renamed to `path`; it
+                raises DownloadError if the file is not as expected. The file is then deleted.
 
         Raises:
             DownloadError: the server refused, could not be reached, or sent something else than expected.

@@ -226,7 +226,7 @@ class ObjectStore:
                 return
 
     def move(self, key: str, new_key: str) -> None:
-        """Rename an object to a key that does not exist."""
+        """Rename an object to a key that should not exist: an object there would be replaced."""
         with _explained():
             obstore.copy(self._store, self._path(key), self._path(new_key), overwrite=True)
             obstore.delete(self._store, self._path(key))

@@ -89,7 +89,7 @@ class RemotePath(_LocalPath):
 
     @property
     def parent(self) -> RemotePath:
-        """Path of the folder that contains the object."""
+        """Path of the folder that contains the object; the store for an object at its top, and for the store."""
         return RemotePath(self.url.at(self.url.key.rstrip("/").rpartition("/")[0]))
 
     @property
@@ -282,7 +282,9 @@ class RemotePath(_LocalPath):
             self.store.delete(self.url.key)
 
     def rename(self, target: str | os.PathLike[str]) -> RemotePath:
-        """Rename the object within its store.
+        """Rename the object, and return its new path.
+
+        `target` has to be in the same store, and should not exist.
 
         Raises:
             OSError: the store failed.
@@ -301,7 +303,7 @@ def _segments(url: ObjectUrl) -> tuple[str, ...]:
 
 
 def as_path(path: str | os.PathLike[str]) -> Path:
-    """Return a `RemotePath` for a URL, and a `Path` for anything else.
+    """Return a `RemotePath` for a URL, and a local `Path` for anything else, `file://...` included.
 
     Raises:
         InputError: the text begins like a URL but is not a valid one.
@@ -352,7 +354,7 @@ def read_failure(path: Path) -> str | None:
 def path_to_json(path: Path) -> dict[str, Any]:
     """Return a path as JSON fields, for another process of Dawn Chorus.
 
-    For a URL, the fields have its secrets and the expected version.
+    For a URL, they are `url`, with its secrets, and `info` if size and version are known; for others `path`.
     """
     if not isinstance(path, RemotePath):
         return {"path": os.fsencode(path).hex()}

@@ -149,5 +149,5 @@ def _label(query: str) -> str:
 
 
 def hide_secrets(text: str) -> str:
-    """Return a text with the query parameters and logins of all URLs in it removed."""
+    """Return a text without the query parameters of http and https URLs in it, and without the logins of all URLs."""
     return _LOGINS.sub("***@", _QUERIES.sub(r"\1", text))

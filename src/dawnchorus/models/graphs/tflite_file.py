@@ -94,7 +94,11 @@ class TfliteFile:
         return {tensor: position for position, operator in enumerate(self.operators) for tensor in operator.outputs}
 
     def producer(self, tensor: int) -> Operator:
-        """Return the operator that writes `tensor`."""
+        """Return the operator that computes `tensor`.
+
+        Raises:
+            KeyError: none does: the tensor is an input or stored.
+        """
         return self.operators[self._producers[tensor]]
 
     def position(self, operator: Operator) -> int:
@@ -112,7 +116,7 @@ class TfliteFile:
         return () if isinstance(shape, int) else tuple(int(n) for n in shape)
 
     def constant(self, tensor: int) -> npt.NDArray[Any] | None:
-        """Return the stored values of `tensor`; None if it is computed.
+        """Return the stored values of `tensor`; None if it is computed, or the index is negative.
 
         Raises:
             ModelError: the values have a type that this reader does not know.

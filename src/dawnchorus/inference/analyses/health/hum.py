@@ -37,7 +37,7 @@ class HumMeter:
         self._n_spectra = 0
 
     def add(self, seconds: FloatArray) -> None:
-        """Process samples [seconds, samples]."""
+        """Process samples [seconds, samples]; a row has one second."""
         pieces = seconds[:, : self._n * self._step].reshape(len(seconds), self._n, self._step)
         reduced = pieces @ self._weights
         reduced -= reduced.mean(axis=1, keepdims=True)
