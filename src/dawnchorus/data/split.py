@@ -41,7 +41,8 @@ def split_table(
         table: the data set.
         ratios: relative size of each split by name ("train", "validation", "test", "fold0", ...).
         seed: seed of the random order.
-        keep: keep the split of recordings that have one, and assign the rest of their group to it.
+        keep: keep the split of recordings that have one of `ratios`, and assign the rest of their group to it; if
+            they have several splits, to the one with the smallest ratio.
 
     Raises:
         InputError: a ratio is not positive, a name is no split, or there are no usable recordings.
@@ -197,7 +198,9 @@ N_RANDOM = 20
 
 
 def leak_report(rows: Sequence[RecordingRow], *, seed: int) -> LeakReport:
-    """Count leaks in the split of the rows and in random splits of the same sizes; `seed` is for the latter.
+    """Count leaks in the split of the rows and in random splits of the same sizes; `seed` is for the random splits.
+
+    Rows without a split are ignored.
 
     Raises:
         InputError: no row has a split.

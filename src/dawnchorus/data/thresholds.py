@@ -53,8 +53,11 @@ class Excluded:
 def apply_thresholds(folder: Path, thresholds: ClipThresholds, *, n_workers: int) -> Excluded:
     """Remove clips below the thresholds from the index of a folder of prepared clips; their samples stay on disk.
 
+    Clips without a species are not removed by `min_clips`.
+
     Raises:
-        InputError: no clip would remain.
+        InputError: no clip would remain, or the folder has no prepared clips.
+        FormatError: the clips are damaged; see `Clips`.
         OutputError: no space, or no permission.
     """
     clips = Clips(folder)

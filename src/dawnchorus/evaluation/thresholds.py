@@ -43,7 +43,10 @@ class Threshold:
 
 @dataclass(frozen=True)
 class NoThreshold:
-    """A species for which no threshold reaches the precision, with the reason."""
+    """Reason why no threshold of a species reaches the precision.
+
+    There are too few recordings or, if `n_needed` is None, too many wrong windows among the highest scores.
+    """
 
     n_right: int
     """Number of recordings in which the species is present; clips of one recording count once."""

@@ -39,6 +39,7 @@ def check_request(request: RetrainProcessRequest) -> None:
     Raises:
         InputError: an unknown setting or label, or a value out of range.
         ModelError: a model cannot be opened.
+        MissingExtraError: the extra [train] is not installed.
     """
     with _training_extra():
         from dawnchorus.training.retraining import check_settings
@@ -53,11 +54,14 @@ def check_request(request: RetrainProcessRequest) -> None:
 def run_request(request: RetrainProcessRequest, *, report: Report) -> RetrainOutcome:
     """Retrain a model, and write the report into the retraining's folder; see `retraining.retrain`.
 
+    The folder is `request.folder` or, without one, `retrained` in the data set's folder.
+
     Raises:
         InputError: no data set, an unknown setting or label, or too few recordings.
         ModelError: a model cannot be opened.
         OutputExistsError: the folder has a finished retraining, and `overwrite` is False.
         TrainingError, OutputError: see `trainer.train`.
+        MissingExtraError: the extra [train] is not installed.
     """
     with _training_extra():
         from dawnchorus.training.retraining import check_settings, retrain

@@ -67,7 +67,7 @@ class TrainingRun:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Validation metrics of the best epoch ("val_auc"), and metrics of evaluations ("test_cmap"), by name.
+        """Metrics of the best epoch (`FitResult.metrics`), and of evaluations ("test_cmap": split and metric), by name.
 
         Empty until the training is done.
         """
@@ -92,7 +92,13 @@ class TrainingRun:
         return run.update(evaluations=[*others, result], metrics={**run.metrics, **values})
 
     def update(self, **changes: Any) -> TrainingRun:
-        """Write changed fields to `run.json`, and return the updated run."""
+        """Write `metadata` with changed fields to `run.json`, and return the updated run.
+
+        What others have written to the file since this run was read is replaced.
+
+        Raises:
+            OutputError: no space, or no permission.
+        """
         metadata = {**self.metadata, **changes}
         with atomic_file(self.folder / RUN_NAME) as stream:
             stream.write(json.dumps(metadata, indent=2, ensure_ascii=False).encode())
@@ -100,7 +106,9 @@ class TrainingRun:
 
 
 def new_run(root: Path, *, label: str, started: datetime, config: dict[str, Any], overrides: list[str]) -> TrainingRun:
-    """Create the folder of a run, with its configuration and environment.
+    """Create the folder of a run, with its configuration and environment; the status is "running".
+
+    If a folder of this name exists, the name ends in the first free number from -2 to -999.
 
     Args:
         root: the folder of runs.

@@ -61,6 +61,7 @@ def read_sweep(path: Path) -> Sweep:
 
     Raises:
         InputError: no such file, the file is no sweep, or a method, parameter or metric is not supported.
+        FormatError: the file is not text.
     """
     from yaml import YAMLError, load
 

@@ -163,7 +163,7 @@ def tune(
 
 
 def describe_trial(trial: TrialResult) -> str:
-    """Return one line on a trial for messages: number, state, value and overrides."""
+    """Return one line on a trial for messages: number (counted from 1), state, value and overrides."""
     value = "" if trial.value is None else f"{trial.value:.4f}"
     return f"trial {trial.number + 1:3d}  {trial.state}  {value}  {' '.join(trial.overrides)}"
 

@@ -34,8 +34,8 @@ class FetchSummary:
     """Result of a download.
 
     Attributes:
-        rows: rows of all recordings whose file exists now.
-        n_before: number of recordings that earlier runs had downloaded.
+        rows: rows of the search's recordings whose file exists now.
+        n_before: number of recordings whose file existed before, and is not replaced.
         failures: reasons by recording_id of recordings that could not be downloaded.
     """
 

@@ -64,7 +64,7 @@ def key_from_environment() -> str:
 
 
 def check_query(query: str) -> str:
-    """Check that a query consists of tags (`gen:Parus cnt:Spain`), as the API requires, and return it.
+    """Check that a query consists of tags (`gen:Parus cnt:Spain`), as the API requires; return it without outer spaces.
 
     Raises:
         InputError: the query is empty or has free text, which version 3 of the API rejects.
@@ -106,7 +106,11 @@ class FetchFilter:
     max_length_s: float | None = None
 
     def choose(self, results: Iterable[SearchResult]) -> tuple[list[SearchResult], Counter[str]]:
-        """Return selected recordings, the best quality of each species first, and counts of the others by reason."""
+        """Return selected recordings, the best quality of each species first, and counts of the others by reason.
+
+        They are ordered by species, quality (without a grade after B) and number; `limit` cuts the end of this order. A
+        recording of unknown length is not too long.
+        """
         left_out: Counter[str] = Counter()
         fitting = []
         for result in results:

@@ -38,7 +38,11 @@ class Wav2Vec2Config(FamilyConfig):
 class Wav2Vec2(Network):
     """wav2vec 2.0 with a linear classifier; audio is normalized to mean 0 and variance 1, as in pretraining.
 
-    `random` are names of weights that the pretrained file lacks, which are initialized at random and trained.
+    Args:
+        config: the settings.
+        context: the classes to train.
+        body: the model of transformers, from waveforms [batch, samples] to hidden states.
+        random: names of weights that the pretrained file lacks, which are initialized at random and trained.
     """
 
     def __init__(
