@@ -50,6 +50,7 @@ class Backend(Protocol):
     """Protocol of a decoder of an open audio file."""
 
     info: AudioInfo
+    """Properties in the file's header."""
 
     def blocks(self, *, first_frame: int = 0) -> Iterator[FloatArray]:
         """Yield blocks of float32 samples [frames, channels], full scale -1 to 1, from frame `first_frame` on.

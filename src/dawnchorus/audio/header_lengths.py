@@ -59,8 +59,11 @@ class UndeclaredAudio:
     stated: str
     """Length in the header, in words for the warning, such as "0 bytes"."""
     container: str
+    """Kind of file: "WAV", "AIFF", "AU" or "CAF"."""
     rate_hz: int = 0
+    """Sample rate; 0 in a CAF file."""
     n_channels: int = 0
+    """Number of channels; 0 in a CAF file."""
     frame_bytes: int = 1
     """Number of bytes of one sample in all channels."""
     subtype: str | None = None

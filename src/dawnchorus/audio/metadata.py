@@ -70,7 +70,10 @@ def read_metadata(path: Path, readers: Sequence[Reader] = READERS) -> RecordingM
 
 
 def with_name(known: RecordingMetadata, name: str) -> RecordingMetadata:
-    """Return the metadata, with missing fields filled in from the recording's original file name."""
+    """Return the metadata, with missing fields filled in from the recording's original file name.
+
+    Contradictions between them are described in `conflict`.
+    """
     named = read_name(Path(name))
     return known if named is None else merge_metadata([known, named])
 

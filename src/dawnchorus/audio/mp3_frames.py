@@ -70,6 +70,7 @@ class FrameIndex:
     starts: array[int]
     """Offset of each frame whose number is a multiple of `STEP`, and of the end."""
     n_frames: int
+    """Number of frames."""
     frame_samples: int
     """Number of samples per channel in a frame."""
     delay: int

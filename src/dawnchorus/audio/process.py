@@ -164,6 +164,10 @@ class IsolatedRecording:
     """A recording decoded by a `DecoderProcess`, used in a `with` block; implements `decode.OpenRecording`.
 
     Entering the block reads the header; leaving the block before the last sample was read ends the process.
+
+    Args:
+        child: the process, which got the request for this recording.
+        path: the recording.
     """
 
     header: RecordingHeader

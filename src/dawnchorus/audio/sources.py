@@ -32,6 +32,7 @@ class AudioFile:
     """An audio file, which may be temporary."""
 
     path: Path
+    """Path of the file, which is deleted at the end of the block if it is temporary."""
     name: str
     """Name for tables: the path as given, an open file's name, `recording` for bytes, or `samples.wav` for an array."""
     is_trusted: bool = False

@@ -94,7 +94,7 @@ class UnscoredReport:
     _example: str = ""
 
     def add(self, name: str, plan: WindowPlan, duration_s: float) -> None:
-        """Count one recording."""
+        """Count one recording; `duration_s` is the length of its audio, and `name` is for the example."""
         self.n += 1
         unscored_s = plan.unscored_s(duration_s)
         if unscored_s >= _MIN_UNSCORED_S:
@@ -103,7 +103,10 @@ class UnscoredReport:
             self._example = self._example or f"{name}: the last {unscored_s:.2f} of {duration_s:.2f} s"
 
     def note(self, plan: WindowPlan) -> str | None:
-        """Return a sentence on audio that no window covers; None if there is none."""
+        """Return a sentence on audio that no window covers; None if there is none.
+
+        `plan` has the length of the windows, for the sentence.
+        """
         if not self.n_with_unscored:
             return None
         return (

@@ -138,7 +138,7 @@ class DetectionExports(ABC):
         write_tables(Path(path), self.tables(), self.provenance, format_name=format)
 
     def summary(self) -> DetectionsSummary:
-        """Count recordings and detections, also by class."""
+        """Count recordings and detections, also by (scientific name, common name, kind)."""
         n_recordings = 0
         counts: Counter[tuple[str, str, str]] = Counter()
         recordings: Counter[tuple[str, str, str]] = Counter()

@@ -40,7 +40,10 @@ def _cell(value: Any) -> Any:
 
 
 def write_parquet(stream: BinaryIO, tables: Iterable[Table]) -> None:
-    """Write the rows of arrays [n_rows] with equal fields as Parquet, about 10,000 rows at a time; NaN becomes null."""
+    """Write the rows of arrays [n_rows] with equal fields as Parquet, about 10,000 rows at a time; NaN becomes null.
+
+    Without arrays, the file has no columns.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

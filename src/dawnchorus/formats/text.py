@@ -95,7 +95,13 @@ def score(value: float) -> str:
 
 
 class RowError(FormatError):
-    """Error in a row of a table; `problem` is the reason, without the line number."""
+    """Error in a row of a table; `problem` is the reason, without the line number.
+
+    Args:
+        path: the table.
+        line: number of the line, from 1.
+        problem: the reason.
+    """
 
     def __init__(self, path: Path, line: int, problem: str) -> None:
         super().__init__(f"line {line}: {problem}", subject=path)
@@ -229,7 +235,7 @@ class NamedColumns:
         """Parse a field as a number; frequencies are converted to Hz by the unit in the column's name.
 
         Raises:
-            FormatError: the field is not a number; the message has the line.
+            FormatError: the field is not a number; the message has `line`.
         """
         value = self.table.numbers(column).parse(fields[column]) if column < len(fields) else None
         if value is None:
@@ -240,7 +246,7 @@ class NamedColumns:
         """Parse a field as a time in the recording, in seconds; also a clock-like time (`1:02.5`).
 
         Raises:
-            FormatError: the field is not a time; the message has the line.
+            FormatError: the field is not a time, or the column's unit is not one of time; the message has `line`.
         """
         numbers = self.table.numbers(column)
         text = fields[column]

@@ -62,7 +62,13 @@ def fit_rows(rows: Table, columns: Columns) -> Table | None:
 
 
 def describe_misfit(name: str, rows: Table, columns: Columns) -> str:
-    """Return the warning that the columns of an analysis differ from those in the first recording."""
+    """Return the warning that the columns of an analysis differ from those in the first recording.
+
+    Args:
+        name: name of the analysis.
+        rows: rows of the recording that the warning is about.
+        columns: columns in the first recording.
+    """
     expected, got = (
         ", ".join(f"{column} ({kind})" for column, kind, _ in _list_kinds(each)) for each in (columns, rows.dtype)
     )

@@ -60,6 +60,7 @@ class InputTable(Generic[T]):
     """Values of a user's table, in the form that the reader's return type names, and sentences on the table."""
 
     values: T
+    """Values, without the rows that were left out."""
     notes: tuple[str, ...] = ()
     """Sentences for the user on what was guessed, left out or not read."""
 

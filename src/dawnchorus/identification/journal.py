@@ -187,7 +187,7 @@ class Journal:
             self._db.execute("INSERT INTO run VALUES ('root', ?)", [json.dumps(root)])
 
     def scored_version(self, path: Path) -> FileVersion | None:
-        """Return the version of a recording's file when it was scored; None if it was not scored."""
+        """Return the version of a recording's file when it was scored; None if it was not scored, or failed."""
         row = self._read_row(
             "SELECT size, mtime_ns, version FROM recordings WHERE path = ? AND status = 'done'", self._key(path)
         )
@@ -238,12 +238,15 @@ class Journal:
             )
 
     def output_signature(self, name: str) -> str | None:
-        """Return the signature of an output (a hash of all that determines it); None if it may be incomplete."""
+        """Return the signature of an output (a hash of all that determines it); None if it may be incomplete.
+
+        `name` is the output's name by `RunFiles.name`.
+        """
         row = self._read_row("SELECT signature FROM outputs WHERE path = ?", os.fsencode(name))
         return None if row is None else row[0]
 
     def output_digest(self, name: str) -> str | None:
-        """Return the digest of an output's bytes; None if unknown."""
+        """Return the digest of an output's bytes (see `output.hash_file`); None if the output was not recorded."""
         row = self._read_row("SELECT digest FROM outputs WHERE path = ?", os.fsencode(name))
         return None if row is None else row[0]
 
@@ -253,7 +256,7 @@ class Journal:
             self._db.execute("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?)", [os.fsencode(name), signature, digest])
 
     def forget_output(self, name: str) -> None:
-        """Delete signature and digest of an output; called before it is written."""
+        """Delete signature and digest of an output, if they are recorded; to be called before it is written."""
         with self._explain():
             self._db.execute("DELETE FROM outputs WHERE path = ?", [os.fsencode(name)])
 
@@ -282,7 +285,7 @@ class Journal:
         return None if row is None else row[0]
 
     def read(self, path: Path) -> ScoredRecording | None:
-        """Return the result of a recording, without analyses; None if it was not scored."""
+        """Return the result of a recording, without analyses; None if it was not scored, or failed."""
         row = self._read_row(
             "SELECT duration_s, summary, hits FROM recordings WHERE path = ? AND status = 'done'", self._key(path)
         )

@@ -23,6 +23,7 @@ class RecordingSummary:
     """Summary of a scored recording, without its hits."""
 
     path: Path
+    """Path of the recording, as given to `decode_summary`."""
     metadata: RecordingMetadata
     """Location and time of the file, without those that the user gave."""
     warnings: tuple[str, ...]
@@ -32,6 +33,7 @@ class RecordingSummary:
     kept_s: tuple[float, ...]
     """Length in seconds of the audio from which windows were cut, for each scored signal."""
     duration_s: float
+    """Duration of the recording in seconds, including audio that was left out."""
 
 
 def encode_recording(scored: ScoredRecording) -> tuple[str, bytes]:
@@ -51,7 +53,7 @@ def encode_recording(scored: ScoredRecording) -> tuple[str, bytes]:
 
 
 def decode_recording(path: Path, duration_s: float, summary: str, hits: bytes) -> ScoredRecording:
-    """Return a recording's result, without the tables of its analyses."""
+    """Return a recording's result, without the tables of its analyses; `encode_recording` made `summary` and `hits`."""
     fields = json.loads(summary)
     return ScoredRecording(
         path=path,

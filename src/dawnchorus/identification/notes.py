@@ -62,7 +62,10 @@ def describe_unknown_names(bundle: Bundle, options: Options) -> Iterator[str]:
 
 
 def describe_thresholds(bundle: Bundle, options: Options) -> Iterator[str]:
-    """Yield sentences on thresholds without effect, and on species that are reported without their own threshold."""
+    """Yield sentences on thresholds without effect, and on species that are reported without their own threshold.
+
+    Names in `thresholds` that the bundle lacks are left to `describe_unknown_names`.
+    """
     by_name = find_classes(bundle, options.thresholds)
     given = set(by_name.values())
     reported = set(find_classes(bundle, options.species or bundle.class_by_scientific_name).values())

@@ -215,7 +215,7 @@ class OptionFields(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class OptionSpec:
-    """Declaration of one option."""
+    """Declaration of one option: its name, type, limits, default, and description for users."""
 
     name: str
     type: type

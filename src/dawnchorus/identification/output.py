@@ -37,6 +37,7 @@ class OutputLocation:
     """Path and formats of a run's output, a file or a folder."""
 
     path: Path
+    """Path or URL of the file or folder."""
     formats: tuple[TableFormat, ...]
     """Formats of the tables; one for a file."""
     combined: bool

@@ -62,7 +62,10 @@ class NodeTask:
 
     @classmethod
     def create(cls, archive: Archive, job: ArchivingJob, keep: tuple[Keep, ...]) -> NodeTask:
-        """Return the task for a job; built-in models are passed by name, since each node has its own copy of them."""
+        """Return the task for a job; built-in models are passed by name, since each node has its own copy of them.
+
+        `keep` is the argument of `archive_recordings`.
+        """
         bundle, store = job.model.bundle, job.model.store
         builtin = (name for name in BUILTIN_MODELS if store.bundle_folder(name) == bundle.folder)
         return cls(

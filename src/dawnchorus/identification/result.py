@@ -156,7 +156,7 @@ class Run(DetectionExports):
         return None if result is None else self.builder.build(result)
 
     def species_counts(self) -> Counter[tuple[str, str, str]]:
-        """Count detections by (kind, scientific name, common name)."""
+        """Count the detections in all tables by (kind, scientific name, common name)."""
         counts: Counter[tuple[str, str, str]] = Counter()
         for table in self.tables():
             columns = DetectionColumns.from_detections(table.detections)

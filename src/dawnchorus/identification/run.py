@@ -232,7 +232,13 @@ def _build_key(bundle: Bundle, options: Options, analyses: Sequence[str]) -> dic
 
 
 def build_run_plan(model: Model, options: Options, analyses: Sequence[str]) -> ScoringPlan:
-    """Return the scoring plan of a run, with a speech detector if needed; `analyses` are names of sample analyses."""
+    """Return the scoring plan of a run, with a speech detector if needed; `analyses` are names of sample analyses.
+
+    Raises:
+        InputError: see `build_scoring_plan` and `Analysis.check`.
+        PlugInError: an analysis of a plug-in failed.
+        ModelError: see `speech_graph`.
+    """
     detector = VoiceActivityDetector(speech_graph(model.store.folder)) if options.speech is not None else None
     sample_analyses = [ANALYSES[name] for name in analyses]
     for analysis in sample_analyses:

@@ -51,7 +51,9 @@ class ScoredRecording:
 
     path: Path
     info: AudioInfo
+    """Properties in the file's header."""
     metadata: RecordingMetadata
+    """Location and time of the file."""
     duration_s: float
     """True length of the recording in seconds, including removed segments."""
     warnings: tuple[str, ...]

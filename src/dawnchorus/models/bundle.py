@@ -84,6 +84,7 @@ class BundleDescription(BaseModel):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     name: str = Field(min_length=1)
+    """Name of the model."""
     version: str
     """Version of the weights, as their publisher names it; "1" for models trained here."""
     family: str
@@ -99,6 +100,7 @@ class BundleDescription(BaseModel):
     activation: Activation
     """Function from logits to scores; "identity" if the graph's outputs are scores already."""
     embedding_dim: int | None = Field(default=None, ge=1)
+    """Length of an embedding; None without embeddings."""
     graph_outputs: dict[OutputName, int] | None = None
     """Positions of logits and embeddings among the outputs of a graph that is not ONNX.
 

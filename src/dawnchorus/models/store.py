@@ -27,9 +27,13 @@ class BuiltinModel:
     """A model that can be downloaded or converted to a bundle."""
 
     name: str
+    """Name, as users type it."""
     summary: str
+    """A phrase for lists of models."""
     license: str
+    """SPDX identifier of the weights' license."""
     attribution: str
+    """Authors to credit, and the publication to cite."""
     fetch_note: str
     """Size and origin of the download on first use, for messages."""
     source_version: str

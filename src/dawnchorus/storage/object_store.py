@@ -145,7 +145,11 @@ class ObjectStore:
                 file.write(chunk)
 
     def list(self, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
-        """Yield key, size and version of all objects below a prefix, which is empty or ends with a slash."""
+        """Yield key, size and version of all objects below a prefix, which is empty or ends with a slash.
+
+        Raises:
+            OSError: the store failed, or is a web server, which cannot list objects.
+        """
         if self._is_http:
             raise OSError(errno.ENOTSUP, "a web server lists no folders. Name its files, or give a list of them as -")
         with _explained():

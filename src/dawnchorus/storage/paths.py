@@ -32,6 +32,10 @@ class RemotePath(_LocalPath):
 
     Its methods read, list, write and delete in the store; `str()` is the URL without secrets. Methods of `Path` that
     are not overridden here look for a local file, and find none.
+
+    Args:
+        url: the URL.
+        info: size and version of the object, if they are known from a listing or a request.
     """
 
     url: ObjectUrl
@@ -295,7 +299,7 @@ class RemotePath(_LocalPath):
         return renamed
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:  # noqa: FBT001, FBT002
-        """Do nothing: stores have no folders."""
+        """Do nothing, whatever the arguments: stores have no folders."""
 
 
 def _segments(url: ObjectUrl) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ class ObjectUrl:
     """The URL of an object, a folder or a pattern in a store; `str()` omits passwords, keys and signatures."""
 
     scheme: str
+    """Scheme in lower case, without "://"."""
     host: str
     """Name of the bucket, container or server."""
     key: str

@@ -22,6 +22,7 @@ class AnalyzedRecording:
     recording: str
     """Name of the recording in tables."""
     duration_s: float
+    """Duration in seconds."""
     metadata: RecordingMetadata
     """Location and time, including those that the user gave."""
     rows: Table

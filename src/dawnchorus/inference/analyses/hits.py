@@ -55,7 +55,11 @@ class ScoreFilter:
 
 
 class Hits:
-    """Collector of the hits in one signal (a channel, or the mix of all), in the order of windows."""
+    """Collector of the hits in one signal (a channel, or the mix of all), in the order of windows.
+
+    Args:
+        score_filter: filter that decides which scores are hits.
+    """
 
     def __init__(self, score_filter: ScoreFilter) -> None:
         self._score_filter = score_filter

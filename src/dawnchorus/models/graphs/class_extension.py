@@ -39,7 +39,7 @@ def can_extend(base: Bundle, head: Bundle) -> bool:
 
 
 def extend_classes(base: Bundle, head: Bundle, folder: Path, *, name: str) -> Bundle:
-    """Write a bundle with the base's classes in their order, followed by the head's new classes.
+    """Write the bundle `name` to `folder`, with the base's classes in order, followed by the head's new classes.
 
     `head` is a bundle of the family embedding_head, trained on `base`. Its classes are scored by the head, all others
     by the base; the base's layers run only once. The description is the head's, with the thresholds of both, of which

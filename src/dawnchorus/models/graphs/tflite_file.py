@@ -29,6 +29,7 @@ class Operator:
     """An operator of the graph, with the indices of its input and output tensors."""
 
     name: str
+    """Name in TFLite's schema, such as "CONV_2D", or "operator" and a number."""
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     table: Any
@@ -44,6 +45,9 @@ class Operator:
 
 class TfliteFile:
     """Reader of the first subgraph of a TFLite file.
+
+    Args:
+        path: the file.
 
     Raises:
         ModelError: the file is not a TFLite model.

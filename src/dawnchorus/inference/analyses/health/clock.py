@@ -24,7 +24,7 @@ More deviations from the usual interval are taken for a part of the schedule.
 
 @dataclass(frozen=True)
 class TimedRecording:
-    """Name, start and duration of a recording."""
+    """Name, start and duration in seconds of a recording; `start_time` may have a zone."""
 
     recording: str
     start_time: datetime

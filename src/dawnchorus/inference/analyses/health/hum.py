@@ -26,7 +26,11 @@ _NEIGHBORS_HZ = (4, 12)
 
 
 class HumMeter:
-    """Detector of mains hum in one channel, by a mean spectrum up to 1 kHz that is updated second by second."""
+    """Detector of mains hum in one channel, by a mean spectrum up to 1 kHz that is updated second by second.
+
+    Args:
+        sample_rate_hz: sample rate of the samples.
+    """
 
     def __init__(self, sample_rate_hz: int) -> None:
         self._step = max(sample_rate_hz // REDUCED_RATE_HZ, 1)

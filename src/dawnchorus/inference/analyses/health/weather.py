@@ -39,7 +39,11 @@ Wind is also louder than the bands for rain.
 
 
 class WeatherMeter:
-    """Detector of rain and wind in one channel, minute by minute, from a few short spectra per second."""
+    """Detector of rain and wind in one channel, minute by minute, from a few short spectra per second.
+
+    Args:
+        sample_rate_hz: sample rate of the samples.
+    """
 
     def __init__(self, sample_rate_hz: int) -> None:
         self._starts = sample_rate_hz * np.arange(SPECTRA_PER_S) // SPECTRA_PER_S
