@@ -60,6 +60,7 @@ class Wav2Vec2(Network):
                 "fewer recordings: model.source=facebook/wav2vec2-base, or a folder."
             )
             return
+        self.pretrained = tuple(f"body.{name}" for name, _ in body.named_parameters() if name not in random)
         frozen = ["feature_extractor."] if config.freeze_feature_encoder else []
         frozen += ["feature_projection.", "encoder."] if config.freeze_transformer else []
         for name, weights in self.body.named_parameters():
