@@ -126,7 +126,7 @@ class DecoderProcess:
         return child is None or child.is_ready(within_s)
 
     def abandon(self) -> None:
-        """End the process if a recording is still open, so that its replies are not taken for later ones."""
+        """End the process if a recording is still open, since its replies would be taken for those to the next request."""
         if self._child is not None and self._child.recording is not None:
             self.close()
 
