@@ -112,7 +112,7 @@ def check_table(
     scores: ModelScores | None = None,
     report: Report = ignore_progress,
 ) -> RecordingsTable:
-    """Decode all recordings, and return the table with `problems`, durations, audio hashes and `duplicate_of` set.
+    """Decode all recordings, and return the table with `problems`, durations, sample rates, hashes, `duplicate_of` set.
 
     Args:
         table: the data set.

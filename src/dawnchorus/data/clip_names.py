@@ -207,7 +207,8 @@ class RecorderName:
     start: str
     """The 12 or 14 digits of date and time, or a Unix time of eight hexadecimal digits."""
     is_clip: bool
-    """True if the name is of a clip, not a whole recording: it has further text, or a number, class or score."""
+    """True if the name is of a clip, not a whole recording: it has text after the time, or words of a clip, a class or
+    a score before the recorder."""
 
 
 @lru_cache(maxsize=_CACHED)

@@ -77,7 +77,7 @@ class Example:
 
 
 def summarize_data_set(rows: Sequence[RecordingRow]) -> DataSetSummary:
-    """Count the recordings of a data set by each of their properties."""
+    """Count the recordings of a data set by species and by each property in `PROPERTIES`; see `DataSetSummary`."""
     n_by_species: Counter[str] = Counter()
     seconds: dict[str, float] = defaultdict(float)
     common: dict[str, str] = {}

@@ -255,7 +255,7 @@ def read_table(data_set: Path) -> RecordingsTable:
 
     Raises:
         InputError: the data set has no table.
-        FormatError: the file is no recordings table, or of a newer version.
+        FormatError: the file cannot be read, is no recordings table, or is of another version than `SCHEMA_VERSION`.
     """
     path = table_path(data_set)
     if not path.is_file():

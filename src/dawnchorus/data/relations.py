@@ -243,7 +243,7 @@ class Series:
     """Folder of the files; for files uploaded to the server, which are in one folder, their species or kind."""
     base: str
     members: tuple[SeriesMember, ...]
-    """Numbers of the files, in ascending order."""
+    """The files, in ascending order of their numbers."""
     length_s: float | None
     """Common length of the files in seconds; the last may be shorter. None if they differ or are long; 0: unknown."""
 

@@ -185,7 +185,8 @@ class LeakReport:
     n_groups: int
     """Number of groups of related recordings; an unrelated recording is a group by itself."""
     narrow: tuple[tuple[str, int, int], ...]
-    """(species, number of recordings, number of groups) of species with too few groups for the number of splits."""
+    """(species, number of recordings, number of groups) of species with enough recordings for all splits, but fewer
+    groups than splits."""
     coverage: tuple[Coverage, ...]
     """Number of recordings that have the data for each relation."""
     undecided: tuple[tuple[RecordingRow, ...], ...]
@@ -247,7 +248,7 @@ class SplitGap:
 
 
 def split_gaps(rows: Sequence[RecordingRow], splits: Sequence[str]) -> Iterator[SplitGap]:
-    """Yield a gap for each of `splits` that lacks a species of the other splits."""
+    """Yield a gap for each of `splits` that lacks a species, or a kind of recording without one, of another split."""
     split_rows = [row for row in rows if row.split is not None]
     groups = _group_by_label(split_rows, assign_groups(split_rows))
     for split in splits:

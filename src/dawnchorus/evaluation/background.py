@@ -55,7 +55,7 @@ class FalseAlarms:
     low: float
     """Lower limit of the 95 % confidence interval of `per_hour`, from the variation over minutes and recordings."""
     high: float
-    """Upper limit of this interval."""
+    """Upper limit of the 95 % confidence interval of `per_hour`; see `low`."""
 
     def __str__(self) -> str:
         rate, low, high = map(_format_rate, (self.per_hour, self.low, self.high))
@@ -82,7 +82,7 @@ class BackgroundTest:
     n_with_detections: int
     """Number of these recordings in which an absent species scores `min_score` or more."""
     min_score: float
-    """Default minimum score of a detection in `identify`."""
+    """Minimum score behind `n_with_detections`: the default minimum score of a detection in `identify`."""
     highest: float
     percentile_95: float
     """95th percentile of the recordings' highest scores."""

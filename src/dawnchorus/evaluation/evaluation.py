@@ -165,7 +165,7 @@ class Evaluation:
 
     Attributes:
         model: name of the bundle.
-        activation: activation of its scores.
+        activation: activation that the bundle's scores come from.
         n_recordings: number of evaluated recordings, without those that failed or are unlabeled.
         n_windows: number of windows of these recordings.
         n_failed: number of recordings that could not be scored.

@@ -78,7 +78,8 @@ class Scores:
     unknown_species: tuple[tuple[str, ...], ...] = ()
     """Species of each recording [recordings] that are no classes of the model; empty: no recording has any."""
     best: tuple[BestClass | None, ...] = ()
-    """Best of all the model's classes in each recording [recordings]; None if no class reaches its threshold."""
+    """Best of all the model's classes in each recording [recordings]; None if no class reaches its threshold in the
+    bundle (0 without one)."""
 
     @property
     def truth(self) -> npt.NDArray[np.bool_]:

@@ -159,7 +159,7 @@ def read_sample(path: Path) -> Sample:
     Raises:
         InputError: the file cannot be read.
         FormatError: the file is no CSV table, its header does not begin with `row_id` or has no other column, or it has
-            no row, or a row that is too long.
+            no row, or a row with more cells than the header.
     """
     try:
         table = Table(path)

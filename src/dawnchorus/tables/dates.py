@@ -133,7 +133,7 @@ def _stamp(year: int, month: int | None, day: int | None, at: time_of_day | None
 
 
 def parse_date(text: str) -> Stamp | _Pair | None:
-    """Parse a date; return its numbers (`_Pair`) if the column has to decide on their order, None if it is no date.
+    """Parse a date; return its three numbers (`_Pair`) if their order is decided by the column, None if it is no date.
 
     None also for years outside `FIRST_YEAR` to `LAST_YEAR`, and for a spreadsheet's day numbers, which only
     `DateColumn` reads.

@@ -55,13 +55,14 @@ class Table:
     Args:
         path: the CSV file.
         delimiter: the expected delimiter, used if the header contains it; otherwise the delimiter is inferred.
-        quoted: True if quotes around a cell are no part of its text; None: if the first cell has quotes.
+        quoted: True if quotes around a cell are no part of its text, False if they are; None: True if the file begins
+            with a quote.
         text: the file's content, if the caller has read it; None reads `path`.
 
     Attributes:
         path: the CSV file.
         header: names of the columns, without spaces around them; unnamed columns at the end are left out.
-        delimiter: the delimiter that is used.
+        delimiter: the delimiter that is used; `ONE_COLUMN` for a table with one column.
         notes: guesses, and values that were left out.
 
     Raises:

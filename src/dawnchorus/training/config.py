@@ -47,7 +47,7 @@ class DataConfig(Config):
     random_clip_split: bool = False
     """True to validate on randomly chosen clips of the training recordings, which leaks: metrics are too optimistic."""
     auxiliary: str | None = None
-    """Folder of another data set, whose further species are trained as auxiliary classes, for more variety in training.
+    """Folder of another data set, whose species that are no classes are trained as auxiliary classes, for more variety.
     The bundle does not get these classes. The other data set's background recordings are used as background."""
     auxiliary_share: float = Field(default=0.2, gt=0, lt=1)
     """Share of clips of auxiliary species among the clips drawn in an epoch."""

@@ -67,7 +67,8 @@ class LeaderboardRow:
 
         Keys are recipe; runs (their names); by_recording (value, low and high of each metric by name); by_seed (a dict
         of metrics for each run); n_parameters, n_trainable_parameters, fit_s and features_s (sums over the runs);
-        bundle (its folder); bundle_mb; devices (of the first run); and the last four fields by their names.
+        bundle (its folder); bundle_mb; devices (of the first run); ms_per_5_s, open_set_auroc, random_split_accuracy
+        and grouped_split_accuracy.
         """
         return {
             "recipe": self.recipe,
@@ -105,7 +106,7 @@ def measure_recipe(
 
     Args:
         recipe: name of the experiment.
-        overrides: further settings of the training.
+        overrides: settings of the training, which take precedence over the experiment's.
         table: the data set.
         split: split to evaluate on.
         clock: function that returns the current local time.

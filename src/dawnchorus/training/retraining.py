@@ -125,7 +125,7 @@ def retrain(
         report: called with the progress of the stages "checking", "training" and "comparing".
 
     Raises:
-        InputError: too few recordings, or invalid settings.
+        InputError: invalid settings, or too few recordings; see `split_checked`.
         TrainingError, OutputError: see `trainer.train`.
     """
     settings = training_settings(active, overrides, backbone=backbone)
@@ -171,6 +171,7 @@ class RetrainingSettings:
     """Settings of a retraining."""
 
     overrides: tuple[str, ...]
+    """Overrides of the training; those of the user come last."""
     is_default: bool
     """True if the experiment `RECIPE` is used: a head on the backbone's embeddings."""
     is_chosen: bool

@@ -55,7 +55,10 @@ class TrainingRun:
 
     @property
     def status(self) -> str:
-        """Status: "running", "done", "failed" or "interrupted" (also if the process of a running run has ended)."""
+        """Status: "running", "done", "failed" or "interrupted" (also if the process of a running run has ended).
+
+        In a folder that cannot be written it is not known if the process has ended, and "running" stays.
+        """
         status: str = self.metadata["status"]
         if status != "running":
             return status
@@ -147,7 +150,7 @@ def new_run(root: Path, *, label: str, started: datetime, config: dict[str, Any]
 
 
 def read_run(folder: Path) -> TrainingRun:
-    """Read the `run.json` of a run's folder.
+    """Read the `run.json` of a run's folder; fields of runs from before 2026-12 get their current names.
 
     Raises:
         InputError: the folder has no valid `run.json`.

@@ -74,9 +74,10 @@ class ArchiveChanges:
 
 @dataclass(frozen=True)
 class EarlierSearch:
-    """Result of a query in earlier runs."""
+    """Result of a query in the runs of `dawnchorus data fetch` into this data set before the current one."""
 
     recording_ids: tuple[str, ...] = ()
+    """Recordings that the query found, as of the last of these runs."""
     listed_s: Mapping[str, float | None] = field(default_factory=dict)
     """Lengths in seconds that the archive listed for the data set's files, of any search, by recording_id."""
 

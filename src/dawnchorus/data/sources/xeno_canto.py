@@ -108,8 +108,8 @@ class FetchFilter:
     def choose(self, results: Iterable[SearchResult]) -> tuple[list[SearchResult], Counter[str]]:
         """Return selected recordings, the best quality of each species first, and counts of the others by reason.
 
-        They are ordered by species, quality (without a grade after B) and number; `limit` cuts the end of this order. A
-        recording of unknown length is not too long.
+        They are ordered by species, quality (without a grade after B) and number; `limit` cuts the end of this order.
+        Recordings of unknown length pass `max_length_s`.
         """
         left_out: Counter[str] = Counter()
         fitting = []
@@ -305,7 +305,10 @@ def _count(reply: Mapping[str, Any], name: str) -> int:
 
 
 def parse_recordings(listing: Sequence[Mapping[str, Any]], notes: Notes) -> list[SearchResult]:
-    """Parse the recordings of an API reply (a dict of fields each); unreadable values are counted in `notes`."""
+    """Parse the recordings of an API reply (a dict of fields each), in order; unreadable values are counted in `notes`.
+
+    Dates and times are read by all values of their column.
+    """
     dates = DateColumn("date", [_text(fields, "date") or "" for fields in listing], notes)
     times = TimeColumn("time", [_text(fields, "time") or "" for fields in listing], notes)
     coordinates = CoordinateColumns("lat", "lon", notes)
