@@ -427,7 +427,7 @@ class ArchiveTable:
         return pa_fs.PyFileSystem(DeltaStorageHandler(self.uri, self._options))
 
     def compact(self) -> int:
-        """Join small data files, and return the number of files that were replaced.
+        """Join data files below deltalake's target size, and return the number of files that were replaced.
 
         Raises:
             OutputError: the files cannot be written.

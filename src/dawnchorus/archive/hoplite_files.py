@@ -163,10 +163,10 @@ class HopliteRecording:
         id: id of the recording.
         filename: file name of the recording.
         start_time: start time in ISO 8601 as in the database, with or without a UTC offset; None if unknown.
-        site: name of the recording's deployment.
-        project: project of the deployment.
-        latitude: latitude of the deployment.
-        longitude: longitude of the deployment.
+        site: name of the recording's deployment; None without one.
+        project: project of the deployment; None without one.
+        latitude: latitude of the deployment; None if unknown.
+        longitude: longitude of the deployment; None if unknown.
         n_windows: number of windows.
     """
 

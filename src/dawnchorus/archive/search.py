@@ -123,7 +123,7 @@ def search_archive(
 
     Raises:
         NotFoundError: there is no such run, or none with embeddings.
-        InputError: a vector of another model or shape, an invalid `k`, an unknown species, or a time in another format.
+        InputError: a vector of another model or shape, `k` below 1, an unknown species, or a time in another format.
         OutputError: there is no space for the derived files.
     """
     if k < 1:

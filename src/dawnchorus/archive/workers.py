@@ -117,8 +117,8 @@ class WorkerState:
         id: id of the worker.
         host: name of the worker's machine.
         pid: process id on that machine.
-        run: id of the run.
-        shard: the worker's shard, as text.
+        run: id of the run; empty for maintenance of the archive.
+        shard: the worker's shard, as text, or the kind of maintenance.
         units: names of the units in progress.
         age_s: seconds since the last heartbeat.
     """

@@ -316,7 +316,7 @@ def open_recording(path: Path) -> Recording:
 
 
 def read_mono(path: Path, *, rate_hz: int | None = None) -> tuple[FloatArray, int]:
-    """Read a short recording; return mono float32 [samples] and their rate in Hz.
+    """Read a whole recording into memory; return mono float32 [samples] and their rate in Hz.
 
     `rate_hz` is the rate to resample to; None for the file's rate.
 

@@ -150,7 +150,10 @@ class DecoderChild:
 
 
 class Watchdog:
-    """Thread that kills decoder processes that keep their callers waiting too long; it ends when none are left."""
+    """Thread that kills decoder processes that keep callers waiting longer than `stall_s` and `repeated_s` together.
+
+    It starts with the first process, and ends when none are left.
+    """
 
     def __init__(self) -> None:
         self.reset()

@@ -94,7 +94,8 @@ def _pairs(peaks: IntArray) -> npt.NDArray[np.void]:
 def near_pairs(prints: Iterable[npt.NDArray[np.void]]) -> list[tuple[int, int, float]]:
     """Return pairs of recordings with the same audio: both indices, and the share of the shorter one's hashes in both.
 
-    In a pair, the first index is smaller. Hashes that occur more than 200 times in all recordings are ignored.
+    `MIN_COMMON` and `MIN_PART` say how many hashes have to agree. In a pair, the first index is smaller. Hashes that
+    occur more than 200 times in all recordings are ignored.
     """
     each = list(prints)
     sizes = np.array([len(p) for p in each], np.int64)

@@ -112,7 +112,8 @@ class DecoderProcess:
         """Read the audio from `start_s` to `end_s` as mono float32 [samples]; shorter at the end of the recording.
 
         Raises:
-            AudioError: the recording cannot be decoded there, or the decoder crashed or hung on it.
+            AudioError: the recording cannot be decoded there, has no audio at `start_s`, or the decoder crashed or hung
+                on it.
         """
         with self.open_clip(path, start_s=start_s, end_s=end_s, rate_hz=rate_hz, channel=channel) as clip:
             return np.concatenate([np.zeros(0, np.float32), *(block.copy() for block in clip.blocks())])
@@ -126,7 +127,7 @@ class DecoderProcess:
         return child is None or child.is_ready(within_s)
 
     def abandon(self) -> None:
-        """End the process if a recording is still open, so that its replies are not taken for later ones."""
+        """End the process if a recording is open, whose replies would be taken for those to the next request."""
         if self._child is not None and self._child.recording is not None:
             self.close()
 

@@ -69,7 +69,7 @@ def read(path: Path) -> Iterator[tuple[str | None, Detection]]:
     filled in, have the score 1.
 
     Raises:
-        FormatError: a column is missing, or a value is not a number, or impossible.
+        FormatError: a column is missing, or a value is not a number, or impossible (see `checks.find_problem`).
     """
     return convert_marks(path, _read_marks(path))
 

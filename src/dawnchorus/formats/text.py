@@ -31,7 +31,8 @@ def convert_marks(path: Path, marks: Iterable[Mark]) -> Iterator[tuple[str | Non
     warning says that the others get the score 1.
 
     Raises:
-        FormatError: a row could not be read, has an impossible time or score, or a score but no name.
+        FormatError: a row could not be read, has an impossible time or score (see `checks.find_problem`), or a score
+            but no name.
     """
     unscored: list[int] = []
     unnamed: list[int] = []
@@ -64,7 +65,7 @@ def check_row(path: Path, line: int, detection: Detection) -> Detection:
     """Return the detection of a line, if its values are possible; `path` and `line` are for the error.
 
     Raises:
-        FormatError: the detection has an impossible time or score, or no name.
+        FormatError: the detection has an impossible time or score, or no name (see `checks.find_problem`).
     """
     if (problem := find_problem(detection)) is not None:
         field, sentence = problem

@@ -210,10 +210,11 @@ _GAP_S = timedelta(milliseconds=1).total_seconds()
 
 
 def merge_events(detections: DetectionColumns) -> DetectionColumns:
-    """Merge overlapping or adjacent detections of the same class and channel to events.
+    """Merge overlapping or adjacent (up to 1 ms apart) detections of the same class and channel to events.
 
     An event has the start of its first window, the latest end, the highest score and probability, and human voice if
-    any of its windows has; all else is that of its first window. Events are ordered by start and descending score.
+    any of its windows has (else unknown if it is so for any); all else is that of its first window. Events are ordered
+    by start and descending score.
     """
     if not len(detections):
         return detections

@@ -148,7 +148,8 @@ class Options:
         """Restore options that were stored as JSON; missing options get their defaults.
 
         Raises:
-            InputError: a value is out of range, or an option is unknown, since a newer version stored it.
+            InputError: a value has a wrong type or is out of range, or an option is unknown, since a newer version
+                stored it.
         """
         for name in stored:
             if name not in option_specs():
@@ -160,7 +161,7 @@ class Options:
 
         Raises:
             TypeError: there is no such option; the message suggests a similar one.
-            InputError: a value is out of range.
+            InputError: a value has a wrong type or is out of range, or only one of latitude and longitude is left.
         """
         for name in changes:
             if name not in option_specs():

@@ -122,7 +122,10 @@ MAX_NAME_BYTES = 240
 
 
 def named_after(path: Path, suffix: str) -> Path:
-    """Return a recording's path with `suffix` added to its name; long names are shortened but stay unique."""
+    """Return a recording's path with `suffix` added to its name.
+
+    Names of more than `MAX_NAME_BYTES` are shortened, and stay unique by a digest.
+    """
     name = os.fsencode(path.name + suffix)
     if len(name) <= MAX_NAME_BYTES:
         return path.with_name(path.name + suffix)

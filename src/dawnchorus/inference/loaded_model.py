@@ -62,7 +62,7 @@ class LoadedModel:
         """Run the model, and those in `others`, on windows [n, samples]; `embeddings` is True to compute embeddings.
 
         Raises:
-            InputError: the windows have a wrong length or type.
+            InputError: the windows are not float32 of the bundle's window length.
             ModelError: the graph cannot be run.
         """
         output = self.sessions.run(windows, embeddings=embeddings)

@@ -125,7 +125,10 @@ class RecordingWork:
         self._windows = self._pull_signals(self._request(self._decoder, first), first)
 
     def is_ready(self, *, within_s: float) -> bool:
-        """Return True if decoded samples are available, or will be within `within_s` seconds."""
+        """Return True if decoded samples are available, or will be within `within_s` seconds.
+
+        Also True without a decoder: before `open`, and after the last samples.
+        """
         return self._decoder is None or self._decoder.is_ready(within_s=within_s)
 
     def next_windows(self) -> NumberedWindows | None:

@@ -54,7 +54,7 @@ class SessionPool:
         """Run an idle or a new session on windows [n, samples]; compute embeddings only if `embeddings` is True.
 
         Raises:
-            InputError: the windows have a wrong length or type.
+            InputError: the windows are not float32 of the bundle's window length.
             ModelError: the graph cannot be loaded.
         """
         check_windows(windows, window_samples=self._bundle.window_samples)

@@ -119,7 +119,7 @@ class HttpClient:
         """Return the content at `url`.
 
         Raises:
-            DownloadError: the server refused, or could not be reached after several tries.
+            DownloadError: the server refused, or could not be reached in `max_tries` tries.
             LongWaitError: the server demands a wait of more than `MAX_WAIT_S` before the next try.
         """
         return self._retry(url, lambda: self._read(url))

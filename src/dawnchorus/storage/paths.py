@@ -125,7 +125,7 @@ class RemotePath(_LocalPath):
         return PurePosixPath(*self.parts[n:])
 
     def is_relative_to(self, other: str | os.PathLike[str], *_: Any) -> bool:
-        """Return True if `other` is a folder of the same store that contains this object."""
+        """Return True if `other` is a folder of the same store that contains this object, or is this object."""
         root = as_path(other)
         return isinstance(root, RemotePath) and self.parts[: len(root.parts)] == root.parts
 
@@ -212,6 +212,8 @@ class RemotePath(_LocalPath):
 
     def is_dir(self, *, follow_symlinks: bool = True) -> bool:  # noqa: ARG002 - as in `Path`
         """Return True if there are objects below this path, or the URL ends with a slash.
+
+        The whole store counts as a folder; a web server has none.
 
         Raises:
             StoreError: the store failed.

@@ -69,8 +69,8 @@ def make_ensemble(
             fraction of the number of classes.
 
     Raises:
-        InputError: fewer than two members, a repeated member, members with different classes or cleaning, or weights of
-            a wrong number or range.
+        InputError: fewer than two members, a repeated member, members with different classes or cleaning, or `weights`
+            that are not a number above 0 for each member.
         ModelError: a member is not an ONNX graph, or the ensemble's scores differ from the members' average.
     """
     if any(bundle.info.cleaning != bundles[0].info.cleaning for bundle in bundles):
