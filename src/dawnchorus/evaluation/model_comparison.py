@@ -134,7 +134,8 @@ class ModelComparison:
         threshold: minimum score of a detected species.
         segment_s: length of a segment in seconds.
         n_recordings: number of recordings that both models have scored.
-        missing: recordings that only the other model has scored, by the names `first` and `second`.
+        missing_first: recordings that the first model has not scored, but the second has.
+        missing_second: recordings that the second model has not scored, but the first has.
         labels: mapping between the classes of both models.
         agreement: share of pairs (segment, species) detected by both models, of those detected by at least one; NaN
             if there are none.
@@ -150,7 +151,8 @@ class ModelComparison:
     threshold: float
     segment_s: float
     n_recordings: int
-    missing: Mapping[str, tuple[str, ...]]
+    missing_first: tuple[str, ...]
+    missing_second: tuple[str, ...]
     labels: LabelMap
     agreement: Interval
     score_shift: Interval
@@ -190,10 +192,8 @@ def compare_models(first: ModelOutput, second: ModelOutput, *, threshold: float)
         threshold=threshold,
         segment_s=segment_s,
         n_recordings=len(shared),
-        missing={
-            first.name: tuple(sorted(second.recordings - shared)),
-            second.name: tuple(sorted(first.recordings - shared)),
-        },
+        missing_first=tuple(sorted(second.recordings - shared)),
+        missing_second=tuple(sorted(first.recordings - shared)),
         labels=labels,
         **_agree(joined, first.labels, threshold, shared),
         only_first=_known_to_one(scores[0], labels.only_first, threshold),
