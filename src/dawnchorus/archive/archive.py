@@ -53,6 +53,9 @@ class Archive:
     several results of a recording, by other models or of earlier versions of its file, the latest one is read, or, if
     runs are named, the latest one of each run. These results are called current.
 
+    All methods that read raise StoreError if the store fails, and FormatError if a file of an archive on a disk is
+    damaged, missing or not readable; readers raise them while they are read.
+
     Attributes:
         location: folder of the archive.
     """

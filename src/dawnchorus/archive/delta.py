@@ -93,7 +93,8 @@ class DataFile:
 class ArchiveTable:
     """A table of an archive, which may not exist yet.
 
-    Its state is that of the first read or the last write, until `refresh`.
+    Its state is that of the first read or the last write, until `refresh`. All methods that read raise the errors of
+    `reading`, StoreError or FormatError.
 
     Args:
         location: location of the archive.
@@ -138,7 +139,7 @@ class ArchiveTable:
         """Update the state with the commits of other processes; without effect before the first read or write.
 
         Raises:
-            StoreError: the store failed.
+            StoreError, FormatError: see `reading`.
         """
         if "_delta" in vars(self):
             with self.reading():
@@ -176,7 +177,7 @@ class ArchiveTable:
         """Return the rows of an existing table as an Arrow data set, whose files are opened when they are read.
 
         Raises:
-            StoreError: the store failed.
+            StoreError, FormatError: see `reading`.
         """
         # Of a store, deltalake gives one with the same credentials.
         files = None if self.location.is_remote else self.location.filesystem(self.name)
@@ -192,7 +193,7 @@ class ArchiveTable:
         None stands for all columns, and for all rows.
 
         Raises:
-            StoreError: the store failed.
+            StoreError, FormatError: see `reading`.
         """
         if not self.exists:
             schema = SCHEMAS[self.name]
@@ -243,12 +244,20 @@ class ArchiveTable:
             threads.shutdown(wait=False, cancel_futures=True)
 
     def list_partitions(self) -> list[dict[str, str]]:
-        """Return the values of the partition columns, by name, of each partition; empty if there is no table."""
+        """Return the values of the partition columns, by name, of each partition; empty if there is no table.
+
+        Raises:
+            StoreError, FormatError: see `reading`.
+        """
         with self.reading():
             return list(self._delta.partitions()) if self.exists else []
 
     def has_transaction(self, name: str, version: int = 1) -> bool:
-        """Return True if the table exists, and its state includes transaction `name` in this or a later version."""
+        """Return True if the table exists, and its state includes transaction `name` in this or a later version.
+
+        Raises:
+            StoreError, FormatError: see `reading`.
+        """
         with self.reading():
             done = self._delta.transaction_version(name) if self.exists else None
         return done is not None and done >= version
@@ -257,7 +266,11 @@ class ArchiveTable:
         return any(self.has_transaction(*each) for each in transactions.items())
 
     def count_values(self, column: str) -> Counter[str]:
-        """Count the rows by the values of a text column; empty if the table does not exist."""
+        """Count the rows by the values of a text column; empty if the table does not exist.
+
+        Raises:
+            StoreError, FormatError: see `reading`.
+        """
         counts: Counter[str] = Counter()
         if self.exists:
             for batch in self.scan([column], None):
@@ -266,7 +279,11 @@ class ArchiveTable:
         return counts
 
     def list_files(self) -> list[DataFile]:
-        """Return the data files; empty if the table does not exist."""
+        """Return the data files; empty if the table does not exist.
+
+        Raises:
+            StoreError, FormatError: see `reading`.
+        """
         if not self.exists:
             return []
         with self.reading():

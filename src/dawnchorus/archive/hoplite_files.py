@@ -106,11 +106,11 @@ class HopliteWriter:
         self.add_metadata("usearch_config", {"embedding_dim": dim, **INDEX_SETTINGS})
 
     def add_metadata(self, key: str, value: dict[str, Any]) -> None:
-        """Add metadata, stored as JSON, under a key."""
+        """Add metadata, stored as JSON, under a key, such as the settings of the index under "usearch_config"."""
         self._db.execute("INSERT INTO hoplite_metadata VALUES (?, ?)", (key, json.dumps(value)))
 
     def add_deployment(self, name: str, project: str, latitude: float | None, longitude: float | None) -> int:
-        """Add a deployment (a site), and return its id."""
+        """Add a deployment (a site) of a project, and return its id; degrees are None for an unknown location."""
         values = (name, project, latitude, longitude)
         return self._insert("INSERT INTO deployments (name, project, latitude, longitude) VALUES (?, ?, ?, ?)", values)
 
@@ -198,7 +198,7 @@ class HopliteReader:
         self._folder = folder
 
     def metadata(self) -> dict[str, Any]:
-        """Return the metadata by key."""
+        """Return the metadata by key, each a dict of JSON values; see `HopliteWriter.add_metadata`."""
         return {key: json.loads(value) for key, value in self._query("SELECT key, value FROM hoplite_metadata")}
 
     def recordings(self) -> list[HopliteRecording]:

@@ -106,7 +106,11 @@ class CheckReport:
 
 
 def measure_tables(archive: Archive) -> list[TableSize]:
-    """Return the size of each table."""
+    """Return the size of each table.
+
+    Raises:
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
+    """
     sizes = []
     for name in archive.location.list_tables():
         files = archive.table(name).list_files()
@@ -117,7 +121,12 @@ def measure_tables(archive: Archive) -> list[TableSize]:
 
 
 def read_status(archive: Archive) -> tuple[list[RunState], list[WorkerState]]:
-    """Return the progress of each run, and the state of each worker that has not ended normally."""
+    """Return the progress of each run, and the state of each worker that has not ended normally.
+
+    Raises:
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
+        InputError: the file of a worker cannot be read.
+    """
     workers = read_workers(archive.location)
     manifest, recordings = archive.table(MANIFEST), archive.table(RECORDINGS)
     listings = list_manifests(manifest)
@@ -148,7 +157,11 @@ def read_status(archive: Archive) -> tuple[list[RunState], list[WorkerState]]:
 
 
 def check_archive(archive: Archive) -> CheckReport:
-    """Check an archive for missing or duplicated rows, by comparing its tables."""
+    """Check an archive for missing or duplicated rows, by comparing its tables.
+
+    Raises:
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
+    """
     # Results first: what ends meanwhile has all of its rows then.
     counts = {name: archive.table(name).count_values("attempt") for name in _result_tables(archive)}
     recordings = archive.table(RECORDINGS)

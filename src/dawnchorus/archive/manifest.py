@@ -207,7 +207,11 @@ class Manifest:
 
 
 def list_manifests(table: ArchiveTable) -> list[Manifest]:
-    """Return the manifests of an archive in the order in which they were stored."""
+    """Return the manifests of an archive in the order in which they were stored.
+
+    Raises:
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
+    """
     table.refresh()
     listed = {(int(each["manifest"]), each["run"], each["source"]) for each in table.list_partitions()}
     return [Manifest(*each) for each in sorted(listed)]
@@ -256,7 +260,11 @@ def name_unit(manifest: int, unit: int) -> str:
 
 
 def unit_sizes(table: ArchiveTable, manifests: Iterable[Manifest]) -> dict[str, int]:
-    """Return the size in bytes of each unit by name, in the order of the manifests; missing files count as 0."""
+    """Return the size in bytes of each unit by name, in the order of the manifests; missing files count as 0.
+
+    Raises:
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
+    """
     sizes: dict[str, int] = {}
     for manifest in manifests:
         rows = table.read(["unit", "n_bytes"], manifest.condition)
@@ -267,7 +275,11 @@ def unit_sizes(table: ArchiveTable, manifests: Iterable[Manifest]) -> dict[str, 
 
 
 def read_entries(table: ArchiveTable, manifests: Iterable[Manifest], units: Iterable[str]) -> list[Entry]:
-    """Return the recordings of some units of the manifests, in the order of the manifests."""
+    """Return the recordings of some units (by name) of the manifests, in the order of the manifests.
+
+    Raises:
+        StoreError, FormatError: see `delta.ArchiveTable.reading`.
+    """
     condition = pa_dataset.field("unit").isin(pa.array(list(units), pa.string()))
     entries: list[Entry] = []
     for manifest in manifests:

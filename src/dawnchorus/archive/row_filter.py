@@ -65,7 +65,10 @@ class Spans:
         return cls(slot_s, starts_s, np.maximum.accumulate(np.append(-np.inf, ends_s)))
 
     def overlap(self, recordings: npt.NDArray[np.intp], starts_s: Seconds, ends_s: Seconds) -> npt.NDArray[np.bool_]:
-        """Return the mask of the windows that overlap a span of their recording; the arguments are as for `create`."""
+        """Return the mask of the windows that overlap a span of their recording.
+
+        `recordings`, `starts_s` and `ends_s` are those of the windows, in the form that `create` describes.
+        """
         shift_s = recordings * self.slot_s
         n_before = np.searchsorted(self.starts_s, ends_s + shift_s - _TOUCHING_S)
         overlaps: npt.NDArray[np.bool_] = self.latest_s[n_before] > starts_s + shift_s + _TOUCHING_S
@@ -233,12 +236,18 @@ class DetectedSpecies:
             self._by_path.setdefault(path_by_id[row["recording_id"]], []).append(row)
 
     def names(self, path: bytes, start_s: float, end_s: float) -> list[str]:
-        """Return the scientific names of the species that were detected in a window, by descending score."""
+        """Return the scientific names of the species that were detected in a window, by descending score.
+
+        The window is that from `start_s` to `end_s` of the recording `path`, one of `paths`.
+        """
         rows = self._overlapping(path, start_s + _TOUCHING_S, end_s - _TOUCHING_S)
         return list(dict.fromkeys(str(row["scientific_name"]) for row in rows if row["kind"] == "species"))
 
     def has_voice(self, path: bytes, start_s: float, end_s: float) -> bool:
-        """Return True if a detection within `VOICE_MARGIN_S` of a window overlaps human speech, or is human speech."""
+        """Return True if a detection within `VOICE_MARGIN_S` of a window overlaps human speech, or is human speech.
+
+        The arguments are as for `names`.
+        """
         rows = self._overlapping(path, start_s - VOICE_MARGIN_S, end_s + VOICE_MARGIN_S)
         return any(row["human_voice"] or _is_speech(row) for row in rows)
 

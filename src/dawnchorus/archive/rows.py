@@ -118,12 +118,15 @@ def _time_columns(start_time: datetime | None) -> dict[str, Any]:
 
 
 def recording_rows(rows: list[dict[str, Any]]) -> pa.Table:
-    """Return rows of the table of recordings as an Arrow table."""
+    """Return rows of the table of recordings as an Arrow table; `recording_row` and `failure_row` return such rows."""
     return pa.Table.from_pylist(rows, schema=SCHEMAS[RECORDINGS])
 
 
 def detection_rows(origin: RowOrigin, table: RecordingTable, provenance: Provenance) -> pa.Table:
-    """Return one row per detection, with the columns of the table of detections (`SCHEMAS`)."""
+    """Return one row per detection, with the columns of the table of detections (`SCHEMAS`).
+
+    `table` has the detections of the recording, and `provenance` the model and options that made them.
+    """
     rows = open_batches([table], provenance).read_all().replace_schema_metadata(None)
     schema = SCHEMAS[DETECTIONS]
     names = [name for name in schema.names if name in rows.schema.names]
@@ -141,7 +144,12 @@ def embedding_rows(
 ) -> pa.Table:
     """Return one row per window and channel, with the columns of the table of embeddings (`SCHEMAS`).
 
-    `encoding` names the analysis and the encoding of the embeddings.
+    Args:
+        origin: values that all rows have in common.
+        scored: the recording's result, with embeddings.
+        table: table of the recording, for its name and time.
+        plan: length and spacing of the windows.
+        encoding: name of the analysis, which determines the encoding of the embeddings.
     """
     parts = []
     for channel in scored.channels:
@@ -162,7 +170,8 @@ def embedding_rows(
 def analysis_rows(origin: RowOrigin, rows: Table, table: RecordingTable) -> pa.Table:
     """Return the rows of an analysis, with recording and clock time.
 
-    The clock time is that of the row's `start_s`, or, without such a column, of the recording's start.
+    The clock time is that of the row's `start_s`, or, without such a column, of the recording's start. `rows` are those
+    of the analysis, and `table` is the table of the recording, for its name and time.
     """
     start = table.metadata.start_time
     names = rows.dtype.names or ()

@@ -49,11 +49,13 @@ class Worker:
         return f"{WORKERS}/{self.id}.json"
 
     def attempt(self, unit: str) -> str:
-        """Return the name of this worker's attempt at a unit, which all rows of the attempt have."""
+        """Return the name of this worker's attempt at a unit (given by name), which all rows of the attempt have."""
         return f"{self.id}-{unit}"
 
     def beat(self, units: Iterable[str]) -> None:
         """Write the heartbeat file with the units in progress, if they have changed or `HEARTBEAT_S` have passed.
+
+        `units` are their names.
 
         Raises:
             OutputError: the archive cannot be written.
@@ -138,7 +140,12 @@ class WorkerState:
 
 
 def read_workers(location: ArchiveLocation) -> list[WorkerState]:
-    """Return the states of all workers that have not ended normally."""
+    """Return the states of all workers that have not ended normally.
+
+    Raises:
+        InputError: the file of a worker cannot be read.
+        StoreError: the store failed.
+    """
     now_s = time.time()
     states = []
     for name, written_s in location.list_workers().items():

@@ -44,7 +44,11 @@ class UnitWriter:
         self._recordings = archive.table(RECORDINGS)
 
     def list_committed(self) -> set[str]:
-        """Return the names of the committed units."""
+        """Return the names of the committed units.
+
+        Raises:
+            StoreError, FormatError: see `delta.ArchiveTable.reading`.
+        """
         self._recordings.refresh()
         return set(committed_attempts(self._recordings))
 
@@ -53,7 +57,11 @@ class UnitWriter:
         return failed_paths(self._recordings, self.worker.run)
 
     def is_committed(self, unit: str) -> bool:
-        """Return True if the unit has been committed by any worker."""
+        """Return True if the unit with the name `unit` has been committed by any worker.
+
+        Raises:
+            StoreError, FormatError: see `delta.ArchiveTable.reading`.
+        """
         self._recordings.refresh()
         return self._recordings.has_transaction(unit_transaction(unit))
 
@@ -69,6 +77,7 @@ class UnitWriter:
 
         Raises:
             OutputError: the archive cannot be written.
+            StoreError, FormatError: see `delta.ArchiveTable.reading`.
         """
         if self.is_committed(unit):
             return False

@@ -37,13 +37,13 @@ class PrepareSummary:
     """Result of a preparation."""
 
     n_recordings: int
-    """Number of recordings that this run has prepared."""
+    """Number of recordings that this call has prepared."""
     n_before: int
-    """Number of recordings that were prepared before this run."""
+    """Number of recordings that earlier calls had prepared, and whose clips are used."""
     n_left_out: int
     """Number of unusable recordings and of copies, which are skipped."""
     n_clips: int
-    """Number of clips in the index: of all usable recordings, prepared in this run or before."""
+    """Number of clips in the index: of all usable recordings, prepared in this call or before."""
     cut_s: dict[str, float] = field(default_factory=dict)
     """Seconds that cleaning removed (silent start and end, speech), by recording_id."""
     failures: dict[str, str] = field(default_factory=dict)

@@ -48,6 +48,9 @@ def find_training_overlap(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple
     identifier, by nearly the same sound (`duplicate_of`), and by `NAMED_RELATIONS`; the first of these that fits is
     returned. Training recordings are the rows of split "train" in the bundle's table; without a table the result is
     empty.
+
+    Raises:
+        FormatError: the bundle's table is damaged or of another version.
     """
     return tuple(_iter_overlaps(_training_rows(bundle), rows))
 
@@ -105,7 +108,11 @@ def _relatives(trained: Sequence[RecordingRow], rows: Sequence[RecordingRow]) ->
 
 
 def overlap_notes(bundle: Bundle, rows: Sequence[RecordingRow]) -> tuple[str, ...]:
-    """Return a sentence on the kinds of overlap between rows and training recordings that could not be checked."""
+    """Return a sentence on the kinds of overlap between rows and training recordings that could not be checked.
+
+    Raises:
+        FormatError: the bundle's table is damaged or of another version.
+    """
     trained = _training_rows(bundle)
     if not trained:
         return (

@@ -178,9 +178,14 @@ class DetectionExports(ABC):
 
 
 def require_package(package: str, purpose: str) -> None:
-    """Raise MissingExtraError if the package is not installed.
+    """Check that a package of the extra [dataframes] is installed.
 
-    `purpose` is the subject of the message, such as "A pandas data frame".
+    Args:
+        package: import name of the package.
+        purpose: subject of the message, such as "A pandas data frame".
+
+    Raises:
+        MissingExtraError: the package is not installed.
     """
     from importlib.util import find_spec
 

@@ -251,7 +251,10 @@ class Journal:
         return None if row is None else row[0]
 
     def note_output(self, name: str, signature: str, *, digest: str) -> None:
-        """Record that an output was written, with its signature and the digest of its bytes."""
+        """Record that an output was written, with its signature and the digest of its bytes.
+
+        `name` is that of `RunFiles.name`.
+        """
         with self._explain():
             self._db.execute("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?)", [os.fsencode(name), signature, digest])
 

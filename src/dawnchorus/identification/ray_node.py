@@ -64,7 +64,7 @@ class NodeTask:
     def create(cls, archive: Archive, job: ArchivingJob, keep: tuple[Keep, ...]) -> NodeTask:
         """Return the task for a job; built-in models are passed by name, since each node has its own copy of them.
 
-        `keep` is the argument of `archive_recordings`.
+        `archive` is the archive to write to, and `keep` the argument of `archive_recordings`.
         """
         bundle, store = job.model.bundle, job.model.store
         builtin = (name for name in BUILTIN_MODELS if store.bundle_folder(name) == bundle.folder)
@@ -147,7 +147,7 @@ class RayNode:
         return host
 
     def add(self, units: Sequence[Sequence[Entry]]) -> None:
-        """Add units to the node's work; ignored if `score` has ended."""
+        """Add units, each a batch of recordings, to the node's work; ignored if `score` has ended."""
         self._units.add(units)
 
     def score(self, units: Sequence[Sequence[Entry]]) -> Iterator[NodeReport]:

@@ -75,7 +75,8 @@ def open_journal(
 
     Args:
         location: the output.
-        key: settings that determine the contents of the journal.
+        key: settings that determine the contents of the journal: bundle_id, activation, the options in
+            `Options.scoring` and, if there are any, cleaning and analyses.
         recordings: the recordings of the run.
         resume: True to add to a finished run.
         overwrite: True to replace a finished or interrupted run.

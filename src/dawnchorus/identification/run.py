@@ -221,7 +221,7 @@ def _open_journal(
 
 
 def _build_key(bundle: Bundle, options: Options, analyses: Sequence[str]) -> dict[str, Any]:
-    """Return the settings that determine the contents of a journal."""
+    """Return the settings that determine the contents of a journal, the `key` of `resuming.open_journal`."""
     # Two bundles may have one graph, and activate or clean differently.
     key = {"bundle_id": bundle.id, "activation": bundle.info.activation, **options.scoring()}
     if bundle.info.cleaning:

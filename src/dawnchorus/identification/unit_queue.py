@@ -32,7 +32,7 @@ class UnitQueue:
         self._attempts: Counter[str] = Counter()
         self._n_assigned = 0
         self.abandoned: list[str] = []
-        """Units that are no longer assigned."""
+        """Names of the units that are no longer assigned."""
 
     @property
     def n_left(self) -> int:
@@ -45,14 +45,14 @@ class UnitQueue:
         return len(self._waiting) + len(self._suspects)
 
     def take(self, n_recordings: int, *, n_workers: int, held: Collection[str] = ()) -> list[str]:
-        """Return units for a worker; none if no units wait, or the worker may not have more now.
+        """Return the names of units for a worker; none if no units wait, or the worker may not have more now.
 
         Towards the end, workers get fewer units at a time, so that all end at about the same time.
 
         Args:
             n_recordings: number of recordings that the worker requests.
             n_workers: number of workers that share the units.
-            held: units that are assigned to the worker and not finished.
+            held: names of the units that are assigned to the worker and not finished.
         """
         if any(self._attempts[unit] for unit in held):
             return []
@@ -68,17 +68,20 @@ class UnitQueue:
         return taken
 
     def finish(self, units: Collection[str]) -> None:
-        """Record that assigned units are finished."""
+        """Record that assigned units, given by name, are finished."""
         self._n_assigned -= len(units)
 
     def put_back(self, units: Iterable[str]) -> None:
-        """Put assigned units that their worker has not started back at the end of the queue."""
+        """Put assigned units, given by name, that their worker has not started back at the end of the queue."""
         for unit in units:
             self._n_assigned -= 1
             (self._suspects if self._attempts[unit] else self._waiting).append(unit)
 
     def requeue_lost(self, units: Iterable[str]) -> list[str]:
-        """Return units to the queue whose worker ended while processing them; return those that are now abandoned."""
+        """Return units to the queue whose worker ended while processing them; return those that are now abandoned.
+
+        Units are given and returned by name.
+        """
         abandoned = []
         for unit in units:
             self._n_assigned -= 1

@@ -37,6 +37,9 @@ def milliseconds(bundle: Bundle, *, audio_s: float = 5.0) -> float:
     """Return the median computing time in milliseconds for `audio_s` seconds of audio on one core.
 
     It is that of one window, in proportion to `audio_s`.
+
+    Raises:
+        InvalidBundleError, MissingExtraError: see `open_session`.
     """
     session = open_session(bundle)
     window = np.random.default_rng(1).normal(0, 0.05, (1, bundle.window_samples)).astype(np.float32)

@@ -97,7 +97,11 @@ class Timeline:
             return DetectionRecord(row, _get_recording(session, recording), session.get(Review, detection_id))
 
     def find_at(self, query: TimelineQuery, time_s: float) -> DetectionRecord | None:
-        """Return, of the matching detections that contain the time `time_s`, the one that starts first, or None."""
+        """Return, of the matching detections that contain the time `time_s`, the one that starts first, or None.
+
+        Raises:
+            NotFoundError: there is no such recording.
+        """
         at_time = replace(query, start_s=time_s, end_s=math.nextafter(time_s, math.inf))
         return next(iter(self.list_detections(at_time, limit=1)), None)
 

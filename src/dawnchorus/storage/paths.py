@@ -152,7 +152,7 @@ class RemotePath(_LocalPath):
 
     @property
     def store(self) -> Store:
-        """Store that the object is in."""
+        """Store that the object is in; see `stores.open_store` for the errors."""
         return open_store(self.url)
 
     def head(self) -> ObjectInfo:

@@ -183,6 +183,9 @@ def open_set_auroc(
         unknown: recordings of species that are no classes of the model.
         store: the store of models.
         overlap_s: overlap of neighboring windows in seconds.
+
+    Raises:
+        InputError: none of the recordings of unknown species can be scored.
     """
     others = score_data_set(bundle, unknown, unknown.rows, store=store, classes=known.classes, overlap_s=overlap_s)
     best = [scores.by_recording("mean")[0].max(1) for scores in (known, others)]

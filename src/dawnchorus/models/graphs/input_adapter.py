@@ -52,6 +52,9 @@ def adapt_input(bundle: Bundle, *, rate_hz: int, window_s: float) -> onnx.ModelP
 
     The waveform is resampled and covered evenly by windows of the bundle's length; for every class, the maximum of
     their logits is taken. A graph whose input fits already is returned unchanged; otherwise it has no embeddings.
+
+    Raises:
+        InvalidBundleError: the graph is not an ONNX model, or refers to other files.
     """
     model = load_graph(bundle.graph_path)
     window_samples, own_hz = bundle.window_samples, bundle.info.sample_rate_hz

@@ -34,7 +34,7 @@ def check_parity(bundle: Bundle, windows: FloatArray, expected: FloatArray, *, t
         source: name of the source, for the error message.
 
     Raises:
-        ModelError: the difference exceeds `tolerance`.
+        ModelError: the difference exceeds `tolerance`, or the bundle cannot be run.
     """
     difference = largest_difference(open_session(bundle).run(windows).logits, expected)
     if not difference <= tolerance:

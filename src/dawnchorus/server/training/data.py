@@ -146,6 +146,7 @@ class TrainingData:
         Raises:
             InputError: there are no files, or a field, a zip archive or the csv is invalid.
             UploadTooLargeError: a zip archive exceeds `max_bytes` or `Limits.zip`.
+            OutputError: no space, or no permission.
         """
         is_new = parse_bool("new_class", texts.get("new_class", ""))
         species = texts.get("species", "")

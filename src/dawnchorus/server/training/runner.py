@@ -96,6 +96,7 @@ class RetrainingRunner:
 
         Raises:
             InputError: a setting is unknown, invalid, or does not fit the active model.
+            OutputError: there is no space for the request to the process.
         """
         request = self._request(None, overrides).model_copy(update={"only_check": True})
         error = None
@@ -122,6 +123,9 @@ class RetrainingRunner:
             job: job to run, which this server has claimed.
             should_continue: function that returns False when the job is cancelled or the server shuts down; the child
                 process is then killed.
+
+        Raises:
+            OutputError: the files of the retraining cannot be written: no space, or no permission.
         """
         folder = self._folder / job.id
         if not (folder / "recordings.parquet").is_file():

@@ -56,7 +56,11 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def features(self, waveform: Tensor) -> Tensor:
-        """Compute the front end's features [batch, ...] of waveforms [batch, samples]."""
+        """Compute the front end's features [batch, ...] of waveforms [batch, samples].
+
+        Raises:
+            ModelError: the model that serves as a frozen backbone has no embeddings, or one is not finite.
+        """
 
     @abstractmethod
     def classify(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,7 +75,10 @@ class Network(nn.Module, ABC):
         """Fit normalization statistics on features [clips, ...] before training; by default there are none."""
 
     def export(self, *, window_samples: int) -> onnx.ModelProto:
-        """Export the network as an ONNX graph from `waveform` to `logits` and `embeddings`."""
+        """Export the network as an ONNX graph from `waveform` to `logits` and `embeddings`.
+
+        The waveforms have `window_samples` samples; the batch size is not fixed.
+        """
         return export_onnx(self, torch.zeros(2, window_samples), "waveform", outputs=("logits", "embeddings"))
 
 

@@ -120,7 +120,8 @@ def recordings(service: ServiceDependency, query: Annotated[RecordingApiFilter, 
 def detections(service: ServiceDependency, query: Annotated[DetectionApiFilter, Query()]) -> dict[str, Any]:
     """Return a page of the `detections` in stored recordings, the latest upload first, by start within a recording.
 
-    `total` is at most 10,000 (see `is_total_exact`); `next` and `previous` are cursors of the older and the newer page.
+    Each has the fields of `server.http.routes.replies.detection_fields`. `total` is at most 10,000 (see
+    `is_total_exact`); `next` and `previous` are cursors of the older and the newer page.
     """
     page = find_detections(service.database, query.query(), limit=query.limit, cursor=query.cursor)
     return {**_page_fields(page), "detections": [detection_fields(each) for each in page.rows]}

@@ -53,7 +53,10 @@ class QueueParameters(RequestParameters):
 
 @router.get("/reviews/queue", dependencies=[require_role(Role.IDENTIFY)], responses=error_responses())
 def queue(service: ServiceDependency, query: Annotated[QueueParameters, Query()]) -> dict[str, Any]:
-    """Return a page of the unreviewed `detections`, the highest scores first, each with its `position`."""
+    """Return a page of the unreviewed `detections`, the highest scores first, each with its `position`.
+
+    The other fields are those of `server.http.routes.replies.clip_fields`.
+    """
     after = None if query.after is None else Position.decode(query.after)
     records = find_best(service.database, DetectionQuery(reviewed=False), limit=query.limit, after=after)
     return {"detections": [clip_fields(each) for each in records]}

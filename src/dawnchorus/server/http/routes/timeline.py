@@ -67,6 +67,8 @@ class ActivityFilter(_RangeFilter):
 def timeline(service: ServiceDependency, sha256: Sha256, query: Annotated[TimelineFilter, Query()]) -> dict[str, Any]:
     """Return a page of the `detections` that overlap a range of time in a recording, by time or by falling score.
 
+    Each has the fields of `server.http.routes.replies.detection_fields`.
+
     `has_more` is true if further detections follow the page (with `before`: precede it). 400 if both `after` and
     `before` are given.
     """
