@@ -55,8 +55,10 @@ class Backend(Protocol):
     def blocks(self, *, first_frame: int = 0) -> Iterator[FloatArray]:
         """Yield blocks of float32 samples [frames, channels], full scale -1 to 1, from frame `first_frame` on.
 
+        To be called once for an open file. Samples are as decoded: they may be NaN, infinite or beyond full scale.
+
         Raises:
-            AudioDecodeError: the samples cannot be decoded.
+            AudioDecodeError: the samples cannot be decoded; with damage inside the file, after the blocks before it.
             AudioReadError: the store of the file failed.
         """
         ...

@@ -98,7 +98,10 @@ def group_windows(scores: Scores) -> IntArray:
 
 
 def describe_refusals(refused: dict[str, NoThreshold], precision: float) -> Iterator[str]:
-    """Yield a sentence for each species without a threshold that reaches `precision`."""
+    """Yield a sentence for each species without a threshold that reaches `precision`.
+
+    `refused` are the reasons, by scientific name.
+    """
     for name, each in refused.items():
         why = (
             f"its highest scores are not right often enough to show {precision:g}"

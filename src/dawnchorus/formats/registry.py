@@ -44,7 +44,8 @@ class TableFormat:
         suffix: end of the file name with its dot. The table of one recording is named after the recording, with this
             suffix.
         summary: a phrase for lists of formats.
-        write: writes tables of recordings, one after the other, and their provenance into a binary file.
+        write: writes tables of recordings, one after the other, and their provenance into an open binary file, which
+            stays open.
         read: yields (recording, detection) for each row of a file, with None for a recording that the file does not
             name; None if tables of the format cannot be read.
         preserved_fields: fields of a detection, and `recording`, that reading a written table returns unchanged.

@@ -61,7 +61,7 @@ class VoiceActivityDetector:
         return values.reshape(-1), state, cell
 
     def find(self, samples: FloatArray, *, rate_hz: int = RATE_HZ) -> tuple[Segment, ...]:
-        """Return the segments with speech in mono samples [n]."""
+        """Return the segments with speech in mono samples [n] at `rate_hz`, which are resampled if need be."""
         vad_stream = VadStream(self, rate_hz=rate_hz)
         vad_stream.add(samples)
         return vad_stream.finish()

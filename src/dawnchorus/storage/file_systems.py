@@ -46,7 +46,11 @@ class FileSystemStore:
         return _info(info)
 
     def read(self, key: str, start: int, stop: int, *, expected: ObjectInfo | None = None) -> memoryview:
-        """Read bytes `start` to `stop` of a file, or fewer at its end, if the file is still the `expected` version."""
+        """Read bytes `start` to `stop` of a file, or fewer at its end, if the file is still the `expected` version.
+
+        Raises:
+            ObjectChangedError: the file is another version.
+        """
         if expected is not None and not self.head(key).is_same(expected):
             raise changed()
         with _explained():

@@ -103,7 +103,11 @@ class ObjectStore:
         return _info(obstore.head(self._store, path))
 
     def read(self, key: str, start: int, stop: int, *, expected: ObjectInfo | None = None) -> memoryview:
-        """Read bytes `start` to `stop` of an object, or fewer at its end, if it still has the `expected` version."""
+        """Read bytes `start` to `stop` of an object, or fewer at its end, if it still has the `expected` version.
+
+        Raises:
+            NoRangesError, ObjectChangedError: see `Store.read`.
+        """
         options: GetOptions = {"range": (start, stop)}
         if expected is not None and (expected.etag or "").startswith('"'):  # a strong one, as a header has it
             options["if_match"] = expected.etag

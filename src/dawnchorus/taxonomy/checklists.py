@@ -95,7 +95,11 @@ def find_checklists(source: Path) -> list[Path]:
 
 
 def installed_checklists() -> Iterator[Checklist]:
-    """Yield AviList and the eBird taxonomy, if the package `birdnames` (extra [taxonomy]) is installed."""
+    """Yield AviList and the eBird taxonomy, if the package `birdnames` (extra [taxonomy]) is installed.
+
+    Raises:
+        FormatError: a file of the package is invalid.
+    """
     spec = importlib.util.find_spec(_PACKAGE)
     folders: Sequence[str] = (spec and spec.submodule_search_locations) or ()
     for folder in folders:

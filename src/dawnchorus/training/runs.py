@@ -87,6 +87,10 @@ class TrainingRun:
         """Store an evaluation in `run.json` (in place of one on the same split), and return the updated run.
 
         `result` has the fields of `Evaluation.as_record`, and data_set (folder), split, overlap_s, tta_shifts and date.
+
+        Raises:
+            InputError: the folder has no valid `run.json`.
+            OutputError: no space, or no permission.
         """
         run = read_run(self.folder)
         key_fields = ("data_set", "split")

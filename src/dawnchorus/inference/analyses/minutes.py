@@ -19,7 +19,7 @@ class MinuteSplitter:
         """Number of frames (samples per channel) since the last complete minute."""
 
     def split(self, block: FloatArray, sample_rate_hz: int) -> Iterator[tuple[FloatArray, bool]]:
-        """Yield parts of a block [frames, channels], each with True if it completes a minute."""
+        """Yield parts of a block [frames, channels] at `sample_rate_hz`, each with True if it completes a minute."""
         minute_frames = MINUTE_S * sample_rate_hz
         while len(block):
             part = block[: minute_frames - self.n_frames]

@@ -71,7 +71,11 @@ class JobQueue:
         self._silences: dict[str, _Silence] = {}
 
     def add(self, kind: Kind, parameters: Mapping[str, Any]) -> Job:
-        """Add a job to the queue in a transaction of its own; see `insert`."""
+        """Add a job to the queue in a transaction of its own; see `insert`.
+
+        Raises:
+            BusyError: see `insert`.
+        """
         with self._database.write() as session:
             return self.insert(session, kind, parameters)
 
