@@ -164,6 +164,9 @@ class TrainerConfig(Config):
     monitor: Literal["val_loss", "val_auc", "val_accuracy"] = "val_loss"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = Field(default=1, ge=1)
+    """Processes on each node, each with a GPU of its own where there are some."""
+    nodes: int = Field(default=1, ge=1)
+    """Machines; on several, torchrun or SLURM starts the processes."""
     precision: Annotated[
         Literal["auto", "32", "16-mixed", "bf16-mixed"],
         BeforeValidator(lambda value: "32" if value == 32 else value),  # a number, as Hydra and YAML read it
@@ -171,6 +174,11 @@ class TrainerConfig(Config):
     """"auto" is mixed on a GPU, and 32 elsewhere."""
     gradient_clip_val: float | None = Field(default=None, gt=0)
     threads: int | None = Field(default=None, ge=1)
+
+    @property
+    def n_processes(self) -> int:
+        """Processes on all nodes together."""
+        return self.nodes * self.devices
 
 
 class TrackerConfig(Config):
@@ -235,6 +243,6 @@ class TrainConfig(Config):
             include={"model", "data", "optimizer", "scheduler", "augment", "loss", "trainer", "seed"},
             exclude={
                 "data": {"path", "classes", "auxiliary", "fold"},
-                "trainer": {"accelerator", "devices", "threads"},
+                "trainer": {"accelerator", "devices", "nodes", "threads"},
             },
         )
