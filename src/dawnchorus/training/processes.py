@@ -64,7 +64,7 @@ class Processes:
 
     @contextmanager
     def first_in_turn(self) -> Iterator[None]:
-        """Let the others into the block when the first process is through.
+        """Enter the block in the first process, and then in the others.
 
         Raises:
             DawnChorusError, TrainingError: see `share`.
