@@ -52,8 +52,10 @@ class Processes:
         """
         if self.group is None:
             return work()
+        result: Result
         if not self.is_first:
-            return self._receive()
+            result = self._receive()
+            return result
         try:
             result = work()
         except BaseException as error:
@@ -133,7 +135,8 @@ def _find_environment() -> Any:
     Raises:
         InputError: SLURM's job has settings that cannot be used.
     """
-    from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice to use srun, wherever it is installed
